@@ -18,6 +18,7 @@ CARD ?=
 DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
+SUITE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
@@ -57,7 +58,7 @@ REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call
 PLAN := $(SNAKEMAKE) -n -q host rules progress
 ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat peft-suite bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat others-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -141,10 +142,10 @@ compat: ## run tests with the oldest torch and PEFT (.venv-oldest) and the newes
 	.venv-newest/bin/python -m pytest tests/hra -m slow -n $(CORES)
 	$(if $(PEFT_SOURCE),$(call environment,.venv-source,--upgrade,library-tests,'$(abspath $(PEFT_SOURCE))'))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python -m pytest tests/hra -n $(CORES))
-	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/peft_suite.py -n $(CORES))
+	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/others peft peft-quantised -n $(CORES))
 
-peft-suite: $(READY) ## run PEFT's own tests of HRA on the library's layers, in 2 minutes (PEFT_SOURCE=folder: that PEFT and its tests)
-	python tests/peft_suite.py -n $(CORES)
+others-tests: $(READY) ## run tests of PEFT, diffusers and lm-evaluation-harness on this package, in 15 minutes (SUITE=peft: one of them, PEFT_SOURCE=folder: that PEFT and its tests)
+	python tests/others $(SUITE) -n $(CORES)
 
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks

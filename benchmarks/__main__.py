@@ -6,6 +6,8 @@
     python -m benchmarks plot     only the figure, from the files there
     python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
+    next --peft FOLDER            the cases on which that PEFT is compared, to next.csv, in about ten minutes
+    tables                        write the tables of README.md and docs/library.md from the files there
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
 The kinds are timed in turn, in an order that changes, so that other load affects all of them equally: a time is the
@@ -15,6 +17,7 @@ A result replaces earlier ones of the same processor.
 
 import csv
 import ctypes
+import itertools
 import json
 import os
 import platform
@@ -34,6 +37,7 @@ from benchmarks.other_peft import OtherPackages
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # of a case: at least, at most, and how long quick steps may take
+GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak", "blocks"]
 CPU_TIME = "--cpu-time" in sys.argv
 COLUMNS = ("frozen", "lora", "peft", "next", "hra")
 RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
@@ -48,7 +52,9 @@ def machine() -> str:
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
     threads = "1 thread, CPU time" if CPU_TIME else f"{torch.get_num_threads()} threads"
     versions = f"torch {torch.__version__.partition('+')[0]}, PEFT {peft.__version__}"
-    other = f", next PEFT {cases.next_peft.module('peft').__version__}" if cases.next_peft else ""
+    other = ""
+    if cases.next_peft:
+        other = f", next PEFT {cases.next_peft.module('peft').__version__} ({Path(cases.next_peft.folder).name})"
     return f"{model}{amx}, {threads}, {versions}{other}"
 
 
@@ -64,8 +70,8 @@ def keep_heap() -> None:
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
-def measure(steps: dict[str, Step]) -> dict[str, list[float]]:
-    """Measure the seconds per kind and round, over rounds in changing order and more of them for quick steps.
+def measure(steps: dict[str, Step], most: float = SECONDS) -> dict[str, list[float]]:
+    """Measure the seconds per kind and round, over rounds in changing order, for up to `most` seconds if quick.
 
     PEFT's HRA, which can take sixty times as long as the others, takes part in the first rounds only.
     """
@@ -81,7 +87,7 @@ def measure(steps: dict[str, Step]) -> dict[str, list[float]]:
             times[kind].append(timed(steps[kind]))
         done += 1
         if done == ROUNDS:
-            rounds = max(ROUNDS, min(MOST_ROUNDS, int(SECONDS / sum(times[kind][-1] for kind in quick))))
+            rounds = max(ROUNDS, min(MOST_ROUNDS, int(most / sum(times[kind][-1] for kind in quick))))
     return {kind: spent[1:] for kind, spent in times.items()}
 
 
@@ -188,18 +194,19 @@ def save(name: str, results: list[dict]) -> None:
 
 def run(groups: list[str]) -> None:
     for group in groups:
-        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks"):
+        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks", "next"):
             keep_heap()
-        if group == "merge":
-            kinds = cases.with_next(("lora", "peft", "hra"))
-            measured = (row(c, "merge+unmerge", measure(c.merges(kinds)), "s") for c in cases.MERGES)
-        elif group == "peak":
-            measured = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS)
-        else:
-            chosen = (case for case in cases.STEPS + blocks.STEPS if case.group.startswith(group))
-            measured = (row(c, "inference" if c.inference else "step", measure(c.steps()), "s") for c in chosen)
+        chosen, merges = [case for case in cases.STEPS + blocks.STEPS if case.group.startswith(group)], []
+        if group == "next":
+            chosen, merges = cases.NEXT, cases.NEXT_MERGES
+        elif group == "merge":
+            merges = cases.MERGES
+        kinds, most = cases.with_next(("lora", "peft", "hra")), SECONDS if group != "next" else SECONDS / 2
+        steps = (row(c, "inference" if c.inference else "step", measure(c.steps(), most), "s") for c in chosen)
+        merged = (row(c, "merge+unmerge", measure(c.merges(kinds), most), "s") for c in merges)
+        peaks = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS if group == "peak")
         results = []
-        for result in measured:
+        for result in itertools.chain(steps, merged, peaks):
             results.append(result)
             show(result)
             save(group, results)  # after each case, so that finished results are kept
@@ -210,7 +217,6 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print((__doc__ or "").strip())
         return
-    groups = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak", "blocks"]
     if CPU_TIME:
         arguments.remove("--cpu-time")
         torch.set_num_threads(1)
@@ -230,10 +236,16 @@ def main(arguments: list[str]) -> None:
         gpu.run(arguments[1], RESULTS)
     elif not arguments:
         headline()
-    elif unknown := set(arguments) - {*groups, "all", "plot"}:
-        sys.exit(f"benchmarks: expected some of {groups}, all or plot, got {sorted(unknown)}")
+    elif unknown := set(arguments) - {*GROUPS, "next", "all", "plot", "tables"}:
+        sys.exit(f"benchmarks: expected some of {GROUPS}, next, all, plot or tables, got {sorted(unknown)}")
+    elif "tables" in arguments:
+        from benchmarks import tables
+
+        tables.write(RESULTS)
+    elif "next" in arguments and not cases.next_peft:
+        sys.exit("benchmarks: next: expected `--peft FOLDER`, the sources of the PEFT to compare, found none")
     else:
-        run([group for group in groups if group in arguments or "all" in arguments])
+        run([group for group in (*GROUPS, "next") if group in arguments or ("all" in arguments and group != "next")])
         from benchmarks.plot import plot
 
         plot(RESULTS)

@@ -232,4 +232,15 @@ MODELS = [
 ]
 STEPS = LINEAR + CONV + MODELS
 MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]
+# What a rewritten PEFT is compared on, in about ten minutes. PEFT's own HRA takes part where it takes seconds.
+NEXT = [
+    *SMALL[:4],
+    *(
+        case if case.name == HEADLINE.name or "4096x" not in case.size else replace(case, kinds=WITHOUT_PEFT)
+        for case in LINEAR
+        if case.size.endswith(" 512 tokens")
+    ),
+    *(case if "320 " in case.size else replace(case, kinds=WITHOUT_PEFT) for case in CONV),
+]
+NEXT_MERGES = [case for case in MERGES if case.size.startswith("4096x") and case.dtype == torch.float32]
 PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8, batch=4), deberta(8), llama(8)]

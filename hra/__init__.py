@@ -17,8 +17,9 @@ computes W H Hᵀ, which is W up to the last digits.
 (fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass that ends
 with an exception, Ctrl-C included, leaves nothing behind.
 
-**Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d`; other layers, and the
-projections of `nn.MultiheadAttention`, are an error. The groups of a convolution share the rotation of their patches;
+**Limits**: `nn.Linear` and layers that act like it (quantised ones too), `nn.Conv2d`, and parameters that
+`HRAConfig(target_parameters=…)` names, such as stacked experts; other layers, and the projections of
+`nn.MultiheadAttention`, are an error. The groups of a convolution share the rotation of their patches;
 PEFT's own HRA refuses such layers, also in an adapter file. An error is also a weight that a model uses without calling
 its layer (WavLM's attention), in the first forward pass. r is at most the width of the layer's input, and even with the
 default initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied
@@ -28,6 +29,7 @@ per sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_G
 model.
 """
 
+from .config import HRAConfig
 from .export import to_lora
 from .official import from_official
 from .penalty import orthogonality_penalty
@@ -37,6 +39,7 @@ from .tuner import install, uninstall
 
 __version__ = "0.1.0"
 __all__ = [
+    "HRAConfig",
     "from_official",
     "install",
     "orthogonality_penalty",

@@ -28,10 +28,11 @@ from .reflections import (
     basis,
     cast,
     cast_gradient,
-    chain,
     chain_gradient,
     compact,
+    exact,
     is_transformed,
+    middle,
     span,
     span_gradient,
     wide,
@@ -53,7 +54,7 @@ class _Stacked(torch.autograd.Function):
             V, B, N = span(V, C, dependent)
             small = [C, N]
         else:
-            B, *small = chain(V)
+            B, small = (exact(V) @ (T := middle(V))).to(V.dtype), [T]
         V, B = cast(V, B, dtype)
         # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
         ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small
@@ -139,6 +140,7 @@ class Bank:
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
         stack, index = self._stacks[name].get(layer, ([], 0))
+        layer.alone = name if len(stack) == 1 else ""
         if len(stack) < 2 or stack[index][1] is not u:
             return None
         if u.is_cuda and torch.cuda.is_current_stream_capturing():

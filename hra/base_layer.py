@@ -16,10 +16,11 @@ from .bank import current as bank_of_this_pass
 from .cache import Cache, Kept
 from .merging import Merging
 from .quantized import is_plain
-from .reflections import cast, compact, compose, exact
+from .reflections import cast, compact, compose, exact, is_transformed, middle
 from .unrotated import unrotated
 
-Rotations = list[tuple[torch.Tensor | None, Factors]]  # rows of the batch (None: all), and their factors
+Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
+Rotations = list[tuple[torch.Tensor | None, Parts]]  # rows of the batch (None: all), and their factors
 
 
 def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
@@ -28,15 +29,23 @@ def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
         return reduce(compose, map(compact, us, kinds))
 
 
+def _initialise(u: torch.Tensor) -> None:
+    for one in u.view(-1, *u.shape[-2:]):
+        nn.init.kaiming_uniform_(one, a=math.sqrt(5))
+
+
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
     `n`, the number of rows of each `hra_u` (n, r), is the width of the (flattened) input of the
-    weight (out, n). Several active adapters are multiplied in order, W D_1 D_2, as in PEFT.
+    weight (out, n); `experts.ParamWrapper` has one for each expert, (E, n, r). Several active adapters are multiplied
+    in order, W D_1 D_2, as in PEFT.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
+
+    parameter_name: str | None = None  # what is adapted if it is not the base layer's weight
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
@@ -49,19 +58,26 @@ class HRALayer(nn.Module, Merging):
         self.merged_adapters = []
         self.cast_input_dtype_enabled = True
         self.kwargs = kwargs
-        base = self.get_base_layer()
-        conv = isinstance(base, nn.Conv2d)
-        self.in_features = base.in_channels if conv else base.in_features
-        self.out_features = base.out_channels if conv else base.out_features
+        self.in_features, self.out_features = self._widths()
         self._merged_factors: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._cache = Cache()
+        self.alone = ""  # the adapter that has the only `hra_u` of its kind in the model, set by the bank
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
+
+    def _widths(self) -> tuple[int, int]:
+        base = self.get_base_layer()
+        conv = isinstance(base, nn.Conv2d)
+        return (base.in_channels, base.out_channels) if conv else (base.in_features, base.out_features)
 
     @property
     def n(self) -> int:
         return self.in_features
+
+    def _stack(self) -> tuple[int, ...]:
+        """Return the sizes of `hra_u` before (n, r)."""
+        return ()
 
     def get_base_layer(self) -> Any:
         """Return what PEFT's method of the same name does, without its failing look-up in every call."""
@@ -106,7 +122,7 @@ class HRALayer(nn.Module, Merging):
         tensors = itertools.chain(base.parameters(), base.buffers())
         device = next((tensor.device for tensor in tensors), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
-        self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
+        self.hra_u[adapter_name] = nn.Parameter(torch.empty(*self._stack(), self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
             self._check_start(adapter_name, r, config)
@@ -141,14 +157,14 @@ class HRALayer(nn.Module, Merging):
     def reset_hra_parameters(self, adapter_name: str) -> None:
         """Initialise to the base model (r even): duplicate each random column, so that neighbours cancel."""
         u = self.hra_u[adapter_name]
-        half = u.new_empty(u.shape[0], u.shape[1] // 2)
-        nn.init.kaiming_uniform_(half, a=math.sqrt(5))
-        u.copy_(half.repeat_interleave(2, dim=1))
+        half = u.new_empty(*u.shape[:-1], u.shape[-1] // 2)
+        _initialise(half)
+        u.copy_(half.repeat_interleave(2, dim=-1))
 
     @torch.no_grad()
     def reset_hra_parameters_random(self, adapter_name: str) -> None:
         """Initialise with independent random columns; with `apply_GS`, paired columns would be degenerate."""
-        nn.init.kaiming_uniform_(self.hra_u[adapter_name], a=math.sqrt(5))
+        _initialise(self.hra_u[adapter_name])
 
     def get_factors(self, adapter_names: list[str]) -> Factors:
         """Return V and B, both (n, r), of D = I - B Vᵀ, the product in the given order of those that the layer has.
@@ -210,22 +226,31 @@ class HRALayer(nn.Module, Merging):
             return None
         return None if u.is_meta or u.is_inference() else u
 
-    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Factors:
-        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set."""
+    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
+        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
+
+        A layer that computes them alone in its model's passes returns U, U and T instead, where nothing is cast: it
+        needs neither B nor its gradient.
+        """
         if torch.compiler.is_compiling():
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
         bank = bank_of_this_pass() if shared else None
-        if bank is not None and len(adapter_names) == 1:
+        if len(adapter_names) == 1:
             (name,) = adapter_names
             u = self.hra_u[name]
-            if (factors := bank.get(self, name, u, dtype)) is not None:
+            if bank is not None and (factors := bank.get(self, name, u, dtype)) is not None:
                 return factors
+            # Also where a checkpointed block is run again, which has to save what the first run has saved.
+            plain = not (self.hra_apply_GS[name] or u.is_meta or is_transformed())
+            if self.alone == name and plain and dtype in (None, u.dtype):
+                with torch.autocast(u.device.type, enabled=False):
+                    return u, u, middle(u).to(u.dtype)
         with unseen_by_checkpoints():
             V, B = self.get_factors(adapter_names)
             return cast(V, B, dtype)
 
-    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Factors | None:
+    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
         """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
         compiling = torch.compiler.is_compiling()
         bank = None if compiling else bank_of_this_pass()
@@ -264,14 +289,17 @@ class HRALayer(nn.Module, Merging):
             return given, given, given
         return torch.promote_types(given, base), base, given
 
-    def _thin_weights(self, weight: torch.Tensor, factors: Factors, dtype: torch.dtype) -> Factors:
+    def _thin_weights(self, weight: torch.Tensor, factors: Parts, dtype: torch.dtype) -> Factors:
         """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
-        V, B = factors
+        V, B, *middle = factors
         weight = weight.flatten(1)
         wide = torch.promote_types(weight.dtype, B.dtype)
         with torch.autocast(weight.device.type, enabled=False):
             # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
-            WB = (B.to(wide).t().contiguous() @ weight.to(wide).t()).t()
+            Bt = B.to(wide).t().contiguous()
+            WB = (Bt @ weight.to(wide).t()).t()
+            for T in middle:
+                V, WB = Bt.t(), WB @ T.to(wide)
         return cast(V, WB, dtype)
 
     def delete_adapter(self, adapter_name: str) -> None:

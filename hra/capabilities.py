@@ -6,13 +6,14 @@ from typing import Any
 
 import peft
 import torch
-from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import HRAConfig, LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from torch import nn
 
 OPTIONS = {"r", "apply_GS", "init_weights", "bias", "target_modules", "exclude_modules", "layers_to_transform"}
 OPTIONS |= {"layers_pattern", "modules_to_save"}
+OURS = {"target_parameters"}  # of `config.HRAConfig`, and of a later PEFT's maybe
 PARAMETERS = {"hra_u", "hra_r", "hra_apply_GS"}
 
 
@@ -39,7 +40,7 @@ def check_options(config: Any) -> None:
     for name, field in _fields(type(config)).items():
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         value = getattr(config, name)
-        if name not in OPTIONS and name not in _fields(PeftConfig) and value != default:
+        if name not in OPTIONS | OURS and name not in _fields(PeftConfig) and value != default:
             raise ValueError(
                 f"HRA with {name}={value!r}: expected the options {', '.join(sorted(OPTIONS))}, found one of PEFT "
                 f"{peft.__version__} that the layers of `hra` do not have. Leave it at {default!r}, or call "
@@ -54,6 +55,23 @@ def saves_biases(bias: str) -> bool:
     with torch.random.fork_rng(devices=[]):
         model = PeftHRAModel(nn.Sequential(nn.Linear(2, 2)), config, "default")
     return any(key.endswith("bias") for key in get_peft_model_state_dict(model))
+
+
+@cache
+def axis_of_lora_a(transposed: bool) -> int:
+    """Return the axis (1 or 2) of stacked experts that PEFT's LoRA multiplies by `lora_A`; 0.19.1 changed it.
+
+    `transposed`: the value of `is_transposed` of the experts' module.
+    """
+    module, sizes = nn.Module(), (2, 3, 5)
+    module.weight = nn.Parameter(torch.zeros(sizes))
+    module.is_transposed = transposed  # type: ignore[assignment]
+    model = nn.Module()
+    model.experts = module
+    with torch.random.fork_rng(devices=[]):
+        inject_adapter_in_model(LoraConfig(r=1, target_modules=[], target_parameters=["experts.weight"]), model)
+    (A,) = (one for name, one in model.named_parameters() if ".lora_A." in name)
+    return sizes.index(A.shape[1])
 
 
 def _fields(config: type) -> dict[str, dataclasses.Field[Any]]:

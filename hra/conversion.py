@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -62,7 +61,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
             "`merge_and_unload()`."
         )
     unmerged = {
-        path: (probe(layer.weight), probe(layer.weight, layer.get_factors(layer.active_adapters)))
+        path: (layer, outputs(layer, layer._parameter()), outputs(layer, layer._parameter(), adapted=True))
         for path, layer in adapted_layers(model)
         if isinstance(layer, HRALayer) and layer.get_base_dtype() is not None  # the merge refuses other weights
     }
@@ -82,18 +81,28 @@ def merge(adapter: str, out: str, base: str | None) -> None:
     report(folder, f"{name} with {adapter} merged")
 
 
-def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> str:
-    """Describe the layer whose outputs differ most from those before the merge: W x and W H x of `probe`, by path."""
-    errors, changes = {}, {}
-    for path, (base, adapted) in unmerged.items():
-        layer: Any = merged.get_submodule(path)
-        errors[path] = ((probe(layer.weight) - adapted).norm() / adapted.norm()).item()
+def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> torch.Tensor:
+    """Compute W x or, if `adapted`, W H x of `probe`, for all experts if these are stacked."""
+    matrices = layer._matrices(weight)
+    if not adapted:
+        return torch.cat([probe(W) for W in matrices])
+    factors = (factor.view(-1, *factor.shape[-2:]) for factor in layer.get_factors(layer.active_adapters))
+    return torch.cat([probe(W, (V, B)) for W, V, B in zip(matrices, *factors, strict=True)])
+
+
+def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Tensor, torch.Tensor]]) -> str:
+    """Describe the layer whose outputs differ most from those before the merge: by path, it and its `outputs`."""
+    errors, changes, dtypes = {}, {}, {}
+    for path, (layer, base, adapted) in unmerged.items():
+        module = merged.get_submodule(path.replace(".base_layer", ""))
+        weight: torch.Tensor = getattr(module, layer.parameter_name or "weight")
+        errors[path] = ((outputs(layer, weight) - adapted).norm() / adapted.norm()).item()
         changes[path] = ((base - adapted).norm() / adapted.norm()).item()
+        dtypes[path] = str(weight.dtype).removeprefix("torch.")
     path = max(errors, key=lambda path: errors[path])
-    dtype = str(merged.get_submodule(path).weight.dtype).removeprefix("torch.")
     return (
-        f"rounding to {dtype} changes a layer's outputs by at most {errors[path]:.1e} of their norm, on random inputs "
-        f"({path}, whose outputs the adapter changes by {changes[path]:.1e})"
+        f"rounding to {dtypes[path]} changes a layer's outputs by at most {errors[path]:.1e} of their norm, on random "
+        f"inputs ({path}, whose outputs the adapter changes by {changes[path]:.1e})"
     )
 
 

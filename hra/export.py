@@ -10,6 +10,8 @@ from peft.tuners.tuners_utils import onload_layer
 from safetensors.torch import save_file
 from torch import nn
 
+from .capabilities import axis_of_lora_a
+from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
 from .quantized import dense_weight
 from .reflections import compact, exact
@@ -31,7 +33,8 @@ def to_lora(
     """Export an HRA adapter as a LoRA adapter with the same outputs up to rounding.
 
     W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r) with
-    rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1). They are valid only for the W they
+    rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1), for E stacked experts (E r, n) and
+    (out, r E) in PEFT's order. They are valid only for the W they
     were computed from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x
     are rounded differently.
 
@@ -77,6 +80,8 @@ def to_lora(
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
     options = {name: getattr(config, name) for name in kept}
     options["bias"] = config.bias.replace("hra_only", "lora_only")
+    if parameters := getattr(config, "target_parameters", None):
+        options["target_parameters"] = parameters
     lora = LoraConfig(r=config.r, lora_alpha=config.r, inference_mode=True, **options)
     if directory is not None:
         directory = Path(directory)
@@ -135,6 +140,8 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
             "(tensor parallelism, FSDP2). Save the adapter, and export it in one process (`hra to-lora`)."
         )
     V, B = compact(u, layer.hra_apply_GS[adapter_name])
+    if isinstance(layer, ParamWrapper):
+        return _lora_factors_of_experts(path, layer, V, B)
     if isinstance(base, nn.Conv2d):
         if base.padding_mode != "zeros" or set(base.dilation) != {1}:
             raise ValueError(
@@ -149,6 +156,27 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
         WB = _times(base.weight.flatten(1), B)
         return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()
     return V.mT.contiguous(), -_times(dense_weight(base, len(V), path), B)
+
+
+def _lora_factors_of_experts(
+    path: str, layer: ParamWrapper, V: torch.Tensor, B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    weight = layer._weight_in_memory()
+    pairs = zip(layer._matrices(weight), B.view(-1, *B.shape[-2:]), strict=True)
+    WB = torch.stack([_times(W, one) for W, one in pairs])
+    if weight.dim() == 2:
+        return V.mT.contiguous(), -WB[0]
+    # The update of the parameter is F Sᵀ, with F (E, a, r) and S (E, b, r) for its axes a and b.
+    F, S = (V, -WB) if layer.transposed else (-WB, V)
+    axis = axis_of_lora_a(getattr(layer.get_base_layer(), "is_transposed", False))
+    if len(weight) == 1 and axis == 1:
+        raise ValueError(
+            f"to_lora: {path}: PEFT applies no LoRA to a single transposed expert. Merge the adapter instead "
+            "(`merge_and_unload`)."
+        )
+    A, B = (S, F) if axis == 2 else (F, S)
+    # PEFT counts experts before ranks in lora_A (E r, ...), and after them in lora_B (..., r E).
+    return A.mT.flatten(0, 1).contiguous(), B.permute(1, 2, 0).flatten(1).contiguous()
 
 
 def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,9 @@ from .bank import Factors
 from .export import PREFIX
 from .loading import read_config, read_weights
 from .merging import ROWS
+from .penalty import orthogonality_error
 from .quantized import is_plain
-from .reflections import compact, exact, orthogonality_error
+from .reflections import compact, exact
 
 
 def measure(adapter: str) -> list[dict[str, Any]]:
@@ -23,7 +24,8 @@ def measure(adapter: str) -> list[dict[str, Any]]:
 
     For the layer's H (n, n): `distance` is ‖H - I‖_F = ‖B Vᵀ‖_F; `angle` is the largest argument of an eigenvalue in
     degrees (0: the base model; 180: some direction is reflected). `orthogonality` is ‖I_r - UᵀU‖_F of the unit columns
-    (Eq. 6). Those of a layer with NaN or infinity are NaN.
+    (Eq. 6). Those of a layer with NaN or infinity are NaN. Stacked experts, (E, n, r), are one row: the largest of
+    their angles, the means of the others.
 
     Raises ValueError if it is not an HRA adapter or has no layers.
     """
@@ -35,17 +37,17 @@ def measure(adapter: str) -> list[dict[str, Any]]:
         if key.endswith(".hra_u"):
             V, B = compact(u.double(), config.apply_GS)
             # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
-            part = torch.eye(V.shape[1]) - V.mT @ B
+            part = torch.eye(V.shape[-1]) - V.mT @ B
             finite = bool(part.isfinite().all())  # LAPACK may crash on others
             angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
             layers.append(
                 {
                     "layer": key.removeprefix(PREFIX).removesuffix(".hra_u"),
-                    "n": u.shape[0],
-                    "r": u.shape[1],
+                    "n": u.shape[-2],
+                    "r": u.shape[-1],
                     "parameters": u.numel(),
-                    "orthogonality": orthogonality_error(u.double()).item(),
-                    "distance": ((B.mT @ B) * (V.mT @ V)).sum().clamp(min=0).sqrt().item(),
+                    "orthogonality": orthogonality_error(u.double()).mean().item(),
+                    "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
                     "angle": math.degrees(angle),
                 }
             )
@@ -68,34 +70,36 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
     `norm` is ‖ΔW‖_F / ‖W‖_F. `angle` is the mean angle between a row of W (a neuron) and that of W', in degrees.
     `stretch` is the largest change of a singular value, max |σ_i(W') - σ_i(W)| / σ_1(W): 0 for a rotation such as
     HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W). If W' has NaN or
-    infinity, all but the last are NaN.
+    infinity, all but the last are NaN. Of stacked experts, the spectra are means, and σ_1 is each expert's own.
 
     Raises TypeError if the weight is quantised, or the method does not merge into weights.
     """
-    if not is_plain(layer.get_base_layer().weight):
+    parameter = getattr(layer, "parameter_name", None)
+    if not is_plain(getattr(layer.get_base_layer(), parameter or "weight")):
         raise TypeError(
             f"expected a plain floating-point weight in {name}, found a quantised one of "
             f"{type(layer.get_base_layer()).__name__}. Pass the base model without quantisation as --base."
         )
     layer = copy.deepcopy(layer).float()  # rounding the sum to 16 bits would hide small updates
-    before = _matrix(layer.get_base_layer())
+    transposed = getattr(layer, "transposed", getattr(layer.get_base_layer(), "is_transposed", False))
+    before = _matrix(layer.get_base_layer(), parameter, transposed)
     try:
         layer.merge()
     except NotImplementedError as error:
         raise TypeError(f"{name} cannot be measured: its method does not merge into the weight. {error}") from error
-    after = _matrix(layer.get_base_layer())  # some methods exchange the base layer
+    after = _matrix(layer.get_base_layer(), parameter, transposed)  # some methods exchange the base layer
     values, merged, update = (_singular_values(one) for one in (before, after, after - before))
-    cosines = nn.functional.cosine_similarity(before.double(), after.double()).clamp(-1, 1)
+    cosines = nn.functional.cosine_similarity(before.double(), after.double(), dim=-1).clamp(-1, 1)
     return {
         "layer": name,
-        "out": before.shape[0],
-        "n": before.shape[1],
+        "out": before.shape[-2],
+        "n": before.shape[-1],
         "parameters": sum(one.numel() for key, one in layer.named_parameters() if "base_layer" not in key),
         "norm": ((after - before).norm() / before.norm()).item(),
         "angle": math.degrees(cosines.arccos().mean().item()),
-        "stretch": ((merged - values).abs().max() / values[0]).item(),
-        "spectrum": update / values[0],
-        "base_spectrum": values / values[0],
+        "stretch": ((merged - values).abs() / values[..., :1]).max().item(),
+        "spectrum": (update / values[..., :1]).view(-1, values.shape[-1]).mean(0),
+        "base_spectrum": (values / values[..., :1]).view(-1, values.shape[-1]).mean(0),
     }
 
 
@@ -111,12 +115,14 @@ def probe(weight: torch.Tensor, factors: Factors | None = None) -> torch.Tensor:
 
 
 def _singular_values(W: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.svdvals(W) if W.isfinite().all() else W.new_full((min(W.shape),), math.nan)
+    return torch.linalg.svdvals(W) if W.isfinite().all() else W.new_full((*W.shape[:-2], min(W.shape[-2:])), math.nan)
 
 
-def _matrix(layer: Any) -> torch.Tensor:
-    """Return a copy of the weight as a matrix (out, n)."""
-    weight = layer.weight.detach().clone()
+def _matrix(layer: Any, parameter: str | None, transposed: bool) -> torch.Tensor:
+    """Return a copy of the weight as a matrix (out, n), or of stacked experts, a named parameter, as (E, out, n)."""
+    weight = getattr(layer, parameter or "weight").detach().clone()
+    if parameter and weight.dim() == 3:
+        return weight.mT if transposed else weight
     if type(layer).__name__ == "Conv1D":  # of transformers' GPT-2
         weight = weight.mT
     return weight.flatten(1) if weight.dim() > 1 else weight[:, None]

@@ -87,6 +87,7 @@ def quiet() -> Iterator[None]:
 
 def read_config(adapter: str) -> Any:
     """Read an adapter's PeftConfig. Raises ValueError if it has none, or one that PEFT or this package misreads."""
+    install()  # for `config.HRAConfig`: PEFT's own drops the option `target_parameters`
     try:
         config = PeftConfig.from_pretrained(adapter)
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

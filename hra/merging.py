@@ -1,6 +1,7 @@
 """Merging a layer's adapters into its weight, and undoing it."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +20,22 @@ class Merging(PeftHRALayer):
 
     if TYPE_CHECKING:  # defined by HRALayer
         path: str
+        parameter_name: str | None
         _merged_factors: Factors | None
         _weight_before_merge: torch.Tensor | None
 
         def get_base_layer(self) -> Any: ...
         def get_base_dtype(self) -> torch.dtype | None: ...
         def get_factors(self, adapter_names: list[str]) -> Factors: ...
+
+    def _parameter(self) -> torch.Tensor:
+        """Return the tensor of the base model that the adapters change."""
+        weight: torch.Tensor = self.get_base_layer().weight
+        return weight
+
+    def _matrices(self, weight: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return views (out, ...) of a tensor like `_parameter()`, one for each H."""
+        return [weight]
 
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
@@ -37,7 +48,7 @@ class Merging(PeftHRALayer):
             )
         if (found := not_a_parameter(self)) is not None:
             raise TypeError(f"HRA cannot merge into {self.path or base}: {found}, or keep the adapter unmerged.")
-        return base.weight.data
+        return self._parameter().data
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
@@ -49,18 +60,18 @@ class Merging(PeftHRALayer):
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
             return
-        base, weight = self.get_base_layer(), self._writable_weight()
+        weight = self._writable_weight()
         with torch.no_grad():
             factors = self.get_factors(names)
             wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
-            merged = _multiply(weight, factors, in_place=wide and not safe_merge)
+            merged = self._multiply(weight, factors, in_place=wide and not safe_merge)
             if safe_merge and not torch.isfinite(merged).all():
                 raise ValueError(
                     f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
                 )
             if not wide and self._weight_before_merge is None:
                 self._weight_before_merge = weight
-            base.weight.data = merged
+            self._parameter().data = merged
             if self._merged_factors is not None:
                 factors = compose(self._merged_factors, factors)
             V, B = factors
@@ -75,26 +86,34 @@ class Merging(PeftHRALayer):
         if self._merged_factors is None:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
-        base, weight = self.get_base_layer(), self._writable_weight()
+        weight = self._writable_weight()
         if self._weight_before_merge is not None:
-            base.weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
+            self._parameter().data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            base.weight.data = _multiply(weight, (B, V), in_place=True)
+            self._parameter().data = self._multiply(weight, (B, V), in_place=True)
         self._merged_factors = self._weight_before_merge = None
         self.merged_adapters.clear()
+
+    def _multiply(self, weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
+        new = weight if in_place else torch.empty_like(weight)
+        V, B = (factor.view(-1, *factor.shape[-2:]) for factor in factors)
+        for W, out, *one in zip(self._matrices(weight), self._matrices(new), V, B, strict=True):
+            _multiply(W, out, one)
+        return new
 
 
 def not_a_parameter(layer: Any) -> str | None:
     """Return why a layer's output is not that of a parameter of the base model, and what to do; None: it is."""
-    if isinstance(layer.base_layer, BaseTunerLayer):
+    # The adapters of a module's other parameters do not change this one.
+    if isinstance(layer.base_layer, BaseTunerLayer) and not getattr(layer.base_layer, "parameter_name", None):
         return (
             "expected a layer of the base model, found one with another adapter "
             f"({type(layer.base_layer).__module__}), which H also rotates. Merge that adapter into the base model "
             "(`merge_and_unload`) before you add HRA"
         )
-    base = layer.get_base_layer()
-    if is_plain(getattr(base, "weight", None)) and "weight" not in dict(base.named_parameters(recurse=False)):
+    base, name = layer.get_base_layer(), getattr(layer, "parameter_name", None) or "weight"
+    if is_plain(getattr(base, name, None)) and name not in dict(base.named_parameters(recurse=False)):
         return (
             "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it a "
             "parameter first (`parametrize.remove_parametrizations`, `remove_spectral_norm`, `remove_weight_norm`, "
@@ -103,12 +122,10 @@ def not_a_parameter(layer: Any) -> str | None:
     return None
 
 
-def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
-    """Multiply W (out, ...) by D = I - B Vᵀ: a rank-r update, block by block, rounded once to W's dtype."""
+def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Sequence[torch.Tensor]) -> None:
+    """Write W D into `new` for W (out, ...), D = I - B Vᵀ: a rank-r update, block by block, rounded once."""
     V, B = (exact(factor) for factor in factors)
-    new = weight if in_place else torch.empty_like(weight)
     with torch.autocast(weight.device.type, enabled=False):
         for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
             wide = rows.to(V.dtype, copy=True).flatten(1)
             out.copy_(wide.addmm_(wide @ B, V.mT, alpha=-1).view(rows.shape))
-    return new

@@ -7,7 +7,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from .reflections import orthogonality_error
+from .reflections import exact, squared_lengths, wide
 
 
 def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tensor:
@@ -17,8 +17,8 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
 
     Add λ times the penalty to the loss. The λ of the two definitions are not interchangeable: with
     the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every active
-    adapter of every layer counts, this package's and PEFT's own; adapters with λ = ∞ (`apply_GS`) are
-    orthonormal by construction and contribute zero. Layers of the same shape share one batched
+    adapter of every layer counts, this package's and PEFT's own, and each expert as a layer; adapters with
+    λ = ∞ (`apply_GS`) are orthonormal by construction and contribute zero. Layers of the same shape share one batched
     product. Returns a dimensionless 0-dim tensor, float32 or wider.
 
     Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
@@ -34,7 +34,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                 if layer.hra_apply_GS[name]:
                     dtype = torch.promote_types(u.dtype, torch.float32)
                     parts.append(torch.zeros((), dtype=dtype, device=u.device))
-                elif u.dim() != 2:
+                elif u.dim() < 2:
                     raise ValueError(
                         f"orthogonality_penalty: expected u of shape (n, r), found {tuple(u.shape)}: FSDP1 has "
                         "flattened and sharded it. Use FSDP2 (`fully_shard`) or DDP."
@@ -58,3 +58,18 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     for part in parts[1:]:
         total = total + part.to(total.device)
     return total
+
+
+def orthogonality_error(U: torch.Tensor) -> torch.Tensor:
+    """Measure how far the unit columns are from orthonormal: ‖I_r - VᵀV‖_F, V = U / ‖u_i‖ (Eq. 6).
+
+    U: (..., n, r). Returns (...,), dimensionless, between 0 and r, float32 or wider. A zero column
+    has no direction: it adds the constant 1 to the square.
+    """
+    U = wide(U)
+    W = exact(U)
+    gram = W.mT @ W
+    length = squared_lengths(gram.diagonal(dim1=-2, dim2=-1), U.dtype, zero=1.0).sqrt()
+    cosines = gram / (length.unsqueeze(-1) * length.unsqueeze(-2))
+    eye = torch.eye(W.shape[-1], dtype=W.dtype, device=W.device)
+    return torch.linalg.vector_norm(eye - cosines, dim=(-2, -1)).to(U.dtype)

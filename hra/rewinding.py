@@ -23,14 +23,17 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     eigenvalues -i tan(θ/2). Each pair ±θ is a plane, which two reflections turn by twice the angle between their
     vectors. With an odd number of columns, the last one is zero.
 
-    U: (n, r). Returns (n, r), computed in float64, in U's dtype or in float32 if that is wider: the angle between two
-    vectors of a plane is t times one that U's dtype could represent. Raises ValueError if t is not finite, or if H has
-    the eigenvalue -1 (an odd number of reflections, or an angle of 180°): it has no real power, or no unique one.
+    U: (n, r), or (E, n, r) with a chain for each e. Returns this shape, computed in float64, in U's dtype or in float32
+    if that is wider: the angle between two vectors of a plane is t times one that U's dtype could represent. Raises
+    ValueError if t is not finite, or if H has the eigenvalue -1 (an odd number of reflections, or an angle of 180°): it
+    has no real power, or no unique one.
     """
     if not math.isfinite(t):
         raise ValueError(f"expected a finite strength, found {t}")
     if t == 1:
         return wide(U).clone()
+    if U.dim() > 2:
+        return torch.stack([power(one, t) for one in U])
     W = U.cpu().double()  # MPS has neither float64 nor complex eigenvalues
     V, B = compact(W)
     Q = torch.linalg.qr(W).Q

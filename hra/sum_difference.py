@@ -36,8 +36,8 @@ def train_sum_and_difference(
         raise ValueError(f"expected a positive ratio of learning rates, found {ratio}")
     for path, layer in layers.items():
         u = layer.hra_u[adapter_name]
-        if layer.hra_apply_GS[adapter_name] or u.shape[1] % 2:
-            raise ValueError(f"{path}: expected pairs of columns, found r = {u.shape[1]}, or λ = ∞ (`apply_GS`)")
+        if layer.hra_apply_GS[adapter_name] or u.shape[-1] % 2:
+            raise ValueError(f"{path}: expected pairs of columns, found r = {u.shape[-1]}, or λ = ∞ (`apply_GS`)")
         if id(u) not in stepped:
             raise ValueError(f"{path}: expected an optimizer of this layer's `hra_u`, found one without it")
     us = [layer.hra_u[adapter_name] for layer in layers.values()]
@@ -49,17 +49,17 @@ def train_sum_and_difference(
             raise ValueError("expected a step without a closure, which would use c and δ instead of u")
         gradients.extend((u, u.grad) for u in us if u.grad is not None)
         for u, gradient in gradients:
-            first, second = u[:, 0::2], u[:, 1::2]
+            first, second = u[..., 0::2], u[..., 1::2]
             first.add_(second).mul_(0.5)
             second.neg_().add_(first)
             first.div_(ratio)
-            of_first, of_second = gradient[:, 0::2], gradient[:, 1::2]
+            of_first, of_second = gradient[..., 0::2], gradient[..., 1::2]
             u.grad = torch.stack([(of_first + of_second) * ratio, of_first - of_second], -1).view_as(u)
 
     @torch.no_grad()
     def to_columns(*_: Any) -> None:
         for u, gradient in gradients:
-            first, second = u[:, 0::2], u[:, 1::2]
+            first, second = u[..., 0::2], u[..., 1::2]
             first.mul_(ratio).add_(second)
             second.mul_(-2).add_(first)
             u.grad = gradient

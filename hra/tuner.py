@@ -7,7 +7,7 @@ from typing import Any
 
 import peft
 import peft.tuners.hra
-from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -15,8 +15,10 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from . import bank, capabilities
+from . import bank, capabilities, targets
 from .base_layer import HRALayer
+from .config import HRAConfig
+from .experts import ParamWrapper, find_wrapper
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
 
@@ -36,7 +38,12 @@ class HRAModel(PeftHRAModel):
         current_key: str,
         **kwargs: Any,
     ) -> None:
-        if isinstance(target, HRALayer):
+        parameter_name = kwargs.get("parameter_name")
+        if parameter_name is not None:
+            # PEFT before 0.20 passes the innermost module for a second adapter.
+            outer = self.model.get_submodule(current_key.rpartition(".")[0])
+            target = find_wrapper(outer, parameter_name) or target
+        if isinstance(target, HRALayer) and target.parameter_name == parameter_name:
             target.update_layer(adapter_name, hra_config.r, hra_config)
             return
         if isinstance(parent, nn.MultiheadAttention):
@@ -45,7 +52,15 @@ class HRAModel(PeftHRAModel):
                 f"{target_name} without calling the layer, so the adapter would have no effect. "
                 "Exclude it with `exclude_modules`."
             )
-        weight = getattr(target.get_base_layer() if isinstance(target, BaseTunerLayer) else target, "weight", None)
+        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+        weight = getattr(base, "weight", None)
+        if callable(weight):
+            raise TypeError(
+                f"HRA cannot adapt {current_key}: expected a layer that passes gradients to its input, found "
+                f"{type(base).__module__}.{type(base).__name__}, which torch.ao.quantization has packed. Load the base "
+                "model without that quantisation, or quantised by bitsandbytes or torchao; quantise after "
+                "`merge_and_unload`."
+            )
         if any(placement.is_shard(1) for placement in getattr(weight, "placements", ())):
             raise ValueError(
                 f"HRA cannot adapt {current_key}: tensor parallelism splits its input over processes, and H mixes all "
@@ -55,7 +70,10 @@ class HRAModel(PeftHRAModel):
         if isinstance(parent, nn.TransformerEncoderLayer):
             # Its fast path in eval mode reads the weights in the same way; this disables it.
             parent.activation_relu_or_gelu = 0
-        module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
+        if parameter_name is None:
+            module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
+        else:
+            module = ParamWrapper(target, adapter_name, hra_config, parameter_name, current_key, r=hra_config.r)
         module.path = current_key
         if adapter_name not in self.active_adapters:
             module.requires_grad_(False)
@@ -74,6 +92,16 @@ class HRAModel(PeftHRAModel):
             "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
         )
 
+    def _check_new_adapter_config(self, config: Any) -> None:
+        super()._check_new_adapter_config(config)
+        targets.check_same_parameters(self.peft_config, config)
+
+    def _prepare_adapter_config(self, peft_config: Any, model_config: Any) -> Any:
+        known = self.target_module_mapping.get(model_config.get("model_type"))
+        if peft_config.target_modules is None and known is None and getattr(peft_config, "target_parameters", None):
+            peft_config.target_modules = set()
+        return super()._prepare_adapter_config(peft_config, model_config)
+
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
         capabilities.check_options(peft_config)
         bias = peft_config.bias
@@ -84,8 +112,10 @@ class HRAModel(PeftHRAModel):
             )
         super()._prepare_model(peft_config, model)
         bank.attach(model)
+        targets.check_names(peft_config, model)
         if not peft_config.inference_mode:
             keep_differentiable(model)
+            targets.warn_if_left_out(peft_config, model)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: Any, child: nn.Module) -> None:
         if isinstance(new_module, HRALayer):
@@ -109,7 +139,7 @@ class HRAModel(PeftHRAModel):
             if isinstance(layer, HRALayer):
                 layer._writable_weight()
                 base = layer.get_base_layer()
-                places = [place for part in (base, base.weight) for place in users[id(part)]]
+                places = [place for part in (base, layer._parameter()) for place in users[id(part)]]
                 if others := [place for place in places if not place.startswith(f"{name}.")]:
                     raise ValueError(
                         f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which would "
@@ -180,9 +210,10 @@ def install() -> None:
     if _replaced:
         return
     capabilities.check_replaceable(HRAModel)
-    tuners = PEFT_TYPE_TO_TUNER_MAPPING
-    _replaced.append((tuners, PeftType.HRA, tuners[PeftType.HRA]))
-    tuners[PeftType.HRA] = HRAModel
+    mappings: list[tuple[Any, Any]] = [(PEFT_TYPE_TO_TUNER_MAPPING, HRAModel), (PEFT_TYPE_TO_CONFIG_MAPPING, HRAConfig)]
+    for mapping, ours in mappings:
+        _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))
+        mapping[PeftType.HRA] = ours
     for namespace in _NAMESPACES:
         for name, ours in _NAMES.items():
             if hasattr(namespace, name):

@@ -18,6 +18,7 @@ PAGE = ROOT / "docs/api.md"
 ORDER = (
     "install",
     "uninstall",
+    "HRAConfig",
     "orthogonality_penalty",
     "train_sum_and_difference",
     "to_lora",
@@ -42,7 +43,9 @@ def page() -> str:
 
 
 def function(name: str, one: Callable) -> str:
-    """Render a function's signature, as it is written, and its docstring."""
+    """Render a function's signature, as it is written, and its docstring; of a class only this."""
+    if inspect.isclass(one):
+        return f"## `hra.{name}`\n\n{inspect.getdoc(one)}"
     node = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
     arguments = [f"{argument.arg}: {ast.unparse(argument.annotation)}" for argument in node.args.args]
     for place, default in enumerate(reversed(node.args.defaults), 1):

@@ -69,6 +69,14 @@ def test_merging_into_a_quantised_layer_is_refused_before_any_layer_is_merged(me
     assert torch.equal(plain.weight, weight) and torch.equal(model(x), before)
 
 
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+def test_layers_packed_by_torch_are_refused():
+    packed = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(16, 8)), {nn.Linear})
+    message = r"HRA cannot adapt 0: .* found torch\.ao\..*dynamic.*\.Linear, which .* quantise after `merge_and_unload`"
+    with pytest.raises(TypeError, match=message):
+        get_peft_model(packed, HRAConfig(r=4, target_modules=["0"]))
+
+
 def test_trainable_base_weight_gets_its_gradient():
     base, x = nn.Linear(16, 8).double(), torch.randn(5, 16).double()
     ours = layer(copy.deepcopy(base))

@@ -1,11 +1,13 @@
-"""This package over another PEFT: one whose HRA is rewritten in compact form, one that lacks something."""
+"""This package over another PEFT: one whose HRA has other layers, one that lacks something."""
 
 import copy
 import csv
 import dataclasses
 import importlib
+import os
+import shutil
+from pathlib import Path
 
-import compact_peft
 import peft
 import pytest
 import torch
@@ -14,15 +16,35 @@ from sidebyside import TARGETS, close
 
 import benchmarks.__main__ as benchmarks
 import hra
-from benchmarks import cases
+from benchmarks import cases, tables
 from benchmarks.other_peft import OtherPackages
 from hra import capabilities
+
+VERSION = "0.20.1.dev0"  # of a development version, which says little of what it can do
+LAYERS = """
+from .released import HRAConv2d, HRALayer
+from .released import HRALinear as Released
+
+class HRALinear(Released):
+    def forward(self, x, *args, **kwargs):
+        for name in [] if self.disable_adapters or self.merged else reversed(self.active_adapters):
+            x = x @ self.get_delta_weight(name).mT  # the input is rotated, not the weight
+        return self.base_layer(x)
+"""
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("peft")
-    compact_peft.write_sources(folder)
+    """Write the sources of a PEFT with other layers: links to the installed one's files, but for two."""
+    folder, installed = tmp_path_factory.mktemp("peft"), Path(peft.__file__).parent
+    source = folder / "src/peft"
+    shutil.copytree(installed, source, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__"))
+    layers, init = source / "tuners/hra/layer.py", source / "__init__.py"
+    layers.rename(layers.with_name("released.py"))
+    layers.write_text(LAYERS)
+    text = init.read_text()
+    init.unlink()
+    init.write_text(text.replace(f'"{peft.__version__}"', f'"{VERSION}"'))
     return OtherPackages(folder, ("peft", "hra"))
 
 
@@ -46,7 +68,7 @@ def test_install_replaces_the_layers_of_a_rewritten_peft(next_peft, net, images,
     later, ours = next_peft
     if "bias" in config and not capabilities.saves_biases("hra_only"):
         pytest.skip("this PEFT does not save biases")
-    assert later.__version__ == compact_peft.VERSION != peft.__version__
+    assert later.__version__ == VERSION != peft.__version__
     theirs = adapted(later, net, **config)
     ours.install()
     mine = adapted(later, net, **config)
@@ -96,11 +118,12 @@ def test_benchmarks_time_both_pefts_in_one_run_and_keep_the_results_of_another_p
     case = cases.linear(8, 2, 4, torch.float32)
     base, _ = case.base()
     layers = {kind: cases.adapt(base, kind, case).base_model.model[0] for kind in ("peft", "next", "hra")}
-    assert [hasattr(layer, "rotate") for layer in layers.values()] == [False, True, False]
+    files = [Path(type(layer).forward.__code__.co_filename) for layer in layers.values()]
+    assert [file.is_relative_to(other.folder) for file in files] == [False, True, False]
     row = benchmarks.row(case, "step", benchmarks.measure(case.steps()), "s")
     assert all(float(row[kind]) > 0 for kind in benchmarks.COLUMNS)
     assert row["next/lora"] == pytest.approx(float(row["next"]) / float(row["lora"]), rel=0.01)
-    assert f"PEFT {peft.__version__}, next PEFT {compact_peft.VERSION}" in row["machine"]
+    assert row["machine"].endswith(f"PEFT {peft.__version__}, next PEFT {VERSION} ({other.folder.name})")
     for machine in ("another, 2 threads", row["machine"], row["machine"]):
         benchmarks.save("linear", [row | {"machine": machine}])
     with open(tmp_path / "linear.csv") as file:
@@ -109,3 +132,26 @@ def test_benchmarks_time_both_pefts_in_one_run_and_keep_the_results_of_another_p
         )
     with pytest.raises(ValueError, match=r"expected a folder with PEFT's sources .*found none"):
         OtherPackages(tmp_path)
+
+
+def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones(tmp_path):
+    columns = "what,case,size,r,dtype,hra/lora,next/lora,peft/hra,machine\n"
+    older = '{},8,float32,1.2,,10.0,"AMD EPYC, 2 threads"\n'
+    layer = "step,linear,4096x4096 512 tokens"
+    (tmp_path / "linear.csv").write_text(columns + older.format(layer) + older.format("step,linear,768x768 512 tokens"))
+    (tmp_path / "next.csv").write_text(columns + f'{layer},8,float32,0.987,1.004,,"AMD EPYC, 2 threads"\n')
+    (tmp_path / "docs").mkdir()
+    page, readme = tmp_path / "docs/library.md", tmp_path / "README.md"
+    page.write_text("a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n")
+    readme.write_text("<!-- table headline -->\n\n<!-- end -->\n")
+    for _ in range(2):
+        tables.write(tmp_path, tmp_path)
+        assert "| Linear 768, r = 8 | 12.0 | – | **1.20** |\n| Linear 4096, r = 8 | 12.0 | 1.00 | **0.99** |\n" in (
+            page.read_text()
+        )
+        assert page.read_text().startswith("a\n<!-- table layers -->\n| one layer, relative")
+        assert page.read_text().endswith("<!-- end -->\nc\n")
+        assert "| AMD EPYC, 2 cores, float32 | 1.00 | 12.0 | 1.00 | **0.99** |" in readme.read_text()
+    readme.write_text("")
+    with pytest.raises(ValueError, match=r"README.md: expected one line `<!-- table headline -->`, found 0"):
+        tables.write(tmp_path, tmp_path)

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sidebyside import close, dense
 
-from hra.reflections import compact, compose, orthogonality_error, reflect
+from hra.penalty import orthogonality_error
+from hra.reflections import compact, compose, middle, reflect
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
 few = settings(max_examples=25, deadline=None)
@@ -218,6 +219,19 @@ def test_gradients_of_the_rotation(apply_GS, n, r):
     x, U = random(4, n).requires_grad_(), random(n, r, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(composite(apply_GS), (x, U))
     assert torch.autograd.gradgradcheck(composite(apply_GS), (x, U))
+
+
+def test_the_rotation_without_B_and_its_gradients_are_those_with_it():
+    x, U = random(4, 5).requires_grad_(), random(5, 3, seed=1).requires_grad_()
+
+    def without(x, U):
+        return reflect(x, U, U, middle(U))
+
+    close(without(x, U), reflect(x, *compact(U)), 5)
+    assert torch.autograd.gradcheck(without, (x, U))
+    assert torch.autograd.gradgradcheck(without, (x, U))
+    with torch.no_grad():
+        close(without(x, U), reflect(x, *compact(U)), 5)
 
 
 def test_gradients_of_each_function():

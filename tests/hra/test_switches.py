@@ -8,7 +8,8 @@ from sidebyside import dense, layer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hra.reflections import compact, compose, orthogonality_error
+from hra.penalty import orthogonality_error
+from hra.reflections import compact, compose
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm, aten.mv, aten.dot, aten.linalg_solve_triangular}

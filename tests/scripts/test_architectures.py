@@ -126,6 +126,14 @@ def test_targets_are_peft_s_or_all_linear_layers(base, kind):
         assert {name.rpartition(".")[2] for name in names} == set(expected) and len(names) == 2 * len(expected)
 
 
+def test_all_linear_says_that_it_is_without_stacked_experts(capsys):
+    model, layer = (type(name, (torch.nn.Module,), {})() for name in ("Model", "TinyExperts"))
+    model.first, model.experts = torch.nn.Linear(2, 2), layer
+    layer.down_proj = torch.nn.Parameter(torch.zeros(3, 2, 2))
+    assert adapters.targets(model, support.method("lora", targets="all-linear")) == ["first"]
+    assert "are without this model's stacked experts (experts.down_proj)" in capsys.readouterr().out
+
+
 MODERNBERT = {
     "kind": "init",
     "generator": "hra_workflow.models.random_weights:transformers_model",

@@ -27,7 +27,8 @@ def builds(monkeypatch):
     monkeypatch.setattr("torch.utils.cpp_extension.load", lambda **options: attempts.append(options))
 
     def new_process():
-        monkeypatch.setattr(layer, "_FBD_CUDA", None)
+        if hasattr(layer, "_FBD_CUDA"):  # not in PEFT's pull request 3540
+            monkeypatch.setattr(layer, "_FBD_CUDA", None)
 
     new_process()
     yield new_process
@@ -98,6 +99,8 @@ def test_it_rounds_like_peft_s_dense_matrices(insert, precision):
     from peft.tuners.boft.layer import Linear
 
     _, layer = insert(4)
+    if not hasattr(Linear.forward, "__wrapped__"):
+        pytest.skip("this PEFT multiplies by no dense matrices")
     x = torch.randn(5, INPUTS)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         found, dense = layer.float()(x), Linear.forward.__wrapped__(layer, x)

@@ -5,6 +5,8 @@ import torch
 from blocks import alone, gradients
 from dispatches import added
 from peft import HRAConfig, LoraConfig
+from sidebyside import adapt
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hra import bank
@@ -59,6 +61,15 @@ def test_no_more_is_kept_for_the_backward_pass_than_V_and_B_of_all_layers(ours, 
     us = sum(p.numel() * p.element_size() for name, p in ours.named_parameters() if "hra_u" in name)
     assert kept()[0] - alone(kept)[0] <= 2 * us
     assert bank.current() is None  # nothing else refers to it
+
+
+def test_a_layer_on_its_own_keeps_no_B_for_the_backward_pass():
+    ours = adapt(nn.Sequential(nn.Linear(64, 8)), r=4, target_modules=["0"])
+    x, shapes = torch.randn(3, 64, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: shapes.append((one.data_ptr(), one.shape)) or one, id):
+        y = ours(x)
+    (u,) = (p for p in ours.parameters() if p.requires_grad)
+    assert y.shape == (3, 8) and {(u.data_ptr(), u.shape)} == {one for one in shapes if one[1] == (64, 4)}
 
 
 @pytest.mark.parametrize("mark", ["ds_id", "_is_fsdp_managed_module"], ids=["ZeRO-3", "FSDP"])

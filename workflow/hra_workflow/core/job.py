@@ -31,11 +31,12 @@ def start(
     snakemake=None,
     done: Callable[[dict], bool] = lambda job: False,
     trains: bool = False,
+    rehearsed: bool = False,
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
     Both are called while no other process makes the same outputs (lease.py), and this process ends with its Snakemake.
-    trains: it saves checkpoints, also then.
+    trains: it saves checkpoints, also then. rehearsed: `make rehearse` runs it without content even if it needs no GPU.
     """
     if snakemake is None:
         if len(sys.argv) != 2:
@@ -65,7 +66,7 @@ def start(
             if done(job):
                 return
             card = os.environ.get(launcher.REHEARSAL)
-            if card and int(job["resources"].get("gpu", 0)):
+            if card and (rehearsed or int(job["resources"].get("gpu", 0))):
                 launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
                 return
             if not card:  # the findings of a rehearsal are in the same folders

@@ -90,8 +90,12 @@ def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | Non
     if method["targets"] == DEFAULT:
         return None
     if method["targets"] == ALL_LINEAR:
+        from hra.targets import stacked_experts
+
         output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         kept = [name for name in linears if not built_adapters.is_within(name, outside)]
+        if experts := stacked_experts(model):
+            print(f"warning: the targets {ALL_LINEAR} are without this model's stacked experts ({', '.join(experts)})")
         return [name for name in kept if model.get_submodule(name) is not output]
     listed = []
     for target in method["targets"]:

@@ -66,9 +66,14 @@ def fast(dense):
 
 
 def install() -> None:
-    """Make PEFT use this module instead of building its extension; calling it again has no effect."""
+    """Make PEFT use this module instead of building its extension; calling it again has no effect.
+
+    PEFT's pull request 3540 has no extension and multiplies activations by the blocks: nothing is replaced there.
+    """
     from peft.tuners.boft import layer
 
+    if not hasattr(layer, "_FBD_CUDA"):
+        return
     layer._FBD_CUDA = BlockDiagonal
     if not hasattr(layer.Linear.forward, "__wrapped__"):
         layer.Linear.forward = fast(layer.Linear.forward)

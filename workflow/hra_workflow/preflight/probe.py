@@ -39,8 +39,8 @@ def config_of(config: dict) -> dict:
 
 
 def quick(peft: dict) -> dict:
-    """Leave out initialisations that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
-    return {key: value for key, value in peft.items() if not (key.startswith("init_") and isinstance(value, str))}
+    """Leave out starts of LoRA that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
+    return {key: value for key, value in peft.items() if not (key == "init_lora_weights" and isinstance(value, str))}
 
 
 def manifest(config: dict, model: str) -> Path:

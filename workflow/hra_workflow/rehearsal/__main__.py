@@ -12,8 +12,8 @@ from hra_workflow.core.job import processes, run_guarded
 from hra_workflow.rehearsal import cuda
 
 
-def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
-    """Run the script's `main` on the fake device; return 0 unless it fails."""
+def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool = False) -> int:
+    """Run the script's `main` on the fake device; return 0 unless it fails. kernels: list those of every step."""
     if (count := processes(job)) > 1:  # the first process; the others are imagined
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
@@ -57,7 +57,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card) -> int:
             "rows_per_device": rows_per_device(job),
             "peak_bytes": highest["peak_bytes"],
             "parts": highest["parts"],
-            "steps": [named(step) for step in observer.steps],
+            "steps": [named(step, kernels) for step in observer.steps],
             "waits": counts(observer.waits),
             "float64": counts(observer.float64.counted),
             "rate": rates.last(job["log"]),
@@ -78,8 +78,9 @@ def rows_per_device(job: dict) -> int | None:
     return rows and rows // job["params"]["hyperparameters"].get("gradient_accumulation", 1)
 
 
-def named(step: dict) -> dict:
-    return step | {"waits": counts(step["waits"])}
+def named(step: dict, kernels: bool) -> dict:
+    listed = {"kernels": [[*kernel, count] for kernel, count in step.pop("kernels").items()]}
+    return step | {"waits": counts(step["waits"])} | (listed if kernels else {})
 
 
 def counts(counted: dict) -> list[dict]:

@@ -24,15 +24,31 @@ class Card(NamedTuple):
     speed: Speed
 
 
-# Their speeds are NVIDIA's data sheets'; a V100 has no TF32.
+# Speeds: the fastest square products of torch.mm (zzc0721/torch-performance-test-data 9d82827, database.md), and what
+# gpu-stream and gpu-l2-cache read (te42kyfo/gpu-benches 1c36d50). Where these lack a card, its like: the L40 for the
+# L40S and the RTX 4090, the A40 for the A6000; the share of the data sheet that the A100 reaches for TF32, and the H100
+# PCIe for an SXM card's memory. float64, of which one in 64 units is on the cards without HBM: data sheets.
 CARDS = {
-    "v100": Card("Tesla V100-SXM2-32GB", 34_072_559_616, 7, 0, Speed(125e12, 15.7e12, 15.7e12, 0.9e12)),
-    "rtx4090": Card("NVIDIA GeForce RTX 4090", 25_386_352_640, 8, 9, Speed(165e12, 82.6e12, 82.6e12, 1.01e12)),
-    "a100-40gb": Card("NVIDIA A100-SXM4-40GB", 42_298_834_944, 8, 0, Speed(312e12, 156e12, 19.5e12, 1.56e12)),
-    "l40s": Card("NVIDIA L40S", 47_810_936_832, 8, 9, Speed(362e12, 183e12, 91.6e12, 0.86e12)),
-    "a100": Card("NVIDIA A100-SXM4-80GB", 85_024_112_640, 8, 0, Speed(312e12, 156e12, 19.5e12, 2.04e12)),
-    "h100": Card("NVIDIA H100 80GB HBM3", 85_024_112_640, 9, 0, Speed(989e12, 494e12, 67e12, 3.35e12)),
-    "h200": Card("NVIDIA H200", 150_122_987_520, 9, 0, Speed(989e12, 494e12, 67e12, 4.8e12)),
+    "v100": Card(
+        "Tesla V100-SXM2-32GB", 34_072_559_616, 7, 0, Speed(94.8e12, 14.1e12, 14.1e12, 7.8e12, 0.81e12, 2.3e12, 6e6)
+    ),
+    "rtx4090": Card(
+        "NVIDIA GeForce RTX 4090", 25_386_352_640, 8, 9, Speed(165e12, 82e12, 50e12, 1.29e12, 0.93e12, 5.2e12, 72e6)
+    ),
+    "a100-40gb": Card(
+        "NVIDIA A100-SXM4-40GB", 42_298_834_944, 8, 0, Speed(264e12, 118e12, 19.2e12, 9.7e12, 1.38e12, 5.4e12, 40e6)
+    ),
+    "a6000": Card(
+        "NVIDIA RTX A6000", 51_041_271_808, 8, 6, Speed(123e12, 59e12, 23.9e12, 0.6e12, 0.68e12, 2.2e12, 6e6)
+    ),
+    "l40s": Card("NVIDIA L40S", 47_810_936_832, 8, 9, Speed(269e12, 139e12, 46.9e12, 1.43e12, 0.84e12, 5.2e12, 96e6)),
+    "a100": Card(
+        "NVIDIA A100-SXM4-80GB", 85_024_112_640, 8, 0, Speed(264e12, 118e12, 19.2e12, 9.7e12, 1.75e12, 5.4e12, 40e6)
+    ),
+    "h100": Card(
+        "NVIDIA H100 80GB HBM3", 85_024_112_640, 9, 0, Speed(797e12, 402e12, 52e12, 33e12, 3.0e12, 7.0e12, 50e6)
+    ),
+    "h200": Card("NVIDIA H200", 150_122_987_520, 9, 0, Speed(797e12, 402e12, 52e12, 33e12, 3.5e12, 9.7e12, 50e6)),
 }
 
 

@@ -182,12 +182,13 @@ def modules(torch, FakeTensor) -> None:
 def plain(FakeTensor) -> None:
     """Let HRA take fake tensors for plain ones; by their type they are quantised or sharded, which it treats apart."""
     import hra.base_layer
+    import hra.experts
     import hra.inspection
     import hra.merging
     import hra.quantized
 
     is_plain = hra.quantized.is_plain
-    for module in (hra.base_layer, hra.inspection, hra.merging, hra.quantized):
+    for module in (hra.base_layer, hra.experts, hra.inspection, hra.merging, hra.quantized):
         module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
     hra.base_layer.HRALayer.stackable = lambda self, name: self.hra_u.get(name)
 

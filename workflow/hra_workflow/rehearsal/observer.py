@@ -3,15 +3,17 @@
 import gc
 import weakref
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from hra_workflow.rehearsal import lines
 from hra_workflow.rehearsal.float64 import Float64
-from hra_workflow.rehearsal.timing import Clock, Speed
+from hra_workflow.rehearsal.timing import Cache, Clock, Speed
 
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
 GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
+PASSES = 3  # of a Fourier transform over its data
 
 
 class Made(NamedTuple):
@@ -23,16 +25,19 @@ class Made(NamedTuple):
 
 
 class Observer:
-    """Counts while a job runs. `live`, `peak`: bytes on the device. `steps`: what each optimizer step has shown."""
+    """Counts while a job runs.
+
+    `live`, `peak`: bytes on the device. `started`: kernels. `steps`: what each step of the optimizer has shown.
+    """
 
     def __init__(self, torch, speed: Speed):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-        self.torch, self.clock = torch, Clock(speed)
-        self.live = self.peak = self.step_peak = 0
+        self.torch, self.clock, self.cache = torch, Clock(speed), Cache(speed.cache_bytes)
+        self.live = self.peak = self.step_peak = self.started = 0
         self.seen = weakref.WeakKeyDictionary()
         self.waits: Counter = Counter()
-        self.operations: Counter = Counter()
+        self.kernels: Counter = Counter()  # by kind, operations and bytes (Clock.run)
         self.flops: Counter = Counter()
         self.float64 = Float64(torch)
         self.before = (0.0, 0.0)  # the clock's time and work at the end of the last step
@@ -51,10 +56,11 @@ class Observer:
         self.live += size
         self.peak = max(self.peak, self.live)
         self.step_peak = max(self.step_peak, self.live)
-        weakref.finalize(storage, self.free, size)
+        weakref.finalize(storage, self.free, size, storage._cdata)
 
-    def free(self, size: int) -> None:
+    def free(self, size: int, storage: int) -> None:
         self.live -= size
+        self.cache.drop(storage)
 
     def wait(self, what: str) -> None:
         """Count a wait of the host for the device, with the lines that cause it."""
@@ -73,7 +79,6 @@ class Observer:
         self.float64.note(function, is_view, arguments, keywords, result)
         if is_view:
             return
-        self.operations[str(function)] += 1
         read, written = (
             [value for value in tree_leaves(values) if isinstance(value, self.torch.Tensor)]
             for values in ((arguments, keywords), arguments[0] if result is None else result)
@@ -82,16 +87,21 @@ class Observer:
         if counted := flop_registry.get(function.overloadpacket):
             flops, kind = counted(*arguments, **keywords, out_val=result), self.kind(name, read[0].dtype)
             self.flops[kind] += flops
-        touched = (*written, *(written if name in GATHERING else read))
-        # Of a tensor that is expanded, the storage.
-        traffic = sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in touched)
-        self.clock.run(flops, kind, traffic)
+        used = [*bytes_of(written if name in GATHERING else read, False), *bytes_of(written, True)]
+        passes = PASSES if name.startswith("_fft") else 1
+        moved, total = passes * self.cache.move(used), passes * sum(size for _, size, _ in used)
+        self.started += 1
+        self.kernels[kind, flops, moved, total] += 1
+        self.clock.run(kind, flops, moved, total)
 
     def kind(self, name: str, dtype) -> str:
         """Return what a product or convolution computes with, a key of timing.EFFICIENCY."""
+        convolution = " convolution" if name.startswith("convolution") else ""
         if dtype in (self.torch.float16, self.torch.bfloat16):
-            return "half"
-        if name.startswith("convolution"):
+            return f"half{convolution}"
+        if dtype == self.torch.float64:
+            return "float64"
+        if convolution:
             return "tf32 convolution" if self.torch.backends.cudnn.allow_tf32 else "float32"
         return "float32" if self.torch.get_float32_matmul_precision() == "highest" else "tf32"
 
@@ -119,13 +129,14 @@ class Observer:
                 "peak_bytes": self.step_peak,
                 "kept": self.kept(),
                 "waits": dict(self.waits),
-                "operations": self.operations.total(),
+                "operations": self.kernels.total(),
                 "flops": dict(self.flops),
+                "kernels": dict(self.kernels),
             }
         )
         self.step_peak, self.before = self.live, now
         self.waits.clear()
-        self.operations.clear()
+        self.kernels.clear()
         self.flops.clear()
 
     def kept(self) -> dict[str, int]:
@@ -139,3 +150,10 @@ class Observer:
             if made.step < before:
                 left[made.places][made.step] += made.size
         return {lines.shown(places): sizes[before - 1] for places, sizes in left.items() if len(sizes) == before}
+
+
+def bytes_of(tensors: list, written: bool) -> Iterator[tuple[int, int, bool]]:
+    """Yield what a kernel uses of tensors: the address of the storage, bytes, and whether it writes them."""
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        yield storage._cdata, min(tensor.nbytes, storage.nbytes()), written  # of an expanded tensor, the storage

@@ -1,0 +1,103 @@
+"""The tables of README.md and docs/library.md: times relative to LoRA's, from benchmarks/results/."""
+
+import csv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROCESSORS = {"AMD EPYC": "AMD", "Intel(R) Xeon(R) Processor": "Intel"}
+KINDS = {"peft": "PEFT 0.21.2", "next": "PR 3185", "hra": "**hra**"}
+SHAPES = {
+    "Linear 768": ("step", "linear", "768x768 512 tokens"),
+    "Linear 2048": ("step", "linear", "2048x2048 512 tokens"),
+    "Linear 4096": ("step", "linear", "4096x4096 512 tokens"),
+    "Conv2d 320, 3 × 3": ("step", "conv2d", "320 channels 3x3 1x32x32"),
+    "Conv2d 640, 3 × 3": ("step", "conv2d", "640 channels 3x3 1x32x32"),
+    "LLaMA of 12 blocks, width 576: a decoded token": ("inference", "small-llama", "1x1 tokens"),
+    "the same, training on 1 × 64 tokens": ("step", "small-llama", "1x64 tokens"),
+    "the same, 4 × 32 tokens": ("step", "small-llama", "4x32 tokens"),
+    "the same, 8 × 128 tokens": ("step", "small-llama", "8x128 tokens"),
+    "2 blocks of LLaMA2-7B, 512 tokens": ("step", "llama 2 layers", "512 tokens"),
+    "DeBERTaV3-base, 32 × 64 tokens": ("step", "deberta-base", "32x64 tokens"),
+    "DeBERTaV3-base, 4 × 128 tokens": ("step", "deberta-base", "4x128 tokens"),
+    "UNet of Stable Diffusion at half width, 2 × 16 × 16": ("step", "unet", "half width 2x16x16"),
+    "merging and unmerging a 4096 × 4096 layer": ("merge+unmerge", "linear", "4096x4096 1 tokens"),
+}
+LAYERS, MODELS = list(SHAPES)[:5], list(SHAPES)[5:]
+Rows = dict[tuple[str, ...], dict[str, str]]  # by processor, what, case, size, r and dtype
+
+
+def write(results: Path, root: Path = ROOT) -> None:
+    """Replace what is between `<!-- table NAME -->` and `<!-- end -->` in README.md and docs/library.md."""
+    rows = read(results)
+    ways = [("8", "float32"), ("32", "float32"), ("8", "bfloat16"), ("32", "bfloat16")]
+    layers = [
+        (f"{name}, r = {r}{', bfloat16' * (dtype != 'float32')}", (*SHAPES[name], r, dtype))
+        for name in LAYERS
+        for r, dtype in ways
+    ]
+    models = [(name, (*SHAPES[name], "8", "float32")) for name in MODELS]
+    for path, name, lines in (
+        (root / "README.md", "headline", headline(rows)),
+        (root / "docs/library.md", "layers", relative("one layer", layers, rows)),
+        (root / "docs/library.md", "models", relative("r = 8, float32", models, rows)),
+    ):
+        start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
+        text = path.read_text()
+        if text.count(start) != 1:
+            raise ValueError(f"{path}: expected one line `{start.strip()}`, found {text.count(start)}. Add it.")
+        before, _, rest = text.partition(start)
+        path.write_text(before + start + "\n".join(lines) + end + rest.partition(end)[2])
+
+
+def read(results: Path) -> Rows:
+    """Read the results; those of next.csv, which has all kinds in one run, replace others."""
+    rows: Rows = {}
+    for path in sorted(results.glob("*.csv"), key=lambda path: path.stem == "next"):
+        with open(path) as file:
+            for row in csv.DictReader(file):
+                if row.get("hra/lora"):
+                    if row["peft/hra"]:
+                        row["peft/lora"] = str(float(row["peft/hra"]) * float(row["hra/lora"]))
+                    key = row["machine"].partition(",")[0], *(row[k] for k in ("what", "case", "size", "r", "dtype"))
+                    rows.setdefault(key, {}).update({name: value for name, value in row.items() if value})
+    return rows
+
+
+def cell(rows: Rows, processor: str, case: tuple[str, ...], kind: str) -> str:
+    """Return a kind's time relative to LoRA's, with three digits, or a dash."""
+    value = rows.get((processor, *case), {}).get(f"{kind}/lora")
+    if not value:
+        return "–"
+    text = f"{float(value):.{2 if float(value) < 3 else 1 if float(value) < 20 else 0}f}"
+    return f"**{text}**" if kind == "hra" else text
+
+
+def relative(title: str, cases: list[tuple[str, tuple[str, ...]]], rows: Rows) -> list[str]:
+    """Build a table with a row per case that has been measured, and a column per processor and kind."""
+    columns = [(processor, kind) for processor in PROCESSORS for kind in KINDS]
+    table = {label: [cell(rows, processor, case, kind) for processor, kind in columns] for label, case in cases}
+    table = {label: cells for label, cells in table.items() if {*cells} != {"–"}}
+    kept = [i for i in range(len(columns)) if any(cells[i] != "–" for cells in table.values())]
+    titles = [f"{PROCESSORS[processor]}: {KINDS[kind]}" for processor, kind in columns]
+    return [
+        "| " + " | ".join([f"{title}, relative to LoRA", *(titles[i] for i in kept)]) + " |",
+        "|---" + "|--:" * len(kept) + "|",
+        *("| " + " | ".join([label, *(cells[i] for i in kept)]) + " |" for label, cells in table.items()),
+    ]
+
+
+def headline(rows: Rows) -> list[str]:
+    """Build README's table: a row per processor."""
+    title = "4096 × 4096 layer, 512 tokens, r = 8, forward and backward: time relative to LoRA"
+    lines = [
+        f"| {title} | LoRA (PEFT) | HRA (PEFT 0.21.2, released) | HRA (PEFT's pull request 3185) | **HRA (hra)** |",
+        "|---|---|---|---|---|",
+    ]
+    for processor in PROCESSORS:
+        released, later, ours = (
+            cell(rows, processor, (*SHAPES["Linear 4096"], "8", "float32"), kind) for kind in KINDS
+        )
+        name = processor.replace("(R)", "").replace(" Processor", "")
+        later = later.replace("–", "not measured")
+        lines.append(f"| {name}, 2 cores, float32 | 1.00 | {released} | {later} | {ours} |")
+    return lines

@@ -18,6 +18,7 @@ JOB = {
     "rule": "train_glue",
     "wildcards": {"task": "glue", "method": "hra", "variant": "r8"},
     "error": None,
+    "gpu": 1,
     "raised": "",
     "processes": 1,
     "float64": [],

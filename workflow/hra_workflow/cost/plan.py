@@ -138,7 +138,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
     """Describe the largest memory of each kind of job that `make rehearse` has seen, of the tasks of these tables."""
     jobs = files.read_if_valid(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
     chosen, largest = {task.name: task for task in of_names(config, names)}, {}
-    for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
+    for job in sorted((job for job in jobs if job.get("gpu", 1)), key=lambda job: job["peak_bytes"]):
         if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
             run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
             largest[job["rule"]] = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)

@@ -30,7 +30,8 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     """
     loaded = tasks.load(config)
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
-    lines = [line for job in jobs for line in of_job(job, loaded)]
+    shown = [job for job in jobs if job["gpu"] or job["error"]]
+    lines = [line for job in shown for line in of_job(job, loaded)]
     lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
     kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]

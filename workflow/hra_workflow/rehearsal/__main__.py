@@ -50,6 +50,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
             "error": problem,
             "raised": raised,
             "seconds": round(time.monotonic() - started, 1),
+            "gpu": int(job["resources"].get("gpu", 0)),
             "card": card.name,
             "card_bytes": card.total_memory,
             "processes": processes(job),

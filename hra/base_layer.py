@@ -189,6 +189,10 @@ class HRALayer(nn.Module, Merging):
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        """Return False, also where PEFT converts its own HRA layers: `hra.to_lora` converts those of this package."""
+        return False
+
     def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype) -> Rotations:
         """List which rows of the batch are rotated by which factors, cast to `dtype`."""
         if adapter_names is None:
@@ -288,19 +292,6 @@ class HRALayer(nn.Module, Merging):
         if base is None or base == given:
             return given, given, given
         return torch.promote_types(given, base), base, given
-
-    def _thin_weights(self, weight: torch.Tensor, factors: Parts, dtype: torch.dtype) -> Factors:
-        """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
-        V, B, *middle = factors
-        weight = weight.flatten(1)
-        wide = torch.promote_types(weight.dtype, B.dtype)
-        with torch.autocast(weight.device.type, enabled=False):
-            # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
-            Bt = B.to(wide).t().contiguous()
-            WB = (Bt @ weight.to(wide).t()).t()
-            for T in middle:
-                V, WB = Bt.t(), WB @ T.to(wide)
-        return cast(V, WB, dtype)
 
     def delete_adapter(self, adapter_name: str) -> None:
         self._cache.clear()

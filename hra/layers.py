@@ -9,9 +9,10 @@ from peft.tuners.hra.config import HRAConfig
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .base_layer import HRALayer, Rotations
+from .bank import Factors
+from .base_layer import HRALayer, Parts, Rotations
 from .quantized import is_cast_by_hooks
-from .reflections import is_transformed, reflect
+from .reflections import cast, is_transformed, reflect
 
 
 class Linear(HRALayer):
@@ -32,7 +33,7 @@ class Linear(HRALayer):
             z = base(x, *args, **kwargs)
             # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
             factors = self._factors(self.active_adapters, None, shared=x.dtype == base.weight.dtype)
-            V, WB = self._thin_weights(base.weight, factors, x.dtype)
+            V, WB = _thin_weights(base.weight, factors, x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.t(), alpha=-1).view(z.shape)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
@@ -138,7 +139,7 @@ class Conv2d(HRALayer):
         groups = self.get_base_layer().groups
         for rows, factors in rotations:
             # Not kept between calls: comparing W with a copy would take as long as computing W B, and twice the memory.
-            V, WB = self._thin_weights(weight, factors, x.dtype)
+            V, WB = _thin_weights(weight, factors, x.dtype)
             kernels = V.t().reshape(-1, *weight.shape[1:])
             if groups > 1:
                 kernels = kernels.repeat(groups, 1, 1, 1)
@@ -172,6 +173,20 @@ class Conv2d(HRALayer):
                 f"convolution with its weight, found {count}. Exclude the layer with `exclude_modules`."
             )
         return z
+
+
+def _thin_weights(weight: torch.Tensor, factors: Parts, dtype: torch.dtype) -> Factors:
+    """Compute V (n, r) and W B (out, r) of W D = W - (W B) Vᵀ in float32 or wider."""
+    V, B, *middle = factors
+    weight = weight.flatten(1)
+    wide = torch.promote_types(weight.dtype, B.dtype)
+    with torch.autocast(weight.device.type, enabled=False):
+        # Bᵀ Wᵀ with Bᵀ contiguous, and its gradient gᵀ W, are twice as fast in BLAS as W B and Wᵀ g.
+        Bt = B.to(wide).t().contiguous()
+        WB = (Bt @ weight.to(wide).t()).t()
+        for T in middle:
+            V, WB = Bt.t(), WB @ T.to(wide)
+    return cast(V, WB, dtype)
 
 
 def _subtract(z: torch.Tensor, WB: torch.Tensor, P: torch.Tensor, groups: int) -> torch.Tensor:

@@ -16,8 +16,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from stand_ins import ROOT, write_models
-from suites import SUITES, Suite
+from suites import ROOT, SUITES, Suite
 
 PAGE = ROOT / "docs/library.md"
 BEGIN, END = "<!-- make others-tests: -->\n", "<!-- end -->\n"
@@ -105,6 +104,8 @@ def table(results: dict[str, dict], written: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    from stand_ins import write_models  # imports torch and diffusers
+
     chosen = [suite for suite in SUITES if suite.name in arguments] or SUITES
     own = {"--write", *(suite.name for suite in SUITES)}
     options = [word for word in arguments if word not in own]

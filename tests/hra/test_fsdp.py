@@ -103,19 +103,22 @@ def train_llama_in_fsdp(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16, checkpointing"])
-def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_bit_for_bit(tmp_path, dtype):
-    """Compare bit for bit: the mean of two equal gradients is that gradient; the adapter stays float32."""
+def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_as_on_one(tmp_path, dtype):
+    """Compare up to rounding, which depends on the layout of the factors: a bank's lie in one tensor.
+
+    The mean of two equal gradients is that gradient; the adapter stays float32.
+    """
     ranks = on_two_ranks(train_llama_in_fsdp, tmp_path, dtype)
     model, tokens = language_model(dtype)
     losses = train_llama(model, tokens)
     assert losses[-1] < losses[0]
     expected = get_peft_model_state_dict(model)
     for rank in ranks:
-        assert torch.equal(rank["losses"], losses)
+        close(rank["losses"], losses, 4)
         assert set(rank["weights"]) == set(expected)
         for name, weight in expected.items():
             assert weight.dtype == torch.float32
-            assert torch.equal(rank["weights"][name], weight)
+            close(rank["weights"][name], weight, 4)
 
 
 def merge_in_fsdp(kind, units):

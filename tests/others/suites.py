@@ -48,7 +48,10 @@ SUITES = [
         "seq_classifier stablediffusion vision_models common_gpu",
         what="PEFT's tests of HRA, on this package's layers",
         select="hra",
-        differs={"conv2d_groups_greater_than_one": "this package adapts convolutions with groups"},
+        differs={
+            "conv2d_groups_greater_than_one": "this package adapts convolutions with groups",
+            "TestResnet::test_model_with_batchnorm_reproducibility": "r above the input width is an error here",
+        },
     ),
     Suite(
         name="peft-quantised",
@@ -63,6 +66,8 @@ SUITES = [
         differs={
             "quantization_backend_is_set_and_repr": "layers here call the quantised layer and need no backend",
             "merge_unmerge_unload": "merging into quantised weights, which rounds, is an error here",
+            "forward_changes_output[hra-{'r':8,'target_modules':['q_proj','v_proj']}-bnb_4bit": "bitsandbytes has "
+            "repacked the 4-bit weights for the CPU in a pass before, which blocks gradients: an error here",
         },
     ),
     Suite(

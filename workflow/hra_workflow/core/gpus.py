@@ -66,10 +66,14 @@ def reserved(count: int, share: int = 1):
     LOCK_FOLDER.mkdir(parents=True, exist_ok=True)
     while not (held := lock_devices(devices, count, PARTS // share)):
         time.sleep(1)
+    before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", RUNS)}
     try:
         os.environ |= {"CUDA_VISIBLE_DEVICES": ",".join(held), RUNS: str(share)}
         yield
     finally:
+        for name in before:
+            os.environ.pop(name, None)
+        os.environ |= {name: value for name, value in before.items() if value is not None}
         release(held.values())
 
 

@@ -119,8 +119,7 @@ class HRALayer(nn.Module, Merging):
         if not isinstance(r, int) or r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r!r}")
         base = self.get_base_layer()
-        tensors = itertools.chain(base.parameters(), base.buffers())
-        device = next((tensor.device for tensor in tensors), None)
+        device = next((tensor.device for tensor in itertools.chain(base.parameters(), base.buffers())), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(*self._stack(), self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
@@ -237,8 +236,7 @@ class HRALayer(nn.Module, Merging):
         needs neither B nor its gradient.
         """
         if torch.compiler.is_compiling():
-            V, B = self.get_factors(adapter_names)
-            return cast(V, B, dtype)
+            return cast(*self.get_factors(adapter_names), dtype)
         bank = bank_of_this_pass() if shared else None
         if len(adapter_names) == 1:
             (name,) = adapter_names
@@ -251,8 +249,7 @@ class HRALayer(nn.Module, Merging):
                 with torch.autocast(u.device.type, enabled=False):
                     return u, u, middle(u).to(u.dtype)
         with unseen_by_checkpoints():
-            V, B = self.get_factors(adapter_names)
-            return cast(V, B, dtype)
+            return cast(*self.get_factors(adapter_names), dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
         """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""

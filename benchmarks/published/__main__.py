@@ -2,8 +2,10 @@
 
     python -m benchmarks.published FOLDER [--half calibration]
 
-measured.csv has the measurements with their sources. The constants of the rehearsal's clock (rehearsal/timing.py) are
-those that fit its first half best; they are printed beside the ones in use. The other half was looked at once.
+measured.csv has the measurements with their sources, files of PEFT's results: milliseconds are the sum of `train time`
+divided by the last `step` of `metrics`, reserved_bytes is `accelerator_memory_max`. The constants of the rehearsal's
+clock (rehearsal/timing.py) are those that fit its first half best; they are printed beside the ones in use. The other
+half was looked at once.
 Writes benchmarks/results/published.csv and docs/images/published.png from both halves. FOLDER keeps the rehearsals:
 5 minutes on two cores.
 """

@@ -31,7 +31,8 @@ class Benchmark:
     """A benchmark of PEFT's method_comparison. `folder`: of the files that its jobs read and write.
 
     outputs: what its training makes besides the record and the last weights. kept_bytes: what its published loop, and
-    not ours, keeps on the GPU: the least difference of the published average at the end of a step, on the first half.
+    not ours, keeps on the GPU: by so much the published average at the end of a step exceeds the rehearsed one, on the
+    first half.
     """
 
     task: str

@@ -15,6 +15,7 @@ from hra_workflow.rehearsal import __main__ as rehearsal
 from hra_workflow.rehearsal import cuda
 
 AT_ONCE = 2
+LONGEST = 250  # characters of an error, of which the end says most
 IMPORTED = (
     "accelerate",
     "datasets",
@@ -78,7 +79,7 @@ def in_turn(jobs: list[tuple[Path, dict]], result: Path, card: str) -> int:
             os._exit(status)
         if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
             said = [line for line in result.with_name("log").read_text().splitlines() if "Error" in line]
-            files.write_json(result, {"error": said[-1][:150] if said else f"it ended with status {status}"})
+            files.write_json(result, {"error": said[-1][-LONGEST:] if said else f"it ended with status {status}"})
             return status
     os.replace(part(result, jobs[-1][1]), result)
     for weights in ("initial", "run", "scratch"):

@@ -1,4 +1,4 @@
-"""Operations in float64 on the device, which cards other than those for simulations compute at 1/32 of float32's speed.
+"""Operations in float64 on the device, which most cards compute at 1/64 of float32's speed.
 
 `hra` computes the factors of its chain in float64, on purpose; whatever else does so is a mistake.
 """

@@ -73,11 +73,12 @@ def figure_name(adapters: list[str]) -> str:
 
 
 def layer_names(measured: Measured) -> list[str]:
+    """Return the names of all measured layers, each once, in order of first appearance."""
     return list(dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers))
 
 
 def table(measured: Measured, panels: dict[str, str]) -> "Table":
-    """Build a table with a row per layer and adapter; those of a layer are below each other."""
+    """Build a table with a row per layer and adapter, sorted by layer."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -96,7 +97,7 @@ def table(measured: Measured, panels: dict[str, str]) -> "Table":
 
 
 def plot(measured: Measured, panels: dict[str, str], titles: dict[str, str], png: str) -> None:
-    """Write a figure with a panel per measure, a bar per layer and adapter, and for updates the singular values."""
+    """Write a figure with one panel per measure and one bar per layer and adapter; for updates also singular values."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -62,8 +62,10 @@ class Grader:
 
 
 def grade(style: str, output: str, gold: str) -> dict[str, dict]:
-    """Grade an output: per grader, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
-    grading."""
+    """Grade an output; return by grader the extracted `answer` and whether it is correct (`right`).
+
+    An entry has `timeout` if the time limit ended its grading.
+    """
     outcomes: dict[tuple, bool | None] = {}
 
     def outcome(right: Callable[[str, str, str], bool], reading: str) -> bool | None:

@@ -5,28 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.utils import update_config
 
 from hra_workflow import tasks
-from hra_workflow.config import overlays, validation
+from hra_workflow.config import overlays
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
-from support import paper_config
+from support import merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
 AVERAGE = [{"name": "All", "columns": ["Mine"]}]
-
-
-def merged(*files: dict) -> tuple[dict, list[str]]:
-    """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
-    config = paper_config()
-    for file in files:
-        update_config(config, file)
-    chosen = overlays.finish_merge(config, list(files))
-    validation.check(config)
-    return config, chosen
 
 
 def test_a_task_that_is_null_is_off():

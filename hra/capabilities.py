@@ -23,7 +23,7 @@ def check_replaceable(model: type[PeftHRAModel]) -> None:
     An override that PEFT does not call would have no effect.
     """
     hooks = {name for name in vars(model) if callable(getattr(model, name)) and not name.startswith("__")}
-    # PeftModel passes calls of its own methods on to those of the same names.
+    # PeftModel's methods call the tuner's methods of the same names.
     lacking = {f"HRAModel.{name}" for name in hooks if not (hasattr(PeftHRAModel, name) or hasattr(PeftModel, name))}
     lacking |= {f"HRAConfig.{name}" for name in OPTIONS - _fields(HRAConfig).keys()}
     parameters = {*PeftHRALayer.adapter_layer_names, *PeftHRALayer.other_param_names}

@@ -37,8 +37,8 @@ def to_lora(
     (out, r E) in PEFT's order. They are valid only for the W that they were computed from. A quantised base weight is
     dequantised first. If its kernels also round activations, H x and x are rounded differently.
 
-    model: the return value of `get_peft_model`, or a model with injected layers (diffusers). beside: tensors of the
-    adapter file, by key, for the `modules_to_save` that this model has no module for. component: the model's name in
+    model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
+    adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
     its diffusers pipeline; None: `unet`, `transformer` or `text_encoder`, as its class suggests. Returns LoRA's config
     and weights, float32 or wider, including biases and `modules_to_save`.
 
@@ -186,9 +186,9 @@ def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
     """Write adapter_config.json and adapter_model.safetensors of an adapter in PEFT's format.
 
-    directory: an existing folder, whose files of these names are replaced. state: tensors by PEFT's keys
-    (`base_model.model.<layer>.hra_u`: (n, r) or (E, n, r)), written in their dtypes. Raises OSError if the folder is
-    missing or cannot be written.
+    directory: a folder, created if it is missing; files of these names are replaced. state: tensors by PEFT's keys
+    (`base_model.model.<layer>.hra_u`: (n, r) or (E, n, r)), written in their dtypes. Raises OSError if the folder
+    cannot be written.
     """
     config.save_pretrained(str(directory))
     save_file(

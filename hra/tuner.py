@@ -163,7 +163,7 @@ class HRAModel(PeftHRAModel):
     def _enable_peft_forward_hooks(
         self, *args: Any, adapter_names: list[str] | None = None, num_beams: int | None = None, **kwargs: Any
     ) -> Iterator[None]:
-        """Pass `adapter_names`, one per sample, to the layers for the duration of one forward or generate call.
+        """Pass `adapter_names`, one per sample, to the layers during one forward or generate call.
 
         Each is an adapter's name or "__base__". Raises ValueError in training mode and for a name that no layer has.
         """

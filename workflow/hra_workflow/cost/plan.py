@@ -193,4 +193,5 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
             f"`max_gpu_hours: {number(most)}`. The dearest: {found.dearest()}. Request fewer runs, or raise the limit: "
             f"--config max_gpu_hours={math.ceil(found.left)}"
         ), True
-    return (f"`max_gpu_hours` cannot count all jobs: {found.unknown()}", False) if found.unknown() else None
+    unknown = found.unknown(on_gpus=True)
+    return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

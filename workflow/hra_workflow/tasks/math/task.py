@@ -6,6 +6,7 @@ from hra_workflow import methods
 from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
+from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.math import graders, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
@@ -140,6 +141,12 @@ class MathCost(Cost):
         trained = "method" not in wildcards or methods.get(self.config, wildcards["method"]).trains
         longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
+
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
+        if stage != "generate":
+            return super().tokens(stage, wildcards)
+        longest = max(self.settings["generation"]["max_new_tokens"].values())
+        return FORWARD * self.datasets[wildcards["dataset"]].get("tokens", longest)
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         tokens = self.datasets.get(dataset, {}).get("tokens", REHEARSED_TOKENS)

@@ -1,7 +1,8 @@
 """The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
 Those of docs/your-own.md, docs/other-projects.md and docs/extending.md are tested by test_your_own_page.py and
-test_extending.py, the library's by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs` checks the links of docs/.
+test_extending.py, the library's by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs`
+checks the links of docs/.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import licences_page
 from support import ROOT
 from test_overlays import merged
 
@@ -55,12 +57,21 @@ def test_the_targets_and_variables_of_make_exist():
 def test_the_links_of_a_page_outside_the_site_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", (ROOT / page).read_text())
     for path, anchor in links:
-        target = (ROOT / page).parent / path
+        # GitHub leads from a README to the runs of a workflow this way, whatever the repository is called.
+        target = (ROOT / page).parent / re.sub(r"^\.\./\.\./actions/(workflows/.*\.yml).*", r".github/\1", path)
         assert target.exists(), path
         headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
         assert not anchor or anchor in [
             re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
         ]
+
+
+def test_the_licences_are_those_of_the_config():
+    text = licences_page.PAGE.read_text()
+    assert text == licences_page.page(text), "run: python tests/licences_page.py"
+    gated = {name for name, entry in licences_page.paper_config()["models"].items() if entry["source"].get("gated")}
+    named = {name for line in text.splitlines() if line.endswith("| token |") for name in re.findall("`(.*?)`", line)}
+    assert gated == named and "llama2-7b" in named
 
 
 def test_the_readme_is_short():

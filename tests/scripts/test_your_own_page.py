@@ -17,8 +17,7 @@ from hra_workflow.config import overlays
 from hra_workflow.core import grid, tuning
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.math import answers
-from support import ROOT, paper_config
-from test_overlays import merged
+from support import ROOT, merged, paper_config
 
 FIRST, SECOND = ((ROOT / f"docs/{name}.md").read_text() for name in ("your-own", "other-projects"))
 PAGES = FIRST + SECOND
@@ -73,8 +72,8 @@ def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch
     paper = paper_config()
     compared = overlays.merged(paper, *map(overlays.read, COMPARISON))
     demo = overlays.merged(paper, overlays.read(COMPARISON[0]))
-    tuned = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
-    small = {"VeRA": (tuned, ""), "head only": (demo, "demo")}
+    vera = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
+    small = {"VeRA": (vera, ""), "head only": (demo, "demo")}
     texts = overlays.merged(paper, *project("glue", False))
     (tmp_path / "reviews").rename("texts")
     questions = overlays.merged(paper, *project("math", False))

@@ -1,7 +1,8 @@
 """The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
-Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and test_extending.py, the library's
-by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs` checks the links of docs/.
+Those of docs/your-own.md, docs/other-projects.md and docs/extending.md are tested by test_your_own_page.py and
+test_extending.py, the library's by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs`
+checks the links of docs/.
 """
 
 import re
@@ -17,7 +18,7 @@ from test_overlays import merged
 
 INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
 PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
-TESTED_ELSEWHERE = ("docs/your-own.md", "docs/extending.md")
+TESTED_ELSEWHERE = ("docs/your-own.md", "docs/other-projects.md", "docs/extending.md")
 
 
 def blocks(page: str, language: str) -> list[str]:

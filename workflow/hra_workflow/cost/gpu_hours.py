@@ -18,6 +18,8 @@ STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries fro
 PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
+RUN = ("task", "dataset", "method", "variant", "seed")
+
 
 @dataclass
 class Estimate:
@@ -26,6 +28,11 @@ class Estimate:
     job: Job
     hours: float | None
     basis: str = ""
+
+    @property
+    def wall(self) -> float:
+        """Hours from the job's start to its end; 0 if they are unknown."""
+        return (self.hours or 0.0) * self.job.runs_per_gpu / max(1, self.job.gpus)
 
 
 @dataclass
@@ -59,6 +66,14 @@ class Hours:
         """Name the three items with the most hours; the seeds and shards of a run are one item."""
         found = list(self.by(lambda one: item(one.job)).items())[:3]
         return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+
+    def longest(self) -> tuple[float, str]:
+        """Return the hours of the run whose stages take longest one after another, and its name."""
+        walls: dict[str, dict[str, float]] = {}
+        for one in self.billed():
+            stages = walls.setdefault(run_of(one.job), {})
+            stages[one.job.stage] = max(stages.get(one.job.stage, 0.0), one.wall)
+        return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
     def unknown(self) -> str:
         """Name the jobs without an estimate; empty if there are none."""
@@ -96,6 +111,12 @@ def item(job: Job) -> str:
     return " ".join(
         [job.rule, "/".join(value for name, value in job.wildcards.items() if name not in WITHIN_ITEM)]
     ).strip()
+
+
+def run_of(job: Job) -> str:
+    """Name the run that a job belongs to, as its folder below the results."""
+    named = {"seed": f"seed{job.wildcards['seed']}"} if "seed" in job.wildcards else {}
+    return "/".join((job.wildcards | named)[name] for name in RUN if name in job.wildcards)
 
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:

@@ -1,4 +1,4 @@
-"""benchmarks/cards.py: docs/gpus.md has the table of the results, and the results are what plan and rehearsal have found."""
+"""benchmarks/cards.py: docs/gpus.md has the table of the results, which are those of plans and rehearsals."""
 
 from benchmarks import cards
 from hra_workflow.core import files

@@ -85,3 +85,15 @@ def test_every_file_on_the_way_to_the_mathematics_uses_the_next_one():
     for file, following in pairwise(files):
         used = rf"(import|from|scripts/).*\b({Path(following).stem}|{Path(following).parent.name})\b"
         assert re.search(used, (ROOT / file).read_text().replace("{wildcards.task}", "glue")), following
+
+
+def test_the_names_of_images_are_those_of_the_docs():
+    from hra_workflow.tasks.control import items as control
+    from hra_workflow.tasks.subject import items as subject
+
+    text = (ROOT / "docs/results.md").read_text()
+    assert {f"`{name}.png`" for name in (subject.key((1000, 3, 0)), control.key((1000, 17)))} <= {
+        *re.findall(r"`[\w-]+\.png`", text)
+    }
+    (example,) = blocks("docs/results.md", "python")
+    assert "[17]" in example and "the 18th row" in text

@@ -22,7 +22,7 @@ from test_overlays import merged
 PAGE = (ROOT / "docs/your-own.md").read_text()
 BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
 FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))  # the name of a data file precedes it
-RUNS = {"questions": 2, "model": 1, "method": 6, "subject": 1, "flux2": 2, "hint": 2}
+RUNS = {"questions": 2, "model": 1, "method": 6, "subject": 1, "flux2": 2, "hint": 3}
 TUNE = yaml.safe_load(BLOCKS["tune"])
 TASKS = {
     "questions": "math",

@@ -17,7 +17,8 @@ from support import ROOT
 from test_overlays import merged
 
 INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
-PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
+SITE = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not path.is_symlink()]
+PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in SITE))
 TESTED_ELSEWHERE = ("docs/your-own.md", "docs/other-projects.md", "docs/extending.md")
 
 

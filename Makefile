@@ -54,9 +54,9 @@ USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=
 PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
 REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
-# Run dry and print only the plan, or the reason why there is none.
-PLAN := $(SNAKEMAKE) -n -q host rules progress
-ONLY_PLAN := awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
+# Run dry and print only the plan, or the reason why there is none. VERBOSE=1: also print every job with its reason.
+PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
+ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
 .PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat others-tests bench dist release clean-demo stranger
 
@@ -82,11 +82,11 @@ table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFI
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, CONFIG=mine.yaml, WATCH=1: until Ctrl-C)
 	@python $(HERE)workflow/scripts/status.py $(TABLE) $(CONFIGURED) $(if $(WATCH),--watch)
 
-plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml)
-	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) 2>&1 | $(ONLY_PLAN)
+plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml, VERBOSE=1: every job and its reason)
+	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
-	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) 2>&1 | $(ONLY_PLAN)
+	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) $(ONLY_PLAN)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: yours)

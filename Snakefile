@@ -24,7 +24,7 @@ report: "workflow/report/workflow.rst"
 onstart:
     handlers.start(workflow, config)
     DOWNLOADS.update_links()
-    job_events.record(config)
+    job_events.record(workflow, config)
 
 
 onsuccess:

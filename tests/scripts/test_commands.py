@@ -43,6 +43,7 @@ def test_targets_of_make_take_several_config_files_and_a_profile():
     assert made("report", "CORES=2", "CONFIG=a.yaml").endswith("--cores 2 --logger rich -- report")
     planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
     assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
+    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue"]
 
 
 def written() -> list[str]:

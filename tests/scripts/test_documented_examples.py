@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import licences_page
 from support import ROOT
 from test_overlays import merged
 
@@ -62,6 +63,14 @@ def test_the_links_of_a_page_outside_the_site_lead_somewhere(page):
         assert not anchor or anchor in [
             re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
         ]
+
+
+def test_the_licences_are_those_of_the_config():
+    text = licences_page.PAGE.read_text()
+    assert text == licences_page.page(text), "run: python tests/licences_page.py"
+    gated = {name for name, entry in licences_page.paper_config()["models"].items() if entry["source"].get("gated")}
+    named = {name for line in text.splitlines() if line.endswith("| token |") for name in re.findall("`(.*?)`", line)}
+    assert gated == named and "llama2-7b" in named
 
 
 def test_the_readme_is_short():

@@ -4,27 +4,18 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from snakemake.utils import update_config
+import yaml
 
 from hra_workflow import tasks
-from hra_workflow.config import overlays, validation
+from hra_workflow.config import overlays
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
-from support import paper_config
+from hra_workflow.cost import plan
+from support import merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
 AVERAGE = [{"name": "All", "columns": ["Mine"]}]
-
-
-def merged(*files: dict) -> tuple[dict, list[str]]:
-    """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
-    config = paper_config()
-    for file in files:
-        update_config(config, file)
-    chosen = overlays.finish_merge(config, list(files))
-    validation.check(config)
-    return config, chosen
 
 
 def test_a_task_that_is_null_is_off():
@@ -75,6 +66,23 @@ def test_without_own_columns_averages_and_figures_stay():
     stated = paper_config()["tasks"]["glue"]
     config, _ = merged({"tasks": {"glue": {"grid": ONE_RUN}}})
     assert config["tasks"]["glue"] == stated | {"grid": ONE_RUN}
+
+
+@pytest.mark.parametrize(
+    ("columns", "warned"),
+    [(COLUMNS, True), ([{**COLUMNS[0], "dataset": "qqp"}], False), ([{**COLUMNS[0], "dataset": None}], False)],
+)
+def test_a_dataset_of_the_grid_without_a_column_is_a_warning_of_the_plan(columns, warned):
+    columns = [{key: value for key, value in column.items() if value} for column in columns]  # without: of every one
+    blocks = [{**ONE_RUN[0], "datasets": ["qqp"]}]
+    config, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": columns}}})
+    texts = [text for text in plan.warnings(config, ["table_glue"], []) if "no column of tasks.glue.columns" in text]
+    assert len(texts) == warned
+    if warned:
+        assert "shows qqp, so its runs are in no table" in texts[0]
+        suggested = yaml.safe_load(texts[0].partition("Add ")[2])
+        fixed, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": [suggested]}}})
+        assert tasks.load(fixed)["glue"].table.unshown() == []
 
 
 @pytest.mark.parametrize(

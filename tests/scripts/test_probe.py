@@ -12,7 +12,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import gpu_hours, planned_jobs
+from hra_workflow.cost import cpu_time, gpu_hours, planned_jobs
 from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
@@ -234,15 +234,15 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert planned(method="full").measured == pytest.approx(2160.0 + start)  # the mean of the others
     assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
     on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
-    assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0
+    assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0 + cpu_time.LIKELY_STARTUP
     text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by make preflight)"
     assert str(gpu_hours.hours([], [planned()])) == text
     rehearsed = planned()
     gpu_hours.add_estimates(config, [rehearsed])
     assert rehearsed.rehearsed == pytest.approx(rehearsed.work * 0.25 + start)
-    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.measured, gpu_hours.PROBED)
+    assert gpu_hours.estimate(rehearsed, {}).basis == gpu_hours.PROBED
     rehearsed.measured = None
-    assert gpu_hours.estimate(rehearsed, {}) == (rehearsed.rehearsed, gpu_hours.REHEARSED)
+    assert gpu_hours.estimate(rehearsed, {}).basis == gpu_hours.REHEARSED
     # Two runs wait half as long for their hosts, but four not less than their kernels take.
     for runs, seconds in (2, 0.125), (4, 0.1):
         rehearsed.runs_per_gpu = runs

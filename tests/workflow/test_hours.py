@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.cost import gpu_hours, planned_jobs
+from hra_workflow.cost import cpu_time, gpu_hours, planned_jobs
 
 TABLE = "results/table_glue.csv"
 
@@ -45,7 +45,7 @@ def test_hours_by_records_and_by_the_config(here):
     assert (hours.left, bases(hours)) == (1.0, [gpu_hours.CONFIGURED, ""])
     text = "0 GPU-hours used, unknown GPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(stated=None)])) == text
-    text = "0 CPU-hours used, unknown CPU-hours of 1 job (`make preflight` measures them)"
+    text = "0 CPU-hours used, unknown CPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(gpus=0)])) == text
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
 
@@ -103,7 +103,7 @@ def test_the_work_of_a_job():
     )
     for job, seconds in (
         (training(), 2.0 + 2 * gpu_hours.STARTUP_SECONDS),
-        (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100),
+        (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100 + cpu_time.LIKELY_STARTUP),
         (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
         (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
     ):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MINUTE, HOUR = 60, 3600
+
 
 def number(value: float) -> str:
     """Write a number with three significant digits: 1,140 instead of 1.14e+03."""
@@ -19,3 +21,13 @@ def of_jobs(count: int) -> str:
 def listed(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{max(1, round(seconds / MINUTE))} min"
+
+
+def span(least: float, most: float) -> str:
+    """Write a range of seconds: 3 to 12 min."""
+    low, high = duration(least), duration(most)
+    return f"{low.split()[0]} to {high}" if low.split()[1] == high.split()[1] else f"{low} to {high}"

@@ -6,14 +6,16 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, gpus, grid, tuning
-from hra_workflow.core.wording import listed, number, of_jobs
-from hra_workflow.cost import row_counts
+from hra_workflow.core.wording import listed, number, of_jobs, span
+from hra_workflow.cost import cpu_time, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
 MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
+EARLIER = "measured by earlier jobs with the same model"
+GUESSED = "a rough guess from the size of the model; `make preflight` measures"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
@@ -21,20 +23,27 @@ WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a
 
 @dataclass
 class Estimate:
-    """Hours of a remaining job: on GPUs if it requests any, else on CPUs; None: unknown. basis: where they are from."""
+    """Hours of a remaining job: on GPUs if it requests any, else on CPUs; None: unknown. basis: where they are from.
+
+    bounds: the least and the most hours; empty: unknown.
+    """
 
     job: Job
     hours: float | None
     basis: str = ""
+    bounds: tuple[float, ...] = ()
 
 
 @dataclass
 class Hours:
-    """GPU- and CPU-hours used, and the estimates of the remaining jobs. unmeasured: jobs on CPUs without one."""
+    """GPU- and CPU-hours used, and the estimates of the remaining jobs.
+
+    short: remaining jobs that process no rows, such as those of tables, if no job requests a GPU; else 0.
+    """
 
     gpu: float = 0.0
     cpu: float = 0.0
-    unmeasured: int = 0
+    short: int = 0
     estimates: list[Estimate] = field(default_factory=list)
 
     @property
@@ -60,9 +69,9 @@ class Hours:
         found = list(self.by(lambda one: item(one.job)).items())[:3]
         return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
 
-    def unknown(self) -> str:
-        """Name the jobs without an estimate; empty if there are none."""
-        found = [one.job for one in self.estimates if one.hours is None]
+    def unknown(self, on_gpus: bool = False) -> str:
+        """Name the jobs without an estimate; empty if there are none. on_gpus: only those that request a GPU."""
+        found = [one.job for one in self.estimates if one.hours is None and (one.job.gpus or not on_gpus)]
         rules = dict.fromkeys(job.rule for job in found)
         return f"no estimate for {of_jobs(len(found))}: {listed(rules, 4)}" if found else ""
 
@@ -70,26 +79,39 @@ class Hours:
         """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda one: one.basis)
         parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
-        return "; ".join([*parts, *filter(None, [self.unknown()])])
+        starts = f"{of_jobs(self.short)} without rows, about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
+        return "; ".join([*parts, *filter(None, [starts, self.unknown()])])
 
     def __str__(self) -> str:
         """Describe them in one line, those on GPUs only if there are any; empty if nothing is known of them."""
         used, left = [], []
         for device, hours in {"GPU": self.gpu, "CPU": self.cpu}.items():
-            estimates = [one.hours for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
-            if hours or estimates or (device == "CPU" and self.unmeasured):
+            estimates = [one for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
+            short = self.short * (device == "CPU")
+            if hours or estimates or short:
                 used.append(f"{number(hours)} {device}-hours")
-            if estimates:
-                known = [one for one in estimates if one is not None]
-                left.append(f"{f'about {number(sum(known))}' if known else 'unknown'} {device}-hours")
+            if estimates or short:
+                left.append(remaining(estimates, device, short))
         text = [f"{' and '.join(used)} used"] * bool(used)
         if left:
             text.append(f"{' and '.join(left)} remaining ({self.grounds()})")
-        elif used and not self.unmeasured:
+        elif used:
             text.append("none remaining")
-        if self.unmeasured:
-            text.append(f"unknown CPU-hours of {of_jobs(self.unmeasured)} (`make preflight` measures them)")
         return ", ".join(text)
+
+
+def remaining(estimates: list[Estimate], device: str, short: int) -> str:
+    """Describe the hours of jobs on one kind of device, with their range if every estimate has one."""
+    known = [one for one in estimates if one.hours is not None]
+    if not known and not short:
+        return f"unknown {device}-hours"
+    likely = sum(one.hours for one in known) + short * cpu_time.LIKELY_STARTUP / 3600
+    text = f"about {number(float(f'{likely:.2g}') if short else likely)} {device}-hours"
+    if not all(one.bounds for one in known):
+        return text
+    ends = zip(cpu_time.STARTUP, *(one.bounds for one in known), strict=True)
+    low, high = (short * start + 3600 * sum(hours) for start, *hours in ends)
+    return f"{text} ({span(low, high)})" if high > 1.1 * low else text
 
 
 def item(job: Job) -> str:
@@ -100,49 +122,74 @@ def item(job: Job) -> str:
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs and estimate those of the remaining ones."""
-    total, rates = Hours(), {}
+    total, done = Hours(), list(done)
     for job in done:
         seconds, on_gpu = measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
-        for key in likes(job) if seconds else ():
-            rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
+    rates = rates_of(done)
+    left = list(left)
+    if not any(job.gpus for job in left):
+        total.short = sum(not job.work for job in left)
     for job in left:
         total.gpu += lost(job) / 3600 * (job.gpus > 0)
-        seconds, basis = (None, "") if job.work == 0 else estimate(job, rates)
-        if seconds is not None or (job.gpus and job.work != 0):
-            total.estimates.append(Estimate(job, None if seconds is None else seconds / 3600, basis))
-        elif job.work:
-            total.unmeasured += 1
+        found = Estimate(job, None) if job.work == 0 else estimate(job, rates)
+        if found.hours is not None or job.work or (job.gpus and job.work is None):
+            total.estimates.append(found)
     return total
 
 
-def estimate(job: Job, rates: dict[tuple, list]) -> tuple[float | None, str]:
-    """Return the seconds of a job on all of its processes, and their basis."""
+def rates_of(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
+    """Return seconds and work of the finished ones of these jobs, by the keys of `likes`."""
+    rates: dict[tuple, list] = {}
+    for job in done:
+        seconds, on_gpu = measured(job)
+        for key in likes(job) if seconds else ():
+            rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
+    return rates
+
+
+def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
+    """Estimate a job on all of its processes. What is measured outranks what is estimated, and that a guess."""
     tried = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
     found = {
         MEASURED: by_records(job, rates),
+        EARLIER: job.earlier,
         tried: job.measured,
         REHEARSED: job.rehearsed,
         CONFIGURED: job.stated if job.gpus else None,
+        GUESSED: job.guessed,
     }
-    return next(((seconds, basis) for basis, seconds in found.items() if seconds is not None), (None, ""))
+    for basis, seconds in found.items():
+        if seconds is not None:
+            likely, *bounds = (one / 3600 for one in (seconds if isinstance(seconds, list) else [seconds]))
+            return Estimate(job, likely, basis, tuple(bounds))
+    return Estimate(job, None)
 
 
 def likes(job: Job) -> list[tuple]:
     """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
     data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
-    return [(job.rule, data, job.wildcards.get("method"), job.wildcards.get("variant")), (job.rule, data), (job.rule,)]
+    run = job.wildcards.get("method"), job.wildcards.get("variant")
+    return [(job.rule, job.model, *more) for more in ((data, *run), (data,), ())]
 
 
-def by_records(job: Job, rates: dict[tuple, list]) -> float | None:
-    """Estimate seconds from the most similar jobs: time per unit of work × work, or their mean if it is unknown."""
+def by_records(job: Job, rates: dict[tuple, list]) -> list[float] | None:
+    """Estimate seconds, the least and the most, from the most similar jobs.
+
+    Time per unit of work × work; the least of them leaves out that the start of a short job does not grow with its
+    work. If the work is unknown, their mean.
+    """
     for key in likes(job):
         if found := rates.get((job.gpus > 0, *key)):
             seconds, amounts = zip(*found, strict=True)
-            if job.work and all(amounts):
-                return sum(seconds) / sum(amounts) * job.work
-            return sum(seconds) / len(seconds)
+            if not (job.work and all(amounts)):
+                return [sum(seconds) / len(seconds), min(seconds), max(seconds)]
+            fixed = [min(startup(job), one) for one in seconds]
+            ratios = [job.work / amount for amount in amounts]
+            bounds = [one * ratio for one, ratio in zip(seconds, ratios, strict=True)]
+            bounds += [start + (one - start) * ratio for one, start, ratio in zip(seconds, fixed, ratios, strict=True)]
+            return [sum(seconds) / sum(amounts) * job.work, min(bounds), max(bounds)]
     return None
 
 
@@ -178,12 +225,19 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write the estimates of their work and seconds to the planned jobs."""
-    every, rates = load_tasks(row_counts.complete(config)), probe_rates(config)
+    every, rates, jobs = load_tasks(row_counts.complete(config)), probe_rates(config), list(jobs)
     for job in jobs:
+        task = task_of(every, job.rule, job.wildcards)
+        job.model = (task and task.settings.get("model")) or ""
         job.work = work(every, job.rule, job.wildcards)
+    needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
+    earlier = rates_of(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
+    for job in jobs:
+        job.earlier = by_records(job, earlier) if job.work else None
         job.measured = by_rates(rates["jobs"], every, job)
         job.rehearsed = by_rates(rates["rehearsal"], every, job)
         job.stated = by_config(every, job)
+        job.guessed = cpu_time.guess(config, task_of(every, job.rule, job.wildcards), job)
 
 
 def probe_rates(config: dict) -> dict[str, list[dict]]:
@@ -213,8 +267,8 @@ def share(rate: dict, runs: int) -> float:
 
 
 def startup(job: Job) -> float:
-    """Return the seconds of the GPUs until a job's first row."""
-    return STARTUP_SECONDS * job.gpus / job.runs_per_gpu
+    """Return the device-seconds until a job's first row."""
+    return STARTUP_SECONDS * job.gpus / job.runs_per_gpu if job.gpus else cpu_time.LIKELY_STARTUP
 
 
 def by_config(tasks: dict[str, Task], job: Job) -> float | None:

@@ -150,7 +150,9 @@ def memory(config: dict, names: Iterable[str]) -> str:
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
-    notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
+    notes = []
+    for task in chosen:
+        notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
     checks = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
     notes += [
         f"make rehearse: {check['check']}: {check['text']}"
@@ -191,4 +193,5 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
             f"`max_gpu_hours: {number(most)}`. The dearest: {found.dearest()}. Request fewer runs, or raise the limit: "
             f"--config max_gpu_hours={math.ceil(found.left)}"
         ), True
-    return (f"`max_gpu_hours` cannot count all jobs: {found.unknown()}", False) if found.unknown() else None
+    unknown = found.unknown(on_gpus=True)
+    return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

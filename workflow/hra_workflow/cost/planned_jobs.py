@@ -3,6 +3,7 @@
 They are recorded when a run starts, so that `make status` needs neither Snakemake nor the config.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -29,6 +30,9 @@ class Job:
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
     rehearsed: float | None = None  # GPU-seconds estimated from the rates of `make rehearse`
     stated: float | None = None  # GPU-seconds estimated from the config
+    model: str = ""  # of its task
+    earlier: list[float] | None = None  # device-seconds by earlier jobs with this model, the least and the most
+    guessed: list[float] | None = None  # CPU-seconds guessed from the size of the model, the least and the most
     needed: bool = True  # at the time of planning
 
     @property
@@ -54,6 +58,11 @@ def save(results: str, table: str, planned: list[Job]) -> None:
 
 def load(path: Path) -> list[Job]:
     return [Job(**entry) for entry in files.read_json(path)]
+
+
+def every() -> Iterator[Job]:
+    """Iterate over the jobs of every table that was requested in this folder, whatever its folder of results."""
+    return (job for _, _, path in saved() for job in load(path))
 
 
 def saved() -> list[tuple[str, str, Path]]:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import of_jobs
+from hra_workflow.core.wording import HOUR, MINUTE, duration, of_jobs
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import FAILED, FINISHED, History
 
 STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
-MINUTE, HOUR = 60, 3600
 
 
 def states(path: Path, history: History) -> list[tuple[Job, str]]:
@@ -76,10 +75,6 @@ def pace(states: list[tuple[Job, str]], history: History, now: float) -> str:
     if starts and now - min(starts)[0] >= MINUTE:
         parts.append(f"running longest: {min(starts)[1]}, {duration(now - min(starts)[0])}")
     return "; ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{max(1, round(seconds / MINUTE))} min"
 
 
 def error(job: Job, lines: int = 5) -> str:

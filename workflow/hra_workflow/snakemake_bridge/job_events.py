@@ -7,6 +7,8 @@ names it.
 
 import logging
 import signal
+import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -20,11 +22,14 @@ OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job 
 
 
 class Recorder(logging.Handler):
-    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, whatever Snakemake reports."""
+    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, whatever Snakemake reports.
 
-    def __init__(self, path: Path):
+    printing: also prints a line per finished job.
+    """
+
+    def __init__(self, path: Path, printing: bool = False):
         super().__init__()
-        self.path, self.names = path, {}
+        self.path, self.names, self.finished, self.printing = path, {}, [], printing
         self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
         if callable(self.on_interrupt):  # it is ignored in the background of a shell script
             signal.signal(signal.SIGINT, self.interrupt)
@@ -41,6 +46,11 @@ class Recorder(logging.Handler):
             self.write(run_history.STARTED, record.jobid)
         elif event == LogEvent.JOB_FINISHED:  # not with `--quiet progress`
             self.write(run_history.FINISHED, record.job_id)
+            self.finished.append(self.names.get(record.job_id, ""))
+        elif event == LogEvent.PROGRESS and self.printing and self.finished:
+            names, self.finished = ", ".join(self.finished), []
+            line = f"{time.strftime('%H:%M:%S')}  {record.done} of {record.total} jobs done: {names}"
+            print(line, file=sys.stderr, flush=True)
         elif event == LogEvent.JOB_ERROR and not self.interrupted:
             self.write(run_history.FAILED, record.jobid)
 
@@ -57,12 +67,15 @@ def history_file(config: dict) -> Path:
     return planned_jobs.folder(config["pathvars"]["results"]) / run_history.NAME
 
 
-def record(config: dict) -> None:
+def record(workflow, config: dict) -> None:
     """Write down the events of this Snakemake, which closes its handlers when it ends.
+
+    `--logger rich` shows finished jobs by progress bars only, and in a file or a pipe not at all.
 
     In `make preflight`, failed jobs are left to its own report: it stops some on purpose, and they are run again.
     """
-    logger.addHandler(Recorder(history_file(config)))
+    without_bars = "rich" in workflow.output_settings.log_handler_settings and not sys.stderr.isatty()
+    logger.addHandler(Recorder(history_file(config), printing=without_bars))
     if config["preflight"]:
         logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from hra_workflow import methods
 from hra_workflow.core import strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
@@ -49,6 +50,14 @@ class Cost(Part):
         if items and stage == "generate":
             return items / int(wildcards["n_shards"])
         return items and items * FORWARD * len(self.task.selections)
+
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
+        """Return about how many tokens a unit of `work` is, for a guess of its time on a CPU; None: unknown."""
+        entry, run = self.datasets[wildcards["dataset"]], f"{wildcards['method']}/{wildcards['variant']}"
+        if "tokens" in entry or not methods.trains(self.config, run):
+            return entry.get("tokens")
+        longest = self.task.training.hyperparameters(wildcards["dataset"], run).get("max_length")
+        return longest and longest / 2
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         """Return the part of a row's work that a rehearsal of a stage does."""

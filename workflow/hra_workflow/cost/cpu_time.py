@@ -1,0 +1,42 @@
+"""A rough guess of the time of a job on a CPU of which nothing is measured, from the size of its model."""
+
+import math
+import os
+
+from hra_workflow.cost import downloads
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import local_files
+from hra_workflow.tasks.base import Task
+
+FLOPS = (3e9, 60e9)  # per second and thread in float32: from small batches of a small model to large matrices
+STARTUP = (3, 30)  # seconds: Python and its libraries, the model
+LIKELY_STARTUP = 10
+FLOPS_PER_PARAMETER = 6  # and token: two in the forward pass, four in the backward pass
+FLOAT32 = 4
+
+
+def guess(config: dict, task: Task | None, job: Job) -> list[float] | None:
+    """Return a job's seconds between the least and the most, and these two; None: it uses a GPU, or nothing is known.
+
+    The first of them is their geometric mean.
+    """
+    if job.gpus or not job.work or not job.model:
+        return None
+    tokens, size = task.cost.tokens(job.stage, job.wildcards), parameters(config, job.model)
+    if not tokens or not size:
+        return None
+    threads = min(task.cost.resources(job.rule, job.stage).get("threads", 1), os.cpu_count() or 1)
+    flops = FLOPS_PER_PARAMETER * size * tokens * job.work
+    low, high = (start + flops / (rate * threads) for start, rate in zip(STARTUP, reversed(FLOPS), strict=True))
+    return [math.sqrt(low * high), low, high]
+
+
+def parameters(config: dict, model: str) -> float | None:
+    """Return about how many parameters a model has: as stated, else by the size of its files; None: unknown."""
+    entry = config["models"][model]
+    manifest, source = f"{config['pathvars']['resources']}/models/{model}.manifest.json", entry["source"]
+    size = downloads.manifest_bytes(manifest) or entry.get("gigabytes", 0) * 1e9
+    if not size and source["kind"] == "local":
+        folder = local_files.path_of(source, config["local_root"])
+        size = sum(path.stat().st_size for path in folder.glob("**/*.safetensors"))
+    return entry.get("parameters") or size / FLOAT32 or None

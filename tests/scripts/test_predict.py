@@ -44,6 +44,12 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0, check_dtype=False)
     assert [row["prediction"] for row in rows] == [classifier.dataset["labels"][one] for one in expected.argmax(1)]
     assert rows[0]["label"] in "01"  # the user's columns are kept
+    # The evaluation's file has the same columns, and what comparisons read.
+    for row, line in zip(rows, evaluated, strict=True):
+        shared = {name: line[name] for name in ("sentence", "prediction", "label")}
+        assert {name: str(value) for name, value in shared.items()} == {name: row[name] for name in shared}
+        assert line["label_name"] == classifier.dataset["labels"][line["label"]]
+        assert line["p_positive"] == pytest.approx(float(row["p_positive"]), abs=1e-5)
 
     # A text file has an input per line; other files are read like those of the training data.
     (tmp_path / "lines.txt").write_text("rise rise fall\n\nfall\n")
@@ -74,6 +80,16 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     last = Path(classifier.weights["last"])
     last.write_bytes(last.read_bytes() + b" ")
     refused("fine.csv", "sentence\nrise\n", "not written by this training run")
+
+
+def test_predictions_of_values_and_of_text_columns_with_names_of_other_columns(tmp_path):
+    """A text column does not take the place of what comparisons read."""
+    scores, texts = numpy.float32([[0.25], [1.5]]), {"last": ["a", "b"], "text": ["c", "d"]}
+    evaluate_glue.write_predictions(tmp_path / "p.gz", texts, numpy.float32([0.5, 1]), None, {"last": scores})
+    assert predictions.read(tmp_path / "p.gz") == [
+        {"item": 0, "last": [0.25], "text": "c", "prediction": 0.25, "label": 0.5},
+        {"item": 1, "last": [1.5], "text": "d", "prediction": 1.5, "label": 1.0},
+    ]
 
 
 def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):

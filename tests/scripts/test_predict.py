@@ -1,5 +1,6 @@
 """Predictions of a finished run for new inputs are those of its evaluation, and what does not fit is an error."""
 
+import sys
 from pathlib import Path
 
 import numpy
@@ -9,6 +10,7 @@ from PIL import Image
 
 import evaluate_glue
 import predict_control
+import show_predictions
 import subjects
 import sums
 from controlled import SAMPLING, SIDE
@@ -172,7 +174,9 @@ def test_prompts_that_do_not_fit_the_images_of_a_folder(tmp_path, rows, message)
         assert told == ["two"]
 
 
-def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, make_control_run, tiny_control):
+def test_images_and_control_images_get_the_images_of_the_evaluation(
+    tmp_path, make_control_run, tiny_control, monkeypatch, capsys
+):
     run = make_control_run(control_method("hra"))
     train(run)
     expected = run.gather([run.generate()])
@@ -193,6 +197,18 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
         assert [row["given"] for row in rows] == [f"{row}.png" for row in range(len(split))]
         shown = [numpy.asarray(one.image, int) for one in expected]
         assert all((found == one).all() for found, one in zip(pixels(run, rows), shown, strict=True))
+        used = [numpy.asarray(Image.open(run.folder / "predicted" / row["control"])) for row in rows]
+        assert all((one == numpy.asarray(split[row][2])).all() for row, one in enumerate(used))
+    table = str(run.folder / "predicted/predictions.csv")
+    monkeypatch.setattr(sys, "argv", ["show_predictions.py", table, "of the best run"])
+    capsys.readouterr()
+    show_predictions.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("image,given,prompt") and printed[-3:] == [
+        "of the best run",
+        f"{len(split)} images, each with its control image next to it (*.control.png): {Path(table).parent}",
+        f"Their prompts and seeds: {table}",
+    ]
 
     (tmp_path / "one.txt").write_text("a scene\n")
     single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}

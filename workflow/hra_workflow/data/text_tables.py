@@ -1,8 +1,8 @@
 """Conversion of a dataset's files from the publisher's layout to one {split}.parquet per split.
 
-A split for classification has the text columns under their own names and `label` (int64 class index, or float64 for a
-regression); a split for a language model has `question` and `answer`, one of general text `text`. Rows are in
-source order. Data that does not match the config's entry is a JobError that names file, line, column and value.
+A split for classification has the text columns under their names and `label` (int64 class index, or float64 for a
+regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
+source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
 A dry run makes the same checks of the user's files (data_cards.py): no pandas here.
 """
@@ -19,9 +19,9 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data.text_files import read
 from hra_workflow.data.text_rows import Rows
 
-ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
+ANSWERLESS_FRACTION = 0.01  # fraction of a training set; misread files have far more
 NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each
-EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
+EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty texts, a misread file has many
 
 
 @dataclass
@@ -82,7 +82,7 @@ def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
 def answers_of(
     name: str, rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
 ) -> list[str | None]:
-    """Return the final answers; raise JobError unless every text (of a training set, nearly every one) has one."""
+    """Return the final answers; raise JobError unless every text (in a training set, nearly every text) has one."""
 
     def answer(text: str) -> str | None:
         try:
@@ -146,8 +146,8 @@ def require_text(name: str, rows: Rows, texts: dict[str, list[str]]) -> None:
 def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> list[float] | list[int]:
     """Convert labels to floats (names is None: regression) or to indices of `names`.
 
-    A column has either names or indices: whichever fits more rows, or names if a name is a number that is also an
-    index.
+    A column has either names or indices, as fits more rows. If a name is a number that is also an index, the column has
+    names.
     """
     found = rows.columns[column]
     values, by_name = [to_number(value) for value in found], False

@@ -26,9 +26,7 @@ BUSY_STATUS = {
     429: "it limits the number of requests per address: run again later, or from another network",
     503: "it is overloaded or in maintenance: run again later",
 }
-BUSY = (
-    15.0  # seconds before the second request to a busy server, or longer on its request; doubled for each further one
-)
+BUSY = 15.0  # seconds before the second request to a busy server, unless it requests more; doubled for further ones
 PATIENCE = 900.0  # seconds to wait in total for a busy server
 
 

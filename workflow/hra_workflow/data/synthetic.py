@@ -43,7 +43,7 @@ def answered(rows: dict[str, int], length: int, typical: int | None = None):
 
 
 def image(size: int, row: int):
-    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient, at a position given by `row`."""
+    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient; `row` gives its position."""
     import numpy
     from PIL import Image
 

@@ -26,7 +26,7 @@ EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty text
 
 @dataclass
 class Split:
-    """A checked split: the columns of its Parquet file, and where its rows come from."""
+    """A checked split: the columns of its Parquet file, and the origin of its rows."""
 
     columns: dict[str, list]
     rows: Rows

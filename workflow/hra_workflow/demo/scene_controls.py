@@ -105,6 +105,5 @@ def coordinates(points: numpy.ndarray) -> bytes:
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    archive.writestr(
-        zipfile.ZipInfo(name), content
-    )  # without today's date, so that identical scenes give byte-identical files
+    # Without today's date, so that identical scenes give byte-identical files.
+    archive.writestr(zipfile.ZipInfo(name), content)

@@ -43,7 +43,7 @@ def stop_at(where: str, *problems: Problem) -> None:
 def numbered(shown: list[str], count: int, at_least: str = "") -> str:
     """Write problems below each other, below their number; `shown`: the first ones.
 
-    A log has all of it in one line (core/job.py), hence the semicolons.
+    The semicolons separate them in a log, which has an error in one line (core/job.py).
     """
     rest = [f"and {at_least}{count - len(shown):,} more"] if count > len(shown) else []
     every = ";\n  ".join([*(one.rstrip(".") for one in shown), *rest])

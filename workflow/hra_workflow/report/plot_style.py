@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
@@ -63,7 +63,8 @@ def better(name: str, wanted: str, axis: str = "y") -> str:
 def logarithmic(ax, unit: float = 1, name: str = "") -> None:
     """Make the x axis logarithmic, with ticks such as 0.5, 1, 2, 5 in a unit with this name."""
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}{name}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, gpus, grid, tuning
-from hra_workflow.core.wording import listed, number, of_jobs, span
+from hra_workflow.core.wording import listed, number, of_jobs, plural, span
 from hra_workflow.cost import cpu_time, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
@@ -15,7 +15,7 @@ from hra_workflow.tasks.base import Task
 MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
 EARLIER = "measured by earlier jobs with the same model"
-GUESSED = "a rough guess from the size of the model; `make preflight` measures"
+GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
@@ -79,7 +79,7 @@ class Hours:
         """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda one: one.basis)
         parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
-        starts = f"{of_jobs(self.short)} without rows, about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
+        starts = f"{plural(self.short, 'short job')} of about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
         return "; ".join([*parts, *filter(None, [starts, self.unknown()])])
 
     def __str__(self) -> str:

@@ -173,7 +173,6 @@ NO_OTHER: dict[str, str] = {
 RERUN_EXCEPTIONS: dict[str, tuple[str, str]] = {
     "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
     "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
-    "tasks.math.graders.[op]*": ("nothing", "no data has these metrics"),
     "tasks.math.retention.seeds": ("nothing", "the grid has no other seed"),
 }
 

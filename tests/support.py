@@ -99,6 +99,20 @@ def paper_config() -> dict:
     return copy.deepcopy(read_config())
 
 
+def merged(*files: dict) -> tuple[dict, list[str]]:
+    """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
+    from snakemake.utils import update_config
+
+    from hra_workflow.config import overlays, validation
+
+    config = paper_config()
+    for file in files:
+        update_config(config, file)
+    chosen = overlays.finish_merge(config, list(files))
+    validation.check(config)
+    return config, chosen
+
+
 @cache
 def read_config() -> dict:
     import yaml

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -31,6 +32,7 @@ def swallowed(command: str) -> list[str]:
         read = set(get_argument_parser().parse_args(words).targets)
     except SystemExit:  # the option takes only certain words
         read = set()
+    read |= {file for option, file in pairwise(words) if option == "--forcerun"}
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
 
 
@@ -43,6 +45,7 @@ def test_targets_of_make_take_several_config_files_and_a_profile():
     assert made("report", "CORES=2", "CONFIG=a.yaml").endswith("--cores 2 --logger rich -- report")
     planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
     assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
+    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue"]
 
 
 def written() -> list[str]:

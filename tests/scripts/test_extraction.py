@@ -5,7 +5,7 @@ import re
 import pytest
 
 from graded import WAYS, verdicts
-from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math import answers, graders
 
 
 def test_gold_answers_of_each_style():
@@ -82,4 +82,4 @@ def test_the_extracted_answer_is_kept():
     graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
     assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
     graded = answers.grade("gsm8k", "No idea", "9")
-    assert graded == {way: {"answer": None, "right": False} for way in answers.GRADERS}
+    assert graded == {way: {"answer": None, "right": False} for way in graders.GRADERS}

@@ -4,27 +4,18 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from snakemake.utils import update_config
+import yaml
 
 from hra_workflow import tasks
-from hra_workflow.config import overlays, validation
+from hra_workflow.config import overlays
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
-from support import paper_config
+from hra_workflow.cost import plan
+from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
 AVERAGE = [{"name": "All", "columns": ["Mine"]}]
-
-
-def merged(*files: dict) -> tuple[dict, list[str]]:
-    """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
-    config = paper_config()
-    for file in files:
-        update_config(config, file)
-    chosen = overlays.finish_merge(config, list(files))
-    validation.check(config)
-    return config, chosen
 
 
 def test_a_task_that_is_null_is_off():
@@ -75,6 +66,23 @@ def test_without_own_columns_averages_and_figures_stay():
     stated = paper_config()["tasks"]["glue"]
     config, _ = merged({"tasks": {"glue": {"grid": ONE_RUN}}})
     assert config["tasks"]["glue"] == stated | {"grid": ONE_RUN}
+
+
+@pytest.mark.parametrize(
+    ("columns", "warned"),
+    [(COLUMNS, True), ([{**COLUMNS[0], "dataset": "qqp"}], False), ([{**COLUMNS[0], "dataset": None}], False)],
+)
+def test_a_dataset_of_the_grid_without_a_column_is_a_warning_of_the_plan(columns, warned):
+    columns = [{key: value for key, value in column.items() if value} for column in columns]  # without: of every one
+    blocks = [{**ONE_RUN[0], "datasets": ["qqp"]}]
+    config, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": columns}}})
+    texts = [text for text in plan.warnings(config, ["table_glue"], []) if "no column of tasks.glue.columns" in text]
+    assert len(texts) == warned
+    if warned:
+        assert "shows qqp, so its runs are in no table" in texts[0]
+        suggested = yaml.safe_load(texts[0].partition("Add ")[2])
+        fixed, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": [suggested]}}})
+        assert tasks.load(fixed)["glue"].table.unshown() == []
 
 
 @pytest.mark.parametrize(
@@ -144,3 +152,46 @@ def test_the_papers_grid_leaves_nothing_out():
     assert task.table.retention_seeds() == task.settings["retention"]["seeds"]
     assert task.table.compute_rows() == task.settings["compute"]["runs"]
     assert task.table.warnings() == []
+
+
+def written(folder: Path, **files) -> None:
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_a_file_is_merged_over_those_that_it_extends(tmp_path):
+    below = tmp_path / "mine"
+    below.mkdir()
+    written(tmp_path, base={"card": "a100", "incomplete": True}, other={"extends": "base.yaml", "card": "l40s"})
+    written(below, config={"extends": ["../base.yaml", "config/demo/quick.yaml"], "max_gpu_hours": 5})
+    files = overlays.with_extended([tmp_path / "other.yaml", below / "config.yaml"], overlays.read)
+    # Once, and first: after other.yaml, base.yaml would replace its values. The shipped file: of the workflow's folder.
+    assert [path.resolve() for path, _ in files] == [
+        *(tmp_path / name for name in ("base.yaml", "other.yaml")),
+        ROOT / "config/demo/quick.yaml",
+        below / "config.yaml",
+    ]
+    result = overlays.merged(*(content for _, content in files))
+    assert (result["card"], result["incomplete"], result["max_gpu_hours"]) == ("l40s", True, 5)
+    assert "extends" not in result and result["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"mine": {"extends": "nothing.yaml"}},
+            r"mine\.yaml: extends: .* 'nothing\.yaml', found neither .* nor ",
+        ),
+        ({"mine": {"extends": 3}}, r"mine\.yaml: extends: expected the path of a config file, .* found 3"),
+        ({"mine": {"extends": "mine.yaml"}}, r"no circle of files, found \S+/mine\.yaml → \S+/mine\.yaml\. Remove one"),
+        (
+            {"mine": {"extends": "b.yaml"}, "b": {"extends": "c.yaml"}, "c": {"extends": "b.yaml"}},
+            r"^\S+b\.yaml: extends: .* found \S+/b\.yaml → \S+/c\.yaml → \S+/b\.yaml\. Remove one",
+        ),
+    ],
+)
+def test_files_that_cannot_be_extended(tmp_path, files, message):
+    written(tmp_path, **files)
+    with pytest.raises(JobError, match=message):
+        overlays.with_extended([tmp_path / "mine.yaml"], overlays.read)

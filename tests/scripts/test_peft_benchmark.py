@@ -22,7 +22,7 @@ from hra_workflow.data import text_tables
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
-from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math import answers, graders
 from hra_workflow.training import length_windows, run_record
 from published import PUBLISHED, peft_benchmark
 from support import ROOT, SHARED, put
@@ -188,11 +188,11 @@ def test_answers_are_graded_by_its_rules(output, gold, answer, right):
 def test_no_question_has_a_marker_and_its_references_are_right():
     """PEFT parses prompt and answer as one text; without a marker in the question that is the answer's."""
     lines = (SHARED / "data/gsm8k/test_700.jsonl").read_text().splitlines()
+    read, right = graders.GRADERS["peft"].functions()
     for line in map(json.loads, lines):
-        grader = answers.GRADERS["peft"]
-        assert grader.readings("gsm8k", line["question"]) == []
-        (found,) = grader.readings("gsm8k", line["answer"])
-        assert grader.right("gsm8k", found, answers.gold("gsm8k", line["answer"]))
+        assert read("gsm8k", line["question"]) == []
+        (found,) = read("gsm8k", line["answer"])
+        assert right("gsm8k", found, answers.gold("gsm8k", line["answer"]))
 
 
 def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_math, tmp_path):
@@ -273,7 +273,7 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
         (
             "datasets.math.metamathqa-peft.metrics",
             ["pefft"],
-            r"metrics.0: 'pefft' is not one of \['official', .*a grader",
+            r"metrics: expected one of official, .*, peft, or module:name of a custom one, found 'pefft'",
         ),
         ("datasets.math.metamathqa-peft.score", "official", r"score: unknown metric 'official'; known: peft, strict"),
         (

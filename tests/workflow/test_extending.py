@@ -1,4 +1,4 @@
-"""docs/extending.md: its metric is valid; its files, copied into a copy of the workflow, are a fifth task."""
+"""docs/extending.md: its configs are valid, its classes work; its files, in a copy of the workflow, are a task."""
 
 import copy
 import inspect
@@ -8,17 +8,20 @@ import sys
 
 import pytest
 import yaml
+from PIL import Image
 from snakemake.utils import update_config
 
 import evaluate_glue
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import files
+from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
+from hra_workflow.evaluators import registry
 from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.math import answers, graders
 from project import Project
 from rule_jobs import train
-from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, method, paper_config, put, write_sentences
+from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, merged, method, paper_config, put, write_sentences
 
 PAGE = (ROOT / "docs/extending.md").read_text()
 MINE = {
@@ -38,17 +41,88 @@ NAME = "my_metrics:mean_distance"
 TARGETS_OF_TASK = ("results/table_intents.csv", "results/figures/intents_parameters.png")
 
 
+def blocks(section: str, language: str) -> list[str]:
+    part = PAGE.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", part, re.DOTALL)
+
+
 @pytest.fixture
-def reviews(tmp_path, monkeypatch) -> dict:
+def importable(tmp_path, monkeypatch):
+    """Return a function that puts the module of a section on the path, under the name in its first line."""
+
+    def write(section: str) -> None:
+        (text,) = blocks(section, "python")
+        name = text.split('"""')[1]
+        (tmp_path / name).write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+
+    return write
+
+
+@pytest.fixture
+def reviews(importable) -> dict:
     """Return the page's config with a metric of texts, whose module is importable."""
-    part = PAGE.partition("## A metric of texts")[2].partition("\n## ")[0]
-    for language, name in (("python", "my_metrics.py"), ("yaml", "mine.yaml")):
-        (tmp_path / name).write_text(re.search(rf"```{language}\n(.*?)```", part, re.DOTALL)[1])
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_metrics", raising=False)
+    importable("A metric of texts")
     config = paper_config()
-    update_config(config, yaml.safe_load((tmp_path / "mine.yaml").read_text()))
+    update_config(config, yaml.safe_load(*blocks("A metric of texts", "yaml")))
     return config
+
+
+@pytest.mark.parametrize("section", ["A dataset", "A metric of answers"])
+def test_a_config_of_the_page_plans_its_runs_and_shows_them(section, importable):
+    if blocks(section, "python"):
+        importable(section)
+    for text in blocks(section, "yaml"):
+        config, (name,) = merged(yaml.safe_load(text))
+        task = tasks.load(config)[name]
+        (block,) = config["tasks"][name]["grid"]
+        assert len(task.runs()) == len(block["runs"]) * len(block["seeds"]) and task.table.unshown() == []
+
+
+def test_every_glue_dataset_that_the_page_lists_is_in_the_config():
+    (listed,) = re.findall(r"All eight GLUE datasets of the paper \((.*?)\)", PAGE)
+    names = {name.lower().replace("-", "") for name in listed.split(", ")}
+    config = paper_config()
+    assert names == {*grid.datasets(config, "glue")} <= config["datasets"]["glue"].keys() and len(names) == 8
+
+
+@pytest.mark.slow
+def test_the_new_dataset_of_the_page_is_planned_as_its_file_stands(fresh, tmp_path):
+    (tmp_path / "mine.yaml").write_text(blocks("A dataset", "yaml")[1])
+    plan = fresh.plan(config=str(tmp_path / "mine.yaml"))
+    runs = {f"task=glue dataset=wnli method={method} variant=r8 seed={s}" for method in ("lora", "hra") for s in "012"}
+    assert plan["train_glue"] == runs and "warning: " not in fresh.printed
+
+
+def test_the_grader_of_the_page_grades_beside_the_others(importable):
+    importable("A metric of answers")
+    name = "my_graders:nearly"
+    assert answers.grade("gsm8k", "The answer is: 17", "18", [name])[name] == {"answer": "17", "right": True}
+    for output, right in (("The answer is: 16", False), ("I do not know.", False)):
+        graded = answers.grade("gsm8k", output, "18", ["strict", name])
+        assert graded[name]["right"] == right and graded.keys() == {*graders.GRADERS, name}
+    config, _ = merged(yaml.safe_load(*blocks("A metric of answers", "yaml")))
+    versions = tasks.load(config)["math"].evaluation.graders("metamathqa-40k")
+    assert versions == {"official": 1, "strict": 1, "lenient": 1, name: 1}
+
+
+def test_the_evaluator_of_the_page_is_accepted_by_the_config_and_scores(importable):
+    importable("An image metric")
+    (change,) = blocks("An image metric", "diff")
+    (entry,) = yaml.safe_load("".join(line[1:] for line in change.splitlines(True) if line[0] == "+"))
+    config = paper_config()
+    config["tasks"]["subject"]["evaluation"]["evaluators"].append(entry)
+    config["tasks"]["subject"]["columns"][0]["metric"] = "brightness_mean"
+    validation.check(config)
+    evaluator = registry.find(entry["kind"])(entry, None, "cpu")
+    assert evaluator.score([Image.new("RGB", (2, 2), "white")], None).images == {"_mean": [255.0]}
+
+
+def test_the_lines_of_the_smallest_method_are_those_of_the_code():
+    files = ((ROOT / name).read_text() for name in ("workflow/hra_workflow/methods/__init__.py", "config/methods.yaml"))
+    for text, change in zip(files, blocks("A method", "diff"), strict=True):
+        assert not [line for line in change.splitlines() if line[1:] not in text.splitlines()]
 
 
 def test_a_custom_metric_is_checked_by_the_dry_run_and_its_version_is_recorded(reviews):

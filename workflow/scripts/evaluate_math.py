@@ -18,7 +18,7 @@ def main(job: dict) -> None:
     made_by.check_generated(job["input"]["outputs"], head, record, job["wildcards"], params["generated"])
     lines = predictions.complete(lines, len(golds), job["input"]["outputs"])
 
-    verdicts = answers.grade_all(style, [line["output"] for line in lines], golds, job["threads"])
+    verdicts = answers.grade_all(style, [line["output"] for line in lines], golds, job["threads"], params["metrics"])
 
     if "strict" in params["metrics"] and not any(answers.MARK in line["output"] for line in lines):
         print(

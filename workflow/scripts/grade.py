@@ -17,7 +17,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_files, text_tables
-from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math import answers, graders
 
 STYLES = ("gsm8k", "boxed", "metamath")
 
@@ -77,7 +77,7 @@ def main() -> None:
         raise SystemExit(str(problem)) from None
     place = arguments.file.with_suffix(".graded.jsonl")
     files.write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in graded))
-    for way in answers.GRADERS:
+    for way in graders.GRADERS:
         found = answers.accuracy([row[way]["right"] for row in graded])
         late = sum("timeout" in row[way] for row in graded)
         note = f"; {late} without a result in time" if late else ""

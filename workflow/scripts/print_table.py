@@ -99,7 +99,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 
 
 def show(path: Path, selection: str | None, console: Console) -> None:
-    """Print one table: the checkpoints of `selection`, by default of the paper's rule for the task."""
+    """Print one table: the checkpoints of `selection`, by default the task's first one."""
     table = read_sealed(path)
     if "selection" not in table:  # compute, retention
         console.print(Markdown(seals.read(path.with_suffix(".md"))))
@@ -137,7 +137,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: the paper's rule for the task")
+    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: that of the official code")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"

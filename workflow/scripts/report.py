@@ -53,7 +53,7 @@ def titles_of(facts: dict) -> dict[str, str]:
 
 
 def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
-    """Return the trained run with the best mean of a column by the paper's rule for the task; None without a result.
+    """Return the trained run with the best mean of a column for the task's first checkpoint; None without a result.
 
     `verdict`: the sentence on the best mean that is no baseline's, or else on the best one that has a sentence.
     """

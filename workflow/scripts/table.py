@@ -2,8 +2,8 @@
 
 The CSV has one row per selection and row of the paper or of our grid; the Markdown file is a readable version, which
 starts with the difference of each trained run to the reference (report/verdicts.py).
-Published values are in the rows of the paper's selection rule (best_on_dev for GLUE, last for math) and are compared
-only with our column on the same metric scale.
+Published values are in the rows of the task's first checkpoint, that of the official code (best_on_dev for GLUE, last
+for math), and are compared only with our column on the same metric scale.
 """
 
 import pandas as pd

@@ -103,7 +103,13 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
         for what, parts in by.items()
         if parts
     ]
-    return [*[f"  hours:    {found}"] * bool(str(found)), *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
+    if lines:
+        wall, run = found.longest()
+        lines += [
+            f"  dearest:  {found.dearest()}",
+            f"  longest:  {number(wall)} hours for {run}, one job after another",
+        ]
+    return [*[f"  hours:    {found}"] * bool(str(found)), *lines]
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
@@ -150,7 +156,9 @@ def memory(config: dict, names: Iterable[str]) -> str:
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
     """List settings that give a table's numbers another meaning than expected, and missing tokens."""
     chosen = of_names(config, names)
-    notes = [text for task in chosen for text in (*task.table.warnings(), *task.evaluation.rewinding_notes())]
+    notes = []
+    for task in chosen:
+        notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
     checks = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
     notes += [
         f"make rehearse: {check['check']}: {check['text']}"

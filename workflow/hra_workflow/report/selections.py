@@ -1,4 +1,4 @@
-"""The checkpoints of a run that tables show: their titles, the paper's rules first, and what a reader must know."""
+"""The checkpoints of a run that tables show: their titles, and what a reader must know."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ TITLES = {
     "last": "Last step",
 }
 NOTES = {
-    "best_on_dev": "The evaluation during training with the best score on dev, the paper's rule. It selects and "
-    "reports on the same data, so it is optimistic.",
+    "best_on_dev": "The evaluation during training with the best score on dev, the official code's rule (the "
+    "paper specifies none). It selects and reports on the same data, so it is optimistic.",
     "best_on_held_out": "The evaluation during training with the best score on training rows that were held out. "
-    "Published values beside it were selected on what they report, so they are optimistic.",
+    "Published values next to it follow the official code, which selects on what it reports, so they are optimistic.",
     "best_on_test": "For each prompt the epoch with the highest sum of the metrics, each divided by its range over the "
     "epochs: the official code's rule. It selects and reports on the same images, so it is optimistic.",
     "last": "The model after the last step.",

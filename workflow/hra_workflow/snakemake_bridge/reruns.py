@@ -1,4 +1,4 @@
-"""What Snakemake compares to decide that a job runs again. docs/reruns.md is about all of it, in five mechanisms:
+"""The five mechanisms that decide whether a job runs again (docs/reruns.md).
 
 identity           `recorded`: the params that Snakemake records of a job are what its result depends on
 manifests          `Downloads`: a finished download keeps the identity in its manifest while that describes the config

@@ -22,7 +22,7 @@ class Task:
     architecture: the type of model that `augment` inserts adapters into.
     required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED); a tuple of
         several: exactly one of them.
-    selections: the checkpoints shown in tables, the paper's rule first.
+    selections: the checkpoints shown in tables, that of the official code first.
     data: its datasets; asked by downloads, the checks of the config and preflight.
     training: how its runs are trained; asked by the rules of training and the checks.
     generation: how its outputs are generated; asked by the rules of generation and a dry run.

@@ -141,6 +141,20 @@ class Table(Part):
             paths += [f"sheets/{self.name}_{dataset}.png" for dataset in grid.datasets(self.config, self.name)]
         return paths
 
+    def unshown(self) -> list[str]:
+        """List the datasets of the grid of which the table has no column, for the dry run."""
+        columns = self.settings["columns"]
+        if any("dataset" not in column for column in columns):
+            return []
+        shown = {column["dataset"] for column in columns}
+        planned = [name for name in grid.datasets(self.config, self.name) if name not in shown]
+        return [
+            f"no column of tasks.{self.name}.columns shows {name}, so its runs are in no table and no figure. Add "
+            f"{{name: {name}, dataset: {name}, benchmark: {next(iter(entry['benchmarks']))}, metric: {entry['score']}}}"
+            for name in planned
+            if (entry := self.task.data.entry(name))
+        ]
+
     def figures(self) -> list[str]:
         """List the figures that have something to show: none if nothing is trained, over λ with two values of it."""
         if not any(methods.trains(self.config, run) for run in grid.run_names(self.config, self.name)):

@@ -1,6 +1,6 @@
 """Final answers of mathematical problems: extracting them from a text and deciding whether two are equal.
 
-An output is graded in four ways, side by side:
+An output is graded in four ways (graders.py), side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
 - lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
@@ -15,12 +15,11 @@ and degree signs and units are ignored; a factor of 100 never is.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 
-from hra_workflow.tasks.math import expressions, official_grader, peft_grader, quantities, sandbox
+from hra_workflow.tasks.math import expressions, graders, official_grader, peft_grader, quantities, sandbox
 
 MARK = official_grader.MARK
 LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
@@ -49,21 +48,11 @@ def gold(style: str, text: str) -> str:
     return answer.strip()
 
 
-@dataclass(frozen=True)
-class Grader:
-    """A way to grade an output; its version is that of tasks.math.graders in the config.
+def grade(style: str, output: str, gold: str, custom: Iterable[str] = ()) -> dict[str, dict]:
+    """Grade an output; return by grader the extracted `answer` and whether it is correct (`right`).
 
-    readings: (style, output) -> possible answers, in the order in which they are compared. right: (style, answer, gold)
-    -> whether an answer is correct; TimeoutError if there is no result within the limits.
+    An entry has `timeout` if the time limit ended its grading. custom: names of graders in addition to GRADERS.
     """
-
-    readings: Callable[[str, str], list[str]]
-    right: Callable[[str, str, str], bool]
-
-
-def grade(style: str, output: str, gold: str) -> dict[str, dict]:
-    """Grade an output: per grader, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
-    grading."""
     outcomes: dict[tuple, bool | None] = {}
 
     def outcome(right: Callable[[str, str, str], bool], reading: str) -> bool | None:
@@ -75,25 +64,28 @@ def grade(style: str, output: str, gold: str) -> dict[str, dict]:
                 outcomes[right, reading] = None
         return outcomes[right, reading]
 
-    def verdict(grader: Grader) -> dict:
+    def verdict(grader: graders.Grader) -> dict:
         """Return the grade of the first correct reading, else of the last one."""
-        readings, found = grader.readings(style, output), {}
+        read, right = grader.functions()
+        readings, found = read(style, output), {}
         for reading in readings:
-            found[reading] = outcome(grader.right, reading)
+            found[reading] = outcome(right, reading)
             if found[reading]:
                 break
         result = {"answer": readings[len(found) - 1] if readings else None, "right": True in found.values()}
         return result | ({"timeout": True} if None in found.values() else {})
 
-    return {name: verdict(grader) for name, grader in GRADERS.items()}
+    return {name: verdict(graders.find(name)) for name in dict.fromkeys((*graders.GRADERS, *custom))}
 
 
-def grade_all(style: str, outputs: list[str], golds: list[str], threads: int) -> list[dict[str, dict]]:
+def grade_all(
+    style: str, outputs: list[str], golds: list[str], threads: int, custom: Iterable[str] = ()
+) -> list[dict[str, dict]]:
     """Grade outputs in parallel, in their order: each thread waits for a worker process of its own (sandbox.py)."""
     from tqdm import tqdm
 
     with ThreadPoolExecutor(threads) as pool:
-        graded = pool.map(lambda output, gold: grade(style, output, gold), outputs, golds)
+        graded = pool.map(lambda output, gold: grade(style, output, gold, custom), outputs, golds)
         return list(tqdm(graded, desc="grade", total=len(golds), disable=None))
 
 
@@ -174,9 +166,4 @@ def only(extract: Callable[[str, str], str | None]) -> Callable[[str, str], list
     return lambda style, output: [answer for answer in [extract(style, output)] if answer is not None]
 
 
-GRADERS = {
-    "official": Grader(only(official_grader.answer), official_right),
-    "strict": Grader(strict_readings, right),
-    "lenient": Grader(lenient_readings, right),
-    "peft": Grader(only(peft_grader.answer), peft_grader.right),
-}
+official_readings, peft_readings = only(official_grader.answer), only(peft_grader.answer)

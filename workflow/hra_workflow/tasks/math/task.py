@@ -8,7 +8,7 @@ from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.math import serving
+from hra_workflow.tasks.math import graders, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
@@ -36,6 +36,8 @@ class MathData(Data):
                 f"{key}.benchmarks: {TEXT} is the benchmark of tasks.{self.name}.{TEXT}. Choose another name",
             )
             one_of(f"{key}: splits", "split", "train", entry["splits"])
+            for metric in entry["metrics"]:
+                graders.find(metric, f"{key}: metrics")
             one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])
         for benchmark, source in entry.get("benchmarks", {}).items():
             dataset, split = source.split("/")
@@ -106,7 +108,7 @@ class MathEvaluation(Evaluation):
 
     def graders(self, dataset: str) -> dict[str, int]:
         """Return the versions of the graders of a training set's benchmarks."""
-        return {name: self.settings["graders"][name] for name in self.datasets[dataset]["metrics"]}
+        return {name: graders.find(name).version for name in self.datasets[dataset]["metrics"]}
 
     def rule(self, benchmark: str) -> str:
         return "evaluate_general_text" if strength_names.split(benchmark)[0] == TEXT else super().rule(benchmark)

@@ -1,0 +1,45 @@
+"""The graders of mathematical answers, which are the metrics of task math; docs/config/grading.md explains them."""
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hra_workflow.core import imports
+from hra_workflow.core.errors import expect
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Describe a way to grade an output. Those of GRADERS name their functions, so that a dry run imports no parser.
+
+    readings: (style, output) -> possible answers, in the order in which they are compared. right: (style, answer, gold)
+    -> whether an answer is correct; TimeoutError if there is no result within the limits.
+    version: increase it when a grade changes, so that answers are graded again.
+    """
+
+    readings: Callable[[str, str], list[str]] | str
+    right: Callable[[str, str, str], bool] | str
+    version: int = 1
+
+    def functions(self) -> list[Callable]:
+        """Return `readings` and `right`."""
+        both = (self.readings, self.right)
+        return [pkgutil.resolve_name(one) if isinstance(one, str) else one for one in both]
+
+
+_ANSWERS = "hra_workflow.tasks.math.answers"
+GRADERS = {
+    "official": Grader(f"{_ANSWERS}:official_readings", f"{_ANSWERS}:official_right"),
+    "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right"),
+    "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:right"),
+    "peft": Grader(f"{_ANSWERS}:peft_readings", "hra_workflow.tasks.math.peft_grader:right"),
+}
+
+
+def find(name: str, key: str = "metric") -> Grader:
+    """Return a grader by its name, or import a custom one, `module:name`; errors refer to the config key `key`."""
+    known = f"one of {', '.join(GRADERS)}, or module:name of a custom one"
+    expect(name in GRADERS or ":" in name, f"{key}: expected {known}, found {name!r}. Correct the name")
+    found = GRADERS[name] if name in GRADERS else imports.import_named(name, key)
+    expect(isinstance(found, Grader), f"{key}: {name}: expected a {Grader.__module__}.Grader, found {found!r}")
+    return found

@@ -63,7 +63,7 @@ def planned(text: str) -> dict[str, dict]:
     """Read the plan of several tables: table → GPU-hours, and those of the longest run."""
     found = {}
     for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
-        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours remaining", part)
+        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
         longest = re.search(r"  longest:  ([\d,.]+) hours", part)
         name = ALL if part.startswith("all ") else part.partition(":")[0].removeprefix("table_")
         if hours and longest:

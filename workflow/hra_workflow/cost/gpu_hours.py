@@ -34,8 +34,8 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Hours from the job's start to its end; 0 if they are unknown."""
-        return (self.hours or 0.0) * self.job.runs_per_gpu / max(1, self.job.gpus)
+        """Hours from the job's start to its end; 0: unknown."""
+        return (self.hours or 0) * self.job.runs_per_gpu / max(1, self.job.gpus)
 
 
 @dataclass
@@ -77,8 +77,8 @@ class Hours:
         """Return the hours of the run whose stages take longest one after another, and its name."""
         walls: dict[str, dict[str, float]] = {}
         for one in self.billed():
-            stages = walls.setdefault(one.job.run, {})
-            stages[one.job.stage] = max(stages.get(one.job.stage, 0.0), one.wall)
+            stages, stage = walls.setdefault(one.job.run, {}), one.job.stage
+            stages[stage] = max(stages.get(stage, 0.0), one.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
     def unknown(self, on_gpus: bool = False) -> str:
@@ -134,13 +134,12 @@ def item(job: Job) -> str:
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs and estimate those of the remaining ones."""
-    total, done = Hours(), list(done)
+    total, done, left = Hours(), list(done), list(left)
     for job in done:
         seconds, on_gpu = finished_jobs.measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
     rates = finished_jobs.rates_of(done)
-    left = list(left)
     if not any(job.gpus for job in left):
         total.short = sum(not job.work for job in left)
     for job in left:

@@ -1,4 +1,4 @@
-"""What the card of a folder of photographs says: their number and sizes, and what is unusual about them."""
+"""The data card of a folder of images: their number and sizes, and unusual properties."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,14 +14,15 @@ from hra_workflow.data.row_problems import each
 
 USED = " ".join(sorted(IMAGES))
 FEWEST = 3
-DARK = 16  # of 255: what the brightest pixel of a 12-bit image is, once its 16 bits are scaled to 8
+DARK = 16  # of 255: the brightest pixel of a 12-bit image after its 16 bits are scaled to 8
 
 
 def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = None, images: int | None = None) -> dict:
-    """Return `splits` and `warnings` of a subject's photographs, given by name.
+    """Return `splits` and `warnings` of a subject's images, given by name.
 
-    folder: where there may be others, in formats that are not used. images: their number, if it is known. Raises
-    JobError unless there are that many, all can be read, and all have at least `resolution` pixels per side.
+    folder: the folder that may also contain images in formats that are not used. images: the expected number, if known.
+    Raises JobError if the number differs, if an image cannot be read, or if it has fewer than `resolution` pixels per
+    side.
     """
     if images and len(paths) != images:
         raise JobError(
@@ -51,7 +52,7 @@ def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = Non
 
 
 def skipped(folder: Path) -> list[str]:
-    """Warn of the images that are not used because of their ending, such as a telephone's HEIC among JPEGs."""
+    """Return a warning about images that are not used because of their format, such as HEIC files among JPEGs."""
     found = others(folder)
     return [
         f"{plural(len(found), 'file')} skipped because of the ending: {listed(found)}. Convert to JPEG or PNG "
@@ -65,7 +66,7 @@ def others(folder: Path) -> list[str]:
 
 
 def unusual(image: Image.Image) -> Iterator[str]:
-    """Describe an image in RGB that no photograph looks like: one colour, or nearly black."""
+    """Describe how an RGB image is unusual (one colour, or nearly black); None: it is not."""
     extrema = image.getextrema()
     if all(low == high for low, high in extrema):
         yield "has a single colour"

@@ -1,4 +1,4 @@
-"""New inputs to predict from, as a user has them, and the table of predictions."""
+"""A user's new inputs for predictions, and the table of predictions."""
 
 import csv
 import io
@@ -15,10 +15,10 @@ from hra_workflow.data.text_rows import Rows
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
-    """Read the columns of a file (CSV, TSV, JSON, JSON lines, parquet); with one column also .txt, an input per line.
+    """Read the columns of a file (CSV, TSV, JSON, JSON lines, Parquet); for one column also .txt, one input per line.
 
-    columns: those that the run was trained on, which must contain texts. read: how files with the `endings` of the
-    training data are read.
+    columns: those that the run was trained on, which must contain texts. read: the settings for files with the
+    `endings` of the training data.
     """
     file = Path(path)
     if file.suffix == ".txt" and len(columns) == 1:
@@ -44,7 +44,7 @@ def empty_texts(rows: Rows, column: str) -> Problem:
 
 
 def images_in(path: str, least: int) -> dict[str, Path]:
-    """Return an image file, or those of a folder, by their names in it.
+    """Return an image file, or the images of a folder, by name.
 
     Raises JobError, before the model is loaded, unless all of them can be read and have `least` pixels per side.
     """
@@ -74,7 +74,7 @@ def images_in(path: str, least: int) -> dict[str, Path]:
 
 
 def write(path: str | Path, given: dict[str, list], predicted: dict[str, list]) -> None:
-    """Write the columns of a user's table and the predicted ones as CSV; JobError if one of these is taken."""
+    """Write the columns of a user's table and the predicted ones as CSV; raise JobError if both have the same name."""
     if taken := [name for name in predicted if name in given]:
         raise JobError(f"expected inputs without a column {', '.join(taken)}, which predictions have. Rename it.")
     columns, text = given | predicted, io.StringIO()

@@ -1,7 +1,7 @@
 """Reading of text datasets: rows of CSV, TSV, JSON and Parquet files, each with the line at which it starts.
 
-Imported on login nodes, where a dry run reads the user's files, so without pandas: csv and json of the standard
-library, and pyarrow for Parquet.
+It is imported on login nodes, where a dry run reads the user's files, so it does not use pandas: it uses csv and json
+of the standard library, and pyarrow for Parquet.
 """
 
 import codecs
@@ -28,8 +28,9 @@ def read(
 ) -> Rows:
     """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
 
-    JSON by its suffix; otherwise with the config's `read` if it is stated; without it, .csv and .tsv by their suffix,
-    and Parquet. Of Parquet, which may be larger than the memory, only these `columns` and the `first` rows are read.
+    JSON is recognised by its suffix; other files are read with the config's `read` if it is set, else as .csv, .tsv or
+    Parquet by their suffix. Only these `columns` and the `first` rows of Parquet files, which may not fit into memory,
+    are read.
     """
     rows = Rows()
     for path in paths:
@@ -50,7 +51,7 @@ def require_file(where: str, path: Path) -> None:
 
 
 def read_lines(where: str, path: Path, column: str) -> Rows:
-    """Read a text per line that is not blank."""
+    """Read one text per non-blank line."""
     require_file(where, path)
     try:
         with path.open(encoding="utf-8-sig") as stream:
@@ -76,7 +77,7 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
     values: list[list[str]] = []
     longer: dict[int, str] = {}  # lines with more fields than the header
     header: list[str] | None = options.get("names")
-    first = options.get("header", None if header else 0)  # the row with the names; None: there is none
+    first = options.get("header", None if header else 0)  # the row with the names; None: no such row
     try:
         for number, (line, fields) in enumerate(records(path, encoding, options)):
             if number == first:
@@ -153,14 +154,14 @@ class Noted:
 
 
 def closes(lines: list[str], separator: str, quoting: int) -> bool:
-    """Return whether the quotes of a record are closed, so that what follows it is another field."""
+    """Return whether the quotes of a record are closed, so that another field may follow."""
     after = f"{separator}end"
     *_, last = csv.reader([*lines[:-1], lines[-1].rstrip("\r\n") + after], delimiter=separator, quoting=quoting)
     return last[-1] == "end"
 
 
 def undecodable(where: str, path: Path, encoding: str, problem: UnicodeDecodeError) -> JobError:
-    """Describe the first byte that is no text, with its line and the encoding that the file may have."""
+    """Describe the first byte that cannot be decoded, with its line and the probable encoding of the file."""
     content = path.read_bytes()
     try:
         content.decode(encoding)
@@ -217,7 +218,7 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
 
 
 def once(where: str, pairs: list[tuple[str, object]]) -> dict:
-    """Build a JSON object; raise JobError if a key occurs twice, of which Python takes the last."""
+    """Build a JSON object; raise JobError if a key occurs twice, of which Python uses the last."""
     check_names(where, (name for name, _ in pairs))
     return dict(pairs)
 

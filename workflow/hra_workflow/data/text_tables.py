@@ -1,8 +1,8 @@
 """Conversion of a dataset's files from the publisher's layout to one {split}.parquet per split.
 
-A split for classification has the text columns under their own names and `label` (int64 class index, or float64 for a
-regression); a split for a language model has `question` and `answer`, one of general text `text`. Rows are in
-source order. Data that does not match the config's entry is a JobError that names file, line, column and value.
+A split for classification has the text columns under their names and `label` (int64 class index, or float64 for a
+regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
+source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
 A dry run makes the same checks of the user's files (data_cards.py): no pandas here.
 """
@@ -19,14 +19,14 @@ from hra_workflow.data.row_problems import Problem, each, stop_at
 from hra_workflow.data.text_files import read
 from hra_workflow.data.text_rows import Rows
 
-ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
+ANSWERLESS_FRACTION = 0.01  # fraction of a training set; misread files have far more
 NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each
-EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
+EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty texts, a misread file has many
 
 
 @dataclass
 class Split:
-    """A checked split: the columns of its Parquet file, and where its rows come from."""
+    """A checked split: the columns of its Parquet file, and the origin of its rows."""
 
     columns: dict[str, list]
     rows: Rows
@@ -151,8 +151,8 @@ def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Probl
 def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, Problem]:
     """Convert labels to floats (names is None: regression) or to indices of `names`; also return the invalid ones.
 
-    A column has either names or indices: whichever fits more rows, or names if a name is a number that is also an
-    index.
+    A column has either names or indices, as fits more rows. If a name is a number that is also an index, the column has
+    names.
     """
     found = rows.columns[column]
     values, by_name = [to_number(value) for value in found], False

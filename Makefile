@@ -69,8 +69,8 @@ demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue
 	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
 	$(REPORT)
 
-new: $(READY) ## make a project: a folder with a config and separate results (NAME=reviews, DEMO=1: with the demo's model)
-	@python $(HERE)workflow/scripts/new_project.py $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
+new: $(READY) ## make a project: a folder with a config, data and results (NAME=reviews, TASK=glue, math, subject or control, DEMO=1: with the demo's model)
+	@python $(HERE)workflow/scripts/new_project.py --task $(or $(TASK),glue) $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
 
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)

@@ -71,11 +71,11 @@ def trained_runs(wildcards):
     return [name for name in grid.run_names(config, wildcards.task) if methods.trains(config, name)]
 
 
-def sheet_files(wildcards, name):
+def sheet_files(wildcards, name, runs_of=None):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    runs, benchmark = task.table.sheet_runs(wildcards.dataset), task.evaluation.benchmark
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, benchmark)
+    runs = (runs_of or task.table.sheet_runs)(wildcards.dataset)
+    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.evaluation.benchmark)
 
 
 def hint_resources(task, wildcards):

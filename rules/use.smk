@@ -131,6 +131,7 @@ if REQUEST:
         input:
             REQUEST.predictions,
         params:
-            lines=[*filter(None, [REQUEST.note]), f"Predictions: {REQUEST.predictions}"],
+            script=str(BASEDIR / "workflow/scripts/show_predictions.py"),
+            notes=[*filter(None, [REQUEST.note])],
         shell:
-            "head -n 4 {input:q} && printf '%s\\n' {params.lines:q}"
+            "python {params.script:q} {input:q} {params.notes:q}"

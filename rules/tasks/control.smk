@@ -130,6 +130,7 @@ use rule sheet as sheet_control with:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
+        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].table.real_runs),
     output:
         sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:

@@ -90,9 +90,10 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     sheet = tmp_path / "sheet.png"
     scored = [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
     predictions.write(tmp_path / "predictions.jsonl.gz", scored)
+    predictions.write(tmp_path / "real.jsonl.gz", [*[{"canny_iou": 1.0}] * 4, {}])
     given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
     labels = {path: "base" for paths in given.values() for path in paths}
-    given["dataset"] = tiny_control["canny"]
+    given |= {"dataset": tiny_control["canny"], "real": [str(tmp_path / "real.jsonl.gz")]}
     metrics = {name: {"name": name, "scale": 100} for name in ("canny_f1", "canny_iou")}
     job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=metrics)
     sheet_script.main(job)
@@ -101,7 +102,9 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     assert made.shape == (top + 5 * step - 8 + 16, left + 3 * across - 8 + 16)  # the split has five rows
     below = [made[top + row * step + 160 :][:24] for row in range(5)]
     assert [bool((line[:, left + 2 * across :] < 128).any()) for line in below] == [True, False, True, True, True]
-    assert all((line[:, : left + 2 * across] == 255).all() for line in below)  # the source images have no scores
+    real = slice(left + across, left + 2 * across)
+    assert [bool((line[:, real] < 128).any()) for line in below] == [True, True, True, True, False]
+    assert all((line[:, : left + across] == 255).all() for line in below)  # the control images have no scores
     assert (made[:16] == 255).all() and (made[16:40, left:] < 128).any()
 
 

@@ -194,7 +194,15 @@ def test_hours_by_stage_and_method_and_the_dearest_items(here):
         "  methods:  hra 1,240, lora 300, oft 10",
         "  dearest:  train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 (1 job), "
         "generate_math cola/hra/r8/gsm8k 40 (2 jobs)",
+        "  longest:  420 hours for glue/cola/hra/r8/seed0, one job after another",
     ]
+
+
+def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_several(here):
+    several, shared = job("train_control", 80.0), job("train_glue", 10.0, method="lora")
+    several.gpus, shared.runs_per_gpu = 8, 3
+    assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
+    assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
 
 
 def test_how_sure_the_estimate_is(here):
@@ -243,7 +251,7 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
         "table_b: 4 jobs (0 done), including 4 training runs",
         "all 2 tables: 9 jobs",
     ]
-    assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
+    assert lines[13].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
     assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (estimated from the config)")
     for one in jobs:
         one.needed = False

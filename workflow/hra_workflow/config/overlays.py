@@ -1,17 +1,21 @@
 """Config files that are merged over the paper's grid: what they imply without stating it, and what they change.
 
-An overlay is the content of one file of --configfile, in the order of the command line.
+An overlay is the content of one file of --configfile, in the order of the command line; the files that its key
+`extends` names precede it.
 """
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
+from hra_workflow import ROOT
 from hra_workflow.core.errors import JobError, each_once
 from hra_workflow.models import diffusion
+
+EXTENDS = "extends"  # names the files that a file of the user's is merged over
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -33,6 +37,47 @@ def check_keys(path: Path) -> None:
         named = [(key.value if isinstance(key, yaml.ScalarNode) else str(key), one) for key, one in pairs]
         each_once(place.rstrip(" .:"), "key", [name for name, _ in named if name != "<<"])
         nodes += [(f"{place}{name}.", one) for name, one in reversed(named)]
+
+
+def with_extended(paths: Iterable[Path], load: Callable[[Path], dict]) -> list[tuple[Path, dict]]:
+    """Return path and content of config files, each after the files that it extends, without the key `extends`.
+
+    A file that several extend is read once, before them. `load` reads a file. Raises JobError for a file that does not
+    exist, and for files that extend each other.
+    """
+    found: dict[Path, tuple[Path, dict]] = {}
+
+    def add(path: Path, above: tuple[Path, ...]) -> None:
+        real = path.resolve()
+        if real in above:
+            chain = " → ".join(map(str, [*above[above.index(real) :], real]))
+            raise JobError(f"{path}: {EXTENDS}: expected no circle of files, found {chain}. Remove one")
+        if real not in found:
+            content = dict(load(path) or {})
+            for name in extended(path, content.pop(EXTENDS, [])):
+                add(name, (*above, real))
+            found[real] = path, content
+
+    for path in paths:
+        add(path, ())
+    return [*found.values()]
+
+
+def extended(path: Path, stated) -> list[Path]:
+    """Return the files that a config file extends: relative to it, or else to the workflow's own folder."""
+    names = [stated] if isinstance(stated, str) else stated
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise JobError(f"{path}: {EXTENDS}: expected the path of a config file, or a list of them, found {stated!r}")
+    paths = []
+    for name in names:
+        places = [path.parent / name, Path(ROOT, name)]
+        paths += [place for place in places if place.is_file()][:1]
+        if not any(place.is_file() for place in places):
+            raise JobError(
+                f"{path}: {EXTENDS}: expected a config file {name!r}, found neither {places[0]} nor {places[1]}. "
+                "Correct the path, which is relative to this file or to the workflow's folder"
+            )
+    return paths
 
 
 def merged(*configs: dict) -> dict:

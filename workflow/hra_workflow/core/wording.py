@@ -1,4 +1,4 @@
-"""Numbers and lists as people write them."""
+"""Numbers and lists formatted for readers."""
 
 from collections.abc import Iterable
 

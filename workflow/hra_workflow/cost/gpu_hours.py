@@ -33,6 +33,11 @@ class Estimate:
     basis: str = ""
     bounds: tuple[float, ...] = ()
 
+    @property
+    def wall(self) -> float:
+        """Hours from the job's start to its end; 0 if they are unknown."""
+        return (self.hours or 0.0) * self.job.runs_per_gpu / max(1, self.job.gpus)
+
 
 @dataclass
 class Hours:
@@ -68,6 +73,14 @@ class Hours:
         """Name the three items with the most hours; the seeds and shards of a run are one item."""
         found = list(self.by(lambda one: item(one.job)).items())[:3]
         return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+
+    def longest(self) -> tuple[float, str]:
+        """Return the hours of the run whose stages take longest one after another, and its name."""
+        walls: dict[str, dict[str, float]] = {}
+        for one in self.billed():
+            stages = walls.setdefault(one.job.run, {})
+            stages[one.job.stage] = max(stages.get(one.job.stage, 0.0), one.wall)
+        return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
     def unknown(self, on_gpus: bool = False) -> str:
         """Name the jobs without an estimate; empty if there are none. on_gpus: only those that request a GPU."""

@@ -103,7 +103,13 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
         for what, parts in by.items()
         if parts
     ]
-    return [*[f"  hours:    {found}"] * bool(str(found)), *lines, *[f"  dearest:  {found.dearest()}"] * bool(lines)]
+    if lines:
+        wall, run = found.longest()
+        lines += [
+            f"  dearest:  {found.dearest()}",
+            f"  longest:  {number(wall)} hours for {run}, one job after another",
+        ]
+    return [*[f"  hours:    {found}"] * bool(str(found)), *lines]
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:

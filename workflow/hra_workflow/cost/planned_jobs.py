@@ -40,6 +40,13 @@ class Job:
         return self.rule.partition("_")[0]
 
     @property
+    def run(self) -> str:
+        """Name the run that it belongs to, as its folder below the results."""
+        parts = [self.wildcards.get(name) for name in ("task", "dataset", "method", "variant")]
+        parts += [f"seed{self.wildcards['seed']}"] if "seed" in self.wildcards else []
+        return "/".join(filter(None, parts))
+
+    @property
     def name(self) -> str:
         return name_of(self.rule, self.wildcards)
 

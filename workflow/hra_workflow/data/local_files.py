@@ -34,7 +34,9 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
         if not found:
             photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
             remedy = "Convert them to JPEG or PNG" if photographs else "Add some"
-            raise JobError(f"{place}: no usable files among {listed(shown) or 'none'}. {remedy}, or correct `path`.")
+            raise JobError(
+                f"{place}: expected usable files, found {listed(shown) or 'none'}. {remedy}, or correct `path`."
+            )
     for path in found.values():
         if not path.is_file():
             there = listed(sorted(one.name for one in place.iterdir())) or "none"

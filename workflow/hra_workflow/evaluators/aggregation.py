@@ -32,11 +32,11 @@ def last(scores: Table) -> dict[str, np.ndarray]:
 
 
 def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
-    """Choose the values of each prompt's best step by the official rule (get_result.py): the largest sum over metrics
-    of the value divided by its range over the steps. It selects on the same data that it reports.
+    """Choose the values of each prompt's best step by the official rule (get_result.py).
 
-    A metric with range 0, by which the official code divides, is ignored here, and so is one that no image has (all
-    were blocked); a step whose images were all blocked is not chosen.
+    The best step has the largest sum over metrics of the value divided by its range over the steps. The rule selects on
+    the same data that it reports. A metric with range 0, by which the official code divides, is ignored here, and so is
+    a metric without values (all images were blocked). A step whose images were all blocked is not chosen.
     """
     one = next(iter(scores.values()))
     steps = sorted(one)

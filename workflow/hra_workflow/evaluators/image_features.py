@@ -82,8 +82,11 @@ class DinoDistance(Dino):
 
 
 class Clip(Features):
-    """Projected features of image and text (`openai/clip-vit-large-patch14`): `_i` is subject fidelity as with DINO;
-    `_t` and `_t_class` are the cosine similarity to the prompt with and without the identifier."""
+    """Projected features of image and text (`openai/clip-vit-large-patch14`).
+
+    `_i` is subject fidelity as with DINO; `_t` and `_t_class` are the cosine similarities of the image to the prompt
+    with and without the identifier.
+    """
 
     metrics = ("_i", "_t", "_t_class")
 

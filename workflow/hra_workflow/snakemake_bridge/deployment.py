@@ -80,17 +80,24 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     mapping, such as the benchmark that selects the best step. It also prints a line per file.
     """
     modifier, settings = workflow.modifier, workflow.config_settings
-    paths = list(map(Path, settings.configfiles))
-    own = [config] if modifier.skip_configfile else list(map(load_configfile, paths))
-    for path in paths if not modifier.skip_configfile else ():
+    read = [] if modifier.skip_configfile else overlays.with_extended(settings.configfiles, load_configfile)
+    own = [config] if modifier.skip_configfile else [content for _, content in read]
+    for path, _ in read:
         overlays.check_keys(path)
     for stated in (*own, config):  # before they are merged, which does not end for what contains itself
         check_values(stated)
+    if read and overlays.EXTENDS not in settings.config:
+        config = {key: value for key, value in config.items() if key != overlays.EXTENDS}
+    expect(
+        overlays.EXTENDS not in config,
+        f"config: {overlays.EXTENDS}: only files of --configfile have this key. Read the other file with a line "
+        "`configfile:` before this one",
+    )
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:
-        overlays.check_results(list(zip(paths, own, strict=True)), basedir / "config/demo")
+        overlays.check_results(read, basedir / "config/demo")
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have `pathvars:` of its own.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}

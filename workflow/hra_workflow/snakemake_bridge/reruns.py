@@ -1,4 +1,4 @@
-"""What Snakemake compares to decide that a job runs again. docs/reruns.md is about all of it, in five mechanisms:
+"""The five mechanisms that decide whether a job runs again (docs/reruns.md).
 
 identity           `recorded`: the params that Snakemake records of a job are what its result depends on
 manifests          `Downloads`: a finished download keeps the identity in its manifest while that describes the config
@@ -6,7 +6,7 @@ fingerprints       of training checkpoints: training/checkpoints.py
 files              missing and newer ones, by Snakemake itself; those deleted below a table: tasks/expected_runs.py
 recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): what a finished result keeps
 
-What differs, and what a plan says about it: reasons.py.
+reasons.py finds what differs, for the plan.
 """
 
 import re

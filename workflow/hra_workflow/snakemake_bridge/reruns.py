@@ -6,11 +6,7 @@ fingerprints       training checkpoints have one: training/checkpoints.py
 files              Snakemake finds missing and newer ones; tasks/expected_runs.py those deleted after a table was built
 recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): finished results keep their choice
 
-<<<<<<< HEAD
 reasons.py finds and describes the differences.
-=======
-reasons.py finds what differs, for the plan.
->>>>>>> prose
 """
 
 import re

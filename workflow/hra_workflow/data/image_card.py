@@ -6,10 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
 from hra_workflow.data.file_filters import IMAGES, OTHER_IMAGES
 from hra_workflow.data.images import load
+from hra_workflow.data.row_problems import each
 
 USED = " ".join(sorted(IMAGES))
 FEWEST = 3
@@ -32,17 +33,21 @@ def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = Non
     warnings = skipped(folder) if folder else []
     if len(paths) < FEWEST:
         warnings.append(f"expected at least {FEWEST} images, found {len(paths)}: a model will learn little else of it")
-    for name, path in paths.items():
+
+    def check(named: tuple[str, Path]) -> None:
+        name, path = named
         image = load(path)
-        sizes += image.size
-        if min(image.size) < resolution:
-            raise JobError(
-                f"{path}: expected at least {resolution} × {resolution} pixels, found {image.width} × {image.height}. "
-                "Provide a larger image, or lower tasks.subject.resolution."
-            )
-        warnings += [f"{name} {problem}" for problem in unusual(image)]
+        sizes.extend(image.size)
+        expect(
+            min(image.size) >= resolution,
+            f"{path}: expected at least {resolution} × {resolution} pixels, found {image.width} × {image.height}. "
+            "Provide a larger image, or lower tasks.subject.resolution.",
+        )
+        warnings.extend(f"{name} {problem}" for problem in unusual(image))
         first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), name)
-        warnings += [f"{name} is the same image as {first}"] * (first != name)
+        warnings.extend([f"{name} is the same image as {first}"] * (first != name))
+
+    each(paths.items(), check, "images")
     return {"splits": {"images": {"rows": len(paths), "pixels": [min(sizes), max(sizes)]}}, "warnings": warnings}
 
 

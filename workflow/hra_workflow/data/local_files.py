@@ -37,10 +37,9 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
             raise JobError(
                 f"{place}: expected usable files, found {listed(shown) or 'none'}. {remedy}, or correct `path`."
             )
-    for path in found.values():
-        if not path.is_file():
-            there = listed(sorted(one.name for one in place.iterdir())) or "none"
-            raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
+    if missing := [str(path) for path in found.values() if not path.is_file()]:
+        there = listed(sorted(one.name for one in place.iterdir())) or "none"
+        raise JobError(f"No file {listed(missing)}. {place} contains: {there}. Save it there, or correct the config.")
     return found
 
 

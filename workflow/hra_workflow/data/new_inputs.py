@@ -10,6 +10,8 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 from hra_workflow.data import image_card, images, local_files, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
+from hra_workflow.data.row_problems import Problem, each, stop_at
+from hra_workflow.data.text_rows import Rows
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
@@ -31,12 +33,14 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
             f"trained, found {', '.join(rows.columns)}. Rename the columns"
             + (f", or write the file like the training data: it is read with {read}." if read else ".")
         )
-    for name in columns:
-        texts = text_tables.texts_of(path, rows, name)
-        empty = [row for row, text in enumerate(texts) if text_tables.is_empty(text)]
-        expect(not empty, f"{rows.where((empty or [0])[0])}: {name} is empty. Fill it in, or remove the row.")
-        rows.columns[name] = texts
+    rows.columns |= {name: text_tables.texts_of(path, rows, name) for name in columns}
+    stop_at(path, *(empty_texts(rows, name) for name in columns))
     return rows.columns
+
+
+def empty_texts(rows: Rows, column: str) -> Problem:
+    found = [row for row, text in enumerate(rows.columns[column]) if text_tables.is_empty(text)]
+    return Problem(found, lambda row: f"{rows.where(row)}: {column} is empty", "Fill it in, or remove the row.")
 
 
 def images_in(path: str, least: int) -> dict[str, Path]:
@@ -56,13 +60,16 @@ def images_in(path: str, least: int) -> dict[str, Path]:
             f"{path}: expected images that end in {image_card.USED}, found {listed(others or every) or 'none'}. "
             "Convert or move them, or correct the path.",
         )
-    for one in found.values():
+
+    def check(one: Path) -> None:
         width, height = images.load(one).size
         expect(
             min(width, height) >= least,
             f"{one}: expected at least {least} × {least} pixels, one per latent position of the model, found "
             f"{width} × {height}. Provide a larger image.",
         )
+
+    each(found.values(), check, path)
     return found
 
 

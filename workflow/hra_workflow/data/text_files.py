@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import plural
+from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -68,12 +69,13 @@ def read_lines(where: str, path: Path, column: str) -> Rows:
 def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
     """Read lines of fields; a separator longer than a character is a regular expression."""
 
-    def unreadable(line: int, reason: str, remedy: str | None = None) -> JobError:
-        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy or 'Correct the line, or `read`'}.")
+    def unreadable(line: int, reason: str, remedy: str = "Correct the line, or `read`") -> JobError:
+        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy}.")
 
     encoding, separator = options.get("encoding", "utf-8-sig"), options["sep"]
     lines: list[int] = []
     values: list[list[str]] = []
+    longer: dict[int, str] = {}  # lines with more fields than the header
     header: list[str] | None = options.get("names")
     first = options.get("header", None if header else 0)  # the row with the names; None: no such row
     try:
@@ -83,8 +85,8 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
             elif first is None or number > first:
                 header = header or [str(column) for column in range(len(fields))]
                 if len(fields) > len(header):
-                    counts = f"expected {plural(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
-                    raise unreadable(line, f"{counts}: {separator.join(fields)[:SHOWN]!r}", other_separator(header))
+                    longer[line] = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
+                    continue
                 lines.append(line)
                 values.append(fields + [""] * (len(header) - len(fields)))
     except UnicodeDecodeError as problem:
@@ -96,6 +98,9 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
         raise unreadable(1, str(problem)) from problem
     if header is None:
         raise unreadable(1, "expected a header line, found an empty file")
+    expected = f"expected {plural(len(header), 'field')} ({', '.join(header)})"
+    remedy = f"{other_separator(header) or 'Correct the line, or `read`'}."
+    stop_at(where, Problem([*longer], lambda line: f"{path.name}, line {line}: {expected}, {longer[line]}", remedy))
     rows.add(
         where,
         path.name,
@@ -182,24 +187,32 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
     by_line = path.suffix == ".jsonl"
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
-    lines, values = [], []
+    lines, values, broken = [], [], {}
     for number, part in parts:
         try:
             value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {path.name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
-            raise JobError(
-                f"{where}: {path.name}, line {line}: expected JSON, found {part[:SHOWN]!r} ({reason}). "
-                "The file is truncated or has another format: replace it."
-            ) from problem
+            broken[line] = f"line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
+            continue
         several = value if not by_line and isinstance(value, list) else [value]
         values += several
         lines += [number] if by_line else range(1, len(several) + 1)
     unit = "line" if by_line else "row"
-    for number, value in zip(lines, values, strict=True):
-        if not isinstance(value, dict):
-            found = str(value)[:SHOWN]
-            raise JobError(f"{where}: {path.name}, {unit} {number}: expected an object, found {found!r}.")
+    others = {number: value for number, value in zip(lines, values, strict=True) if not isinstance(value, dict)}
+    stop_at(
+        where,
+        Problem(
+            [*broken],
+            lambda line: f"{path.name}, {broken[line]}",
+            "Correct the line; if the file is truncated or has another format, replace it.",
+        ),
+        Problem(
+            [*others],
+            lambda row: f"{path.name}, {unit} {row}: expected an object, found {str(others[row])[:SHOWN]!r}",
+            "Write one object per row.",
+        ),
+    )
     header = dict.fromkeys(name for value in values for name in value)
     rows.add(where, path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.data.row_problems import Problem, stop_at
 
 SUGGESTED = (";", "\t", "|", ",")  # separators; an error names the one that fits
 SHOWN = 40  # characters of a value in an error
-NUL = "\0"  # in UTF-16 that is read as UTF-8, and in files that a crash has truncated
+NUL = "\0"  # found in UTF-16 that is read as UTF-8, and in files that a crash has cut
+UTF_16 = "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`."
 
 
 @dataclass
@@ -41,10 +43,16 @@ class Rows:
         """
         header, columns = list(header), list(columns)
         check_names(f"{where}: {name}", header)
-        for column, values in zip(header, columns, strict=True):
+        for column in header:
             check_text(f"{where}: {name}, {unit} 1", column)
-            for line, value in zip(lines, values, strict=True):
-                check_text(f"{where}: {name}, {unit} {line}, column {column}", value)
+        with_nul = [
+            (line, column, value)
+            for column, values in zip(header, columns, strict=True)
+            for line, value in zip(lines, values, strict=True)
+            if isinstance(value, str) and NUL in value
+        ]
+        found = [f"{name}, {unit} {line}, column {column}: {nul(value)}" for line, column, value in sorted(with_nul)]
+        stop_at(where, Problem(range(len(found)), found.__getitem__, UTF_16))
         before = len(self)
         self.files.append((before, name, unit))
         self.lines += lines
@@ -90,10 +98,11 @@ def check_names(where: str, names: Iterable[str]) -> None:
 
 def check_text(where: str, value) -> None:
     if isinstance(value, str) and NUL in value:
-        raise JobError(
-            f"{where}: expected text, found the character NUL in {value[:SHOWN]!r}. Remove it; if the file is UTF-16, "
-            "save it as UTF-8 or set `read: {encoding: utf-16}`."
-        )
+        raise JobError(f"{where}: {nul(value)}. {UTF_16}")
+
+
+def nul(value: str) -> str:
+    return f"expected text, found the character NUL in {value[:SHOWN]!r}"
 
 
 def other_separator(header: list[str]) -> str | None:

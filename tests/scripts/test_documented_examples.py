@@ -1,7 +1,8 @@
 """The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
-Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and test_extending.py, the library's
-by test_package.py, commands by test_documented_commands.py. `make docs` checks the links of docs/.
+Those of docs/your-own.md, docs/other-projects.md and docs/extending.md are tested by test_your_own_page.py and
+test_extending.py, the library's by test_package.py, commands by test_documented_commands.py. `make docs` checks the
+links of docs/.
 """
 
 import re
@@ -13,12 +14,14 @@ import pytest
 import yaml
 
 import licences_page
+from hra_workflow.config import overlays
 from support import ROOT
 from test_overlays import merged
 
 INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
-PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
-TESTED_ELSEWHERE = ("docs/your-own.md", "docs/extending.md")
+SITE = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not path.is_symlink()]
+PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in SITE))
+TESTED_ELSEWHERE = ("docs/your-own.md", "docs/other-projects.md", "docs/extending.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -36,7 +39,8 @@ CONFIGS = {
 @pytest.mark.parametrize("example", CONFIGS)
 def test_a_config_is_valid(example):
     stated = yaml.safe_load(CONFIGS[example])
-    _, chosen = merged(stated)
+    extended = overlays.extended(ROOT / "mine.yaml", stated.pop(overlays.EXTENDS, []))
+    _, chosen = merged(*map(overlays.read, extended), stated)
     assert set(chosen) & set(stated["tasks"])
 
 
@@ -80,3 +84,15 @@ def test_every_file_on_the_way_to_the_mathematics_uses_the_next_one():
     for file, following in pairwise(files):
         used = rf"(import|from|scripts/).*\b({Path(following).stem}|{Path(following).parent.name})\b"
         assert re.search(used, (ROOT / file).read_text().replace("{wildcards.task}", "glue")), following
+
+
+def test_the_names_of_images_are_those_of_the_docs():
+    from hra_workflow.tasks.control import items as control
+    from hra_workflow.tasks.subject import items as subject
+
+    text = (ROOT / "docs/results.md").read_text()
+    assert {f"`{name}.png`" for name in (subject.key((1000, 3, 0)), control.key((1000, 17)))} <= {
+        *re.findall(r"`[\w-]+\.png`", text)
+    }
+    (example,) = blocks("docs/results.md", "python")
+    assert "[17]" in example and "the 18th row" in text

@@ -4,9 +4,9 @@ import pytest
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import files, wording
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import disk, downloads, gpu_hours, plan, planned_jobs, row_counts
+from hra_workflow.cost import disk, downloads, finished_jobs, gpu_hours, plan, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import sources
 from hra_workflow.preflight import site
@@ -123,11 +123,8 @@ def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
     assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
     assert gpu_hours.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
     latents = Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287)
-    guess = gpu_hours.by_config({"control": control}, latents)
-    assert (
-        guess
-        == 118287 / config["tasks"]["control"]["latents"]["resources"]["rows_per_second"] + gpu_hours.STARTUP_SECONDS
-    )
+    speed, startup = control.settings["latents"]["resources"]["rows_per_second"], finished_jobs.STARTUP_SECONDS
+    assert gpu_hours.by_config({"control": control}, latents) == 118287 / speed + startup
     here("resources/latents/coco.manifest.json", {"files": {"train.npy": {"bytes": 15e9}}})
     assert disk.estimate(config, jobs).folders == {"resources": {"latents": 15e9}}
 
@@ -181,11 +178,6 @@ def bill() -> list[Job]:
     ]
 
 
-def test_numbers_as_people_write_them():
-    numbers = (0, 1140.4, 0.2512, 0.000012, 66.66, 1_234_567)
-    assert [wording.number(value) for value in numbers] == ["0", "1,140", "0.251", "0.000012", "66.7", "1,230,000"]
-
-
 def test_hours_by_stage_and_method_and_the_dearest_items(here):
     assert plan.table("table_glue", bill()) == [
         "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
@@ -194,7 +186,15 @@ def test_hours_by_stage_and_method_and_the_dearest_items(here):
         "  methods:  hra 1,240, lora 300, oft 10",
         "  dearest:  train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 (1 job), "
         "generate_math cola/hra/r8/gsm8k 40 (2 jobs)",
+        "  longest:  420 hours for glue/cola/hra/r8/seed0, one job after another",
     ]
+
+
+def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_several(here):
+    several, shared = job("train_control", 80.0), job("train_glue", 10.0, method="lora")
+    several.gpus, shared.runs_per_gpu = 8, 3
+    assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
+    assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
 
 
 def test_how_sure_the_estimate_is(here):
@@ -243,7 +243,7 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
         "table_b: 4 jobs (0 done), including 4 training runs",
         "all 2 tables: 9 jobs",
     ]
-    assert lines[11].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
+    assert lines[13].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
     assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (estimated from the config)")
     for one in jobs:
         one.needed = False

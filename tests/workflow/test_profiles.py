@@ -50,7 +50,10 @@ TARGETS = [
 @pytest.fixture(scope="module")
 def jobs(fresh) -> list[tuple[str, dict[str, str]]]:
     """Return rule and resources, with `threads`, of every kind of job of a dry run."""
-    output = fresh.snakemake("--profile", "slurm", "-n", "--", *TARGETS)
+    return planned(fresh.snakemake("--profile", "slurm", "-n", "--", *TARGETS))
+
+
+def planned(output: str) -> list[tuple[str, dict[str, str]]]:
     pattern = r"^rule (\w+):\n(?:    .*\n)*?(?:    threads: (\d+)\n)?    resources: (.*)$"
     kinds = dict.fromkeys(re.findall(pattern, output, re.MULTILINE))
     pairs = [(rule, [*stated.split(", "), f"threads={threads or 1}"]) for rule, threads, stated in kinds]
@@ -119,6 +122,17 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
     assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
     assert (slurm["slurm-packs-array-jobs"], slurm["max-jobs-per-timespan"]) == ("all", "100/1s")
     executor_settings()
+
+
+@pytest.mark.slow
+def test_two_kinds_of_gpu(fresh, tmp_path):
+    """The example of docs/cluster.md: a copy of the profile with a GPU model for one rule."""
+    (added,) = re.findall(r"```text\n(set-resources:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
+    (tmp_path / "config.yaml").write_text(f"{(ROOT / 'profiles/slurm/config.yaml').read_text()}{added}")
+    output = fresh.snakemake("--profile", str(tmp_path), "-n", "--", *TARGETS[1:3], TARGETS[0])
+    models = {rule: found.get("gpu_model") for rule, found in planned(output) if found.get("gpu") == "1"}
+    assert {"train_glue", "generate_math", "evaluate_harness"} < models.keys()
+    assert {rule for rule, model in models.items() if model} == {"train_math"} and models["train_math"] == "h100"
 
 
 def test_stages_may_have_accounts_and_qos_of_their_own(monkeypatch):

@@ -12,6 +12,7 @@ from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
 
+PAGE = ROOT / "docs/reruns.md"
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
@@ -114,6 +115,16 @@ def test_another_order_of_the_config_plans_nothing_and_another_number_of_process
     config["tasks"]["glue"]["resources"]["gpu"] = 2
     (done.folder / "restated.yaml").write_text(yaml.safe_dump(config))
     assert done.plan(extra=("restated.yaml",))["train_glue"] == runs()
+
+
+def test_one_run_is_repeated_on_purpose(done):
+    """The commands of docs/reruns.md."""
+    commands = re.findall(r"^snakemake --forcerun (\S+) -- results/table_glue.csv", PAGE.read_text(), re.MULTILINE)
+    assert [path.partition("/")[0] for path in commands] == ["results", "train_glue"]
+    for named, repeated in zip(commands, (runs(dataset="cola", method="hra/r8", seed="0"), runs()), strict=True):
+        planned = done.plan(extra=("--forcerun", named))
+        assert planned.pop("train_glue") == repeated == evaluations(planned)
+        assert planned.keys() == {EVALUATION, *TABLES}
 
 
 def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):

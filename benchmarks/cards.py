@@ -1,0 +1,173 @@
+"""Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
+
+    python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
+                                                  what FOLDER has of them; write results/cards.csv and docs/gpus.md
+    python -m benchmarks.cards                    write the table of docs/gpus.md from results/cards.csv
+
+Where the default settings do not fit a card, docs/gpus.md has a config for it, which this uses.
+"""
+
+import argparse
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from hra_workflow.core import files
+from hra_workflow.core.wording import number
+from hra_workflow.rehearsal import cuda
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "benchmarks/results/cards.csv", ROOT / "docs/gpus.md"
+ALL = "all"
+TABLES = {
+    "glue": "Table 2, GLUE",
+    "math": "Figure 1c, Tables 6 and 7, mathematics",
+    "retention": "Table 3, retention",
+    "subject": "Table 4, left, subjects",
+    "control": "Table 4, right, control",
+    ALL: "all",
+}
+TASKS = {"retention": "math"}  # of the tables that are not named after theirs
+GPUS = 8
+COLUMNS = (
+    "card",
+    "table",
+    "settings",
+    "gpu_hours",
+    "train",
+    "generate",
+    "evaluate",
+    "longest_hours",
+    "peak_bytes",
+    "fits",
+)
+MARKED = re.compile(r"(<!-- (cards|stages) -->\n).*?(<!-- end -->)", re.DOTALL)
+STAGES = {"train": "training", "generate": "generation, latents", "evaluate": "evaluation"}
+COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "fits")
+Rows = dict[tuple[str, str], dict]  # by card and table
+
+
+def settings(page: Path = PAGE) -> dict[str, str]:
+    """Return the page's configs: card → text."""
+    return dict(re.findall(r"```yaml\n# card (\S+)\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+def rehearse(folder: Path, card: str) -> Path:
+    """Rehearse all tables on a card, unless the folder has its results; return the config of its folders."""
+    config, own = folder / f"{card}.yaml", folder / card
+    places = {name: str(own / name) for name in ("results", "resources", "scratch", "logs")}
+    own.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
+    if not (own / "results/rehearsal.json").exists():
+        options = ["--cores", "2", "--retries", "1", "--keep-going", "--config", "preflight=rehearsal"]
+        snakemake(config, *options, "--", "preflight")  # it fails if something does not fit, which the results have
+    return config
+
+
+def snakemake(config: Path, *options: str) -> str:
+    command = ["snakemake", "--configfile", str(config), *options]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+
+
+def planned(text: str) -> dict[str, dict]:
+    """Read the plan of several tables: table → GPU-hours, and those of the longest run."""
+    found = {}
+    for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
+        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
+        longest = re.search(r"  longest:  ([\d,.]+) hours", part)
+        stages = dict(re.findall(r"(\w+) ([\d,.]+)(?=[,\n]|$)", re.search(r"  stages:(.*)", part)[1])) if hours else {}
+        name = ALL if part.startswith("all ") else part.partition(":")[0].removeprefix("table_")
+        if hours and longest:
+            found[name] = {"gpu_hours": plain(hours[1]), "longest_hours": plain(longest[1])}
+            found[name] |= {stage: plain(stages.get(stage, "0")) for stage in STAGES}
+            found[name]["generate"] += sum(plain(one) for stage, one in stages.items() if stage not in STAGES)
+    return found
+
+
+def plain(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def memory(results: Path) -> dict[str, tuple[int, bool]]:
+    """Return by task the peak of its largest job in bytes, and whether its jobs fit, as the rehearsal has found."""
+    jobs = [job for job in files.read_json(results / "rehearsal.json")["jobs"] if job.get("gpu", 1)]
+    findings = files.read_json(results / "preflight.json")["findings"]
+    found: dict[str, tuple[int, bool]] = {}
+    for task in {table for table in TABLES if table != ALL} - TASKS.keys():
+        own = [job for job in jobs if task in (job["wildcards"].get("task"), job["rule"].rpartition("_")[2])]
+        bad = [one for one in findings if not one["ok"] and re.match(rf"(\w+_)?{task}\b", one["check"])]
+        if own:
+            found[task] = max(job["peak_bytes"] for job in own), not bad
+    return found
+
+
+def measure(folder: Path, card: str) -> list[dict]:
+    """Return the rows of a card."""
+    config, names = rehearse(folder, card), [f"table_{name}" for name in TABLES if name != ALL]
+    hours = planned(snakemake(config, "-n", "-q", "host", "rules", "progress", "--", *names))
+    peaks, rows = memory(folder / card / "results"), []
+    for table in TABLES:
+        kinds = [*peaks.values()] if table == ALL else [peaks[TASKS.get(table, table)]]
+        row = {"card": card, "table": table, "settings": card in settings(), **hours[table]}
+        rows.append(row | {"peak_bytes": max(peak for peak, _ in kinds), "fits": all(fits for _, fits in kinds)})
+    return rows
+
+
+def read() -> list[dict]:
+    with RESULTS.open() as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: list[dict]) -> str:
+    """Build the table of the page: GPU-hours and the time on GPUS cards, for each table and card."""
+    by: Rows = {(row["card"], row["table"]): row for row in rows}
+    cards = [card for card in reversed(cuda.CARDS) if (card, ALL) in by]
+    sizes = {card: f"{cuda.CARDS[card].total_memory / 1e9:.0f} GB" for card in cards}
+    titles = [f"{cuda.CARDS[card].name.removeprefix('NVIDIA ')} ({sizes[card]})" for card in cards]
+    lines = [f"| table | largest job | {' | '.join(titles)} |", "|---" + "|--:" * (len(cards) + 1) + "|"]
+    for name, title in TABLES.items():
+        peak = f"{float(by[cards[0], name]['peak_bytes']) / 1e9:.1f} GB"
+        lines.append(f"| {title} | {peak} | {' | '.join(cell(by[card, name]) for card in cards)} |")
+    return "\n".join(lines)
+
+
+def cell(row: dict) -> str:
+    """Write GPU-hours and wall time, or that the table does not fit."""
+    if str(row["fits"]) != "True":
+        return "does not fit"
+    hours = float(row["gpu_hours"])
+    wall = max(hours / GPUS, float(row["longest_hours"]))
+    return f"{number(hours)} GPU-hours, {number(float(f'{wall:.2g}'))} h"
+
+
+def stages(rows: list[dict], card: str = "h100") -> str:
+    """Build the table of a card's GPU-hours by stage."""
+    by = {row["table"]: row for row in rows if row["card"] == card}
+    lines = [f"| table | {' | '.join(STAGES.values())} |", "|---" + "|--:" * len(STAGES) + "|"]
+    for name, title in TABLES.items():
+        lines.append(f"| {title} | {' | '.join(number(float(by[name][stage])) for stage in STAGES)} |")
+    return "\n".join(lines)
+
+
+def page(text: str) -> str:
+    """Fill the tables of the page from the results."""
+    made = {"cards": table(read()), "stages": stages(read())}
+    return MARKED.sub(lambda found: f"{found[1]}{made[found[2]]}\n{found[3]}", text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("cards", nargs="*", choices=[[], *cuda.CARDS])
+    options = parser.parse_args()
+    if options.folder:
+        new = [row for card in options.cards for row in measure(options.folder.absolute(), card)]
+        kept = [row for row in read() if row["card"] not in options.cards] if RESULTS.exists() else []
+        with RESULTS.open("w") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept + new)
+    PAGE.write_text(page(PAGE.read_text()))

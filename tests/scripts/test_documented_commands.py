@@ -132,8 +132,9 @@ PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
     "python3": python,
     "pip": pip,
 }
-# Of the system or of other packages: not checked.
-OTHERS = {*["git", "cd", "export", "tar", "source", "docker", "apptainer", "pre-commit", "twine", "vllm"]}
+# Not checked:
+OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
+OTHERS |= {"apptainer", "docker", "git", "pre-commit", "twine", "vllm"}
 
 
 def commands(page: str) -> Iterator[list[str]]:

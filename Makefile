@@ -1,5 +1,5 @@
-# Every target installs what it needs: a virtual environment under .venv with the versions of envs/constraints.txt.
-# `make -f /path/to/hra/Makefile run` runs the workflow from another folder, HERE is then the folder of the workflow.
+# Every target installs its requirements: a virtual environment in .venv with the versions of envs/constraints.txt.
+# `make -f /path/to/hra/Makefile run` runs the workflow from another folder; HERE is then the workflow's folder.
 MAKEFILE := $(filter-out Makefile,$(lastword $(MAKEFILE_LIST)))
 $(if $(MAKEFILE),$(if $(filter-out 1,$(words $(realpath $(MAKEFILE)))),$(error make -f: expected a path without spaces: call make in the folder of $(MAKEFILE))))
 HERE := $(if $(MAKEFILE),$(filter-out $(CURDIR)/,$(dir $(realpath $(MAKEFILE)))))
@@ -41,12 +41,12 @@ MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SHOWN := $(if $(VERBOSE),,--logger rich)
 PASTED = $(1)=$(if $(word 2,$($(1))),"$($(1))",$($(1)))
 REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    everything in one file'
-# Of the other folder, if it uses the workflow as a module. A comment behind the value would add a space to it.
+# The other folder's Snakefile, if it uses the workflow as a module. A comment after the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-# What `make export`, `make publish` and `make predict` request, as a value of the config. Paths must not contain quotes.
+# The request of `make export`, `make publish` and `make predict`, as a value of the config. Paths must not contain quotes.
 COMMA := ,
 asked = $(if $(2),$(1): "$(2)"$(COMMA) )
 NEW = $(call asked,texts,$(TEXTS))$(call asked,prompts,$(PROMPTS))$(call asked,images,$(IMAGES))$(call asked,controls,$(CONTROLS))
@@ -54,14 +54,14 @@ USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=
 PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
 REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
-# A dry run of which only the plan is shown, or why there is none. VERBOSE=1: also every job, with its reason.
+# Run dry and print only the plan, or the reason why there is none. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
 .PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat others-tests bench dist release clean-demo stranger
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(READY) ## create the environment in .venv
 
@@ -69,8 +69,8 @@ demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue
 	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
 	$(REPORT)
 
-new: $(READY) ## make a project of your own, a folder with a config and results of its own (NAME=reviews, DEMO=1: with the demo's model)
-	@python $(HERE)workflow/scripts/new_project.py $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
+new: $(READY) ## make a project: a folder with a config, data and results (NAME=reviews, TASK=glue, math, subject or control, DEMO=1: with the demo's model)
+	@python $(HERE)workflow/scripts/new_project.py --task $(or $(TASK),glue) $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
 
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)
@@ -89,13 +89,13 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) $(ONLY_PLAN)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
-report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: your own)
+report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: yours)
 	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
-rehearse: $(READY) ## run every kind of job at its real size on a fake GPU: memory, waits, wrong devices; no GPU, no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
+rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
-grade: $(READY) ## grade answers of your own as the tables of mathematics do, with every grade (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
+grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
@@ -110,7 +110,7 @@ predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for
 test: $(READY) ## run all tests except the nightly ones, in about 8 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
 
-test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in an hour and a half
+test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in 90 minutes
 	python -m pytest -n $(CORES)
 
 fast: $(READY) ## run the fast tests only, in 3 to 4 minutes
@@ -119,21 +119,21 @@ fast: $(READY) ## run the fast tests only, in 3 to 4 minutes
 stranger: $(READY) ## run the fast tests in a read-only clone without ../shared, in a path with a space, without a HOME; needs root
 	.ci/stranger -n $(CORES)
 
-changed: $(READY) ## run the fast tests of what has changed since the last call; rules and configs are not seen
+changed: $(READY) ## run the fast tests of what has changed since the last call; changes of rules and configs are not detected
 	python -m pytest --testmon -m "not slow" tests/hra tests/scripts
 
-lint: $(READY) ## format the code and check all files that git tracks, with the hooks of .pre-commit-config.yaml
+lint: $(READY) ## format the code and check all files that git tracks, code and prose, with the hooks of .pre-commit-config.yaml
 	pre-commit run --all-files
 	pre-commit run --all-files --hook-stage pre-push
 
 actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
 	pre-commit run --all-files --hook-stage manual
 
-docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning is an error
+docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning fails the build
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
 
-compat: ## run tests with the oldest torch and PEFT (.venv-oldest) and the newest versions of everything (.venv-newest) that are supported, and PEFT_SOURCE=folder (.venv-source)
+compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), the newest versions of everything (.venv-newest) and PEFT_SOURCE=folder (.venv-source)
 	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)
 	# transformers 5.24 cannot load a LoRA into a text encoder with PEFT 0.18; torchao needs torch 2.10.
 	.venv-oldest/bin/python -m pytest tests/hra -n $(CORES) -k "not (text_encoder or two_components or quantised_bases)"
@@ -172,7 +172,7 @@ clean-demo: ## delete the demo's outputs
 
 $(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
 	$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW))
-	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL: compute nodes have none.
+	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL; compute nodes lack it.
 	$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless
 	$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless
 	touch $@
@@ -181,9 +181,9 @@ $(VENV)/.docs: $(READY)
 	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --group $(HERE)pyproject.toml:docs
 	touch $@
 
-# A folder, options of pip, the dependency group of pyproject.toml to install next to the library, and other packages; pip knows groups
-# since 25.1.
-# bitsandbytes and torchao are outside of site-packages, for tests/hra/test_quantised.py: PEFT imports them whenever they are installed,
+# Arguments: a folder, pip's options, the dependency group of pyproject.toml to install with the library, and other packages. pip supports
+# groups since 25.1.
+# bitsandbytes and torchao, for tests/hra/test_quantised.py, are outside site-packages: PEFT imports them whenever they are installed,
 # which takes a second.
 define environment
 	$(PYTHON) -m venv $(1)

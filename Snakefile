@@ -13,7 +13,7 @@ include: "rules/installation.smk"
 
 
 TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
-# Read and merged by snakemake_bridge/deployment.py, the user's over them.
+# Read and merged by snakemake_bridge/deployment.py, the user's files over them.
 CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
 CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
 
@@ -75,7 +75,7 @@ for task in config["tasks"]:
 
     rule:
         name:
-            f"table_{task}"  # table_retention and table_compute are rules of their own
+            f"table_{task}"  # table_retention and table_compute are separate rules
         input:
             f"<results>/table_{task}.csv",
 

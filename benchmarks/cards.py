@@ -1,4 +1,4 @@
-"""What the paper's tables take on different GPUs: `make rehearse` and then `make plan`, for each card.
+"""Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
     python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
                                                   what FOLDER has of them; write results/cards.csv and docs/gpus.md

@@ -13,20 +13,19 @@ autocast, and under the same switches (TF32). So the adapted, the merged and the
 digits of that dtype; in bfloat16 and float16 a merged weight is W H rounded to that dtype. Unmerging float32 weights
 computes W H Hᵀ, which is W up to the last digits.
 
-**Current**: a forward pass uses the parameters as they are when it begins, whoever wrote them and however: an optimizer
-(fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass that ends
-with an exception, Ctrl-C included, leaves nothing behind.
+**Current**: a forward pass uses the values that the parameters have when it begins, however they were written: by an
+optimizer (fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass
+that ends with an exception, Ctrl-C included, leaves no state behind.
 
 **Limits**: `nn.Linear` and layers that act like it (quantised ones too), `nn.Conv2d`, and parameters that
-`HRAConfig(target_parameters=…)` names, such as stacked experts; other layers, and the projections of
-`nn.MultiheadAttention`, are an error. The groups of a convolution share the rotation of their patches;
-PEFT's own HRA refuses such layers, also in an adapter file. An error is also a weight that a model uses without calling
-its layer (WavLM's attention), in the first forward pass. r is at most the width of the layer's input, and even with the
-default initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied
-`lm_head`), computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, and
-convolutions with groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter
-per sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base
-model.
+`HRAConfig(target_parameters=…)` names, such as stacked experts. Other layers, and the projections of
+`nn.MultiheadAttention`, raise an error. If a model reads a weight without calling its layer (WavLM's attention), the
+first forward pass raises an error. The groups of a convolution share the rotation of their patches; PEFT's own HRA
+refuses such layers, also in an adapter file. r is at most the width of the layer's input, and even with the default
+initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied `lm_head`),
+computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, and convolutions with
+groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter per sample, needs
+evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
 """
 
 from .config import HRAConfig

@@ -1,4 +1,4 @@
-"""`hra inspect | to-lora | merge | rewind`: inspect, export, merge or weaken an adapter."""
+"""`hra inspect | to-lora | merge | rewind`: inspect, export or merge an adapter, or change its strength."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ from .display import inspect
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the four commands, whose help is their functions' docstrings."""
     parser = argparse.ArgumentParser(prog="hra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -26,14 +27,14 @@ def build_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text.partition("\n")[0], description=text)
 
     look, export, fuse = add("inspect", inspect), add("to-lora", to_lora), add("merge", merge)
-    weaken = add("rewind", rewind)
+    weaken = add("rewind", rewind)  # t has no limits: H^t exists for every finite t
     look.add_argument("adapter", nargs="+", help="folder, or name on the Hugging Face Hub, of up to 8 adapters")
     for command in (export, fuse, weaken):
         command.add_argument("adapter", help="folder, or name on the Hugging Face Hub")
     look.add_argument("--png", help="path of the figure (default: the adapter's path with dashes, here)")
     for command in (export, fuse, weaken):
         command.add_argument("out", help="folder to write, new or empty")
-    weaken.add_argument("strength", type=float, help="t: 0 is the base model, 1 the adapter as it is")
+    weaken.add_argument("strength", type=float, help="t, a finite number: 0 is the base model, 1 the adapter as it is")
     for command in (look, export, fuse):
         command.add_argument(
             "--base",

@@ -2,10 +2,10 @@
 
 T of one layer takes a dozen operations on matrices so small that starting them is their whole cost. Layers of equal
 (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
-layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once;
-only T (for λ = ∞, the basis's coefficients) is kept for it. A layer computes its own factors where it is called outside
-of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded; on
-a CPU it keeps them while it needs no gradients (`cache.Cache`).
+layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once; it
+only needs T (for λ = ∞, the basis's coefficients). A layer computes its own factors if it is called outside of its
+model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded. On a CPU
+it keeps them while it needs no gradients (`cache.Cache`).
 """
 
 import threading
@@ -111,10 +111,10 @@ class Bank:
         self._valid: dict[tuple[Any, ...], dict[nn.Module, Kept]] = {}
 
     def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
-        """Return the factors of these adapters that this pass has computed or, without gradients, found to be valid.
+        """Return the factors V and B (n, r) that this pass has computed or, without gradients, found to be valid.
 
-        All layers compare what they keep when the first one asks, which is faster than one by one between other work.
-        A write to `.data` during a pass is seen in the next one, any other in this one.
+        All layers are compared at the first call, which is faster than one by one between other work. A write to
+        `.data` during a pass takes effect in the next one, any other in this one. None: the layer computes them.
         """
         key = dtype, *names
         if self._computed and (layer, *key) in self._computed:
@@ -130,12 +130,12 @@ class Bank:
         return one.factors if one is not None and one.is_unchanged() else None
 
     def keep(self, layer: Any, names: list[str], dtype: torch.dtype, one: Kept) -> None:
-        """Have later passes of this model compare with what a layer keeps."""
+        """Let later passes of this model use the factors that a layer keeps."""
         if (valid := self._valid.get((dtype, *names))) is not None:
             valid[layer] = one
 
     def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype | None) -> Factors | None:
-        """Return V and B of one layer's adapter in `dtype` (None: u's, or float32); None if it has to compute them."""
+        """Return V and B (n, r) of an adapter in `dtype` (None: u's, or float32); None: the layer computes them."""
         dtype = dtype or (torch.float64 if u.dtype == torch.float64 else torch.float32)
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
@@ -175,7 +175,7 @@ def _layers_of(model: nn.Module) -> list[Any]:
 
 
 def _stacks(model: nn.Module, name: str) -> dict[Any, tuple[Stack, int]]:
-    """Return the stack of each layer and its place there."""
+    """Return the stack of each layer and its index there."""
     places: dict[Any, tuple[Stack, int]] = {}
     stacks: dict[tuple[Any, ...], Stack] = defaultdict(list)
     for layer in _layers_of(model):
@@ -216,7 +216,7 @@ def current() -> Bank | None:
 
 
 def attach(model: nn.Module) -> None:
-    """Have the model's forward passes use a bank, with the layers that it will have at the next one."""
+    """Let the model's forward passes use a bank, with the layers that it has at the next pass."""
     _layers.pop(model, None)
     _kept.pop(model, None)
     if _begin not in model._forward_pre_hooks.values():
@@ -225,7 +225,7 @@ def attach(model: nn.Module) -> None:
 
 
 def forget(layer: nn.Module) -> None:
-    """Release what a layer keeps for whole models."""
+    """Release the factors that are kept for a layer in the passes of models."""
     for of_model in _kept.values():
         for kept in of_model.values():
             kept.pop(layer, None)
@@ -264,12 +264,12 @@ _SELECTIVE = tuple(type(mode) for mode in create_selective_checkpoint_contexts([
 
 
 def is_selective() -> bool:
-    """Return whether the operations of a selectively checkpointed block are numbered, in its first or second run."""
+    """Return whether a selectively checkpointed block, in its first or second run, numbers the operations."""
     return isinstance(_get_current_dispatch_mode(), _SELECTIVE)
 
 
 def can_compare(tensors: Sequence[torch.Tensor]) -> bool:
-    """Return whether these are plain tensors on a CPU whose content is known, and nobody numbers the operations."""
+    """Return whether these are plain tensors on a CPU with known content, and operations are not numbered."""
     for tensor in tensors:
         if type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu:
             return False

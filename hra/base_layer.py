@@ -37,15 +37,14 @@ def _initialise(u: torch.Tensor) -> None:
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
-    `n`, the number of rows of each `hra_u` (n, r), is the width of the (flattened) input of the
-    weight (out, n); `experts.ParamWrapper` has one for each expert, (E, n, r). Several active adapters are multiplied
-    in order, W D_1 D_2, as in PEFT.
+    Each adapter has an `hra_u` (n, r); `experts.ParamWrapper` has (E, n, r). Several active adapters are multiplied in
+    order, W D_1 D_2, as in PEFT.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
 
-    parameter_name: str | None = None  # what is adapted if it is not the base layer's weight
+    parameter_name: str | None = None  # of the adapted parameter if it is not the base layer's weight
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
@@ -73,6 +72,7 @@ class HRALayer(nn.Module, Merging):
 
     @property
     def n(self) -> int:
+        """Return the width of the (flattened) input of the weight (out, n), which is the number of rows of `hra_u`."""
         return self.in_features
 
     def _stack(self) -> tuple[int, ...]:
@@ -80,13 +80,13 @@ class HRALayer(nn.Module, Merging):
         return ()
 
     def get_base_layer(self) -> Any:
-        """Return what PEFT's method of the same name does, without its failing look-up in every call."""
+        """Return the same as PEFT's method of this name, without its failing look-up in every call."""
         base = self._modules["base_layer"]
         return base.get_base_layer() if isinstance(base, BaseTunerLayer) else base
 
     @property
     def weight(self) -> torch.Tensor:
-        """Return the base layer's weight; in a forward pass that should use the adapter, as an `Unrotated`."""
+        """Return the base layer's weight, as an `Unrotated` in a forward pass that uses the adapter."""
         weight: torch.Tensor = super().weight
         if not is_plain(weight) or bank_of_this_pass() is None or self.disable_adapters or self.merged:
             return weight
@@ -94,14 +94,14 @@ class HRALayer(nn.Module, Merging):
 
     def get_base_dtype(self) -> torch.dtype | None:
         """Return the dtype of the base weight, or None if it is quantised or sharded."""
-        base: Any = self._modules["base_layer"]  # every call asks, and an attribute takes ten times as long
+        base: Any = self._modules["base_layer"]  # read in every call: an attribute takes ten times as long
         weight = base._parameters.get("weight")
         if weight is None:
             weight = getattr(self.get_base_layer(), "weight", None)
         return weight.dtype if is_plain(weight) else None
 
     def _base_is_just(self, kind: type[nn.Module]) -> bool:
-        """Return whether the base layer does what `kind` does and nothing else: no hook, no other `forward`."""
+        """Return whether the base layer is exactly a `kind`, without hooks and with no other `forward`."""
         base = self.base_layer
         return (
             type(base) is kind
@@ -113,8 +113,8 @@ class HRALayer(nn.Module, Merging):
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
 
-        Raises ValueError if r is not positive and, unless the adapter is being loaded
-        (`inference_mode`, or meta device), if r is above n or odd with the paired initialisation.
+        Raises ValueError if r is not positive. Unless the adapter is being loaded (`inference_mode`, or meta device),
+        also if r is above n or odd with the paired initialisation.
         """
         if not isinstance(r, int) or r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r!r}")
@@ -154,7 +154,7 @@ class HRALayer(nn.Module, Merging):
 
     @torch.no_grad()
     def reset_hra_parameters(self, adapter_name: str) -> None:
-        """Initialise to the base model (r even): duplicate each random column, so that neighbours cancel."""
+        """Initialise (..., n, r), r even, to the base model, as PEFT does: pairs of equal random columns cancel."""
         u = self.hra_u[adapter_name]
         half = u.new_empty(*u.shape[:-1], u.shape[-1] // 2)
         _initialise(half)
@@ -162,14 +162,14 @@ class HRALayer(nn.Module, Merging):
 
     @torch.no_grad()
     def reset_hra_parameters_random(self, adapter_name: str) -> None:
-        """Initialise with independent random columns; with `apply_GS`, paired columns would be degenerate."""
+        """Initialise (..., n, r) with independent random columns; with `apply_GS`, paired ones would be degenerate."""
         _initialise(self.hra_u[adapter_name])
 
     def get_factors(self, adapter_names: list[str]) -> Factors:
-        """Return V and B, both (n, r), of D = I - B Vᵀ, the product in the given order of those that the layer has.
+        """Return V and B of D = I - B Vᵀ, the product, in this order, of those adapters that the layer has.
 
-        They are float32 or wider, also under autocast, and differentiable. Raises KeyError if the layer
-        has none of the adapters.
+        Both are (n, r) for r the sum of their ranks, or (E, n, r), float32 or wider, also under autocast, and
+        differentiable. Raises KeyError if the layer has none of the adapters.
         """
         names = [name for name in adapter_names if name in self.hra_u]
         if not names:
@@ -183,17 +183,17 @@ class HRALayer(nn.Module, Merging):
         return product(us, [self.hra_apply_GS[name] for name in names])
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
-        """Build the dense D (n, n), like PEFT's method of the same name; nothing in this package calls it."""
+        """Build the dense D (n, n), or Dᵀ if `reverse`, as PEFT's method does; nothing in this package calls it."""
         V, B = self.get_factors([adapter_name])
         D = torch.eye(self.n, dtype=V.dtype, device=V.device) - (exact(B) @ exact(V).mT).to(V.dtype)
         return D.mT if reverse else D
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        """Return False, also where PEFT converts its own HRA layers: `hra.to_lora` converts those of this package."""
+        """Return False, even if PEFT can convert its own HRA layers: `hra.to_lora` converts this package's."""
         return False
 
     def _rotations(self, x: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype) -> Rotations:
-        """List which rows of the batch are rotated by which factors, cast to `dtype`."""
+        """Return the factors, cast to `dtype`, with the rows of the batch that each of them rotates."""
         if adapter_names is None:
             if self._merged_factors is None:
                 factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
@@ -232,8 +232,8 @@ class HRALayer(nn.Module, Merging):
     def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
         """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
 
-        A layer that computes them alone in its model's passes returns U, U and T instead, where nothing is cast: it
-        needs neither B nor its gradient.
+        If no other layer of the model has an `hra_u` of the same kind and nothing is cast, it returns U, U and T: then
+        neither B nor its gradient is computed.
         """
         if torch.compiler.is_compiling():
             return cast(*self.get_factors(adapter_names), dtype)
@@ -243,7 +243,7 @@ class HRALayer(nn.Module, Merging):
             u = self.hra_u[name]
             if bank is not None and (factors := bank.get(self, name, u, dtype)) is not None:
                 return factors
-            # Also where a checkpointed block is run again, which has to save what the first run has saved.
+            # Also in the second run of a checkpointed block, which must save the same tensors as the first.
             plain = not (self.hra_apply_GS[name] or u.is_meta or is_transformed())
             if self.alone == name and plain and dtype in (None, u.dtype):
                 with torch.autocast(u.device.type, enabled=False):
@@ -252,7 +252,7 @@ class HRALayer(nn.Module, Merging):
             return cast(*self.get_factors(adapter_names), dtype)
 
     def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
-        """Return the factors of these adapters, kept ones if no gradients are needed; None if it has none of them."""
+        """Return these adapters' factors, kept ones if no gradients are needed; None if the layer has none of them."""
         compiling = torch.compiler.is_compiling()
         bank = None if compiling else bank_of_this_pass()
         if bank is not None and (factors := bank.find(self, adapter_names, dtype)) is not None:
@@ -281,7 +281,7 @@ class HRALayer(nn.Module, Merging):
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
-        device = "cpu" if x.is_cpu else x.device.type  # every call asks, and `type` takes four times as long
+        device = "cpu" if x.is_cpu else x.device.type  # read in every call: `type` takes four times as long
         if torch.is_autocast_enabled(device):
             dtype = x.dtype if x.dtype == torch.float64 else torch.get_autocast_dtype(device)
             return dtype, dtype, None
@@ -291,6 +291,7 @@ class HRALayer(nn.Module, Merging):
         return torch.promote_types(given, base), base, given
 
     def delete_adapter(self, adapter_name: str) -> None:
+        """Remove an adapter and the factors that are kept for it."""
         self._cache.clear()
         forget(self)
         super().delete_adapter(adapter_name)

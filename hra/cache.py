@@ -1,9 +1,9 @@
-"""Factors of adapters that need no gradient, kept with a copy of what they were computed from.
+"""Factors of adapters that need no gradient, kept with copies of the parameters that they were computed from.
 
-Comparing the bytes of an `hra_u` with its copy takes a microsecond, computing the factors from it many, and notices
-every change, however it was written. In a model's forward pass all layers compare at its start, and a change
-during the pass is noticed by the parameter's version. On other devices than a CPU a comparison waits for the device, so
-nothing is kept there: `bank.Bank` computes the factors of all layers together in every forward pass.
+Comparing the bytes of an `hra_u` with its copy takes a microsecond, much less than computing the factors, and detects
+every change, however it was written. In a model's forward pass all layers compare at its start; a change during the
+pass is detected by the parameter's version. On other devices than a CPU a comparison waits for the device, so nothing
+is kept there: `bank.Bank` computes the factors of all layers together in every forward pass.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from torch import nn
 
 Value = tuple[torch.Tensor, torch.Tensor]
 Entry = tuple[list[torch.Tensor], Value]  # copies of what the value was computed from, and the value
-# Of C's library: torch.equal takes five to ten times as long, a twentieth of a decoding step.
+# memcmp of the C library: torch.equal takes five to ten times as long, a twentieth of a decoding step.
 _compare = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
 _compare.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -31,7 +31,7 @@ def is_same(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
 
 
 class Kept:
-    """The factors that a layer keeps of some adapters, and what they depend on."""
+    """The factors that a layer keeps of some adapters, V and B (n, r), and the parameters that they depend on."""
 
     def __init__(self, layer: Any, names: list[str], kinds: list[bool], us: list[nn.Parameter], entry: Entry) -> None:
         copies, self.factors = entry
@@ -48,7 +48,7 @@ class Kept:
         return True
 
     def is_unchanged(self) -> bool:
-        """Return whether this is so since `is_valid`, but for a write that does not count (to `.data`)."""
+        """Return whether nothing has changed since `is_valid`, except by writes to `.data`, which have no version."""
         for name, u, version in self._seen:
             if u._version != version or self._parameters.get(name) is not u:
                 return False
@@ -56,7 +56,7 @@ class Kept:
 
 
 class Cache:
-    """Values by key. Copies and files of a cache are empty; each thread sees complete entries only."""
+    """Factors by key. A copied or unpickled cache is empty; each thread sees complete entries only."""
 
     def __init__(self) -> None:
         self._entries: dict[Hashable, Entry] = {}
@@ -64,21 +64,22 @@ class Cache:
     def get(
         self, key: Hashable, sources: Sequence[torch.Tensor], compute: Callable[[list[torch.Tensor]], Value]
     ) -> Entry:
-        """Return the value of `compute(sources)`, which depends on the key and the sources' content alone.
+        """Return copies of the sources and the value of `compute(sources)`.
 
-        It comes with copies of the sources: the value is theirs as long as `is_same`.
+        The value must depend only on the key and on the sources' contents: it is valid as long as `is_same` holds.
         """
         entry = self._entries.get(key)
         if entry is not None and all(map(is_same, sources, entry[0])):
             return entry
         with torch.inference_mode(False), torch.no_grad():
-            # From the copies, so that it is their value even if another thread writes to the sources meanwhile.
+            # Computed from the copies, so that the two agree even if another thread writes to the sources meanwhile.
             copies = [source.detach().clone(memory_format=torch.contiguous_format) for source in sources]
             value = compute(copies)
         self._entries[key] = copies, value
         return copies, value
 
     def clear(self) -> None:
+        """Remove all entries."""
         self._entries = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Cache":

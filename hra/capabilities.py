@@ -1,4 +1,4 @@
-"""What the installed PEFT has, found by looking and trying, not by its version: a development version may be ahead."""
+"""Tests of the installed PEFT for single features: the version of development code does not tell them."""
 
 import dataclasses
 from functools import cache
@@ -13,17 +13,17 @@ from torch import nn
 
 OPTIONS = {"r", "apply_GS", "init_weights", "bias", "target_modules", "exclude_modules", "layers_to_transform"}
 OPTIONS |= {"layers_pattern", "modules_to_save"}
-OURS = {"target_parameters"}  # of `config.HRAConfig`, and of a later PEFT's maybe
+OURS = {"target_parameters"}  # in `config.HRAConfig`, and perhaps in a later PEFT
 PARAMETERS = {"hra_u", "hra_r", "hra_apply_GS"}
 
 
 def check_replaceable(model: type[PeftHRAModel]) -> None:
-    """Check that PEFT calls what `model` overrides, and that its adapters have the parameters of this package's.
+    """Raise RuntimeError unless PEFT has the methods that `model` overrides and the parameters of its layers.
 
-    Raises RuntimeError otherwise: an override that PEFT does not call would have no effect.
+    An override that PEFT does not call would have no effect.
     """
     hooks = {name for name in vars(model) if callable(getattr(model, name)) and not name.startswith("__")}
-    # PeftModel passes calls of its own methods on to those of the same names.
+    # PeftModel's methods call the tuner's methods of the same names.
     lacking = {f"HRAModel.{name}" for name in hooks if not (hasattr(PeftHRAModel, name) or hasattr(PeftModel, name))}
     lacking |= {f"HRAConfig.{name}" for name in OPTIONS - _fields(HRAConfig).keys()}
     parameters = {*PeftHRALayer.adapter_layer_names, *PeftHRALayer.other_param_names}
@@ -36,7 +36,7 @@ def check_replaceable(model: type[PeftHRAModel]) -> None:
 
 
 def check_options(config: Any) -> None:
-    """Raise ValueError if a config sets an option that this package does not have, as a later PEFT's may."""
+    """Raise ValueError if a config sets an option that this package does not have, such as one of a later PEFT."""
     for name, field in _fields(type(config)).items():
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         value = getattr(config, name)

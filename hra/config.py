@@ -1,4 +1,4 @@
-"""PEFT's configuration of HRA with the option for stacked experts, which its own lacks."""
+"""PEFT's configuration of HRA with an option for stacked experts, which PEFT's class lacks."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,13 +8,14 @@ import peft
 
 @dataclass
 class HRAConfig(peft.HRAConfig):
-    """`peft.HRAConfig` with an option to adapt parameters that are no layer's weight, as `peft.LoraConfig` has it.
+    """`peft.HRAConfig` with `peft.LoraConfig`'s option to adapt parameters that are not the weight of a layer.
 
-    target_parameters: names such as `["experts.gate_up_proj", "experts.down_proj"]`, the stacked experts of
-    mixture-of-experts models. A name is the end of a parameter's path.
+    target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
+    stacked experts of mixture-of-experts models. Raises TypeError if it is not a list of names, ValueError together
+    with `layers_to_transform`, which does not select among parameters.
 
-    After `hra.install()`, an adapter file with `target_parameters` loads as this class. PEFT without it warns that it
-    ignores the option, and does not load these parts of the adapter.
+    After `hra.install()`, an adapter file with `target_parameters` loads as this class. PEFT without `hra.install()`
+    warns that it ignores the option, and does not load these parts of the adapter.
     """
 
     target_parameters: list[str] | None = field(
@@ -37,7 +38,7 @@ class HRAConfig(peft.HRAConfig):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all options; without `target_parameters`, those of `peft.HRAConfig`, for its adapter files."""
+        """Return all options; if `target_parameters` is None, only those of `peft.HRAConfig`, for its adapter files."""
         options: dict[str, Any] = super().to_dict()
         if self.target_parameters is None:
             options.pop("target_parameters")

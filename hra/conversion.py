@@ -28,8 +28,8 @@ PREPROCESSING = (
 def to_lora(adapter: str, out: str, base: str | None) -> None:
     """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
 
-    It is written for `PeftModel.from_pretrained` and, if the base model belongs to a diffusers pipeline, for
-    `pipe.load_lora_weights`. The last line of the output lists what was written.
+    `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
+    `pipe.load_lora_weights`. The last line of the output lists the written files.
     """
     folder = new_folder(out)
     found = find_base(adapter, base)
@@ -45,10 +45,10 @@ def merge(adapter: str, out: str, base: str | None) -> None:
     """Write the base model with the adapter merged into its weights.
 
     The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
-    transformers gets its tokenizer, processor and chat template, the adapter's own if it has some. If the
-    base model is a diffusers pipeline, the complete pipeline is written. The output says how much rounding to that
-    dtype changes a layer's outputs at most, and by how much the adapter changes them; its last line lists what was
-    written.
+    transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
+    base model is a diffusers pipeline, the complete pipeline is written. The output reports how much rounding to that
+    dtype changes a layer's outputs at most, and how much the adapter changes them. Its last line lists the written
+    files.
     """
     folder = new_folder(out)
     found = find_base(adapter, base)
@@ -82,7 +82,10 @@ def merge(adapter: str, out: str, base: str | None) -> None:
 
 
 def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> torch.Tensor:
-    """Compute W x or, if `adapted`, W H x of `probe`, for all experts if these are stacked."""
+    """Compute W x or, if `adapted`, W H x for the 8 inputs of `probe`.
+
+    weight: (out, ...), or E stacked experts. Returns (out, 8) in float64; for experts (E out, 8), one below another.
+    """
     matrices = layer._matrices(weight)
     if not adapted:
         return torch.cat([probe(W) for W in matrices])
@@ -91,7 +94,10 @@ def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> tor
 
 
 def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Tensor, torch.Tensor]]) -> str:
-    """Describe the layer whose outputs differ most from those before the merge: by path, it and its `outputs`."""
+    """Describe the layer whose outputs differ most, relatively, from those before the merge.
+
+    unmerged: by path, the layer and its `outputs` without and with the adapter.
+    """
     errors, changes, dtypes = {}, {}, {}
     for path, (layer, base, adapted) in unmerged.items():
         module = merged.get_submodule(path.replace(".base_layer", ""))
@@ -109,8 +115,9 @@ def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Ten
 def rewind(adapter: str, out: str, strength: float) -> None:
     """Write an adapter with the real power H^t instead of each layer's H, without its base model.
 
-    t between 0 (the base model) and 1 (the adapter as it is) trades what was learned for what is forgotten. A chain
-    with an eigenvalue -1 has no unique power and is refused: an odd r, λ = ∞.
+    Between t = 0 (the base model) and t = 1 (the adapter as it is), a smaller t keeps more of the base model's
+    abilities and less of what was trained. Other finite t extrapolate: 2 doubles every angle, -1 is the inverse. An
+    H with an eigenvalue -1 (an odd r, λ = ∞) has no unique power and is refused for every t.
     """
     folder = new_folder(out)
     config = read_config(adapter)
@@ -129,11 +136,12 @@ def rewind(adapter: str, out: str, strength: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save(folder, config, weights)
     copy_preprocessing(adapter, folder)
-    report(folder, f"{adapter} at strength {strength:g} on {len(layers)} layers")
+    beyond = "" if 0 <= strength <= 1 else ", an extrapolation: 0 is the base model, 1 the adapter as it is"
+    report(folder, f"{adapter} at strength {strength:g} on {len(layers)} layers{beyond}")
 
 
 def new_folder(out: str) -> Path:
-    """Raise ValueError if `out` is a file or a folder with contents."""
+    """Return the path of `out`. Raises ValueError if it is a file or a folder with contents."""
     folder = Path(out)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"{out}: expected a new or empty folder, found existing files. Choose another folder.")
@@ -151,5 +159,6 @@ def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> N
 
 
 def report(folder: Path, content: str) -> None:
+    """Print one line with the folder, its content and the names of its files."""
     files = ", ".join(sorted(path.name + "/" * path.is_dir() for path in folder.iterdir()))
     print(f"wrote {folder}: {content} ({files})")

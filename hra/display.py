@@ -21,11 +21,11 @@ COLOURS = ("#2a6f97", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f
 def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
     """Show how far every adapted layer is from the base model, for several adapters side by side.
 
-    HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and the largest angle by
-    which H turns a direction. Other adapters, and HRA's with `--base`, are measured by their update ΔW = W' - W: its
-    norm relative to W's, the mean angle between the rows of W and W', the largest change of a singular value relative
-    to the largest one (0 for a rotation), and in the figure the singular values of ΔW and W. Modules that are trained
-    in full (`modules_to_save`) are not measured.
+    HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle
+    of rotation. Other adapters, and HRA's with `--base`, are measured by their update ΔW = W' - W: its norm relative to
+    W's, the mean angle between the rows of W and W', the largest change of a singular value relative to the largest
+    one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully trained modules (`modules_to_save`)
+    are not measured.
     """
     from rich.console import Console
 
@@ -73,11 +73,12 @@ def figure_name(adapters: list[str]) -> str:
 
 
 def layer_names(measured: Measured) -> list[str]:
+    """Return the names of all measured layers, each once, in order of first appearance."""
     return list(dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers))
 
 
 def table(measured: Measured, panels: dict[str, str]) -> "Table":
-    """Build a table with a row per layer and adapter; those of a layer are below each other."""
+    """Build a table with a row per layer and adapter, sorted by layer."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -96,7 +97,7 @@ def table(measured: Measured, panels: dict[str, str]) -> "Table":
 
 
 def plot(measured: Measured, panels: dict[str, str], titles: dict[str, str], png: str) -> None:
-    """Write a figure with a panel per measure, a bar per layer and adapter, and for updates the singular values."""
+    """Write a figure with one panel per measure and one bar per layer and adapter; for updates also singular values."""
     import matplotlib
 
     matplotlib.use("Agg")

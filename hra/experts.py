@@ -1,8 +1,8 @@
 """Stacked experts: adapters of parameters (E, out, n) or (E, n, out) that a module multiplies itself, without a layer.
 
 Mixtral, Qwen3-MoE, gpt-oss and most other mixture-of-experts models of transformers 5 keep the weights of all experts
-of a block in two such parameters. Each expert e has its own U_e (n, r), and the module gets W_e H_e in the place of W_e
-for its call: O(E out n r) operations and a second copy of W until the backward pass, as with PEFT's LoRA.
+of a block in two such parameters. Each expert e has its own U_e (n, r), and the module gets W_e H_e instead of W_e for
+its call: O(E out n r) operations and a second copy of W until the backward pass, as with PEFT's LoRA.
 """
 
 import threading
@@ -26,7 +26,7 @@ _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 class ParamWrapper(HRALayer):
     """The adapters of one parameter of a module: `hra_u` (E, n, r), or (n, r) if the parameter is a matrix (out, n).
 
-    Outside of the module's call, its parameter is the base model's.
+    Outside of the module's call, its parameter has the base model's values.
     """
 
     def __init__(
@@ -67,7 +67,11 @@ class ParamWrapper(HRALayer):
         return super()._factors(adapter_names, dtype, shared=False)
 
     def forward(self, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Any:
-        """Call the module with W_e H_e as its parameter. Raises ValueError if it gets `adapter_names`."""
+        """Call the module with W_e H_e as its parameter.
+
+        The arguments and the return value are the module's. Raises ValueError if `adapter_names` is set, TypeError if
+        the parameter is sharded or offloaded.
+        """
         if adapter_names is not None:
             raise ValueError(
                 f"HRA on {self.path}: expected one adapter for all samples, found `adapter_names`, which adapters of "
@@ -78,7 +82,7 @@ class ParamWrapper(HRALayer):
             weight = self._adapted()
             if weight is None:
                 return base(*args, **kwargs)
-            # An attribute of this name comes before the parameter; FSDP1 has a tensor of its own there.
+            # An attribute of this name takes precedence over the parameter; FSDP1 keeps its own tensor there.
             attributes = self.get_base_layer().__dict__
             before = attributes.get(self.parameter_name)
             attributes[self.parameter_name] = weight
@@ -91,14 +95,14 @@ class ParamWrapper(HRALayer):
                     attributes[self.parameter_name] = before
 
     def _locked(self) -> AbstractContextManager[Any]:
-        """Keep other threads from calling the module: they would take W_e H_e for its parameter."""
+        """Keep other threads from calling the module meanwhile: they would use W_e H_e as its parameter."""
         if torch.compiler.is_compiling():
             return nullcontext()
         lock: AbstractContextManager[Any] = _locks.setdefault(self.get_base_layer(), threading.RLock())
         return lock
 
     def _adapted(self) -> torch.Tensor | None:
-        """Compute the parameter that the adapters call for; None: it is the module's own."""
+        """Compute the adapted parameter; None: use the module's own."""
         if self.merged != self.disable_adapters:
             return None
         weight = self._weight_in_memory()
@@ -119,7 +123,7 @@ class ParamWrapper(HRALayer):
         if hasattr(weight, "placements") or getattr(hook, "offload", False):
             raise TypeError(
                 f"HRA on {self.path}: expected a parameter in this process' memory, found it sharded or offloaded. "
-                "Load the base model without that, or shard modules that contain these."
+                "Load the base model without sharding and offloading, or shard only modules that contain this one."
             )
         return weight
 
@@ -130,7 +134,7 @@ class ParamWrapper(HRALayer):
     def unload_and_optionally_merge_module(
         self, merge: bool, safe_merge: bool, adapter_names: list[str] | None
     ) -> nn.Module:
-        """Return the module without its wrappers, as PEFT asks layers that have a method of this name."""
+        """Return the module without its wrappers; PEFT calls this method if a layer has it."""
         layer: Any = self
         while isinstance(layer, ParamWrapper):
             if merge:
@@ -140,11 +144,12 @@ class ParamWrapper(HRALayer):
         return module
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
-        # PEFT's own looks for a `weight`.
+        # PEFT's method of this name looks for a `weight`.
         if adapter_name in self.hra_u and not self.hra_u[adapter_name].is_meta:
             self.hra_u[adapter_name] = self.hra_u[adapter_name].to(device or self._parameter().device)
 
     def extra_repr(self) -> str:
+        """Return the part of the representation that names the parameter."""
         return f"parameter_name={self.parameter_name!r}"
 
 
@@ -178,7 +183,7 @@ def _check_parameter(layer: nn.Module, base: Any, name: str, path: str) -> bool:
         )
     if parameter.dim() == 2:
         return False
-    stated = getattr(base, "is_transposed", None)  # by transformers' decorator of experts
+    stated = getattr(base, "is_transposed", None)  # set by transformers' decorator of experts
     if stated is not None:
         return bool(stated)
     up, down = (getattr(base, key, parameter[..., :0]) for key in ("gate_up_proj", "down_proj"))
@@ -186,7 +191,7 @@ def _check_parameter(layer: nn.Module, base: Any, name: str, path: str) -> bool:
         if up.shape[out] == 2 * down.shape[n] > 0 and up.shape[n] == down.shape[out]:
             return bool(transposed)
     raise ValueError(
-        f"HRA cannot adapt {path}: expected a module that states in `is_transposed` whether its parameters are (E, in, "
+        f"HRA cannot adapt {path}: expected a module whose `is_transposed` says whether its parameters are (E, in, "
         f"out), found {type(base).__name__} without it and {name} of shape {shape}. Set `is_transposed` of these "
         "modules to True if they are, or to False if they are (E, out, in)."
     )

@@ -16,7 +16,7 @@ from .merging import ROWS, not_a_parameter
 from .quantized import dense_weight
 from .reflections import compact, exact
 
-PREFIX = "base_model.model."  # of the keys in PEFT's adapter files
+PREFIX = "base_model.model."  # begins the keys of PEFT's adapter files
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # PEFT loads no LoRA on their `out_proj`
@@ -34,19 +34,18 @@ def to_lora(
 
     W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r) with
     rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1), for E stacked experts (E r, n) and
-    (out, r E) in PEFT's order. They are valid only for the W they
-    were computed from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x
-    are rounded differently.
+    (out, r E) in PEFT's order. They are valid only for the W that they were computed from. A quantised base weight is
+    dequantised first. If its kernels also round activations, H x and x are rounded differently.
 
     model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
     adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
-    its diffusers pipeline, by default `unet`, `transformer` or `text_encoder`, whichever its class suggests. Returns
-    LoRA's config and weights, float32 or wider, including biases and `modules_to_save`.
+    its diffusers pipeline; None: `unet`, `transformer` or `text_encoder`, as its class suggests. Returns LoRA's config
+    and weights, float32 or wider, including biases and `modules_to_save`.
 
-    With a directory, writes them there for `PeftModel.from_pretrained` and, if the model belongs to a pipeline, for
-    `pipe.load_lora_weights(directory)` (for the model without its pipeline: `load_lora_adapter(directory,
-    prefix=component, use_safetensors=True)`). diffusers can load neither biases nor `modules_to_save`: an adapter that
-    has some is written for `PeftModel` only.
+    If there is a directory, also writes them to it for `PeftModel.from_pretrained` and, if the model belongs to a
+    pipeline, for `pipe.load_lora_weights(directory)` (for the model without its pipeline:
+    `load_lora_adapter(directory, prefix=component, use_safetensors=True)`). diffusers can load neither biases nor
+    `modules_to_save`: an adapter that has some is written for `PeftModel` only.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
@@ -97,7 +96,7 @@ def to_lora(
 
 
 def pipeline_component(model: nn.Module) -> str | None:
-    """Name the component that a model usually is in a diffusers pipeline, or None if there is none."""
+    """Return the name that a model usually has in a diffusers pipeline; None: it is in no pipeline."""
     if isinstance(model, PeftModel):
         model = model.get_base_model()
     if type(model).__module__.partition(".")[0] == "diffusers":
@@ -185,7 +184,12 @@ def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
 
 
 def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
-    """Write an adapter in PEFT's format."""
+    """Write adapter_config.json and adapter_model.safetensors of an adapter in PEFT's format.
+
+    directory: a folder, created if it is missing; files of these names are replaced. state: tensors by PEFT's keys
+    (`base_model.model.<layer>.hra_u`: (n, r) or (E, n, r)), written in their dtypes. Raises OSError if the folder
+    cannot be written.
+    """
     config.save_pretrained(str(directory))
     save_file(
         {key: tensor.contiguous() for key, tensor in state.items()},

@@ -1,4 +1,4 @@
-"""Measuring saved adapters: the rotation of HRA, and the update of the base model's weights of any PEFT method."""
+"""Measurements of saved adapters: HRA's rotation, and any PEFT method's update of the base model's weights."""
 
 import copy
 import math
@@ -22,12 +22,13 @@ from .reflections import compact, exact
 def measure(adapter: str) -> list[dict[str, Any]]:
     """Measure every layer of a saved HRA adapter without its base model.
 
-    For the layer's H (n, n): `distance` is ‖H - I‖_F = ‖B Vᵀ‖_F; `angle` is the largest argument of an eigenvalue in
-    degrees (0: the base model; 180: some direction is reflected). `orthogonality` is ‖I_r - UᵀU‖_F of the unit columns
-    (Eq. 6). Those of a layer with NaN or infinity are NaN. Stacked experts, (E, n, r), are one row: the largest of
-    their angles, the means of the others.
+    adapter: a folder, or a name on the Hugging Face Hub. Returns a dict per layer, in the file's order, for its
+    H (n, n): `layer`, `n`, `r`, `parameters` (numbers in u); `distance`, ‖H - I‖_F = ‖B Vᵀ‖_F, dimensionless, 0 to
+    2 √r; `angle`, the largest argument of an eigenvalue, in degrees (0: the base model; 180: a direction is reflected);
+    `orthogonality`, ‖I_r - UᵀU‖_F of the unit columns (Eq. 6), dimensionless. The measures of a layer with NaN or
+    infinity are NaN. Stacked experts (E, n, r) are one dict: the largest of their angles, the means of the others.
 
-    Raises ValueError if it is not an HRA adapter or has no layers.
+    Raises ValueError if the adapter does not exist, is not an HRA adapter or has no layers.
     """
     config = read_config(adapter)
     if not isinstance(config, HRAConfig):
@@ -69,8 +70,9 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
 
     `norm` is ‖ΔW‖_F / ‖W‖_F. `angle` is the mean angle between a row of W (a neuron) and that of W', in degrees.
     `stretch` is the largest change of a singular value, max |σ_i(W') - σ_i(W)| / σ_1(W): 0 for a rotation such as
-    HRA's. `spectrum` and `base_spectrum` are the singular values of ΔW and W, divided by σ_1(W). If W' has NaN or
-    infinity, all but the last are NaN. Of stacked experts, the spectra are means, and σ_1 is each expert's own.
+    HRA's. `spectrum` and `base_spectrum`, both (min(out, n),), are the singular values of ΔW and W, divided by σ_1(W).
+    If W' has NaN or infinity, all measures except `base_spectrum` are NaN. For stacked experts the spectra are means
+    over experts, each divided by its own σ_1.
 
     Raises TypeError if the weight is quantised, or the method does not merge into weights.
     """
@@ -105,7 +107,10 @@ def measure_update(name: str, layer: Any) -> dict[str, Any]:
 
 @torch.no_grad()
 def probe(weight: torch.Tensor, factors: Factors | None = None) -> torch.Tensor:
-    """Compute W x, or W H x for factors V and B of H, of the same 8 random x (n, 8) in every call, in float64."""
+    """Compute W x, or W H x with factors V and B (n, r) of H, for 8 random inputs x (n, 8), equal in all calls.
+
+    weight: (out, ...) with n numbers per row. Returns (out, 8), float64.
+    """
     W = weight.flatten(1)
     x = exact(torch.randn(W.shape[1], 8, generator=torch.Generator().manual_seed(0)).to(W.device))
     if factors is not None:
@@ -119,7 +124,7 @@ def _singular_values(W: torch.Tensor) -> torch.Tensor:
 
 
 def _matrix(layer: Any, parameter: str | None, transposed: bool) -> torch.Tensor:
-    """Return a copy of the weight as a matrix (out, n), or of stacked experts, a named parameter, as (E, out, n)."""
+    """Return a copy of the weight as a matrix (out, n); stacked experts, a named parameter, as (E, out, n)."""
     weight = getattr(layer, parameter or "weight").detach().clone()
     if parameter and weight.dim() == 3:
         return weight.mT if transposed else weight

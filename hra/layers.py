@@ -18,14 +18,19 @@ from .reflections import cast, is_transformed, reflect
 class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
-    Where x needs no gradient (in the first layer of a network) it computes W x + b - (W B)(Vᵀx) instead, which saves
-    the backward pass through W, O(N n out), unless the base layer has hooks or another `forward`, which get H x.
-    x: (..., n). Returns (..., out) in x's dtype; under autocast, in the output dtype of the base layer.
+    If x needs no gradient (in the first layer of a network), it computes W x + b - (W B)(Vᵀx) instead, which saves the
+    backward pass through W, O(N n out). It does not if the base layer has hooks or another `forward`: these get H x.
     """
 
     def forward(
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
+        """Return z = W H x + b.
+
+        x: (..., n). Other arguments are passed to the base layer. adapter_names: one adapter's name, or "__base__", for
+        each x[i]. Returns (..., out) in x's dtype; under autocast, in the output dtype of the base layer. Raises
+        ValueError if an adapter is merged or the number of `adapter_names` is not the length of x.
+        """
         base: Any = self._modules["base_layer"]  # an attribute takes ten times as long
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
         if adapter_names is None and torch.is_grad_enabled() and self._gains_from_output_side(x):
@@ -73,13 +78,13 @@ class Conv2d(HRALayer):
     W H p = W p - (W B)(Vᵀp): the base layer's output is corrected by a convolution with the r kernels
     Vᵀ (r, C, kh, kw), with the base layer's stride, padding and dilation, followed by a 1 x 1
     convolution with W B (out, r). If the base layer has hooks or another `forward`, this happens within its call.
-    With groups, the patches are those of a group (C the channels of one), and all groups share H, so that W H is the
-    weight of a grouped convolution.
-    x: (N, C, h, w) or (C, h, w). Returns the base layer's output shape; dtypes as in Linear.
+    With groups, C is the number of channels of one group, and all groups share H, so that W H is the weight of a
+    grouped convolution.
     """
 
     @property
     def n(self) -> int:
+        """Return the size of a patch, C kh kw."""
         base = self.get_base_layer()
         return self.in_features // base.groups * math.prod(base.kernel_size)
 
@@ -93,6 +98,12 @@ class Conv2d(HRALayer):
     def forward(
         self, x: torch.Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any
     ) -> torch.Tensor:
+        """Return z = W H p + b for every patch p.
+
+        x: (N, channels, h, w) or (channels, h, w). Returns the base layer's output shape, (..., out, h', w'). Other
+        arguments, dtypes and errors are those of `Linear.forward`. Raises TypeError if the base layer has hooks or
+        another `forward` and its call is not one convolution with its weight.
+        """
         _, dtype, out_dtype = self._working_dtypes(x)
         base: Any = self.base_layer
         rotations = self._rotations(x, adapter_names, dtype)
@@ -106,8 +117,9 @@ class Conv2d(HRALayer):
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:
         """Convolve with the base layer's settings and the r `kernels` (r, C, kh, kw).
 
-        oneDNN computes few output channels slowly on a CPU. There, one product of all kernels' columns with x comes
-        first, and its rows are then shifted and summed: in training a third less time for r = 8, none for r = 32.
+        On a CPU, oneDNN computes few output channels slowly. There, all kernels' columns are first multiplied with x,
+        and the rows of the product are then shifted and summed: in training this takes a third less time for r = 8,
+        and saves none for r = 32.
         """
         base: Any = self.base_layer
         padding, reach = base.padding, [d * (k - 1) for d, k in zip(base.dilation, base.kernel_size, strict=True)]
@@ -150,10 +162,10 @@ class Conv2d(HRALayer):
         return z
 
     def _corrected_within(self, rotations: Rotations, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Call the base layer and correct the convolution in it, with the input and the weight that it is given.
+        """Call the base layer and correct the convolution in it, with that convolution's input and weight.
 
-        If hooks or parametrizations compute them, they are known only there, and other hooks see the corrected output.
-        Raises TypeError if the base layer's call has no convolution with its weight's shape, or several.
+        If hooks or parametrizations compute these, they are known only there, and other hooks see the corrected output.
+        Raises TypeError unless the call has exactly one convolution with a weight of this shape.
         """
         shape, count = self.get_base_layer().weight.shape, 0
 
@@ -190,14 +202,14 @@ def _thin_weights(weight: torch.Tensor, factors: Parts, dtype: torch.dtype) -> F
 
 
 def _subtract(z: torch.Tensor, WB: torch.Tensor, P: torch.Tensor, groups: int) -> torch.Tensor:
-    """Compute z - (W B) P at every place, for z (N, out, h, w), W B (out, r) and P (N, groups r, h, w)."""
+    """Compute z - (W B) P at every position, for z (N, out, h, w), W B (out, r) and P (N, groups r, h, w)."""
     if z.dim() == 4 and z.is_contiguous() and groups == 1:  # fuses the 1 x 1 convolution and the sum
         return torch.baddbmm(z.flatten(2), WB.expand(len(z), -1, -1), P.flatten(2), alpha=-1).view(z.shape)
     return z - nn.functional.conv2d(P, WB[:, :, None, None], groups=groups)
 
 
 class _Instead(TorchFunctionMode):
-    """Calls another function in the place of one of torch's."""
+    """Calls another function instead of one of torch's."""
 
     def __init__(self, function: Callable[..., Any], other: Callable[..., Any]) -> None:
         super().__init__()

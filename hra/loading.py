@@ -1,4 +1,4 @@
-"""Loading a saved adapter on its base model, which is named by the adapter or by the user."""
+"""Loading of a saved adapter on its base model, which the adapter or the user names."""
 
 import importlib
 import json
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import peft
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, model_info, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 from torch import nn
@@ -30,9 +31,9 @@ AUTO_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
 }
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")  # without an owner only for old base models, such as gpt2
 PIPELINE_FILE = "model_index.json"
-HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # of HRA's configuration: types and what they are called
+HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # keys of HRA's configuration: their types and descriptions
     "r": ((int,), "an integer"),
     "apply_GS": ((bool,), "true or false"),
     "target_modules": ((set, str, type(None)), "a list of names or a regular expression"),
@@ -50,26 +51,13 @@ class Base:
     component: str | None = None
 
     def load(self, **options: Any) -> tuple[nn.Module, set[str]]:
-        """Load the base model. Returns it and the names of the weights that its files lack.
-
-        Raises ValueError if neither a folder nor a model on the Hub has this name.
-        """
+        """Load the base model. Returns it and the names of the weights that its files lack."""
         if self.pipeline:
             options["subfolder"] = self.component
-        try:
-            with quiet():
-                model, info = self.cls.from_pretrained(
-                    self.path, revision=self.revision, output_loading_info=True, **options
-                )
-        except (OSError, ValueError) as error:
-            if Path(self.path).is_dir():
-                raise
-            reason = str(error).partition("\n")[0]
-            on_hub = f", and on the Hub: {reason}" if HUB_NAME.fullmatch(self.path) else "."
-            raise ValueError(
-                f"base model {self.path}: expected a folder or the name of a model on the Hugging Face Hub, found no "
-                f"folder {Path(self.path).resolve()}{on_hub} Correct --base."
-            ) from error
+        with quiet():
+            model, info = self.cls.from_pretrained(
+                self.path, revision=self.revision, output_loading_info=True, **options
+            )
         return model, set(info["missing_keys"])
 
 
@@ -85,8 +73,42 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def missing(path: str, files: tuple[str, ...], revision: str | None = None) -> str | None:
+    """Return why a path is neither a folder nor the name of a model in the Hub's cache or on the Hub; None: it is.
+
+    It sends one request, because downloads repeat theirs for half a minute if the Hub cannot be reached.
+    """
+    if Path(path).is_dir():
+        return None
+    reason = f"no folder {Path(path).resolve()}"
+    if not HUB_NAME.fullmatch(path):
+        return reason
+    if any(isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in files):
+        return None
+    try:
+        model_info(path, revision=revision, timeout=10)
+    except RepositoryNotFoundError:
+        return f"{reason}, and on the Hub no such model, or a private one"
+    except (HfHubHTTPError, OSError) as error:  # also of HF_HUB_OFFLINE
+        return f"{reason}, and on the Hub: {str(error).partition(chr(10))[0]}"
+    except Exception as error:  # of httpx, httpx2 or requests, whichever huggingface_hub uses
+        return f"{reason}, and no connection to the Hub ({error})"
+    return None
+
+
 def read_config(adapter: str) -> Any:
     """Read an adapter's PeftConfig. Raises ValueError if it has none, or one that PEFT or this package misreads."""
+    if Path(adapter).is_dir():
+        if not (Path(adapter) / CONFIG_NAME).is_file():
+            raise ValueError(
+                f"{adapter}: expected {CONFIG_NAME} in this folder, found none. Pass the folder that PEFT's "
+                "`save_pretrained` wrote."
+            )
+    elif found := missing(adapter, (CONFIG_NAME,)) if "/" in adapter else f"no folder {Path(adapter).resolve()}":
+        raise ValueError(
+            f"{adapter}: expected an adapter's folder or its name on the Hugging Face Hub (owner/name), found {found}. "
+            "Correct the path."
+        )
     install()  # for `config.HRAConfig`: PEFT's own drops the option `target_parameters`
     try:
         config = PeftConfig.from_pretrained(adapter)
@@ -117,24 +139,34 @@ def read_weights(adapter: str) -> State:
 def find_base(adapter: str, base: str | None) -> Base:
     """Find an adapter's base model: the one that it names, or `base`, which may be a diffusers pipeline.
 
-    Raises ValueError if the adapter does not name its base model, or not its class in transformers or diffusers, and if
-    the base model is itself an adapter.
+    Raises ValueError if the adapter does not name its base model's class in transformers or diffusers, if neither it
+    nor `base` names the base model, if that does not exist, and if it is itself an adapter.
     """
     config = read_config(adapter)
-    path = base or config.base_model_name_or_path
-    if not path:
-        raise ValueError(f"{adapter} does not name its base model: pass --base")
-    if (Path(path) / CONFIG_NAME).is_file():
-        raise ValueError(f"base model {path}: expected a model, found an adapter. Correct --base.")
-    revision = None if base else config.revision
     if config.task_type in AUTO_CLASSES:
         cls = getattr(importlib.import_module("transformers"), AUTO_CLASSES[config.task_type])
-        return Base(cls, path, revision)
-    if not config.auto_mapping:
+    elif config.auto_mapping:
+        cls = model_class(adapter, config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"])
+    else:
         raise ValueError(
             f"{adapter} does not name its base model's class: load the model in Python, then call hra.to_lora(model)"
         )
-    cls = model_class(adapter, config.auto_mapping["parent_library"], config.auto_mapping["base_model_class"])
+    path = base or config.base_model_name_or_path
+    if not path:
+        raise ValueError(
+            f"pass --base FOLDER, the base model's folder or name on the Hugging Face Hub: {CONFIG_NAME} of {adapter} "
+            "does not name its base model"
+        )
+    if (Path(path) / CONFIG_NAME).is_file():
+        raise ValueError(f"base model {path}: expected a model, found an adapter. Correct --base.")
+    revision = None if base else config.revision
+    if found := missing(path, ("config.json", PIPELINE_FILE), revision):
+        raise ValueError(
+            f"base model {path}: expected a folder or the name of a model on the Hugging Face Hub, found {found}. "
+            f"{'Correct' if base else 'Pass its folder as'} --base."
+        )
+    if config.task_type in AUTO_CLASSES:
+        return Base(cls, path, revision)
     if index := pipeline_index(path, revision):
         return Base(cls, path, revision, pipeline=True, component=component_of(index, path, cls))
     folder = Path(path).resolve()
@@ -181,10 +213,10 @@ def component_of(index: Path, pipeline: str, cls: type[nn.Module]) -> str:
 def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     """Load an adapter into this package's layers, on its base model.
 
-    Returns the model, and the tensors of `modules_to_save`, by key, that the base model's class has no module for (a
-    hint encoder, which a training script adds to the model, is one). Warns on stderr of weights that neither the base
-    model nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
-    others.
+    Returns the model, and the tensors of `modules_to_save`, by key, that the base model's class has no module for, such
+    as a hint encoder that a training script adds to the model. Warns on stderr of weights that neither the base model
+    nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
+    unexpected ones.
     """
     install()
     saved = read_weights(adapter)
@@ -198,7 +230,7 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
         )
     try:
         adapted = PeftModel.from_pretrained(model, adapter)
-        # Embeddings are optional: PEFT writes them beside an adapter of the output layer.
+        # Embeddings are optional: PEFT also writes them with an adapter of the output layer.
         lost = sorted(get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - saved.keys())
     except RuntimeError as error:  # shapes
         raise ValueError(f"{adapter} does not fit {base.path}: {error} Correct --base.") from error

@@ -24,9 +24,9 @@ class Merging(PeftHRALayer):
         _merged_factors: Factors | None
         _weight_before_merge: torch.Tensor | None
 
-        def get_base_layer(self) -> Any: ...
-        def get_base_dtype(self) -> torch.dtype | None: ...
-        def get_factors(self, adapter_names: list[str]) -> Factors: ...
+        def get_base_layer(self) -> Any: ...  # noqa: D102
+        def get_base_dtype(self) -> torch.dtype | None: ...  # noqa: D102
+        def get_factors(self, adapter_names: list[str]) -> Factors: ...  # noqa: D102
 
     def _parameter(self) -> torch.Tensor:
         """Return the tensor of the base model that the adapters change."""
@@ -34,7 +34,7 @@ class Merging(PeftHRALayer):
         return weight
 
     def _matrices(self, weight: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return views (out, ...) of a tensor like `_parameter()`, one for each H."""
+        """Return views (out, ...) of a tensor shaped like `_parameter()`, one per H."""
         return [weight]
 
     def _writable_weight(self) -> torch.Tensor:
@@ -53,9 +53,9 @@ class Merging(PeftHRALayer):
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, O(out n r).
 
-        A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until
-        `unmerge`. Raises ValueError if `safe_merge` is set and the result is not finite, TypeError if
-        the base layer is quantised, sharded by FSDP or the layer of another adapter, or computes its weight.
+        A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until `unmerge`.
+        Raises ValueError if `safe_merge` is set and the result is not finite; TypeError if the base layer is quantised,
+        sharded by FSDP or the layer of another adapter, or computes its weight.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
@@ -81,7 +81,7 @@ class Merging(PeftHRALayer):
     def unmerge(self) -> None:
         """Undo all merges: restore the kept weight or, for float32 and wider, compute W Dᵀ.
 
-        D is the one that was merged, even if `hra_u` has changed since. Raises TypeError under FSDP.
+        It uses the merged D, even if `hra_u` has changed since. Raises TypeError under FSDP.
         """
         if self._merged_factors is None:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
@@ -104,7 +104,7 @@ class Merging(PeftHRALayer):
 
 
 def not_a_parameter(layer: Any) -> str | None:
-    """Return why a layer's output is not that of a parameter of the base model, and what to do; None: it is."""
+    """Return why a layer does not use a parameter of the base model as its weight, with the fix; None: it does."""
     # The adapters of a module's other parameters do not change this one.
     if isinstance(layer.base_layer, BaseTunerLayer) and not getattr(layer.base_layer, "parameter_name", None):
         return (
@@ -123,7 +123,7 @@ def not_a_parameter(layer: Any) -> str | None:
 
 
 def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Sequence[torch.Tensor]) -> None:
-    """Write W D into `new` for W (out, ...), D = I - B Vᵀ: a rank-r update, block by block, rounded once."""
+    """Write W D into `new`, for W (out, ...) and D = I - B Vᵀ, as a rank-r update by blocks of rows, rounded once."""
     V, B = (exact(factor) for factor in factors)
     with torch.autocast(weight.device.type, enabled=False):
         for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):

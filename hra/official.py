@@ -33,16 +33,16 @@ def from_official(
     Its control, subject and nlu parts store `hra_u` (n, r) for the input side, like PEFT; only the names differ. All
     other contents (base model, hint encoder, the frozen randomly initialised classifier) are ignored.
 
-    checkpoint: a file (.ckpt, .pt, .bin, .safetensors) or its state dict. `apply_GS` is not recorded in the file: set
-    it if the model was trained with it. `diffusers_names` renames the control part's layers to those of diffusers'
-    UNet2DConditionModel; the number of blocks per resolution is inferred from the file's other keys. Without those, a
-    file with `hra_u` only must have Stable Diffusion's layout. Returns config and weights
-    (`base_model.model.<layer>.hra_u`, float32); with a directory, writes them there.
+    checkpoint: a file (.ckpt, .pt, .bin, .safetensors) or its state dict. apply_GS: whether the model was trained with
+    it (λ = ∞), which the file does not record. diffusers_names: rename the control part's layers to those of diffusers'
+    UNet2DConditionModel; the number of blocks per resolution is inferred from the file's other keys. If it has none, it
+    must have Stable Diffusion's layout. Returns config and weights (`base_model.model.<layer>.hra_u`, (n, r), float32).
+    If there is a directory, also writes them to it.
 
-    Raises ValueError for the llama part, whose `oft_r` (out, r) multiplies the output side with
-    u / sqrt(‖u‖² + 1e-4), which is not orthogonal, so no input-side adapter is equivalent; for a file without `hra_u`
-    or with several values of r; for a UNet that diffusers has no names for; for anything that is not a checkpoint of
-    tensors.
+    Raises FileNotFoundError if the file does not exist. Raises ValueError for the llama part, whose `oft_r` (out, r)
+    multiplies the output side with u / sqrt(‖u‖² + 1e-4), which is not orthogonal, so no input-side adapter is
+    equivalent; for a file without `hra_u` or with several values of r; for a UNet that diffusers has no names for; for
+    a file that is not a checkpoint of tensors.
     """
     if isinstance(checkpoint, (str, Path)):
         checkpoint = _read(Path(checkpoint))
@@ -57,7 +57,7 @@ def from_official(
             raise ValueError(
                 "from_official: this is an adapter of the llama part (`oft_r`). It multiplies the output side, "
                 "W -> HᵀW, with u / sqrt(‖u‖² + 1e-4), which is not orthogonal; HRA in the paper and in PEFT is "
-                "W -> W H, so no exact conversion exists. Merge it with the official code, or train it again."
+                "W -> W H, so no exact conversion exists. Merge it with the official code, or retrain it with `hra`."
             )
         raise ValueError(
             "from_official: expected keys that end in `hra_u`, as saved by the official code since 2024-06-28, found "
@@ -89,7 +89,11 @@ def from_official(
 
 def _read(path: Path) -> Mapping[str, torch.Tensor]:
     if not path.is_file():
-        raise FileNotFoundError(f"from_official: expected a checkpoint file, found nothing at {path}")
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(
+            f"from_official: expected a checkpoint file, found {found} at {path.resolve()}. Pass the path of a .ckpt, "
+            ".pt, .bin or .safetensors file."
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

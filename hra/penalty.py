@@ -19,21 +19,24 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every active
     adapter of every layer counts, this package's and PEFT's own, and each expert as a layer; adapters with
     λ = ∞ (`apply_GS`) are orthonormal by construction and contribute zero. Layers of the same shape share one batched
-    product. Returns a dimensionless 0-dim tensor, float32 or wider.
+    product. Returns a dimensionless 0-dim tensor, float32 or wider, on the device of the first adapted layer: if layers
+    are on several devices, move it to the loss's device.
 
     Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
     """
     groups: dict[tuple[Any, ...], list[torch.Tensor]] = defaultdict(list)
     parts: list[torch.Tensor] = []
+    device = None
     for layer in model.modules():
         if not isinstance(layer, HRALayer):
             continue
         for name in layer.active_adapters:
             if name in layer.hra_u:
                 u = layer.hra_u[name]
+                device = device or u.device
                 if layer.hra_apply_GS[name]:
                     dtype = torch.promote_types(u.dtype, torch.float32)
-                    parts.append(torch.zeros((), dtype=dtype, device=u.device))
+                    parts.append(torch.zeros((), dtype=dtype, device=device))
                 elif u.dim() < 2:
                     raise ValueError(
                         f"orthogonality_penalty: expected u of shape (n, r), found {tuple(u.shape)}: FSDP1 has "
@@ -53,10 +56,9 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
                 stacked = stacked.full_tensor()
             error = orthogonality_error(stacked)
             parts.append((error.square() if squared else error).sum())
-    # Layers may be on several devices; the sum is on the device of the first.
-    total = parts[0]
+    total = parts[0].to(device)
     for part in parts[1:]:
-        total = total + part.to(total.device)
+        total = total + part.to(device)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Quantised linear layers: reading their effective weight and keeping them differentiable."""
+"""Effective weights of quantised linear layers, and how these layers stay differentiable."""
 
 import itertools
 from typing import Any, TypeGuard
@@ -19,9 +19,9 @@ def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
 
 
 def is_cast_by_hooks(layer: nn.Module) -> bool:
-    """Return whether this is torch's own layer with an unscaled weight, maybe in 8 bits until a hook casts it.
+    """Return whether this is torch's own layer with an unscaled weight, which may have 8 bits until a hook casts it.
 
-    Such hooks are diffusers' layerwise casting; quantised layers with a scale have classes of their own.
+    diffusers' layerwise casting uses such hooks. Quantised layers with a scale have other classes.
     """
     weight: Any = getattr(layer, "weight", None)
     return type(layer) in (nn.Linear, nn.Conv2d) and type(weight.data) is torch.Tensor and weight.is_floating_point()
@@ -30,8 +30,8 @@ def is_cast_by_hooks(layer: nn.Module) -> bool:
 def was_repacked(layer: nn.Module) -> bool:
     """Return whether bitsandbytes has ever repacked a 4-bit weight for the kernels of a CPU with AVX512-BF16.
 
-    It does so silently at a layer's first call in evaluation mode. From then on no gradient passes through the layer,
-    and its scales are rounded to bfloat16; `state_dict()` restores the order, but not the scales.
+    It does so silently at a layer's first call in evaluation mode. Afterwards no gradient passes through the layer, and
+    its scales are rounded to bfloat16; `state_dict()` restores the order, but not the scales.
     """
     return hasattr(getattr(getattr(layer, "weight", None), "quant_state", None), "packing_format_for_cpu")
 

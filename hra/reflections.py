@@ -9,8 +9,8 @@ With U = [u_1 ... u_r] (n, r) the chain has the compact WY form (Schreiber and V
 
     H = I - U T Uᵀ,    T⁻¹ = ½ diag(UᵀU) + striu(UᵀU),    T (r, r) upper triangular,
 
-so everything below works with two thin matrices V and B, both (n, r), and H = I - B Vᵀ. No (n, n)
-matrix is ever built, and the columns need no normalisation: their lengths cancel.
+so the functions below work with two thin matrices V and B, both (n, r), and H = I - B Vᵀ. They never build an (n, n)
+matrix, and the columns need no normalisation: their lengths cancel.
 
 H is orthogonal because T⁻¹ + T⁻ᵀ = UᵀU. Under TF32 (`torch.set_float32_matmul_precision("high")`,
 `torch.backends.cuda.matmul.allow_tf32`) a float32 product keeps 10 mantissa bits, and HᵀH differs
@@ -27,7 +27,7 @@ from torch.autograd import forward_ad
 
 
 def exact(U: torch.Tensor) -> torch.Tensor:
-    """Cast U to float64, where no switch reduces the precision of products; on MPS, which has neither, return U."""
+    """Cast U to float64, in which no switch reduces the precision of products; on MPS, without float64, return U."""
     return U if U.device.type == "mps" else U.double()
 
 
@@ -42,7 +42,7 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     The chain (section 3.1, Eq. 3): V = U, B = U T. A zero column gives H_i = I (in float32, a column
     shorter than 3e-16 counts as zero) and has gradient zero.
     `apply_GS`, λ = ∞ (section 3.3): V = Q, B = 2 Q for an orthonormal basis Q of the columns' span;
-    H is the same for every basis, Gram-Schmidt's or another. Zero and linearly dependent columns
+    H does not depend on the basis, Gram-Schmidt's or another. Zero and linearly dependent columns
     add nothing to the span, so r may exceed n.
 
     U: (..., n, r), columns of any length. Returns V and B, of the same shape, in U's dtype or in
@@ -60,7 +60,7 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
 def is_transformed() -> bool:
     """Return whether `torch.func`, forward-mode AD or `torch.jit.trace` follows each operation from the parameters on.
 
-    They need the plain formulas instead of autograd functions, and nothing that is kept from an earlier call.
+    These need the plain formulas instead of autograd functions, and no values from earlier calls.
     """
     return torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or forward_ad._current_level >= 0
 
@@ -107,7 +107,7 @@ def squared_lengths(squares: torch.Tensor, dtype: torch.dtype, zero: float) -> t
 
 
 class _Middle(torch.autograd.Function):
-    """Compute T, with a gradient of one thin product."""
+    """Compute T; its gradient takes one thin product."""
 
     @staticmethod
     def forward(ctx: Any, U: torch.Tensor) -> torch.Tensor:
@@ -126,7 +126,7 @@ class _Middle(torch.autograd.Function):
 
 def _gram_gradient(T: torch.Tensor, gT_T: torch.Tensor) -> torch.Tensor:
     """Compute G such that U G is T's part of the gradient of U, from the gradient of T multiplied by Tᵀ."""
-    S = T.mT @ gT_T  # minus the gradient of T⁻¹, whose upper triangle alone depends on U
+    S = T.mT @ gT_T  # minus the gradient of T⁻¹, of which only the upper triangle depends on U
     return -(S.triu() + S.triu(1).mT)
 
 
@@ -138,12 +138,13 @@ def chain_gradient(U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor) -> torch.
 
 
 def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute C (..., r, r) such that U C is a basis of U's span, orthonormal or zero, and which columns are zero.
+    """Compute C (..., r, r) such that each column of U C is zero or part of an orthonormal basis of U's span.
 
-    Directions in which the unit columns differ by less than `near`, by which rounding to float32 changes them, are no
-    part of the span. The Gram matrix has the squares of such differences, less than its own errors, so it is formed
-    again from columns that a factorisation with the ridge `near` has made almost orthonormal (mathematics.md, "λ and
-    λ = ∞"). Unlike an eigenvalue decomposition, this needs no synchronisation with a GPU.
+    Also returns a diagonal matrix (..., r, r) that is 1 for zero columns. The span excludes directions in which the
+    unit columns differ by less than `near`, the effect of rounding to float32. The Gram matrix has the squares of such
+    differences, less than its own errors, so it is formed again from columns that a factorisation with the ridge `near`
+    has made almost orthonormal (mathematics.md, "λ and λ = ∞"). Unlike an eigenvalue decomposition, this needs no
+    synchronisation with a GPU.
     """
     W = exact(U.detach())
     r = W.shape[-1]
@@ -155,7 +156,7 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     first = _inverse_factor(gram * (scale.mT * scale) + near * eye) * scale
     gram = rest = _gram(W @ first.mT)
     pivots, places = [], []
-    for _ in range(r):  # factorisation with pivoting: the column of which most remains is taken next
+    for _ in range(r):  # factorisation with pivoting: the next column is the one with the largest remainder
         pivot, place = rest.diagonal(dim1=-2, dim2=-1).max(-1, keepdim=True)
         pivots.append(pivot)
         places.append(place)
@@ -169,7 +170,7 @@ def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _near(W: torch.Tensor) -> float:
-    """Return the largest distance between unit vectors that counts as none: in float64, √r float32 roundoffs."""
+    """Return the distance between unit vectors below which they count as equal: in float64, √r float32 roundoffs."""
     return 4 * math.sqrt(W.shape[-1] * torch.finfo(W.dtype).eps)
 
 
@@ -217,7 +218,7 @@ def compose(
 
 
 class _Reflect(torch.autograd.Function):
-    """Compute y = x - (x V) Tᵀ Bᵀ for x (N, n), saving only x and P = x V (N, r) beside the factors; T may be None."""
+    """Compute y = x - (x V) Tᵀ Bᵀ for x (N, n), saving only x, P = x V (N, r) and the factors; T may be None."""
 
     @staticmethod
     def forward(
@@ -271,7 +272,7 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor, T: torch.Tensor |
 
 
 def cast(V: torch.Tensor, B: torch.Tensor, dtype: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cast the factors (..., n, r) of H = I - B Vᵀ (None: do not), balancing them first if the range gets narrower."""
+    """Cast the factors (..., n, r) of H = I - B Vᵀ to `dtype` (None: do not); if its range is smaller, balance them."""
     if dtype is None or V.dtype == B.dtype == dtype:
         return V, B
     if dtype not in (V.dtype, torch.float64):
@@ -291,6 +292,6 @@ def cast_gradient(V: torch.Tensor, gV: torch.Tensor, gB: torch.Tensor, unit: boo
 
 
 def _lengths(V: torch.Tensor) -> torch.Tensor:
-    """Return the lengths (..., 1, r) of V's columns, by which V and B are balanced: H depends on none of them."""
+    """Return the lengths (..., 1, r) of V's columns, or 1 for zero columns; V and B are balanced by them."""
     lengths = torch.linalg.vector_norm(V.detach(), dim=-2, keepdim=True)
     return torch.where(lengths == 0, 1, lengths)

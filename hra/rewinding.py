@@ -1,7 +1,8 @@
-"""Real powers of a trained rotation: an adapter at a strength between the base model and what was trained.
+"""Real powers of a trained rotation: an adapter at a strength t, where t = 0 is the base model and t = 1 the adapter.
 
 LoRA's update is scaled by a factor; a scaled I - B Vᵀ would not be orthogonal. H^t moves along the geodesic from I to H
-instead: it turns the same planes, by t times their angles.
+instead: it turns the same planes, by t times their angles. The geodesic has no ends, so every finite t is allowed:
+t > 1 extrapolates beyond the adapter, t = -1 is the inverse rotation.
 """
 
 import math
@@ -23,16 +24,22 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     eigenvalues -i tan(θ/2). Each pair ±θ is a plane, which two reflections turn by twice the angle between their
     vectors. With an odd number of columns, the last one is zero.
 
-    U: (n, r), or (E, n, r) with a chain for each e. Returns this shape, computed in float64, in U's dtype or in float32
-    if that is wider: the angle between two vectors of a plane is t times one that U's dtype could represent. Raises
-    ValueError if t is not finite, or if H has the eigenvalue -1 (an odd number of reflections, or an angle of 180°): it
-    has no real power, or no unique one.
+    U: (n, r), or (E, n, r) with one chain per expert. t: any finite number, dimensionless. Returns this shape, computed
+    in float64, in U's dtype or in float32 if that is wider: the angle between two vectors of a plane is t times one
+    that U's dtype could represent. For t = 1 it returns U's own columns.
+
+    Raises ValueError if t is not finite, if U has another shape, or if H has the eigenvalue -1 (an odd number of
+    reflections, or an angle of 180°): no unique geodesic leads from I to such an H. This does not depend on t, although
+    H^0 = I and H^1 = H would exist.
     """
     if not math.isfinite(t):
-        raise ValueError(f"expected a finite strength, found {t}")
-    if t == 1:
-        return wide(U).clone()
-    if U.dim() > 2:
+        raise ValueError(f"expected a finite strength t, found {t}. Use a number, such as 0.5")
+    if U.dim() not in (2, 3):
+        raise ValueError(
+            f"expected u of shape (n, r) or (E, n, r), found {tuple(U.shape)}: FSDP1 has flattened and sharded it. "
+            "Rewind the adapter before the model is sharded"
+        )
+    if U.dim() == 3:
         return torch.stack([power(one, t) for one in U])
     W = U.cpu().double()  # MPS has neither float64 nor complex eigenvalues
     V, B = compact(W)
@@ -45,6 +52,8 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
             "expected a rotation by angles below 180°, found an eigenvalue of -1 or NaN. An odd number of reflections "
             "always has an eigenvalue of -1"
         )
+    if t == 1:
+        return wide(U).clone()
     K = torch.linalg.solve(eye + A, eye - A)
     tangents, vectors = torch.linalg.eigh(0.5j * (K - K.mT))
     planes = Q.shape[1] // 2
@@ -63,15 +72,19 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
 
 @torch.no_grad()
 def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
-    """Replace each layer's H by its real power H^t, in place: t = 0 is the base model, 1 the adapter as it is.
+    """Replace each layer's H (section 3.1, Eq. 3) by its real power H^t, in place.
 
-    H^t is orthogonal, and (H^s)^t = H^(s t) while s times the largest angle is below 180°. Everything that reads the
+    t: any finite number, dimensionless. 0 is the base model, 1 the adapter as it is; between them H^t turns the same
+    planes by t times their angles. t > 1 extrapolates, and -1 is the inverse. H^t is orthogonal, and
+    (H^s)^t = H^(s t) while s times the largest angle is below 180°.
+
+    Every `hra_u` of the adapter, (n, r) or (E, n, r) for E stacked experts, keeps its shape. Everything that reads the
     adapter afterwards (forward passes, merging, `to_lora`, saving) uses H^t. An adapter in bfloat16 or float16 becomes
-    float32, which a small t needs. Classifiers and other `modules_to_save` stay as they are.
+    float32, which a small t needs. Classifiers and other `modules_to_save` do not change.
 
-    model: with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if no layer has
-    the adapter, if it is merged or offloaded, or if the H of a layer has no unique real power (an odd r, λ = ∞ or an
-    angle of 180°).
+    model: a model with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if t is
+    not finite, if no layer has the adapter, if it is merged, offloaded or sharded by FSDP1, or, for every t, if the H
+    of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
     """
     layers = {
         path: layer

@@ -12,17 +12,22 @@ def train_sum_and_difference(
 ) -> None:
     """Let `optimizer` step in c and δ of each pair of columns u₁ = c + δ, u₂ = c - δ of an adapter.
 
-    At the paired initialisation the gradients of u₁ and u₂ are opposite, and only δ changes H. An optimizer that scales
-    every parameter by itself, such as Adam, then moves δ alone, and c, the direction that a pair rotates, stays nearly
-    what it was at random. With coordinates of its own, c is trained too (docs/mathematics.md, "Sum and difference").
-    The parameters, their gradients and files stay those of u: only the optimizer's state is that of c and δ.
+    At the paired initialisation the gradients of u₁ and u₂ are opposite, and only δ changes H. An
+    optimizer that scales every parameter separately, such as Adam, then moves only δ, and c, the direction that a pair
+    rotates, stays close to its random initialisation. With separate coordinates, c is trained too (docs/mathematics.md,
+    "Sum and difference"; the paper does not have this). The parameters, their gradients and files remain those of u:
+    only the optimizer's state is that of c and δ.
 
-    Call it once, before the first step. ratio: the learning rate of c over that of δ, for an optimizer whose steps do
-    not depend on the scale of a gradient. If a step ends with an exception, the model has c and δ instead of u.
+    Call it once, before the first step. If a step ends with an exception, the model has c and δ instead of u.
 
-    model: with this package's or PEFT's own HRA layers. Raises ValueError if no layer has the adapter, if r is odd,
-    with λ = ∞ (`apply_GS`), whose start has no pairs, or if the optimizer lacks a layer's u. A step with a closure is
-    an error, since the closure would use c and δ.
+    model: a model with this package's or PEFT's own HRA layers, whose `hra_u` are (n, r) with an even r, or (E, n, r)
+    for E stacked experts; columns 2 i and 2 i + 1 are a pair. optimizer: any optimizer that has these parameters.
+    ratio: the learning rate of c divided by that of δ (positive, dimensionless), for an optimizer whose steps do not
+    depend on the scale of a gradient.
+
+    Raises ValueError if no layer has the adapter, if r is odd or λ = ∞ (`apply_GS`, which has no paired
+    initialisation), if `ratio` is not positive, or if the optimizer lacks a layer's `hra_u`. A later `optimizer.step`
+    with a closure raises ValueError, since the closure would use c and δ.
     """
     layers = {
         path: layer

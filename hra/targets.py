@@ -1,4 +1,4 @@
-"""Which parameters `target_parameters` names, and which stacked experts `target_modules` leaves out."""
+"""Checks of the parameters that `target_parameters` names and of the experts that `target_modules` leaves out."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from torch import nn
 
 
 def check_same_parameters(configs: Mapping[str, Any], new: Any) -> None:
-    """Raise ValueError unless all adapters with `target_parameters` name the same: files count wrappers by place."""
+    """Raise ValueError if two adapters have different `target_parameters`: adapter files count wrappers by position."""
     names = getattr(new, "target_parameters", None)
     for other in configs.values():
         others = getattr(other, "target_parameters", None)
         if names and others and set(names) != set(others):
             raise ValueError(
                 f"HRA: expected all adapters of a model to have the same `target_parameters`, found {sorted(others)} "
-                f"and {sorted(names)}. Use a model of its own for the second adapter."
+                f"and {sorted(names)}. Load the base model again for the second adapter."
             )
 
 
 def check_names(config: Any, model: nn.Module) -> None:
-    """Raise ValueError if one of the config's `target_parameters` is no parameter's name."""
+    """Raise ValueError if one of the config's `target_parameters` is not the name of a parameter."""
     places = ["." + _plain_name(name) for name, _ in model.named_parameters()]
     for target in getattr(config, "target_parameters", None) or ():
         if not any(place.endswith(f".{target}") for place in places):
@@ -38,7 +38,7 @@ def _plain_name(name: str) -> str:
 
 
 def stacked_experts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """List the stacked experts of a model, by the last two parts of their paths."""
+    """Return a model's stacked experts, (E, out, n) or (E, n, out), by the last two parts of their paths."""
     found: dict[str, list[nn.Parameter]] = {}
     for path, module in model.named_modules():
         if "experts" in type(module).__name__.lower():
@@ -49,7 +49,7 @@ def stacked_experts(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def warn_if_left_out(config: Any, model: nn.Module) -> None:
-    """Warn of stacked experts that `target_modules` seems to name but cannot, as they are no modules."""
+    """Warn of stacked experts that `target_modules` seems to name: they are parameters, which it does not match."""
     wanted = config.target_modules
     if getattr(config, "target_parameters", None) or not (experts := stacked_experts(model)):
         return
@@ -63,7 +63,7 @@ def warn_if_left_out(config: Any, model: nn.Module) -> None:
         fraction = sum(p.numel() for p in left_out) / sum(p.numel() for p in model.parameters())
         warnings.warn(
             f"HRA with target_modules={', '.join(sorted(missed))}: the stacked experts of this model, {len(left_out)} "
-            f"parameters with {fraction:.0%} of its weights, are no modules and not adapted. To adapt them, pass "
+            f"parameters with {fraction:.0%} of its weights, are not modules and are not adapted. To adapt them, pass "
             f"hra.HRAConfig(target_parameters={sorted(experts)}).",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The PEFT tuner that inserts HRA layers into a model, and its installation instead of PEFT's own."""
+"""The PEFT tuner that inserts HRA layers into a model, and the functions that install it instead of PEFT's own."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ class HRAModel(PeftHRAModel):
                 "output can be adapted."
             )
         if isinstance(parent, nn.TransformerEncoderLayer):
-            # Its fast path in eval mode reads the weights in the same way; this disables it.
+            # The fast path in eval mode also reads the weights without calling the layers; this disables it.
             parent.activation_relu_or_gelu = 0
         if parameter_name is None:
             module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
@@ -129,9 +129,9 @@ class HRAModel(PeftHRAModel):
         return model
 
     def _check_merge_allowed(self) -> None:
-        """Raise a TypeError or ValueError that names the layer before any layer is merged, rather than halfway."""
+        """Raise a TypeError or ValueError with the layer's name before any layer is merged."""
         super()._check_merge_allowed()
-        users = defaultdict(list)  # of every module and parameter: its places in the model
+        users = defaultdict(list)  # paths in the model of every module and parameter
         for name, module in self.model.named_modules():
             for key, part in (*module.named_children(), *module.named_parameters(recurse=False)):
                 users[id(part)].append(f"{name}.{key}".removeprefix("."))
@@ -144,7 +144,7 @@ class HRAModel(PeftHRAModel):
                     raise ValueError(
                         f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which would "
                         "change too. Keep the adapter unmerged, export it with `hra.to_lora`, or load the base model "
-                        "with a weight of its own for this layer (transformers: `tie_word_embeddings=False`, then copy "
+                        "with a separate weight for this layer (transformers: `tie_word_embeddings=False`, then copy "
                         "the weight)."
                     )
 
@@ -163,7 +163,7 @@ class HRAModel(PeftHRAModel):
     def _enable_peft_forward_hooks(
         self, *args: Any, adapter_names: list[str] | None = None, num_beams: int | None = None, **kwargs: Any
     ) -> Iterator[None]:
-        """Pass `adapter_names`, one per sample, to the layers for the duration of one forward or generate call.
+        """Pass `adapter_names`, one per sample, to the layers during one forward or generate call.
 
         Each is an adapter's name or "__base__". Raises ValueError in training mode and for a name that no layer has.
         """
@@ -200,9 +200,9 @@ _replaced: list[tuple[Any, str, Any]] = []
 
 
 def install() -> None:
-    """Make PEFT create this package's layers for HRA; calling it again has no effect.
+    """Make PEFT create this package's layers for HRA. A second call has no effect.
 
-    It applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
+    This applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
     diffusers' `add_adapter` with stock `peft.HRAConfig`. Existing models are unchanged.
 
     Raises RuntimeError if the installed PEFT's HRA lacks a method or parameter that this package replaces.

@@ -1,4 +1,4 @@
-"""The weight of an adapted layer, as a forward pass sees that reads it instead of calling the layer."""
+"""The weight of an adapted layer as seen by a forward pass that reads it instead of calling the layer."""
 
 from functools import cache
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 class Unrotated(torch.Tensor):
-    """A weight W whose dtype and shape may be read, but not used in operations: their results would lack H."""
+    """A weight W whose dtype and shape may be read, but which raises ValueError in operations: they would lack H."""
 
     path: str
 
@@ -30,4 +30,5 @@ def _kind(path: str) -> type[Unrotated]:
 
 
 def unrotated(weight: torch.Tensor, path: str) -> torch.Tensor:
+    """Return a view of the weight, in its shape and dtype, that raises ValueError with the path when it is used."""
     return weight.as_subclass(_kind(path))

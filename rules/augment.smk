@@ -1,7 +1,7 @@
 # Stage 2, augment: insert adapters into the base model (the official tool_add_hra).
 # In:  the model's manifest.
 # Out: the initial adapter, a PEFT adapter folder with its manifest, once per (task, method, variant, seed): all training runs
-#      of the task start from it, independent of the dataset.
+#      with these start from it, whatever their dataset.
 # Again: if the model, the method or the head has changed.
 
 

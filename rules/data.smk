@@ -2,8 +2,8 @@
 # In:  a source in the config (hub, url, archive, pypi, local, init), or the mirror.
 # Out: a manifest (revision, SHA-256, rows), written last; the files are in the folder of the same name.
 #      resources/archives: archives that several sources unpack, downloaded once. archive.zip may be deleted afterwards.
-#      Their manifests are `ancient`: an archive that is downloaded again repeats nothing.
-# Again: if the config describes other files than the manifest, or the user's own files have changed.
+#      Their manifests are `ancient`, so downloading an archive again repeats no other job.
+# Again: if the config describes other files than the manifest does, or the user's own files have changed.
 # Local rules: login nodes have network access, compute nodes do not.
 
 DOWNLOADS = reruns.Downloads(config, workflow, TASKS)

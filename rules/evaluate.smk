@@ -1,9 +1,9 @@
 # Stage 5, evaluate: one run on one benchmark.
 # In:  RUN/train.json and the weights, answers or images to evaluate.
 # Out: EVAL/metrics.json (value, standard error, n; the same format for every task) and EVAL/predictions.jsonl.gz, per item.
-# Steps: `evaluate` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with
-#      `use rule evaluate as evaluate_{task}` and adds the inputs. Paths of conda and script are relative to that file.
-# Again: after the run is trained or its outputs are generated again, or if what it is evaluated with has changed.
+# Steps: `evaluate` is an abstract rule; rules/tasks/{task}.smk inherits from it with `use rule evaluate as evaluate_{task}`
+#      and adds the inputs. Paths of conda and script are relative to that file.
+# Again: after the run is trained or its outputs are generated again, or if an evaluator or its settings have changed.
 
 
 rule evaluate:

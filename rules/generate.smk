@@ -1,10 +1,10 @@
-# Stage 4, generate: the outputs of a run for a benchmark, or for all of them, in shards of one GPU each, merged after a completeness check.
+# Stage 4, generate: a run's outputs for a benchmark, or for all of them, in shards of one GPU each, merged after a completeness check.
 # In:  RUN/train.json, RUN/last, manifests of the model and the benchmark.
 # Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar, byte-identical for any number of shards. The shards
-#      themselves are temporary. Each records how it was made, which is compared with the param `generated` (core/made_by.py).
-# Steps: generate, then gather_outputs or gather_images: templates that match nothing themselves; rules/tasks/{task}.smk
-#      uses them with `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
-# Again: after training, or if what the outputs depend on has changed. Finished outputs keep their number of shards.
+#      are temporary. Each records how it was made, which is compared with the param `generated` (core/made_by.py).
+# Steps: generate, then gather_outputs or gather_images: abstract rules; rules/tasks/{task}.smk inherits from them with
+#      `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
+# Again: after training, or if anything that the outputs depend on has changed. Finished outputs keep their number of shards.
 
 
 rule generate:

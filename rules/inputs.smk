@@ -1,4 +1,4 @@
-# Functions that list the files, and look up the resources, of one stage or task; common.smk has those of all.
+# Functions that list the files and look up the resources of one stage or task; common.smk has those that all stages share.
 # In:  the config, the runs.  Out: functions of wildcards.
 
 
@@ -20,7 +20,7 @@ def published(name, task=None):
 
 
 def shards_of(wildcards, merged):
-    """List the shards of a run's outputs for a benchmark, which are merged to a file."""
+    """List the shards of a run's outputs for a benchmark, which are merged into a file."""
     number = partial(TASKS[wildcards.task].generation.shards, dict(wildcards))
     return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
 
@@ -36,7 +36,7 @@ def evaluator_models(wildcards):
 
 
 def generates(wildcards):
-    """Return the wildcards of the images of a run; {} if real ones are evaluated."""
+    """Return the wildcards of a run's images; {} if real ones are evaluated."""
     return {} if methods.get(config, wildcards.method).real_images else wildcards
 
 
@@ -45,7 +45,7 @@ def generated_images(wildcards):
 
 
 def drift_dataset(wildcards):
-    """Return the dataset whose data contain the class prompts; [] if the config has them."""
+    """Return the dataset that contains the class prompts; [] if the config contains them."""
     in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
     return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
 
@@ -71,11 +71,11 @@ def trained_runs(wildcards):
     return [name for name in grid.run_names(config, wildcards.task) if methods.trains(config, name)]
 
 
-def sheet_files(wildcards, name):
+def sheet_files(wildcards, name, runs_of=None):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    runs, benchmark = task.table.sheet_runs(wildcards.dataset), task.evaluation.benchmark
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, benchmark)
+    runs = (runs_of or task.table.sheet_runs)(wildcards.dataset)
+    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.evaluation.benchmark)
 
 
 def hint_resources(task, wildcards):
@@ -83,7 +83,7 @@ def hint_resources(task, wildcards):
 
 
 def cached_latents(wildcards):
-    """Return the latents that a run trains on, if it does: a finished run keeps its choice."""
+    """Return the latents that a run trains on, or []; a finished run keeps its choice."""
     latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
     recorded = lambda inputs: latents in inputs
     wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
@@ -96,7 +96,7 @@ def answer_shards(wildcards):
 
 
 def harness_tasks(wildcards):
-    """Select what the data of the retention benchmarks depend on."""
+    """Select the config keys that the data of the retention benchmarks depend on."""
     benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
     return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
 

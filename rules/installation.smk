@@ -1,6 +1,6 @@
-# Where the workflow is installed; its Python code is the package hra_workflow.
-# In:  nothing.  Out: BASEDIR, the folder of this workflow; workflow.basedir is that of the main Snakefile, which may be
-#      another one that uses this workflow as a module.
+# The folder of the workflow; its Python code is the package hra_workflow.
+# In:  nothing.  Out: BASEDIR, the folder of this workflow; workflow.basedir is that of the main Snakefile, which may use
+#      this workflow as a module.
 
 import os
 import shutil

@@ -1,13 +1,13 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets, and if rows of a benchmark are in the training data its
-#      predictions, which are no inputs.
+#      rule table also reads the data cards of its datasets and, for a benchmark with rows in the training data, its
+#      predictions; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-#      Beside each .csv and .md is its seal (core/seals.py).
-# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is a template that matches nothing itself: rules/tasks/{task}.smk
-#      uses it with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
-# Again: if a result, the grid, or anything that is shown has changed.
+#      Next to each .csv and .md is its seal (core/seals.py).
+# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
+#      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
+# Again: if a result, the grid or anything shown has changed.
 
 from hra_workflow.report import colours
 from hra_workflow.tasks import tuned_runs, user_data
@@ -22,7 +22,7 @@ localrules:
     figures_stability,
 
 
-# Shown in every table and figure: what of the run table, and how.
+# How every table and figure selects and scales the rows of the run table.
 SCORES = recorded_in_order(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
@@ -31,7 +31,7 @@ SCORES = recorded_in_order(
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
 
-# Whether a difference is called better or significant; the order of hyper-parameters in the config says nothing.
+# These decide whether a difference is called better or significant; the order of hyper-parameters in the config does not matter.
 SEARCHES = recorded(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
 
 

@@ -1,7 +1,7 @@
 # Stage 3, fine-tune: one job per run, starting from the initial adapter.
-# In:  manifests of model, dataset and initial adapter; of a tuned run, the values that its trials chose (rules/tune.smk).
+# In:  manifests of model, dataset and initial adapter; for a tuned run, the values that its trials chose (rules/tune.smk).
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
-# Steps: `train` is a template that matches nothing itself; rules/tasks/{task}.smk uses it with `use rule train as train_{task}`.
+# Steps: `train` is an abstract rule; rules/tasks/{task}.smk inherits from it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
 # Again: if the data, the model or the initial adapter have changed, or the params given to `recorded` (docs/reruns.md).
 # The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
@@ -41,12 +41,12 @@ rule train:
             preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
-            # Hyper-parameters that change results by rounding only.
+            # These hyper-parameters change results only by rounding.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
             augmented=recorded_by(rules.augment, initial_of),
             trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
-            # The runs of a trial up to its rungs continue one training.
+            # All rungs of a trial share a training checkpoint.
             scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),
         ),
     script:

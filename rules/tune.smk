@@ -1,15 +1,15 @@
 # Stage 3a, tune: for tasks with `tune`, trials of hyper-parameters on held-out rows of the training data. A trial is a training
 # run (rules/train.smk) of a variant such as r8@learning_rate-0.001.
-# With successive halving, a trial is a run per rung, such as r8@learning_rate-0.001@rung-0.25, which goes on from the run up to the
-# rung before.
+# With successive halving, a trial is a run per rung, such as r8@learning_rate-0.001@rung-0.25, which resumes from the run of
+# the previous rung.
 # In:  the records of the trials.
-# Out: results/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json (the trials that go on from a rung),
-#      results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the trainings read),
+# Out: results/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json (the trials promoted from a rung),
+#      results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the final runs read),
 #      results/tune_{task}.csv (every trial), results/figures/{task}_tuning.svg and .png.
 # Steps: promote, choose, collect_trials, tuning_figure.
-# `promote` is a checkpoint: the trials of a rung are known when those of the rung before are finished.
+# `promote` is a checkpoint: a rung's trials are known once those of the previous rung are finished.
 # Again: `promote` and `choose` after their trials, or if the values to try have changed. `choose` is a checkpoint and its file is
-# `ancient` in rule train: when it has run, Snakemake looks again at the params of the trainings. Equal values train nothing again.
+# `ancient` in rule train: after it has run, Snakemake compares the params of the final runs again. Equal values repeat no training.
 
 from hra_workflow.report import colours
 from hra_workflow.tasks import tuned_runs
@@ -61,7 +61,7 @@ checkpoint choose:
 rule collect_trials:
     input:
         records=lambda wc: tuned_runs.all_records(TASKS[wc.task], checkpoints, config["incomplete"]),
-        # The run table reads this table: it waits for the trainings that a new choice repeats.
+        # The run table reads this file and so waits for the training runs that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
         csv=in_report("<results>/tune_{task}.csv", "../workflow/report/trials.rst", "trials"),

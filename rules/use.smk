@@ -1,11 +1,11 @@
-# What was trained is used: an adapter for the Hugging Face Hub, and predictions for new inputs.
+# Use a trained run: export its adapter for the Hugging Face Hub, and predict for new inputs.
 # In:  the run's record, weights and metrics, the manifests of its model and dataset; for predictions, a user's files. None of
-#      them is an input of a rule: to use a run must not train it again, whatever has changed in the config.
-# Out: RUN/hub/{weights}/: the adapter as trained, lora/ (of HRA: an equivalent LoRA), train.json, and README.md, the model card.
+#      them is an input of a rule, since using a run must not train it again, whatever has changed in the config.
+# Out: RUN/hub/{weights}/: the adapter as trained, lora/ (an equivalent LoRA, for HRA), train.json, and README.md, the model card.
 #      RUN/predictions/{weights}/{inputs}/predictions.csv, with the generated images next to it.
 #      results/hub/runs_{task}/: all runs of a table, runs.parquet, and README.md, the data set's card.
 # Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; publish, by `make publish`, checks what export_adapter
-#      or export_runs has written, and uploads it if asked to. REQUEST is what they ask for.
+#      or export_runs has written, and uploads it if TO= is set. REQUEST is the request of the command.
 
 from hra_workflow.tasks import requested_run, user_data
 
@@ -131,6 +131,7 @@ if REQUEST:
         input:
             REQUEST.predictions,
         params:
-            lines=[*filter(None, [REQUEST.note]), f"Predictions: {REQUEST.predictions}"],
+            script=str(BASEDIR / "workflow/scripts/show_predictions.py"),
+            notes=[*filter(None, [REQUEST.note])],
         shell:
-            "head -n 4 {input:q} && printf '%s\\n' {params.lines:q}"
+            "python {params.script:q} {input:q} {params.notes:q}"

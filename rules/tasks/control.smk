@@ -2,15 +2,15 @@
 # In:  manifests of the models, the dataset's archives and the initial adapter.
 # Out: resources/hints/{dataset}.manifest.json, and next to it {split}.arrow: images, prompts, control images and annotations,
 #      cropped and resized to the task's resolution. Archives are read in place; these files contain everything a run needs.
-#      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images as the VAE encodes them.
+#      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images encoded by the VAE.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
 #      On request, 4 GB each: official.ckpt or official.safetensors next to an initial adapter or a run's weights, a complete
 #      Stable Diffusion as a single-file checkpoint in the layout of the official control scripts:
 #      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
 # Steps: hints; latents; train, generate, gather, evaluate; sheet; export_augmented, export_run.
-# Again: hints, and all that follows, if the hint, its function's file, the splits or the resolution have changed;
-#      generate_control if the sampler has; evaluate_control alone if the evaluators have. A finished run keeps the latents that
+# Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
+#      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the latents that
 #      it was trained with, cached or not.
 
 
@@ -19,7 +19,7 @@ localrules:
     control_sheets,
 
 
-if TASKS["control"].generation.in_one_shard():  # several shards are copied: a job, not the login node
+if TASKS["control"].generation.in_one_shard():  # copying several shards is a job and must not run on the login node
 
     localrules:
         gather_control,
@@ -130,6 +130,7 @@ use rule sheet as sheet_control with:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
+        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].table.real_runs),
     output:
         sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:

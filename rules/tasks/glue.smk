@@ -1,10 +1,10 @@
 # GLUE: a classifier is fine-tuned per dataset; its last checkpoint and the best one on dev are evaluated.
 # In:  manifests of the model, the dataset and the initial adapter.
 # Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
-# Steps: train, evaluate. The training job evaluates its weights while it has a GPU, and evaluate_glue takes the results over, on
-#      one core. Where they are missing, such as of rewound weights, it evaluates: on a GPU, if training has one.
-# Again: train_glue if what it is trained on or with, or the split or score that selects RUN/best, has changed; evaluate_glue alone
-#      if metrics or benchmarks have.
+# Steps: train, evaluate. The training job evaluates its weights while it has a GPU; evaluate_glue copies the results on one core.
+#      Where they are missing, for example for rewound weights, it evaluates, on a GPU if training has one.
+# Again: train_glue if its data, its settings, or the split or score that selects RUN/best has changed; only evaluate_glue if
+#      metrics or benchmarks have.
 
 
 use rule train as train_glue with:
@@ -39,7 +39,7 @@ use rule evaluate as evaluate_glue with:
         **unrecorded(eval_batch_size=hyperparameter("eval_batch_size")),
 
 
-if TASKS["glue"].evaluation.all_in_training():  # files are copied: not a job of a cluster
+if TASKS["glue"].evaluation.all_in_training():  # copying files needs no cluster job
 
     localrules:
         evaluate_glue,

@@ -1,12 +1,12 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
 # other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
-# Out: RUN/train.json, RUN/last, RUN/answers and, of rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
+# Out: RUN/train.json, RUN/last, RUN/answers and, for rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
 #      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
 # Again: generate_math, for all benchmarks together, if the prompt, a benchmark, the backend or its settings have changed;
-#      evaluate_math alone if the grading has.
+#      only evaluate_math if the grading has.
 
 
 localrules:
@@ -17,12 +17,12 @@ localrules:
 
 
 TEXT = "general_text"
-ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # to all benchmarks of a run
+ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
 RETENTION = f"{RUN}/retention.json"
 
 
 wildcard_constraints:
-    answers=r"answers(@[\d.]+)?",  # of the weights as trained, or rewound
+    answers=r"answers(@[\d.]+)?",  # of the trained weights, or of rewound ones
 
 
 use rule train as train_math with:

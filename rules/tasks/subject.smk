@@ -4,7 +4,7 @@
 #      RUN/train.json, RUN/last, RUN/steps (the trained weights after each earlier epoch), EVAL/images.tar,
 #      EVAL/metrics.json; results/sheets/subject_{dataset}.png, one contact sheet per subject (target `sheets`).
 # Steps: generate_class_images, gather_class_images; train, generate, gather, evaluate; sheet.
-# Again: generate_subject if the prompts, the sampler or the steps that generate have changed; evaluate_subject alone if the
+# Again: generate_subject if the prompts, the sampler or the steps that generate have changed; only evaluate_subject if the
 #      evaluators or their prompts have.
 
 
@@ -18,7 +18,7 @@ localrules:
     sheets,
 
 
-if TASKS["subject"].generation.in_one_shard():  # several shards are copied: a job, not the login node
+if TASKS["subject"].generation.in_one_shard():  # copying several shards is a job and must not run on the login node
 
     localrules:
         gather_subject,

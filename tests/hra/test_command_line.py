@@ -16,6 +16,7 @@ import torch
 from peft import PeftModel
 from sidebyside import Net, adapt, close
 
+from hra import loading
 from hra.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,44 @@ def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkey
     )
 
 
+@pytest.mark.parametrize("command", ["inspect", "to-lora", "merge", "rewind"])
+@pytest.mark.parametrize(
+    ("adapter", "reason"),
+    [
+        ("nothere", r"found no folder /.*/nothere\. Correct"),
+        ("../no/where", r"found no folder /.*/no/where\. Correct"),
+        ("no/where", r"found no folder /.*/no/where, and no connection to the Hub \(no route\)\. Correct"),
+    ],
+)
+def test_an_adapter_that_does_not_exist_is_named_after_one_request(tmp_path, monkeypatch, command, adapter, reason):
+    requests = []
+
+    def model_info(*request, **_):
+        requests.append(request)
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr(loading, "model_info", model_info)
+    monkeypatch.chdir(tmp_path)
+    more = {"inspect": [], "rewind": ["out", "0.5"]}.get(command, ["out"])
+    with pytest.raises(
+        SystemExit, match=rf"^hra {command}: {adapter}: expected an adapter's folder or its name .*{reason}"
+    ):
+        main([command, adapter, *more])
+    assert requests == [("no/where",)] * (adapter == "no/where")
+    monkeypatch.undo()
+    if adapter == "no/where":
+        with pytest.raises(SystemExit, match=r"found no folder .* on the Hub: .*HF_HUB_OFFLINE"):
+            main([command, adapter, *more])
+
+
+def test_a_base_model_that_nobody_names_is_requested_first(saved):
+    folder, _ = saved
+    path = folder / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": None}))
+    with pytest.raises(SystemExit, match=r"^hra merge: pass --base FOLDER, .*/adapter does not name its base model"):
+        main(["merge", str(folder / "adapter"), str(folder / "out")])
+
+
 @pytest.mark.parametrize(("library", "package"), [("rich", "'hra[cli]'"), ("diffusers", "diffusers")])
 def test_a_library_that_is_not_installed_is_named_with_its_package(saved, monkeypatch, library, package):
     folder, _ = saved
@@ -149,10 +188,12 @@ def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_pat
 
 
 def test_command_line_says_what_is_wrong(tmp_path):
-    with pytest.raises(SystemExit, match=r"inspect: Can't find 'adapter_config\.json'"):
+    with pytest.raises(SystemExit, match=r"inspect: .*: expected adapter_config\.json in this folder, found none"):
         main(["inspect", str(tmp_path)])
     adapt(Net()).save_pretrained(tmp_path)
-    with pytest.raises(SystemExit, match="does not name its base model: pass --base"):
+    with pytest.raises(
+        SystemExit, match=r"found sidebyside\.Net\. Load the model in Python"
+    ):  # `--base` would not help
         main(["merge", str(tmp_path), str(tmp_path / "out")])
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:40])

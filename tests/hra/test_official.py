@@ -149,5 +149,7 @@ def test_official_files_that_cannot_be_converted_are_an_error(tmp_path):
         (tmp_path / name).write_bytes(b"neither of them")
         with pytest.raises(ValueError, match=rf"found .*{name} in another format or damaged\. Copy or download"):
             hra.from_official(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="found nothing"):
+    with pytest.raises(FileNotFoundError, match=r"found a folder at .*\. Pass the path of a \.ckpt"):
+        hra.from_official(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"found nothing at /.*\. Pass the path of a \.ckpt"):
         hra.from_official(tmp_path / "missing.ckpt")

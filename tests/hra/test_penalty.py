@@ -35,6 +35,15 @@ def test_penalty_and_its_gradient_are_the_definition(net, squared, stock):
         close(actual, other, 12)
 
 
+def test_the_penalty_is_on_the_device_of_the_first_layer():
+    """An adapter with λ = ∞ on another device contributes zero."""
+    net = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Linear(6, 6, device="meta"))
+    model = adapt(net, stock=False, target_modules=["0"])
+    model.add_adapter("other", HRAConfig(r=2, target_modules=["1"], apply_GS=True))
+    model.base_model.set_adapter(["default", "other"])
+    assert hra.orthogonality_penalty(model).item() > 0
+
+
 def test_paired_start_has_the_values_of_the_documentation():
     paired = torch.linalg.qr(torch.randn(20, 4))[0].repeat_interleave(2, 1)
     net = torch.nn.Sequential(torch.nn.Linear(20, 5))

@@ -97,15 +97,22 @@ def test_more_columns_than_dimensions():
     [chain(10, 8, 0, 0.3)[:, :5], torch.eye(6, dtype=torch.float64)[:, :2], torch.full((6, 2), torch.nan).double()],
     ids=["odd", "180 degrees", "NaN"],
 )
-def test_without_a_unique_real_power_it_is_refused(U):
-    with pytest.raises(ValueError, match="eigenvalue of -1"):
-        power(U, 0.5)
+def test_without_a_unique_real_power_it_is_refused_for_every_strength(U):
+    for t in (0, 0.5, 1, -1):
+        with pytest.raises(ValueError, match="eigenvalue of -1"):
+            power(U, t)
 
 
 @pytest.mark.parametrize("t", [math.nan, math.inf])
 def test_a_strength_that_is_no_number_is_refused(t):
-    with pytest.raises(ValueError, match="finite strength"):
+    with pytest.raises(ValueError, match=rf"finite strength t, found {t}\. Use a number"):
         power(chain(10, 4, 0, 0.3), t)
+
+
+@pytest.mark.parametrize("shape", [(40,), (2, 2, 10, 4)])
+def test_a_parameter_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match=r"expected u of shape \(n, r\) or \(E, n, r\), found .*FSDP1"):
+        power(torch.ones(shape), 0.5)
 
 
 @pytest.mark.parametrize("t", [0.5, 0.01])
@@ -222,6 +229,13 @@ def test_the_command_writes_an_adapter_at_a_strength(x, tmp_path, capsys):
     close(PeftModel.from_pretrained(Model().double(), tmp_path / "half").eval()(x), model(x))
     with pytest.raises(SystemExit, match="expected a new or empty folder"):
         main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.25"])
+    main(["rewind", str(tmp_path / "half"), str(tmp_path / "more"), "1.5"])
+    assert "at strength 1.5 on 2 layers, an extrapolation: 0 is the base model, 1 the" in capsys.readouterr().out
+    hra.rewind(model, 1.5)
+    torch.manual_seed(0)
+    close(PeftModel.from_pretrained(Model().double(), tmp_path / "more").eval()(x), model(x))
+    with pytest.raises(SystemExit, match=r"hra rewind: .*hra_u: expected a finite strength t, found nan"):
+        main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "quarter"), "nan"])
     adapted(apply_GS=True).save_pretrained(tmp_path / "infinite")
     with pytest.raises(SystemExit, match=r"hra rewind: .*finite λ, found one with λ = ∞"):
         main(["rewind", str(tmp_path / "infinite"), str(tmp_path / "quarter"), "0.25"])

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -31,6 +32,7 @@ def swallowed(command: str) -> list[str]:
         read = set(get_argument_parser().parse_args(words).targets)
     except SystemExit:  # the option takes only certain words
         read = set()
+    read |= {file for option, file in pairwise(words) if option == "--forcerun"}
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
 
 

@@ -131,7 +131,7 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     lines = predictions.read(path)
     predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])
     with pytest.raises(
-        JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json beside it"
+        JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json in its folder"
     ):
         compare.main(job)
 

@@ -1,5 +1,8 @@
 """docs/comparison.md: its tables come from the committed results, and its verdicts from the designs' rule."""
 
+import re
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,7 @@ from benchmarks import comparison, comparison_page, sentence_embeddings
 from hra_workflow.core import records
 from support import ROOT
 
-STUDIES, FORMER = comparison.STUDIES, comparison_page.FORMER
+STUDIES, FORMER, TABLES = comparison.STUDIES, comparison_page.FORMER, comparison.TABLES
 
 
 def contrast(**values) -> pd.Series:
@@ -34,6 +37,75 @@ def test_the_page_has_the_tables_of_the_committed_results():
     text = comparison_page.PAGE.read_text()
     results = {study: {table: comparison.read(study, table) for table in comparison.TABLES} for study in STUDIES}
     assert comparison_page.page(text, results) == text
+
+
+def test_the_prose_of_the_page_has_the_figures_of_the_results():
+    """Every phrase is computed; any other number with a decimal point is in a table of the page or a level."""
+    a, b = ({table: comparison.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES)
+    words, sst2, tried = "word problems", "SST-2", ("lora/r8", "lora/r4-alpha8", "oft/b16")
+
+    def mean(study: dict, key: str, name: str, run: str) -> float:
+        rows = study["runs"].loc[[(name, run)]]
+        return rows[comparison_page.is_quiet(rows) if key == "seconds" else rows["parameters"] > 0][key].mean()
+
+    def scores(study: dict, name: str, run: str) -> pd.Series:
+        return study["trials"].loc[[(name, run)]].set_index("learning_rate")["score"].sort_index()
+
+    def lost(name: str, run: str, factor: float) -> float:
+        """Return by how much `factor` times the chosen learning rate is worse than it in its trial."""
+        rows, found = a["trials"].loc[[(name, run)]], scores(a, name, run)
+        rate = rows.loc[rows["chosen"], "learning_rate"].item()
+        return abs(found[np.isclose(found.index, factor * rate)].item() - found[rate])
+
+    def change(before: str, after: str) -> str:
+        """Return the best losses and the gain in solved problems of two runs, as a row of the page's table."""
+        losses = " → ".join(f"{scores(a, words, run).min():.3f}" for run in (before, after))
+        gain = mean(a, "score", words, after) - mean(a, "score", words, before)
+        return f"| {losses} | {comparison_page.signed(gain)} |"
+
+    def range_of(values: list, digits: int, other: int | None = None) -> str:
+        return f"{min(values):.{digits}f} to {max(values):.{digits if other is None else other}f}"
+
+    parameters, seconds, memory = (partial(mean, a, key) for key in ("parameters", "seconds", "memory_mb"))
+    of_b = partial(mean, b, "seconds")
+    ratio = mean(b, "parameters", words, "dora/r8") / mean(b, "parameters", words, "hra/r8")
+    wide = scores(a, words, "hra/r16")[0.009:0.081]
+    high = scores(a, words, "hra/r8")[0.039:]
+    both = {rate: 50 * sum(scores(of, sst2, "hra/r8")[rate] for of in (a, b)) for rate in (5e-3, 2e-2)}
+    errors = [100 * np.sqrt(score * (1 - score) / 691) for score in (0.841, 0.858)]
+    shares = pd.concat([of["runs"]["cpu_share"].dropna() for of in (a, b)])
+    of_lora = b["runs"].loc[[(words, "lora/r4-alpha8")]]
+    phrases = [
+        f"with {ratio:.1f} times the parameters",
+        f"with {100 * parameters(words, 'lora/r8') / parameters(words, 'hra/r16') - 100:.0f} % more parameters",
+        f"with {100 * parameters(words, 'oft/b16') / parameters(words, 'lora/r8'):.0f} % of LoRA's parameters",
+        f"{seconds(sst2, 'hra/r8'):.0f} seconds and {memory(sst2, 'hra/r8'):,.0f} MB per run of SST-2",
+        f"of SST-2 instead of {seconds(sst2, 'lora/r8'):.0f} and {memory(sst2, 'lora/r8'):,.0f}.",
+        f"{of_b(sst2, 'hra/r8'):.0f} seconds instead of {of_b(sst2, 'lora/r4-alpha8'):.0f}",
+        f"{of_b(words, 'hra/r8'):.0f} per run of word problems instead of {of_b(words, 'lora/r4-alpha8'):.0f}",
+        change("hra/r8", "hra/r8-sd"),
+        change("hra/r16", "hra/r16-sd"),
+        change("hra/r8", "hra/r16"),
+        change("hra/r8-sd", "hra/r16-sd"),
+        f"within {high.max() - high.min():.3f} over a factor of four (4e-2 to 1.6e-1)",
+        f"within {wide.max() - wide.min():.3f} over a factor of eight",
+        f"it is {lost(words, 'hra/r8-sd', 2):.2f} higher at twice the best learning rate",
+        f"{range_of([lost(words, run, 0.5) for run in tried], 3)} at half their best learning rate",
+        f"{range_of([lost(words, run, 2) for run in tried], 2, 1)} at twice the best",
+        f"r = 8 {100 * lost(sst2, 'lora/r8', 4):.1f} points and HRA {100 * lost(sst2, 'hra/r8', 4):.1f}.",
+        f"{both[5e-3]:.1f} for 5e-3 and {both[2e-2]:.1f} for 2e-2",
+        f"{range_of(errors, 1)} points",
+        f"only {(shares >= 0.95).sum()} of {len(shares)} runs reach",
+        f"(only {'one' if comparison_page.is_quiet(of_lora).sum() == 1 else '?'} of LoRA's runs had a core to itself)",
+    ]
+    text = comparison_page.PAGE.read_text()
+    tables = "".join(re.findall(r"<!-- table.*?<!-- end -->", text, re.DOTALL))
+    prose = re.sub(r"<!-- table.*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
+    prose = " ".join(prose.split())
+    assert not [phrase for phrase in phrases if phrase not in prose]
+    number = r"(?<![\w.,])\d[\d,]*\.\d+"
+    known = {*re.findall(number, tables), *re.findall(number, " ".join(phrases)), "0.05", "0.95", "0.9", "0.5"}
+    assert {*re.findall(number, prose)} <= known and len(phrases) == 21
 
 
 @pytest.mark.parametrize("study", STUDIES)

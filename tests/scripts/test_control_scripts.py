@@ -20,7 +20,9 @@ from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry
 from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
 from hra_workflow.evaluators import registry
+from hra_workflow.models import image_shards
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
@@ -83,6 +85,29 @@ def test_the_photographs_themselves_are_the_best_there_is(tiny_control, tmp_path
             assert found[name]["value"] == pytest.approx(value, abs=allowed), (hint, name)
 
 
+def test_the_images_of_a_base_model_are_kept_if_only_the_control_images_change(tiny_control, tmp_path, monkeypatch):
+    """As after an edit of the function of the control signal. They are recorded as made with the new ones."""
+    manifest = tmp_path / "hints.manifest.json"
+
+    def made(hint: str) -> tuple[list, dict]:
+        found = files.read_json(tiny_control[hint])
+        files.write_json(manifest, found)
+        if not (tmp_path / found["folder"]).exists():
+            (tmp_path / found["folder"]).symlink_to(Path(tiny_control[hint]).with_name(found["folder"]))
+        train(run)
+        return run.gather([run.generate(shard, 2, batch_size=2) for shard in range(2)]), images.made_by(run.images)
+
+    run = ControlRun(tmp_path, tiny_control | {"canny": str(manifest)}, unet_method("pretrained")).started()
+    before = made("canny")
+    monkeypatch.setattr(image_shards, "draw", None)
+    after = made("segmentation")
+    assert after[0] == before[0] and after[1]["inputs"].keys() == before[1]["inputs"].keys() and after[1] != before[1]
+    for change, kept in ((lambda: None, 3), (lambda: run.images.write_bytes(run.images.read_bytes()[:600]), 2)):
+        change()  # another size of the batches, or a damaged archive
+        with pytest.raises(TypeError):
+            run.generate(batch_size=kept)
+
+
 def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     run = ControlRun(tmp_path, tiny_control, unet_method("pretrained")).started()
     train(run)
@@ -90,9 +115,10 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     sheet = tmp_path / "sheet.png"
     scored = [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
     predictions.write(tmp_path / "predictions.jsonl.gz", scored)
+    predictions.write(tmp_path / "real.jsonl.gz", [*[{"canny_iou": 1.0}] * 4, {}])
     given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
     labels = {path: "base" for paths in given.values() for path in paths}
-    given["dataset"] = tiny_control["canny"]
+    given |= {"dataset": tiny_control["canny"], "real": [str(tmp_path / "real.jsonl.gz")]}
     metrics = {name: {"name": name, "scale": 100} for name in ("canny_f1", "canny_iou")}
     job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=metrics)
     sheet_script.main(job)
@@ -101,7 +127,9 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     assert made.shape == (top + 5 * step - 8 + 16, left + 3 * across - 8 + 16)  # the split has five rows
     below = [made[top + row * step + 160 :][:24] for row in range(5)]
     assert [bool((line[:, left + 2 * across :] < 128).any()) for line in below] == [True, False, True, True, True]
-    assert all((line[:, : left + 2 * across] == 255).all() for line in below)  # the source images have no scores
+    real = slice(left + across, left + 2 * across)
+    assert [bool((line[:, real] < 128).any()) for line in below] == [True, True, True, True, False]
+    assert all((line[:, : left + across] == 255).all() for line in below)  # the control images have no scores
     assert (made[:16] == 255).all() and (made[16:40, left:] < 128).any()
 
 

@@ -1,10 +1,12 @@
 """The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
-Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and test_extending.py, the library's
-by test_package.py, the README's commands of Snakemake by test_dag.py. `make docs` checks the links of docs/.
+Those of docs/your-own.md, docs/other-projects.md and docs/extending.md are tested by test_your_own_page.py and
+test_extending.py, the library's by test_package.py, commands by test_documented_commands.py. `make docs` checks the
+links of docs/.
 """
 
 import re
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,12 +14,14 @@ import pytest
 import yaml
 
 import licences_page
+from hra_workflow.config import overlays
 from support import ROOT
 from test_overlays import merged
 
 INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
-PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))))
-TESTED_ELSEWHERE = ("docs/your-own.md", "docs/extending.md")
+SITE = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not path.is_symlink()]
+PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in SITE))
+TESTED_ELSEWHERE = ("docs/your-own.md", "docs/other-projects.md", "docs/extending.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -35,21 +39,17 @@ CONFIGS = {
 @pytest.mark.parametrize("example", CONFIGS)
 def test_a_config_is_valid(example):
     stated = yaml.safe_load(CONFIGS[example])
-    _, chosen = merged(stated)
+    extended = overlays.extended(ROOT / "mine.yaml", stated.pop(overlays.EXTENDS, []))
+    _, chosen = merged(*map(overlays.read, extended), stated)
     assert set(chosen) & set(stated["tasks"])
 
 
-def test_the_targets_and_variables_of_make_exist():
-    makefile, words_of_lines = (ROOT / "Makefile").read_text(), []
-    for text in (block for page in PAGES for block in blocks(page, "bash")):
-        words_of_lines += [re.split("#|&&", line)[0].split() for line in text.splitlines()]
-    lines = [words for words in words_of_lines if words[:1] == ["make"] and "-C" not in words]
-    assert lines
-    for words in lines:
-        for word in words[1:]:
-            name, is_variable, _ = word.partition("=")
-            if word != "-f" and not word.startswith("/"):
-                assert re.search(rf"\$\({name}[):]" if is_variable else rf"^{name}:.*##", makefile, re.MULTILINE), words
+def test_a_source_file_has_at_most_300_lines():
+    listed = subprocess.run(["git", "ls-files", "*.py", "*.smk"], cwd=ROOT, capture_output=True, text=True, check=True)
+    longer = {
+        name: count for name in listed.stdout.split() if (count := len((ROOT / name).read_text().splitlines())) > 300
+    }
+    assert listed.stdout and not longer
 
 
 @pytest.mark.parametrize("page", INDEXES)

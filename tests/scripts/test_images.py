@@ -66,8 +66,8 @@ def test_a_folder_of_images_is_all_that_a_subject_needs(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: None, r"mug: no usable files among none"),
-        (lambda folder: (folder / "notes.txt").write_text("x"), r"no usable files among notes.txt"),
+        (lambda folder: None, r"mug: expected usable files, found none\. Add"),
+        (lambda folder: (folder / "notes.txt").write_text("x"), r"usable files, found notes\.txt"),
         (
             lambda folder: (folder / "a.jpg").write_text("not a picture"),
             r"a.jpg: cannot be decoded as an image \(cannot identify",

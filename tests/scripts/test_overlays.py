@@ -11,7 +11,7 @@ from hra_workflow.config import overlays
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
-from support import merged, paper_config
+from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
@@ -152,3 +152,46 @@ def test_the_papers_grid_leaves_nothing_out():
     assert task.table.retention_seeds() == task.settings["retention"]["seeds"]
     assert task.table.compute_rows() == task.settings["compute"]["runs"]
     assert task.table.warnings() == []
+
+
+def written(folder: Path, **files) -> None:
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+
+
+def test_a_file_is_merged_over_those_that_it_extends(tmp_path):
+    below = tmp_path / "mine"
+    below.mkdir()
+    written(tmp_path, base={"card": "a100", "incomplete": True}, other={"extends": "base.yaml", "card": "l40s"})
+    written(below, config={"extends": ["../base.yaml", "config/demo/quick.yaml"], "max_gpu_hours": 5})
+    files = overlays.with_extended([tmp_path / "other.yaml", below / "config.yaml"], overlays.read)
+    # Once, and first: after other.yaml, base.yaml would replace its values. The shipped file: of the workflow's folder.
+    assert [path.resolve() for path, _ in files] == [
+        *(tmp_path / name for name in ("base.yaml", "other.yaml")),
+        ROOT / "config/demo/quick.yaml",
+        below / "config.yaml",
+    ]
+    result = overlays.merged(*(content for _, content in files))
+    assert (result["card"], result["incomplete"], result["max_gpu_hours"]) == ("l40s", True, 5)
+    assert "extends" not in result and result["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"mine": {"extends": "nothing.yaml"}},
+            r"mine\.yaml: extends: .* 'nothing\.yaml', found neither .* nor ",
+        ),
+        ({"mine": {"extends": 3}}, r"mine\.yaml: extends: expected the path of a config file, .* found 3"),
+        ({"mine": {"extends": "mine.yaml"}}, r"no circle of files, found \S+/mine\.yaml → \S+/mine\.yaml\. Remove one"),
+        (
+            {"mine": {"extends": "b.yaml"}, "b": {"extends": "c.yaml"}, "c": {"extends": "b.yaml"}},
+            r"^\S+b\.yaml: extends: .* found \S+/b\.yaml → \S+/c\.yaml → \S+/b\.yaml\. Remove one",
+        ),
+    ],
+)
+def test_files_that_cannot_be_extended(tmp_path, files, message):
+    written(tmp_path, **files)
+    with pytest.raises(JobError, match=message):
+        overlays.with_extended([tmp_path / "mine.yaml"], overlays.read)

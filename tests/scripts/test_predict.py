@@ -1,5 +1,6 @@
 """Predictions of a finished run for new inputs are those of its evaluation, and what does not fit is an error."""
 
+import sys
 from pathlib import Path
 
 import numpy
@@ -9,6 +10,7 @@ from PIL import Image
 
 import evaluate_glue
 import predict_control
+import show_predictions
 import subjects
 import sums
 from controlled import SAMPLING, SIDE
@@ -44,6 +46,12 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0, check_dtype=False)
     assert [row["prediction"] for row in rows] == [classifier.dataset["labels"][one] for one in expected.argmax(1)]
     assert rows[0]["label"] in "01"  # the user's columns are kept
+    # The evaluation's file has the same columns, and what comparisons read.
+    for row, line in zip(rows, evaluated, strict=True):
+        shared = {name: line[name] for name in ("sentence", "prediction", "label")}
+        assert {name: str(value) for name, value in shared.items()} == {name: row[name] for name in shared}
+        assert line["label_name"] == classifier.dataset["labels"][line["label"]]
+        assert line["p_positive"] == pytest.approx(float(row["p_positive"]), abs=1e-5)
 
     # A text file has an input per line; other files are read like those of the training data.
     (tmp_path / "lines.txt").write_text("rise rise fall\n\nfall\n")
@@ -74,6 +82,16 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     last = Path(classifier.weights["last"])
     last.write_bytes(last.read_bytes() + b" ")
     refused("fine.csv", "sentence\nrise\n", "not written by this training run")
+
+
+def test_predictions_of_values_and_of_text_columns_with_names_of_other_columns(tmp_path):
+    """A text column does not take the place of what comparisons read."""
+    scores, texts = numpy.float32([[0.25], [1.5]]), {"last": ["a", "b"], "text": ["c", "d"]}
+    evaluate_glue.write_predictions(tmp_path / "p.gz", texts, numpy.float32([0.5, 1]), None, {"last": scores})
+    assert predictions.read(tmp_path / "p.gz") == [
+        {"item": 0, "last": [0.25], "text": "c", "prediction": 0.25, "label": 0.5},
+        {"item": 1, "last": [1.5], "text": "d", "prediction": 1.5, "label": 1.0},
+    ]
 
 
 def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
@@ -156,7 +174,9 @@ def test_prompts_that_do_not_fit_the_images_of_a_folder(tmp_path, rows, message)
         assert told == ["two"]
 
 
-def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, make_control_run, tiny_control):
+def test_images_and_control_images_get_the_images_of_the_evaluation(
+    tmp_path, make_control_run, tiny_control, monkeypatch, capsys
+):
     run = make_control_run(control_method("hra"))
     train(run)
     expected = run.gather([run.generate()])
@@ -177,6 +197,18 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
         assert [row["given"] for row in rows] == [f"{row}.png" for row in range(len(split))]
         shown = [numpy.asarray(one.image, int) for one in expected]
         assert all((found == one).all() for found, one in zip(pixels(run, rows), shown, strict=True))
+        used = [numpy.asarray(Image.open(run.folder / "predicted" / row["control"])) for row in rows]
+        assert all((one == numpy.asarray(split[row][2])).all() for row, one in enumerate(used))
+    table = str(run.folder / "predicted/predictions.csv")
+    monkeypatch.setattr(sys, "argv", ["show_predictions.py", table, "of the best run"])
+    capsys.readouterr()
+    show_predictions.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("image,given,prompt") and printed[-3:] == [
+        "of the best run",
+        f"{len(split)} images, each with its control image next to it (*.control.png): {Path(table).parent}",
+        f"Their prompts and seeds: {table}",
+    ]
 
     (tmp_path / "one.txt").write_text("a scene\n")
     single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}

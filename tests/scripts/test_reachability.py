@@ -85,7 +85,7 @@ def test_pip_is_asked_for_the_version(monkeypatch):
 def test_local_folders_and_generators(tmp_path):
     (tmp_path / "data").mkdir()
     source = {"kind": "local", "path": "data"}
-    assert "no usable files among none" in ask(source, local_root=str(tmp_path)).problem
+    assert "expected usable files, found none" in ask(source, local_root=str(tmp_path)).problem
     (tmp_path / "data/a.csv").write_bytes(b"12345")
     assert ask(source, local_root=str(tmp_path)).size == 5
     assert "b.csv" in ask(source | {"files": {"b.csv": None}}, local_root=str(tmp_path)).problem

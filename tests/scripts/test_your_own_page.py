@@ -1,90 +1,123 @@
-"""docs/your-own.md: every example is a valid config of one task, its data are read, its function works.
+"""docs/your-own.md, docs/other-projects.md: every example is a valid config of one task, its data are read, its
+function works; the learning rates to start from are those of the configs.
 
-workflow/test_your_own_walk.py runs the commands of its first part.
+workflow/test_your_own_walk.py runs the commands of the first page, workflow/test_new_project.py plans the projects.
 """
 
+import json
 import re
 
 import numpy
 import pytest
 import yaml
 from PIL import Image
-from snakemake.utils import update_config
 
-import download
 import new_project
-import rule_jobs
-from hra_workflow.config import overlays, validation
-from hra_workflow.core import files, tuning
-from support import ROOT, paper_config
-from test_overlays import merged
+from hra_workflow.config import overlays
+from hra_workflow.core import grid, tuning
+from hra_workflow.models import diffusion
+from hra_workflow.tasks.math import answers
+from support import ROOT, merged, paper_config
 
-PAGE = (ROOT / "docs/your-own.md").read_text()
-BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
-FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))  # the name of a data file precedes it
-RUNS = {"questions": 2, "model": 1, "method": 6, "subject": 1, "flux2": 2, "hint": 2}
-TUNE = yaml.safe_load(BLOCKS["tune"])
-TASKS = {
-    "questions": "math",
-    "model": "math",
-    "method": "glue",
-    "subject": "subject",
-    "flux2": "subject",
-    "hint": "control",
+FIRST, SECOND = ((ROOT / f"docs/{name}.md").read_text() for name in ("your-own", "other-projects"))
+PAGES = FIRST + SECOND
+BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES, re.DOTALL))
+FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGES, re.DOTALL))  # the name of a data file precedes it
+RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 3}
+TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
+RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)
+COMPARISON = [ROOT / f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison", "comparison_b")]
+NAMES = {
+    "HRA": ["hra/r8"],
+    "LoRA, DoRA": ["lora/r8", "dora/r8"],
+    "OFT, BOFT": ["oft/b16", "boft/m2b8"],
+    "(IA)³": ["ia3/outputs"],
+    "VeRA": ["vera/r64"],
+    "full": ["full/all"],
+    "head only": ["head/linear"],
 }
 
 
-def test_the_page_has_these_examples():
+def test_the_pages_have_these_examples():
     configs = {name for name in BLOCKS if "." not in name}
     assert configs - {"tune"} == RUNS.keys() == TASKS.keys()
 
 
+def project(*how) -> list[dict]:
+    """Return the files of a new project, its own last."""
+    return [content for _, content in overlays.with_extended([new_project.make("reviews", *how)], overlays.read)]
+
+
 def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = yaml.safe_load(new_project.make("reviews", demo=True).read_text())
-    overlay = made | {"tasks": {"glue": made["tasks"]["glue"] | TUNE["tasks"]["glue"]}}
-    config, _ = merged(overlay)
-    assert len(tuning.trials(config["tasks"]["glue"]["tune"], "oft/b16")) == 4
+    config, chosen = merged(*project("glue", True), yaml.safe_load(BLOCKS["tune"]))
+    assert chosen == ["glue"] and len(tuning.trials(config["tasks"]["glue"]["tune"], "oft/b16")) == 4
 
 
-def test_the_demo_s_models_serve_the_other_tasks(tmp_path, monkeypatch):
-    (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
-    monkeypatch.syspath_prepend(str(tmp_path))
-    demo = yaml.safe_load((ROOT / "config/demo/config.yaml").read_text())
-    for name in ("questions", "subject", "hint"):
-        # The page says which evaluator the demo has.
-        config, example = paper_config(), yaml.safe_load(BLOCKS[name].replace("[fid]", "[canny]"))
-        for overlay in (demo, example):
-            update_config(config, overlay)
-        assert overlays.finish_merge(config, [demo, example]) == [TASKS[name]]
-        if name == "hint":
-            config["tasks"]["control"]["columns"][0]["metric"] = "canny_iou"
-        validation.check(config)
+def ends(config: dict, task: str, run: str, preset: str = "") -> list[float]:
+    """Return the lowest and the highest learning rate of a run's trials, or of a preset; one if they are equal."""
+    return sorted({min(found := rates(config, task, run, preset)), max(found)})
+
+
+def rates(config: dict, task: str, run: str, preset: str) -> list[float]:
+    if tune := config["tasks"][task].get("tune"):
+        return tuning.search(tune, run)["learning_rate"]
+    entry = config["presets"][task][preset]
+    found = entry["all"] | entry.get("methods", {}).get(run.split("/")[0], {})
+    return [one["learning_rate"] for one in entry.get("datasets", {}).values()] or [found["learning_rate"]]
+
+
+def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paper = paper_config()
+    compared = overlays.merged(paper, *map(overlays.read, COMPARISON))
+    demo = overlays.merged(paper, overlays.read(COMPARISON[0]))
+    vera = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
+    small = {"VeRA": (vera, ""), "head only": (demo, "demo")}
+    texts = overlays.merged(paper, *project("glue", False))
+    (tmp_path / "reviews").rename("texts")
+    questions = overlays.merged(paper, *project("math", False))
+    for label, *cells in RANGES:
+        smallest, deberta, llama = (list(map(float, re.findall(r"[\d.]+e-\d", cell))) for cell in cells)
+        for run in NAMES[label]:
+            config, preset = small.get(label, (compared, ""))
+            assert smallest == ends(config, "glue", run, preset), run
+            if deberta:
+                assert deberta == (ends(paper, "glue", run, "full") if label == "full" else ends(texts, "glue", run)), (
+                    run
+                )
+            if llama:
+                preset = {"full": "full", "OFT, BOFT": "boft-paper"}.get(label, "")
+                assert llama == ends(paper if preset else questions, "math", run, preset), run
+    assert len(RANGES) == len(NAMES)
+    for run, name in (("hra/r8", "code-head"), ("lora/r8", "adalora-scripts")):
+        (low, high), (least, most) = ends(paper, "glue", run, name), ends(texts, "glue", run)
+        assert least <= low <= high <= most
+    for name in ("boft-paper", "pissa-paper"):
+        (rate,), (least, most) = ends(paper, "math", "lora/r8", name), ends(questions, "math", "lora/r8")
+        assert least <= rate <= most
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
-    from hra_workflow import tasks
-
     (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
     monkeypatch.syspath_prepend(str(tmp_path))
     config, chosen = merged(yaml.safe_load(BLOCKS[name]))
     assert chosen == [TASKS[name]]
-    assert len(tasks.load(config)[TASKS[name]].runs()) == RUNS[name]
+    assert len(grid.runs(config, TASKS[name])) == RUNS[name]
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset", "file", "rows"),
-    [("questions", "mine", "questions/train.jsonl", 1)],
-)
-def test_the_data_of_an_example_are_read(name, dataset, file, rows, tmp_path):
-    (tmp_path / file).parent.mkdir()
-    (tmp_path / file).write_text(FILES[file])
-    config, (task,) = merged(yaml.safe_load(BLOCKS[name]))
-    entry, manifest = config["datasets"][task][dataset], tmp_path / "made.manifest.json"
-    given = {"name": dataset, "local_root": str(tmp_path), "dataset": entry}
-    download.main(rule_jobs.download("dataset", manifest, entry["source"], **given))
-    assert files.read_json(manifest)["rows"] == dict.fromkeys(entry["splits"], rows)
+def test_the_question_is_as_a_project_reads_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = project("math")[-1]["datasets"]["math"]["reviews"]
+    (line,) = FILES["questions/data/train.jsonl"].splitlines()
+    assert json.loads(line).keys() == {*entry["columns"].values()}
+    assert answers.gold(entry["answer"], json.loads(line)[entry["columns"]["answer"]]) == "32"
+
+
+def test_the_page_names_all_models_that_generate_images():
+    for one in diffusion.ARCHITECTURES.values():
+        assert one.title in " ".join(SECOND.split())
 
 
 def test_the_function_of_the_control_signal():

@@ -83,8 +83,8 @@ def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
 
 @pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Test the custom control signal of docs/your-own.md."""
-    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
+    """Test the custom control signal of docs/other-projects.md."""
+    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/other-projects.md").read_text(), re.DOTALL)
     (fresh.folder / "mine.yaml").write_text(entry.replace("path: rooms", f"path: {tmp_path}"))
     (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
     write_rooms(tmp_path)

@@ -1,11 +1,10 @@
-"""`make new`: a folder with a config; a user's own texts are planned from it, and all is written to that folder."""
+"""`make new`: a folder with a config and examples for each task; they are planned, and all is written to the folder."""
 
 import re
 import subprocess
 
 import pytest
 import yaml
-from snakemake.utils import update_config
 
 import new_project
 from hra_workflow import tasks
@@ -15,52 +14,74 @@ from hra_workflow.report import searches
 from hra_workflow.tasks import tuned_runs
 from support import ROOT, paper_config
 
-CSV = 'text,label\na fine film,positive\n"slow, and far too long",negative\n'
+TRAINED = {"glue": 14, "math": 14, "subject": 2, "control": 2}  # of those tuned: 6, and 2 × 4 first trials
+EACH = [(task, demo) for task in new_project.TEMPLATES for demo in (True, False)]
 
 
-def test_a_new_project_plans_its_own_files_only(fresh, tmp_path, monkeypatch):
+def complete(path) -> tuple[dict, list[str]]:
+    """Return the checked config of a project, and the tasks that `all` makes."""
+    read = [content for _, content in overlays.with_extended([path], overlays.read)]
+    config = overlays.merged(paper_config(), *read)
+    chosen = overlays.finish_merge(config, read)
+    validation.check(config)
+    return config, chosen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TRAINED)
+def test_a_demo_project_plans_its_examples_and_writes_to_its_folder_only(fresh, tmp_path, monkeypatch, task):
     project = fresh.copy(tmp_path / "project")
     monkeypatch.chdir(project.folder)
-    assert str(new_project.make("reviews", demo=True)) == "reviews/config.yaml"
-    options = ("-n", "--cores", "1", "--configfile", "reviews/config.yaml", "--", "all")
-    missing = project.snakemake(*options, ok=False)
-    assert f"No file {project.folder}/reviews/data/train.csv." in " ".join(missing.split())
-    for split in ("train", "dev"):
-        (project.folder / f"reviews/data/{split}.csv").write_text(CSV)
-    printed = project.snakemake(*options)
+    assert str(new_project.make("mine", task, demo=True)) == "mine/config.yaml"
+    printed = project.snakemake("-n", "--cores", "1", "--configfile", "mine/config.yaml", "--", "all")
     written = re.findall(r"^    (?:output|log): (.*)", printed, re.MULTILINE)
-    assert len(written) > 10 and all(path.startswith("reviews/") for paths in written for path in paths.split(", "))
-    assert "reviews/resources/models/minilm-l6.manifest.json" in printed
-    assert re.search(r"^table_glue: .* including 14 training runs", printed, re.MULTILINE)  # 6, and 2 × 4 first trials
-    assert "  trials:   of glue, 4 for each of 2 runs, as much training as 2.5 more seeds; those of later" in printed
+    assert len(written) > 10 and all(path.startswith("mine/") for paths in written for path in paths.split(", "))
+    assert re.search(rf"^table_{task}: .* including {TRAINED[task]} training runs", printed, re.MULTILINE)
+    tuned = f"  trials:   of {task}, 4 for each of 2 runs, as much training as 2.5 more seeds; those of later"
+    assert (tuned in printed) == (TRAINED[task] > 2)
+    assert "  warning:" not in printed
 
 
-def test_a_project_without_the_demo_has_the_paper_s_model(tmp_path, monkeypatch):
+def test_the_plan_names_a_file_that_does_not_exist(fresh, tmp_path, monkeypatch):
+    project = fresh.copy(tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+    config = str(new_project.make("mine"))
+    (project.folder / "mine/data/train.csv").unlink()
+    missing = project.snakemake("-n", "--cores", "1", "--configfile", config, "--", "all", ok=False)
+    assert f"No file {project.folder}/mine/data/train.csv." in " ".join(missing.split())
+
+
+@pytest.mark.parametrize(("task", "demo"), EACH)
+def test_a_project_is_of_its_task_only_with_the_model_of_the_demo_or_the_paper(tmp_path, monkeypatch, task, demo):
     monkeypatch.chdir(tmp_path)
-    config, stated = paper_config(), yaml.safe_load(new_project.make("reviews").read_text())
-    update_config(config, stated)
-    assert overlays.finish_merge(config, [stated]) == ["glue"] and config["tasks"]["glue"]["model"] == "deberta-v3-base"
-    validation.check(config)
+    config, chosen = complete(new_project.make("mine", task, demo))
+    demo_config = overlays.read(ROOT / new_project.DEMO)
+    assert chosen == [task]
+    assert config["tasks"][task]["model"] == (demo_config if demo else paper_config())["tasks"][task]["model"]
+    assert {run["dataset"] for run in tasks.load(config)[task].runs()} == {"mine"}
+    stated = yaml.safe_load((tmp_path / "mine/config.yaml").read_text())
+    if tune := stated["tasks"][task].get("tune"):  # as many values over the same factor
+        lists = [tuning.search(tune, run)["learning_rate"] for run in ("hra/r8", "lora/r8")]
+        assert len({(len(one), max(one) / min(one)) for one in lists}) == 1
 
 
 @pytest.mark.parametrize("demo", [True, False])
 def test_a_new_project_compares_runs_of_equal_searches_unless_the_key_turns_them_off(tmp_path, monkeypatch, demo):
     monkeypatch.chdir(tmp_path)
-    config, stated = paper_config(), yaml.safe_load(new_project.make("reviews", demo=demo).read_text())
-    update_config(config, stated)
-    overlays.finish_merge(config, [stated])
+    config, _ = complete(new_project.make("reviews", demo=demo))
     for tune, words in ((config["tasks"]["glue"]["tune"], ""), (None, "a difference at the settings of preset mine")):
         config["tasks"]["glue"]["tune"] = tune
         validation.check(config)
         (own,) = tuned_runs.searches(tasks.load(config)["glue"]).values()
-        found = searches.Searches({"mine": own}, {"reviews": ["mine"]}).between("hra/r8", "lora/r8", "reviews")
+        found = searches.Searches({"reviews": own}, {"reviews": ["reviews"]}).between("hra/r8", "lora/r8", "reviews")
         assert found.startswith(words) and bool(words) == bool(found)
         assert len({one["settings"]["head_learning_rate"] for one in own.values()}) == 1
-    lists = [tuning.search(stated["tasks"]["glue"]["tune"], run)["learning_rate"] for run in ("hra/r8", "lora/r8")]
-    assert len({(len(one), max(one) / min(one)) for one in lists}) == 1  # as many values over the same factor
 
 
-@pytest.mark.parametrize("name", ["demo", "results", "there", "a/b", "..", "-n", "my project", "it's", "_x"])
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "results", "there", "a/b", "..", "-n", "my project", "it's", "_x", "yes", "12", "cola", "sentiment"],
+)
 def test_names_that_cannot_be_used(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()

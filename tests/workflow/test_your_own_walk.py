@@ -41,8 +41,8 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
                 path.write_text(re.sub(r"^    tune:.*?(?=^    grid)", "    tune: null\n", path.read_text(), flags=TUNE))
         elif language == "text" and text.startswith("id,"):
             assert text in printed  # the header of the predictions, then the first ones
-    (predicted,) = tmp_path.glob("reviews/results/glue/mine/*/r8/seed?/predictions/best/new-*/predictions.csv")
+    (predicted,) = tmp_path.glob("reviews/results/glue/reviews/*/r8/seed?/predictions/best/new-*/predictions.csv")
     with predicted.open(newline="") as stream:
         assert [row["id"] for row in csv.DictReader(stream)] == ["1", "2"]
-    (card,) = tmp_path.glob("reviews/results/glue/mine/*/r8/seed?/hub/best/README.md")
+    (card,) = tmp_path.glob("reviews/results/glue/reviews/*/r8/seed?/hub/best/README.md")
     assert f"{card.parent.relative_to(tmp_path)} is valid, as a model. Nothing was uploaded" in printed

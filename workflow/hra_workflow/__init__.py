@@ -1,7 +1,8 @@
-"""What the rules and scripts of the HRA workflow share: a package of its own, installed with the environment.
+"""Code that the rules and scripts of the HRA workflow share: a separate package, installed with the environment.
 
-What the Snakefile imports works on plain dicts, without torch, pandas and other libraries that take seconds: it also
-plans on login nodes. tests/workflow/test_dag.py has a dry run refuse them.
+Modules that the Snakefile imports work on plain dicts, without torch, pandas and other libraries that take seconds to
+import, because login nodes plan too. tests/workflow/test_dag.py runs a dry run in which those libraries cannot be
+imported.
 """
 
 from pathlib import Path

@@ -32,6 +32,7 @@ def main(job: dict) -> None:
 def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> None:
     """Write metrics and predictions of a run with this record; `last` and `best` are its weights."""
     import numpy as np
+    from pyarrow import parquet
 
     from hra_workflow.tasks.glue import metrics
 
@@ -63,7 +64,8 @@ def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> Non
         found = metrics.values_with_errors(dataset["metrics"], labels, predicted)
         selections[selection] = {"step": step, "metrics": found}
 
-    write_predictions(Path(job["output"]["predictions"]), labels, scores)
+    texts = parquet.read_table(data_folder / f"{split}.parquet", columns=dataset["columns"])
+    write_predictions(Path(job["output"]["predictions"]), texts.to_pydict(), labels, dataset["labels"], scores)
     how = {"evaluated_as": fingerprints.digest(dataset)}
     predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections, **how)
 
@@ -93,15 +95,37 @@ def logits(model, data, tokenizer, precision: str, batch_size: int, device: str)
     return result
 
 
-def write_predictions(path: Path, labels, scores: dict) -> None:
-    """Write one JSON line per item: index, label and each selection's scores."""
-    predictions.write(
-        path,
-        (
-            {"item": i, "label": label.item()} | {name: s[i].round(6).tolist() for name, s in scores.items()}
-            for i, label in enumerate(labels)
-        ),
-    )
+def readable(scores, names: list[str] | None) -> dict[str, list]:
+    """Return the columns `prediction` and `p_{class}` for scores (n, outputs) of classes with these names.
+
+    None: of a regression, `prediction` is the value and the only column.
+    """
+    import torch
+
+    if names is None:
+        return {"prediction": scores[:, 0].tolist()}
+    probabilities = torch.from_numpy(scores).double().softmax(1)
+    columns = {f"p_{name}": probabilities[:, index].tolist() for index, name in enumerate(names)}
+    return {"prediction": [names[index] for index in probabilities.argmax(1)]} | columns
+
+
+def write_predictions(path: Path, texts: dict[str, list], labels, names: list[str] | None, scores: dict) -> None:
+    """Write one JSON line per item: its texts, label and prediction as `make predict` writes them, and all scores.
+
+    The prediction is that of the best weights, as by default in `make predict`. `label` is a class's index, `last` and
+    the name of the other selection are the scores, which comparisons read. They precede a text column of that name.
+    """
+    named = {"label_name": [names[label] for label in labels]} if names else {}
+    *_, best = scores.values()
+    columns = texts | named | readable(best, names)
+
+    def line(item: int) -> dict:
+        shown = {name: values[item] for name, values in columns.items()}
+        shown |= {name: round(value, 6) for name, value in shown.items() if isinstance(value, float)}
+        made = {name: some[item].round(6).tolist() for name, some in scores.items()}
+        return {"item": item} | shown | {"item": item, "label": labels[item].item()} | made
+
+    predictions.write(path, map(line, range(len(labels))))
 
 
 if __name__ == "__main__":

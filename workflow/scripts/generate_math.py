@@ -201,7 +201,7 @@ class Run:
         return any(string in tail for string in stop)
 
     def in_batches(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
-        """The same with transformers' own `generate`, for models whose state is no cache of keys and values."""
+        """Do the same with transformers' `generate`, for models whose state is not a cache of keys and values."""
         for first in range(0, len(pool), self.rows):
             batch = pool[first : first + self.rows]
             yield from memory.split_on_oom(lambda some: self.batch(model, asked, some), batch, "items")

@@ -16,7 +16,6 @@ from hra_workflow.models import adapters, classifier
 @final_errors()
 def main(job: dict) -> None:
     import pyarrow
-    import torch
 
     params = job["params"]
     record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
@@ -31,14 +30,8 @@ def main(job: dict) -> None:
     model, _ = classifier.load_model(folder, labels, record["seed"])
     model = adapters.load(model, method, Path(params["weights"]).parent).to(device)
     batch_size = settings.get("eval_batch_size", settings["batch_size"])
-    scores = torch.from_numpy(evaluate_glue.logits(model, data, tokenizer, settings["precision"], batch_size, device))
-    if labels is None:
-        predicted = {"prediction": scores[:, 0].tolist()}
-    else:
-        probabilities = scores.double().softmax(1)
-        predicted = {"prediction": [labels[index] for index in probabilities.argmax(1)]}
-        predicted |= {f"p_{label}": probabilities[:, index].tolist() for index, label in enumerate(labels)}
-    new_inputs.write(job["output"]["predictions"], texts, predicted)
+    scores = evaluate_glue.logits(model, data, tokenizer, settings["precision"], batch_size, device)
+    new_inputs.write(job["output"]["predictions"], texts, evaluate_glue.readable(scores, labels))
     print(f"{len(data)} predictions")
 
 

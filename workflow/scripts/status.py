@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import ROOT
+from hra_workflow.config import overlays
 from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import History
@@ -83,8 +83,8 @@ def results_of(configs: list[str]) -> str:
     """Return the folder of results of a run with these config files."""
     if missing := [path for path in configs if not Path(path).is_file()]:
         raise SystemExit(f"No file {', '.join(missing)}.")
-    stated = [yaml.safe_load(Path(path).read_text()) or {} for path in (f"{ROOT}/config/config.yaml", *configs)]
-    return [one["pathvars"]["results"] for one in stated if "results" in (one.get("pathvars") or {})][-1]
+    files = overlays.with_extended(map(Path, (f"{ROOT}/config/config.yaml", *configs)), overlays.read)
+    return [one["pathvars"]["results"] for _, one in files if "results" in (one.get("pathvars") or {})][-1]
 
 
 def main() -> None:

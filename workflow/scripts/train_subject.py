@@ -1,5 +1,6 @@
-"""Fine-tune one run on a subject with DreamBooth: subject images with a rare identifier, class images for prior
-preservation.
+"""Fine-tune one run on a subject with DreamBooth.
+
+It trains on subject images with a rare identifier, and on class images for prior preservation.
 
 Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
 last, so that each can generate images. Kinds pretrained and reference (the real images) train nothing.

@@ -1,6 +1,6 @@
 """The jobs of a run whose training has diverged (training/divergence.py): they generate and evaluate nothing.
 
-Their outputs are empty files, and say so where they can.
+Their outputs are empty files, or files that record this if their format allows it.
 """
 
 import tarfile
@@ -11,7 +11,7 @@ from hra_workflow.core import files, predictions, records
 
 
 def skip_diverged(job: dict) -> bool:
-    """Return whether the run of a job has diverged; then, its outputs have been written."""
+    """Return whether the run of a job has diverged; if it has, write the job's outputs."""
     if "record" not in job["input"]:  # the base model's
         return False
     record = records.read(job["input"]["record"])

@@ -1,8 +1,8 @@
 """Evaluations that a training job has made: kept next to the record until the jobs of the benchmarks take them over.
 
-So a GPU and a loaded environment are used once, and metrics and predictions stay outputs of their own, which are
-remade alone. RUN/{benchmark}/.early-{digest}/ holds both files; the digest is of the run's record, with the hashes of
-its weights, and of how they were evaluated, so what belongs to other weights is never found.
+The GPU and the loaded environment are thus used for both, but metrics and predictions remain separate outputs that can
+be remade without training. `RUN/{benchmark}/.early-{digest}/` holds both files. The digest covers the run's record,
+which has the hashes of its weights, and the settings of the evaluation, so results of other weights are never found.
 """
 
 import shutil
@@ -15,7 +15,7 @@ NAMES = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
 
 
 def folder(record: dict, evaluation: Path, dataset: dict) -> Path:
-    """Return where the results of a run with this record are kept; `dataset`: the param of the evaluation."""
+    """Return the folder of a run's early results. `dataset`: the param of the evaluation."""
     return evaluation / f"{PREFIX}{fingerprints.digest([record[records.SEAL], dataset])}"
 
 
@@ -34,7 +34,7 @@ def jobs(job: dict, record: dict) -> list[dict]:
 
 
 def take(job: dict, record: dict) -> bool:
-    """Move the results of the training job to the outputs of an evaluation job; return whether there were any."""
+    """Move the results of the training job to the outputs of an evaluation job; return whether any exist."""
     place = folder(record, Path(job["output"]["metrics"]).parent, job["params"]["dataset"])
     if not place.exists():
         return False
@@ -52,9 +52,10 @@ def discard(evaluation: Path) -> None:
 
 
 def expected(evaluation: Path, dataset: dict) -> bool:
-    """Return whether a training job has made, or will make, the results of an evaluation; `dataset`: its param.
+    """Return whether a training job has made, or will make, the results of an evaluation.
 
-    It will if it has not run. If results of the same param exist, the evaluation only runs again after the training.
+    `dataset`: the param of the evaluation. A training job that has not run will make them. If results with this param
+    exist, the evaluation runs again only if the training does.
     """
     if not (evaluation.parent / records.OF_RUN).exists():
         return True

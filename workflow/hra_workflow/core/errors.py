@@ -1,4 +1,4 @@
-"""The error that a user can fix, and checks that raise it."""
+"""The exception for errors that a user can fix, and checks that raise it."""
 
 import contextlib
 from collections import Counter
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 
 class JobError(Exception):
-    """States what was expected, what was found and how to fix it; shown without a traceback.
+    """Reports what was expected, what was found and how to fix it; shown without a traceback.
 
-    final: another attempt would fail in the same way, so one of the same Snakemake ends at once (core/job.py).
+    final: another attempt would fail in the same way, so further attempts of the same Snakemake end immediately
+    (core/job.py).
     """
 
     final = False
@@ -16,7 +17,7 @@ class JobError(Exception):
 
 @contextlib.contextmanager
 def final_errors() -> Iterator[None]:
-    """Mark JobErrors as final: for code that only reads the user's files."""
+    """Mark JobErrors as final, in code that only reads the user's files."""
     try:
         yield
     except JobError as problem:
@@ -26,7 +27,7 @@ def final_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ending_the_run(consequence: str = "") -> Iterator[None]:
-    """End Snakemake with the text of a JobError: to an exception of its own it adds the lines of the Snakefile."""
+    """End Snakemake with the text of a JobError; to other exceptions, Snakemake adds lines of the Snakefile."""
     try:
         yield
     except JobError as problem:
@@ -40,12 +41,12 @@ def expect(condition: bool, message: str) -> None:
 
 
 def one_of(place: str, what: str, value, known) -> None:
-    """Raise JobError unless `value` is one of the known ones; `place`: its key in the config."""
+    """Raise JobError unless `value` is one of the known ones. `place`: its key in the config."""
     expect(value in known, f"{place}: unknown {what} {value!r}; known: {', '.join(map(str, known))}")
 
 
 def each_once(place: str, what: str, names: Iterable[str]) -> None:
-    """Raise JobError if a name is given more than once; `place`: the key of the list in the config."""
+    """Raise JobError if a name occurs more than once. `place`: the key of the list in the config."""
     again = [repr(name) for name, times in Counter(names).items() if times > 1]
     expect(
         not again, f"{place}: expected every {what} once, found {', '.join(again)} more than once. Change one of them"

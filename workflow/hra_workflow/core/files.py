@@ -1,6 +1,6 @@
-"""Atomic writing and reading of files: a file name appears only once its content is complete.
+"""Atomic writing and reading of files: a file gets its name only when its content is complete.
 
-A process whose run another one has taken over gives no file its name (lease.py).
+A process that has lost its run no longer publishes files (lease.py).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ ABANDONED = 3600  # seconds since the last write to a temporary file of another 
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path` and rename it to `path` on success.
 
-    Removes what killed processes left behind of the same file.
+    Removes temporary files that killed processes have left of the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def own_name(path: Path) -> Path:
-    """Return the temporary name of a file or folder, which no other process uses."""
+    """Return a temporary name of a file or folder that no other process uses."""
     return path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.tmp")
 
 
@@ -67,7 +67,7 @@ def age(path: Path) -> float:
 
 
 def link(source: str | Path, path: str | Path) -> None:
-    """Give a file a second name; where the file system has no hard links, copy it."""
+    """Give a file a second name; if the file system has no hard links, copy it."""
     if os.path.exists(path) and os.path.samefile(source, path):
         return  # renaming one name of a file to another leaves both
     with replacing(path) as temporary:
@@ -95,7 +95,7 @@ def parse_json(text: str | bytes):
 
 
 def parse_object(text: bytes) -> dict:
-    """Parse a JSON object; raise ValueError if the text is invalid or something else."""
+    """Parse a JSON object; raise ValueError if the text is invalid or not an object."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {text[:80]!r}")
@@ -123,7 +123,7 @@ def read_if_valid(path: str | Path) -> dict:
 
 @contextlib.contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a new, empty folder next to `path`; when it is filled, it becomes `path`."""
+    """Yield a new, empty folder next to `path` and rename it to `path` on success."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)

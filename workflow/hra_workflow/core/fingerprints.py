@@ -7,13 +7,13 @@ from pathlib import Path
 from hra_workflow.core import files, provenance
 from hra_workflow.core.job import processes, recorded_params
 
-NEUTRAL_INPUTS = ("latents",)  # encoded earlier, they change results by rounding only
-NEUTRAL_ENTRIES = ("rung",)  # of hyper-parameters: where the run of a trial ends
+NEUTRAL_INPUTS = ("latents",)  # latents that were encoded earlier change results only by rounding
+NEUTRAL_ENTRIES = ("rung",)  # hyper-parameter: the rung at which the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
 def digest(content) -> str:
-    """Hash everything that a cached file depends on to 16 hexadecimal digits, which name the file or its folder."""
+    """Hash everything that a cached file depends on to 16 hexadecimal digits, used to name the file or its folder."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

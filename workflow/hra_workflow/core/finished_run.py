@@ -1,4 +1,4 @@
-"""The checks of a finished run that is used outside of the tables: its weights exported, or applied to new inputs."""
+"""Checks of a finished run whose weights are exported or applied to new inputs."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from hra_workflow.core.errors import expect
 
 
 def read_run(record: str, weights: str, model: str, run: dict[str, str]) -> dict:
-    """Return a run's record; JobError unless it, its weights and its base model are those of the training.
+    """Return a run's record; raise JobError unless it, its weights and its base model are those of the training.
 
     record: train.json. weights: the file to use. model: the manifest of the base model. run: the wildcards of the job.
     """
@@ -27,7 +27,7 @@ def read_run(record: str, weights: str, model: str, run: dict[str, str]) -> dict
 
 
 def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) -> None:
-    """Raise JobError unless a run's record, the file `path`, is what the config asks for (records.list_differences)."""
+    """Raise JobError unless a run's record, the file `path`, matches the config (records.list_differences)."""
     differences = records.list_differences(record, asked, inputs)
     expect(
         not differences,
@@ -37,9 +37,9 @@ def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) 
 
 
 def read_results(record: dict, expected: dict[str, dict]) -> list[dict]:
-    """Return the results of a run, metrics.json of each benchmark; JobError unless they are of these weights.
+    """Return the results of a run, metrics.json of each benchmark; raise JobError if one is of other weights.
 
-    expected: what each is made by, as the config asks for it, by path (made_by.py).
+    expected: the config's values of each result's `made_by` entry, by path (made_by.py).
     """
     found = []
     for path, asked in expected.items():

@@ -1,6 +1,6 @@
 """The GPUs of a job: reserved with locks on a machine without a scheduler, and shared with other runs.
 
-A GPU has PARTS parts. A job alone on its GPUs reserves all of them, one of `runs_per_gpu` runs its share.
+A GPU has PARTS parts. A job reserves all parts of its GPUs, or 1/n of them if `runs_per_gpu` is n.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ RUNS = "PACKED_JOBS"  # environment variable of a job that shares its GPU, also 
 
 
 def runs_per_gpu(job: dict) -> int:
-    """Return how many runs share the GPU of this job: those of its pack, or as many as the locks let run."""
+    """Return how many runs share the GPU of this job: the runs of its pack, or as many as the locks allow."""
     if RUNS in os.environ:
         return int(os.environ[RUNS])
     return int(job["resources"].get("jobs_per_gpu", 1)) if to_reserve(job) else 1
@@ -29,7 +29,7 @@ def runs_per_gpu(job: dict) -> int:
 def device_seconds(attempts: dict) -> float:
     """Add up the seconds of all attempts (run_record.py), each divided by the number of runs that shared its GPU."""
     seconds = attempts.get("seconds", [])
-    shared = attempts.get("runs_per_gpu", [1] * len(seconds))  # older ones lack it
+    shared = attempts.get("runs_per_gpu", [1] * len(seconds))  # older records lack it
     return sum(one / runs for one, runs in zip(seconds, shared, strict=True))
 
 
@@ -43,14 +43,14 @@ def to_reserve(job: dict) -> int:
 
 
 def hide_unrequested(job: dict) -> None:
-    """Let a job that requests no GPU see none: on a machine without a scheduler, CUDA would use the first one."""
+    """Hide all GPUs from a job that requests none: on a machine without a scheduler, CUDA would use the first one."""
     if not int(job["resources"].get("gpu", 0)):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @contextlib.contextmanager
 def reserved(count: int, share: int = 1):
-    """Reserve one of `share` equal shares of `count` GPUs of this machine, and make only them visible to CUDA.
+    """Reserve 1/`share` of each of `count` GPUs of this machine, and make only these GPUs visible to CUDA.
 
     Snakemake counts GPUs but does not assign them to jobs; without this, all local jobs would use GPU 0.
     """
@@ -80,7 +80,8 @@ def reserved(count: int, share: int = 1):
 def lock_devices(devices: list[str], count: int, parts: int) -> dict[str, list]:
     """Lock `parts` parts of `count` devices and return the locks by device; {} if not enough are free.
 
-    The fullest devices that have room are chosen, so that others stay free for jobs that need a whole one.
+    It chooses the devices with the fewest free parts that suffice, so that others remain free for jobs that need a
+    complete device.
     """
     from filelock import FileLock
 

@@ -1,10 +1,10 @@
-"""Look-ups in the config: the slices that rules pass to their jobs."""
+"""Look-ups in the config: the parts that rules pass to their jobs."""
 
 from collections.abc import Mapping
 
 from hra_workflow.core import tuning
 
-HELD_OUT = "held-out"  # tasks.{task}.selection: the best checkpoint is that on held-out rows of the training data
+HELD_OUT = "held-out"  # tasks.{task}.selection: select the best checkpoint on held-out rows of the training data
 
 
 def run_name(names: Mapping[str, str]) -> str:
@@ -13,7 +13,7 @@ def run_name(names: Mapping[str, str]) -> str:
 
 
 def runs(config: dict, task: str) -> list[dict]:
-    """List a task's runs in config order: `dataset`, `method`, `variant`, `seed`; a run listed twice counts once."""
+    """List a task's runs in config order (`dataset`, `method`, `variant`, `seed`), each once."""
     unique = {}
     for block in config["tasks"][task]["grid"]:
         for run in block["runs"]:
@@ -36,17 +36,17 @@ def paths(config: dict) -> dict[str, str]:
 
 
 def choice_file(config: dict, task: str, dataset: str, run: str) -> str:
-    """Return the path of the values that the trials of `method/variant` on a dataset have chosen."""
+    """Return the path of the values chosen from the trials of `method/variant` on a dataset."""
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
 
 
 def promotion_file(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
-    """Return the path of the list of trials of `method/variant` that go on from a rung."""
+    """Return the path of the list of trials of `method/variant` that continue after a rung."""
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}/rung-{rung:g}.json"
 
 
 def columns(config: dict, task: str) -> list[dict]:
-    """List the table's columns; one without a dataset is the mean over all `datasets` of the grid."""
+    """List the table's columns; a column without a dataset is the mean over all `datasets` of the grid."""
     every = {"datasets": datasets(config, task)}
     return [column if "dataset" in column else column | every for column in config["tasks"][task]["columns"]]
 
@@ -57,7 +57,7 @@ def datasets(config: dict, task: str) -> list[str]:
 
 
 def preset(config: dict, task: str, run: str) -> str | None:
-    """Return the name of the hyper-parameter preset of `method/variant`; None if the task gives none."""
+    """Return the name of the hyper-parameter preset of `method/variant`; None if the task has none."""
     return value_for_run(config["tasks"][task]["preset"], run)
 
 
@@ -72,7 +72,10 @@ def run_keys(config: dict) -> list[str]:
 
 
 def value_for_run(chosen: str | int | dict, run: str) -> str | int | None:
-    """Return the value for `method/variant` of a setting: one for all runs, or by run, by method and `default`."""
+    """Return the value of a setting for `method/variant`.
+
+    chosen: one value for all runs, or a mapping with the keys `method/variant`, `method` and `default`.
+    """
     run = tuning.base(run)
     names = (run, run.split("/")[0], "default")
     return next((chosen[name] for name in names if name in chosen), None) if isinstance(chosen, dict) else chosen
@@ -84,11 +87,11 @@ def runs_per_gpu(resources: dict, run: str) -> int:
 
 
 def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
-    """Merge hyper-parameters; later entries win: the task's defaults, the preset's all, methods, datasets.
+    """Merge hyper-parameters; later entries win: the task's defaults, then the preset's `all`, methods and datasets.
 
-    A mapping in a preset, such as AdaLoRA's schedule, is named after a kind, or a type of kind peft, and applies to it
-    only. Then come the values of a trial, or those chosen from the trials of a run. `held_out` states which training
-    rows are held out, if any are.
+    A mapping in a preset, such as AdaLoRA's schedule, has the name of a method's kind, or of a type of kind peft, and
+    applies only to it. The values of a trial, or those chosen from the trials of a run, are merged last. `held_out`
+    specifies the training rows that are held out, if any.
     """
     trial, run, settings = run, tuning.base(run), config["tasks"][task]
     chosen = config["presets"][task][preset(config, task, run)]
@@ -116,14 +119,14 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
 
 
 def kind_of(method: dict) -> str:
-    """Return the type of a method of kind peft, which is a kind of its own, or the kind of another."""
+    """Return a method's kind; for kind peft, the type, which counts as a separate kind."""
     return method.get("type", method["kind"])
 
 
 def method(config: dict, task: str, method: str, variant: str, dataset: str | None = None) -> dict:
-    """Return what augmentation and training need of a variant: its kind, version, PEFT arguments and targets.
+    """Return the parts of a variant that augmentation and training need: kind, version, PEFT arguments, targets.
 
-    A preset's mapping named after the kind overrides `peft` for a dataset, except sizes, since all datasets share one
+    A preset's mapping with the kind's name overrides `peft` for a dataset, except sizes, since all datasets share one
     initial adapter.
     """
     entry, model = config["methods"][method], config["models"][config["tasks"][task]["model"]]
@@ -131,7 +134,7 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
     peft = chosen.get("peft")
     if dataset and peft:
         peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
-    # Keys that only some methods have are left out of the others' params, so that finished runs stay valid.
+    # Keys that only some methods have do not appear in the params of others, so that finished runs remain valid.
     entries = {key: entry[key] for key in ("type",) if key in entry}
     entries |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
     return entries | {
@@ -147,7 +150,7 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
 
 
 def resource(stated: dict, name: str, default, attempt: int):
-    """Look up a resource. Each retry adds 50 % of the initial memory, in case the job ran out of memory."""
+    """Look up a resource. Each retry adds 50 % of the initial memory, in case the job ran out of it."""
     value = stated.get(name, default)
     return value * (1 + attempt) // 2 if name == "mem_mb" else value
 

@@ -1,4 +1,4 @@
-"""Import of functions and classes named in the config as `module:attribute`: generators, evaluators."""
+"""Import of functions and classes that the config names as `module:attribute`, such as generators and evaluators."""
 
 import pkgutil
 import re
@@ -17,7 +17,7 @@ def import_named(name: str, key: str):
         return pkgutil.resolve_name(name)
     except ModuleNotFoundError as problem:
         remedy = f"Correct the name, or add the folder that contains {problem.name.split('.')[0]} to PYTHONPATH."
-        if not f"{module}.".startswith(f"{problem.name}."):  # the module exists, what it imports does not
+        if not f"{module}.".startswith(f"{problem.name}."):  # the module exists, but not a module that it imports
             remedy = f"{module} imports it: install it."
         raise JobError(f"{key}: expected to import {name}, found no module {problem.name}. {remedy}") from problem
     except AttributeError as problem:

@@ -1,4 +1,4 @@
-"""The installed package is that of the workflow: a folder's rules never run another folder's code."""
+"""The check that the installed package belongs to the workflow: rules never run another folder's code."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from hra_workflow.core.errors import JobError
 def check(folder: Path) -> None:
     """Raise JobError unless this package, as imported, is the one in the workflow's `folder`, or a copy of it.
 
-    A script of the user's own, in a folder without the package, has nothing to compare.
+    For a user's script, in a folder without the package, nothing is compared.
     """
     here, there = Path(hra_workflow.__file__).parent.resolve(), (folder / "workflow/hra_workflow").resolve()
     if not there.exists() or here == there or digest(here) == digest(there):

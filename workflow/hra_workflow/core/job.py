@@ -21,7 +21,7 @@ from hra_workflow.core import files, gpus, installed, launcher, lease, provenanc
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
-# What a training has in a run's scratch folder, where other jobs have folders of their own.
+# The files of a training job in a run's scratch folder; other jobs have subfolders there.
 OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
 
 
@@ -35,14 +35,15 @@ def start(
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
-    Both are called while no other process makes the same outputs (lease.py), and this process ends with its Snakemake.
-    trains: it saves checkpoints, also then. rehearsed: `make rehearse` runs it without content even if it needs no GPU.
+    Both are called while no other process makes the same outputs (lease.py), and this process ends when its Snakemake
+    ends. trains: the job then saves a checkpoint first. rehearsed: `make rehearse` runs the job, without content, even
+    if it needs no GPU.
     """
     if snakemake is None:
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
         job = json.loads(Path(sys.argv[1]).read_text())
-        is_part = STARTED_BY in os.environ  # of a job with several processes
+        is_part = STARTED_BY in os.environ  # one process of a job with several
         if is_part:
             launcher.end_with_starters(launcher.GRACE_SECONDS)
 
@@ -69,7 +70,7 @@ def start(
             if card and (rehearsed or int(job["resources"].get("gpu", 0))):
                 launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
                 return
-            if not card:  # the findings of a rehearsal are in the same folders
+            if not card:  # the findings of a rehearsal are in these folders too
                 forget_finished(job, snakemake.config.get("pathvars", {}))
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)))
@@ -82,7 +83,7 @@ def start(
         print(text, flush=True)
         os.write(terminal, f"{job['rule']}: {text}\n".encode())
 
-    installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own
+    installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own package
     job = from_snakemake(snakemake)
     terminal = os.dup(sys.stderr.fileno())
     redirect(job)
@@ -122,7 +123,7 @@ def from_snakemake(snakemake) -> dict:
         "input": named(snakemake.input),
         "output": named(snakemake.output),
         "params": params | recorded,
-        "identity": list(recorded),  # those to which snakemake_bridge/reruns.py has given their names
+        "identity": list(recorded),  # the params to which snakemake_bridge/reruns.py has added their names
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
@@ -131,16 +132,16 @@ def from_snakemake(snakemake) -> dict:
 
 
 def recorded_params(job: dict) -> dict:
-    """Return the params that the results of a job depend on; all those of a job by hand, which need not name them."""
+    """Return the params that the results of a job depend on; all of them if a job.json has no `identity`."""
     return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
 
 def forget_finished(job: dict, pathvars: dict) -> None:
-    """Delete the checkpoints of the trainings whose records a job reads: since it runs, Snakemake has noted them.
+    """Delete the checkpoints of the training runs whose records a job reads: Snakemake has recorded these runs as done.
 
-    With them, a training that is repeated ends at once. The checkpoints of a run that another process is training stay.
-    So do those of a trial that ended at a rung, from which the next rung continues: the record's path names the rung,
-    their folder only the trial.
+    If they remained, a repeated training job would end immediately. The checkpoints of a run that another process is
+    training remain. So do those of a trial that ended at a rung, because the next rung continues from them: the
+    record's path has the rung's name, the folder of checkpoints only the trial's.
     """
     for name in ("record", "records"):
         for record in as_list(job["input"].get(name)):
@@ -153,10 +154,10 @@ def forget_finished(job: dict, pathvars: dict) -> None:
 
 
 def run_guarded(main: Callable[[dict], None], job: dict) -> str | None:
-    """Run `main` and return its error in one line, or None. The log gets it, with a traceback unless it is a JobError.
+    """Run `main` and return its error in one line, or None.
 
-    The line is also written to the scratch folder, so that a failed run becomes a row of the run table
-    (collect_runs.py).
+    The error is written to the log, with a traceback unless it is a JobError. The line is also written to the scratch
+    folder, so that a failed run becomes a row of the run table (collect_runs.py).
     """
     error, started = error_file(job), time.time()
     try:
@@ -200,15 +201,15 @@ def describe(problem: Exception) -> str:
 
 
 def final_mark(log: str) -> Path:
-    """Return the file with the error of an attempt after which the same Snakemake makes no other."""
+    """Return the path of the file with a final error: the same Snakemake makes no further attempt."""
     return Path(log).with_name(f".{Path(log).name}.final")
 
 
 def final_error(log: str) -> str | None:
-    """Return why the job with this log is not tried again; None if it is, as with every other Snakemake.
+    """Return why the job with this log is not retried; None if it is, as in every other Snakemake.
 
-    `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so the attempts are made,
-    but end at once.
+    `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so Snakemake starts the
+    further attempts, which end immediately.
     """
     mark = files.read_if_valid(final_mark(log))
     if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
@@ -219,13 +220,13 @@ def final_error(log: str) -> str | None:
 
 
 def error_file(job: dict) -> Path | None:
-    """Return the path of the error file: in the job's scratch folder, named after the stage (train_glue: train)."""
+    """Return the path of the error file, which is in the job's scratch folder and has the stage's name (train)."""
     scratch = job["params"].get("scratch")
     return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
 
 
 def last_error(job: dict, since: float) -> str:
-    """Return the error message of whichever process failed."""
+    """Return the error message of the process that failed."""
     error = error_file(job)
     if error and error.exists() and error.stat().st_mtime >= since:
         return files.read_json(error)["error"]

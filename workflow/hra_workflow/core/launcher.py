@@ -1,4 +1,4 @@
-"""Start one process per GPU with torchrun: signals reach every process, and none outlives what started it."""
+"""The start of one process per GPU with torchrun: signals reach every process, and all end with their starter."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, is_orphane
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
-REHEARSAL = "HRA_REHEARSAL"  # the card, if jobs are rehearsed
+REHEARSAL = "HRA_REHEARSAL"  # the card that a rehearsal assumes
 
 
 class ProcessesFailed(Exception):
@@ -55,7 +55,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
         if agent.wait():
             raise ProcessesFailed(f"torchrun ended with status {agent.returncode}")
     finally:
-        # If torchrun was killed, they end by themselves.
+        # If torchrun was killed, its processes end by themselves.
         for process in psutil.wait_procs(processes_inheriting(STARTED_BY, environment[STARTED_BY]), GRACE_SECONDS)[1]:
             process.kill()
         for number, handler in handlers.items():
@@ -63,7 +63,7 @@ def torchrun(script: str, job: dict, count: int) -> None:
 
 
 def rehearse(script: str, job: dict, card: str) -> None:
-    """Run the script on a fake GPU, in a process of its own (rehearsal/); raise ProcessesFailed if it fails.
+    """Run the script on a fake GPU, in a separate process (rehearsal/); raise ProcessesFailed if it fails.
 
     `script`: its path in the workflow's folder, from which the process imports it.
     """
@@ -76,9 +76,10 @@ def rehearse(script: str, job: dict, card: str) -> None:
 
 
 def name_this_process(main: bool) -> None:
-    """Have the jobs that this Snakemake starts, and their processes, end with it.
+    """Make the jobs that this Snakemake starts, and their processes, end with it.
 
-    main: it is the one that the user has started, which its jobs know wherever they run, not the one of a single job.
+    main: this is the Snakemake that the user has started, which its jobs recognise on any machine, not the Snakemake
+    of a single job.
     """
     os.environ.pop(STARTED_BY, None)
     os.environ |= started_by_this()
@@ -87,11 +88,11 @@ def name_this_process(main: bool) -> None:
 
 
 def end_with_starters(grace: float | None = None) -> None:
-    """Send this process SIGTERM when one of those that started it has ended: its parent, torchrun, the job, Snakemake.
+    """Send this process SIGTERM when one of its starters has ended: its parent, torchrun, the job, or Snakemake.
 
     Training then saves a checkpoint. A process blocked in a collective operation cannot, and is ended `grace` seconds
-    later. Signals at the death of the parent (PR_SET_PDEATHSIG) are not used: they come when the thread ends that
-    started the process, and Snakemake's do.
+    later. PR_SET_PDEATHSIG, a signal at the death of the parent, is not used: the kernel sends it when the thread that
+    started the process ends, and Snakemake's threads end early.
     """
     parent = os.getppid()
 

@@ -1,21 +1,21 @@
-"""One process per result: the lease, a file next to what a job writes, names the process that writes it.
+"""One process per result: the lease, a file next to a job's outputs, names the process that writes them.
 
-job.start takes the leases of a job before it reads or writes anything, and returns them when the job has finished or
-failed: of a training, one next to the run's checkpoints and one next to its results; of any other job, one next to its
-first output.
+job.start takes the leases of a job before it reads or writes anything, and releases them when the job has finished or
+failed. A training job has one lease next to the run's checkpoints and one next to its results; any other job has one
+next to its first output.
 
-filelock's SoftFileLease creates the file, renews it every RENEWAL seconds, notices its loss and returns it. Whether a
-holder is dead is decided here. filelock's own takeover exchanges two file names, which NFS, Lustre and most other
-network file systems cannot do; it never takes over an empty file, and it takes every process of another machine with
-the same host name for dead. A holder is dead if
+filelock's SoftFileLease creates the file, renews it every RENEWAL seconds, detects its loss and releases it. Whether a
+holder is dead is decided here: filelock's takeover exchanges two file names, which NFS, Lustre and most other network
+file systems cannot do; it never takes over an empty file; and it considers every process of another machine with the
+same host name dead. A holder is dead if
     on the same machine     it and the processes that it has started, such as torchrun's, have ended
-    otherwise               whoever waits has seen no renewal for EXPIRY seconds of its own clock: a suspended process
+    otherwise               the waiting process has seen no renewal for EXPIRY seconds by its clock: a suspended process
                             loses its lease as well
-While the holder lives, the second process waits and prints who holds it; in a scheduler's job, where waiting costs GPU
-hours, it gives up after PATIENCE seconds.
+While the holder lives, the second process waits and prints the holder; in a scheduler's job, where waiting costs GPU
+hours, it stops after PATIENCE seconds.
 
-A process whose lease is lost writes nothing any more: `check`, which files.replacing calls before each renaming, raises
-LeaseLost, and the renewing thread ends the process. Nor does one whose Snakemake has ended, but for the checkpoints of
+A process that has lost its lease no longer writes: `check`, which files.replacing calls before each renaming, raises
+LeaseLost, and the renewing thread ends the process. A process whose Snakemake has ended writes only the checkpoints of
 a training.
 """
 
@@ -42,7 +42,7 @@ HELD = "HRA_LEASE"
 
 
 class LeaseLost(JobError):
-    """Raised when this process must not write any more: another has taken over, or its Snakemake has ended."""
+    """Raised when this process must no longer write: another process has its lease, or its Snakemake has ended."""
 
 
 def paths(job: dict, trains: bool) -> list[Path]:
@@ -53,7 +53,7 @@ def paths(job: dict, trains: bool) -> list[Path]:
 
 
 def file_for(path: Path) -> Path:
-    """Return the lease of a file or a folder, which is next to it."""
+    """Return the path of the lease of a file or folder, which is next to it."""
     return path.with_name(f".{path.name}.lease")
 
 
@@ -61,7 +61,7 @@ def file_for(path: Path) -> Path:
 def held(
     places: list[Path], say: Callable[[str], None], patience: float | None = None, trains: bool = False
 ) -> Iterator[None]:
-    """Hold the leases within the block. While others hold them, wait, at most `patience` seconds.
+    """Hold the leases within the block. While other processes hold them, wait, at most `patience` seconds.
 
     trains: the process saves a checkpoint after its Snakemake has ended.
     """
@@ -75,12 +75,12 @@ def held(
 
 @contextlib.contextmanager
 def taken(path: Path, say: Callable[[str], None], deadline: float | None = None) -> Iterator[str]:
-    """Hold a lease within the block, which gets its token."""
+    """Hold a lease within the block; yield its token."""
     lease = SoftFileLease(path, lease_duration=EXPIRY, heartbeat_interval=RENEWAL, on_compromise=end)
     acquire(lease, path, say, deadline)
     own = {"since": time.strftime("%FT%TZ", time.gmtime()), "slurm": os.environ.get("SLURM_JOB_ID")}
     try:
-        with path.open("a") as stream:  # filelock ignores lines that it does not know
+        with path.open("a") as stream:  # filelock ignores unknown lines
             stream.write(f"holder={json.dumps(process_identity.this_process() | own)}\n")
         yield lease.token
     finally:
@@ -88,7 +88,7 @@ def taken(path: Path, say: Callable[[str], None], deadline: float | None = None)
 
 
 def acquire(lease: SoftFileLease, path: Path, say: Callable[[str], None], deadline: float | None) -> None:
-    """Wait for a lease, and say once who holds it."""
+    """Wait for a lease; print its holder once."""
     last, told, renewed = None, None, time.monotonic()
     while True:
         if not (found := read(path)):
@@ -105,21 +105,21 @@ def acquire(lease: SoftFileLease, path: Path, say: Callable[[str], None], deadli
             problem = JobError(f"{described(path, found[0])} Run the same command again when it has ended.")
             problem.final = True
             raise problem
-        if told != found[0] and not is_new:  # the first look may come before the holder has described itself
+        if told != found[0] and not is_new:  # at the first look, the holder may not have described itself yet
             say(f"{described(path, found[0])} Waiting until it has ended.")
             told = found[0]
         time.sleep(LOOK)
 
 
 def remove(path: Path, found: tuple[bytes, int], say: Callable[[str], None]) -> None:
-    """Remove a lease that was found so, unless it has been renewed or another process is quicker."""
+    """Remove a lease unless it differs from `found`: it has been renewed, or another process was faster."""
     with taken(path.with_name(f"{path.name}.{hashlib.sha256(found[0]).hexdigest()[:16]}"), say):
         if read(path) == found:
             path.unlink()
 
 
 def is_dead(content: bytes) -> bool:
-    """Return whether the holder of a lease and the processes that it has started are seen to have ended."""
+    """Return whether the holder of a lease and the processes that it has started are known to have ended."""
     holder = holder_of(content)
     return bool(holder) and process_identity.state(holder) == "dead" and not started_by(holder)
 
@@ -132,7 +132,7 @@ def started_by(holder: dict) -> list[int]:
 def described(path: Path, content: bytes) -> str:
     """Describe the holder of a lease, and how to end it."""
     if not (holder := holder_of(content)):
-        return f"{path} is damaged, so that its holder is unknown; it is taken over if nobody renews it."
+        return f"{path} is damaged, so that its holder is unknown; it is taken over if no process renews it."
     left = started_by(holder) if process_identity.state(holder) == "dead" else []
     pids = " ".join(map(str, left or [holder["pid"]]))
     stop = f"`scancel {holder['slurm']}`" if holder["slurm"] else f"`kill {pids}` on {holder['host']}"
@@ -143,16 +143,16 @@ def described(path: Path, content: bytes) -> str:
 
 
 def holder_of(content: bytes) -> dict:
-    """Return what `taken` has written about the holder of a lease, and its `token`; {} if it is damaged."""
+    """Return the description of a lease's holder, written by `taken`, and its `token`; {} if it is damaged."""
     entries = dict(line.partition("=")[::2] for line in content.decode(errors="replace").splitlines())
     try:
         return json.loads(entries["holder"]) | {"token": entries["token"]}
-    except (ValueError, KeyError, TypeError):  # its holder was killed, or the disk was full, while it was written
+    except (ValueError, KeyError, TypeError):  # the holder was killed, or the disk was full, during the write
         return {}
 
 
 def read(path: Path) -> tuple[bytes, int] | None:
-    """Return the content of a lease and the time of its renewal; None if there is none."""
+    """Return the content of a lease and the time of its renewal; None if it does not exist."""
     try:
         with path.open("rb") as stream:  # opening it makes NFS ask the server
             return stream.read(), os.fstat(stream.fileno()).st_mtime_ns
@@ -171,7 +171,7 @@ def mine() -> dict:
 
 
 def check() -> None:
-    """Raise LeaseLost if this process must not write any more."""
+    """Raise LeaseLost if this process must no longer write."""
     own = mine()
     for path, token in own["tokens"].items():
         if not (found := read(Path(path))) or f"token={token}\n".encode() not in found[0]:
@@ -182,8 +182,8 @@ def check() -> None:
 
 def lost(path: str) -> str:
     return (
-        f"{path} is gone or another process's: this one was suspended, or cut off from the file system, for too long. "
-        "It writes nothing more. Run the same command again, unless another process writes this."
+        f"{path} is missing or held by another process: this one was suspended, or without the file system, too long. "
+        "It writes no more files. Run the same command again, unless another process writes this."
     )
 
 

@@ -1,4 +1,4 @@
-"""How a result was made: recorded in it, and compared with the config and train.json by every job that reads it.
+"""The record in each result of how it was made; every job that reads it compares it with the config and train.json.
 
 Answers and archives of images have it in their head; metrics, and the manifests of initial adapters and of control
 images, in their entry `made_by`:
@@ -7,10 +7,10 @@ result      the values of its wildcards, without the shard
 weights     SHA-256 of each file of weights that was used, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
 settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py)
-generated   of metrics: the identity of the job that generated the evaluated outputs
+generated   for metrics, the identity of the job that generated the evaluated outputs
 
-So a result of another run, other weights or another config is refused, however it came there: from a job whose
-Snakemake was killed, by a copy, or from another version.
+So a result of another run, other weights or another config is refused, whether a job whose Snakemake was killed, a copy
+or another version left it there.
 """
 
 import json
@@ -26,7 +26,7 @@ SHARDS = ("shard", "n_shards")
 
 
 def describe(job: dict, weights: dict[str, str] | None = None) -> dict:
-    """Return how the results of a job are made; weights: SHA-256 of those used, as in the run's record."""
+    """Return the record of how a job's results are made. weights: SHA-256 of the used ones, as in the run's record."""
     return {
         "result": result(job["wildcards"]),
         "weights": weights or {},
@@ -36,7 +36,7 @@ def describe(job: dict, weights: dict[str, str] | None = None) -> dict:
 
 
 def of_manifest(job: dict) -> dict:
-    """Return how the files of a manifest are made; the manifest itself lists their inputs."""
+    """Return the record of how a manifest's files are made; the manifest itself lists their inputs."""
     return {"settings": recorded_params(job)}
 
 
@@ -53,7 +53,7 @@ def manifests_of(job: dict) -> list[str]:
 def check(path: str | Path, found: dict, expected: dict) -> None:
     """Raise JobError unless the result `path` was made as expected.
 
-    found: what it records, {} if nothing. expected: `result`, `settings` and `weights`, as far as they are known here.
+    found: its record, {} if it has none. expected: `result`, `settings` and `weights`, as far as they are known here.
     Its inputs are compared with the manifests that exist.
     """
     if differences := list_differences(found, expected):
@@ -74,13 +74,13 @@ def list_differences(found: dict, expected: dict) -> list[str]:
 
 
 def of_evaluation(job: dict) -> dict:
-    """Return how a job's metrics are made, with its param `generated`: the identity of the job before."""
+    """Return the record of how a job's metrics are made; its param `generated` is the identity of the job before."""
     generated = {name: job["params"][name] for name in ("generated",) if name in job["params"]}
     return {name: value for name, value in describe(job).items() if name != "weights"} | generated
 
 
 def check_generated(path: str | Path, found: dict, record: dict, wildcards: dict, settings: dict) -> None:
-    """Raise JobError unless outputs are those of the run of a record; wildcards and settings: of their generation."""
+    """Raise JobError unless outputs belong to the run of a record. wildcards, settings: those of their generation."""
     check(path, found, {"result": result(wildcards), "weights": of_run(found, record), "settings": settings})
 
 
@@ -90,7 +90,7 @@ def of_run(found: dict, record: dict) -> dict:
 
 
 def check_place(path: str | Path, found: dict) -> None:
-    """Raise JobError unless the result RUN/{benchmark}/… is its folder's, and of the weights of the run's record."""
+    """Raise JobError unless the result RUN/{benchmark}/… belongs to its folder and to the run's recorded weights."""
     folder = Path(path).parent
     record = records.read(folder.parent / records.OF_RUN)
     if record["status"] == records.DIVERGED:  # nothing was generated

@@ -8,16 +8,16 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 
-CONFIG = "adapter_config.json"  # PEFT's, without which an adapter's weights mean nothing
+CONFIG = "adapter_config.json"  # PEFT's file, without which an adapter's weights cannot be interpreted
 THREADS = 4  # hashlib releases the GIL: a model in several files takes as long as its largest file
 
 
 def folder(manifest: str | Path, read: Iterable[str] | None = None) -> Path:
     """Return the folder of a manifest's files; raise JobError unless they are byte-identical to the listed ones.
 
-    `read`: names of the files that the caller will read, if not all; for the others only the size is compared.
+    `read`: names of the files that the caller will read, if not all. Only the sizes of the others are compared.
     """
-    # Computed in every job rather than cached by size and date, which do not reveal a corrupted byte. One thread hashes
+    # Hashed in every job, not cached by size and date, which do not reveal a corrupted byte. One thread hashes
     # 1.8 GB/s with the processor's SHA instructions, 0.5 without: 2 to 8 s for Stable Diffusion 1.5, 6 to 19 s for
     # LLaMA2-7B, whose larger file has 10 GB. Its loader then finds the bytes in the page cache.
     path = Path(manifest)
@@ -58,13 +58,13 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
 
 
 def with_configs(path: Path, listed: dict, weights: Iterable[str | Path]) -> list[Path]:
-    """Add to weights files the adapter_config.json beside each, which older records do not list."""
+    """Add to weights files the adapter_config.json next to each, which older records do not list."""
     found = [one for file in map(Path, weights) for one in (file, file.with_name(CONFIG))]
     return [file for file in found if file.name != CONFIG or os.path.relpath(file, path.parent) in listed]
 
 
 def check_weights(record: dict, path: str | Path, *weights: str | Path) -> dict[str, str]:
-    """Return the SHA-256 of weights files and their configs by their path in the run's folder; `path`: its record.
+    """Return the SHA-256 of weights files and their configs by their path in the run's folder. `path`: its record.
 
     Raises JobError unless they are those listed in the record.
     """

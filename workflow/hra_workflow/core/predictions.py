@@ -1,7 +1,7 @@
-"""Per-item outputs of a benchmark as gzipped JSON Lines, byte-identical for identical content.
+"""Per-item outputs of a benchmark as gzipped JSON Lines, and its metrics.json, in the same format for every task.
 
-Generated answers have a head, a first line that records how they were made (made_by.py). And metrics.json, the same
-format for every task.
+Identical content gives byte-identical files. Generated answers have a head, a first line that records how they were
+made (made_by.py).
 """
 
 import gzip
@@ -18,7 +18,7 @@ from hra_workflow.core.wording import listed
 
 
 def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
-    """Write the lines. head: how they were made."""
+    """Write the lines. head: the record of how they were made."""
     first = [{made_by.KEY: head}] if head else []
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*first, *lines])
     with files.replacing(path) as temporary:
@@ -31,7 +31,7 @@ def read(path: str | Path) -> list[dict]:
 
 
 def read_with_head(path: str | Path) -> tuple[dict, list[dict]]:
-    """Return how the lines were made, {} if that is not recorded, and the lines."""
+    """Return the head, {} if there is none, and the lines."""
     lines = read_all(path)
     return (lines[0][made_by.KEY], lines[1:]) if lines and lines[0].keys() == {made_by.KEY} else ({}, lines)
 
@@ -49,12 +49,12 @@ def read_all(path: str | Path) -> list[dict]:
 
 
 def evaluated(metrics: str | Path, found: dict) -> list[dict]:
-    """Read the predictions beside metrics.json, whose content is `found`; JobError unless it was computed from them."""
+    """Read the predictions from which metrics.json, with the content `found`, was computed; else raise JobError."""
     path = Path(metrics).with_name("predictions.jsonl.gz")
     lines, made = read(path), found["predictions_sha256"]
     if files.sha256(path) != made:
         raise JobError(
-            f"{path}: expected the file that metrics.json beside it was computed from, with SHA-256 {made}, found "
+            f"{path}: expected the file that metrics.json in its folder was computed from, with SHA-256 {made}, found "
             "another. Delete both and run again."
         )
     return lines
@@ -78,8 +78,8 @@ def write_metrics(
 ):
     """Write an evaluation's metrics.json, after its predictions.
 
-    `record`: the run's train.json; `score`: name of the main metric. The job's param `generated` is what the evaluated
-    outputs were generated with.
+    `record`: the run's train.json; `score`: name of the main metric. The job's param `generated` is the
+    identity of the job that generated the evaluated outputs.
     """
     wildcards = job["wildcards"]
     records.write(

@@ -1,4 +1,4 @@
-"""What identifies a process among all others, on this machine and elsewhere, and whether it still runs."""
+"""Identities of processes, unique on this machine and elsewhere, and tests of whether a process still runs."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-# Environment variable of jobs and their processes: the identities of those that started them, Snakemake first.
+# Environment variable of jobs and their processes: the identities of their starters, Snakemake first.
 STARTED_BY = "HRA_STARTED_BY"
 # Environment variable of jobs on any machine: a token of the Snakemake that the user has started.
 SNAKEMAKE = "HRA_SNAKEMAKE"
@@ -34,7 +34,7 @@ def start_of(pid: int) -> str | None:
 
 
 def state(process: dict) -> str:
-    """Return `running`, `dead`, or why the process cannot be observed; raise KeyError if it is no identity."""
+    """Return `running`, `dead`, or why the process cannot be observed. Raise KeyError unless it is an identity."""
     here = this_process()
     of = {key: process[key] for key in here}
     if (of["host"], of["machine"]) != (here["host"], here["machine"]):
@@ -47,7 +47,7 @@ def state(process: dict) -> str:
 
 
 def processes_inheriting(name: str, text: str) -> list[psutil.Process]:
-    """List the other processes on this machine that started with an environment variable which contains `text`."""
+    """List the other processes on this machine whose initial environment variable `name` contains `text`."""
     found = []
     for process in psutil.process_iter(["environ", "status"]):
         inherited = text in (process.info["environ"] or {}).get(name, "")
@@ -62,7 +62,7 @@ def ancestors() -> list[dict]:
 
 
 def started_by_this() -> dict[str, str]:
-    """Return the environment variable for processes that are to end with this one and its starters."""
+    """Return the environment variable for processes that must end with this one and its starters."""
     return {STARTED_BY: json.dumps([*ancestors(), this_process()])}
 
 

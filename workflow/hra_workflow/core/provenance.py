@@ -33,7 +33,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str:
         root = Path(__file__).parent
-        command = ["git", "-c", "safe.directory=*", *arguments]  # somebody else may have installed the workflow
+        command = ["git", "-c", "safe.directory=*", *arguments]  # another user may have installed the workflow
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
@@ -43,7 +43,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def now() -> str:
-    """Return the time in UTC, by ISO 8601."""
+    """Return the time in UTC, in ISO 8601 format."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

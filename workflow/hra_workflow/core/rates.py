@@ -1,4 +1,4 @@
-"""The throughput of a job, as one line of its log: `make preflight` estimates GPU-hours from it."""
+"""The throughput of a job, reported in one line of its log; `make preflight` estimates GPU-hours from it."""
 
 import json
 import time
@@ -7,11 +7,11 @@ from pathlib import Path
 from hra_workflow.core import provenance
 
 MARK = "rate: "
-clock = time.monotonic  # of what is reported; a rehearsal puts the estimated time of its GPU in its place
+clock = time.monotonic  # the clock of the reported time; a rehearsal replaces it with the estimated time of its GPU
 
 
 def report(rows: int, seconds: float, device: str) -> None:
-    """Print how many rows a job processed in how many seconds of pure work, and its peak memory in bytes."""
+    """Print the number of rows that a job processed, the seconds of pure work, and the peak memory in bytes."""
     if not rows or seconds <= 0:
         return
     peak, available = provenance.peak_memory_bytes(device), provenance.memory_bytes(device)

@@ -1,4 +1,4 @@
-"""Records of runs and evaluations: JSON files with a SHA-256 of their own content, so that an edited one is refused."""
+"""Records of runs and evaluations: JSON files that contain the SHA-256 of their content, so edited ones are refused."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 from hra_workflow.core import files, fingerprints
 from hra_workflow.core.errors import JobError
 
-OF_RUN = "train.json"  # the record of a training, in the run's folder
+OF_RUN = "train.json"  # the record of a training job, in the run's folder
 SEAL = "sha256"
-DIVERGED = "diverged"  # the status of a run whose loss or weights are no numbers any more
+DIVERGED = "diverged"  # the status of a run whose loss or weights have become NaN or infinite
 
 
 def write(path: str | Path, content: dict) -> None:
@@ -17,7 +17,7 @@ def write(path: str | Path, content: dict) -> None:
 
 
 def read(path: str | Path, remedy: str = "Delete it and run again.") -> dict:
-    """Read what `write` wrote; raise JobError, which ends with `remedy`, if it has changed since."""
+    """Read a record; raise JobError, which ends with `remedy`, if it has changed since `write`."""
     content = files.read_json(path)
     stated = content.get(SEAL) if isinstance(content, dict) else None
     if stated is None or stated != digest(content):
@@ -39,10 +39,10 @@ def digest(content: dict) -> str:
 
 
 def list_differences(record: dict, asked: dict, inputs: dict[str, str]) -> list[str]:
-    """List how a run's record differs from what the config asks for, in the form `learning_rate 0.02, now 0.001`.
+    """List how a run's record differs from the config, in the form `learning_rate 0.02, now 0.001`.
 
-    asked: entries of the training's fingerprint. inputs: the manifests of the training; of one that does not exist any
-    more, nothing is known.
+    asked: the config's entries of the training's fingerprint. inputs: the manifests of the training; those that no
+    longer exist are not compared.
     """
     made = record["fingerprint"]
     here = {name: fingerprints.of_input(path) for name, path in inputs.items() if Path(path).exists()}

@@ -1,8 +1,8 @@
 """Tables and other derived files with a seal next to them, so that an edited or outdated one is never shown.
 
-The seal of table_glue.csv is the file .table_glue.csv.sha256, since the table itself is for pandas, spreadsheets and
-diffs: a line of `sha256sum` for the table, and one for each file that it was made from. It is no output of a rule, so
-that finished jobs do not run again.
+The seal of table_glue.csv is a separate file, .table_glue.csv.sha256, since pandas, spreadsheets and diffs read the
+table. It has one line of `sha256sum` for the table, and one for each file that the table was made from. It is not an
+output of a rule, so finished jobs do not run again.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def write(path: str | Path, text: str, made_from: Iterable[str | Path]) -> None:
 
 
 def read(path: str | Path) -> str:
-    """Read what `write` wrote; raise JobError if it, or a file that it was made from, has changed since."""
+    """Read a sealed text; raise JobError if it, or a file that it was made from, has changed since `write`."""
     path = Path(path)
     content = path.read_bytes()
     check(path, hashlib.sha256(content).hexdigest(), set())
@@ -35,14 +35,15 @@ def read(path: str | Path) -> str:
 
 
 def check(path: Path, found: str, checked: set[Path]) -> None:
-    """Check the seal of a file with this digest, then the files that it was made from, and those of sealed ones.
+    """Check the seal of a file with the digest `found`, then, recursively, the files that it was made from.
 
-    Files that do not exist are not checked: a folder may be copied without the runs. checked: files that have been.
+    Files that do not exist are not checked: a folder may be copied without the runs. checked: the files that have been
+    checked.
     """
     seal = seal_of(path)
     if not seal.exists():
         raise JobError(
-            f"{path}: expected its SHA-256 in {seal.name} beside it, found no such file: an earlier version built it, "
+            f"{path}: expected its SHA-256 in {seal.name}, found no such file: an earlier version built it, "
             f"or it was copied without its seal. Delete {path.parent}/*.csv and {REBUILT}"
         )
     listed = dict(line.split("  ", 1)[::-1] for line in seal.read_text().splitlines() if "  " in line)

@@ -4,9 +4,9 @@ import hashlib
 
 
 def batches(items: list[tuple], size: int) -> list[list[tuple]]:
-    """Divide items into batches, before these are assigned to shards: for any number of shards, results are identical.
+    """Divide items into batches. Batches are assigned to shards, so results do not depend on the number of shards.
 
-    A batch never spans two steps (the first element of an item), which have different weights.
+    A batch never contains items of two steps (the first element of an item), which have different weights.
     """
     cut: list[list[tuple]] = []
     for item in items:
@@ -17,7 +17,7 @@ def batches(items: list[tuple], size: int) -> list[list[tuple]]:
 
 
 def part(batches: list, index: int, count: int) -> list:
-    """Return the batches of shard `index` of `count`; they are consecutive, so that a shard rarely changes weights."""
+    """Return the batches of shard `index` of `count`: consecutive ones, so that a shard rarely loads other weights."""
     return batches[index * len(batches) // count : (index + 1) * len(batches) // count]
 
 

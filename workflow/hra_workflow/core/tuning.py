@@ -1,9 +1,9 @@
 """Tuning of hyper-parameters: the trials of a run, and the values chosen from them.
 
 A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
-adapter and has a folder of its own. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
-compared at rungs, fractions of the training, and only the best go on: `r8@learning_rate-0.001@rung-0.25` is the run of
-a trial up to a rung.
+adapter and has a separate folder. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
+compared at rungs, fractions of the training, and only the best continue: `r8@learning_rate-0.001@rung-0.25` is the run
+of a trial up to a rung.
 """
 
 import hashlib
@@ -14,25 +14,25 @@ from pathlib import Path
 from hra_workflow.core import records
 from hra_workflow.core.errors import JobError
 
-MARK = "@"  # in no name of a variant (the schema's pattern), and safe in paths
+MARK = "@"  # not allowed in names of variants (the schema's pattern), and safe in paths
 RUNG = f"{MARK}rung-"
-END = 1.0  # the last rung: the whole training
-FIRST_SEED = 1000  # of the trials: a final run with a trial's seed would be a run that was selected
-VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # as a regular expression, what a trial appends to a variant
+END = 1.0  # the last rung: the complete training
+FIRST_SEED = 1000  # seeds of the trials: a final run with a trial's seed would be a run that was selected
+VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # the suffix of a trial's variant, as a regular expression
 
 
 def base(run: str) -> str:
-    """Return the variant, or `method/variant`, of a trial; any other is returned as it is."""
+    """Return the variant, or `method/variant`, of a trial; return any other name unchanged."""
     return run.partition(MARK)[0]
 
 
 def is_tuned(tune: dict | None, run: str) -> bool:
-    """Return whether `method/variant`, if it is trained, is tuned."""
+    """Return whether the training of `method/variant` is tuned."""
     return bool(tune) and run in tune.get("runs", [run])
 
 
 def search(tune: dict, run: str) -> dict[str, list]:
-    """Return the values to try of each hyper-parameter for `method/variant`, of `tasks.{task}.tune`."""
+    """Return the values of each hyper-parameter that are tried for `method/variant`. tune: `tasks.{task}.tune`."""
     by_method = tune.get("methods", {})
     return tune["search"] | by_method.get(run.split("/")[0], {}) | by_method.get(run, {})
 
@@ -40,8 +40,8 @@ def search(tune: dict, run: str) -> dict[str, list]:
 def trials(tune: dict, run: str) -> dict[str, dict]:
     """Return the values of every trial of `method/variant`, by the trial's `method/variant`.
 
-    A random search takes the first ones in a seeded order of all combinations, so that another value or a larger
-    budget adds trials and keeps most of the others.
+    A random search takes the first combinations in a seeded order of all, so an added value or a larger budget adds
+    trials and keeps most of the others.
     """
     lists = search(tune, run)
     every = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
@@ -69,24 +69,24 @@ def up_to(trial: str, rung: float) -> str:
 
 
 def split(run: str) -> tuple[str, float]:
-    """Split the name of such a run into the trial and the rung; of any other run, the rung is `END`."""
+    """Split the name of a run into the trial and the rung; the rung of any other run is `END`."""
     trial, _, rung = run.partition(RUNG)
     return trial, float(rung or END)
 
 
 def attempts(variant: str) -> str:
-    """Return the name of the record of a run's attempts; the runs of a trial up to its rungs share a folder."""
+    """Return the name of the record of a run's attempts; the runs of a trial up to several rungs share a folder."""
     rung = split(variant)[1]
     return "attempts.json" if rung == END else f"attempts-{rung:g}.json"
 
 
 def rung_before(tune: dict, rung: float) -> float:
-    """Return the rung at which the trials of a rung were compared before; 0 for those of the first one."""
+    """Return the rung before a rung; 0 for the first one."""
     return max((one for one in rungs(tune) if one < rung), default=0.0)
 
 
 def fraction(tune: dict | None, variant: str) -> float:
-    """Return the fraction of the training that a run takes; the run of a trial starts at the rung before."""
+    """Return the fraction of the training that a run takes; a trial's run starts at the rung before."""
     if MARK not in variant:
         return END
     rung = split(variant)[1]
@@ -94,12 +94,12 @@ def fraction(tune: dict | None, variant: str) -> float:
 
 
 def count_promoted(trials: int, factor: int) -> int:
-    """Return how many trials go on from a rung: 1/factor of them, rounded up."""
+    """Return the number of trials that continue after a rung: 1/factor of them, rounded up."""
     return math.ceil(trials / factor)
 
 
 def trainings(tune: dict) -> float:
-    """Return how many whole trainings the trials of a run on a dataset take as much time as, on all rows."""
+    """Return the cost of a run's trials on a dataset, in units of one complete training run on all rows."""
     left, before, total = tune["trials"], 0.0, 0.0
     for rung in rungs(tune):
         total += left * (rung - before)
@@ -108,13 +108,13 @@ def trainings(tune: dict) -> float:
 
 
 def write_choice(path: str | Path, content: dict) -> None:
-    """Write the `values` that were chosen from the trials of a run, or the `error` of all of them."""
+    """Write the `values` chosen from the trials of a run, or the `error` if all of them failed."""
     records.write(path, content | {"run": run_of(path)})
 
 
 def read_choice(path: str | Path) -> dict:
-    """Return the content of such a file; raise JobError if it has been edited, or copied from another run."""
-    remedy = "Delete it and run again: they are chosen again. Values of your own belong in a preset, without `tune`."
+    """Return the content of a choice; raise JobError if it has been edited, or copied from another run."""
+    remedy = "Delete it and run again: they are chosen again. To set values yourself, use a preset without `tune`."
     content = records.read(path, remedy)
     if content["run"] != run_of(path):
         raise JobError(f"{path}: expected the values of {run_of(path)}, found those of {content['run']}. {remedy}")
@@ -127,7 +127,7 @@ def run_of(choice: str | Path) -> str:
 
 
 def chosen_values(path: str | Path) -> dict:
-    """Return the values that were chosen from the trials of a run; {} if they are not finished, or all failed."""
+    """Return the values chosen from the trials of a run; {} if the trials are unfinished or have all failed."""
     return read_choice(path)["values"] if Path(path).exists() else {}
 
 

@@ -10,8 +10,11 @@ from hra_workflow.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 
 class Lpips(Evaluator):
-    """`_diversity`: mean distance to the other images of the same prompt, as OFT defines it; `_real`: to the reference
-    images, as the official code computes it. `size`: side in pixels to which images are resized; `side` by default."""
+    """Mean LPIPS distances of an image.
+
+    `_diversity`: to the other images of the same prompt, as OFT defines it. `_real`: to the reference images, as the
+    official code computes it. `size`: side in pixels to which images are resized; `side` by default.
+    """
 
     metrics = ("_diversity", "_real")
     needs = Needs(model=True, images="references", options=("size",))

@@ -21,8 +21,8 @@ def draw(
 ) -> None:
     """Generate with the weights of params, as image_shards.draw does, at the resolution of the training.
 
-    The first entry of each item is the run's last step, the others are in the name of its file. hints: what the control
-    images depend on.
+    The first entry of each item is the run's last step, and the others are in its file name. hint: returns an item's
+    control image, which is saved next to the generated image. hints: everything that the control images depend on.
     """
     params, trained, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
     archive, weights = Path(params["scratch"], "images.tar"), Path(params["weights"])
@@ -44,6 +44,10 @@ def draw(
         for picture in made:
             (folder / f"{picture.key}.png").write_bytes(picture.png)
         columns = {name: [one.about[name] for one in made] for name in (*told[items[0]], "blocked")}
+        for item in items if hint else ():
+            (folder / f"{key(item)}.control.png").write_bytes(images.to_png(hint(item)))
+        if hint:
+            columns["control"] = [f"{one.key}.control.png" for one in made]
         new_inputs.write(folder / table.name, {"image": [f"{one.key}.png" for one in made]}, columns)
     archive.unlink()
 

@@ -132,10 +132,9 @@ def marked(
     params: dict,
     constant: dict[tuple[str, str], dict[str, str]],
 ) -> pd.DataFrame:
-    """Add per column of the table which values are better, and whether a cell is the best or not distinguishable, or
-    of a run that predicts one class.
+    """Add the marks of each cell: better, best, not distinguishable from the best, or of a run that predicts one class.
 
-    A score of 0 that no run falls below is never the best, nor is a run that had no equal search with every other one.
+    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
     params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
     added, chosen = {}, searches.table_searches(params)

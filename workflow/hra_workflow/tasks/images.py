@@ -19,10 +19,10 @@ from hra_workflow.tasks.training import Training
 
 DRIFT = "drift"  # the key of the config, and the benchmark
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # what else a line of predictions has
-# Stable Diffusion 1.5's UNet, 860 M parameters, makes 339 G multiplications per image of 512 pixels (arXiv 2305.15798): as
-# many as for 400 tokens.
+# The UNet of Stable Diffusion 1.5, 860 M parameters, needs 339 G multiplications per image of 512 pixels (arXiv
+# 2305.15798): as many as for 400 tokens.
 PIXELS_PER_TOKEN = 512**2 / 400
-PNG_BYTES = 1.6  # per pixel of a photograph at 512 × 512: COCO's take 1.5, and fast compression 7 % more
+PNG_BYTES = 1.6  # per pixel of a real image at 512 × 512: COCO's take 1.5, and fast compression adds 7 %
 
 
 class ImageData(Data):

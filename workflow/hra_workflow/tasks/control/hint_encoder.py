@@ -1,9 +1,8 @@
-"""The lightweight hint encoder, which feeds the control image to a UNet (HRA paper, Section 4.2; from OFT, arXiv
-2306.07280).
+"""The lightweight hint encoder, which feeds the control image to a UNet (section 4.2; OFT, arXiv 2306.07280).
 
 `hint` is the control image throughout. Eight convolutions with SiLU in between reduce it to the size of the latents;
-the result is added once, after the UNet's first convolution. The last convolution is initialised to zero, so that
-training starts at the base model.
+the result is added once, after the UNet's first convolution. The last convolution is initialised to zero, so that the
+initial model equals the base model.
 """
 
 import contextlib

@@ -1,5 +1,7 @@
-"""Generation from prompts, seeds and control images as in the official code: DDIM, with the control image in both
-branches of classifier-free guidance."""
+"""Generation from prompts, seeds and control images as in the official code.
+
+The sampler is DDIM, with the control image in both branches of classifier-free guidance.
+"""
 
 from pathlib import Path
 

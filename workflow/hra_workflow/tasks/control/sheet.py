@@ -7,6 +7,8 @@ from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.items import BENCHMARK
 
+REAL = "real image"
+
 
 def contents(job: dict) -> dict:
     """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them.
@@ -17,14 +19,13 @@ def contents(job: dict) -> dict:
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
     columns = {
         "control image": {row: split.hint(row) for row in rows},
-        "real image": {row: split.picture(row) for row in rows},
+        REAL: {row: split.picture(row) for row in rows},
     }
     for path in as_list(job["input"].get("images")):
         made_by.check_place(path, images.made_by(path))
         found = images.unpack(path, lambda about: about["row"] in rows)
         columns[params["labels"][path]] = {one.about["row"]: one.image for one in found if one.png}
-    scores = {
-        params["labels"][path]: dict(enumerate(predictions.read(path)))
-        for path in as_list(job["input"].get("predictions"))
-    }
+    scored = {path: params["labels"][path] for path in as_list(job["input"].get("predictions"))}
+    scored |= dict.fromkeys(as_list(job["input"].get("real")), REAL)
+    scores = {label: dict(enumerate(predictions.read(path))) for path, label in scored.items()}
     return {"heading": "", "references": [], "rows": rows, "columns": columns, "scores": scores}

@@ -146,9 +146,16 @@ class ControlTable(Table):
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
         names = self.settings["sheets"]["runs"]
+        return [run for run in self.of_first_seed(dataset) if f"{run['method']}/{run['variant']}" in names]
+
+    def real_runs(self, dataset: str) -> list[dict]:
+        """Return the run that scores the real images of a dataset's sheet, if the grid has one."""
+        runs = self.of_first_seed(dataset)
+        return [run for run in runs if methods.get(self.config, run["method"]).real_images][:1]
+
+    def of_first_seed(self, dataset: str) -> list[dict]:
         runs = [run for run in self.task.runs() if run["dataset"] == dataset]
-        named = [run for run in runs if f"{run['method']}/{run['variant']}" in names]
-        return [run for run in named if run["seed"] == runs[0]["seed"]]
+        return [run for run in runs if run["seed"] == runs[0]["seed"]]
 
     def check_settings(self) -> None:
         for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped

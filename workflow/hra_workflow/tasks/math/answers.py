@@ -49,8 +49,10 @@ def gold(style: str, text: str) -> str:
 
 
 def grade(style: str, output: str, gold: str, custom: Iterable[str] = ()) -> dict[str, dict]:
-    """Grade an output: per grader, the extracted `answer`, whether it is correct (`right`), and `timeout` if it ended
-    grading. `custom`: names of graders in addition to GRADERS."""
+    """Grade an output; return by grader the extracted `answer` and whether it is correct (`right`).
+
+    An entry has `timeout` if the time limit ended its grading. custom: names of graders in addition to GRADERS.
+    """
     outcomes: dict[tuple, bool | None] = {}
 
     def outcome(right: Callable[[str, str, str], bool], reading: str) -> bool | None:

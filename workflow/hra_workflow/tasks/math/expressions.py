@@ -158,8 +158,11 @@ def without_braces(text: str) -> str:
 
 
 def exact(latex: str) -> str:
-    """Return LaTeX as math-verify reads it exactly: decimals as fractions, since it would round them, 0,25 as two
-    numbers, and the imaginary unit always as one (it is a variable in 2i, but not in 2 i)."""
+    """Rewrite LaTeX so that math-verify reads it exactly.
+
+    Decimals become fractions, which it does not round; 0,25 becomes two numbers; 2i becomes 2 i, in which i is the
+    imaginary unit and not a variable.
+    """
     latex = re.sub(r"(?<![\d.,])0,(?=\d)", "0, ", latex)
     latex = re.sub(r"(?<=\d)i\b", " i", latex)
     return DECIMAL.sub(lambda match: f"{{\\frac{{{match[1]}{match[2]}}}{{1{'0' * len(match[2])}}}}}", latex)

@@ -102,8 +102,10 @@ def with_braces_of_fractions(text: str) -> str:
 
 
 def math_equal(answer: str, gold: str) -> bool:
-    """Return whether two answers are equal as numbers, as text without brackets, part by part, or as Python
-    expressions."""
+    """Return whether two answers are equal.
+
+    They may be equal as numbers, as text without brackets, part by part, or as Python expressions.
+    """
     numbers = as_float(answer), as_float(gold)
     if None not in numbers:
         return any(isclose(numbers[1] * factor, numbers[0], rel_tol=1e-4) for factor in (0.01, 1, 100))

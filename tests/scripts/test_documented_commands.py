@@ -1,0 +1,192 @@
+"""Every command in the documentation can be resolved: its program, target, options, files and names exist.
+
+Targets that Snakemake options swallow are tested by test_commands.py; examples that are run, by test_package.py,
+test_your_own_walk.py and test_dag.py.
+"""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from snakemake.cli import get_argument_parser
+
+from hra.__main__ import build_parser
+from hra_workflow import tasks
+from hra_workflow.rehearsal import cuda
+from support import ROOT, paper_config
+from test_documented_examples import PAGES
+
+OTHER_PAGES = ("hra/README.md", "snakemake_executor_plugin_slurm_packs/README.md")
+INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MAKEFILE = (ROOT / "Makefile").read_text()
+RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
+    path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
+), re.MULTILINE))  # fmt: skip
+RULES = {name for pair in RULES for name in pair if name}
+CONFIG = paper_config()
+TASKS = tasks.load(CONFIG)
+TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
+PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|pr-\d|/opt/hra$")
+VALUES = {  # of a variable of make
+    "TABLE": TABLES,
+    "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b"},
+    "PROFILE": {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")},
+    "CARD": {*cuda.CARDS},
+}
+
+
+def exists(path: str) -> bool:
+    """Return whether a path exists, of this repository or of its installation in /opt/hra, or stands for the user's."""
+    return bool(PLACEHOLDER.match(path)) or (ROOT / path.removeprefix("/opt/hra/")).exists()
+
+
+def make(words: list[str]) -> Iterator[str]:
+    words = iter(words)
+    for word in words:
+        name, is_variable, value = word.partition("=")
+        if word in ("-f", "-C"):
+            if not exists(next(words)):
+                yield word
+        elif not re.search(rf"\$\({name}[):]" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE):
+            yield f"{name}: no target or variable of the Makefile"
+        elif name in VALUES and value not in VALUES[name] and not PLACEHOLDER.match(value):
+            yield f"{word}: expected one of {', '.join(VALUES[name])}"
+        elif name == "CONFIG":
+            yield from (f"{file} does not exist" for file in value.split() if not exists(file))
+
+
+def snakemake(words: list[str]) -> Iterator[str]:
+    try:
+        found = get_argument_parser().parse_args(words)
+    except SystemExit:
+        yield "Snakemake does not take these options"
+        return
+    yield from (f"{target}: no rule or file of the workflow" for target in found.targets if not is_made(target))
+    files = [found.snakefile, *(found.profile or []), *(found.configfile or [])]
+    yield from (f"{path} does not exist" for path in map(str, filter(None, files)) if not exists(path))
+
+
+def is_made(target: str) -> bool:
+    """Return whether a target is a rule, a table, or below the folder of a run of the config."""
+    if table := re.fullmatch(r"(?:results/)?table_(\w+)(?:\.csv)?", target):
+        return table[1] in TABLES
+    parts = target.removeprefix("resources/augmented/").removeprefix("results/").split("/")
+    if len(parts) == 1:
+        return target in RULES | {*TASKS, "all"} or (ROOT / target).exists()
+    task, *rest = parts
+    names = {*CONFIG["datasets"][task], *CONFIG["methods"]}
+    return rest[0] in names and "/".join(rest[:2] if rest[0] in CONFIG["methods"] else rest[1:3]) in [
+        f"{method}/{variant}" for method, entry in CONFIG["methods"].items() for variant in entry["variants"]
+    ]
+
+
+def hra(words: list[str]) -> Iterator[str]:
+    (commands,) = (action.choices for action in build_parser()._actions if action.choices)
+    if words[0] not in {*commands, "--help"}:
+        yield f"hra has no command {words[0]}"
+    elif len(words) > 1:
+        try:
+            build_parser().parse_args(words)
+        except SystemExit:
+            yield "hra does not take these arguments"
+
+
+def python(words: list[str]) -> Iterator[str]:
+    words = [word for word in words if word != "-P"]
+    if words[0] == "-c":
+        return
+    module = words.pop(1) if words[0] == "-m" else None
+    spec = find_spec(module) if module else None
+    file = Path(spec.origin) if spec else ROOT / words[0]
+    file = file / "__main__.py" if file.is_dir() else file
+    if not file.is_file():
+        yield f"{module or words[0]} does not exist"
+    elif ROOT in file.parents:  # its own words and options are in its source
+        folder = file.parent if file.name in ("__init__.py", "__main__.py") else file
+        source = "".join(path.read_text() for path in ([folder] if folder.is_file() else folder.glob("*.py")))
+        yield from (
+            f"{word}: not in {file.name}"
+            for word in words[1:]
+            if not re.match(r"[A-Z\d]|.*/|.*\.jsonl", word) and word not in source and not PLACEHOLDER.match(word)
+        )
+
+
+def pip(words: list[str]) -> Iterator[str]:
+    extras = {extra for word in words for found in re.findall(r"\[(.*?)\]", word) for extra in found.split(",")}
+    yield from (f"no extra {extra}" for extra in extras - PYPROJECT["project"]["optional-dependencies"].keys())
+    if "--group" in words and words[words.index("--group") + 1] not in PYPROJECT["dependency-groups"]:
+        yield "no such dependency group"
+    yield from (f"{word} does not exist" for word in words if word.startswith("./") and not exists(word))
+
+
+PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
+    "make": make,
+    "snakemake": snakemake,
+    "hra": hra,
+    "python": python,
+    "python3": python,
+    "pip": pip,
+}
+# Of the system or of other packages: not checked.
+OTHERS = {*["git", "cd", "export", "tar", "source", "docker", "apptainer", "pre-commit", "twine", "vllm"]}
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """Yield the commands of a page as words: those of its blocks, and those in its sentences."""
+    text = (ROOT / page).read_text()
+    functions = set(re.findall(r"^(\w+)\(\) \{", text, re.MULTILINE))  # of the block itself
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r"(\\|&&)\n", r" ", block).splitlines()]
+    sentences = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += [" ".join(found.split()) for found in INLINE.findall(sentences)]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words:
+            end = next((index for index, word in enumerate(words) if word in ("&&", "|", ";", "||")), len(words))
+            command, words = words[:end], words[end + 1 :]
+            while command and re.match(r"[A-Z_]+=", command[0]):
+                del command[0]
+            if command and command[0].removesuffix("()") not in functions:
+                yield command
+
+
+@pytest.mark.parametrize("page", [page for page in (*PAGES, *OTHER_PAGES) if page != "CHANGELOG.md"])  # the past
+def test_the_commands_of_a_page_exist(page):
+    wrong = {}
+    for program, *words in commands(page):
+        name = Path(program).name or "source"  # the dot
+        known = name in PROGRAMS or name in OTHERS
+        problems = list(PROGRAMS[name](words)) if name in PROGRAMS and words else []
+        if problems or not known:
+            wrong[" ".join([program, *words])] = problems or [f"unknown program {program}"]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make plann",
+        "make plan CONFG=mine.yaml",
+        "make plan TABLE=gleu",
+        "make run CONFIG=config/gone.yaml",
+        "snakemake --profile slrum -- results/table_glue.csv",
+        "snakemake --core 1 --sdmm conda",
+        "snakemake results/table_glu.csv",
+        "snakemake results/glue/cola/hra/r9/seed0/train.json",
+        "hra look ADAPTER",
+        "hra rewind ADAPTER OUT",
+        "python -m benchmarks.gone",
+        "python -m benchmarks tabels",
+        "python workflow/scripts/gone.py",
+        "pip install '.[clj]'",
+        "pip install --group vlm",
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(command):
+    program, *words = shlex.split(command)
+    assert list(PROGRAMS[program](words))

@@ -1,0 +1,32 @@
+"""Print the first predictions of a table, notes on the request, and where all predictions are, for `make predict`.
+
+python workflow/scripts/show_predictions.py TABLE [NOTE …]
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+from hra_workflow.core.wording import plural
+
+FIRST = 3
+
+
+def main() -> None:
+    table, *notes = sys.argv[1:]
+    table = Path(table)
+    with table.open(newline="") as stream:
+        heading, *rows = csv.reader(stream)
+    csv.writer(sys.stdout, lineterminator="\n").writerows([heading, *rows[:FIRST]])
+    print("\n".join(notes), end="\n" * bool(notes))
+    images = [dict(zip(heading, row, strict=True)).get("image", "") for row in rows]
+    if not (table.parent / images[0]).is_file():
+        print(f"{plural(len(rows), 'prediction')}: {table}")
+        return
+    controls = ", each with its control image next to it (*.control.png)" * ("control" in heading)
+    print(f"{plural(len(images), 'image')}{controls}: {table.parent}")
+    print(f"Their prompts and seeds: {table}")
+
+
+if __name__ == "__main__":
+    main()

@@ -215,11 +215,11 @@ def layers_of(model, targets: list[str]) -> Layers:
 
 INTRODUCTION = """# Parameters of every run
 
-This page lists the number of trained parameters of every run of [the config](../config/), without classifiers and hint
-encoders, next to the paper's number. Each base model is built from its real config, without weights, and the adapters are
-inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals.
-If they differ, the last column explains why. Where known, it also gives in parentheses the count for the paper's setting,
-which equals the paper's number.
+This page lists the number of trained parameters of every run of [the config](../config/), without classifiers and
+hint encoders, next to the paper's number. Each base model is built from its real config, without weights, and the
+adapters are inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the
+printed decimals. If they differ, the last column explains why. Where known, it also gives in parentheses the count
+for the paper's setting, which equals the paper's number.
 
 `python tests/parameters.py` writes this page, and a test checks it.
 

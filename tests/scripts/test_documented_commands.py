@@ -31,7 +31,7 @@ RULES = {name for pair in RULES for name in pair if name}
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
-PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|pr-\d|/opt/hra$")
+PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|pr-\d|/opt/hra$")
 VALUES = {  # of a variable of make
     "TABLE": TABLES,
     "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b"},

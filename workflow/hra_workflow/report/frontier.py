@@ -7,6 +7,7 @@ from matplotlib.text import Text
 from hra_workflow.report.plot_style import SMALL, dot
 
 SIGN = {"lower": 1, "higher": -1}
+MEANING = "No run beats a named one in both values; a line joins several named runs."
 
 
 def frontier(x: pd.Series, y: pd.Series, better: tuple[str, str]) -> list:

@@ -1,11 +1,12 @@
 """Curves during training: scores on a benchmark, or the loss, as a mean over seeds with its spread."""
 
 import math
+import textwrap
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hra_workflow.report.plot_style import SMALL, say, styles, widen
+from hra_workflow.report.plot_style import CHARACTERS, SMALL, WIDTH, legend, say, styles, widen
 from hra_workflow.report.run_statistics import scale_free
 
 LOSS = "loss"
@@ -23,10 +24,9 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
     datasets = list(dict.fromkeys(column["dataset"] for column in params["columns"]))
     style = styles(list(labels), params["colours"])
-    across = min(3, len(datasets))
+    across = min(2, len(datasets))
     down = math.ceil(len(datasets) / across)
-    height = 2.7 * down + (0.25 * math.ceil(len(labels) / 4) + 0.2 if across * down == len(datasets) else 0.2)
-    drawn = Figure(figsize=(max(3.4 * across, 6), height), layout="constrained")
+    drawn = Figure(figsize=(WIDTH, (3 if across == 1 else 2.2) * down + 0.2), layout="constrained")
     panels = drawn.subplots(down, across, squeeze=False).flatten()
     shown = {}
     for ax, dataset in zip(panels, datasets, strict=False):
@@ -35,7 +35,7 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
         scores += " on held-out rows" * bool(here["held_out"].any())
         alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
         title = alone if scores == LOSS else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
-        ax.set_title(title, fontsize=SMALL, loc="left")
+        ax.set_title(textwrap.fill(title, CHARACTERS // across - 6), fontsize=SMALL, loc="left")
         found = {run: over_seeds(of_run) for run, of_run in here.groupby("run", sort=False)}
         for run in labels:
             if run in found:
@@ -53,8 +53,7 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
         return drawn
     for ax in panels[-across:]:
         ax.set_xlabel("epoch")
-    if handles:
-        drawn.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=SMALL)
+    legend(drawn, handles, "lower")
     return drawn
 
 

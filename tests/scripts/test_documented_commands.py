@@ -172,7 +172,7 @@ def test_the_commands_of_a_page_exist(page):
     "command",
     [
         "make plann",
-        "make plan CONFG=mine.yaml",
+        "make plan FILES=mine.yaml",
         "make plan TABLE=gleu",
         "make run CONFIG=config/gone.yaml",
         "snakemake --profile slrum -- results/table_glue.csv",
@@ -182,7 +182,7 @@ def test_the_commands_of_a_page_exist(page):
         "hra look ADAPTER",
         "hra rewind ADAPTER OUT",
         "python -m benchmarks.gone",
-        "python -m benchmarks tabels",
+        "python -m benchmarks sheets",
         "python workflow/scripts/gone.py",
         "pip install '.[clj]'",
         "pip install --group vlm",

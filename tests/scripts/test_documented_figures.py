@@ -2,7 +2,6 @@
 
 Pages with their own test: comparison.md (test_comparison_page.py), gpus.md (test_published.py, test_cards.py),
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
-README's and library.md's tables of times are written by `python -m benchmarks tables`.
 """
 
 import re
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import comparison
+from benchmarks import comparison, tables
 from hra_workflow.core import grid
 from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
@@ -106,6 +105,16 @@ def test_a_row_of_others_measurements_is_that_of_one_experiment(name):
 
 def fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}"
+
+
+def test_the_tables_of_times_are_those_of_the_results(tmp_path):
+    """Otherwise: python -m benchmarks tables."""
+    pages = ("README.md", "docs/library.md")
+    (tmp_path / "docs").mkdir()
+    for name in pages:
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    tables.write(ROOT / "benchmarks/results", tmp_path)
+    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
 
 
 @pytest.mark.parametrize(("processor", "column"), [("AMD", 1), ("Intel", 3)])

@@ -16,7 +16,9 @@ from hra_workflow.core import grid
 from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
 
-TASKS = paper_config()["tasks"]
+CONFIG = paper_config()
+TASKS, SUBJECTS = CONFIG["tasks"], grid.datasets(CONFIG, "subject")
+PROMPTS = 25  # of the official lists
 NUMBERS = ("none", "one", "two", "three", "four", "five")
 OF_VARIANT, OF_DEFAULTS = ("penalty", "train_head"), ("shuffle", "precision", "base_precision")
 
@@ -44,6 +46,17 @@ def in_gpus(row: str) -> str:
     return re.search(rf"\| {row} \| [\d.]+ GB \| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
 
 
+def official_checkpoints() -> int:
+    """Count the evaluations of the official GLUE scripts and the ends of their epochs."""
+    preset, count = CONFIG["presets"]["glue"]["code-head"], 0
+    for name, settings in preset["datasets"].items():
+        steps = (
+            -(-CONFIG["datasets"]["glue"][name]["rows"]["train"] // preset["all"]["batch_size"]) * settings["epochs"]
+        )
+        count += steps // settings["eval_steps"] + settings["epochs"]
+    return count
+
+
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     lora = sorted({solved("lora/r4-alpha8", study) for study in comparison.STUDIES})
@@ -63,7 +76,15 @@ def phrases() -> dict[str, list[str]]:
             f"may be between {hours * 17 / 28:.0f} and {hours * 47 / 28:.0f},",
             f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
         ],
-        "docs/config/hyperparameters.md": [f"within windows of {length_windows.BATCHES} micro-batches"],
+        "docs/config/hyperparameters.md": [
+            f"within windows of {length_windows.BATCHES} micro-batches",
+            f"float32 takes {2 * CONFIG['models']['llama2-7b']['gigabytes']:.0f} GB of GPU memory for LLaMA2-7B, bf16 half",
+        ],
+        "docs/from-the-official-code.md": [
+            f"{official_checkpoints():,} of {CONFIG['models']['deberta-v3-base']['gigabytes']} GB for the eight datasets",
+            f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
+            f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
+        ],
         "docs/config/disagreements.md": [
             f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
             f"subjects, control: {seeds('subject')} |"

@@ -46,14 +46,16 @@ def in_gpus(row: str) -> str:
     return re.search(rf"\| {row} \| [\d.]+ GB \| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
 
 
+def gigabytes(model: str) -> float:
+    return CONFIG["models"][model]["gigabytes"]
+
+
 def official_checkpoints() -> int:
     """Count the evaluations of the official GLUE scripts and the ends of their epochs."""
     preset, count = CONFIG["presets"]["glue"]["code-head"], 0
     for name, settings in preset["datasets"].items():
-        steps = (
-            -(-CONFIG["datasets"]["glue"][name]["rows"]["train"] // preset["all"]["batch_size"]) * settings["epochs"]
-        )
-        count += steps // settings["eval_steps"] + settings["epochs"]
+        steps_per_epoch = -(-CONFIG["datasets"]["glue"][name]["rows"]["train"] // preset["all"]["batch_size"])
+        count += settings["epochs"] * steps_per_epoch // settings["eval_steps"] + settings["epochs"]
     return count
 
 
@@ -78,10 +80,10 @@ def phrases() -> dict[str, list[str]]:
         ],
         "docs/config/hyperparameters.md": [
             f"within windows of {length_windows.BATCHES} micro-batches",
-            f"float32 takes {2 * CONFIG['models']['llama2-7b']['gigabytes']:.0f} GB of GPU memory for LLaMA2-7B, bf16 half",
+            f"float32 takes {2 * gigabytes('llama2-7b'):.0f} GB of GPU memory for LLaMA2-7B, bf16 half of that",
         ],
         "docs/from-the-official-code.md": [
-            f"{official_checkpoints():,} of {CONFIG['models']['deberta-v3-base']['gigabytes']} GB for the eight datasets",
+            f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",
             f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
             f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
         ],

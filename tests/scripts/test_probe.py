@@ -12,7 +12,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import cpu_time, gpu_hours, planned_jobs
+from hra_workflow.cost import cpu_time, finished_jobs, gpu_hours, planned_jobs
 from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
@@ -229,7 +229,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
         made.measured = gpu_hours.by_rates(real, every, made)
         return made
 
-    start = gpu_hours.STARTUP_SECONDS
+    start = finished_jobs.STARTUP_SECONDS
     assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0 + start, 720.0 + start]
     assert planned(method="full").measured == pytest.approx(2160.0 + start)  # the mean of the others
     assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.cost import cpu_time, gpu_hours, planned_jobs
+from hra_workflow.cost import cpu_time, finished_jobs, gpu_hours, planned_jobs
 
 TABLE = "results/table_glue.csv"
 
@@ -102,7 +102,7 @@ def test_the_work_of_a_job():
         gpu_hours.work(TASKS, "evaluate_harness", run | {"task": "math"}) is gpu_hours.work(TASKS, "runs", {}) is None
     )
     for job, seconds in (
-        (training(), 2.0 + 2 * gpu_hours.STARTUP_SECONDS),
+        (training(), 2.0 + 2 * finished_jobs.STARTUP_SECONDS),
         (planned_jobs.Job("generate_math", shard, ["out"], "log", work=200), 100 + cpu_time.LIKELY_STARTUP),
         (planned_jobs.Job("evaluate_harness", shard, ["out"], "log", gpus=2), 3600),
         (planned_jobs.Job("table", {"task": "glue"}, ["out"], "log"), None),
@@ -149,7 +149,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = done.snakemake(*command)
     assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 2 GPU jobs" in output
     assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining "
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours (\([^)]+ to [^)]+\) )?remaining "
         r"\(measured by finished jobs\)\n",
         output,
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, gpus, grid, tuning
-from hra_workflow.core.wording import listed, number, of_jobs, span
-from hra_workflow.cost import cpu_time, planned_jobs, row_counts
+from hra_workflow.core.wording import listed, number, of_jobs, plural, span
+from hra_workflow.cost import cpu_time, finished_jobs, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
@@ -15,8 +15,7 @@ from hra_workflow.tasks.base import Task
 MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
 REHEARSED = "estimated by make rehearse"
 EARLIER = "measured by earlier jobs with the same model"
-GUESSED = "a rough guess from the size of the model; `make preflight` measures"
-STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
+GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
 PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
@@ -35,8 +34,8 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Hours from the job's start to its end; 0 if they are unknown."""
-        return (self.hours or 0.0) * self.job.runs_per_gpu / max(1, self.job.gpus)
+        """Hours from the job's start to its end; 0: unknown."""
+        return (self.hours or 0) * self.job.runs_per_gpu / max(1, self.job.gpus)
 
 
 @dataclass
@@ -53,7 +52,7 @@ class Hours:
 
     @property
     def left(self) -> float:
-        """GPU-hours remaining, without those of unknown jobs."""
+        """Return the remaining GPU-hours, without unknown jobs."""
         return sum(one.hours or 0.0 for one in self.estimates if one.job.gpus)
 
     def billed(self) -> list[Estimate]:
@@ -78,8 +77,8 @@ class Hours:
         """Return the hours of the run whose stages take longest one after another, and its name."""
         walls: dict[str, dict[str, float]] = {}
         for one in self.billed():
-            stages = walls.setdefault(one.job.run, {})
-            stages[one.job.stage] = max(stages.get(one.job.stage, 0.0), one.wall)
+            stages, stage = walls.setdefault(one.job.run, {}), one.job.stage
+            stages[stage] = max(stages.get(stage, 0.0), one.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
     def unknown(self, on_gpus: bool = False) -> str:
@@ -89,14 +88,14 @@ class Hours:
         return f"no estimate for {of_jobs(len(found))}: {listed(rules, 4)}" if found else ""
 
     def grounds(self) -> str:
-        """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
+        """Describe the estimate's basis: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda one: one.basis)
         parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
-        starts = f"{of_jobs(self.short)} without rows, about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
+        starts = f"{plural(self.short, 'short job')} of about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
         return "; ".join([*parts, *filter(None, [starts, self.unknown()])])
 
     def __str__(self) -> str:
-        """Describe them in one line, those on GPUs only if there are any; empty if nothing is known of them."""
+        """Describe the hours in one line, GPU-hours only if there are any; empty if nothing is known."""
         used, left = [], []
         for device, hours in {"GPU": self.gpu, "CPU": self.cpu}.items():
             estimates = [one for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
@@ -135,13 +134,12 @@ def item(job: Job) -> str:
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs and estimate those of the remaining ones."""
-    total, done = Hours(), list(done)
+    total, done, left = Hours(), list(done), list(left)
     for job in done:
-        seconds, on_gpu = measured(job)
+        seconds, on_gpu = finished_jobs.measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
-    rates = rates_of(done)
-    left = list(left)
+    rates = finished_jobs.rates_of(done)
     if not any(job.gpus for job in left):
         total.short = sum(not job.work for job in left)
     for job in left:
@@ -152,21 +150,11 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     return total
 
 
-def rates_of(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
-    """Return seconds and work of the finished ones of these jobs, by the keys of `likes`."""
-    rates: dict[tuple, list] = {}
-    for job in done:
-        seconds, on_gpu = measured(job)
-        for key in likes(job) if seconds else ():
-            rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
-    return rates
-
-
 def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
     """Estimate a job on all of its processes. What is measured outranks what is estimated, and that a guess."""
     tried = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
     found = {
-        MEASURED: by_records(job, rates),
+        MEASURED: finished_jobs.by_records(job, rates),
         EARLIER: job.earlier,
         tried: job.measured,
         REHEARSED: job.rehearsed,
@@ -180,44 +168,8 @@ def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
     return Estimate(job, None)
 
 
-def likes(job: Job) -> list[tuple]:
-    """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
-    data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
-    run = job.wildcards.get("method"), job.wildcards.get("variant")
-    return [(job.rule, job.model, *more) for more in ((data, *run), (data,), ())]
-
-
-def by_records(job: Job, rates: dict[tuple, list]) -> list[float] | None:
-    """Estimate seconds, the least and the most, from the most similar jobs.
-
-    Time per unit of work × work; the least of them leaves out that the start of a short job does not grow with its
-    work. If the work is unknown, their mean.
-    """
-    for key in likes(job):
-        if found := rates.get((job.gpus > 0, *key)):
-            seconds, amounts = zip(*found, strict=True)
-            if not (job.work and all(amounts)):
-                return [sum(seconds) / len(seconds), min(seconds), max(seconds)]
-            fixed = [min(startup(job), one) for one in seconds]
-            ratios = [job.work / amount for amount in amounts]
-            bounds = [one * ratio for one, ratio in zip(seconds, ratios, strict=True)]
-            bounds += [start + (one - start) * ratio for one, start, ratio in zip(seconds, fixed, ratios, strict=True)]
-            return [sum(seconds) / sum(amounts) * job.work, min(bounds), max(bounds)]
-    return None
-
-
-def measured(job: Job) -> tuple[float, bool]:
-    """Return device-seconds of a finished job, and whether it used a GPU: one that n runs share counts a nth."""
-    if job.record and (record := files.read_if_valid(job.record)):
-        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations state nothing else
-        return record.get("device_seconds", alone), not record["device"].startswith("CPU")
-    if job.benchmark and Path(job.benchmark).exists():
-        return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
-    return 0.0, False
-
-
 def lost(job: Job) -> float:
-    """Return device-seconds of the attempts of an unfinished training run."""
+    """Return the device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
     attempts = Path(job.error).with_name(tuning.attempts(job.wildcards["variant"]))
@@ -225,7 +177,7 @@ def lost(job: Job) -> float:
 
 
 def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
-    """Return the number of rows that go through a training step (forward and backward); 0: none; None: unknown."""
+    """Return the number of rows that pass a training step (forward and backward); 0: no rows; None: unknown."""
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
@@ -244,9 +196,9 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
         job.model = (task and task.settings.get("model")) or ""
         job.work = work(every, job.rule, job.wildcards)
     needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
-    earlier = rates_of(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
+    earlier = finished_jobs.rates_of(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
     for job in jobs:
-        job.earlier = by_records(job, earlier) if job.work else None
+        job.earlier = finished_jobs.by_records(job, earlier) if job.work else None
         job.measured = by_rates(rates["jobs"], every, job)
         job.rehearsed = by_rates(rates["rehearsal"], every, job)
         job.stated = by_config(every, job)
@@ -260,7 +212,7 @@ def probe_rates(config: dict) -> dict[str, list[dict]]:
 
 
 def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
-    """Estimate seconds from the rate of the same kind of method, else the mean of the task's others."""
+    """Estimate seconds from the rate of the same kind of method, else from the mean of the task's other rates."""
     task = task_of(tasks, job.rule, job.wildcards)
     if not task or not job.work:
         return None
@@ -270,18 +222,13 @@ def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | Non
     same = [rate for rate in alike if method and rate["kind"] == grid.kind_of(method)] or alike
     if not same:
         return None
-    return job.work * sum(share(rate, job.runs_per_gpu) for rate in same) / len(same) + startup(job)
+    return job.work * sum(share(rate, job.runs_per_gpu) for rate in same) / len(same) + finished_jobs.startup(job)
 
 
 def share(rate: dict, runs: int) -> float:
-    """Return a row's seconds of a GPU that several runs share: those of its kernels, or its part of its host's."""
+    """Return the seconds of a shared GPU per row: those of the kernels, or a fraction of the host's time per row."""
     seconds = rate["seconds_per_row"]
     return max(rate.get("busy_per_row", seconds), seconds / runs)
-
-
-def startup(job: Job) -> float:
-    """Return the device-seconds until a job's first row."""
-    return STARTUP_SECONDS * job.gpus / job.runs_per_gpu if job.gpus else cpu_time.LIKELY_STARTUP
 
 
 def by_config(tasks: dict[str, Task], job: Job) -> float | None:
@@ -291,7 +238,7 @@ def by_config(tasks: dict[str, Task], job: Job) -> float | None:
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     if job.work and resources.get("rows_per_second"):
-        return job.work / resources["rows_per_second"] + startup(job)
+        return job.work / resources["rows_per_second"] + finished_jobs.startup(job)
     return None
 
 

@@ -4,7 +4,7 @@
     python -m benchmarks.comparison_page demo/comparison ../shared/data    collect it in half an hour, rewrite the page
     python -m benchmarks.comparison_page                                   rewrite it from results/comparison*.csv
 
-A run of a study without a final record is an error.
+A run of a study without a final record raises an error.
 """
 
 import re
@@ -120,10 +120,11 @@ def rewrite() -> None:
     for study, of_study in results.items():
         draw_contrasts(study, of_study["contrasts"])
         draw_costs(study, of_study["runs"])
+        docs_images.renew(f"{study}_forest", f"{study}_cost")
 
 
 def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
-    """Return the page with its tables made anew."""
+    """Return the page with today's tables."""
     names, made = labels(), {}
     for study, of in results.items():
         made[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
@@ -169,7 +170,6 @@ def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
             axis.set_ylim(len(pairs) - 0.5, -0.6)
         figure.supxlabel("difference in points, 95 % interval (shaded: within one)", fontsize=SMALL)
         figure.savefig(IMAGES / f"{study}_forest.png", dpi=200)
-    docs_images.renew(f"{study}_forest")
 
 
 def draw_costs(study: str, runs: pd.DataFrame) -> None:
@@ -205,7 +205,6 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
                 sizes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
         figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=2, fontsize=SMALL)
         figure.savefig(IMAGES / f"{study}_cost.png", dpi=200)
-    docs_images.renew(f"{study}_cost")
 
 
 def main(arguments: list[str]) -> None:

@@ -129,7 +129,8 @@ lint: $(READY) ## format the code and check all files that git tracks, code and 
 actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
 	pre-commit run --all-files --hook-stage manual
 
-docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning fails the build
+docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning or a dead link fails the build
+	rm -rf $(HERE)docs/_build
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
 

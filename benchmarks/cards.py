@@ -1,4 +1,4 @@
-"""What the paper's tables take on different GPUs: `make rehearse` and then `make plan`, for each card.
+"""Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
     python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
                                                   what FOLDER has of them; write results/cards.csv and docs/gpus.md
@@ -32,8 +32,21 @@ TABLES = {
 }
 TASKS = {"retention": "math"}  # of the tables that are not named after theirs
 GPUS = 8
-COLUMNS = ("card", "table", "settings", "gpu_hours", "longest_hours", "peak_bytes", "fits")
-MARKED = re.compile(r"(<!-- cards -->\n).*?(<!-- end -->)", re.DOTALL)
+COLUMNS = (
+    "card",
+    "table",
+    "settings",
+    "gpu_hours",
+    "train",
+    "generate",
+    "evaluate",
+    "longest_hours",
+    "peak_bytes",
+    "fits",
+)
+MARKED = re.compile(r"(<!-- (cards|stages) -->\n).*?(<!-- end -->)", re.DOTALL)
+STAGES = {"train": "training", "generate": "generation, latents", "evaluate": "evaluation"}
+COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "fits")
 Rows = dict[tuple[str, str], dict]  # by card and table
 
 
@@ -63,11 +76,14 @@ def planned(text: str) -> dict[str, dict]:
     """Read the plan of several tables: table → GPU-hours, and those of the longest run."""
     found = {}
     for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
-        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours remaining", part)
+        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
         longest = re.search(r"  longest:  ([\d,.]+) hours", part)
+        stages = dict(re.findall(r"(\w+) ([\d,.]+)(?=[,\n]|$)", re.search(r"  stages:(.*)", part)[1])) if hours else {}
         name = ALL if part.startswith("all ") else part.partition(":")[0].removeprefix("table_")
         if hours and longest:
             found[name] = {"gpu_hours": plain(hours[1]), "longest_hours": plain(longest[1])}
+            found[name] |= {stage: plain(stages.get(stage, "0")) for stage in STAGES}
+            found[name]["generate"] += sum(plain(one) for stage, one in stages.items() if stage not in STAGES)
     return found
 
 
@@ -127,9 +143,19 @@ def cell(row: dict) -> str:
     return f"{number(hours)} GPU-hours, {number(float(f'{wall:.2g}'))} h"
 
 
+def stages(rows: list[dict], card: str = "h100") -> str:
+    """Build the table of a card's GPU-hours by stage."""
+    by = {row["table"]: row for row in rows if row["card"] == card}
+    lines = [f"| table | {' | '.join(STAGES.values())} |", "|---" + "|--:" * len(STAGES) + "|"]
+    for name, title in TABLES.items():
+        lines.append(f"| {title} | {' | '.join(number(float(by[name][stage])) for stage in STAGES)} |")
+    return "\n".join(lines)
+
+
 def page(text: str) -> str:
-    """Fill the table of the page from the results."""
-    return MARKED.sub(lambda found: f"{found[1]}{table(read())}\n{found[2]}", text)
+    """Fill the tables of the page from the results."""
+    made = {"cards": table(read()), "stages": stages(read())}
+    return MARKED.sub(lambda found: f"{found[1]}{made[found[2]]}\n{found[3]}", text)
 
 
 if __name__ == "__main__":

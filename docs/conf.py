@@ -1,7 +1,7 @@
 """The site of these pages, which GitHub shows as well: `make docs` writes it to docs/_build.
 
 The site needs no other files: what its pages link to outside docs/ is on the site too. Text pages are symbolic links in
-docs/ (contributing.md), source files are shown on pages of their own; with the environment variable REPOSITORY, links
+docs/ (contributing.md), source files are shown on separate pages; with the environment variable REPOSITORY, links
 to source files lead to those of a published repository instead (https://github.com/OWNER/hra/blob/main).
 """
 

@@ -53,8 +53,8 @@ COPIED = (
 )
 BLOCKS = "PEFT stores full b × b blocks and one scale per output"
 WHOLE = (
-    "OFT's code stores full blocks of (d/4)² entries; PEFT stores only the free entries above the diagonal: "
-    "the same rotations"
+    "OFT's code stores full blocks of (d/4)² entries; PEFT stores only the free entries above the diagonal, "
+    "for the same rotations"
 )
 SEVEN = "The published number is for r = 7; here r = 8, as in the official script"
 LLAMA = (
@@ -215,13 +215,13 @@ def layers_of(model, targets: list[str]) -> Layers:
 
 INTRODUCTION = """# Parameters of every run
 
-Number of trained parameters per run of [the config](../config/), without classifiers and hint encoders,
-next to the paper's number. Each base model is built from its real config, without weights, and the adapters are
-inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the printed decimals.
-For every other row the last column explains the difference and, where known, gives in parentheses the count for the
-paper's setting, which reproduces the paper's number.
+This page lists the number of trained parameters of every run of [the config](../config/), without classifiers and
+hint encoders, next to the paper's number. Each base model is built from its real config, without weights, and the
+adapters are inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the
+printed decimals. If they differ, the last column explains why. Where known, it also gives in parentheses the count
+for the paper's setting, which equals the paper's number.
 
-A test keeps this page current; `python tests/parameters.py` rewrites it.
+`python tests/parameters.py` writes this page, and a test checks it.
 
 | table | run | count here | paper | reason for the difference |
 |---|---|---|---|---|

@@ -187,3 +187,22 @@ def test_the_example_runs_from_the_wheel_with_its_dependencies_only(python, tmp_
     example = re.search(r"```python\n(import hra.*?)```", (ROOT / readme).read_text(), re.DOTALL)[1]
     (tmp_path / "example.py").write_text(f"import importlib.util, sys\n{BEFORE}\n{example}\n{AFTER}")
     run(python, "-I", tmp_path / "example.py")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("page", ["hra/README.md", "docs/library.md"])
+def test_the_documented_lines_install_the_library_from_a_clone_and_from_a_wheel(repository, built, tmp_path, page):
+    """In a fresh environment, from the package index."""
+    blocks = re.findall(r"```bash\n(pip install .*?)```", (ROOT / page).read_text(), re.DOTALL)
+    installs = [line for block in blocks for line in block.splitlines()]
+    assert len(blocks) == 2 and [line for line in installs if "dist/hra-*.whl" in line] == installs[-2:]
+    venv.create(tmp_path / "venv", with_pip=True)
+    path = f"{tmp_path}/venv/bin:{os.environ['PATH']}"
+    used = "import hra, sys; hra.install(); assert hra.__version__ == sys.argv[1]; print(hra.__file__)"
+    for line in installs:
+        run("env", f"PATH={path}", "sh", "-c", line, folder=repository)
+        where = run(tmp_path / "venv/bin/python", "-c", used, VERSION, folder=tmp_path).strip()
+        assert where.startswith(str(repository if " -e " in line else tmp_path / "venv"))
+    run(tmp_path / "venv/bin/hra", "inspect", "--help", folder=tmp_path)
+    for name in ("rich", "matplotlib", "bitsandbytes", "torchao"):
+        run(tmp_path / "venv/bin/python", "-c", f"import importlib.util as u; assert u.find_spec('{name}')")

@@ -5,9 +5,11 @@ from hra_workflow.core import files
 
 PLAN = """table_glue: 9 jobs (0 done), including 5 training runs
   hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated by make rehearse)
+  stages:   train 1,510, generate 38, latents 2
   longest:  15.8 hours for glue/qqp/oft/b16/seed4, one job after another
 all 2 tables: 9 jobs
   hours:    0 GPU-hours and 0 CPU-hours used, about 1,600 GPU-hours remaining (estimated by make rehearse)
+  stages:   train 1,600
   longest:  420 hours for glue/cola/hra/r8/seed0, one job after another
 """
 
@@ -21,8 +23,8 @@ def test_the_page_has_the_table_of_the_results():
 
 def test_hours_are_those_of_the_plan():
     assert cards.planned(PLAN) == {
-        "glue": {"gpu_hours": 1550.0, "longest_hours": 15.8},
-        "all": {"gpu_hours": 1600.0, "longest_hours": 420.0},
+        "glue": {"gpu_hours": 1550.0, "longest_hours": 15.8, "train": 1510.0, "generate": 40.0, "evaluate": 0.0},
+        "all": {"gpu_hours": 1600.0, "longest_hours": 420.0, "train": 1600.0, "generate": 0.0, "evaluate": 0.0},
     }
 
 

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import licences_page
+from hra_workflow.config import overlays
 from support import ROOT
 from test_overlays import merged
 
@@ -38,7 +39,8 @@ CONFIGS = {
 @pytest.mark.parametrize("example", CONFIGS)
 def test_a_config_is_valid(example):
     stated = yaml.safe_load(CONFIGS[example])
-    _, chosen = merged(stated)
+    extended = overlays.extended(ROOT / "mine.yaml", stated.pop(overlays.EXTENDS, []))
+    _, chosen = merged(*map(overlays.read, extended), stated)
     assert set(chosen) & set(stated["tasks"])
 
 

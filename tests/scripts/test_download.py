@@ -162,11 +162,11 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"label": "gold"}, r"expected the column 'gold'"),
         (
             {"train": "label,sentence\n1,a\n2,b\n7,c\n"},
-            r"train\.csv, line 3, column label: expected a class, 0 to 1 for bad, good, found '2'; 2 of 3 labels",
+            r"train\.csv, line 3, column label: expected a class, 0 to 1 for bad, good, found '2';\n.*\n2 of 3 labels",
         ),
         (
             {"train": "label,sentence\nfine,a\npoor,b\nfine,c\n"},
-            r"line 2, .*: expected one of bad, good, found 'fine'; 3 of 3 labels are invalid \('fine' 2, 'poor' 1\)\.",
+            r"line 2, .*: expected one of bad, good, found 'fine';\n.*\n.*\n3 of 3 .* invalid \('fine' 2, 'poor' 1\)\.",
         ),
         ({"train": "label,sentence\n1,a\n-1,b\n"}, r"line 3, column label: .*, found '-1'"),
         ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"line 3, column label: .*, found '0\.5'"),
@@ -234,7 +234,7 @@ def test_a_few_empty_texts_of_pairs_are_real_and_many_are_not(toy, capsys):
     pairs = {"columns": ["s", "t"], "splits": {"train": ["train.csv"]}}
     toy(train="label,s,t\n" + "\n".join(rows), **pairs)
     assert "t is empty in 1 of 3,000 rows" in capsys.readouterr().err
-    with pytest.raises(JobError, match=r"line 3, column t: expected text, found none; it is empty in 1 of 100"):
+    with pytest.raises(JobError, match=r"line 3, column t: expected text, found none; t is empty in 1 of 100"):
         toy(train="label,s,t\n" + "\n".join(rows[:100]), **pairs)
 
 

@@ -43,7 +43,7 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
         (
             GOOD + '{"query": "1+1?", "response": "two"}\n',
             "test.jsonl",
-            r"test.jsonl, line 2: expected a final answer .*1 of 2 rows have none",
+            r"test.jsonl, line 2: expected a final answer .*1 of 2 rows have no final answer",
         ),
         ("", "train.jsonl", r"expected the column|no rows"),
     ],

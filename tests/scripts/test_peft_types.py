@@ -206,7 +206,7 @@ def test_a_kind_of_its_own_is_the_same_entry():
             "prompt_tuning_init is TEXT, which needs the path of a tokenizer",
         ),
         ({"kind": "lora", "peft": {"init_lora_weights": "olora"}}, "is 'olora', which changes the base weights"),
-        ({"kind": "lora", "peft": {"eva_config": {}}}, "peft.eva_config needs data or calls of its own"),
+        ({"kind": "lora", "peft": {"eva_config": {}}}, "peft.eva_config needs data or additional calls"),
         ({"kind": "adalora", "peft": {"init_r": 4}}, "kind adalora needs `budget`"),
     ],
 )

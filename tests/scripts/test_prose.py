@@ -40,6 +40,7 @@ anew: anew  # anew
         ("rules.smk", PYTHON, ["1:3 What", "3:30 anew", "4:44 came", "5:13 of its own"]),
         ("config.yaml", YAML, ["1:15 anew", "2:9 of its own"]),
         ("Makefile", "anew: ## make anew\n\techo anew\n", ["1:15 anew"]),
+        ("schema.json", '{"anew": {"description": "made anew here"}}', ["1:32 anew"]),
         ("empty.py", "", []),
     ],
 )

@@ -2,10 +2,11 @@
 
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 import grade
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import new_inputs, text_tables
+from hra_workflow.data import image_card, new_inputs, text_tables
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,54 @@ def test_columns_without_a_name_may_be_several(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\n\r\nb\x0cc\n")
     assert new_inputs.table(str(tmp_path / "a.csv"), ["text"])["text"] == ["a"]
     assert new_inputs.table(str(tmp_path / "a.txt"), ["text"])["text"] == ["a", "b\x0cc"]
+
+
+TYPES = {"splits": {"train": ["a.csv"]}, "columns": ["text"], "label": "label", "labels": ["HUM", "LOC", "ENTY"]}
+
+
+def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
+    wrong = {3: "who,Hum", 5: " ,LOC", 8: "what,ENTITY", 9: "where,plaec"}
+    rows = [wrong.get(line, f"text {line},LOC") for line in range(2, 12)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(JobError) as problem:
+        text_tables.read_splits("mine", TYPES, tmp_path, None)
+    assert str(problem.value) == (
+        "mine: 4 problems:\n"
+        "  a.csv, line 3, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?);\n"
+        "  a.csv, line 5, column text: expected text, found none;\n"
+        "  a.csv, line 8, column label: expected one of HUM, LOC, ENTY, found 'ENTITY' (is it 'ENTY'?);\n"
+        "  a.csv, line 9, column label: expected one of HUM, LOC, ENTY, found 'plaec'.\n"
+        "3 of 10 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). Correct the file or `read`. "
+        "Correct the file, or `label`, `labels` or `read`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "found"),
+    [
+        ("a.csv", "a,1", "a,1,2", "a.csv, line 2: expected 2 fields (text, label), found 3: 'a,1,2'"),
+        ("a.csv", "a,1", "a,0\0", "a.csv, line 2, column label: expected text, found the character NUL in '0\\x00'"),
+        ("a.csv", "a,1", ",1", "a.csv, line 2: text is empty"),
+        ("a.jsonl", '{"text": "a"}', '{"text"', "a.jsonl, line 2: expected JSON, found '{\"text\"'"),
+        ("a.jsonl", '{"text": "a"}', "3", "a.jsonl, line 2: expected an object, found '3'"),
+        ("a.jsonl", '{"text": "a"}', '{"text": 3}', "a.jsonl, line 2, column text: expected text, found 3"),
+    ],
+)
+def test_the_first_ten_problems_of_new_inputs_and_their_number(tmp_path, name, good, bad, found):
+    first = "text,label" if name == "a.csv" else good
+    (tmp_path / name).write_text("\n".join([first, *[bad] * 12, good]))
+    with pytest.raises(JobError) as problem:
+        new_inputs.table(str(tmp_path / name), ["text"])
+    head, *lines, rest, remedy = str(problem.value).split("\n")
+    assert head == f"{tmp_path / name}: 12 problems:" and rest == "  and 2 more." and len(lines) == 10
+    assert found in lines[0] and remedy[0].isupper() and remedy.endswith(".")
+
+
+def test_the_images_of_a_folder_that_cannot_be_used_are_one_error(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (8 + 8 * number, 16)).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_text("no image")
+    paths = {path.name: path for path in sorted(tmp_path.iterdir())}
+    for check in (lambda: image_card.make_card(paths, 16), lambda: new_inputs.images_in(str(tmp_path), 16)):
+        with pytest.raises(JobError, match=r"2 problems:\n  .*0\.png: expected at least 16 .*;\n  .*3\.png: cannot be"):
+            check()

@@ -17,7 +17,20 @@ from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import one_class, pareto, run_statistics, searches, stability, training_curves
-from hra_workflow.report.plot_style import SETTINGS, SMALL, better, dot, footnote, save, say, styles, widen
+from hra_workflow.report.plot_style import (
+    SETTINGS,
+    SMALL,
+    WIDTH,
+    better,
+    dot,
+    footnote,
+    legend,
+    logarithmic,
+    save,
+    say,
+    styles,
+    widen,
+)
 from hra_workflow.report.run_statistics import readable, scale_free
 
 
@@ -56,13 +69,13 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
     """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
-    figure = Figure(figsize=(1.5 + 4.5 * len(names), 5.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8 * len(names)), layout="constrained")
     handles, notes = {}, {}
     single = [column for column in params["columns"] if "dataset" in column]
     empty = run_statistics.without_value(runs, single, params["averages"])
     uncounted = tasks.classes()[params["task"]].table.uncounted
     xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
-    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
         ours = chosen(statistics, name, params["selections"][0])
         sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
@@ -84,10 +97,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
         ]:
             if missing:
                 notes[f"{text}: {', '.join(labels[run] for run in absent if run in missing)}"] = None
-    if handles:
-        across = 1 + len(names)
-        figure.set_figheight(4.7 + 0.2 * math.ceil(len(handles) / across))
-        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=across, fontsize=SMALL)
+    legend(figure, list(handles.values()))
     footnote(figure, [*notes, *params["remarks"]])
     return figure
 
@@ -104,7 +114,7 @@ def parameters_panel(
     handles += paper_points(ax, name, published, params, style)
     ends: list[float] = []
     if handles:
-        ax.set_xscale("log")
+        logarithmic(ax, 1e6, " M")
         widen(ax, about(name, params)["scale"])
         ends += ax.get_ylim()
     low, high = ax.get_ylim()
@@ -175,14 +185,13 @@ def lambda_text(value: float) -> str:
 def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
     """Plot λ against each column of the config; λ = 0 and λ = ∞ are set apart, as neither is on a logarithmic axis."""
     names = params["lambda"]
-    figure = Figure(figsize=(2 + 5.5 * len(names), 4.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.6 * len(names)), layout="constrained")
     handles, notes = {}, {}
-    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         drawn, lines = lambda_panel(ax, name, statistics, published, sweep, params)
         handles |= {handle.get_label(): handle for handle in drawn}
         notes |= dict.fromkeys(lines)
-    if handles:
-        figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, fontsize=SMALL, reverse=True)
+    legend(figure, list(handles.values()), reverse=True)
     footnote(figure, list(notes))
     return figure
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_files, text_tables
+from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.tasks.math import answers, graders
 
 STYLES = ("gsm8k", "boxed", "metamath")
@@ -24,15 +25,15 @@ STYLES = ("gsm8k", "boxed", "metamath")
 
 def references(style: str, texts: list[str], where: str) -> list[str]:
     """Return the reference answers; JobError for a row whose answer is not marked as the others, or as `style` says."""
-    golds, missing = [], []
+    golds: list[str] = []
+    missing: dict[int, ValueError] = {}
     for row, text in enumerate(texts, 1):
         try:
             golds.append(answers.gold(style, text))
         except ValueError as problem:
-            missing.append((row, problem))
-    if missing and golds:
-        row, problem = missing[0]
-        raise JobError(f"{where}, row {row}: {problem}. Mark it as the other references are, or pass another --style.")
+            missing[row] = problem
+    remedy = "Mark it as the other references are, or pass another --style."
+    stop_at(where, Problem([*missing] if golds else [], lambda row: f"row {row}: {missing[row]}", remedy))
     for row, text in enumerate(() if golds else texts, 1):
         for other in STYLES:
             with contextlib.suppress(ValueError):
@@ -41,10 +42,10 @@ def references(style: str, texts: list[str], where: str) -> list[str]:
                     f"{where}, row {row}: expected a reference of style {style} or an answer without a mark, found "
                     f"one of style {other}: {text}. Pass --style {other} (make: STYLE={other})."
                 )
-        if style == "gsm8k" and answers.number(text) is None:
-            raise JobError(
-                f"{where}, row {row}: expected a number, found {text}. Pass another --style for other references."
-            )
+    if not golds and style == "gsm8k":
+        words = [row for row, text in enumerate(texts, 1) if answers.number(text) is None]
+        remedy = "Pass another --style for other references."
+        stop_at(where, Problem(words, lambda row: f"row {row}: expected a number, found {texts[row - 1]}", remedy))
     return golds or [text.strip() for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""Make a project of your own: a folder with a config, for one task, that writes nothing outside of it.
+"""Make a project for one task: a folder with a config and data, whose runs write nothing outside of it.
 
     python workflow/scripts/new_project.py NAME [--task glue|math|subject|control] [--demo]
 

@@ -6,6 +6,7 @@ data.
 """
 
 import math
+import textwrap
 
 import matplotlib
 import pandas as pd
@@ -15,7 +16,18 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.job import start
 from hra_workflow.report import run_statistics, tuning_results
-from hra_workflow.report.plot_style import SETTINGS, SMALL, better, footnote, save, say, styles
+from hra_workflow.report.plot_style import (
+    CHARACTERS,
+    SETTINGS,
+    SMALL,
+    WIDTH,
+    better,
+    footnote,
+    legend,
+    save,
+    say,
+    styles,
+)
 
 AXIS = "learning_rate"
 
@@ -26,24 +38,23 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     labels, datasets = params["labels"], list(dict.fromkeys(trials["dataset"]))
     keys = tuning_results.values_of(trials)
     key = AXIS if AXIS in keys else keys[0]
-    across = min(3, len(datasets))
+    across = min(2, len(datasets))
     down = math.ceil(len(datasets) / across)
-    figure = Figure(figsize=(max(4.2 * across, 6), 3.4 * down + 0.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3 * down + 0.2), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).flatten()
     style, shown = styles(list(labels), params["colours"]), {}
     for ax, dataset in zip(panels, datasets, strict=False):
         here = trials[trials["dataset"] == dataset]
         metrics = map(tasks.classes()[params["task"]].table.metric, filter(None, here["metric"]))
         title, wanted = next(((one.title, one.better) for one in metrics), ("score", "higher"))
-        ax.set_title(dataset, fontsize=SMALL, loc="left")
+        ax.set_title(textwrap.fill(dataset, CHARACTERS // across - 6), fontsize=SMALL, loc="left")
         ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{title}\nheld-out rows", wanted))
         shown |= panel(ax, here, key, wanted, style, labels)
         if not here["score"].notna().any():
             say(ax, "no trial has a score")
     for ax in panels[len(datasets) :]:
         ax.set_axis_off()
-    if shown:
-        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4, fontsize=SMALL)
+    legend(figure, list(shown.values()), "lower")
     lost = trials[trials["score"].isna()]
     counts = lost.groupby("status", sort=False).size()
     remarks = []

@@ -55,7 +55,7 @@ def check_variant(place: str, method: dict, variant: dict) -> None:
 
 
 def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None:
-    """Raise JobError for values under an unknown name, which would have no effect."""
+    """Raise JobError for values of an unknown name, which would have no effect."""
     variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
     for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
         for name in (one for one in entry.get(key, {}) if one not in known):

@@ -1,4 +1,4 @@
-"""Config files that are merged over the paper's grid: what they imply without stating it, and what they change.
+"""Config files that are merged over the paper's grid: their implied settings, and their differences from the grid.
 
 An overlay is the content of one file of --configfile, in the order of the command line; the files that its key
 `extends` names precede it.
@@ -26,7 +26,7 @@ def read(path: Path) -> dict:
 
 
 def check_keys(path: Path) -> None:
-    """Raise JobError if a file of the user's states a key twice in a mapping: YAML takes the last one silently."""
+    """Raise JobError if a user's file has a key twice in a mapping: YAML silently uses the last one."""
     nodes, seen = [(f"{path}: ", yaml.compose(path.read_text(), Loader=LOADER))], set()
     while nodes:
         place, node = nodes.pop()
@@ -81,7 +81,7 @@ def extended(path: Path, stated) -> list[Path]:
 
 
 def merged(*configs: dict) -> dict:
-    """Merge mappings at every depth, as Snakemake does; of any other value, the last one counts."""
+    """Merge mappings at every depth, as Snakemake does; for any other value, use the last one."""
     result: dict = {}
     for config in configs:
         for key, value in config.items():
@@ -94,7 +94,7 @@ def merged(*configs: dict) -> dict:
 
 
 def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
-    """Yield the tasks of an overlay with their settings; whatever has the wrong type is left to the schema."""
+    """Yield the tasks of an overlay with their settings; the schema reports values of the wrong type."""
     tasks = overlay.get("tasks")
     for name, settings in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(settings, dict):
@@ -102,7 +102,7 @@ def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
 
 
 def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
-    """Raise JobError if a file of the user's is merged over one of the folder `demo` and would write into its results.
+    """Raise JobError if a user's file, merged over a file of the folder `demo`, would write into the demo's results.
 
     overlays: path and content of the files.
     """
@@ -110,20 +110,17 @@ def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
     placed = [path for path, overlay in overlays if "pathvars" in overlay]
     if custom and placed and placed[-1] not in custom:
         raise JobError(
-            f"{custom[-1]}: expected `pathvars` of its own, found only those of {placed[-1]}, whose results it would "
-            "overwrite. `make new NAME=mine DEMO=1` makes a project with the demo's model, and such a line to copy"
+            f"{custom[-1]}: expected separate `pathvars`, found only those of {placed[-1]}, whose results it would "
+            "overwrite. Copy the `pathvars` of a project that `make new NAME=mine DEMO=1` has made"
         )
 
 
 def finish_merge(config: dict, overlays: list[dict]) -> list[str]:
-    """Remove from the merged config, in place, the tasks that are null, and what refers to columns that were replaced.
+    """Complete the merged config in place; return the tasks that `all` makes.
 
-    Models get the lists of targets of their architectures.
-
-    Returns the tasks that `all` makes.
-
-    An overlay that states a task's `columns` without `averages` or `figures` gets no averages, and figures of its first
-    column, rather than those of columns that are gone.
+    It removes the tasks that are null and references to columns that were replaced, and gives models the lists of
+    targets of their architectures. If an overlay has a task's `columns` without `averages` or `figures`, the task gets
+    no averages, and figures of its first column, instead of those of the replaced columns.
     """
     diffusion.add_targets(config)
     if not isinstance(config.get("tasks"), dict):
@@ -145,7 +142,7 @@ def finish_merge(config: dict, overlays: list[dict]) -> list[str]:
 
 
 def chosen(config: dict, overlays: list[dict]) -> list[str]:
-    """Return the tasks that `all` makes: those whose grid the last overlay with a grid states; without one, all."""
+    """Return the tasks that `all` makes: those with a grid in the last overlay that has grids; without one, all."""
     grids = [[name for name, settings in stated(overlay) if "grid" in settings] for overlay in overlays]
     last = next(filter(None, reversed(grids)), list(config["tasks"]))
     return [name for name in config["tasks"] if name in last]
@@ -160,7 +157,7 @@ def changes(config: dict, shipped: Iterable[Path]) -> str:
     diffusion.add_targets(old)
     changed = difference(old, config)
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # a report is passed on: no password of a mirror
+    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # reports are shared: without a mirror's password
 
 
 def difference(old: dict, new: dict) -> dict:

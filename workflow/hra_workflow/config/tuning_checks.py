@@ -10,13 +10,13 @@ from hra_workflow.tasks.base import Task
 
 
 def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
-    """Raise JobError for the first error in a task's `tune`; check_run: checks `method/variant` on a dataset."""
+    """Raise JobError for the first error in a task's `tune`. check_run: checks `method/variant` on a dataset."""
     tune, place = task.settings.get("tune"), f"config: tasks.{task.name}.tune"
     if not tune:
         return
     expect(
         "held_out" in task.settings,
-        f"{place}: expected `held_out: {{share: 0.1}}` in tasks.{task.name}, the rows that trials are judged by",
+        f"{place}: expected `held_out: {{share: 0.1}}` in tasks.{task.name}, the rows on which trials are evaluated",
     )
     for run in tune.get("runs", []):
         one_of(f"{place}.runs", "run of the grid", run, grid.run_names(task.config, task.name))
@@ -49,7 +49,7 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
 
 
 def check_rungs(place: str, tune: dict) -> None:
-    """Raise JobError if the rungs do not follow one another, or one of them has a single trial to choose from."""
+    """Raise JobError if the rungs do not increase, or if one of them has only one trial to choose from."""
     left, rungs = tune["trials"], tuning.rungs(tune)[:-1]
     expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected increasing fractions of the training, found {rungs}")
     for rung in rungs:

@@ -85,7 +85,7 @@ def schema() -> dict:
 
 @cache
 def validator():
-    """Return the validator of the complete schema, to which 1.0 is no integer: a seed is a part of paths."""
+    """Return the validator of the complete schema; it does not accept 1.0 as an integer, since paths contain seeds."""
     from jsonschema import Draft202012Validator, validators
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, one: type(one) is int)
@@ -167,7 +167,7 @@ def check_published(task: Task, columns: list[str]) -> None:
 
 
 def check_gpus(task: Task) -> None:
-    """Raise JobError if runs are to share a GPU that need several, or if a method with its own number is unknown."""
+    """Raise JobError if runs that need several GPUs share one, or if a method with its own number is unknown."""
     place, stated = f"config: tasks.{task.name}", task.settings["resources"]
     parts = {name: part for name, part in task.settings.items() if isinstance(part, dict) and "resources" in part}
     for stage, part in parts.items():

@@ -1,4 +1,4 @@
-"""What no key of a config may have: numbers that are not finite, a name twice, a folder within another."""
+"""Checks of all keys of a config: finite numbers, unique names, separate folders."""
 
 import math
 import os
@@ -9,13 +9,13 @@ from typing import Any
 
 from hra_workflow.core.errors import JobError, each_once, expect
 
-INTEGERS = 2**63  # what files and libraries store has 64 bits
+INTEGERS = 2**63  # files and libraries store 64 bits
 
 
 def check_values(value: Any, place: str = "config", above: tuple[int, ...] = ()) -> None:
-    """Raise JobError for the first value at any depth that no key may have, with its key `place`.
+    """Raise JobError for the first invalid value at any depth, with its key `place`.
 
-    above: the identities of the mappings and lists that the value is in.
+    above: the identities of the mappings and lists that contain the value.
     """
     expect(id(value) not in above, f"{place}: is a mapping or list that contains itself. Write it out without `*`")
     match value:
@@ -42,9 +42,9 @@ def check_values(value: Any, place: str = "config", above: tuple[int, ...] = ())
 
 
 def check_folders(folders: Mapping[str, str]) -> None:
-    """Raise JobError if two folders are one or within each other, through links too, or scratch has others' results.
+    """Raise JobError if two folders are the same or nested, also through links, or if scratch contains results.
 
-    A job deletes the checkpoints of the runs that it reads there, and `make preflight` deletes folders of all of them.
+    A job deletes the checkpoints of the runs that it reads there, and `make preflight` deletes folders of all runs.
     """
     real = {name: Path(os.path.realpath(folder)) for name, folder in folders.items()}
     for inner, outer in permutations(real, 2):
@@ -57,5 +57,5 @@ def check_folders(folders: Mapping[str, str]) -> None:
     expect(
         not found,
         f"config: pathvars.scratch: expected a folder for training checkpoints, found results in {folders['scratch']}: "
-        f"{', '.join(found)}. Finished trainings would delete them. Choose another folder",
+        f"{', '.join(found)}. Finished runs would delete them. Choose another folder",
     )

@@ -1,5 +1,6 @@
 """Numbers and lists formatted for readers."""
 
+import difflib
 from collections.abc import Iterable
 
 MINUTE, HOUR = 60, 3600
@@ -31,3 +32,10 @@ def span(least: float, most: float) -> str:
     """Write a range of seconds: 3 to 12 min."""
     low, high = duration(least), duration(most)
     return f"{low.split()[0]} to {high}" if low.split()[1] == high.split()[1] else f"{low} to {high}"
+
+
+def meant(found: str, names: Iterable[str]) -> str:
+    """Return a question after the name that a misspelt one may stand for; upper and lower case are the same."""
+    known = {name.casefold(): name for name in names}
+    nearest = difflib.get_close_matches(found.casefold(), known, 1)
+    return f" (is it {known[nearest[0]]!r}?)" if nearest else ""

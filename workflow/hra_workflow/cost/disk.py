@@ -1,4 +1,4 @@
-"""Disk space that a table needs, per folder: from the files that exist, else estimated from records and the config."""
+"""Disk space that a table needs, per folder: of the existing files, else estimated from records and the config."""
 
 import os
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ CHECKPOINTS = 2 * 3
 class Disk:
     """Bytes that a table needs.
 
-    folders: `results` and `resources` → what takes the space → bytes. training: in `scratch`, during the largest
-    training run, which is `largest`; as many run at a time as there are GPUs. unknown: what is not estimated.
+    folders: `results` and `resources` → contents → bytes. training: bytes in `scratch` during the largest training run,
+    which is `largest`; as many runs train at a time as there are GPUs. unknown: contents without an estimate.
     """
 
     folders: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Disk:
             part[what] = part.get(what, 0.0) + amount
 
     def __str__(self) -> str:
-        """Describe it in one line, in GB."""
+        """Describe the space in one line, in GB."""
         parts = [
             f"{folder} {gigabytes(sum(part.values()))} ("
             + ", ".join(f"{what} {number(amount / 1e9)}" for what, amount in part.items())
@@ -48,13 +48,13 @@ class Disk:
 
 
 def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Disk:
-    """Estimate what the jobs of a table leave on the disk; `missing`: only those that have yet to run."""
+    """Estimate the disk space of the outputs of a table's jobs. `missing`: only of the remaining jobs."""
     found, every, planned = Disk(), tasks.load(config), list(planned)
     sizes, downloaded = weights(planned), {}
     for one in downloads.download_jobs(planned):
         dataset = one.wildcards.get("task"), one.wildcards.get("dataset")
         amount = downloads.size(config, one)
-        # Files that are read in place take no space, but their manifest has their size.
+        # Files that are read in place take no space, although their manifest has their size.
         downloaded[dataset] = downloads.manifest_bytes(one.outputs[0]) or amount
         if one.needed or not missing:
             found.add(folder(config, one), "downloads", amount or 0.0)

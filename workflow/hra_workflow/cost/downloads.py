@@ -1,4 +1,4 @@
-"""The downloads of a table: their sizes, licences and missing tokens. Needs no network and no Snakemake."""
+"""The downloads of a table: their sizes, licences and missing tokens, without network access or Snakemake."""
 
 from collections.abc import Iterable, Iterator
 
@@ -25,12 +25,12 @@ def entry(config: dict, one: Job) -> tuple[dict, str]:
 
 
 def is_remote(stated: dict) -> bool:
-    """Return whether an entry is downloaded, rather than read in place or generated."""
+    """Return whether an entry is downloaded, not read in place or generated."""
     return stated.get("source", {}).get("kind") not in ("local", "init")
 
 
 def manifest_bytes(path: str) -> float:
-    """Add up the files of a manifest; 0 if there is none."""
+    """Return the total bytes of a manifest's files; 0 if it does not exist."""
     return sum(file["bytes"] for file in files.read_if_valid(path).get("files", {}).values())
 
 
@@ -39,7 +39,7 @@ def size(config: dict, one: Job) -> float | None:
     stated, _ = entry(config, one)
     if not is_remote(stated):
         return 0.0
-    if stated.get("source", {}).get("kind") == "archive":  # its archive is a download of its own
+    if stated.get("source", {}).get("kind") == "archive":  # its archive is a separate download
         return manifest_bytes(one.outputs[0])
     return manifest_bytes(one.outputs[0]) or (stated["gigabytes"] * 1e9 if "gigabytes" in stated else None)
 
@@ -66,12 +66,12 @@ def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
     grouped: dict[str, list[str]] = {}
     for one in download_jobs(planned):
         stated, name = entry(config, one)
-        if is_remote(stated) and "address" not in one.wildcards:  # what is unpacked from an archive states its licence
+        if is_remote(stated) and "address" not in one.wildcards:  # entries unpacked from an archive state its licence
             grouped.setdefault(stated.get("license", "not stated in the config"), []).append(name)
     return (f"{listed(names)}: {licence}" for licence, names in grouped.items())
 
 
 def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
-    """Describe every gated download that is still missing if this machine has no token for it."""
+    """Describe the missing gated downloads for which this machine has no token."""
     needed = [entry(config, one)[0].get("source", {}) for one in download_jobs(planned) if one.needed]
     return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))

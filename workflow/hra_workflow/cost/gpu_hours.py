@@ -34,8 +34,8 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Hours from the job's start to its end; 0 if they are unknown."""
-        return (self.hours or 0.0) * self.job.runs_per_gpu / max(1, self.job.gpus)
+        """Hours from the job's start to its end; 0: unknown."""
+        return (self.hours or 0) * self.job.runs_per_gpu / max(1, self.job.gpus)
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Hours:
 
     @property
     def left(self) -> float:
-        """GPU-hours remaining, without those of unknown jobs."""
+        """Return the remaining GPU-hours, without unknown jobs."""
         return sum(one.hours or 0.0 for one in self.estimates if one.job.gpus)
 
     def billed(self) -> list[Estimate]:
@@ -77,8 +77,8 @@ class Hours:
         """Return the hours of the run whose stages take longest one after another, and its name."""
         walls: dict[str, dict[str, float]] = {}
         for one in self.billed():
-            stages = walls.setdefault(one.job.run, {})
-            stages[one.job.stage] = max(stages.get(one.job.stage, 0.0), one.wall)
+            stages, stage = walls.setdefault(one.job.run, {}), one.job.stage
+            stages[stage] = max(stages.get(stage, 0.0), one.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
     def unknown(self, on_gpus: bool = False) -> str:
@@ -88,14 +88,14 @@ class Hours:
         return f"no estimate for {of_jobs(len(found))}: {listed(rules, 4)}" if found else ""
 
     def grounds(self) -> str:
-        """Describe how sure the estimate is: the hours per basis, and the jobs without an estimate."""
+        """Describe the estimate's basis: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda one: one.basis)
         parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
         starts = f"{plural(self.short, 'short job')} of about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
         return "; ".join([*parts, *filter(None, [starts, self.unknown()])])
 
     def __str__(self) -> str:
-        """Describe them in one line, those on GPUs only if there are any; empty if nothing is known of them."""
+        """Describe the hours in one line, GPU-hours only if there are any; empty if nothing is known."""
         used, left = [], []
         for device, hours in {"GPU": self.gpu, "CPU": self.cpu}.items():
             estimates = [one for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
@@ -134,13 +134,12 @@ def item(job: Job) -> str:
 
 def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs and estimate those of the remaining ones."""
-    total, done = Hours(), list(done)
+    total, done, left = Hours(), list(done), list(left)
     for job in done:
         seconds, on_gpu = finished_jobs.measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
     rates = finished_jobs.rates_of(done)
-    left = list(left)
     if not any(job.gpus for job in left):
         total.short = sum(not job.work for job in left)
     for job in left:
@@ -170,7 +169,7 @@ def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
 
 
 def lost(job: Job) -> float:
-    """Return device-seconds of the attempts of an unfinished training run."""
+    """Return the device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
     attempts = Path(job.error).with_name(tuning.attempts(job.wildcards["variant"]))
@@ -178,7 +177,7 @@ def lost(job: Job) -> float:
 
 
 def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
-    """Return the number of rows that go through a training step (forward and backward); 0: none; None: unknown."""
+    """Return the number of rows that pass a training step (forward and backward); 0: no rows; None: unknown."""
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
@@ -213,7 +212,7 @@ def probe_rates(config: dict) -> dict[str, list[dict]]:
 
 
 def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
-    """Estimate seconds from the rate of the same kind of method, else the mean of the task's others."""
+    """Estimate seconds from the rate of the same kind of method, else from the mean of the task's other rates."""
     task = task_of(tasks, job.rule, job.wildcards)
     if not task or not job.work:
         return None
@@ -227,7 +226,7 @@ def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | Non
 
 
 def share(rate: dict, runs: int) -> float:
-    """Return a row's seconds of a GPU that several runs share: those of its kernels, or its part of its host's."""
+    """Return the seconds of a shared GPU per row: those of the kernels, or a fraction of the host's time per row."""
     seconds = rate["seconds_per_row"]
     return max(rate.get("busy_per_row", seconds), seconds / runs)
 

@@ -18,7 +18,7 @@ from hra_workflow.tasks.base import Task
 
 
 def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
-    """Print the cost estimate of every table of a dry run, and what they need together. `every`: all of its jobs."""
+    """Print the cost estimate of every table of a dry run, and their common needs. `every`: all jobs of the run."""
     every = [job for job in every if job.outputs]
     if tables and not any(job.needed for job in every):
         print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
@@ -34,7 +34,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
 def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
     """Record the jobs that will run, for `make status`, and the choices of the tasks.
 
-    Raises JobError if the jobs cost more than `max_gpu_hours`, or a choice is impossible on this machine.
+    Raises JobError if the jobs need more than `max_gpu_hours`, or a choice is impossible on this machine.
     """
     every = list(every)
     if problem := budget(config, every):
@@ -53,11 +53,11 @@ def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> N
 
 
 def of_tables(tables: dict[str, list[Job]]) -> dict[int, Job]:
-    """Return every job of the tables once, by its id: a job of two tables is one object."""
+    """Return every job of the tables once, by its id: two tables refer to a shared job by the same object."""
     return {id(job): job for planned in tables.values() for job in planned}
 
 
-# What is printed
+# The text of the plan
 
 
 def estimate(planned: Iterable[Job]) -> gpu_hours.Hours:
@@ -66,7 +66,7 @@ def estimate(planned: Iterable[Job]) -> gpu_hours.Hours:
 
 
 def table(name: str, planned: list[Job]) -> list[str]:
-    """Describe one table: its jobs, hours by stage and by method, and where the hours go."""
+    """Describe one table: its jobs, its hours by stage and by method, and the items with the most hours."""
     done = [one for one in planned if not one.needed]
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
     stages = {"train": "training run", "generate": "shard", "evaluate": "evaluation"}
@@ -85,7 +85,7 @@ def table(name: str, planned: list[Job]) -> list[str]:
 
 
 def gpu_jobs(planned: list[Job]) -> int:
-    """Return the number of jobs of the scheduler that the remaining training runs need; 0 if none share a GPU."""
+    """Return the number of scheduler jobs that the remaining training runs need; 0 if none share a GPU."""
     left = [one for one in planned if one.stage == "train" and one.needed and one.gpus and one.work != 0]
     counts = Counter((one.rule, one.runs_per_gpu) for one in left)
     if all(size == 1 for _, size in counts):
@@ -113,7 +113,7 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
-    """Describe what the tables need together: downloads, licences, disk, and, of several tables, hours."""
+    """Describe the tables' common needs: downloads, licences, disk, and, for several tables, hours."""
     several, tuned = len(names) > 1, filter(tuned_runs.tuned, of_names(config, names))
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
@@ -133,7 +133,7 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 
 
 def trials(task: Task) -> str:
-    """Say what tuning costs, and that trials of later rungs are in no number of jobs yet."""
+    """Describe the cost of tuning, and that the numbers of jobs do not include trials of later rungs yet."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
     text = f"of {task.name}, {tune['trials']} for each of {plural(count, 'run')}, as much training as "
     text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
@@ -141,7 +141,7 @@ def trials(task: Task) -> str:
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
-    """Describe the largest memory of each kind of job that `make rehearse` has seen, of the tasks of these tables."""
+    """Describe the largest memory that `make rehearse` found for each kind of job of these tables' tasks."""
     jobs = files.read_if_valid(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
     chosen, largest = {task.name: task for task in of_names(config, names)}, {}
     for job in sorted((job for job in jobs if job.get("gpu", 1)), key=lambda job: job["peak_bytes"]):
@@ -154,7 +154,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
-    """List settings that give a table's numbers another meaning than expected, and missing tokens."""
+    """List settings that change the meaning of a table's numbers, and missing tokens."""
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
@@ -169,7 +169,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
 
 
 def of_data(config: dict, names: Iterable[str]) -> list[str]:
-    """List what is unusual about the data of the tables, such as rows that are also trained on."""
+    """List unusual properties of the tables' data, such as evaluation rows that are also training rows."""
     chosen = of_names(config, names)
     notes = data_cards.warnings(path for task in chosen for path in user_data.manifests(task))
     return notes + leaks.warnings(one for task in chosen for one in user_data.benchmarks(task))
@@ -185,7 +185,7 @@ def of_names(config: dict, names: Iterable[str]) -> list[Task]:
 
 
 def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
-    """Compare the remaining jobs with `max_gpu_hours`: return what to say, and whether they exceed it.
+    """Compare the remaining jobs with `max_gpu_hours`; return a message, and whether they exceed it.
 
     None: they do not, and all have an estimate; or there is no limit, as for the probes of `make preflight`.
     """

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from hra_workflow.core import files
 
 TABLES = Path(".snakemake/tables")  # per folder of results, one file per table, from the last run that requested it
-OTHER = "other"  # the file of what no table needs, such as figures
+OTHER = "other"  # the file of targets that no table needs, such as figures
 
 
 @dataclass
@@ -73,5 +73,5 @@ def every() -> Iterator[Job]:
 
 
 def saved() -> list[tuple[str, str, Path]]:
-    """List the folder of results, name and file of every table that was requested, and of OTHER."""
+    """List the folder of results, name and file of every requested table, and of OTHER."""
     return [(unquote(path.parent.name), path.stem, path) for path in sorted(TABLES.glob("*/*.json"))]

@@ -1,4 +1,4 @@
-"""State of every job, from the history of the runs and the files that jobs write; read-only."""
+"""States of the jobs, read from the history of the Snakemake runs and from the jobs' files."""
 
 import os
 from collections.abc import Collection
@@ -22,9 +22,9 @@ def states(path: Path, history: History) -> list[tuple[Job, str]]:
 
 
 def state(job: Job, event: dict | None, running: Collection[str]) -> str:
-    """Return a job's state; `event`: its last one since it was planned, `running`: the runs that go on.
+    """Return a job's state. `event`: its last one since it was planned. `running`: the runs that have not ended.
 
-    queued: submitted, its script not started. stopped: started, but the run has ended without its result or error.
+    queued: submitted, but its script has not started. stopped: started, but its Snakemake ended before the job did.
     """
     made = all(map(os.path.exists, job.outputs)) or any(map(os.path.exists, job.merged))
     if event is None or event["event"] == FINISHED:
@@ -65,7 +65,7 @@ def of_runs(history: History) -> str:
 
 
 def pace(states: list[tuple[Job, str]], history: History, now: float) -> str:
-    """Describe the jobs done in the last hour, when the others will be at this pace, and the job that runs longest."""
+    """Describe the jobs done in the last hour, the time for the others at this pace, and the longest-running job."""
     ends = [time for job, state in states if state == "done" and (time := modified(job.outputs[0]))]
     recent, left = [end for end in ends if now - end < HOUR], sum(state != "done" for _, state in states)
     parts = [f"{of_jobs(len(recent))} done in the last hour"]
@@ -78,7 +78,7 @@ def pace(states: list[tuple[Job, str]], history: History, now: float) -> str:
 
 
 def error(job: Job, lines: int = 5) -> str:
-    """Return a failed job's error message; the tail of its log if it has left none."""
+    """Return a failed job's error message, or the tail of its log."""
     if job.error and os.path.exists(job.error):
         try:
             return str(files.read_json(job.error)["error"])

@@ -1,4 +1,4 @@
-"""Rows of datasets whose config entry has none, for estimates: those of their data cards."""
+"""Numbers of rows for estimates, read from the data cards of datasets without `rows` in their config entry."""
 
 from hra_workflow import tasks
 from hra_workflow.core import files
@@ -6,7 +6,7 @@ from hra_workflow.data import data_cards
 
 
 def complete(config: dict) -> dict:
-    """Return the config with `rows` in every dataset of a grid that has splits, as far as they are known."""
+    """Return the config with the known numbers of `rows` in every dataset of a grid that has splits."""
     datasets = dict(config["datasets"])
     for task in tasks.load(config).values():
         used = {run["dataset"] for run in task.runs()}
@@ -20,6 +20,6 @@ def complete(config: dict) -> dict:
 
 
 def known(manifest: str) -> dict[str, int]:
-    """Return the rows per split; {} before the download of a dataset that is not the user's."""
+    """Return the rows per split; {} for a dataset that has not been downloaded yet."""
     card = files.read_if_valid(data_cards.path_of(manifest))
     return {split: contents["rows"] for split, contents in card.get("splits", {}).items()}

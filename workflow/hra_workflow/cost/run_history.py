@@ -1,8 +1,8 @@
 """The history of the Snakemake runs with one folder of results: a line of JSON per event, for `make status`.
 
-A run has begun (with its process), a job was started, has finished or failed, and the run has ended: if that is
-missing, it was killed. Several runs may append at a time. Times are those of the file system, as of the files that jobs
-write.
+The events are the start of a run (with its process), the start, success or failure of a job, and the end of the run,
+which is missing if it was killed. Several runs may append at a time. Times are those of the file system, as of the
+files that jobs write.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ BEGUN, STARTED, FINISHED, FAILED, ENDED = "begun", "started", "finished", "faile
 
 @dataclass
 class History:
-    """jobs: name → last event. unfinished: run → its process, if it has not ended in good order. last: the last run."""
+    """jobs: name → last event. unfinished: run → its process, if it has not ended regularly. last: the last run."""
 
     jobs: dict[str, dict] = field(default_factory=dict)
     unfinished: dict[str, dict] = field(default_factory=dict)
     last: str = ""
 
     def running(self) -> dict[str, str]:
-        """Return the runs that go on, with the state of their process, if it can be observed from here.
+        """Return the runs that have not ended, with the states of their processes, as far as these can be observed.
 
-        Of those that cannot, only the last run counts: a killed one would seem to go on for ever.
+        If they cannot, only the last run is returned: a killed run would otherwise count as running indefinitely.
         """
         states = {run: process_identity.state(process) for run, process in self.unfinished.items()}
         return {
@@ -41,7 +41,7 @@ def begin(path: Path, run: str) -> None:
 
 
 def append(path: Path, run: str, event: str, **facts) -> None:
-    """Append an event. A full disk does not stop the run; its status is incomplete then."""
+    """Append an event. A full disk does not stop the run, but makes its status incomplete."""
     with contextlib.suppress(OSError):
         path.touch()
         line = {"run": run, "event": event, "time": path.stat().st_mtime} | facts
@@ -50,12 +50,12 @@ def append(path: Path, run: str, event: str, **facts) -> None:
 
 
 def read(path: Path) -> History:
-    """Read a history; an empty one if there is none."""
+    """Read a history; return an empty one if the file does not exist."""
     history = History()
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
-        except ValueError:  # of a full disk, or of two machines at a time
+        except ValueError:  # caused by a full disk, or by two machines at a time
             continue
         history.last = line["run"]
         if line["event"] == BEGUN:

@@ -1,10 +1,10 @@
-"""Data cards: what a dataset contains and what is wrong with it, as JSON next to its manifest.
+"""Data cards: the contents and problems of a dataset, as JSON next to its manifest.
 
     X.card.json    `splits`: counts by split; `warnings`: sentences; `own`: the user's files that it describes, {} for
                    downloaded ones; `entry`: digest of the config's entry (workflow/schemas/card.schema.json)
 
-A dry run makes the card of the user's files before anything else, and makes it again if a file or the entry changes.
-The job of a download makes that of all others. What makes the data unusable is no warning but a JobError.
+A dry run makes the card of the user's files first, and makes it again if a file or the entry changes. The download job
+makes the cards of all other datasets. Data that cannot be used raises a JobError instead of a warning.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from hra_workflow.core import files
 from hra_workflow.core.wording import plural
 from hra_workflow.data import local_files
 
-VERSION = 3  # of what cards contain: an older one is made again
+VERSION = 3  # of the contents of cards: an older card is made again
 TRAIN = "train"
-CLASSES = 6  # of which a line shows every count
+CLASSES = 6  # up to so many classes, a line shows every count
 
 
 def path_of(manifest: str | Path) -> Path:
@@ -31,7 +31,7 @@ def name_of(manifest: str | Path) -> str:
 
 
 def ordered(splits: Iterable[str]) -> list[str]:
-    """Return the names of splits in the order of a card: `train` first. A job gets its params in another order."""
+    """Return the names of splits in the order of a card: `train` first. A job's params have a different order."""
     return sorted(splits, key=lambda name: (name != TRAIN, name))
 
 
@@ -45,7 +45,7 @@ def save(path: Path, card: dict, entry: dict, user_files: dict) -> None:
 
 
 def current(path: Path, entry: dict, user_files: dict[str, Path], make: Callable[[], dict]) -> dict:
-    """Return the card at `path` if it is of these files of the user and of this entry; otherwise make and write it."""
+    """Return the card at `path` if it describes these user files and this entry; otherwise make and write it."""
     before = files.read_if_valid(path)
     now = local_files.describe_files(user_files, before.get("own", {}))
     same = before.get("entry") == digest(entry) and local_files.hashes(before["own"]) == local_files.hashes(now)
@@ -56,7 +56,7 @@ def current(path: Path, entry: dict, user_files: dict[str, Path], make: Callable
     return card
 
 
-# What people read
+# Text for readers
 
 
 def summary(card: dict) -> str:
@@ -76,7 +76,7 @@ def described(name: str, split: dict) -> str:
 
 
 def contents(manifests: Iterable[str]) -> list[str]:
-    """Return a line per dataset of the user's with what it contains."""
+    """Return one line per user dataset with its contents."""
     return [f"{name}: {summary(card)}" for name, card in named_cards(manifests) if card["own"]]
 
 

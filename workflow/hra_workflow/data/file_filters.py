@@ -1,4 +1,4 @@
-"""Which files of a folder a download takes: by their names, before any of them is read."""
+"""The selection of a download's files in a folder, by their names, before any of them is read."""
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -40,7 +40,7 @@ def of_splits(dataset: dict) -> list[str]:
 def wanted(dataset: dict | None, tables: bool = False) -> Callable[[str], bool]:
     """Return the filter of a download: of a model (None), a subject, a control dataset or a text dataset.
 
-    tables: of a subject, Parquet files too.
+    tables: also accept Parquet files for a subject.
     """
     if dataset is None:
         return is_model_file

@@ -1,4 +1,4 @@
-"""What a download job downloads: the config's source, or for a finished download the one it was made from.
+"""The source of a download job: the config's, or for a finished download the source that it was made from.
 
 Snakemake repeats a job whose params have changed, and everything after it. A hash or a commit that was added to the
 config changes no file, so a finished download keeps its params as long as the config describes the same files.
@@ -16,9 +16,10 @@ from hra_workflow.data import local_files
 
 
 def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str, Path] = {}) -> dict:
-    """Return `source` and `contents` of the job that writes `manifest`; None: as if it did not exist.
+    """Return `source` and `contents` of the job that writes `manifest`. None: as if the manifest did not exist.
 
-    paths: the user's files that the job reads. If they are those of the manifest, also `paths`, and `own`: a listing.
+    paths: the user's files that the job reads. If the manifest lists the same files, also return `paths`, and `own`,
+    their listing.
     """
     now = {"source": source, "contents": None}
     try:
@@ -36,9 +37,9 @@ def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str
 
 
 def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, paths: Mapping[str, Path]) -> None:
-    """Raise JobError if an existing manifest, which this project has not written, is of other files than it would be.
+    """Raise JobError if a manifest that this project has not written lists other files than the config describes.
 
-    Another project that shares the folder has the name for something else. dataset: its entry as the download gets it.
+    Another project that shares the folder uses the name for something else. dataset: its entry as the download gets it.
     paths: the user's files that the job reads.
     """
     try:
@@ -72,7 +73,7 @@ def update_manifest(manifest: Path, paths: Mapping[str, Path], user_files: dict)
 
 
 def describes(source: dict, manifest: dict) -> bool:
-    """Tell whether a source describes the files of a manifest: all by their hashes, or by the same origin."""
+    """Return whether a source describes the files of a manifest: all by their hashes, or by the same origin."""
     before = manifest["source"]
     if source == before:
         return True
@@ -91,7 +92,7 @@ def hashes(source: dict) -> dict[str, str | None]:
 
 
 def origin(source: dict, name: str, manifest: dict | None = None) -> tuple:
-    """Identify a file without a hash by its address; a branch on the Hub by the commit that was downloaded."""
+    """Identify a file without a hash by its URL, and a branch on the Hub by the downloaded commit."""
     if source["kind"] == "hub":
         revision = manifest["revision"] if manifest else source["revision"]
         return source["repo"], source.get("repo_type"), revision, name

@@ -1,4 +1,4 @@
-"""The held-out share of training data: rows that are not trained on, but select a checkpoint or hyper-parameters."""
+"""The held-out fraction of training data: rows that are not trained on, but select a checkpoint or hyper-parameters."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ def split(
     seed: int = 0,
     train_rows: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices, ascending, of the rows to train on and of those held out.
+    """Return the indices, ascending, of the rows to train on and of the held-out rows.
 
-    labels: (n,), indices of `classes`, each of which keeps its share of the rows; classes None: any values.
-    share: fraction held out. rows: at most so many of them. train_rows: train on at most so many of the others.
-    The split depends on the labels and these arguments only. Raises JobError if a class is missing in one of the parts.
+    labels: (n,), indices of `classes`, whose proportions are kept; classes None: any values. share: the fraction held
+    out. rows: the maximum number of held-out rows. train_rows: the maximum number of rows to train on. The split
+    depends only on the labels and these arguments. Raises JobError if a class is missing in one of the parts.
     """
     random = np.random.default_rng(seed)
     order = [random.permutation(group) for group in groups(labels, classes)]

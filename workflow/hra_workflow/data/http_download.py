@@ -26,13 +26,13 @@ BUSY_STATUS = {
     429: "it limits the number of requests per address: run again later, or from another network",
     503: "it is overloaded or in maintenance: run again later",
 }
-BUSY = 15.0  # seconds before the second request to a busy server, or longer if it asks; doubled for each further one
+BUSY = 15.0  # seconds before the second request to a busy server, unless it requests more; doubled for further ones
 PATIENCE = 900.0  # seconds to wait in total for a busy server
 
 
 @dataclass(frozen=True)
 class ExpectedFile:
-    """What is known about a file before its download; None where unknown."""
+    """The known properties of a file before its download; None: unknown."""
 
     sha256: str | None = None  # or its first digits
     size: int | None = None  # bytes
@@ -52,14 +52,14 @@ class ExpectedFile:
 
 
 class ServerBusy(Exception):
-    """The server refused the request for now: HTTP status 429 or 503."""
+    """Raised if the server refuses the request temporarily: HTTP status 429 or 503."""
 
     def __init__(self, status: int, after: str | None):
         from urllib3 import Retry
         from urllib3.exceptions import InvalidHeader
 
         super().__init__(f"HTTP status {status}")
-        self.status, self.retry_after = status, None  # seconds that the server asks to wait, if it does
+        self.status, self.retry_after = status, None  # seconds that the server requests to wait, if any
         with contextlib.suppress(InvalidHeader, OverflowError):
             self.retry_after = Retry().parse_retry_after(after) if after else None
 
@@ -73,9 +73,9 @@ def download(
 ) -> None:
     """Download `url` to `path`, resuming from an earlier partial download if the server supports it.
 
-    Waits for a busy server as long as it asks, PATIENCE seconds in total. Raises JobError if that does not suffice, for
-    an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk. The partial
-    download is kept for the next run, unless its content is wrong.
+    Waits for a busy server as long as it requests, at most PATIENCE seconds in total. Raises JobError if that does not
+    suffice, for an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk. The
+    partial download is kept for the next run, unless its content is wrong.
     """
     part = part_of(path)
     failures, longest, restarted, refusals, waited = 0, size_of(part), False, 0, 0.0
@@ -134,7 +134,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
     mark = part.with_name(part.name + ".etag")
     etag = mark.read_text() if mark.exists() else ""
     if not (etag or expected.sha256 or expected.blob):
-        discard(part)  # nothing could verify that both parts belong together
+        discard(part)  # it could not be verified that both parts belong together
     start = size_of(part)
     if start and start == expected.size:
         return

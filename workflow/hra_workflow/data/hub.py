@@ -1,7 +1,7 @@
-"""Files on the Hugging Face Hub: address, expected content, and one error per reason for a refusal.
+"""Files on the Hugging Face Hub: URL, expected content, and one error per reason for a refusal.
 
-The Hub's answers to a request for a file. 401 and 403 do not distinguish them, so `refusal` also reads the headers and
-whether a token was sent:
+The table lists the Hub's responses to a request for a file. The statuses 401 and 403 have several reasons, so `refusal`
+also reads the headers and checks whether a token was sent:
 
 | reason | status | X-Error-Code | X-Error-Message |
 |---|---|---|---|
@@ -79,12 +79,12 @@ def hub_errors(source: dict, what: str, address: str, remedy: str) -> Iterator[N
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):
             raise JobError(f"{repo}: {text}") from problem
-        reason = " ".join(str(problem).split())  # one line, since the user sees the last line of the log
+        reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
         raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {remedy}") from problem
 
 
 def token_place() -> str | None:
-    """Return where this machine's token comes from, a variable or a file; None if it has none. Needs no network."""
+    """Return the source of this machine's token, a variable or a file; None if it has none. Needs no network."""
     from huggingface_hub import constants  # not get_token, which may renew a token over the network
 
     for name in ("HF_OIDC_RESOURCE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):

@@ -89,7 +89,7 @@ def load(path: str | Path) -> Image.Image:
 def to_8_bit(image: Image.Image, what: str) -> Image.Image:
     """Convert an image to 8 bits per channel: greyscale with 16 bits, or with floats in 0 to 1, is scaled to mode L.
 
-    Pillow's own conversion clips both at 255. Raises JobError, which calls the image `what`, if the range is unknown.
+    Pillow's conversion clips both at 255. Raises JobError, which calls the image `what`, if the range is unknown.
     """
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(levels(numpy.asarray(image), f"{what}, an image of mode {image.mode}"))
@@ -147,7 +147,7 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
 
 
 def made_by(path: str | Path) -> dict:
-    """Return how the images of a tar file were made, from its head; {} if that is not recorded."""
+    """Return the record of how a tar file's images were made, from its head; {} if it has none."""
     try:
         with tarfile.open(path, "r:") as archive:
             return files.parse_object(archive.pax_headers.get(MADE_BY, "{}").encode())
@@ -227,7 +227,7 @@ def check_complete(pictures: Iterable[Picture], expected: list[str], where: str)
 def ahead(read: Callable, items: Iterable) -> Iterator:
     """Iterate over read(item) in order, while threads read the items that follow.
 
-    Decoding 512 × 512 pixels takes 6 ms, for which a GPU would wait.
+    Decoding 512 × 512 pixels takes 6 ms, during which a GPU would wait.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         waiting = deque()

@@ -1,8 +1,8 @@
 """Rows of benchmarks that are also in the training set.
 
 A benchmark is a dict of JSON types: the training set's `dataset`, the benchmark's name, the manifests `train` and
-`reported` of the dataset trained on and of the one evaluated on, and the latter's `split`. If they are one dataset, its
-card counts the rows; otherwise that of the pair, next to the training set's, for which both contain questions.
+`reported` of the training and the evaluation dataset, and the latter's `split`. If both are one dataset, its card has
+the number of rows; otherwise a card of the pair has it, next to the training set's, if both contain questions.
 """
 
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from hra_workflow.data.text_tables import Split
 
 @dataclass(frozen=True)
 class Leak:
-    """`count` of the `rows` of a benchmark are in the training set.
+    """The number `count` of a benchmark's `rows` that are in the training set.
 
-    items: which; None if that is unknown, because the card is an older one, or of other files than the download.
+    items: their indices; None if they are unknown, because the card is older, or describes other files.
     """
 
     rows: int
@@ -31,7 +31,7 @@ class Leak:
 
 
 def find_leak(benchmark: dict) -> Leak | None:
-    """Return the rows of a benchmark that are also in the training set, by the card; None if there are none."""
+    """Return the rows of a benchmark that are also in the training set, from the card; None if there are none."""
     train, reported, split = (benchmark[name] for name in ("train", "reported", "split"))
     if train == reported:
         found, name = files.read_if_valid(data_cards.path_of(train)), split
@@ -44,7 +44,7 @@ def find_leak(benchmark: dict) -> Leak | None:
 
 
 def is_of(card: dict, manifest: str) -> bool:
-    """Return whether a card is of the user's files that were downloaded: a later dry run may have made it again."""
+    """Return whether a card describes the downloaded user files: a later dry run may have made it again."""
     made = files.read_json(manifest).get("own") if Path(manifest).exists() else None
     return made is None or local_files.hashes(made) == local_files.hashes(card["own"])
 
@@ -61,7 +61,7 @@ def path_of(train: str, reported: str, split: str) -> Path:
 
 
 def warnings(benchmarks: Iterable[dict]) -> list[str]:
-    """Return the warnings of the benchmarks in other datasets, of which the downloaded ones are read if outdated."""
+    """Return the warnings of benchmarks in other datasets; outdated cards are made again from downloaded datasets."""
     elsewhere = [one for one in benchmarks if one["train"] != one["reported"]]
     return [
         f"{data_cards.name_of(one['train'])}: {warning}"
@@ -81,7 +81,7 @@ def card(train: str, reported: str, split: str) -> dict:
 
 
 def between(train: text_card.Examples, reported: text_card.Examples) -> dict:
-    """Return the card of the rows of a split that are also in a training set."""
+    """Make the card of a split's rows that are also in a training set."""
     counts = {"rows": len(reported)}
     return {"warnings": text_card.leaked(reported, train, counts), "splits": {reported.name: counts}}
 

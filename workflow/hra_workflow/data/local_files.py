@@ -1,7 +1,7 @@
-"""The user's own files: the folder of a `local` source, or the one that a generator reads, `path` under `local_root`.
+"""The user's files: the folder of a `local` source, or the folder that a generator reads, `path` under `local_root`.
 
-A manifest lists them under `own`, each with its SHA-256 and the size, times and inode that it had. Whoever compares
-them later, such as a dry run, hashes only files for which these differ. Imported by the Snakefile on login nodes.
+A manifest lists them under `own`, each with its SHA-256 and its size, times and inode. Later comparisons, such as in a
+dry run, hash only files for which these differ. Imported by the Snakefile on login nodes.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns"
 def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[str, Path]:
     """Return name -> path of the files that a download reads on this machine, {} for a source of another kind.
 
-    `dataset`: its entry as the download gets it, None for a model. Hidden files are left out, unless `files` names
+    `dataset`: its entry as the download gets it, None for a model. Hidden files are excluded, unless `files` names
     them. Raises JobError if the folder or one of the files does not exist.
     """
     if source["kind"] not in ("local", "init") or "path" not in source:
@@ -37,17 +37,16 @@ def paths(source: dict, local_root: str, dataset: dict | None = None) -> dict[st
             raise JobError(
                 f"{place}: expected usable files, found {listed(shown) or 'none'}. {remedy}, or correct `path`."
             )
-    for path in found.values():
-        if not path.is_file():
-            there = listed(sorted(one.name for one in place.iterdir())) or "none"
-            raise JobError(f"No file {path}. {place} contains: {there}. Save it there, or correct the config.")
+    if missing := [str(path) for path in found.values() if not path.is_file()]:
+        there = listed(sorted(one.name for one in place.iterdir())) or "none"
+        raise JobError(f"No file {listed(missing)}. {place} contains: {there}. Save it there, or correct the config.")
     return found
 
 
 def check_links(user_files: dict[str, Path], source: dict, local_root: str, dataset: dict | None, follow: bool) -> None:
     """Raise JobError for a link to a folder or to nothing, and unless `follow` for one out of folder and `local_root`.
 
-    Zip archives are held to the same: whoever made a dataset does not choose which files of the user's are read.
+    The same rules apply to zip archives: the author of a dataset must not choose which of the user's files are read.
     `user_files`: the `paths` of the other arguments.
     """
     if not user_files:
@@ -73,7 +72,7 @@ def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[
 
 
 def check_all_read(place: Path) -> None:
-    """Raise JobError for links to a folder, which nobody follows, or to nothing."""
+    """Raise JobError for links to folders, which are never followed, or to nothing."""
     if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
         raise JobError(
             f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
@@ -82,7 +81,7 @@ def check_all_read(place: Path) -> None:
 
 
 def states_files(source: dict, dataset: dict | None) -> bool:
-    """Return whether the config names the files that are read; otherwise they are those of the folder."""
+    """Return whether the config names the files; otherwise all files of the folder are read."""
     return "files" in source or "splits" in (dataset or {})
 
 
@@ -111,7 +110,7 @@ def plain(listing: dict[str, dict]) -> dict[str, dict]:
 
 
 def folder(source: dict, local_root: str) -> Path:
-    """Return the folder of the user's files; raise JobError if there is none."""
+    """Return the folder of the user's files; raise JobError if it does not exist."""
     place = path_of(source, local_root)
     if not place.is_dir():
         raise JobError(
@@ -122,7 +121,7 @@ def folder(source: dict, local_root: str) -> Path:
 
 
 def path_of(source: dict, local_root: str) -> Path:
-    """Return the path of the folder. ./…: in the working directory, or else in the workflow's own folder."""
+    """Return the path of the folder. ./…: in the working directory, or else in the workflow's folder."""
     path = source["path"]
     if not path.startswith("./"):
         return (Path(local_root).expanduser() / path).resolve()

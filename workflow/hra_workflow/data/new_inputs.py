@@ -1,4 +1,4 @@
-"""New inputs to predict from, as a user has them, and the table of predictions."""
+"""A user's new inputs for predictions, and the table of predictions."""
 
 import csv
 import io
@@ -10,13 +10,15 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 from hra_workflow.data import image_card, images, local_files, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
+from hra_workflow.data.row_problems import Problem, each, stop_at
+from hra_workflow.data.text_rows import Rows
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
-    """Read the columns of a file (CSV, TSV, JSON, JSON lines, parquet); with one column also .txt, an input per line.
+    """Read the columns of a file (CSV, TSV, JSON, JSON lines, Parquet); for one column also .txt, one input per line.
 
-    columns: those that the run was trained on, which must contain texts. read: how files with the `endings` of the
-    training data are read.
+    columns: those that the run was trained on, which must contain texts. read: the settings for files with the
+    `endings` of the training data.
     """
     file = Path(path)
     if file.suffix == ".txt" and len(columns) == 1:
@@ -31,16 +33,18 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
             f"trained, found {', '.join(rows.columns)}. Rename the columns"
             + (f", or write the file like the training data: it is read with {read}." if read else ".")
         )
-    for name in columns:
-        texts = text_tables.texts_of(path, rows, name)
-        empty = [row for row, text in enumerate(texts) if text_tables.is_empty(text)]
-        expect(not empty, f"{rows.where((empty or [0])[0])}: {name} is empty. Fill it in, or remove the row.")
-        rows.columns[name] = texts
+    rows.columns |= {name: text_tables.texts_of(path, rows, name) for name in columns}
+    stop_at(path, *(empty_texts(rows, name) for name in columns))
     return rows.columns
 
 
+def empty_texts(rows: Rows, column: str) -> Problem:
+    found = [row for row, text in enumerate(rows.columns[column]) if text_tables.is_empty(text)]
+    return Problem(found, lambda row: f"{rows.where(row)}: {column} is empty", "Fill it in, or remove the row.")
+
+
 def images_in(path: str, least: int) -> dict[str, Path]:
-    """Return an image file, or those of a folder, by their names in it.
+    """Return an image file, or the images of a folder, by name.
 
     Raises JobError, before the model is loaded, unless all of them can be read and have `least` pixels per side.
     """
@@ -56,18 +60,21 @@ def images_in(path: str, least: int) -> dict[str, Path]:
             f"{path}: expected images that end in {image_card.USED}, found {listed(others or every) or 'none'}. "
             "Convert or move them, or correct the path.",
         )
-    for one in found.values():
+
+    def check(one: Path) -> None:
         width, height = images.load(one).size
         expect(
             min(width, height) >= least,
             f"{one}: expected at least {least} × {least} pixels, one per latent position of the model, found "
             f"{width} × {height}. Provide a larger image.",
         )
+
+    each(found.values(), check, path)
     return found
 
 
 def write(path: str | Path, given: dict[str, list], predicted: dict[str, list]) -> None:
-    """Write the columns of a user's table and the predicted ones as CSV; JobError if one of these is taken."""
+    """Write the columns of a user's table and the predicted ones as CSV; raise JobError if both have the same name."""
     if taken := [name for name in predicted if name in given]:
         raise JobError(f"expected inputs without a column {', '.join(taken)}, which predictions have. Rename it.")
     columns, text = given | predicted, io.StringIO()

@@ -1,4 +1,4 @@
-"""A request for the first bytes and the size of every file of a source, with this machine's token: no download."""
+"""Requests for the first bytes and the size of every file of a source, with this machine's token, without download."""
 
 import contextlib
 import subprocess
@@ -19,7 +19,7 @@ TIMEOUT = 30  # seconds without a response
 
 @dataclass(frozen=True)
 class Reached:
-    """The number of files of a source, their total size in bytes (None if unknown), or what is wrong with one."""
+    """The number of files of a source and their total size in bytes (None if unknown), or the problem of one file."""
 
     files: int
     size: int | None
@@ -30,7 +30,7 @@ def ask(source: dict, mirror: str | None, local_root: str) -> Reached:
     """Request the beginning of every file of a `source` entry in the config, until one fails."""
     sizes = []
     try:
-        for request in requests_of(source, mirror, local_root):  # in turn: a dry run that ends can start no threads
+        for request in requests_of(source, mirror, local_root):  # in turn: a dry run cannot start threads when it exits
             sizes.append(request())
     except JobError as problem:
         return Reached(len(sizes), None, str(problem))
@@ -122,7 +122,7 @@ def first_bytes(path: Path) -> int:
 
 
 def pypi(source: dict, mirror: str | None) -> None:
-    """Ask pip's index, or the mirror, whether the package has this version."""
+    """Check that pip's index, or the mirror, has this version of the package."""
     package, version = source["package"], source["version"]
     wheel = f"{package.replace('-', '_')}-{version}-"
     if mirror and not sources.is_address(mirror):

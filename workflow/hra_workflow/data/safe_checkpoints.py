@@ -1,4 +1,4 @@
-"""Reading of tensor files: safetensors, and torch.save's without executing code from them."""
+"""Reading of tensor files: safetensors, and files of torch.save without executing code in them."""
 
 import contextlib
 import pickle
@@ -57,12 +57,12 @@ def tensors(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> dict:
 
 
 def tensors_of(folder: Path, pattern: str) -> dict:
-    """Read the one file of torch.save in a folder that fits a pattern; JobError as in `one_file` and `tensors`."""
+    """Read the only torch.save file in a folder that matches a pattern, with the errors of `one_file` and `tensors`."""
     return tensors(one_file(folder, pattern))
 
 
 def one_file(folder: Path, pattern: str) -> Path:
-    """Find the one file in a folder that fits a pattern; JobError if there is none, or several."""
+    """Find the only file in a folder that matches a pattern; raise JobError if none or several match."""
     found = sorted(folder.rglob(pattern))
     if len(found) != 1:
         raise JobError(f"{folder}: expected one file {pattern}, found {len(found)}. Correct the model's `source`.")
@@ -95,7 +95,7 @@ def named(folder: str | Path) -> Iterator[None]:
 
 
 def problem_of(path: Path) -> JobError | None:
-    """Return why the tensors of a file cannot be read; None if they can, or if it has none."""
+    """Return why the tensors of a file cannot be read; None if they can, or if it contains none."""
     try:
         if path.suffix == ".safetensors":
             shapes(path, "Download the model again.")

@@ -20,7 +20,7 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters, generated, http_download, hub, local_files
 from hra_workflow.data.http_download import ExpectedFile
 
-ARCHIVE = "archive.zip"  # what an archive that sources share is called
+ARCHIVE = "archive.zip"  # the file name of an archive that sources share
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
 OFFLINE = "On a machine without network access, set `mirror` (docs/config/files.md)."
 
@@ -205,7 +205,7 @@ def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], 
 
 
 def unpack_files(source: dict, folder: Path, mirror: str | None, shared: Path | None) -> None:
-    """Unpack files from a zip archive and verify them: the archive's own hash is not known to stay the same.
+    """Unpack files from a zip archive and verify them: the hash of the archive itself may change.
 
     Without the `shared` archive, which may be deleted when its sources are finished, it is downloaded next to `folder`.
     """
@@ -222,7 +222,7 @@ def unpack_files(source: dict, folder: Path, mirror: str | None, shared: Path | 
 
 
 def link(user_files: dict[str, Path], folder: Path, hashes: dict[str, str | None]) -> None:
-    """Link the user's files, which are read in place and not copied; JobError if one has not the stated hash."""
+    """Link the user's files, which are read in place and not copied; raise JobError if a file has another hash."""
     for name, found in user_files.items():
         if problem := ExpectedFile(hashes.get(name)).mismatch(found):
             raise JobError(f"{found}: {problem}. Restore the file, or correct the SHA-256 in the config.")

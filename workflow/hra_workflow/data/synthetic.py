@@ -1,8 +1,8 @@
 """Data of a given size without content, for the probes of `make preflight`: generators of sources of kind `init`.
 
 Texts repeat a word that is one token in most vocabularies. The first text of a split and every 128th after it have
-`length` words, which a tokenizer truncates to the longest input: few, so that most batches have a usual length. The
-others have 1 to 2 × `typical` words.
+`length` words, which a tokenizer truncates to the longest input; these are few, so most batches have a usual length.
+The other texts have 1 to 2 × `typical` words.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hra_workflow.data.images import to_png
 
-LONGEST = 128  # one text in so many has the largest length
+LONGEST = 128  # one text in this number has the largest length
 WORD = "the"
 ANSWER = "The answer is: 7"
 
@@ -43,7 +43,7 @@ def answered(rows: dict[str, int], length: int, typical: int | None = None):
 
 
 def image(size: int, row: int):
-    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient; its place depends on `row`."""
+    """Return an RGB image of `size` × `size` pixels with a bright square on a gradient; `row` gives its position."""
     import numpy
     from PIL import Image
 

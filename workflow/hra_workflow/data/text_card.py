@@ -1,4 +1,4 @@
-"""What the card of a text dataset says: rows, classes, empty cells, repeated rows, leaks and contradictory labels."""
+"""The data card of a text dataset: rows, classes, empty cells, repeated rows, leaks and contradictory labels."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from hra_workflow.data import data_cards
 from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.text_tables import Split, is_empty
 
-LISTED = 1000  # rows that a card names
+LISTED = 1000  # maximum number of rows that a card names
 
 
 @dataclass
 class Examples:
     """The rows of a split as a model sees them.
 
-    texts: the input of each row, all text columns or the question. keys: the same without differences of whitespace
-    and case. results: the label or the answer. classes: what rows with one input have in common, the name of the class
-    or the final answer; None where there is none, and for a regression.
+    texts: the input of each row, all text columns or the question. keys: the same without differences in whitespace
+    and case. results: the label or the answer. classes: the class name or the final answer, which should be equal for
+    equal inputs; None if missing, and for a regression.
     """
 
     name: str
@@ -69,7 +69,7 @@ def make_card(splits: dict[str, Split], dataset: dict) -> dict:
 
 
 def incomplete(rows: Examples, card: dict) -> list[str]:
-    """Count empty cells and missing answers that text_tables has accepted, since there are few."""
+    """Count empty cells and missing answers; text_tables accepts a few."""
     found = {}
     for column, values in rows.split.columns.items():
         if column != "label" and (empty := [row for row, text in enumerate(values) if is_empty(text)]):
@@ -104,7 +104,7 @@ def repeated(rows: Examples, card: dict) -> list[str]:
 
 def leaked(rows: Examples, train: Examples, card: dict) -> list[str]:
     """Count the rows whose input is also in the training data: exactly, and after whitespace and case."""
-    trained = dict(zip(reversed(train.keys), range(len(train) - 1, -1, -1), strict=True))  # of equal ones the first
+    trained = dict(zip(reversed(train.keys), range(len(train) - 1, -1, -1), strict=True))  # the first of equal ones
     found = [row for row, key in enumerate(rows.keys) if key in trained]
     if not found:
         return []

@@ -1,7 +1,7 @@
 """Reading of text datasets: rows of CSV, TSV, JSON and Parquet files, each with the line at which it starts.
 
-Imported on login nodes, where a dry run reads the user's files, so without pandas: csv and json of the standard
-library, and pyarrow for Parquet.
+It is imported on login nodes, where a dry run reads the user's files, so it does not use pandas: it uses csv and json
+of the standard library, and pyarrow for Parquet.
 """
 
 import codecs
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import plural
+from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -27,8 +28,9 @@ def read(
 ) -> Rows:
     """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
 
-    JSON by its suffix; otherwise with the config's `read` if it is stated; without it, .csv and .tsv by their suffix,
-    and Parquet. Of Parquet, which may be larger than the memory, only these `columns` and the `first` rows are read.
+    JSON is recognised by its suffix; other files are read with the config's `read` if it is set, else as .csv, .tsv or
+    Parquet by their suffix. Only these `columns` and the `first` rows of Parquet files, which may not fit into memory,
+    are read.
     """
     rows = Rows()
     for path in paths:
@@ -49,7 +51,7 @@ def require_file(where: str, path: Path) -> None:
 
 
 def read_lines(where: str, path: Path, column: str) -> Rows:
-    """Read a text per line that is not blank."""
+    """Read one text per non-blank line."""
     require_file(where, path)
     try:
         with path.open(encoding="utf-8-sig") as stream:
@@ -67,14 +69,15 @@ def read_lines(where: str, path: Path, column: str) -> Rows:
 def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
     """Read lines of fields; a separator longer than a character is a regular expression."""
 
-    def unreadable(line: int, reason: str, remedy: str | None = None) -> JobError:
-        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy or 'Correct the line, or `read`'}.")
+    def unreadable(line: int, reason: str, remedy: str = "Correct the line, or `read`") -> JobError:
+        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy}.")
 
     encoding, separator = options.get("encoding", "utf-8-sig"), options["sep"]
     lines: list[int] = []
     values: list[list[str]] = []
+    longer: dict[int, str] = {}  # lines with more fields than the header
     header: list[str] | None = options.get("names")
-    first = options.get("header", None if header else 0)  # the row with the names; None: there is none
+    first = options.get("header", None if header else 0)  # the row with the names; None: no such row
     try:
         for number, (line, fields) in enumerate(records(path, encoding, options)):
             if number == first:
@@ -82,8 +85,8 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
             elif first is None or number > first:
                 header = header or [str(column) for column in range(len(fields))]
                 if len(fields) > len(header):
-                    counts = f"expected {plural(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
-                    raise unreadable(line, f"{counts}: {separator.join(fields)[:SHOWN]!r}", other_separator(header))
+                    longer[line] = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
+                    continue
                 lines.append(line)
                 values.append(fields + [""] * (len(header) - len(fields)))
     except UnicodeDecodeError as problem:
@@ -95,6 +98,9 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
         raise unreadable(1, str(problem)) from problem
     if header is None:
         raise unreadable(1, "expected a header line, found an empty file")
+    expected = f"expected {plural(len(header), 'field')} ({', '.join(header)})"
+    remedy = f"{other_separator(header) or 'Correct the line, or `read`'}."
+    stop_at(where, Problem([*longer], lambda line: f"{path.name}, line {line}: {expected}, {longer[line]}", remedy))
     rows.add(
         where,
         path.name,
@@ -148,14 +154,14 @@ class Noted:
 
 
 def closes(lines: list[str], separator: str, quoting: int) -> bool:
-    """Return whether the quotes of a record are closed, so that what follows it is another field."""
+    """Return whether the quotes of a record are closed, so that another field may follow."""
     after = f"{separator}end"
     *_, last = csv.reader([*lines[:-1], lines[-1].rstrip("\r\n") + after], delimiter=separator, quoting=quoting)
     return last[-1] == "end"
 
 
 def undecodable(where: str, path: Path, encoding: str, problem: UnicodeDecodeError) -> JobError:
-    """Describe the first byte that is no text, with its line and the encoding that the file may have."""
+    """Describe the first byte that cannot be decoded, with its line and the probable encoding of the file."""
     content = path.read_bytes()
     try:
         content.decode(encoding)
@@ -181,30 +187,38 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
     by_line = path.suffix == ".jsonl"
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
-    lines, values = [], []
+    lines, values, broken = [], [], {}
     for number, part in parts:
         try:
             value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {path.name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
-            raise JobError(
-                f"{where}: {path.name}, line {line}: expected JSON, found {part[:SHOWN]!r} ({reason}). "
-                "The file is truncated or has another format: replace it."
-            ) from problem
+            broken[line] = f"line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
+            continue
         several = value if not by_line and isinstance(value, list) else [value]
         values += several
         lines += [number] if by_line else range(1, len(several) + 1)
     unit = "line" if by_line else "row"
-    for number, value in zip(lines, values, strict=True):
-        if not isinstance(value, dict):
-            found = str(value)[:SHOWN]
-            raise JobError(f"{where}: {path.name}, {unit} {number}: expected an object, found {found!r}.")
+    others = {number: value for number, value in zip(lines, values, strict=True) if not isinstance(value, dict)}
+    stop_at(
+        where,
+        Problem(
+            [*broken],
+            lambda line: f"{path.name}, {broken[line]}",
+            "Correct the line; if the file is truncated or has another format, replace it.",
+        ),
+        Problem(
+            [*others],
+            lambda row: f"{path.name}, {unit} {row}: expected an object, found {str(others[row])[:SHOWN]!r}",
+            "Write one object per row.",
+        ),
+    )
     header = dict.fromkeys(name for value in values for name in value)
     rows.add(where, path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
 
 
 def once(where: str, pairs: list[tuple[str, object]]) -> dict:
-    """Build a JSON object; raise JobError if a key occurs twice, of which Python takes the last."""
+    """Build a JSON object; raise JobError if a key occurs twice, of which Python uses the last."""
     check_names(where, (name for name, _ in pairs))
     return dict(pairs)
 

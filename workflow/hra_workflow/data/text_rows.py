@@ -1,6 +1,6 @@
-"""Rows of text datasets by column, with the place of each in the user's files.
+"""Rows of text datasets by column, with the line of each row in the user's files, and checks for all formats.
 
-Whatever format they were read from, they are checked here. Imported on login nodes.
+Imported on login nodes.
 """
 
 import json
@@ -10,15 +10,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hra_workflow.core.errors import JobError
+from hra_workflow.data.row_problems import Problem, stop_at
 
-SUGGESTED = (";", "\t", "|", ",")  # separators of which an error names the one that fits
+SUGGESTED = (";", "\t", "|", ",")  # separators; an error names the one that fits
 SHOWN = 40  # characters of a value in an error
 NUL = "\0"  # found in UTF-16 that is read as UTF-8, and in files that a crash has cut
+UTF_16 = "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`."
 
 
 @dataclass
 class Rows:
-    """Rows of one or several files, by column; `where(row)` is what an editor needs to go there."""
+    """Rows of one or several files, by column; `where(row)` names the file and the line for an editor."""
 
     columns: dict[str, list] = field(default_factory=dict)
     lines: list[int] = field(default_factory=list)  # of the file, counted from 1
@@ -41,10 +43,16 @@ class Rows:
         """
         header, columns = list(header), list(columns)
         check_names(f"{where}: {name}", header)
-        for column, values in zip(header, columns, strict=True):
+        for column in header:
             check_text(f"{where}: {name}, {unit} 1", column)
-            for line, value in zip(lines, values, strict=True):
-                check_text(f"{where}: {name}, {unit} {line}, column {column}", value)
+        with_nul = [
+            (line, column, value)
+            for column, values in zip(header, columns, strict=True)
+            for line, value in zip(lines, values, strict=True)
+            if isinstance(value, str) and NUL in value
+        ]
+        found = [f"{name}, {unit} {line}, column {column}: {nul(value)}" for line, column, value in sorted(with_nul)]
+        stop_at(where, Problem(range(len(found)), found.__getitem__, UTF_16))
         before = len(self)
         self.files.append((before, name, unit))
         self.lines += lines
@@ -61,13 +69,13 @@ class Rows:
         return Rows(columns, self.lines[:count], files=self.files)
 
     def only(self, kept: list[int]) -> "Rows":
-        """Return only the rows of these indices, which ascend."""
+        """Return only the rows with these ascending indices."""
         columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
         files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
         return Rows(columns, [self.lines[row] for row in kept], files=files)
 
     def require(self, where: str, wanted: list[str]) -> None:
-        """Raise JobError unless the columns exist; names the separator with which they would."""
+        """Raise JobError unless the columns exist; name the separator with which they would."""
         missing, found = [column for column in wanted if column not in self.columns], list(self.columns)
         if not missing:
             return
@@ -79,7 +87,7 @@ class Rows:
 
 
 def check_names(where: str, names: Iterable[str]) -> None:
-    """Raise JobError if a name occurs twice: readers take one of the columns, or of the keys of a JSON object.
+    """Raise JobError if a name occurs twice: readers use only one of the columns, or of the keys of a JSON object.
 
     Columns without a name, which spreadsheets leave at the right, are not read.
     """
@@ -90,10 +98,11 @@ def check_names(where: str, names: Iterable[str]) -> None:
 
 def check_text(where: str, value) -> None:
     if isinstance(value, str) and NUL in value:
-        raise JobError(
-            f"{where}: expected text, found the character NUL in {value[:SHOWN]!r}. Remove it; if the file is UTF-16, "
-            "save it as UTF-8 or set `read: {encoding: utf-16}`."
-        )
+        raise JobError(f"{where}: {nul(value)}. {UTF_16}")
+
+
+def nul(value: str) -> str:
+    return f"expected text, found the character NUL in {value[:SHOWN]!r}"
 
 
 def other_separator(header: list[str]) -> str | None:

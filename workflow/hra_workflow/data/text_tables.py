@@ -1,13 +1,12 @@
 """Conversion of a dataset's files from the publisher's layout to one {split}.parquet per split.
 
-A split for classification has the text columns under their own names and `label` (int64 class index, or float64 for a
-regression); a split for a language model has `question` and `answer`, one of general text `text`. Rows are in
-source order. Data that does not match the config's entry is a JobError that names file, line, column and value.
+A split for classification has the text columns under their names and `label` (int64 class index, or float64 for a
+regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
+source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
 A dry run makes the same checks of the user's files (data_cards.py): no pandas here.
 """
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -15,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import listed
+from hra_workflow.core.wording import listed, meant
+from hra_workflow.data.row_problems import Problem, each, stop_at
 from hra_workflow.data.text_files import read
 from hra_workflow.data.text_rows import Rows
 
-ANSWERLESS_FRACTION = 0.01  # of a training set; misread files have far more
+ANSWERLESS_FRACTION = 0.01  # fraction of a training set; misread files have far more
 NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of each
-EMPTY_FRACTION = 1e-3  # of a text column: real data has a few empty texts, a misread file has many
+EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty texts, a misread file has many
 
 
 @dataclass
 class Split:
-    """A checked split: the columns of its Parquet file, and where its rows come from."""
+    """A checked split: the columns of its Parquet file, and the origin of its rows."""
 
     columns: dict[str, list]
     rows: Rows
@@ -41,7 +41,8 @@ def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str
 
     `gold`: (style, text) -> the final answer of a text; ValueError if it has none.
     """
-    return {split: checked_split(name, split, dataset, folder, gold) for split in dataset["splits"]}
+    splits = each(dataset["splits"], lambda split: checked_split(name, split, dataset, folder, gold))
+    return dict(zip(dataset["splits"], splits, strict=True))
 
 
 def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> Split:
@@ -60,13 +61,17 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
         require_rows(f"{where}, max_characters {longest}", len(rows), None)
     rows = rows.head(first)
     converted = {column: texts_of(name, rows, source) for column, source in columns.items()}
-    require_text(name, rows, {"text": ["".join(converted["text"])]} if general else converted)
-    if general:
-        return Split(converted, rows)  # empty rows separate paragraphs
+    found: dict[str, list] = {}
+    answers, problems = None, empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
     if "answer" in dataset:
-        answers = answers_of(name, rows, converted["answer"], dataset["answer"], gold, all_of_them=split != "train")
-        return Split(converted, rows, answers)
-    return Split(converted | {"label": labels_of(name, rows, dataset["label"], dataset["labels"])}, rows)
+        texts, style = converted["answer"], dataset["answer"]
+        answers, unanswered = answers_of(rows, texts, style, gold, all_of_them=split != "train")
+        problems.append(unanswered)
+    elif "label" in dataset:
+        found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
+        problems.append(unlabelled)
+    stop_at(name, *problems)
+    return Split(converted | found, rows, answers)  # of general text, empty rows separate paragraphs
 
 
 def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
@@ -80,9 +85,9 @@ def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
 
 
 def answers_of(
-    name: str, rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
-) -> list[str | None]:
-    """Return the final answers; raise JobError unless every text (of a training set, nearly every one) has one."""
+    rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
+) -> tuple[list[str | None], Problem]:
+    """Return the final answers, and the rows without one; of a training set, a few of these are no problem."""
 
     def answer(text: str) -> str | None:
         try:
@@ -92,13 +97,12 @@ def answers_of(
 
     found = [answer(text) for text in texts]
     without = [row for row, one in enumerate(found) if one is None]
-    if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)):
-        first = without[0]
-        raise JobError(
-            f"{name}: {rows.where(first)}: expected a final answer in the style {style!r}, found none in "
-            f"…{texts[first][-80:]!r}; {len(without)} of {len(texts)} rows have none. Correct `answer` or `columns`."
-        )
-    return found
+    return found, Problem(
+        without if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
+        lambda row: f"{rows.where(row)}: expected a final answer in the style {style!r}, found …{texts[row][-80:]!r}",
+        "Correct `answer` or `columns`.",
+        f"{len(without)} of {len(texts)} rows have no final answer",
+    )
 
 
 def require_rows(where: str, found: int, expected: int | None) -> None:
@@ -112,13 +116,14 @@ def require_rows(where: str, found: int, expected: int | None) -> None:
 
 
 def texts_of(name: str, rows: Rows, column: str) -> list[str]:
-    """Return a text column; missing values become empty strings."""
+    """Return a text column, in which missing values become empty strings; raise JobError for other values."""
     texts = ["" if value is None else value for value in rows.columns[column]]
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise JobError(
-                f"{name}: {rows.where(row)}, column {column}: expected text, found {text!r}. Correct `columns`."
-            )
+    others = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+
+    def describe(row: int) -> str:
+        return f"{rows.where(row)}, column {column}: expected text, found {texts[row]!r}"
+
+    stop_at(name, Problem(others, describe, "Correct `columns`."))
     return texts
 
 
@@ -126,28 +131,28 @@ def is_empty(text: str) -> bool:
     return not text.strip()
 
 
-def require_text(name: str, rows: Rows, texts: dict[str, list[str]]) -> None:
-    """Raise JobError if a row has no text at all, or if too many texts are empty."""
-    for row, values in enumerate(zip(*texts.values(), strict=True)):
-        if all(map(is_empty, values)):
-            raise JobError(
-                f"{name}: {rows.where(row)}, column {' and '.join(texts)}: expected text, found none. "
-                "Correct the file or `read`."
-            )
-    for column, column_texts in texts.items():
-        empty = [row for row, text in enumerate(column_texts) if is_empty(text)]
-        if len(empty) > EMPTY_FRACTION * len(column_texts):
-            raise JobError(
-                f"{name}: {rows.where(empty[0])}, column {column}: expected text, found none; it is empty in "
-                f"{len(empty)} of {len(column_texts)} rows. Correct the file or `read`."
-            )
+def empty_texts(rows: Rows, texts: dict[str, list[str]]) -> list[Problem]:
+    """Return the rows that have no text at all, and the empty texts of the columns that have too many."""
+    empty = {column: [row for row, text in enumerate(values) if is_empty(text)] for column, values in texts.items()}
+    nothing = set.intersection(*map(set, empty.values()))
+    problems = [no_text(rows, sorted(nothing), " and ".join(texts))]
+    for column, found in empty.items():
+        if len(found) > EMPTY_FRACTION * (every := len(texts[column])):
+            total = f"{column} is empty in {len(found)} of {every} rows" if len(texts) > 1 else ""
+            problems.append(no_text(rows, [row for row in found if row not in nothing], column, total))
+    return problems
 
 
-def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> list[float] | list[int]:
-    """Convert labels to floats (names is None: regression) or to indices of `names`.
+def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Problem:
+    remedy = "Correct the file or `read`."
+    return Problem(found, lambda row: f"{rows.where(row)}, column {column}: expected text, found none", remedy, total)
 
-    A column has either names or indices: whichever fits more rows, or names if a name is a number that is also an
-    index.
+
+def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, Problem]:
+    """Convert labels to floats (names is None: regression) or to indices of `names`; also return the invalid ones.
+
+    A column has either names or indices, as fits more rows. If a name is a number that is also an index, the column has
+    names.
     """
     found = rows.columns[column]
     values, by_name = [to_number(value) for value in found], False
@@ -162,17 +167,16 @@ def labels_of(name: str, rows: Rows, column: str, names: list[str] | None) -> li
         texts = any(map(math.isnan, values)) and not any(index is not None for index in labels)
         if by_name := both or texts or named.count(None) < labels.count(None):
             labels, wanted = named, f"one of {listed(names)}"
-    if None in labels:
-        first = labels.index(None)
-        wrong = Counter(str(value) for value, label in zip(found, labels, strict=True) if label is None)
-        meant = difflib.get_close_matches(str(found[first]), names if by_name else [], 1)
-        counts = listed((f"{value[:SHOWN]!r} {count}" for value, count in wrong.most_common()), NAMED)
-        raise JobError(
-            f"{name}: {rows.where(first)}, column {column}: expected {wanted}, found {found[first]!r}"
-            f"{f' (is it {meant[0]!r}?)' if meant else ''}; {wrong.total()} of {len(labels)} labels are invalid"
-            f"{f' ({counts})' * (len(wrong) > 1)}. Correct the file, or `label`, `labels` or `read`."
-        )
-    return labels
+
+    def describe(row: int) -> str:
+        suggested = meant(str(found[row]), names if by_name else [])
+        return f"{rows.where(row)}, column {column}: expected {wanted}, found {found[row]!r}{suggested}"
+
+    invalid = [row for row, label in enumerate(labels) if label is None]
+    counts = Counter(str(found[row]) for row in invalid)
+    each_value = listed((f"{value[:SHOWN]!r} {count}" for value, count in counts.most_common()), NAMED)
+    total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
+    return labels, Problem(invalid, describe, "Correct the file, or `label`, `labels` or `read`.", total)
 
 
 def to_number(value) -> float:

@@ -53,7 +53,7 @@ class Folder:
             ) from problem
 
     def fingerprint(self, place: str) -> tuple[int, int]:
-        """Return what two files with the same content have in common, without decoding them: a checksum and the size.
+        """Return a checksum and the size of a file, equal for files with the same content, without decoding it.
 
         The archive's checksum, or for a file next to the archives that of its first bytes.
         """

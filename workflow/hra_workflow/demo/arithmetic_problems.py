@@ -1,4 +1,4 @@
-"""Word problems about who has how many of what: one step, or several as in GSM8K.
+"""Word problems about numbers of things that people own: one step, or several as in GSM8K.
 
 A Problem is the meaning; `tell` chooses one of its wordings, `solve` computes the solution. All numbers are between 2
 and 99.

@@ -1,10 +1,10 @@
 """Synthetic images with captions: an object, its colour, texture and position, and the background colour.
 
 Some appearances have a name, like people and brands; only a model that has seen the name often knows the appearance. So
-a model learns that meaningless letters before a noun may determine the appearance, on which DreamBooth's identifiers
-rely.
+a model learns that meaningless letters before a noun may determine the appearance, which DreamBooth's identifiers
+require.
 
-Everything is known exactly: the scene, hence the caption, and the object's mask. Shapes are signed distances in pixels
+The scene is known exactly, and with it the caption and the object's mask. Shapes are signed distances in pixels
 (negative inside), so edges are smooth at any size. x points right, y down.
 """
 

@@ -73,7 +73,7 @@ class ObjectPoints(Landmarks):
     needs = Needs(images="source", annotation=("object-points",))
 
     def faces(self, picture: Image.Image) -> list[numpy.ndarray]:
-        """Return the points of the object, or none if the foreground is too small or too large to be one."""
+        """Return the points of the object, or none if the foreground is too small or too large to be an object."""
         inside = largest_part(mask(picture))
         return [points(inside)] if prompt_fidelity.is_object(inside) else []
 
@@ -81,7 +81,7 @@ class ObjectPoints(Landmarks):
 def write(folder: Path, rows: dict[str, int], seed: int = 0) -> None:
     """Write `scenes.zip` with color/, classes/ and points/ of every scene, and {split}.jsonl with the captions.
 
-    Classes as in ADE20K's label maps, where 0 is none of them; the scenes of two splits and of two seeds are others.
+    Classes are as in ADE20K's label maps, in which 0 means no class. Two splits, or two seeds, have different scenes.
     """
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
         for split, count in rows.items():
@@ -93,7 +93,7 @@ def write(folder: Path, rows: dict[str, int], seed: int = 0) -> None:
                 for kind, array in (("color", object_images.picture(scene)[0]), ("classes", found["classes"] + 1)):
                     add(archive, f"{name.format(kind)}.png", images.to_png(Image.fromarray(array)))
                 add(archive, f"{name.format('points')}.txt", coordinates(found["points"]))
-                # Where the object is, only the hint tells.
+                # Only the hint specifies the position of the object.
                 prompt = object_images.caption(replace(scene, place=""), rng)
                 lines.append(json.dumps({"image": f"{index}.png", "prompt": prompt}))
             (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
@@ -105,4 +105,5 @@ def coordinates(points: numpy.ndarray) -> bytes:
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name), content)  # without today's date: the same scenes give the same bytes
+    # Without today's date, so that identical scenes give byte-identical files.
+    archive.writestr(zipfile.ZipInfo(name), content)

@@ -50,8 +50,8 @@ def sample(
 def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     """Generate a task like MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
 
-    Doubt and opposites occur only in the second sentence of near misses, as annotators tend to write them: these can be
-    detected by training only a classifier, the other near misses require comparing the two sentences.
+    Doubt and opposites occur only in the second sentence of near misses, as annotators tend to write them: a classifier
+    on frozen features can detect these. The other near misses require a comparison of the two sentences.
     """
 
     def make(rng: Random, label: int) -> dict:

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
-# The keys of a source's `config` are merged over these; everything else is as in Stable Diffusion 1.5.
+# The keys of a source's `config` are merged over these; all other values are those of Stable Diffusion 1.5.
 SIZES = {
     "text_encoder": {
         "hidden_size": 32,

@@ -65,6 +65,6 @@ SETTINGS = (
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")
 
-# Word problems: who has how many of what.
+# Word problems: people and the things that they own.
 NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry")
 GOODS = ("keys", "cups", "maps", "coins", "books", "cards", "apples", "stamps")

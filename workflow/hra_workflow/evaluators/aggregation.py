@@ -11,7 +11,7 @@ Table = dict[str, dict[int, np.ndarray]]
 
 
 def table(rows: list[dict], metrics: list[str], prompts: int) -> Table:
-    """Average over the images of each (step, prompt); rows: `step`, `prompt_index`, and a metric each or None."""
+    """Average over the images of each (step, prompt). rows: `step`, `prompt_index`, and a value or None per metric."""
     groups: dict[tuple, list[float]] = defaultdict(list)
     for row in rows:
         for name in metrics:
@@ -35,7 +35,7 @@ def best_on_test(scores: Table, best_by: list[str]) -> dict[str, np.ndarray]:
     """Choose the values of each prompt's best step by the official rule (get_result.py).
 
     The best step has the largest sum over metrics of the value divided by its range over the steps. The rule selects on
-    the same data that it reports. A metric with range 0, by which the official code divides, is ignored here, and so is
+    the same data that it reports. A metric with range 0 is ignored here (the official code divides by it), and so is
     a metric without values (all images were blocked). A step whose images were all blocked is not chosen.
     """
     one = next(iter(scores.values()))
@@ -73,7 +73,7 @@ def weighted(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
 
 
 def of_run(rows: list[dict], metrics: list[str], others: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Average the metrics over the rows of all images; `others` are metrics that are not means over images."""
+    """Average the metrics over the rows of all images. `others`: metrics that are not means over images."""
     scored = [name for name in metrics if name not in others and any(name in row for row in rows)]
     found = others | summary({name: np.array([row[name] for row in rows], float) for name in scored})
     return {name: found[name] for name in metrics if name in found}

@@ -14,7 +14,7 @@ THRESHOLDS = (100, 200)  # as in the paper's data and the official evaluation
 def edges(image: Image.Image) -> numpy.ndarray:
     """Detect Canny edges, (height, width) of bool, in colour: every pixel uses its channel with the largest gradient.
 
-    The control images are computed with it, too.
+    It also computes the control images.
     """
     import cv2
 

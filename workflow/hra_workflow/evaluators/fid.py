@@ -14,7 +14,7 @@ INCEPTION = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's r
 
 
 class Fid(Evaluator):
-    """FID with torchmetrics; none for the source images, whose distance to themselves is 0."""
+    """FID with torchmetrics. The source images get none, since their distance to themselves is 0."""
 
     of_run = ("",)
     needs = Needs(model=True, images="source")
@@ -45,7 +45,7 @@ def fid(real: Iterable, generated: Iterable, network, device: str = "cpu", batch
         safe_checkpoints.tensors(path)  # torch-fidelity unpickles the file without checks
         options = {"feature": 2048, "feature_extractor_weights_path": str(path), "antialias": False}
     metric = FrechetInceptionDistance(**options).to(device)
-    # The metric is given features: updating it in batches would count some images twice if memory runs out.
+    # The metric gets features: updating it in batches would count some images twice if memory runs out.
     network, metric.inception = metric.inception, torch.nn.Identity()
 
     def of_batch(images: list):

@@ -17,7 +17,7 @@ from hra_workflow.models import pretrained
 class Features(Evaluator):
     """Mean cosine similarity between an image and the reference images; subclasses `encode` RGB images to (N, d).
 
-    `crop`: a function `module:function` from an image to the part of it that is compared.
+    `crop`: a function, `module:function`, that maps an image to the part that is compared.
     """
 
     needs = Needs(model=True, images="references", options=("crop",))
@@ -43,7 +43,7 @@ class Features(Evaluator):
         return self.likeness(self.images(images), reference)
 
     def likeness(self, features, reference: Reference) -> Scores:
-        """Compute the mean cosine similarity to the reference images, or of each of these to the others."""
+        """Compute the mean cosine similarity to the reference images, or of each reference image to the others."""
         if not reference.itself:
             return Scores({self.metrics[0]: (features @ self.images(reference.images).T).mean(1).tolist()})
         if len(features) < 2:
@@ -136,7 +136,7 @@ class EfficientNet(Features):
 
         super().__init__(entry, folder, device)
         self.network = timm.create_model("tf_efficientnet_lite0").eval().to(device)
-        # The same tensors in the same order, by other names.
+        # The same tensors in the same order, under other names.
         weights = safe_checkpoints.tensors_of(folder, "efficientnet-lite0-*.pth").values()
         self.network.load_state_dict(dict(zip(self.network.state_dict(), weights, strict=True)))
 

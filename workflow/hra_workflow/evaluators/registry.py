@@ -6,7 +6,7 @@ from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators.protocol import Evaluator, Needs
 
-KINDS = {  # any other type is given as `module:Class`
+KINDS = {  # other types are named `module:Class`
     "dino": "hra_workflow.evaluators.image_features:Dino",
     "dino-distance": "hra_workflow.evaluators.image_features:DinoDistance",
     "clip": "hra_workflow.evaluators.image_features:Clip",

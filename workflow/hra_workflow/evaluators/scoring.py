@@ -16,7 +16,7 @@ def score(
 ) -> dict[str, dict[str, float]]:
     """Add the scores of each image to its row, and return the metrics that are not means over images.
 
-    parts: images, what these are compared with, and their rows. A metric that is not a mean over images needs one part.
+    parts: images, their references, and their rows. A metric that is not a mean over images needs one part.
     """
     parts = [part for part in parts if len(part[0])]
     paths = [Path(path) for path in as_list(job["input"].get("models"))]

@@ -122,7 +122,7 @@ def initialise(folder: Path, config: str, seed: int = 0) -> None:
 
 
 class Mmsegmentation(Segmenter):
-    """An mmsegmentation model with its own test pipeline (resize to a short side of 512, no sliding window).
+    """An mmsegmentation model with the model's test pipeline (resize to a short side of 512, no sliding window).
 
     The model is one .pth file. `config`: a path, or the name of a packaged mmsegmentation config; default: B4, whose
     weights' URL and 48.46 % mIoU are in metafile.yaml next to it.

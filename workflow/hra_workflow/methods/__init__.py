@@ -1,9 +1,9 @@
 """The fine-tuning methods: one entry per `kind` in the config, with everything that differs between kinds.
 
-Kind `peft` is any adapter type of the installed PEFT; its entry is that of the kind of the same name, or is built from
-methods/peft_types.py.
+Kind `peft` is any adapter type of the installed PEFT; its entry is that of the kind with the same name, or is built
+from methods/peft_types.py.
 
-Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
+It is imported on login nodes, so it imports neither torch nor pandas: code that needs them is named as `module:name`.
 """
 
 from functools import partial
@@ -59,7 +59,7 @@ def lora_fault(variant: dict) -> str | None:
             "Use true, gaussian, orthogonal, pissa or pissa_niter_16"
         )
     if found := next((name for name in peft if name in LORA_CALLS), None):
-        return f"peft.{found} needs data or calls of its own. Remove it"
+        return f"peft.{found} needs data or additional calls. Remove it"
     return None
 
 
@@ -115,7 +115,7 @@ METHODS = {
     "oft": Method(
         colour="#E69F00",
         adapter=Adapter("OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
-        waits=("oft/",),  # it checks the solutions of linear systems
+        waits=("oft/",),  # the check of the solutions of linear systems
     ),
     "boft": Method(
         colour="#CC79A7",
@@ -125,15 +125,15 @@ METHODS = {
     ),
     "adalora": Method(
         colour="#56B4E9",
-        tasks=TRANSFORMERS,  # only its Trainer has callbacks
+        tasks=TRANSFORMERS,  # only the transformers Trainer has callbacks
         adapter=Adapter("AdaLoraConfig", arguments=adalora_schedule, tensors=adapter_sizes.adalora),
         variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
-        waits=("adalora/",),  # it compares scores on the host
+        waits=("adalora/",),  # the comparison of scores on the host
         rewind=rewinding.ADALORA,
     ),
-    # Everything is trained: steps below the resolution of half precision would be lost.
+    # All weights are trained: half precision would round small steps to zero.
     "full": Method(colour="#000000", base="all", precision="float32", rewind=rewinding.BASE),
     "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases", rewind=rewinding.BASE),
     "head": Method(colour="#999999", tasks=("glue", "control")),  # control: the hint encoder
@@ -144,7 +144,7 @@ METHODS = {
 
 
 def entry(method: dict) -> Method:
-    """Return the entry of a method in the config, or of its slice (grid.method)."""
+    """Return the entry of a method of the config, or of the result of grid.method."""
     return of_type(method["type"]) if method["kind"] == PEFT else METHODS[method["kind"]]
 
 
@@ -178,7 +178,7 @@ def of_type(kind: str) -> Method:
 
 
 def virtual_tokens(method: dict) -> int:
-    """Return how many virtual tokens a method (its slice, grid.method) puts before every input."""
+    """Return the number of virtual tokens that a method (see grid.method) puts before every input."""
     return method["peft"]["num_virtual_tokens"] if entry(method).adapter.virtual else 0
 
 
@@ -211,7 +211,7 @@ def start_resources(config: dict, wildcards, attempt: int = 1) -> dict:
 
 
 def kinds_of(task: str) -> list[str]:
-    """List the kinds that a task can run; of kind `peft`, most types."""
+    """List the kinds that a task can run, including most types of kind `peft`."""
     return [*(kind for kind, one in METHODS.items() if one.runs(task)), PEFT]
 
 

@@ -1,7 +1,7 @@
-"""The expected sizes of what PEFT inserts, by kind and type: trainable tensors, and values that its layers record.
+"""The expected sizes of PEFT's layers by kind and type: trainable tensors, and values that the layers record.
 
-A function of a PEFT config and a layer with n inputs and `out` outputs returns attribute of PEFT's layer → value, or
-shape of a tensor. models/built_adapters.py compares them with every insertion.
+Each function of a PEFT config and a layer with n inputs and `out` outputs returns attribute of PEFT's layer → value, or
+shape of a tensor. models/built_adapters.py compares every inserted layer with them.
 """
 
 import math
@@ -11,12 +11,12 @@ from hra_workflow.methods import peft_types
 
 
 def sizes(kind: str, asked, n: int, out: int) -> dict:
-    """Return the tensors of a type whose arithmetic is known; {} for the others, and for sizes stated per layer."""
+    """Return the tensors of a type whose sizes are known; {} for other types, and for sizes given per layer."""
     return TENSORS[kind](asked, n, out) if kind in TENSORS and not per_layer(asked) else {}
 
 
 def per_layer(asked) -> bool:
-    """Return whether a PEFT config states sizes per layer: `rank_pattern` and the like."""
+    """Return whether a PEFT config gives sizes per layer, such as `rank_pattern`."""
     return any(value for name, value in vars(asked).items() if name.endswith("_pattern"))
 
 
@@ -92,8 +92,8 @@ TENSORS: dict[str, Callable] = {
 def token_sizes(kind: str, asked, width: int, layers: int, cached: int) -> dict:
     """Return the matrices of a type with virtual tokens: name in PEFT's encoder → shape.
 
-    width: of the model's embeddings; cached: size of a token's keys in one of `layers` layers. A loaded adapter
-    (`inference_mode`) has only the tokens, computed by the trained network if there is one.
+    width: size of the model's embeddings. cached: size of a token's keys in one of `layers` layers. A loaded adapter
+    (`inference_mode`) has only the tokens, which the trained network, if there is one, has computed.
     """
     n, hidden, trains = asked.num_virtual_tokens, getattr(asked, "encoder_hidden_size", None), not asked.inference_mode
     if kind in peft_types.CACHED:

@@ -1,6 +1,6 @@
-"""What describes a kind of fine-tuning method: its training, its adapter and its variants. Entries: __init__.py.
+"""The description of a kind of fine-tuning method: its training, adapter and variants. The entries are in __init__.py.
 
-Imported on login nodes, so no torch and no pandas here: code that needs them is named as `module:name`.
+It is imported on login nodes, so it imports neither torch nor pandas: code that needs them is named as `module:name`.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from hra_workflow.methods import rewinding
 
 @dataclass(frozen=True)
 class Adapter:
-    """Describe an adapter type of PEFT. The defaults describe none.
+    """An adapter type of PEFT. The defaults mean no adapter.
 
     config: class in peft; None: no adapter is inserted.
     one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
-    arguments: function (method's slice of the config, training steps) → further arguments of that class.
+    arguments: function (method, as from grid.method; training steps) → further arguments of that class.
     starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
     virtual: it trains virtual tokens that precede the input; a variant has no targets.
     linear: whether its targets are Linear layers.
     tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
-        None: only what the layer records of its config is checked.
+        None: only the values that the layer records of its config are checked.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
-    to_lora: the same from files, for an adapter that is none itself: (adapter, new folder, base model).
+    to_lora: the same from files, for an adapter that is not a LoRA adapter: (adapter, new folder, base model).
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
     in_official_file: the official single-file checkpoint has its vectors; other adapters are merged into the weights.
     """
@@ -45,9 +45,9 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Variants:
-    """Describe what the config may say of a method's variants.
+    """The allowed keys of a method's variants in the config.
 
-    required, optional: keys that variants of this kind, and no others, must or may have.
+    required, optional: keys that only variants of this kind must or may have.
     fault: function (variant) → description of its error and how to correct it, or None.
     sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
     """
@@ -60,22 +60,22 @@ class Variants:
 
 @dataclass(frozen=True)
 class Method:
-    """Describe one kind of method. The defaults describe a method without an adapter, which trains only the head.
+    """One kind of method. The defaults describe a method without an adapter, which trains only the head.
 
     colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
     baseline: whether it is a baseline of HRA.
-    tasks: the tasks that can run it; None: every task. limit: why only these, for an error.
+    tasks: the tasks that can run it; None: every task. limit: the reason for the limit, for an error.
     adapter, variants: see above.
-    trains: whether it trains at all. base: which of the base model's parameters it trains: all, biases or none.
-    precision: of the base model in training, over the hyper-parameter; None: the hyper-parameter decides.
+    trains: whether it trains at all. base: the base model's parameters that it trains: all, biases or none.
+    precision: the base model's precision in training; None: that of the hyper-parameter.
     quantizes: whether it can be trained on a 4-bit base model.
     recomputes: whether it can be trained with gradient checkpointing.
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
     waits: the folders of PEFT in which its training steps wait for the GPU.
-    rewind: how its weights are rewound; None: they cannot be.
-    real_images: the real images are evaluated instead of generated ones.
-    controlnet: a ControlNet is trained in addition to the UNet, instead of a hint encoder.
+    rewind: the way to rewind its weights; None: they cannot be rewound.
+    real_images: whether the real images are evaluated instead of generated ones.
+    controlnet: whether a ControlNet is trained in addition to the UNet, instead of a hint encoder.
     """
 
     colour: str | None = None

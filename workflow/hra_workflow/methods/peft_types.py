@@ -1,8 +1,8 @@
-"""The adapter types of the installed PEFT, and what a config can state of them.
+"""The adapter types of the installed PEFT, and the arguments that a config can set.
 
 Most types adapt layers; those with virtual tokens train vectors that precede the input, or its keys and values.
 
-Imported on login nodes. Importing PEFT imports torch, so names and arguments are parsed from its source files.
+It is imported on login nodes. Importing PEFT imports torch, so names and arguments are parsed from its source files.
 """
 
 import ast
@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from hra_workflow.core.errors import expect
 
-# What PEFT's source does not tell: types that a run with targets, a single adapter and no further inputs cannot have.
+# Facts that PEFT's source does not contain: types that need more than targets, a single adapter and the usual inputs.
 SVD = "what it freezes is computed from singular vectors and not saved, and another machine may compute other ones"
 UNSUPPORTED = {
     "adamss": SVD,
     "adaption_prompt": "it replaces the attention of LLaMA models and leaves the targets unchanged",
-    "cartridge": "its start is the cache of a text, which takes calls of their own",
+    "cartridge": "its initial tokens are the cache of a text, which takes additional calls",
     "cpt": "its tokens are those of examples, and its loss needs their types as an input",
     "frod": SVD,
     "multitask_prompt_tuning": "it needs a `task_ids` input in every forward pass",
@@ -30,9 +30,9 @@ UNSUPPORTED = {
     "xlora": "it combines LoRA adapters that have been trained before",
 }
 UNMERGEABLE = ("beft", "lily")  # a bias for layers without one; a router that depends on the input
-NORMALISATION = ("ln_tuning",)  # types whose targets are no Linear layers
+NORMALISATION = ("ln_tuning",)  # types whose targets are not Linear layers
 VIRTUAL = ("prompt_tuning", "p_tuning", "prefix_tuning")  # types with virtual tokens
-CACHED = ("prefix_tuning",)  # … which are keys and values in a cache, instead of inputs
+CACHED = ("prefix_tuning",)  # … whose tokens are keys and values in a cache, instead of inputs
 RANDOM = ("pvera",)  # random numbers in every training step, which diffusion's checkpoints do not restore
 TARGETS = (
     "target_modules",
@@ -48,7 +48,7 @@ OF_MODEL = ("token_dim", "num_transformer_submodules", "num_attention_heads", "n
 
 
 def folder() -> Path:
-    """Return the folder of the installed PEFT; raise JobError if there is none."""
+    """Return the folder of the installed PEFT; raise JobError if it is not installed."""
     found = PathFinder.find_spec("peft")
     expect(found is not None, "expected PEFT in the environment of Snakemake, found none. Run `make install`")
     return Path(found.submodule_search_locations[0])
@@ -100,7 +100,7 @@ def quantizes(kind: str) -> bool:
 
 
 def check(place: str, kind: str) -> None:
-    """Raise JobError unless PEFT has a type that can run."""
+    """Raise JobError unless PEFT has this type and the workflow can run it."""
     nearest = "".join(get_close_matches(kind.lower(), types(), n=1, cutoff=0))
     expect(
         kind in types(),

@@ -1,10 +1,10 @@
-"""Trained weights at a strength between 0, the base model, and 1, as trained; which methods have them.
+"""Trained weights at a strength between 0, the base model, and 1, as trained, and the methods that support it.
 
-Adapters overshoot: a part of what was trained can serve the task as well and forget less (PEFT-Arena, arXiv
-2605.28819). A rotation goes back along its geodesic, an update that is added to the weights is scaled, and weights that
-were trained themselves are interpolated with the base model's.
+Adapters overshoot: a smaller update can be as good at the task and forget less (PEFT-Arena, arXiv 2605.28819). A
+rotation moves back along its geodesic, an update that is added to the weights is scaled, and weights that are trained
+directly are interpolated with the base model's.
 
-Imported on login nodes, so no torch and no pandas here: the functions that need it import nothing else.
+It is imported on login nodes, so it imports neither torch nor pandas.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from hra_workflow.core.errors import JobError
 
 @dataclass(frozen=True)
 class Rewinding:
-    """How the weights of a kind of method are rewound.
+    """The way to rewind the weights of a kind of method.
 
-    adapter: `module:function` (PEFT model, strength) that does it in place; None: there is no adapter, and the base
-    model's weights are interpolated. fault: function (arguments of the PEFT config) → why it cannot be done, or None.
+    adapter: `module:function` (PEFT model, strength) that rewinds in place; None: there is no adapter, and the weights
+    are interpolated. fault: function (arguments of the PEFT config) → why they cannot be rewound, or None.
     """
 
     adapter: str | None = None
@@ -30,7 +30,7 @@ def fault(rewinding: Rewinding, variant: dict) -> str | None:
     """Return why the weights of a variant of the config cannot be rewound, or None."""
     peft = variant.get("peft", {})
     if peft.get("bias", "none") != "none":
-        return "it trains biases beside its adapter"
+        return "it trains biases in addition to its adapter"
     return rewinding.fault(peft)
 
 
@@ -74,7 +74,7 @@ def scale(model, factor: str, strength: float) -> None:
 
 
 def interpolated(base: dict, trained: dict, strength: float) -> dict:
-    """Return base + strength (trained − base) by name, in the trained dtype; what the base lacks stays as it is."""
+    """Return base + strength (trained − base) by name, in the trained dtype; values missing in the base are kept."""
     return {
         name: base[name].to(value).lerp(value, strength) if name in base else value for name, value in trained.items()
     }

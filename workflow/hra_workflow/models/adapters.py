@@ -19,7 +19,10 @@ from hra_workflow.methods import rewinding
 from hra_workflow.models import built_adapters, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
-ALL_LINEAR, DEFAULT = "all-linear", "default"  # targets that are not a list: all Linear layers, or PEFT's of the model
+ALL_LINEAR, DEFAULT = (
+    "all-linear",
+    "default",
+)  # targets that are not a list: all Linear layers, or PEFT's default
 
 
 def install() -> None:
@@ -48,7 +51,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 def insert(model, method: dict, head: list[str] | None = None, total_steps: int = 1000, outside: Sequence[str] = ()):
     """Return the model with the method's adapters, or None if it has none; raise JobError if they do not fit.
 
-    outside: modules in which the targets all-linear are none, as in the `head`.
+    outside: modules that the targets all-linear exclude, like the `head`.
     """
     import peft
     import torch
@@ -66,7 +69,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
         adapted = peft.get_peft_model(model, peft_config(*arguments))
     except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
         raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
-    # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, and thereby unfreezes it.
+    # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, which unfreezes it.
     for layer in built_adapters.adapted_layers(adapted).values():
         for beside in (getattr(layer, name, None) for name in layer.other_param_names):
             if isinstance(beside, torch.nn.ParameterDict):
@@ -80,8 +83,8 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
 def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | None:
     """Return the method's targets, those with a `*`, such as an index of blocks, as the names of their layers.
 
-    all-linear is all Linear layers but the output layer and those in `outside`, default what PEFT adapts (None). Raises
-    JobError unless every target matches a Linear layer; PEFT only requires one of them to match.
+    all-linear means all Linear layers except the output layer and those in `outside`; default means PEFT's default
+    (None). Raises JobError unless every target matches a Linear layer; PEFT only requires one of them to match.
     """
     import torch
 
@@ -111,7 +114,7 @@ def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | Non
 
 
 def check_untied(model, targets: list[str], head: list[str]) -> None:
-    """Raise JobError if a module with an adapter, or trained with it, has a weight that is also another module's."""
+    """Raise JobError if a module with an adapter, or trained with it, shares its weight with another module."""
     owners: dict = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(parameter, []).append(name)
@@ -119,7 +122,7 @@ def check_untied(model, targets: list[str], head: list[str]) -> None:
         for module in (name.rpartition(".")[0] for name in names):
             if built_adapters.is_named(module, targets) or built_adapters.is_within(module, head):
                 raise JobError(
-                    f"{module}: expected a weight of its own, found {' and '.join(names)} (tied embeddings): "
+                    f"{module}: expected its own weight, found {' and '.join(names)} (tied embeddings): "
                     "a merged adapter would change both. Remove it from `targets` or `head` of the model."
                 )
 
@@ -192,7 +195,7 @@ def trained_state(model) -> dict:
 
 
 def save_initial(adapted, method: dict, folder: Path) -> None:
-    """Write an initial adapter: PEFT's files, which of virtual tokens lack the network that computes them."""
+    """Write an initial adapter: PEFT's files, and the network that computes virtual tokens, which those lack."""
     from safetensors.torch import save_file
 
     save(adapted, folder)
@@ -253,7 +256,7 @@ def load(model, method: dict, folder: Path):
             strange = model.load_state_dict(state, strict=False).unexpected_keys
     except (RuntimeError, ValueError) as problem:
         if isinstance(problem, RuntimeError) and not str(problem).startswith("Error(s) in loading state_dict"):
-            raise  # of the device, such as its memory
+            raise  # an error of the device, such as its memory
         first = " ".join(str(problem).split("\n")[:2]).replace("\t", "")  # one line per layer would follow
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:

@@ -12,13 +12,13 @@ from hra_workflow.methods import entry, of_peft
 from hra_workflow.models import virtual_tokens
 from hra_workflow.models.virtual_tokens import NAME
 
-PREFIX = "base_model.model."  # of a PEFT model's modules, and of the keys in its files
+PREFIX = "base_model.model."  # begins the names of a PEFT model's modules, and the keys in its files
 
 
 def check(adapted, asked, names: list[str]) -> None:
     """Raise JobError, with layer, request and result, unless the PEFT model `adapted` matches the config.
 
-    `asked`: a PEFT config that no model has been built from; `names`: the base model's modules before insertion.
+    `asked`: a PEFT config that has not been used to build a model. `names`: the base model's modules before insertion.
     """
     if of_peft(asked).adapter.virtual:
         virtual_tokens.check(adapted, asked)

@@ -66,9 +66,9 @@ def fast(dense):
 
 
 def install() -> None:
-    """Make PEFT use this module instead of building its extension; calling it again has no effect.
+    """Make PEFT use this module instead of building its extension. A second call has no effect.
 
-    PEFT's pull request 3540 has no extension and multiplies activations by the blocks: nothing is replaced there.
+    PEFT's pull request 3540 has no extension and multiplies activations by the blocks; then nothing is replaced.
     """
     from peft.tuners.boft import layer
 

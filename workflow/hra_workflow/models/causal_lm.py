@@ -1,7 +1,7 @@
 """Causal language models: loading, tokens, training rows and a run's weights.
 
-A response is tokenized as the continuation of its prompt, without the space that SentencePiece inserts before a text of
-its own.
+A response is tokenized as the continuation of its prompt, without the space that SentencePiece inserts before a
+separate text.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def load_tokenizer(folder: Path):
 
 
 def gguf(folder: Path) -> dict[str, str]:
-    """Return the .gguf file of a folder with a model in that format as a loading argument."""
+    """Return the loading argument with the folder's .gguf file, if its model is in that format."""
     found = sorted(Path(folder).glob("*.gguf"))
     return {"gguf_file": found[0].name} if found else {}
 
@@ -127,7 +127,7 @@ def encode(text: str, tokenizer) -> list[int]:
 def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int]]:
     """Encode a prompt and, as its continuation, a response: the token IDs of both.
 
-    Where a token would span them, the response is encoded on its own, since generation starts after the prompt.
+    If a token would span both, the response is encoded separately, since generation starts after the prompt.
     """
     asked, both = encode(text, tokenizer), encode(text + response, tokenizer)
     if both[: len(asked)] == asked:

@@ -1,4 +1,4 @@
-"""How many tokens a model reads at a time, and the error for more."""
+"""The number of tokens that a model reads at a time, and the error for longer inputs."""
 
 import math
 
@@ -6,7 +6,7 @@ from hra_workflow.core.errors import JobError
 
 
 def limit(config, tokenizer=None) -> float:
-    """Return the most tokens of an input, by a model's config and tokenizer; infinity for relative positions only."""
+    """Return the maximum tokens of an input, from a model's config and tokenizer; infinity for relative positions."""
     text = config.get_text_config()
     if not getattr(text, "position_biased_input", True):  # DeBERTaV3
         return math.inf

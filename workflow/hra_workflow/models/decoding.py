@@ -101,7 +101,7 @@ class Batch:
 
     @torch.inference_mode()
     def leave(self, places: list[int]) -> None:
-        """Free rows. They are decoded on as padding until another prompt takes them."""
+        """Free rows. They are decoded as padding until another prompt takes them."""
         where = torch.tensor(places, device=self.mask.device)
         self.mask[where] = False
         self.last[where] = self.position[where] = self.taken[where] = 0
@@ -117,7 +117,7 @@ class Batch:
 
     @torch.inference_mode()
     def drop_columns(self, count: int) -> None:
-        """Remove the first columns after the prefix, which no row uses any more."""
+        """Remove the first columns after the prefix, which rows no longer use."""
         kept, first = self.end - count, self.first
         for layer in self.cache.layers:
             for one in layer.allocated:
@@ -149,8 +149,8 @@ def greedy(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield (index of a prompt, its new tokens) whenever an answer ends.
 
-    `limit`: the most new tokens; `rows`: the most answers at a time; `ended`: whether new tokens end an answer;
-    `prefix`: as in `Batch`.
+    `limit`: the maximum number of new tokens. `rows`: the maximum number of answers at a time. `ended`: function that
+    returns whether new tokens end an answer. `prefix`: as in `Batch`.
     """
     waiting = deque(sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index)))
     rows = min(rows, len(prompts))
@@ -192,7 +192,7 @@ def greedy(
 
 
 def fitting_rows(model, capacity: int) -> tuple[int, str]:
-    """Return how many rows of `capacity` tokens fit into the free memory, and the reason as a text."""
+    """Return the number of rows of `capacity` tokens that fit into the free memory, and the reason as a text."""
     device = next(model.parameters()).device
     cache, one = DynamicCache(), torch.ones(1, 1, dtype=torch.long, device=device)
     with torch.inference_mode():
@@ -209,7 +209,7 @@ def cache_keyword(accepted) -> str | None:
 
 
 def is_supported(model) -> bool:
-    """Return whether a model's only memory is a cache of keys and values, and tokens are where `position_ids` says."""
+    """Return whether a model's only state is a cache of keys and values, and `position_ids` gives the positions."""
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     accepted = inspect.signature(model.forward).parameters
     known = kinds <= {"full_attention", "sliding_attention"} and not model._is_stateful

@@ -19,7 +19,7 @@ from hra_workflow.core import fingerprints, manifests, provenance, rates, shardi
 from hra_workflow.data import images
 from hra_workflow.data.images import Picture
 
-PNG_LEVEL = 1  # a third of the default's time, for 7 % larger files
+PNG_LEVEL = 1  # a third of the default level's time, for 7 % larger files
 
 
 def draw(
@@ -34,9 +34,9 @@ def draw(
 ) -> None:
     """Write the shard's tar file.
 
-    `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`; `weights`:
-    files by step. `head`: how the images are made, all of it. `key`: returns an image's name in the tar file.
-    `hint`: returns its control image. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
+    `items`: tuples whose first entry is a step. `about`: returns an image's JSON with `prompt` and `seed`. `weights`:
+    files by step. `head`: the complete record of how the images are made. `key`: returns an image's name in the tar
+    file. `hint`: returns its control image. `sampler`: the class that generates images, a `diffusion.sampling.Sampler`.
     """
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""Free memory, and the splitting of batches that do not fit into the GPU's.
+"""Free memory, and the splitting of batches that do not fit into the GPU's memory.
 
 The splitting is custom code, because accelerate's find_executable_batch_size restarts the entire batch at 0.9 of its
 size, prints nothing, and ends with its own error instead of the GPU's.

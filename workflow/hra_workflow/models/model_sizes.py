@@ -1,6 +1,7 @@
-"""The sizes of the shipped models without their weights: folders from which pretrained.py builds random ones.
+"""The sizes of the shipped models: folders without weights, from which pretrained.py builds random ones.
 
-For rehearsals, which need neither the Hub nor 14 GB of weights. The numbers are those of the models' own config files.
+Rehearsals use them, so they need neither the Hub nor 14 GB of weights. The numbers are those of the models' config
+files.
 """
 
 from pathlib import Path
@@ -70,7 +71,7 @@ TRANSFORMERS = {
     "qwen3-4b": decoder("qwen3", 2560, 36, 32, 8, 128, 9728, **QWEN3),
     "qwen3-8b": decoder("qwen3", 4096, 36, 32, 8, 128, 12288, **QWEN3) | {"tie_word_embeddings": False},
     "gemma-3-1b-it": decoder("gemma3_text", 1152, 26, 4, 1, 256, 6912, **GEMMA3),
-    "modernbert-base": {"model_type": "modernbert"},  # the sizes are those of the class
+    "modernbert-base": {"model_type": "modernbert"},  # the class's default sizes
     "dino-vits16": {
         "model_type": "vit",
         "hidden_size": 384,
@@ -147,7 +148,7 @@ def write_transformers(folder: Path, config: dict) -> None:
         made.pad_token_id = 0
         tokenizer = random_weights.byte_tokenizer(made, causal_lm=model_type in CAUSAL)
         tokenizer.chat_template = CHAT if model_type in CAUSAL else None
-        # A word of the probes' texts is one token, as in the model's own vocabulary.
+        # A word of the probes' texts is one token, as in the real model's vocabulary.
         tokenizer.add_tokens(AddedToken(synthetic.WORD, lstrip=True))
         tokenizer.save_pretrained(folder)
     made.save_pretrained(folder)

@@ -1,6 +1,6 @@
-"""Whether the installed transformers can train a model for a task, before it is downloaded: by its `model_type`.
+"""Checks, by `model_type` and before the download, that the installed transformers can train a model for a task.
 
-Imported on login nodes. Importing transformers' mappings imports torch, so they are parsed from its source.
+It is imported on login nodes. Importing transformers' mappings imports torch, so they are parsed from its source.
 """
 
 import ast
@@ -20,7 +20,7 @@ MAPPINGS = {  # architecture of a task → transformers' mapping from model type
 
 @cache
 def known(architecture: str) -> list[str]:
-    """Return the model types that can be models of an architecture; raise JobError without transformers."""
+    """Return the model types of an architecture; raise JobError if transformers is not installed."""
     found = PathFinder.find_spec("transformers")
     expect(found is not None, "expected transformers in the environment of Snakemake, found none. Run `make install`")
     source = Path(found.submodule_search_locations[0], "models/auto/modeling_auto.py").read_text()
@@ -31,7 +31,7 @@ def known(architecture: str) -> list[str]:
 
 
 def check(config: dict, name: str, architecture: str) -> None:
-    """Raise JobError unless transformers has a model of the architecture of the type of `models.{name}`."""
+    """Raise JobError unless transformers has a model of the type of `models.{name}` with this architecture."""
     if architecture not in MAPPINGS:
         return
     place, entry = f"config: models.{name}", config["models"][name]
@@ -47,7 +47,7 @@ def check(config: dict, name: str, architecture: str) -> None:
 
 
 def on_disk(config: dict, name: str) -> str | None:
-    """Return the type in the config.json of a model on this machine; None if there is none."""
+    """Return the type in the config.json of a model on this machine; None if it does not exist."""
     source = config["models"][name]["source"]
     if source["kind"] == "local":
         folder = local_files.path_of(source, config.get("local_root") or ".")

@@ -21,8 +21,8 @@ def draw(
 ) -> None:
     """Generate with the weights of params, as image_shards.draw does, at the resolution of the training.
 
-    The first entry of each item is the run's last step, the others are in the name of its file. hint: returns an item's
-    control image, which is kept next to the generated one. hints: what the control images depend on.
+    The first entry of each item is the run's last step, and the others are in its file name. hint: returns an item's
+    control image, which is saved next to the generated image. hints: everything that the control images depend on.
     """
     params, trained, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
     archive, weights = Path(params["scratch"], "images.tar"), Path(params["weights"])

@@ -1,4 +1,4 @@
-"""The config's names of floating-point formats and torch's."""
+"""The torch dtypes of the config's names of floating-point formats."""
 
 NAMES = {"float32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 

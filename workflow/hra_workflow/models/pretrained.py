@@ -15,7 +15,7 @@ from hra_workflow.data import sources
 
 MARK = "random_weights.json"
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".tar", ".dat", ".gguf")
-PIPELINE = {  # of a single-file checkpoint, which has no model_index.json
+PIPELINE = {  # for a single-file checkpoint, which has no model_index.json
     "_class_name": "StableDiffusionPipeline",
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
@@ -71,7 +71,7 @@ def from_config(cls, folder: str | Path, arguments: dict):
 
 @contextmanager
 def in_precision(dtype):
-    """Make new weights in a precision, as from_pretrained does: in float32 they would take the memory of both."""
+    """Make new weights in a precision, as from_pretrained does: a later conversion would need memory for both."""
     import torch
 
     before = torch.get_default_dtype()

@@ -1,9 +1,9 @@
 """Prompts of a causal language model: a text around the question, or its tokenizer's chat template.
 
 A row of training data begins, token for token, with the prompt of generation; the loss is on the rest: the answer and
-the token that ends it. transformers renders chat templates, but its own mask of the answer's tokens
-(`return_assistant_tokens_mask`) needs `{% generation %}` in them, which those of Llama, Qwen and Gemma lack. So the
-answer is what the rendered conversation has after the rendered prompt, as the template strips or completes it.
+the token that ends it. transformers renders chat templates, but its mask of the answer's tokens
+(`return_assistant_tokens_mask`) needs `{% generation %}` in them, which the templates of Llama, Qwen and Gemma lack. So
+the answer is the part of the rendered conversation after the rendered prompt, as the template strips or completes it.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ class Prompt:
             self.ends = list(dict.fromkeys([*self.ends, *self.end_of_turn()]))
 
     def text(self, question: str) -> str:
-        """Return all that precedes the answer."""
+        """Return the complete text before the answer."""
         asked = self.around.replace("{question}", question)
         return self.rendered(asked) if self.chat else asked
 
@@ -50,7 +50,8 @@ class Prompt:
     def row(self, question: str, answer: str, whole: bool = False) -> tuple[list[int], list[int]]:
         """Return the token IDs of the prompt, and those of the answer with the token that ends it.
 
-        whole: return none, and those of both, which without a chat template are tokenised as one text.
+        whole: return no IDs for the prompt, and the IDs of both for the answer; without a chat template, both are
+        tokenised as one text.
         """
         text, end = self.text(question), self.tokenizer.eos_token_id
         if not self.chat:
@@ -58,14 +59,14 @@ class Prompt:
             return asked, [*said, end]
         said_text = self.answered(question, answer)
         asked, both = self.ids(text), self.ids(text + said_text)
-        # Where a token would span them, the answer is encoded on its own, since generation starts after the prompt.
+        # If a token would span both, the answer is encoded separately, since generation starts after the prompt.
         said = both[len(asked) :] if both[: len(asked)] == asked else self.ids(said_text)
         last = max((index for index, token in enumerate(said) if token in self.ends), default=None)
         said = [*said, end] if last is None else said[: last + 1]
         return ([], asked + said) if whole else (asked, said)
 
     def answered(self, question: str, answer: str) -> str:
-        """Return what the chat template renders after the prompt for an answer."""
+        """Return the text that the chat template renders after the prompt for an answer."""
         text, whole = self.text(question), self.rendered(self.around.replace("{question}", question), answer)
         if not whole.startswith(text):
             raise JobError(

@@ -1,8 +1,8 @@
 """Generation with virtual tokens.
 
 PEFT's `generate` is not used: it pads between the virtual tokens and a shorter prompt, and passes the cache under a
-name that transformers no longer uses in `generate`. Here the answers are those of PEFT's `forward`, for every prompt
-alone.
+name that transformers no longer uses in `generate`. Here the answers equal those of PEFT's `forward` for each prompt by
+itself.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Models with a checkpoint's shapes and dtypes but without its weights, for adapters that depend on nothing else."""
+"""Models with a checkpoint's shapes and dtypes but without its weights, for adapters that depend only on these."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 def without_weights(build: Callable):
     """Return the torch module that `build` creates, with one NaN, expanded to its shape, for every parameter.
 
-    It is built on the meta device, so it needs no memory. Unlike meta tensors, the parameters are on the CPU: adapters
-    inserted next to them have the values that they have next to weights, and what is computed from a parameter is NaN.
-    Shared parameters stay shared.
+    It is built on the meta device, so it needs no memory. Unlike meta tensors, the parameters are on the CPU: inserted
+    adapters get the same values as with real weights, and results that are computed from a parameter are NaN. Shared
+    parameters remain shared.
     """
     import torch
 

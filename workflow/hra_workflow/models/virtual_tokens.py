@@ -1,4 +1,4 @@
-"""Virtual tokens (prompt tuning, P-tuning, prefix tuning): their names and sizes, and the models that take them.
+"""Virtual tokens (prompt tuning, P-tuning, prefix tuning): their names and sizes, and the models that support them.
 
 Generation with them is in served_tokens.py.
 """
@@ -6,8 +6,8 @@ Generation with them is in served_tokens.py.
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import adapter_sizes, peft_types
 
-NAME = "default"  # of the one adapter
-PREFIX = f"prompt_encoder.{NAME}."  # of the names of what a type with virtual tokens trains besides the head
+NAME = "default"  # the name of the only adapter
+PREFIX = f"prompt_encoder.{NAME}."  # of all parameters that virtual tokens train, except the head
 
 
 def task_type(model, head: list[str] | None) -> str:

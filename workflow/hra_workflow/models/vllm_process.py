@@ -1,7 +1,7 @@
-"""Generation with vLLM in a process of its own, with the Python of another environment.
+"""Generation with vLLM in a separate process, with the Python of another environment.
 
-vLLM pins torch and transformers to other versions than this project, and takes nearly all of the GPU's memory, so
-nothing else may be on it. The child process runs this module: it imports vLLM, and of the project only `core`.
+vLLM pins torch and transformers to other versions than this project, and takes nearly all of the GPU's memory, so other
+processes must not use the GPU. The child process runs this module: it imports vLLM, and of the project only `core`.
 """
 
 import json
@@ -72,7 +72,7 @@ def generate(
     sampling: dict,
     folder: Path,
 ) -> list[list[str]]:
-    """Return [text, "stop" or "length"] for every prompt, token IDs and the most new tokens, sampled greedily.
+    """Return [text, "stop" or "length"] for every prompt (its token IDs and maximum new tokens), decoded greedily.
 
     `base`, `tokenizer`: folders; `adapter`: a LoRA adapter's folder, or None; `sampling`: stop, stop_token_ids;
     `folder`: for the request and the answers. Raises JobError if vLLM fails.

@@ -1,12 +1,12 @@
-"""Score against cost: one row of panels per column, with the frontier: no other run has better values in both."""
+"""Score against cost: panels per column, with the frontier: no other run has better values in both."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.report import frontier
-from hra_workflow.report.plot_style import SMALL, better, footnote, logarithmic, say, styles, widen
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, logarithmic, say, styles, widen
 
-LOGARITHMIC = 5  # largest over smallest cost above which the axis is logarithmic
+LOGARITHMIC = 5  # ratio of largest to smallest cost above which the axis is logarithmic
 
 
 def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
@@ -23,17 +23,17 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
         f"device {unit}{tuned}": hours,
         "peak memory per device, GB": numbers["peak_memory_bytes"] / 1e9,
     }
-    drawn = Figure(figsize=(4.5 * len(drawn_costs) + 2.5, 4.2 * len(names)), layout="constrained")
-    panels = drawn.subplots(len(names), len(drawn_costs), squeeze=False, sharey="row")
+    count = len(names) * len(drawn_costs)
+    drawn = Figure(figsize=(WIDTH, 3.4 * count), layout="constrained")
+    panels = drawn.subplots(count, squeeze=False).reshape(len(names), -1)
     looks = pd.DataFrame([style[run] for run in costs["run"]], costs.index, columns=["color", "marker"])
     points = looks.assign(
         y=numbers["score"], y_std=numbers["score_std"], label=costs["run"].map(params["labels"]), column=costs["column"]
     )
     handles, named = {}, []
     for row, name in zip(panels, names, strict=True):
-        row[0].set_ylabel(about[name]["label"])
         for ax, (what, x) in zip(row, drawn_costs.items(), strict=True):
-            ax.set_xlabel(better(what, "lower", "x"))
+            ax.set(xlabel=better(what, "lower", "x"), ylabel=about[name]["label"])
             here = points.assign(x=x)[points["column"] == name]
             if here.empty:
                 say(ax, f"No trained run has a score for\n“{name}” yet")
@@ -46,10 +46,8 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
                 ax.set_xlim(0, 1.1 * here["x"].max() or 1)
             widen(ax, about[name]["scale"])
             named.append((ax, here, wanted))
-    if handles:
-        drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
-    devices = "Line: no run has better values in both. Times and memory on different devices do not compare."
-    footnote(drawn, [devices, *params["remarks"]])
+    legend(drawn, list(handles.values()))
+    footnote(drawn, [frontier.MEANING, "Times and memory on different devices do not compare.", *params["remarks"]])
     frontier.name(*named)
     return drawn
 

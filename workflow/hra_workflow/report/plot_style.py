@@ -1,12 +1,14 @@
 """Style of the figures: one colour per method, one marker and dash per variant, reproducible files."""
 
+import math
+import textwrap
 from collections import defaultdict
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
@@ -20,12 +22,16 @@ SETTINGS = {
     "legend.frameon": False,
 }
 SMALL = 9
+WIDTH = (
+    5  # inches of every figure, with panels below each other: on a telephone, text is then three quarters of its size
+)
+CHARACTERS = 76  # of small print across a figure
 
 
 def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
     """Assign colours per method, and markers and dashes by the variant's position within its method.
 
-    colours: those of `colours.of_methods`; a method that only the paper has is grey.
+    colours: those of `colours.of_methods`; a method that exists only in the paper is grey.
     """
     seen, result = defaultdict(int), {}
     for run in runs:
@@ -41,7 +47,7 @@ def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
 
 
 def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = None, yerr: float | None = None) -> Line2D:
-    """Plot a marker with error bars, none where an error is None, NaN or 0; return its handle for a legend."""
+    """Plot a marker with error bars, unless an error is None, NaN or 0; return its handle for a legend."""
     errors = {name: error for name, error in (("xerr", xerr), ("yerr", yerr)) if error and not pd.isna(error)}
     marker = {"color": look["color"], "marker": look["marker"], "linestyle": "", "markersize": 8}
     ax.errorbar(x, y, **errors, elinewidth=1.2, **marker)
@@ -54,18 +60,19 @@ def better(name: str, wanted: str, axis: str = "y") -> str:
     return f"{name}, {arrow} better"
 
 
-def logarithmic(ax) -> None:
-    """Make the x axis logarithmic, with ticks such as 0.5, 1, 2, 5."""
+def logarithmic(ax, unit: float = 1, name: str = "") -> None:
+    """Make the x axis logarithmic, with ticks such as 0.5, 1, 2, 5 in a unit with this name."""
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}{name}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def widen(ax, scale: float) -> None:
-    """Extend the y axis to 2 percentage points, or a tenth of other values: a small difference must look small.
+    """Extend the y axis to 2 percentage points, or a tenth of other values, so that small differences look small.
 
-    scale: factor applied to the scores; 100: they are percentages, of which none is above 100.
+    scale: factor applied to the scores; 100: they are percentages, which are at most 100.
     """
     low, high = ax.get_ylim()
     least = 2 if scale == 100 else 0.1 * max(abs(low), abs(high))
@@ -79,9 +86,18 @@ def say(ax, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
 
 
+def legend(figure: Figure, handles: list[Line2D], place: str = "upper", **options) -> None:
+    """Put a legend above the panels, or with `lower` below them; the figure becomes higher by as much."""
+    if handles:
+        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / 2))
+        figure.legend(handles=handles, loc=f"outside {place} center", ncols=2, fontsize=SMALL, **options)
+
+
 def footnote(figure: Figure, lines: list[str]) -> None:
     """Write small print below a figure."""
-    figure.supxlabel("\n".join(lines), fontsize=SMALL, color="#555555", x=0.01, ha="left")
+    text = "\n".join(textwrap.fill(line, CHARACTERS) for line in lines)
+    figure.set_figheight(figure.get_figheight() + 0.16 * text.count("\n"))
+    figure.supxlabel(text, fontsize=SMALL, color="#555555", x=0.01, ha="left")
 
 
 def save(figure: Figure, svg: str, png: str) -> None:

@@ -1,13 +1,13 @@
-"""Score against retention: what is learned beside what is forgotten, also by weights that are rewound."""
+"""Score against retention: learning and forgetting of the trained weights, and of rewound ones."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.core import strength_names
 from hra_workflow.report import frontier, run_statistics
-from hra_workflow.report.plot_style import SMALL, better, footnote, say, styles
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say, styles
 
-LAST = "last"  # the selection: rewound weights have no other
+LAST = "last"  # the only selection of rewound weights
 
 
 def figure(
@@ -17,13 +17,13 @@ def figure(
 
     runs: of run_statistics.read_runs. columns, averages: as expanded by run_statistics. params: `labels`, `colours` and
     `remarks` of figures.py, `strengths` below 1, `retention` with its `benchmark`, `metric`, `label`, `better` and
-    `base`, the value of the base model where it has no row. about: `label`, `better` and `scale` per column.
+    `base`, the value of the base model if it has no row. about: `label`, `better` and `scale` per column.
     """
     names, retention, scale = params["parameters"], params["retention"], params["scale"]
-    drawn = Figure(figsize=(4.5 + 4.5 * len(names), 5.2), layout="constrained")
+    drawn = Figure(figsize=(WIDTH, 4 * len(names)), layout="constrained")
     scores = at_strengths(runs, columns, averages, params["strengths"], scale)
     handles, named = {}, []
-    for ax, name in zip(drawn.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    for ax, name in zip(drawn.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=about[name]["label"])
         members = [column for column in columns if column["name"] in averages.get(name, [name])]
         kept = retained(runs, retention, {column["dataset"] for column in members})
@@ -42,9 +42,8 @@ def figure(
             line = line.sort_values("strength")
             ax.plot(line["x"], line["y"], color=line["color"].iloc[0], linewidth=1, linestyle=":", zorder=1)
         named.append((ax, points, wanted))
-    if handles:
-        drawn.legend(handles=list(handles.values()), loc="outside right upper", fontsize=SMALL)
-    notes = ["Line: no run has better values in both. Mean ± std over seeds, weights after the last step."]
+    legend(drawn, list(handles.values()))
+    notes = [frontier.MEANING, "Mean ± std over seeds, weights after the last step."]
     if params["strengths"]:
         listed = ", ".join(f"{strength:g}" for strength in params["strengths"])
         notes.append(f"Dotted: the same weights rewound to strength {listed} (named @), without training again.")

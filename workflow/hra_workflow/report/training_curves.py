@@ -1,16 +1,17 @@
 """Curves during training: scores on a benchmark, or the loss, as a mean over seeds with its spread."""
 
 import math
+import textwrap
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hra_workflow.report.plot_style import SMALL, say, styles, widen
+from hra_workflow.report.plot_style import CHARACTERS, SMALL, WIDTH, legend, say, styles, widen
 from hra_workflow.report.run_statistics import scale_free
 
 LOSS = "loss"
 SMOOTHED, SHARE = 40, 15  # a loss with at least 40 points is averaged over a 15th of them
-LONG = 6  # points of a curve of which only the second half decides the limits
+LONG = 6  # minimum of points of a curve whose second half determines the limits
 
 
 def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
@@ -23,10 +24,9 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}
     datasets = list(dict.fromkeys(column["dataset"] for column in params["columns"]))
     style = styles(list(labels), params["colours"])
-    across = min(3, len(datasets))
+    across = min(2, len(datasets))
     down = math.ceil(len(datasets) / across)
-    height = 2.7 * down + (0.25 * math.ceil(len(labels) / 4) + 0.2 if across * down == len(datasets) else 0.2)
-    drawn = Figure(figsize=(max(3.4 * across, 6), height), layout="constrained")
+    drawn = Figure(figsize=(WIDTH, (3 if across == 1 else 2.2) * down + 0.2), layout="constrained")
     panels = drawn.subplots(down, across, squeeze=False).flatten()
     shown = {}
     for ax, dataset in zip(panels, datasets, strict=False):
@@ -35,7 +35,7 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
         scores += " on held-out rows" * bool(here["held_out"].any())
         alone = "training loss" if len(datasets) == 1 else f"{dataset}: training loss"
         title = alone if scores == LOSS else f"{titles[dataset]}: {scores}, %" if scores else titles[dataset]
-        ax.set_title(title, fontsize=SMALL, loc="left")
+        ax.set_title(textwrap.fill(title, CHARACTERS // across - 6), fontsize=SMALL, loc="left")
         found = {run: over_seeds(of_run) for run, of_run in here.groupby("run", sort=False)}
         for run in labels:
             if run in found:
@@ -53,16 +53,15 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
         return drawn
     for ax in panels[-across:]:
         ax.set_xlabel("epoch")
-    if handles:
-        drawn.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=SMALL)
+    legend(drawn, handles, "lower")
     return drawn
 
 
 def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
     """Return `epoch`, `raw` (mean over seeds), `mean` and `std` (of the smoothed values) per step, for one run.
 
-    The value of a noisy loss is averaged over the steps around it. Steps that not all seeds have reached are left out,
-    since a mean over fewer seeds would jump.
+    A noisy loss is averaged over adjacent steps. Steps that not all seeds have reached are excluded, since a mean over
+    fewer seeds would jump.
     """
     parts = []
     for _, seed in points.sort_values("step").groupby("seed"):
@@ -90,7 +89,7 @@ def line(ax, found: pd.DataFrame, label: str, style: dict):
 def limits(ax, lines: list[pd.DataFrame], loss: bool) -> None:
     """Limit the y axis to the smoothed losses without their highest peaks, or to the second half of scores.
 
-    The first of many scores are far below the final ones, which the figure is about.
+    The first of many scores are far below the final ones, which the figure should show.
     """
     levels = []
     for found in lines:

@@ -17,12 +17,12 @@ from hra_workflow.preflight import probe
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
-# Keys that `make` and messages pass by --config. They count for a module too that is given only a part of the config.
+# Keys that `make` and messages pass by --config. They also apply to a module that gets only a part of the config.
 COMMANDED = ("request", "preflight", "card", "incomplete", "max_gpu_hours")
 
 
 def check_module(workflow) -> None:
-    """Raise JobError if a module statement renames rules or files, which the plan and the job scripts find by name."""
+    """Raise JobError if a module statement renames rules or files: the plan and the job scripts find them by name."""
     modifier = workflow.modifier
     renamed = modifier.resolved_rulename_modifier
     names = modifier.rule_whitelist or ["train_glue"]
@@ -47,7 +47,7 @@ def check_python() -> None:
 
 
 def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
-    """Return the complete config, and the tasks that `all` makes. Ends the run for what cannot be used.
+    """Return the complete config, and the tasks that `all` makes. End the run if the config cannot be used.
 
     `basedir`: the workflow's folder, `shipped`: its config files.
     """
@@ -63,12 +63,12 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         if config["preflight"] == probe.REHEARSAL:
             os.environ[launcher.REHEARSAL] = config["card"]
         config = probe.config_of(config)
-        workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over those of a module
+        workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over the keys of a module
     return config, chosen
 
 
 def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
-    """Return what `make export` or `make predict` requests. Ends the run for what does not exist."""
+    """Return the request of `make export` or `make predict`. End the run if it names something that does not exist."""
     with ending_the_run():
         return requested_run.parse_request(config, tasks, chosen)
 
@@ -76,15 +76,15 @@ def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> reques
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
     """Merge the user's config over the shipped files; also return the tasks that `all` makes.
 
-    Not by `configfile:`, which begins with the user's: a key that a user restates would become the first of its
-    mapping, such as the benchmark that selects the best step. It also prints a line per file.
+    It does not use `configfile:`, which begins with the user's file: a key that the user repeats would become the first
+    one of its mapping, such as the benchmark that selects the best step. `configfile:` also prints a line per file.
     """
     modifier, settings = workflow.modifier, workflow.config_settings
     read = [] if modifier.skip_configfile else overlays.with_extended(settings.configfiles, load_configfile)
     own = [config] if modifier.skip_configfile else [content for _, content in read]
     for path, _ in read:
         overlays.check_keys(path)
-    for stated in (*own, config):  # before they are merged, which does not end for what contains itself
+    for stated in (*own, config):  # before the merge, which would not end for a mapping that contains itself
         check_values(stated)
     if read and overlays.EXTENDS not in settings.config:
         config = {key: value for key, value in config.items() if key != overlays.EXTENDS}
@@ -99,13 +99,13 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     if not modifier.skip_configfile:
         overlays.check_results(read, basedir / "config/demo")
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
-        # A module statement may have `pathvars:` of its own.
+        # A module statement may have its own `pathvars:`.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
     return config, overlays.finish_merge(config, own)
 
 
 def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None:
-    """Raise JobError if the working directory has an edited copy of a shipped config file, which nothing reads.
+    """Raise JobError if the working directory has an edited copy of a shipped config file, which is not read.
 
     `snakedeploy deploy-workflow` copies all of config/. `read`: the config files that Snakemake has read.
     """
@@ -115,7 +115,7 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
         if own.exists() and own.resolve() not in read and own.read_bytes() != path.read_bytes():
             name = own.relative_to(Path.cwd())
             raise JobError(
-                f"{name} differs from {path} and is not read. Delete it; write what you change to a config of your own "
+                f"{name} differs from {path} and is not read. Delete it; write your changes to a separate config "
                 f"(docs/projects.md), or add `--configfile {name}`"
             )
 
@@ -130,18 +130,18 @@ def switched_off(key: str, wildcards=None) -> list[str]:
 
 
 def enter_container(workflow, image: str | None, basedir: Path) -> None:
-    """With `--sdm apptainer`, have the jobs see the workflow's folder in their container."""
+    """With `--sdm apptainer`, mount the workflow's folder in the containers of the jobs."""
     settings = workflow.deployment_settings
     if not settings or DeploymentMethod.APPTAINER not in settings.deployment_method:
         return
     expect(image, "--sdm apptainer: expected an image, found none. Build it from envs/hra.def and set `container`")
-    for name in ("APPTAINER_BIND", "SINGULARITY_BIND"):  # set again on a compute node, where the Snakefile is read too
+    for name in ("APPTAINER_BIND", "SINGULARITY_BIND"):  # set again on a compute node, which also reads the Snakefile
         folders = [*filter(None, os.environ.get(name, "").split(",")), str(basedir)]
         os.environ[name] = ",".join(dict.fromkeys(folders))
 
 
 def near(path: Path) -> str:
-    """Return a path in the working directory relative to it, any other path as it is.
+    """Return a path in the working directory relative to it, and any other path unchanged.
 
     In the workflow's own folder, Snakemake's records therefore are the same on any machine.
     """

@@ -15,12 +15,12 @@ PERCENT = "gpu_percent"
 
 
 def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Callable]:
-    """Return the resources of a job on GPUs, from functions of the wildcards; `jobs_per_gpu` also of the attempt."""
+    """Return the resources of a job on GPUs, from functions of the wildcards (`jobs_per_gpu`: also of the attempt)."""
 
     def percent(wildcards, attempt):
         return gpu(wildcards) * 100 // (jobs_per_gpu(wildcards, attempt) if jobs_per_gpu else 1)
 
-    def lsf_option(wildcards):  # Snakemake's executor for LSF knows no `gpu`
+    def lsf_option(wildcards):  # Snakemake's executor for LSF does not support `gpu`
         return f"-gpu num={gpu(wildcards)}" if gpu(wildcards) else None
 
     own = {"gpu": gpu, PERCENT: percent, "lsf_extra": lsf_option}
@@ -30,7 +30,7 @@ def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Ca
 def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     """Return how many runs share the GPU of a training job.
 
-    A retry has a GPU of its own, in case the runs did not fit on one, and so has what `make preflight` measures.
+    A retry does not share its GPU, in case the runs did not fit on one, and neither do the jobs of `make preflight`.
     """
     stated = config["tasks"][wildcards.task]["resources"]
     shares = attempt == 1 and config["preflight"] not in probe.PARTS and methods.get(config, wildcards.method).trains
@@ -38,7 +38,7 @@ def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
 
 
 def priority(runs: list[dict], wildcards) -> int:
-    """Return the priority of a training job, in the order of the grid: seeds, which share GPUs, come together."""
+    """Return the priority of a training job, in the order of the grid, so seeds, which share GPUs, start together."""
     run = {name: wildcards[name] for name in ("dataset", "method", "variant")} | {"seed": int(wildcards.seed)}
     return len(runs) - runs.index(run) if run in runs else 0
 

@@ -1,7 +1,8 @@
-"""What the workflow does when Snakemake starts its first job, has ended, and at the end of a dry run.
+"""Handlers for Snakemake's first job, for its end, and for the end of a dry run.
 
-Snakemake calls `onstart`, `onsuccess` and `onerror` of the main Snakefile only, none in a dry run or with `--no-hooks`,
-and none if there is nothing to do. So what a dry run prints, the tables of a run, and warnings come when it exits.
+Snakemake calls `onstart`, `onsuccess` and `onerror` only of the main Snakefile, and calls none of them in a dry run,
+with `--no-hooks`, or if there is nothing to do. Therefore the plan of a dry run, the tables of a run, and warnings are
+printed when Snakemake exits.
 """
 
 import atexit
@@ -26,19 +27,19 @@ MISSING = (
     "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
     "to data that you have moved are not updated"
 )
-INSTALL = "Trainings in this environment report nothing to it. `pip install` it, see docs/running.md"
+INSTALL = "Training jobs in this environment report nothing to it. `pip install` it, see docs/running.md"
 NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 
 def register(workflow, config: dict, basedir: Path) -> None:
-    """Prepare the main process for its jobs and its end. `basedir`: the workflow's folder."""
+    """Prepare the main process for its jobs and its exit. `basedir`: the workflow's folder."""
     launcher.name_this_process(workflow.is_main_process)
     if workflow.is_main_process:
         reasons.shorten(workflow)
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
-        modifier = workflow.modifier  # another one at exit
+        modifier = workflow.modifier  # replaced by another one at exit
         atexit.register(at_exit, workflow, config, basedir, modifier.namespace)
-        if "--no-hooks" in sys.argv:  # Snakemake's settings are not known yet
+        if "--no-hooks" in sys.argv:  # Snakemake's settings are still unknown
             warn(NO_HOOKS)
         if missing := [name for name in config["report_to"] if find_spec(name) is None]:
             warn(f"report_to: {', '.join(missing)} is not installed here. {INSTALL}")
@@ -51,7 +52,7 @@ def warn(text: str) -> None:
 
 
 def start(workflow, config: dict) -> None:
-    """End the run if it must not start; record the jobs and choices."""
+    """Record the jobs and choices; end the run if it must not start."""
     known = planned.jobs(workflow.dag, config)
     with ending_the_run("Nothing was started. "):
         if config["preflight"] == "login":
@@ -64,7 +65,7 @@ def start(workflow, config: dict) -> None:
 
 
 def end(workflow, config: dict) -> None:
-    """In `make preflight` and `make rehearse`, report what the probes have shown; after success and after an error."""
+    """Report the results of the probes of `make preflight` and `make rehearse`, after success and after an error."""
     if config["preflight"] in probe.PARTS:
         report = rehearsed if config["preflight"] == probe.REHEARSAL else outcomes
         with ending_the_run():
@@ -75,17 +76,17 @@ def end(workflow, config: dict) -> None:
 
 
 def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
-    """Print what Snakemake has no handler for. `module`: the name of the workflow in another Snakefile."""
+    """Print the plan, tables and warnings. `module`: the name of the workflow in another Snakefile."""
     dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
     planning = workflow.dag_settings
-    if dag is None or not settings or not is_complete(dag):  # an error, which Snakemake has printed, or a listing
+    if dag is None or not settings or not is_complete(dag):  # an error, already printed, or a listing
         return
     if output.dryrun:
-        with contextlib.suppress(WorkflowError, SystemExit):  # an error of the plan, which has been printed
+        with contextlib.suppress(WorkflowError, SystemExit):  # after an error of the plan, which has been printed
             end_of_dry_run(workflow, config)
     elif Quietness.ALL not in (output.quiet or ()):
         show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
-    if RerunTrigger.CODE in planning.rerun_triggers:  # profiles/default of the workflow is not read
+    if RerunTrigger.CODE in planning.rerun_triggers:  # the workflow's profiles/default has not been read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
             f"--workflow-profile {basedir / 'profiles/default'}"
@@ -98,7 +99,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
 
 
 def is_complete(dag) -> bool:
-    """Return whether all jobs are planned: Snakemake numbers them then."""
+    """Return whether all jobs are planned, which Snakemake then numbers."""
     try:
         return all(dag.jobid(job) is not None for job in dag.jobs)
     except KeyError:
@@ -106,7 +107,7 @@ def is_complete(dag) -> bool:
 
 
 def end_of_dry_run(workflow, config: dict) -> None:
-    """Print the cost estimate and what is planned again; in `make preflight` also what is wrong with this machine."""
+    """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine."""
     known = planned.jobs(workflow.dag, config)
     plan.show(config, planned.tables(workflow.dag, known), known.values())
     for line in reasons.again(workflow.dag):
@@ -127,7 +128,7 @@ def end_of_dry_run(workflow, config: dict) -> None:
 
 
 def show_tables(dag, config: dict, script: Path) -> None:
-    """Print the tables of a run with this script, and what is unusual about their data."""
+    """Print the tables of a run with this script, and unusual properties of their data."""
     tables = finished_tables(dag)
     if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
@@ -143,7 +144,7 @@ def show_tables(dag, config: dict, script: Path) -> None:
 
 
 def finished_tables(dag) -> dict[str, bool]:
-    """Return the tables of a run, and whether Snakemake knows how each was built; none if one is not finished."""
+    """Return the tables of a run, each with whether Snakemake has its record; return none if one is not finished."""
     jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
     if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
         return {}
@@ -151,5 +152,5 @@ def finished_tables(dag) -> dict[str, bool]:
 
 
 def calls(handler, name: str) -> bool:
-    """Return whether a handler of the main Snakefile names the one of its module."""
+    """Return whether a handler of the main Snakefile names the handler of its module."""
     return isinstance(handler, partial) and name in handler.func.__code__.co_names

@@ -1,8 +1,8 @@
-"""What Snakemake does with every job, written down for `make status` (cost/run_history.py).
+"""Snakemake's events of every job, recorded for `make status` (cost/run_history.py).
 
-A handler of Snakemake's log, which has an event per job (snakemake_interface_logger_plugins). It sees them whatever
-`--quiet` and `--logger` show, and with every executor. A logger plugin would see the same, but only if each command
-names it.
+They are recorded by a handler of Snakemake's log, which has an event per job (snakemake_interface_logger_plugins). It
+gets all events with any `--quiet`, `--logger` and executor. A logger plugin would get the same events, but only if each
+command named it.
 """
 
 import logging
@@ -18,20 +18,20 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from hra_workflow.cost import planned_jobs, run_history
 
 RUN = uuid.uuid4().hex[:8]  # this Snakemake
-OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job fails, there may be other results
+OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job fails, other results may still be made
 
 
 class Recorder(logging.Handler):
-    """Writes the events of the jobs to a file. Jobs that Ctrl-C ends have not failed, whatever Snakemake reports.
+    """Writes the events of the jobs to a file. Jobs ended by Ctrl-C do not count as failed.
 
-    printing: also prints a line per finished job.
+    printing: also print a line per finished job.
     """
 
     def __init__(self, path: Path, printing: bool = False):
         super().__init__()
         self.path, self.names, self.finished, self.printing = path, {}, [], printing
         self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
-        if callable(self.on_interrupt):  # it is ignored in the background of a shell script
+        if callable(self.on_interrupt):  # the signal is ignored in the background of a shell script
             signal.signal(signal.SIGINT, self.interrupt)
         run_history.begin(path, RUN)
 
@@ -68,11 +68,10 @@ def history_file(config: dict) -> Path:
 
 
 def record(workflow, config: dict) -> None:
-    """Write down the events of this Snakemake, which closes its handlers when it ends.
+    """Record the events of this Snakemake, which closes its handlers when it ends.
 
-    `--logger rich` shows finished jobs by progress bars only, and in a file or a pipe not at all.
-
-    In `make preflight`, failed jobs are left to its own report: it stops some on purpose, and they are run again.
+    `--logger rich` shows finished jobs only by progress bars, and does not show them in a file or a pipe. `make
+    preflight` reports failed jobs itself: it stops some intentionally, and runs them again.
     """
     without_bars = "rich" in workflow.output_settings.log_handler_settings and not sys.stderr.isatty()
     logger.addHandler(Recorder(history_file(config), printing=without_bars))
@@ -81,7 +80,7 @@ def record(workflow, config: dict) -> None:
 
 
 def advice(config: dict) -> str:
-    """Say how to go on after a run in which not all jobs were done."""
+    """Describe how to continue after a run in which not all jobs were done."""
     events = run_history.read(history_file(config)).jobs.items()
     failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
     text = "Not all jobs are done; finished work is kept. "

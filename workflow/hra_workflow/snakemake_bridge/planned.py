@@ -1,4 +1,4 @@
-"""Snakemake's plan as plain data: its jobs for cost/, and what they request of a scheduler for preflight/."""
+"""Snakemake's plan as plain data: its jobs for cost/, and their requests to a scheduler for preflight/."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ def jobs(dag, config: dict) -> dict[object, Job]:
 
 
 def tables(dag, known: dict[object, Job]) -> dict[str, list[Job]]:
-    """Return the jobs of every table, by name, with all jobs they need, in the order of the workflow."""
+    """Return the jobs of every table by its name, with all jobs that they need, in the order of the workflow."""
     last = {path.stem: job for job in known if job.output and (path := Path(job.output[0])).name.startswith("table_")}
     return {name: [known[job] for job in above(dag, last[name])] for name in sorted(last)}
 
@@ -67,11 +67,11 @@ def requested(job, name: str) -> int:
 
 
 def scheduler(jobs: Iterable, most_jobs: int | None) -> Iterator[Finding]:
-    """Ask Slurm about every request of the jobs, as the executor of profiles/slurm would state it.
+    """Test every request of the jobs with Slurm, as the executor of profiles/slurm would send it.
 
     `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
     """
-    # Not installed where no job goes through Slurm; Snakemake imports all executors that are.
+    # Not installed on machines without Slurm; Snakemake imports all installed executors.
     plugin = sys.modules.get("snakemake_executor_plugin_slurm_packs")
     settings = plugin and plugin.ExecutorSettings.stated
     if not settings or not shutil.which("sbatch"):

@@ -1,7 +1,7 @@
-"""Why jobs are planned again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
+"""The reasons why jobs run again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
 
-Snakemake records the params of a finished job, whatever its stage; those of `recorded` and `recorded_in_order`
-(reruns.py) carry their names there. So what differs is known without reading a result.
+Snakemake records the params of every finished job; the params of `recorded` and `recorded_in_order` (reruns.py) contain
+their names. So the differences can be found without reading results.
 """
 
 import ast
@@ -17,16 +17,17 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from hra_workflow.core import fingerprints
 from hra_workflow.core.wording import listed, of_jobs
 
-MOST = 3  # causes that are named for each rule
+MOST = 3  # number of causes that are printed for each rule
 ARROW = "→"
-LONG = 40  # characters; a longer list is shown as its length
-LONGEST = 20_000  # characters of a param, read in 0.1 s: the list of all runs of a large table is longer
+LONG = 40  # characters; longer lists are printed as their length
+LONGEST = 20_000  # characters of a param that is parsed, in 0.1 s: the list of all runs of a large table is longer
 
 
 def again(dag) -> list[str]:
     """Return a line for each rule with jobs that are planned again, in the order of the workflow.
 
-    In a dry run only: Snakemake caches the params that it compares, so a job after a checkpoint would record old ones.
+    Call it only in a dry run: Snakemake caches the params that it compares, so a job after a checkpoint would record
+    old ones.
     """
     found: dict[str, list[list[str]]] = {}
     for level in dag.toposorted():
@@ -37,14 +38,14 @@ def again(dag) -> list[str]:
 
 
 def counted(jobs: list[list[str]]) -> str:
-    """Name the most frequent causes of a rule's jobs, with the number of jobs if it is not that of all."""
+    """Return the most frequent causes of a rule's jobs, with the number of jobs if not all have the cause."""
     counts = Counter(cause for causes in jobs for cause in causes)
     named = [f"{cause} ({count:,})" if count < len(jobs) else cause for cause, count in counts.most_common(MOST)]
     return ", ".join(named) + f" and {len(counts) - MOST:,} more" * (len(counts) > MOST)
 
 
 def causes(dag, job) -> list[str]:
-    """Say why a job is planned again; [] if it has not been done before.
+    """Return the reasons why a job runs again; [] if it has not been done before.
 
     Snakemake compares no params of a job that follows another planned job, so they are compared here.
     """
@@ -52,7 +53,7 @@ def causes(dag, job) -> list[str]:
     if not job.output or (reason.missing_output and not records.has_metadata(job)):
         return []
     found = changes(records.params_changed(job))
-    if reason.updated_input_run:  # the list of a table's runs differs whenever one of them does
+    if reason.updated_input_run:  # the list of a table's runs differs whenever one run does
         found = [text for text in found if ARROW in text]
     facts = {
         "other settings": reason.params_changed and not found,
@@ -81,7 +82,7 @@ def short(value) -> str:
 
 
 def named(params: Iterable[str]) -> dict:
-    """Join params, each a dictionary in Python's notation; those of another workflow's rules may be anything."""
+    """Join params, each a dictionary in Python's notation; params of other workflows' rules may have any form."""
     found = {}
     for text in sorted(text for text in params if len(text) < LONGEST):
         with contextlib.suppress(ValueError, SyntaxError, TypeError):
@@ -90,13 +91,13 @@ def named(params: Iterable[str]) -> dict:
 
 
 def shorten(workflow) -> None:
-    """Have Snakemake print the settings that differ in a job's reason, instead of all params before and now."""
+    """Make Snakemake print only the settings that differ in a job's reason, instead of all params before and now."""
     known: dict = {}
 
     def shortened(record: logging.LogRecord) -> bool:
         dag = workflow.dag
         if getattr(record, "event", None) == LogEvent.JOB_INFO:
-            with contextlib.suppress(KeyError):  # of a job that a checkpoint has just added
+            with contextlib.suppress(KeyError):  # for a job that a checkpoint has just added
                 if record.jobid not in known:
                     known.update((dag.jobid(job), job) for job in dag.jobs)
                 change = dag.reason(known[record.jobid]).params_changed

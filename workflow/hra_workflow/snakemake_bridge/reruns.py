@@ -1,12 +1,12 @@
 """The five mechanisms that decide whether a job runs again (docs/reruns.md).
 
-identity           `recorded`: the params that Snakemake records of a job are what its result depends on
-manifests          `Downloads`: a finished download keeps the identity in its manifest while that describes the config
-fingerprints       of training checkpoints: training/checkpoints.py
-files              missing and newer ones, by Snakemake itself; those deleted below a table: tasks/expected_runs.py
-recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): what a finished result keeps
+identity           `recorded`: Snakemake records the params of a job that its result depends on
+manifests          `Downloads`: a finished download keeps the identity in its manifest while the config matches it
+fingerprints       training checkpoints have one: training/checkpoints.py
+files              Snakemake finds missing and newer ones; tasks/expected_runs.py those deleted after a table was built
+recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): finished results keep their choice
 
-What differs, and what a plan says about it: reasons.py.
+reasons.py finds and describes the differences.
 """
 
 import re
@@ -33,20 +33,21 @@ Choice = TypeVar("Choice")
 def recorded(**params) -> dict:
     """Return the params that a result depends on; a value may be a function of wildcards, or a text with wildcards.
 
-    Snakemake repeats a finished job if one of them differs in any detail. So they are recorded in a form that does not
-    depend on how the config states them. It compares the set of all values, so each carries its name (core/job.py
-    takes it off): otherwise, two that are exchanged, or one that becomes equal to another, would change nothing.
+    Snakemake repeats a finished job if one of them differs in any detail, so they are recorded in a form that does not
+    depend on their notation in the config. Snakemake compares the set of all values, so each value contains its name
+    (core/job.py removes it): otherwise, two exchanged values, or a value that becomes equal to another, would not count
+    as a change.
     """
     return {name: of_wildcards(name, param, canonical) for name, param in params.items()}
 
 
 def recorded_in_order(**params) -> dict:
-    """Return params of a table or a figure, which are recorded as they are: it shows the order of the config, too."""
+    """Return params of a table or figure, recorded in the order of the config, which the table or figure shows."""
     return {name: of_wildcards(name, param, lambda value: value) for name, param in params.items()}
 
 
 def unrecorded(**params) -> dict:
-    """Return the other params, as functions of `output`: these, Snakemake does not record."""
+    """Return the other params, as functions of `output`, which Snakemake does not record."""
     return {name: of_output(param) for name, param in params.items()}
 
 
@@ -63,9 +64,9 @@ class Recorded:
 
 
 def recorded_by(rule, wildcards: Callable = lambda own: own) -> Callable:
-    """Return a param: the identity of another rule's job, which its results state (core/made_by.py).
+    """Return a param: the identity of another rule's job, which the other job's results contain (core/made_by.py).
 
-    wildcards: function of the job's wildcards that returns those of the other, {} if there is none.
+    wildcards: function of the job's wildcards that returns the other job's wildcards, {} if there is no such job.
     """
     return lambda own: of_job(rule, Wildcards(fromdict=dict(wildcards(own))))
 
@@ -76,7 +77,7 @@ def of_job(rule, wildcards) -> dict:
 
 
 def evaluations(rules, task: Task) -> list[dict[str, dict]]:
-    """Return what the metrics of each run of a task are made by, by benchmark: `settings` and `generated`."""
+    """Return the expected `settings` and `generated` of each run's metrics (core/made_by.py), by benchmark."""
 
     def made_by_benchmark(run: dict, benchmark: str) -> dict:
         rule = getattr(rules, task.evaluation.rule(benchmark))
@@ -89,7 +90,7 @@ def evaluations(rules, task: Task) -> list[dict[str, dict]]:
 
 
 def made(rule, values: dict) -> dict:
-    """Return what the metrics of a rule's job are made by; values: its wildcards."""
+    """Return the expected `made_by` of the metrics of a rule's job. values: its wildcards."""
     wildcards = Wildcards(fromdict={name: str(value) for name, value in values.items()})
     generated = dict(rule.params.items()).get("generated")
     return {"settings": of_job(rule, wildcards)} | ({"generated": generated(wildcards, None)} if generated else {})
@@ -122,11 +123,11 @@ def canonical(value):
 
 
 def chosen(workflow, output: str, read: Callable[[list[str]], Choice | None], now: Callable[[], Choice]) -> Choice:
-    """Return a choice of inputs that changes no result beyond rounding: as `read` from a finished job's, else `now`.
+    """Return a choice of inputs that changes results only by rounding: `read` from a finished job's inputs, else `now`.
 
-    Snakemake repeats a job whose inputs are others than it has recorded. Its record is the only place that both the
-    plan and the job's own process, which finds the outputs deleted, can read; `persistence.input` is what it compares
-    with itself, with any persistence backend.
+    Snakemake repeats a job whose inputs differ from the recorded ones. Its record is the only place that both the plan
+    and the job's process, which finds the outputs deleted, can read. Snakemake itself compares with
+    `persistence.input`, which works with any persistence backend.
     """
     recorded = workflow.persistence.input(IOFile(output))
     choice = None if recorded is None else read(recorded)
@@ -134,7 +135,7 @@ def chosen(workflow, output: str, read: Callable[[list[str]], Choice | None], no
 
 
 def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:
-    """Return `shard{i}-of-{n}` for every shard of a merged file; `number`: of one that does not exist."""
+    """Return `shard{i}-of-{n}` for every shard of a merged file. `number`: n for a file that does not exist."""
 
     def recorded(inputs: list[str]) -> int | None:
         found = re.search(r"\bshard0-of-(\d+)\.", " ".join(inputs))
@@ -148,40 +149,40 @@ def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:
 
 
 class Downloads:
-    """Identity and input of the download rules. `tasks`: the tasks by name."""
+    """The identity and input of the download rules. `tasks`: the tasks by name."""
 
     def __init__(self, config: dict, workflow, tasks: Mapping):
         self.config, self.workflow, self.tasks = config, workflow, tasks
         self.resources = config["pathvars"]["resources"]
-        self.known: dict[str, dict] = {}  # per manifest: a retry of the job, which has deleted it, gets the same params
+        self.known: dict[str, dict] = {}  # by manifest: a retry of the job, which has deleted it, gets the same params
 
     def planned(self, wildcards) -> dict:
         named = dict(wildcards.items())
         manifest, source, dataset = self.entry(named)
         if manifest not in self.known:
-            # A forced job takes the config's source: Snakemake deletes the manifest before it runs the job.
-            settings = self.workflow.dag_settings  # known after the Snakefile is read
+            # A forced job uses the config's source: Snakemake deletes the manifest before it runs the job.
+            settings = self.workflow.dag_settings  # known only after the Snakefile has been read
             forced = settings.forceall or any(rule.startswith("download") for rule in settings.forcerun)
-            # Snakemake ignores what a function of wildcards raises if the outputs exist.
+            # If the outputs exist, Snakemake ignores exceptions of functions of wildcards.
             try:
                 with ending_the_run():
                     user_files = local_files.paths(source, root := self.config["local_root"], dataset)
                     local_files.check_links(user_files, source, root, dataset, self.config["follow_links"])
                     planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
-                    # Without a record, Snakemake compares no params, and takes what another project has downloaded.
+                    # Without a record, Snakemake compares no params, and uses another project's download.
                     if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
                         finished_downloads.check_shared(planned, dataset, manifest, user_files)
                     if "dataset" in named:
                         user_data.check(self.tasks[named["task"]], named["dataset"])
             except SystemExit:
-                if self.config["preflight"] != "login":  # which lists it with whatever else is wrong
+                if self.config["preflight"] != "login":  # which lists it with all other problems
                     raise
                 planned = finished_downloads.planned_params(source, None if forced else manifest)
             self.known[manifest] = planned
         return self.known[manifest]
 
     def entry(self, named: dict[str, str]) -> tuple[str, dict, dict | None]:
-        """Return the manifest of a download, its source, and for a dataset what the job gets of its entry."""
+        """Return the manifest of a download, its source, and for a dataset the part of its entry that the job gets."""
         if "model" in named:
             place, source, dataset = f"models/{named['model']}", self.config["models"][named["model"]]["source"], None
         elif "address" in named:
@@ -205,9 +206,9 @@ class Downloads:
         return f"{self.resources}/archives/{sources.address(source['url'])}.manifest.json" if archived else []
 
     def update_links(self) -> None:
-        """Before the first job: update links to the user's files, and what their manifests note of them.
+        """Update links to the user's files, and their entries in manifests, before the first job.
 
-        Both are outdated after the files have been moved or copied, or touched. The manifests keep their times.
+        Both are outdated after the files have been moved, copied or touched. The manifests keep their times.
         """
         for manifest, download in self.known.items():
             if download.get("own"):

@@ -1,6 +1,6 @@
 """Text-to-image models: one class per architecture behind one interface, base.Diffusion.
 
-Plain Python: a dry run knows a model's architecture from its config entry or from files that exist.
+It is plain Python: a dry run finds a model's architecture from its config entry or from existing files.
 """
 
 import copy
@@ -16,7 +16,7 @@ from hra_workflow.data import local_files, safe_checkpoints
 
 INDEX = "model_index.json"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-JOINT = [*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]  # of image and text
+JOINT = [*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]  # modules of the blocks for image and text
 FLUX2 = [*JOINT, "to_qkv_mlp_proj", "single_transformer_blocks.*.attn.to_out"]
 
 
@@ -98,9 +98,9 @@ def count_parameters(folder: Path) -> int:
 
 
 def of_model(config: Mapping, model: str) -> str | None:
-    """Return the name of the architecture of a config's model; None if only its download will tell.
+    """Return the name of the architecture of a config's model; None if it is unknown before the download.
 
-    Raises JobError with the known ones if it is none of them, or another one than the config's.
+    Raises JobError with the known ones if it is none of them, or not the config's.
     """
     entry, source = config["models"][model], config["models"][model]["source"]
     folders = [Path(config["pathvars"]["resources"], "models", model)]
@@ -123,5 +123,5 @@ def add_targets(config: dict) -> None:
     for entry in config["models"].values() if isinstance(config.get("models"), dict) else ():
         known = ARCHITECTURES.get(str(entry.get("architecture"))) if isinstance(entry, dict) else None
         own = entry.get("targets", {}) if known else None
-        if isinstance(own, dict):  # else an error of the schema, which is checked later
+        if isinstance(own, dict):  # the schema, which is checked later, reports other values
             entry["targets"] = copy.deepcopy(known.targets | {"paper": known.targets["attention"]}) | own

@@ -29,8 +29,8 @@ class Diffusion:
     name: its entry in the registry, which has the pipeline, and the name of the network in it as `component`.
     network, autoencoder, schedule: diffusers' classes.
     optional: components that the folder may lack.
-    patch: latent positions along a side that are one position of the network's input.
-    text_precision: of the text encoders in training; None: that of the training.
+    patch: the number of latent positions along a side that form one position of the network's input.
+    text_precision: precision of the text encoders in training; None: that of the training.
 
     `conditions`, the embeddings of prompts, map the network's inputs to tensors (prompts, …). A `part` is a dict that
     describes an image of a batch: its `generator`, and `frame`, (height, width, top, left) of its crop in pixels.
@@ -52,18 +52,18 @@ class Diffusion:
         self.folder, self.text_layers, entry = Path(folder), text_layers, ARCHITECTURES[self.name]
         self.pipeline, self.component = entry.pipeline, entry.component
 
-    # What differs between architectures
+    # Parts that differ between architectures
 
     def encode_prompts(self, pipe, prompts: list[str], device: str) -> Conditions:
         """Return the conditions of prompts. `pipe`: the pipeline with its text encoders, without other models."""
         raise NotImplementedError
 
     def token_limits(self, pipe) -> list[tuple]:
-        """Return a tokenizer and the number of tokens that its encoder takes, for every encoder that reads all."""
+        """Return the tokenizer and maximum tokens of every encoder that reads the complete prompt."""
         raise NotImplementedError
 
     def posterior(self, pixels):
-        """Encode (N, 3, height, width), −1 to 1, to what `latents` are computed from: (N, …), float32."""
+        """Encode (N, 3, height, width), −1 to 1, to posteriors (N, …), float32, from which `latents` are computed."""
         raise NotImplementedError
 
     def latents(self, posteriors, generators: list):
@@ -83,18 +83,18 @@ class Diffusion:
         return {}
 
     def call_options(self, sampling: dict) -> dict:
-        """Return arguments of a call of the pipeline besides those that all have."""
+        """Return additional arguments of a call of this architecture's pipeline."""
         return {}
 
     def solver(self, config):
-        """Return the scheduler that generates images, by the config of the model's own; None: the model's own."""
+        """Return the scheduler that generates images. config: that of the model's scheduler. None: the model's one."""
         return None
 
     def resolution_step(self) -> int:
         """Return the number of pixels whose multiples a resolution must be."""
         return self.pixels_per_latent() * 2
 
-    # Without differences
+    # Common parts
 
     def load(self, precision: str = "float32", weights: bool = True):
         """Load the network; without `weights`, build it from its config (see `without_weights`)."""
@@ -147,7 +147,7 @@ class Diffusion:
 
     @torch.no_grad()
     def embeddings(self, prompts: list[str], precision: str, device: str) -> Conditions:
-        """Return the conditions of prompts for training; the text encoders are gone afterwards.
+        """Return the conditions of prompts for training, and free the text encoders.
 
         Raises JobError for a prompt that is longer than the text encoders take.
         """
@@ -162,7 +162,7 @@ class Diffusion:
         return conditions
 
     def check_lengths(self, pipe, prompts: list[str]) -> None:
-        """Raise JobError if a prompt is longer than the text encoders take: its end would be left out."""
+        """Raise JobError if a prompt is longer than the text encoders' maximum: its end would be ignored."""
         for tokenizer, limit in self.token_limits(pipe):
             for prompt in prompts:
                 if (found := len(tokenizer(prompt).input_ids)) > limit:

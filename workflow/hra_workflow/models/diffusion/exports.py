@@ -10,14 +10,14 @@ DIFFUSERS, KOHYA = "pytorch_lora_weights.safetensors", "comfyui.safetensors"
 
 
 def write_lora(adapter: Path, out: Path, base: Path) -> bool:
-    """Write an adapter that is PEFT's LoRA for `pipe.load_lora_weights`; return false if diffusers cannot load it.
+    """Write PEFT's LoRA adapter for `pipe.load_lora_weights`; return False if diffusers cannot load it.
 
-    It loads no module that is trained along with the adapter. `base`: the folder of the pipeline.
+    diffusers does not load modules that are trained along with the adapter. `base`: the folder of the pipeline.
     """
     from peft import LoraConfig, PeftConfig
 
     config, state = PeftConfig.from_pretrained(adapter), safe_checkpoints.load(adapter / adapters.WEIGHTS)
-    if type(config) is not LoraConfig or not all(".lora_" in key for key in state):  # AdaLoRA's is a subclass
+    if type(config) is not LoraConfig or not all(".lora_" in key for key in state):  # AdaLoRA's config is a subclass
         return False
     import diffusers
 
@@ -33,9 +33,9 @@ def write_lora(adapter: Path, out: Path, base: Path) -> bool:
 
 
 def write_kohya(lora: Path) -> bool:
-    """Write diffusers' LoRA in a folder also in kohya's layout; return false if diffusers does not convert it.
+    """Write a folder's diffusers LoRA also in kohya's layout; return False if diffusers cannot convert it.
 
-    Its converter knows the names of UNets; a transformer's would be left as they are.
+    Its converter knows the names of UNets and would not change those of transformers.
     """
     from diffusers.utils import convert_state_dict_to_kohya
     from safetensors.torch import save_file

@@ -8,9 +8,9 @@ from hra_workflow.models.diffusion import base
 
 
 class FlowMatching(base.Diffusion):
-    """What the architectures that are trained with flow matching share.
+    """The common part of architectures that are trained with flow matching.
 
-    weighting: how times are distributed and weighted, one of diffusers' weighting schemes.
+    weighting: the distribution and weights of times, one of diffusers' weighting schemes.
     """
 
     schedule = "FlowMatchEulerDiscreteScheduler"
@@ -33,7 +33,7 @@ class FlowMatching(base.Diffusion):
 
     def density(self, generator):
         """Return a random time, (1,), 0 to 1, before the schedule shifts it."""
-        values = {"logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29}  # diffusers' scripts
+        values = {"logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29}  # as in diffusers' scripts
         return compute_density_for_timestep_sampling(self.weighting, 1, generator=generator, **values)
 
     def predict(self, model, noisy, times, conditions: base.Conditions, **further):

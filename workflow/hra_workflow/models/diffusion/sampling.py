@@ -15,7 +15,7 @@ class Sampler:
     The noise is sampled on the CPU with one generator per image, so a seed gives the same image on every device. A
     different batch changes rounding: by at most one grey level in float32, and imperceptibly in half precision.
 
-    truncates: whether prompts may be longer than the text encoders take; else that is an error.
+    truncates: whether longer prompts than the text encoders' maximum are truncated; else they raise an error.
     """
 
     truncates: ClassVar[bool] = False
@@ -90,7 +90,7 @@ class Sampler:
 
 
 def complete(sampler: type[Sampler], prompts: list[str]) -> type[Sampler]:
-    """Return a sampler that checks the lengths of a user's prompts before the first image, and cuts none of them."""
+    """Return a sampler that checks the lengths of a user's prompts before the first image, and truncates none."""
 
     class Complete(sampler):
         truncates = False

@@ -1,8 +1,8 @@
-"""The pipelines of text-to-image models, at the sizes of their own config files or in others, without their weights.
+"""The pipelines of text-to-image models without their weights, in the sizes of their config files or in other sizes.
 
 Sources: the config files of stable-diffusion-v1-5, stabilityai/stable-diffusion-xl-base-1.0,
-stabilityai/stable-diffusion-3.5-medium and black-forest-labs/FLUX.2-klein-base-4B; what is not listed is the default of
-the class. Tokenizers have bytes as their only tokens.
+stabilityai/stable-diffusion-3.5-medium and black-forest-labs/FLUX.2-klein-base-4B; keys that are not listed have the
+defaults of the class. Tokenizers have bytes as their only tokens.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ VAE = {
     "layers_per_block": 2,
 }
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-STABLE_DIFFUSION = {  # component -> library, class, and what differs from the class's defaults
+STABLE_DIFFUSION = {  # component -> library, class, and differences from the class's defaults
     "unet": ("diffusers", "UNet2DConditionModel", {"sample_size": 64, "cross_attention_dim": 768}),
     "vae": ("diffusers", "AutoencoderKL", VAE | {"sample_size": 512}),
     "text_encoder": ("transformers", "CLIPTextModel", CLIP_L),
@@ -167,8 +167,8 @@ PIPELINES = {  # model -> diffusers' class and its components
 def write(folder: Path, model: str, sizes: dict[str, dict | None] | None = None, seed: int | None = None) -> None:
     """Write the configs of a pipeline, and with a `seed` random weights, to a folder in diffusers' layout.
 
-    `sizes`: component -> keys of its config in another size, or None for a component that is left out. Raises JobError
-    for an unknown model.
+    `sizes`: component -> keys of its config in another size, or None to omit the component. Raises JobError for an
+    unknown model.
     """
     import torch
 

@@ -9,7 +9,7 @@ T5_TOKENS = 256  # the default of diffusers' pipeline
 
 
 class StableDiffusion3(flow_matching.FlowMatching):
-    """Without the files of T5, whose 4.7 billion parameters are the largest part, its embeddings are zeros."""
+    """T5's files, with 4.7 billion parameters, may be missing; its embeddings are then zeros."""
 
     name = "stable-diffusion-3"
     network = "SD3Transformer2DModel"
@@ -24,7 +24,7 @@ class StableDiffusion3(flow_matching.FlowMatching):
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def token_limits(self, pipe):
-        """Return T5's limit, which reads what CLIP's encoders leave out; without it theirs."""
+        """Return T5's limit, since T5 reads what CLIP's encoders ignore; without T5, return CLIP's limits."""
         if pipe.tokenizer_3 is not None:
             return [(pipe.tokenizer_3, T5_TOKENS)]
         return [(one, one.model_max_length) for one in (pipe.tokenizer, pipe.tokenizer_2)]

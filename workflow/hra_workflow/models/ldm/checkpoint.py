@@ -108,7 +108,7 @@ def pipeline(state: dict, folder: Path, path: Path):
     """Build a float32 StableDiffusionPipeline from a checkpoint's weights, as returned by `read` for `path`.
 
     `folder` contains diffusers' config files, tokenizer and scheduler. The raw weights are used, as in the official
-    code, rather than the EMA weights that some files also have.
+    code, instead of the EMA weights that some files also have.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer

@@ -1,13 +1,13 @@
 """Mapping of diffusers' weight names of Stable Diffusion to those of LDM, the layout of v1-5-pruned.ckpt.
 
-This is the inverse of diffusers' own loaders (diffusers.loaders.single_file_utils), for any number of layers.
+This is the inverse of diffusers' loaders (diffusers.loaders.single_file_utils), for any number of layers.
 """
 
 import re
 
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
 HINT = "control_model.input_hint_block."
-HINT_ENCODER = "hint_encoder"  # submodule of the UNet, which is no part of Stable Diffusion
+HINT_ENCODER = "hint_encoder"  # submodule of the UNet that is not part of Stable Diffusion
 POSITIONS = f"{TEXT}embeddings.position_ids"
 
 RESNET = {

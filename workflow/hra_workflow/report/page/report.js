@@ -35,6 +35,16 @@ for (const table of document.querySelectorAll("main table")) {
     cell.append(button);
   });
 }
+// On a narrow screen, rows are cards: a cell needs the name of its column.
+for (const table of document.querySelectorAll("table")) {
+  const heads = table.tHead ? [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim()) : [];
+  if (heads.length < 4) continue;
+  table.classList.add("stacked");
+  for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, column) => cell.dataset.label = heads[column]);
+}
+for (const sheet of document.querySelectorAll(".sheet")) {
+  sheet.querySelector("img").addEventListener("click", () => sheet.classList.toggle("large"));
+}
 // A link to a run opens its details.
 function open() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));

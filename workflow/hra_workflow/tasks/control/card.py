@@ -12,6 +12,7 @@ from PIL import Image
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import data_cards, image_card, images, zip_archives
 from hra_workflow.data.data_cards import TRAIN
+from hra_workflow.data.row_problems import each
 from hra_workflow.tasks.control.data import Maker
 
 OPENED = 500  # images of a split of which the header is read
@@ -47,19 +48,23 @@ def fingerprints(maker: Maker) -> list[tuple[int, int]]:
     """Look up all files of every row; return those of the images (zip_archives.py)."""
     others = [maker.places["control"]] if "control" in maker.places else []
     others += [maker.places["annotation"]["place"]] if "annotation" in maker.places else []
-    found = []
-    for number, (key, _) in maker.rows:
+
+    def look_up(row: tuple[int, tuple[str, str]]) -> tuple[int, int]:
+        number, (key, _) = row
         with maker.naming(key):
             for pattern in others:
                 maker.folder.fingerprint(maker.place(pattern, number, key))
-            found.append(maker.folder.fingerprint(maker.place(maker.places["image"], number, key)))
-    return found
+            return maker.folder.fingerprint(maker.place(maker.places["image"], number, key))
+
+    return each(maker.rows, look_up, f"split {maker.split}")
 
 
 def small(maker: Maker) -> Iterator[str]:
     """Open some images; describe those that have to be enlarged."""
-    side, rows, found = maker.dataset["resolution"], spaced(maker.rows, OPENED), []
-    for number, (key, _) in rows:
+    side, rows = maker.dataset["resolution"], spaced(maker.rows, OPENED)
+
+    def is_small(row: tuple[int, tuple[str, str]]) -> bool:
+        number, (key, _) = row
         with maker.naming(key):
             file = maker.read(maker.places["image"], number, key)
             try:
@@ -68,7 +73,10 @@ def small(maker: Maker) -> Iterator[str]:
                     image.verify()
             except Exception as problem:  # corrupted files make decoders raise struct.error, IndexError, …
                 raise JobError(f"{file}: cannot be decoded as an image ({problem}). Replace or remove it.") from problem
-            found += [key] * (min(size) < side)
+            return min(size) < side
+
+    opened = zip(rows, each(rows, is_small, f"split {maker.split}"), strict=True)
+    found = [key for (_, (key, _)), enlarged in opened if enlarged]
     if found:
         yield (
             f"{len(found):,} of {len(rows):,} opened images of {maker.split} have fewer than {side} × {side} pixels "

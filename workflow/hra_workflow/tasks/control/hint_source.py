@@ -1,7 +1,6 @@
 """The source of a custom hint function, found without importing it, so that a dry run can detect changes."""
 
 import ast
-import difflib
 import os
 import symtable
 from importlib.machinery import ModuleSpec, PathFinder
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import meant
 
 
 def sha256(hint: str) -> str:
@@ -49,10 +49,9 @@ def check_function(hint: str, function: str, path: Path) -> None:
     imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
     if function in defined or "__getattr__" in defined or any(node.names[0].name == "*" for node in imports):
         return
-    meant = difflib.get_close_matches(function, defined, 1)
     raise JobError(
         f"hint {hint!r}: expected a function {function} in {path}, found {', '.join(sorted(defined)) or 'nothing'}"
-        f"{f' (is it {meant[0]!r}?)' if meant else ''}. Correct the name after the colon."
+        f"{meant(function, defined)}. Correct the name after the colon."
     )
 
 

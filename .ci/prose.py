@@ -1,7 +1,8 @@
 """Check prose with proselint and the words of prose.yaml: python .ci/prose.py FILE ...
 
 Prose is Markdown without its code, the comments of other files, and strings of three words or more in Python and JSON:
-docstrings, messages and descriptions. Placeholders of the same length replace the rest, to keep lines and columns.
+docstrings, messages and descriptions. Placeholders of the same length replace the rest, so lines and columns are
+correct.
 """
 
 import io

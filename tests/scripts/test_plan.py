@@ -46,7 +46,7 @@ def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here
     (line,) = downloads.licences(config, jobs)
     assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
     assert [finding.text for finding in site.sources(config, subjects)] == [
-        "unpacked from an archive, which is a source of its own"
+        "unpacked from an archive, which is a separate source"
     ] * 2
 
 

@@ -1,4 +1,4 @@
-"""What `make preflight` and `make rehearse` have found, one line per check, and results/preflight.json with rates."""
+"""The findings of `make preflight` and `make rehearse`, one line per check, and their JSON reports with rates."""
 
 import shutil
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from hra_workflow.core.errors import JobError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: `text` is what was found, or what to do."""
+    """One line of the report. `text`: the result, or the problem and its fix."""
 
     check: str
     ok: bool
@@ -26,7 +26,7 @@ def show(findings: Iterable[Finding]) -> None:
 
 
 def conclude(command: str, file: Path, found: list[Finding], places: dict[str, str]) -> None:
-    """Print the findings and delete the probes' files, except logs; raise JobError if there is anything to do."""
+    """Print the findings and delete the probes' files, except logs; raise JobError if there is a problem to fix."""
     for name in ("results", "resources", "scratch"):
         shutil.rmtree(places[name], ignore_errors=True)
     show(found)
@@ -41,7 +41,7 @@ def path(results: str | Path) -> Path:
 
 
 def load(results: str | Path) -> dict:
-    """Return the last report; an empty one if there is none."""
+    """Return the last report; an empty one if it does not exist."""
     return files.read_if_valid(path(results)) or {"findings": [], "rates": []}
 
 

@@ -1,4 +1,4 @@
-"""What the probes of `make preflight` have shown: from their records, logs and error files."""
+"""The results of the probes of `make preflight`, from their records, logs and error files."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ Outcome = tuple[Finding, dict | None]
 def finish(config: dict, wanted: Collection[str]) -> None:
     """Print and save the outcomes of the probes of the `wanted` tasks, and delete their files, except logs.
 
-    Raises JobError if there is anything to do.
+    Raises JobError if there is a problem to fix.
     """
     pairs = list(of_probes(config, wanted))
     results = Path(config["pathvars"]["results"]).parent
@@ -118,7 +118,7 @@ def log_of(config: dict, stage: str, task: Task, run: dict, below: str = "") -> 
 
 
 def sharing(check: str, runs: int, rate: dict) -> Finding:
-    """Compare the memory of the runs that share a GPU with the GPU's; the context of a process takes about 0.5 GB."""
+    """Compare the memory of the runs that share a GPU with the GPU's; each process's context takes about 0.5 GB."""
     needed, there = runs * (rate["peak_memory_bytes"] + CONTEXT_BYTES), rate["memory_bytes"]
     text = f"about {needed / 1e9:.3g} of {there / 1e9:.3g} GB"
     return Finding(check, needed <= there, text if needed <= there else f"{text}: lower `runs_per_gpu`")

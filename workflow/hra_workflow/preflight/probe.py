@@ -1,7 +1,7 @@
 """The config of the probes of `make preflight` and `make rehearse`: the grid's models and settings on synthetic data.
 
-Every task keeps one run per kind of method, its probes. The workflow's own rules and scripts run them, so what is
-measured is what will run, for 20 steps, or for 4 on a fake GPU. Weights that are not downloaded yet are random.
+Every task keeps one run per kind of method as a probe. The workflow's rules and scripts run the probes, so they measure
+the code of the real runs, for 20 steps, or for 4 on a fake GPU. Weights that are not downloaded yet are random.
 """
 
 import copy
@@ -14,12 +14,12 @@ from hra_workflow.evaluators import registry
 from hra_workflow.models import model_sizes
 from hra_workflow.tasks.base import Task
 
-NAME = "preflight"  # of the dataset, the preset, and the folder in each of `pathvars`
+NAME = "preflight"  # name of the dataset, the preset, and the folder in each of `pathvars`
 REHEARSAL = "rehearsal"
 PARTS = ("jobs", REHEARSAL)  # values of config key `preflight` with probes
 STEPS = {"jobs": 20, REHEARSAL: 4}
 KILL_AT = {"jobs": 10, REHEARSAL: 1}  # step after which the first run of a task is killed
-MINUTES = 20  # the most that a job requests: short jobs start sooner
+MINUTES = 20  # maximum that a job requests: short jobs start sooner
 
 
 def config_of(config: dict) -> dict:
@@ -39,7 +39,7 @@ def config_of(config: dict) -> dict:
 
 
 def quick(peft: dict) -> dict:
-    """Leave out starts of LoRA that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
+    """Remove LoRA initialisations that PEFT names by a text, such as an SVD: slow, but without effect on a step."""
     return {key: value for key, value in peft.items() if not (key == "init_lora_weights" and isinstance(value, str))}
 
 
@@ -48,7 +48,7 @@ def manifest(config: dict, model: str) -> Path:
 
 
 def source(config: dict, model: str) -> dict:
-    """Return a model's source for the probes: the downloaded files, else the configurations of a model on the Hub."""
+    """Return a model's source for the probes: its downloaded files, else its configurations on the Hub."""
     stated, path = config["models"][model]["source"], manifest(config, model)
     if config["preflight"] == REHEARSAL and model in model_sizes.NAMES:
         return {"kind": "init", "generator": "hra_workflow.models.model_sizes:write", "name": model}
@@ -61,12 +61,12 @@ def source(config: dict, model: str) -> dict:
 
 
 def available(config: dict, model: str) -> bool:
-    """Return whether a model can take part: files at a URL have no configuration to build random weights from."""
+    """Return whether a model can be probed: files at a URL have no configuration to build random weights from."""
     return config["models"][model]["source"]["kind"] != "url" or manifest(config, model).exists()
 
 
 def runs(task: Task) -> list[str]:
-    """Return one trained `method/variant` per kind and its switches, such as λ = ∞: that with the largest sizes."""
+    """Return the trained `method/variant` with the largest sizes per kind and set of switches, such as λ = ∞."""
     largest: dict[tuple, tuple] = {}
     for run in grid.run_names(task.config, task.name):
         method, variant = run.split("/")
@@ -80,7 +80,7 @@ def runs(task: Task) -> list[str]:
 
 
 def dataset(task: Task) -> str:
-    """Return the dataset of the grid on which most work is done."""
+    """Return the dataset of the grid with the most work."""
 
     def work(name: str) -> float:
         runs = [run for run in task.runs() if run["dataset"] == name]
@@ -97,7 +97,7 @@ def shorten(new: dict, task: Task) -> bool:
     lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
     part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
-    # Of texts, whose lengths differ, every batch has other rows; images have one size.
+    # Texts have different lengths, so every batch gets other rows; images have one size.
     rows = max(one["batch_size"] for one in settings.values()) * (STEPS[part] if longest else 1)
     values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
     values[chosen[0]]["kill_at_step"] = KILL_AT[part]
@@ -112,7 +112,7 @@ def shorten(new: dict, task: Task) -> bool:
         "grid": [{"runs": chosen, "datasets": [NAME], "seeds": [0]}],
     }
     entry = new["tasks"][name]
-    # The synthetic data has a split to evaluate, and its runs are evaluated on nothing else.
+    # The synthetic data has one split to evaluate, the only benchmark of its runs.
     entry |= {key: None for key in ("selection", "tune", "general_text", "drift") if key in entry}
     entry.pop("rewind", None)
     if evaluation := entry.get("evaluation"):
@@ -128,7 +128,7 @@ def shorten(new: dict, task: Task) -> bool:
 
 
 def metrics(config: dict, task: Task, run: dict) -> list[str]:
-    """List the metrics files of a run; none if all evaluators of its dataset are left out."""
+    """List the metrics files of a run; none if all evaluators of its dataset are excluded."""
     found = task.data.entry(run["dataset"])
     possible = task.settings.get("evaluation", {}).get("evaluators", [True]) and found["score"]
     benchmarks = found["benchmarks"] if possible else ()
@@ -142,13 +142,13 @@ def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
     flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}  # schedules in steps
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
-    # From long to short, the longest texts would be in the first step, which a run that was killed does not repeat.
+    # Sorted from long to short, the first step would have the longest texts, and a resumed run does not repeat it.
     changes |= {"shuffle": True, "group_by_length": False} if not flat.get("shuffle", True) else {}
     return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
 
 
 def limit(entry: dict, changes: dict) -> None:
-    """Lower every `runtime` in a task's entry, and make the `changes` of its resources."""
+    """Lower every `runtime` in a task's entry, and apply the `changes` to its resources."""
     for key, value in entry.items():
         if key == "resources" and "runtime" in value:
             entry[key] = value | {"runtime": min(value["runtime"], MINUTES)} | changes
@@ -160,9 +160,9 @@ def limit(entry: dict, changes: dict) -> None:
 
 
 def inputs(config: dict, task: Task, table: str) -> list[str]:
-    """List what rule `preflight_{table}` needs: the table itself at the login, else what the task's probes make.
+    """List the inputs of rule `preflight_{table}`: the table itself on the login node, else the probes' outputs.
 
-    That is the check of its device, its runs, and the evaluation of the last one.
+    These are the check of the task's device, its runs, and the evaluation of the last one.
     """
     if config["preflight"] == "login":
         return [f"<results>/table_{table}.csv"]
@@ -185,9 +185,9 @@ def device(config: dict, count: int) -> str | None:
 
 
 def forget_logs(config: dict) -> None:
-    """Delete the logs of earlier probes, whose rates must not be taken for those of these.
+    """Delete the logs of earlier probes, so that their rates are not used.
 
-    An interrupted preflight has left its results, and goes on with its logs.
+    An interrupted preflight has left its results, and continues with its logs.
     """
     if not Path(config["pathvars"]["results"]).exists():
         shutil.rmtree(config["pathvars"]["logs"], ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What `make rehearse` has shown: one line per job, and results/rehearsal.json.
+"""The results of `make rehearse`: one line per job, and results/rehearsal.json.
 
-A job that requests a GPU has run on a fake one (hra_workflow/rehearsal), at its real size, on synthetic data.
+Jobs that request a GPU have run on a fake one (hra_workflow/rehearsal), at their real size, on synthetic data.
 """
 
 from collections.abc import Collection, Iterator
@@ -15,18 +15,18 @@ from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_er
 
 FILE = "rehearsal.json"
 GB = 1e9
-BATCH_BYTES = 1e6  # the rows of the last batch, whose lengths differ, are kept until the next one
-OF_PREFLIGHT = "training/measurement.py"  # the probe's own clock waits for the GPU
-LOGGING = "transformers/trainer"  # waits for the loss that the Trainer logs
+BATCH_BYTES = 1e6  # the last batch, whose rows have different lengths, is kept until the next one
+OF_PREFLIGHT = "training/measurement.py"  # the probe's clock waits for the GPU
+LOGGING = "transformers/trainer"  # the Trainer waits for the loss that it logs
 COPY = "copy to the device"
 NOT_OWN = "a line of a library"
-SHOWN = 3  # places of one finding
+SHOWN = 3  # maximum number of lines in one finding
 
 
 def finish(config: dict, wanted: Collection[str]) -> None:
-    """Print and save what the jobs of the `wanted` tasks have shown, and delete their files, except logs.
+    """Print and save the results of the jobs of the `wanted` tasks, and delete their files, except logs.
 
-    Raises JobError if there is anything to do.
+    Raises JobError if there is a problem to fix.
     """
     loaded = tasks.load(config)
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
@@ -41,7 +41,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 
 
 def of_job(job: dict, loaded: dict[str, tasks.Task]) -> list[Finding]:
-    """Describe a rehearsed job: what is wrong with it, a line each, or what it needs."""
+    """Describe a rehearsed job: one line per problem, or its needs."""
     run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
     check, task = f"{job['rule']} {run}".strip(), loaded.get(job["wildcards"].get("task"))
     if job["error"]:
@@ -55,7 +55,7 @@ def needs(job: dict) -> str:
 
 
 def memory(job: dict, run: str, task: tasks.Task | None) -> Iterator[str]:
-    """Yield that a job needs more memory than there is, or keeps some with every step."""
+    """Yield a finding if a job needs more memory than the card has, or keeps more with every step."""
     peak, card = job["peak_bytes"], job["card_bytes"]
     shared = grid.runs_per_gpu(task.settings["resources"], run) if task and trains(job) else 1
     if peak > card:
@@ -82,7 +82,7 @@ def trains(job: dict) -> bool:
 
 
 def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
-    """Yield the waits for the GPU that every step has, beyond those that its task and its method are known to have."""
+    """Yield the waits for the GPU that every step has, except the known ones of its task and method."""
     if not task or not trains(job):
         return
     micro_batches = job["rows_per_step"] // job["rows_per_device"] if job["rows_per_device"] else 1
@@ -102,7 +102,7 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
 
 
 def float64(job: dict) -> Iterator[str]:
-    """Yield the operations in float64 that are not the library's own."""
+    """Yield the operations in float64 that are not of `hra`."""
     if job["float64"]:
         shown = named(job["float64"][:SHOWN]) + (", …" if len(job["float64"]) > SHOWN else "")
         yield f"computes in float64, at a fraction of the speed of float32: {shown}"
@@ -117,13 +117,13 @@ def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
 def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | None:
     """Return the estimated rate of a job for `make plan`; None if it has none.
 
-    Seconds are per row and summed over the GPUs; `busy_per_row`: those in which its kernels run.
+    Seconds are per row and summed over the GPUs; `busy_per_row`: the seconds in which its kernels run.
     """
     task = loaded.get(owner(loaded, job))
     if job["error"] or not task:
         return None
     stage = job["rule"].partition("_")[0]
-    if len(job["steps"]) > 1:  # the first step has the start, another one the longest text
+    if len(job["steps"]) > 1:  # the first step includes the start, and another one has the longest text
         step, rows = min(job["steps"][1:], key=lambda step: step["seconds"]), job["rows_per_step"]
         seconds, busy = step["seconds"], step["busy_seconds"]
     elif job["rate"]:
@@ -149,7 +149,7 @@ def parts(peak: dict[str, int]) -> str:
 
 
 def remedy(job: dict) -> str:
-    """Return the largest number of rows per device and step that fits, in terms of the config."""
+    """Describe the config value for the largest number of rows per device and step that fits."""
     rows, activations = job["rows_per_device"], job["parts"].get("activations")
     if not rows or not activations:
         return "Lower `batch_size`"
@@ -160,7 +160,7 @@ def remedy(job: dict) -> str:
 
 
 def listed(job: dict) -> str:
-    """List where a step waits for the GPU, outside of logging."""
+    """List the lines at which a step waits for the GPU, outside of logging."""
     if len(job["steps"]) < 2:
         return "no training steps"
     seen = of_step(job["steps"])
@@ -168,7 +168,7 @@ def listed(job: dict) -> str:
 
 
 def of_step(steps: list[dict]) -> list[dict]:
-    """Return the waits that every step has, outside of logging; the first has those of the start, too."""
+    """Return the waits that every step has, outside of logging; the first step also has those of the start."""
     counted = [{(wait["what"], wait["lines"]): wait["count"] for wait in step["waits"]} for step in steps[1:]]
     common = {key: min(one.get(key, 0) for one in counted) for key in (counted[0] if counted else ())}
     return [
@@ -190,7 +190,7 @@ def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
             log = outcomes.log_of(config, "train", task, run)
             check = f"{task.name} {run['method']}/{run['variant']}, training"
             yield Finding(check, False, outcomes.failure(run["errors"], log, "raise `gradient_accumulation`"))
-    for run in runs[-1:]:  # the only one that is evaluated
+    for run in runs[-1:]:  # the only evaluated run
         for path in probe.metrics(config, task, run):
             if not Path(path).exists():
                 benchmark = Path(path).parent.name

@@ -1,4 +1,4 @@
-"""Checks against the planned jobs, before the first one: sources, disk, what Slurm says to their requests, GPUs."""
+"""Checks of the planned jobs, before the first one starts: sources, disk, requests to Slurm, GPUs."""
 
 import getpass
 import os
@@ -23,7 +23,7 @@ from hra_workflow.tasks import user_data
 
 
 def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
-    """Ask the source of every missing download for its first bytes."""
+    """Request the first bytes of every missing download."""
     for download in downloads.download_jobs(planned):
         entry, name = downloads.entry(config, download)
         check = f"source {name}"
@@ -39,7 +39,7 @@ def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
 
 
 def unusable(config: dict, download: Job) -> str | None:
-    """Return what is wrong with the user's files that a job is going to read."""
+    """Return the problem of the user's files that a job will read, or None."""
     source, dataset, root = downloads.entry(config, download)[0]["source"], None, config["local_root"]
     try:
         if {"task", "dataset"} <= download.wildcards.keys():
@@ -57,7 +57,7 @@ def reached(check: str, source: dict, config: dict) -> Finding:
     if answer.problem:
         return Finding(check, False, answer.problem)
     if source["kind"] == "archive":
-        return Finding(check, True, "unpacked from an archive, which is a source of its own")
+        return Finding(check, True, "unpacked from an archive, which is a separate source")
     if source["kind"] == "init":
         return Finding(check, True, "generated here")
     size = f", {answer.size / 1e9:.3g} GB" if answer.size else ""
@@ -90,7 +90,7 @@ def free_space(needed: dict[str, float]) -> Iterator[Finding]:
 
 
 def existing(folder: str) -> Path:
-    """Return the folder, or the one above it in which it will be created."""
+    """Return the folder, or its closest existing parent."""
     path = Path(folder).expanduser().absolute()
     return next(one for one in (path, *path.parents) if one.exists())
 
@@ -99,7 +99,7 @@ def existing(folder: str) -> Path:
 
 
 def gpus(most: int, jobs_here: bool) -> Iterator[Finding]:
-    """Compare the `most` GPUs of a job with this machine's, if the jobs run here; Slurm is not asked about them."""
+    """Compare the `most` GPUs of a job with this machine's, if the jobs run here and not in Slurm."""
     reason = "the jobs run on this machine" if jobs_here else "no Slurm here (no `sbatch`), or another executor"
     yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
     if most and jobs_here:
@@ -109,7 +109,7 @@ def gpus(most: int, jobs_here: bool) -> Iterator[Finding]:
 
 
 def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:
-    """Ask Slurm about a request of some rules: sbatch's options; `refusal`: why the executor does not submit it."""
+    """Test a request of some rules with Slurm. options: sbatch's. refusal: why the executor does not submit it."""
     answer = None if refusal else run("sbatch", "--test-only", *shlex.split(options), "--wrap=true")
     ok = answer is not None and not answer.returncode
     text = refusal or f"{' '.join(answer.stderr.split()).removeprefix('sbatch: ')} ({options})"
@@ -118,7 +118,7 @@ def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:
 
 
 def limits(most_jobs: int) -> Iterator[Finding]:
-    """Compare the most jobs that Snakemake keeps in the queue with what the user may submit."""
+    """Compare the maximum of jobs that Snakemake keeps in the queue with the user's limit."""
     if (most := most_submitted()) and most_jobs > most:
         yield Finding("limits", False, f"{most} jobs may be submitted at a time: set HRA_SLURM_JOBS={most}")
 

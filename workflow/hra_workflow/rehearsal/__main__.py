@@ -1,4 +1,4 @@
-"""Rehearse one job, and write what was observed: see the package's docstring."""
+"""Rehearse one job and write its observations (see the package's docstring)."""
 
 import argparse
 import json
@@ -13,8 +13,8 @@ from hra_workflow.rehearsal import cuda
 
 
 def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool = False) -> int:
-    """Run the script's `main` on the fake device; return 0 unless it fails. kernels: list those of every step."""
-    if (count := processes(job)) > 1:  # the first process; the others are imagined
+    """Run the script's `main` on the fake device; return 0 unless it fails. kernels: list the kernels of every step."""
+    if (count := processes(job)) > 1:  # the first process; the others do not exist
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     torch = cuda.load()
@@ -38,7 +38,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
 
     with fake_mode.entered(torch, observer):
         problem = run_guarded(located, job)
-    # A training that has been killed on purpose goes on in another process.
+    # A training that was killed intentionally continues in another process.
     attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
     attempts += [files.read_json(result)] if result.exists() else []
     highest = max(attempts, key=lambda attempt: attempt["peak_bytes"])
@@ -68,13 +68,13 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
 
 
 def rows_per_step(job: dict) -> int | None:
-    """Return the rows of a training job that one GPU takes for a step of the optimizer."""
+    """Return the rows of a training job that one GPU processes per step of the optimizer."""
     settings = job["params"].get("hyperparameters") or {}
     return settings["batch_size"] // max(1, job["resources"].get("gpu", 1)) if "batch_size" in settings else None
 
 
 def rows_per_device(job: dict) -> int | None:
-    """Return the rows of a training job that its model sees at once on one GPU."""
+    """Return the rows of a training job in one batch of the model on one GPU."""
     rows = rows_per_step(job)
     return rows and rows // job["params"]["hyperparameters"].get("gradient_accumulation", 1)
 

@@ -13,7 +13,7 @@ from hra_workflow.core.errors import JobError, one_of
 from hra_workflow.rehearsal.timing import Speed
 
 SOURCE = Path(__file__).with_name("guard.cpp")
-CONTEXT_BYTES = 600_000_000  # of a CUDA context with cuBLAS and cuDNN
+CONTEXT_BYTES = 600_000_000  # size of a CUDA context with cuBLAS and cuDNN
 
 
 class Card(NamedTuple):
@@ -25,9 +25,9 @@ class Card(NamedTuple):
 
 
 # Speeds: the fastest square products of torch.mm (zzc0721/torch-performance-test-data 9d82827, database.md), and what
-# gpu-stream and gpu-l2-cache read (te42kyfo/gpu-benches 1c36d50). Where these lack a card, its like: the L40 for the
-# L40S and the RTX 4090, the A40 for the A6000; the share of the data sheet that the A100 reaches for TF32, and the H100
-# PCIe for an SXM card's memory. float64, of which one in 64 units is on the cards without HBM: data sheets.
+# gpu-stream and gpu-l2-cache read (te42kyfo/gpu-benches 1c36d50). If they lack a card, a similar one: the L40 for the
+# L40S and the RTX 4090, the A40 for the A6000; the fraction of the data sheet that the A100 reaches for TF32, and the
+# H100 PCIe for an SXM card's memory. float64, of which one in 64 units is on the cards without HBM: data sheets.
 CARDS = {
     "v100": Card(
         "Tesla V100-SXM2-32GB", 34_072_559_616, 7, 0, Speed(94.8e12, 14.1e12, 14.1e12, 7.8e12, 0.81e12, 2.3e12, 6e6)
@@ -122,7 +122,7 @@ class Stream(Device):
 
 
 def imitate(torch, card: Card, observer) -> None:
-    """Replace the functions of torch.cuda by those of one idle GPU of a kind, whose memory the observer counts."""
+    """Replace the functions of torch.cuda with those of one idle GPU of a type, whose memory the observer counts."""
 
     class Properties:
         name, total_memory, major, minor, _ = card

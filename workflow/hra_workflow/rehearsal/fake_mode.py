@@ -1,4 +1,4 @@
-"""CPU tensors are real, tensors on the device are fake: copies to the host wait, and bring 0.5, of integers 0."""
+"""Fake tensors on the device and real ones on the CPU: copies to the host wait, and contain 0.5, or 0 for integers."""
 
 import contextlib
 
@@ -51,7 +51,7 @@ def entered(torch, observer):
     products = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution)
 
     def same_dtype(function, arguments) -> None:
-        """Raise RuntimeError as the kernels do, unlike the computation of shapes."""
+        """Raise RuntimeError for different dtypes, as the kernels do, but not the computation of shapes."""
         dtypes = {str(value.dtype) for value in arguments if isinstance(value, torch.Tensor)}
         if len(dtypes) > 1:
             raise RuntimeError(f"{function}: expected tensors of the same dtype, found {' and '.join(sorted(dtypes))}")

@@ -1,6 +1,6 @@
 """Operations in float64 on the device, which most cards compute at 1/64 of float32's speed.
 
-`hra` computes the factors of its chain in float64, on purpose; whatever else does so is a mistake.
+`hra` intentionally computes the factors of its chain in float64; other operations in float64 are mistakes.
 """
 
 from collections import Counter
@@ -11,17 +11,17 @@ from hra_workflow.rehearsal import lines
 
 
 class Float64:
-    """Counts them by name and lines, apart from those of `hra`, its backward passes included."""
+    """Counts the operations by name and lines, except those of `hra` and its backward passes."""
 
     def __init__(self, torch):
         self.torch, self.dtypes = torch, (torch.float64, torch.complex128)
         self.counted: Counter = Counter()
-        self.forward: dict[int, lines.Places] = {}  # number of an autograd node → where its forward operation is
+        self.forward: dict[int, lines.Places] = {}  # number of an autograd node → the lines of its forward operation
 
     def note(self, function, is_view: bool, *values) -> None:
-        """Count an operation if one of its arguments or results is float64, and it is no view.
+        """Count an operation if one of its arguments or results is float64, and it is not a view.
 
-        One in a backward pass has the lines of its forward operation, which may be a view.
+        An operation in a backward pass has the lines of its forward operation, which may be a view.
         """
         if not any(
             isinstance(one, self.torch.Tensor) and one.is_cuda and one.dtype in self.dtypes
@@ -29,7 +29,7 @@ class Float64:
         ):
             return
         places, node = lines.running(), self.torch._C._current_autograd_node()
-        if node is None or self.torch.is_grad_enabled():  # also what is recomputed in a backward pass
+        if node is None or self.torch.is_grad_enabled():  # also if it is recomputed in a backward pass
             self.forward[self.torch._C._autograd._get_sequence_nr() - 1] = places
         elif not self.intended(places):
             places = self.forward.get(node._sequence_nr(), places)

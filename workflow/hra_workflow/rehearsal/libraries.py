@@ -1,6 +1,6 @@
-"""What torch and the libraries must be told about tensors without content: reading, writing, attention, moving.
+"""Changes of torch and other libraries for tensors without content: reading, writing, attention, moving.
 
-Nothing is put back: the process rehearses one job and ends.
+They are not undone: the process rehearses one job and ends.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     """Replace the functions that read a tensor's content or address."""
     torch.UntypedStorage.data_ptr = lambda self: self._cdata
-    torch._C._set_multithreading_enabled(False)  # a backward pass in the thread that has the fake mode
+    torch._C._set_multithreading_enabled(False)  # run the backward pass in the thread that has the fake mode
     torch.inference_mode = inference_mode(torch)
     content(torch, FakeTensor, unset_fake, observer)
     finite(torch)
@@ -35,7 +35,7 @@ def inference_mode(torch):
 
 
 def content(torch, FakeTensor, unset_fake, observer) -> None:
-    """Let a fake tensor on the CPU be read: as the constant that it is known to be, else as zeros."""
+    """Make fake tensors on the CPU readable: as the constant if it is known, else as zeros."""
     to_numpy, to_array = torch.Tensor.numpy, torch.Tensor.__array__
 
     def known(tensor):
@@ -66,13 +66,13 @@ def content(torch, FakeTensor, unset_fake, observer) -> None:
 
 
 def finite(torch) -> None:
-    """Take fake numbers for finite ones: a training whose weights are not finite ends as diverged."""
+    """Consider fake numbers finite: a training whose weights are not finite ends as diverged."""
     isfinite = torch.isfinite
     torch.isfinite = lambda tensor: torch.ones((), dtype=torch.bool) if tensor.is_cuda else isfinite(tensor)
 
 
 def files(torch, FakeTensor, unset_fake, observer) -> None:
-    """Write zeros in the place of fake tensors, and read files as tensors of the CPU."""
+    """Write zeros instead of fake tensors, and read files as tensors on the CPU."""
     import safetensors.torch
     from torch.utils._pytree import tree_map
 
@@ -152,7 +152,7 @@ def attention(torch) -> None:
 
 
 def modules(torch, FakeTensor) -> None:
-    """Move modules by new parameters: torch would write the fake content to the old ones. Tied ones stay tied."""
+    """Move modules by new parameters, since torch would write fake content to the old ones; keep tied ones tied."""
     nn = torch.nn
 
     def apply(self, function, recurse=True):
@@ -180,7 +180,7 @@ def modules(torch, FakeTensor) -> None:
 
 
 def plain(FakeTensor) -> None:
-    """Let HRA take fake tensors for plain ones; by their type they are quantised or sharded, which it treats apart."""
+    """Make HRA treat fake tensors as plain ones: because of their type, it would treat them as quantised or sharded."""
     import hra.base_layer
     import hra.experts
     import hra.inspection
@@ -194,7 +194,7 @@ def plain(FakeTensor) -> None:
 
 
 def optimizers() -> None:
-    """Let AdamW update several parameters per kernel, as on a GPU: torch asks for the exact type of a tensor."""
+    """Make AdamW update several parameters per kernel, as on a GPU: torch checks the exact type of a tensor."""
     from torch.optim import Adam
 
     def choose(params, differentiable, use_fused=False):
@@ -204,7 +204,7 @@ def optimizers() -> None:
 
 
 def processes() -> None:
-    """Make every process group one that communicates with nobody, and its models those of one process."""
+    """Make every process group and its models work as in a single process, without communication."""
     import accelerate
     import torch.distributed
     from torch import nn
@@ -236,7 +236,7 @@ def processes() -> None:
 
 
 def samplers() -> None:
-    """Diffusers finds a time step, and what an image shows, by values that a fake tensor does not have."""
+    """Replace diffusers' functions that need values to find a time step and to check an image's content."""
     from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 

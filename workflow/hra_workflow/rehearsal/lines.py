@@ -1,4 +1,4 @@
-"""The lines of this repository that a rehearsal names: where it waits, made a tensor, or raised an error."""
+"""The lines of this repository at which a rehearsed job waits, makes a tensor, or raises an error."""
 
 import importlib.util
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
-NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last calls every script
+NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last one calls every script
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 LONGEST = 3  # lines
 
@@ -17,7 +17,7 @@ Places = tuple[Place, ...]
 
 
 def running() -> Places:
-    """Return the innermost lines of this repository that are being run, after the library's that they call."""
+    """Return the innermost running lines of this repository, after the lines of the library that they call."""
 
     def outwards() -> Iterator[Place]:
         frame = sys._getframe(2)
@@ -29,7 +29,7 @@ def running() -> Places:
 
 
 def raised(traceback: TracebackType | None) -> Places:
-    """Return the same of an exception's traceback."""
+    """Return the lines, as `running` does, of an exception's traceback."""
     seen = []
     while traceback:
         seen.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))

@@ -1,4 +1,4 @@
-"""What a rehearsal counts: memory on the device, waits of the host for it, operations."""
+"""Counts of a rehearsal: memory on the device, waits of the host for it, operations."""
 
 import gc
 import weakref
@@ -12,12 +12,12 @@ from hra_workflow.rehearsal.timing import Cache, Clock, Speed
 
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
-GATHERING = ("embedding", "index", "index_select", "gather")  # they read as much as they write
-PASSES = 3  # of a Fourier transform over its data
+GATHERING = ("embedding", "index", "index_select", "gather")  # operations that read as much as they write
+PASSES = 3  # passes of a Fourier transform over its data
 
 
 class Made(NamedTuple):
-    """Where and in which step a tensor's storage was made."""
+    """The lines and the step in which a tensor's storage was made."""
 
     size: int
     step: int
@@ -27,7 +27,7 @@ class Made(NamedTuple):
 class Observer:
     """Counts while a job runs.
 
-    `live`, `peak`: bytes on the device. `started`: kernels. `steps`: what each step of the optimizer has shown.
+    `live`, `peak`: bytes on the device. `started`: number of kernels. `steps`: the counts of each optimizer step.
     """
 
     def __init__(self, torch, speed: Speed):
@@ -95,7 +95,7 @@ class Observer:
         self.clock.run(kind, flops, moved, total)
 
     def kind(self, name: str, dtype) -> str:
-        """Return what a product or convolution computes with, a key of timing.EFFICIENCY."""
+        """Return the precision with which a product or convolution computes, a key of timing.EFFICIENCY."""
         convolution = " convolution" if name.startswith("convolution") else ""
         if dtype in (self.torch.float16, self.torch.bfloat16):
             return f"half{convolution}"
@@ -106,7 +106,7 @@ class Observer:
         return "float32" if self.torch.get_float32_matmul_precision() == "highest" else "tf32"
 
     def before_step(self, optimizer, *_) -> None:
-        """Note what the memory consists of when the backward pass has ended."""
+        """Record the parts of the memory when the backward pass has ended."""
         trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
         tensors = (one for one in gc.get_objects() if isinstance(one, self.torch.Tensor))  # quicker than by Parameter
         models = {id(one): one for one in tensors if isinstance(one, self.torch.nn.Parameter) and one.is_cuda}
@@ -140,9 +140,9 @@ class Observer:
         self.flops.clear()
 
     def kept(self) -> dict[str, int]:
-        """Return the lines that have left tensors in every step before this one, with the bytes of the last of them.
+        """Return the lines that have left tensors in every earlier step, with the bytes of the last of these.
 
-        What one step leaves, such as the optimizer's moments, and what the next step replaces is not among them.
+        They exclude tensors that only one step leaves, such as the optimizer's moments, or that the next step replaces.
         """
         before = len(self.steps)
         left: dict[lines.Places, Counter] = defaultdict(Counter)
@@ -153,7 +153,7 @@ class Observer:
 
 
 def bytes_of(tensors: list, written: bool) -> Iterator[tuple[int, int, bool]]:
-    """Yield what a kernel uses of tensors: the address of the storage, bytes, and whether it writes them."""
+    """Yield, for each tensor of a kernel, the address of the storage, the bytes, and whether it writes them."""
     for tensor in tensors:
         storage = tensor.untyped_storage()
-        yield storage._cdata, min(tensor.nbytes, storage.nbytes()), written  # of an expanded tensor, the storage
+        yield storage._cdata, min(tensor.nbytes, storage.nbytes()), written  # for an expanded tensor, the storage

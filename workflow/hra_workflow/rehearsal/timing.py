@@ -1,4 +1,4 @@
-"""The estimated time of what a rehearsal runs: of the host, which queues kernels, and of the GPU, which runs them.
+"""The estimated time of a rehearsed job: of the host, which queues kernels, and of the GPU, which runs them.
 
 A kernel takes the longest of its floating-point operations at the card's rate, the bytes that it moves to and from
 memory, and all bytes that it reads and writes, which the card's cache (L2) may hold. The constants were chosen by
@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-LAUNCH_SECONDS = 28e-6  # of the host per kernel: Python, torch's dispatcher and autograd
-KERNEL_SECONDS = 8e-6  # of the GPU per kernel, besides its work: its start and its end, when few cores have any
-# Share of a card's fastest products. Convolutions of a UNet are small for the card, and change the layout.
+LAUNCH_SECONDS = 28e-6  # host time per kernel: Python, torch's dispatcher and autograd
+KERNEL_SECONDS = 8e-6  # GPU time per kernel in addition to its work: its start and end, when few cores are busy
+# Fractions of a card's fastest products. Convolutions of a UNet are small for the card, and change the layout.
 EFFICIENCY = {
     "half": 0.72,
     "half convolution": 0.35,
@@ -38,7 +38,7 @@ class Speed(NamedTuple):
 
 
 class Cache:
-    """What a card's cache holds: the storages used last. A changed one is written to memory when it leaves."""
+    """The contents of a card's cache: the last used storages. A changed one is written to memory when it leaves."""
 
     def __init__(self, size: float):
         self.free = size
@@ -61,7 +61,7 @@ class Cache:
         return moved
 
     def drop(self, storage: Any) -> None:
-        """Forget a storage, as when it is freed: its content need not be written."""
+        """Remove a freed storage, whose content need not be written."""
         self.free += self.held.pop(storage, (0, False))[0]
 
 
@@ -82,7 +82,7 @@ class Clock:
     def run(self, kind: str, flops: float, moved: float, used: float) -> None:
         """Queue a kernel.
 
-        `kind`: a key of EFFICIENCY. `moved`, `used`: bytes to and from memory, and all that it reads and writes.
+        `kind`: a key of EFFICIENCY. `moved`: bytes to and from memory. `used`: all bytes that it reads and writes.
         """
         speed = self.speed
         products = flops / (EFFICIENCY[kind] * getattr(speed, kind.partition(" ")[0]))

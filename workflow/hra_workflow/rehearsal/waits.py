@@ -1,6 +1,6 @@
-"""Operations that the host waits for, since it needs their values: what they return, and how large it is.
+"""The results of operations that the host waits for, since it needs their values.
 
-They bring 0.5, of integers 1, false, and one element where the number depends on values.
+They are 0.5, 1 for integers, False, and one element if the number of elements depends on values.
 """
 
 TO_DEVICE = "copy to the device"
@@ -8,7 +8,7 @@ INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_ind
 
 
 def prepare(torch, fake_impls, observer) -> None:
-    """Have torch's fake tensors answer these operations, and the observer count them."""
+    """Make torch's fake tensors return these results, and the observer count the waits."""
     aten = torch.ops.aten
 
     def awaited(what: str):
@@ -75,10 +75,10 @@ def prepare(torch, fake_impls, observer) -> None:
 
 
 def before(torch, observer, function, arguments: tuple, keywords: dict) -> None:
-    """Count the waits of an operation on the device that torch answers without a value.
+    """Count the waits of an operation on the device whose result torch computes without values.
 
-    A copy to the device waits for what has been queued, unless it is told not to (PyTorch: ATen/native/cuda/Copy.cu);
-    a mask does not if what is written is one number of the host (ATen/native/TensorAdvancedIndexingUtils.h).
+    A copy to the device waits for the queue unless it is non-blocking (PyTorch: ATen/native/cuda/Copy.cu); a write to a
+    mask does not wait if it writes one number of the host (ATen/native/TensorAdvancedIndexingUtils.h).
     """
     name = function.overloadpacket.__name__
     if name == "_linalg_check_errors":

@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def scores(pairs: Iterable[tuple[float, int]], labels: list[str]) -> list[dict]:
-    """Return per class its `name`, `count` of items, precision, recall, F1, and what is most often predicted instead.
+    """Return per class `name`, `count` of items, precision, recall, F1, and the most frequent wrong prediction.
 
     pairs: label and predicted class of every item. A score without items is None.
     """

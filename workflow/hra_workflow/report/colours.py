@@ -12,7 +12,7 @@ SPARE = ("#332288", "#882255", "#999933", "#117733", "#AA4499", "#661100", "#44A
 def of_methods(config: dict) -> dict[str, str]:
     """Return the colour of every method of the grids.
 
-    A kind's colour is that of the first method of the kind; other methods get the spare colours in config order.
+    The first method of a kind has the kind's colour; other methods get the spare colours in config order.
     """
     used = {name.split("/")[0] for task in config["tasks"] for name in grid.run_names(config, task)}
     own = {name: methods.get(config, name).colour for name in config["methods"]}

@@ -1,8 +1,8 @@
 """Differences between runs with confidence intervals: t intervals over seeds and items, paired over both.
 
-Two runs are compared on the same items and on the seeds that both have. The variance of their difference is that over
-items, of the difference averaged over seeds, plus that over seeds, of the difference on all items; its degrees of
-freedom are Satterthwaite's (1946). docs/statistics.md has the formula and the measured coverage. With fewer than
+Two runs are compared on the same items and on their common seeds. The variance of their difference is the variance over
+items (of the difference averaged over seeds) plus the variance over seeds (of the difference on all items); its degrees
+of freedom are Satterthwaite's (1946). docs/statistics.md has the formula and the measured coverage. With fewer than
 `SEEDS` seeds there is no p, and no run of the column is called the best; with one, the interval is over items only.
 """
 
@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 
 REPLICATES = 1000
-SEEDS = 3  # that two runs must share: fewer do not show how much seeds differ
-LEVEL = 0.05  # of a difference that counts as one
-MARGIN = 1.0  # points: runs whose difference is certainly smaller are on the same level
+SEEDS = 3  # minimum of common seeds of two runs: fewer do not show how much seeds differ
+LEVEL = 0.05  # significance level
+MARGIN = 1.0  # points: runs are on the same level if their difference is significantly smaller
 Scored = dict[str, dict[int, np.ndarray]]  # run → seed → (n items, k values)
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """A metric of every run and seed on all items, and on the items of each replicate; None for a mean of items."""
+    """A metric of every run and seed on all items, and on each replicate's items; None for a mean over items."""
 
     scored: Scored
     items: int
@@ -33,9 +33,9 @@ class Estimates:
 
 @dataclass(frozen=True)
 class Difference:
-    """`value` of the first run minus the second. differing: items that distinguish them.
+    """The `value` of the first run minus that of the second. differing: the items on which they differ.
 
-    variances: of the value, over items and over seeds, each with its degrees of freedom; they add up.
+    variances: the value's variances over items and over seeds, which are added, each with its degrees of freedom.
     """
 
     value: float
@@ -67,11 +67,11 @@ class Difference:
     def p(self) -> float:
         """Return p of a two-sided t test; NaN without a value or with too few seeds.
 
-        It is no smaller than the exact paired permutation test allows: exchanging the runs' results on m items that
-        differ has 2^m outcomes, of which the observed one and its opposite are the most extreme.
+        It is not smaller than the minimum of the exact paired permutation test: an exchange of the runs' results on m
+        differing items has 2^m outcomes, of which the observed one and its opposite are the most extreme.
         """
         p = 2 * self.tail(abs(self.value)) if self.error else float(self.value == 0)
-        return max(p, 2.0 ** -min(max(self.differing - 1, 0), 1022)) if self.tested else math.nan  # a normal number
+        return max(p, 2.0 ** -min(max(self.differing - 1, 0), 1022)) if self.tested else math.nan  # a normal float
 
     def p_equivalent(self, margin: float) -> float:
         """Return p of two one-sided t tests (Schuirmann, 1987) that the runs differ by less than `margin`; NaN as p."""
@@ -103,7 +103,7 @@ def error_of_mean(values: np.ndarray) -> float:
 
 
 def estimate(scored: Scored, metric: Callable[..., float]) -> Estimates:
-    """Compute a metric, a function of the k columns of a run's items, on all items and on every replicate's."""
+    """Compute a metric, a function of the k columns of a run's items, on all items and on every replicate's items."""
     arrays = [(run, seed, array) for run, seeds in scored.items() for seed, array in seeds.items()]
     counts = {len(array) for *_, array in arrays}
     if len(counts) != 1:
@@ -170,9 +170,9 @@ def average(parts: list[dict[tuple[str, str], Difference]]) -> dict[tuple[str, s
 
 
 def holm(values: list[float]) -> list[float]:
-    """Adjust p values for the number of tests (Holm, 1979): the chance of any false difference stays below LEVEL.
+    """Adjust p values for the number of tests (Holm, 1979): the chance of any false difference remains below LEVEL.
 
-    NaN is no test and stays NaN.
+    NaN means no test, and remains NaN.
     """
     adjusted, highest = list(values), 0.0
     tested = sorted((index for index, value in enumerate(values) if not math.isnan(value)), key=values.__getitem__)

@@ -11,7 +11,7 @@ MEANING = "No run beats a named one in both values; a line joins several named r
 
 
 def frontier(x: pd.Series, y: pd.Series, better: tuple[str, str]) -> list:
-    """Return the index labels of the frontier, from the best x on; of equal points, the first.
+    """Return the index labels of the frontier, starting with the best x; of equal points, only the first.
 
     x, y: one value per point, with the same index; a point without both is not on the frontier. better: `lower` or
     `higher`, for x and for y.
@@ -40,13 +40,13 @@ def scatter(ax, points: pd.DataFrame, better: tuple[str, str]) -> list[Line2D]:
 
 
 def name(*panels: tuple) -> None:
-    """Write the names of frontier points on the side of the better values, where no other point can be.
+    """Write the names of frontier points on the side of better values, where no other point can be.
 
-    panels: the arguments of `scatter`, for each panel of a figure. Call it last, since the names are placed by limits
-    and layout; an axis with a name outside of it is extended.
+    panels: the arguments of `scatter`, for each panel of a figure. Call it last, because limits and layout determine
+    the positions of the names; an axis is extended if a name is outside of it.
     """
     placed = [(ax, place(ax, *points)) for ax, *points in panels]
-    if any([make_room(ax, texts) for ax, texts in placed]):  # of every panel: they may share an axis
+    if any([make_room(ax, texts) for ax, texts in placed]):  # of all panels, since they may share an axis
         for text in (text for _, texts in placed for text in texts):
             text.remove()
         for panel in panels:
@@ -56,7 +56,7 @@ def name(*panels: tuple) -> None:
 def make_room(ax, texts: list[Text]) -> bool:
     """Extend the y axis until these names are inside, and return whether it was extended.
 
-    A name keeps its distance in pixels to its point, so the points get the part of the height that names leave.
+    A name keeps its distance in pixels to its point, so the points get the height that the names do not need.
     """
     inside, (low, high) = ax.get_window_extent(), ax.get_ylim()
     factor_up = factor_down = 1.0

@@ -15,7 +15,7 @@ LARGEST = 16383  # pixels per side of a WebP image
 
 
 def render(**contents) -> str:
-    """Fill page/report.html, with its style sheet and its script inside; every text is escaped."""
+    """Fill page/report.html, including its style sheet and its script; every text is escaped."""
     parts = {name: Markup((PAGE / f"report.{name}").read_text()) for name in ("css", "js")}
     return templates(autoescape=True).get_template("report.html").render(**parts, **contents)
 
@@ -48,7 +48,7 @@ def image(source: str | Path | Image.Image, side: int = LARGEST, quality: int = 
 def drawing(path: str | Path) -> dict:
     """Return the `url` of an SVG file as data, and its `width` in pixels.
 
-    Inside an `img`, its identifiers and scripts do not concern the page.
+    Inside an `img`, its identifiers and scripts do not affect the page.
     """
     content = Path(path).read_bytes()
     points = re.search(rb'<svg[^>]* width="([\d.]+)pt"', content)

@@ -18,7 +18,7 @@ class Sheet:
     def __init__(self, width: int, height: int):
         self.image = Image.new("RGB", (width, height), "white")
         self.draw = ImageDraw.Draw(self.image)
-        # Pillow's own font has no Greek letters.
+        # Pillow's default font has no Greek letters.
         fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
         self.font, self.bold = (ImageFont.truetype(fonts / f"DejaVuSans{name}.ttf", 12) for name in ("", "-Bold"))
 
@@ -37,7 +37,7 @@ class Sheet:
         self.image.paste(square.resize((CELL, CELL), smooth), (x, y))
 
     def say(self, x: int, y: int, width: int, height: int, text: str, bold: bool = False) -> None:
-        """Write text in lines of at most `width` pixels, starting at the top; what does not fit is cut."""
+        """Write text in lines of at most `width` pixels, starting at the top; text that does not fit is truncated."""
         lines, font = [""], self.bold if bold else self.font
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()

@@ -16,7 +16,7 @@ class Repository(NamedTuple):
 
 
 def on_hub(manifest: dict) -> Repository | None:
-    """Return the repository that a manifest's files are from; None if they are not from the Hub."""
+    """Return the repository of a manifest's files; None if they are not from the Hub."""
     source = manifest["source"]
     return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
 
@@ -30,7 +30,7 @@ def templates(autoescape: bool = False):
 
 
 def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: str, adapter: dict, params: dict) -> str:
-    """Return the card, checked by huggingface_hub as far as it can be without a network.
+    """Return the card, checked by huggingface_hub as far as possible without network access.
 
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
@@ -48,7 +48,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
             task_type=params["pipeline_tag"],
             dataset_type=source.repo if source else record["dataset"],
             dataset_name=f"{record['dataset']}, {row['benchmark']}",
-            dataset_split=row["benchmark"],  # results of one split are listed under one name
+            dataset_split=row["benchmark"],  # all results of one split have one name
             dataset_revision=source.revision if source else None,
             metric_type=row["metric"],
             metric_name=row["metric"],
@@ -100,7 +100,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         run=params["run"],
         tables=params["tables"],
         steps=steps,
-        tuned="chosen" in made["inputs"],  # of rule train: the values of the best trial
+        tuned="chosen" in made["inputs"],  # input of rule train: the values of the best trial
         adapter=adapter,
         settings={name: value for name, value in record["hyperparameters"].items() if value is not None},
     )
@@ -109,9 +109,9 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
 
 
 def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
-    """Yield a row per benchmark and metric of the exported weights: `best` is what a run's selection has kept.
+    """Yield a row per benchmark and metric of the exported weights. `best`: the checkpoint that the run has selected.
 
-    Before it, if rows of the benchmark are in the training data, one with the score without them.
+    If rows of the benchmark are in the training data, a row with the score without them precedes it.
     """
     for one in metrics:
         for selection, found in one["selections"].items():
@@ -126,7 +126,7 @@ def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
 
 
 def license_of(text: str | None) -> dict[str, str]:
-    """Return the Hub's keys for a licence: an adapter is published under that of its base model."""
+    """Return the Hub's keys for a licence: an adapter has the licence of its base model."""
     name, _, link = (text or "").partition(", ")
     if not name:
         return {}

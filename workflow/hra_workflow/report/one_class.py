@@ -1,4 +1,4 @@
-"""Runs that predict the same class for every item: their score is the share of that class, not what they learned."""
+"""Runs that predict the same class for every item: their score is that class's fraction and shows no learning."""
 
 import pandas as pd
 
@@ -9,9 +9,9 @@ COLUMNS = ["dataset", "benchmark", "selection", "run", "class", "n_seeds", "of_s
 
 
 def rows(dataset: str, benchmark: str, selection: str, predicted: list[tuple[str, str | None]]) -> list[list]:
-    """Build the rows of one_class_{task}.csv of one benchmark: the runs of which a seed predicts one class.
+    """Build the rows of one_class_{task}.csv for one benchmark: the runs with a seed that predicts only one class.
 
-    predicted: run and its only class, or None, of every run and seed.
+    predicted: for every run and seed, the run and its only class, or None.
     """
     table = pd.DataFrame(predicted, columns=["run", "class"])
     return [
@@ -22,14 +22,14 @@ def rows(dataset: str, benchmark: str, selection: str, predicted: list[tuple[str
 
 
 def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], dict[str, str]]:
-    """Return by selection and column what these runs do, by run; an average has those of all its columns.
+    """Return by selection, column and run the description of these runs; an average has those of all its columns.
 
     found: one_class_{task}.csv, as text. params: its `columns`, `averages` and `selections`.
     """
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     places = {column["name"]: {(column["dataset"], column["benchmark"])} for column in single}
     places |= {name: set().union(*(places[member] for member in members)) for name, members in averages.items()}
-    ordered = found.sort_values("n_seeds", key=pd.to_numeric)  # of an average, the column with the most seeds counts
+    ordered = found.sort_values("n_seeds", key=pd.to_numeric)  # for an average, use the column with the most seeds
     return {
         (selection, name): {
             row["run"]: phrase(row)
@@ -42,12 +42,12 @@ def by_column(found: pd.DataFrame, params: dict) -> dict[tuple[str, str], dict[s
 
 
 def phrase(row: dict) -> str:
-    """Say what a run does, from its row of the table as text."""
+    """Describe a run from its row of the table, as text."""
     return f"{PREDICTS} in {row['n_seeds']} of {row['of_seeds']} seed{'s' * (row['of_seeds'] != '1')}"
 
 
 def notes(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Name these runs, without Markdown; labels: of `method/variant`."""
+    """Name these runs, without Markdown. labels: the labels by `method/variant`."""
     every = [
         f"{labels[row['run']]} ({row['dataset']} {row['benchmark']}, {row['selection']}) {phrase(row)} ({row['class']})"
         for row in found.to_dict("records")

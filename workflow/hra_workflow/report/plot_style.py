@@ -31,7 +31,7 @@ CHARACTERS = 76  # of small print across a figure
 def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
     """Assign colours per method, and markers and dashes by the variant's position within its method.
 
-    colours: those of `colours.of_methods`; a method that only the paper has is grey.
+    colours: those of `colours.of_methods`; a method that exists only in the paper is grey.
     """
     seen, result = defaultdict(int), {}
     for run in runs:
@@ -47,7 +47,7 @@ def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
 
 
 def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = None, yerr: float | None = None) -> Line2D:
-    """Plot a marker with error bars, none where an error is None, NaN or 0; return its handle for a legend."""
+    """Plot a marker with error bars, unless an error is None, NaN or 0; return its handle for a legend."""
     errors = {name: error for name, error in (("xerr", xerr), ("yerr", yerr)) if error and not pd.isna(error)}
     marker = {"color": look["color"], "marker": look["marker"], "linestyle": "", "markersize": 8}
     ax.errorbar(x, y, **errors, elinewidth=1.2, **marker)
@@ -70,9 +70,9 @@ def logarithmic(ax, unit: float = 1, name: str = "") -> None:
 
 
 def widen(ax, scale: float) -> None:
-    """Extend the y axis to 2 percentage points, or a tenth of other values: a small difference must look small.
+    """Extend the y axis to 2 percentage points, or a tenth of other values, so that small differences look small.
 
-    scale: factor applied to the scores; 100: they are percentages, of which none is above 100.
+    scale: factor applied to the scores; 100: they are percentages, which are at most 100.
     """
     low, high = ax.get_ylim()
     least = 2 if scale == 100 else 0.1 * max(abs(low), abs(high))

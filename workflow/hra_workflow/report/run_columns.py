@@ -1,8 +1,8 @@
 """The columns of the run table: type and meaning. None of the values is a percentage."""
 
-TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"  # names of Arrow
+TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"  # Arrow's names
 
-# The benchmark of the table's columns that show what the training took, and their metrics: columns of the run table.
+# The benchmark of table columns that show the cost of training; their metrics are columns of the run table.
 TRAINING, OF_TRAINING = "training", ("seconds", "device_seconds", "peak_memory_bytes", "trainable_parameters")
 
 COLUMNS: dict[str, tuple[str, str]] = {

@@ -15,7 +15,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
 RUN = ["dataset", "method", "variant", "seed"]
-NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not a whole training's
+NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memory are not those of a complete training
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
 
@@ -30,7 +30,7 @@ def read_sealed(path: str | Path) -> pd.DataFrame:
 
 
 def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
-    """Read published values, without a file none; raise JobError if a column is missing, of PUBLISHED or `more`."""
+    """Read published values, if there is a file; raise JobError if a column of PUBLISHED or `more` is missing."""
     columns = [*PUBLISHED, *more]
     published = read_csv(path) if path else pd.DataFrame(columns=columns)
     if lost := set(columns) - set(published.columns):
@@ -41,7 +41,7 @@ def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
 
 
 def read_runs(path: str | Path) -> pd.DataFrame:
-    """Read the run table, with `run` = method/variant and with numbers where the table and the figures need them."""
+    """Read the run table, with `run` = method/variant, and with numbers in the columns that tables and figures use."""
     runs = read_sealed(path)
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
@@ -71,7 +71,7 @@ class Unit:
 
 
 def units(params: dict) -> dict[str, Unit]:
-    """Return the units of a table's `columns`, then of its `averages`; `scale`: of all that have none of their own."""
+    """Return the units of a table's `columns`, then of its `averages`; `scale`: that of columns without one."""
     scale, averages = params.get("scale", 100), params.get("averages", {})
     found = {
         column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower", column.get("digits"))
@@ -95,7 +95,7 @@ def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple
 
 
 def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
-    """Collect scores per run, selection, seed and column; an average only for seeds that have all of its columns.
+    """Collect scores per run, selection, seed and column; an average exists only for seeds with all of its columns.
 
     `scale`: factor applied to the scores, unless the column has its own.
     """
@@ -112,9 +112,9 @@ def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str
 
 
 def of_column(runs: pd.DataFrame, column: dict) -> pd.DataFrame:
-    """Select `run`, `selection`, `seed` and `value` of a column, of what the trainings took for benchmark TRAINING.
+    """Select `run`, `selection`, `seed` and `value` of a column; benchmark TRAINING has the cost of the training runs.
 
-    `minus`: a run whose mean is subtracted; without it, no run has a value.
+    `minus`: a run whose mean is subtracted; if it has no mean, no run has a value.
     """
     here = runs[(runs["status"] == "ok") & (runs["dataset"] == column["dataset"])]
     if column["benchmark"] == TRAINING:
@@ -133,8 +133,8 @@ def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFram
     """Compute mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
 
     The mean of an average is the mean of its columns' means (its n is the smallest of theirs), as the paper computes
-    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds that have every
-    column.
+    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds with all
+    columns.
     """
     table = values.groupby(["run", "selection", "column"])["value"].agg(["mean", "std", "count"])
     table = table.rename(columns={"count": "n"})
@@ -152,7 +152,7 @@ def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFram
 def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict[str, set[str]]:
     """Return per column and average (`expand_columns`) the runs whose evaluation has no value of it.
 
-    The metric does not apply to them (real images have no prompt fidelity), or nothing could be scored (no face found).
+    The metric does not apply to them (real images have no prompt fidelity), or no item could be scored (no face found).
     """
     found, done = {}, runs[runs["status"] == "ok"]
     for column in columns:
@@ -165,7 +165,7 @@ def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, l
 def curves(records: list[dict]) -> pd.DataFrame:
     """Build one row per run, seed and point of the curve: the score in percent, or the training loss.
 
-    `held_out`: whether the score is that on held-out training rows.
+    `held_out`: whether the score is on held-out training rows.
     """
     rows = [
         {
@@ -187,7 +187,7 @@ def curves(records: list[dict]) -> pd.DataFrame:
 
 
 def on_held_out_rows(record: dict) -> bool:
-    """Return whether the curve of a run is a score on held-out training rows; a loss is that of training."""
+    """Return whether the curve of a run is a score on held-out training rows; a loss is the training loss."""
     return "held_out" in record and record["score"] != "loss"
 
 
@@ -197,7 +197,7 @@ def scale_free(name: str) -> str:
 
 
 def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict:
-    """Map (row of the paper, column of ours) to the published value, only where both are on the same scale.
+    """Map (row of the paper, our column) to the published value, if both have the same scale.
 
     Columns correspond if their names, without the scale, and their metrics are equal. An average corresponds if its
     columns are exactly those that the paper averaged, each on the same scale.
@@ -222,7 +222,7 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
 
 
 def alike(table: pd.DataFrame, selection: str) -> list[str]:
-    """Return the selections of the results table in which all our values are those of `selection`, in its order."""
+    """Return the selections of the results table, in order, in which all our values equal those of `selection`."""
 
     def values(one: str) -> pd.DataFrame:
         names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
@@ -233,12 +233,12 @@ def alike(table: pd.DataFrame, selection: str) -> list[str]:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Format with fixed digits; None and NaN are empty."""
+    """Format a number with fixed digits; None and NaN become empty."""
     return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
 def source_of(params: dict) -> dict:
-    """Return the source of the published numbers (tasks.table.Table.published), the paper for a task without any."""
+    """Return the source of the published numbers (tasks.table.Table.published); the paper for a task without one."""
     return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
 
 

@@ -1,7 +1,7 @@
-"""Whether equal searches chose the hyper-parameters of two runs that are compared, and the words where none did.
+"""The check that equal searches chose the hyper-parameters of two compared runs, and its description.
 
-A verdict (better, significant, best) is about runs that had equal searches. Every other difference is one at the
-settings of these runs: another learning rate may reverse it. docs/statistics.md.
+Only runs with equal searches get a verdict (better, significant, best). Any other difference holds for the settings of
+these runs: another learning rate may reverse it (docs/statistics.md).
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from itertools import combinations
 
 from hra_workflow.core.wording import plural
 
-FIRST = "learning_rate"  # is named before all others
+FIRST = "learning_rate"  # is named first
 NOT_RANKED = (
     "Differences at the settings of the config: no equal search chose the\n"
     "hyper-parameters of these runs, so their order is no ranking of methods"
@@ -19,15 +19,15 @@ NOT_RANKED = (
 
 @dataclass(frozen=True)
 class Searches:
-    """found: those of tasks.tuned_runs.searches. datasets: of every column and average."""
+    """The searches of runs. found: from tasks.tuned_runs.searches. datasets: those of every column and average."""
 
     found: dict[str, dict[str, dict]]
     datasets: dict[str, list[str]]
 
     def between(self, run: str, reference: str, column: str) -> str:
-        """Say why a difference in a column is no verdict; "" if equal searches chose both runs' hyper-parameters.
+        """Return why a difference in a column is no verdict; "" if equal searches chose both runs' hyper-parameters.
 
-        A run that trains nothing has none, so nothing is to be chosen for it.
+        A run that trains nothing has no hyper-parameters, so it needs no search.
         """
         own = [self.found.get(dataset, {}) for dataset in self.datasets[column]]
         pairs = [(runs[run], runs[reference]) for runs in own if run in runs and reference in runs]
@@ -49,7 +49,7 @@ class Searches:
         return f"{text}, the same for both, which no search chose{': ' * bool(same)}{described(same)}"
 
     def unequal(self, runs: Iterable[str], columns: Iterable[str]) -> list[str]:
-        """List the columns in which some of these runs had no equal searches."""
+        """List the columns in which not all of these runs had equal searches."""
         pairs = list(combinations(runs, 2))
         return [name for name in columns if any(self.between(*pair, name) for pair in pairs)]
 
@@ -69,7 +69,7 @@ def trials(found: dict) -> str:
 
 
 def described(values: dict[str, list[tuple]]) -> str:
-    """Name hyper-parameters, with the values of the first one if they are the same on all datasets."""
+    """Name hyper-parameters, with the value of the first one if it is the same on all datasets."""
     names = sorted(values, key=lambda name: name != FIRST)
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""The checkpoints of a run that tables show: their titles, and what a reader must know."""
+"""The checkpoints of a run that tables show: their titles and notes for readers."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ NOTES = {
     "last": "The model after the last step.",
 }
 
-DEV = ("dev", "val")  # what the names of such splits begin with
+DEV = ("dev", "val")  # begins the names of such splits
 
 
 def splits(benchmarks: Iterable[dict]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Score against retention: what is learned beside what is forgotten, also by weights that are rewound."""
+"""Score against retention: learning and forgetting of the trained weights, and of rewound ones."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ from hra_workflow.core import strength_names
 from hra_workflow.report import frontier, run_statistics
 from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say, styles
 
-LAST = "last"  # the selection: rewound weights have no other
+LAST = "last"  # the only selection of rewound weights
 
 
 def figure(
@@ -17,7 +17,7 @@ def figure(
 
     runs: of run_statistics.read_runs. columns, averages: as expanded by run_statistics. params: `labels`, `colours` and
     `remarks` of figures.py, `strengths` below 1, `retention` with its `benchmark`, `metric`, `label`, `better` and
-    `base`, the value of the base model where it has no row. about: `label`, `better` and `scale` per column.
+    `base`, the value of the base model if it has no row. about: `label`, `better` and `scale` per column.
     """
     names, retention, scale = params["parameters"], params["retention"], params["scale"]
     drawn = Figure(figsize=(WIDTH, 4 * len(names)), layout="constrained")

@@ -10,7 +10,7 @@ SEEN = "**Rows that are trained on**"
 
 
 def differences(reference: str) -> str:
-    """Explain the differences to the reference: the label of the config's, or "" for the best baseline."""
+    """Explain the differences to the reference. reference: the config's label, or "" for the best baseline."""
     best = (
         "the best trained run of the column whose method is not HRA, or without any the base model; `reference` in the "
         "config names a run instead"
@@ -26,10 +26,10 @@ def differences(reference: str) -> str:
 
 
 def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], unequal: list[str]) -> list[str]:
-    """Explain the values in bold, and why columns have none although their runs are compared.
+    """Explain the values in bold, and columns without any although their runs are compared.
 
-    names: of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values in bold.
-    unequal: the columns in which not all runs had equal searches.
+    names: the names of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values
+    in bold. unequal: the columns in which not all runs had equal searches.
     """
     lines = []
     if bold:
@@ -54,7 +54,7 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], 
 
 
 def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params: dict) -> list[str]:
-    """Say per column without a value in bold, although some of its runs were tested, which test is missing.
+    """Name the missing test of each column that has no value in bold although some of its runs were tested.
 
     params: those of table.py.
     """
@@ -80,7 +80,7 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
 
 
 def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Name the runs that predict one class; found: one_class_{task}.csv. labels: of `method/variant`."""
+    """Name the runs that predict one class. found: one_class_{task}.csv. labels: the labels by `method/variant`."""
     return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
 
 
@@ -91,7 +91,7 @@ def uncommitted(done: pd.DataFrame) -> list[str]:
 
 
 def unmarked(datasets: list[str] | None) -> list[str]:
-    """Name the datasets whose answers lack what `strict` expects."""
+    """Name the datasets whose answers lack the marks that `strict` expects."""
     if not datasets:
         return []
     return [
@@ -101,9 +101,9 @@ def unmarked(datasets: list[str] | None) -> list[str]:
 
 
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
-    """Say per column whether our runs differ from the published ones by more than their source calls noise.
+    """Describe per column whether our runs differ from the published ones by more than the source's noise.
 
-    best: the rows of our runs. labels: of `method/variant`. source: that of tasks.table.Table.published.
+    best: the rows of our runs. labels: the labels by `method/variant`. source: that of tasks.table.Table.published.
     """
     lines = []
     for name, most in source["noise"].items():
@@ -126,7 +126,7 @@ def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]
 
 
 def data(warnings: list[str]) -> list[str]:
-    """Repeat the warnings of the datasets' cards, such as rows that are trained on and evaluated."""
+    """List the warnings of the datasets' cards, such as rows that are in training and evaluation data."""
     return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
 
 
@@ -134,14 +134,14 @@ def unseen(leaked: dict[str, list]) -> list[str]:
     """Explain the columns of scores on unseen rows. leaked: column or average -> the data.leaks.Leak in it."""
     parts = [f"{plain(name)}: {' and '.join(map(str, found))}" for name, found in leaked.items()]
     return [
-        f"{SEEN} are in {'; '.join(parts)}. `, unseen` beside a column is the score without "
+        f"{SEEN} are in {'; '.join(parts)}. `, unseen` after a column is the score without "
         "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
         "data card of an older version). Verdicts, bold values and published values are on all rows."
     ] * bool(parts)
 
 
 def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
-    """Name the runs without a value per column or average (run_statistics.without_value); labels: of the rows."""
+    """Name the runs without a value per column or average (run_statistics.without_value). labels: of the rows."""
     found = {label: [name for name, runs in empty.items() if run in runs] for run, label in labels.items()}
     listed = "; ".join(f"{label}: {', '.join(names)}" for label, names in found.items() if names)
     return [
@@ -151,7 +151,7 @@ def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
 
 
 def absent(task: str, status: pd.Series) -> str:
-    """State how many results of the run table are in no mean, and why."""
+    """Count the results of the run table that are in no mean, with the reasons."""
     counts = [f"{int((status == name).sum())} {name}" for name in ("failed", "missing")]
     counts += [f"{count} {name}" for name in ("outdated", "diverged") if (count := int((status == name).sum()))]
     text = f"{', '.join(counts[:-1])} and {counts[-1]} result(s) (`runs_{task}.csv`)."
@@ -161,7 +161,7 @@ def absent(task: str, status: pd.Series) -> str:
 
 
 def mixed(done: pd.DataFrame) -> list[str]:
-    """Name the runs whose means are over trainings with several versions of a library."""
+    """Name the runs whose means are over training runs with several versions of a library."""
     found = []
     for run, group in done.groupby("run", sort=False):
         installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
@@ -172,10 +172,10 @@ def mixed(done: pd.DataFrame) -> list[str]:
 
 
 def answered(done: pd.DataFrame) -> list[str]:
-    """State which backend generated the answers of which runs; of a task without generated answers, nothing."""
+    """Name the backend that generated each run's answers; [] for a task without generated answers."""
     if not done["backend"].any():
         return []
-    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not retention
+    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not for retention
     parts = [
         f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
         + ", ".join(group["run"].unique())

@@ -11,7 +11,7 @@ from hra_workflow.report.run_statistics import scale_free
 
 LOSS = "loss"
 SMOOTHED, SHARE = 40, 15  # a loss with at least 40 points is averaged over a 15th of them
-LONG = 6  # points of a curve of which only the second half decides the limits
+LONG = 6  # minimum of points of a curve whose second half determines the limits
 
 
 def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
@@ -60,8 +60,8 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
 def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
     """Return `epoch`, `raw` (mean over seeds), `mean` and `std` (of the smoothed values) per step, for one run.
 
-    The value of a noisy loss is averaged over the steps around it. Steps that not all seeds have reached are left out,
-    since a mean over fewer seeds would jump.
+    A noisy loss is averaged over adjacent steps. Steps that not all seeds have reached are excluded, since a mean over
+    fewer seeds would jump.
     """
     parts = []
     for _, seed in points.sort_values("step").groupby("seed"):
@@ -89,7 +89,7 @@ def line(ax, found: pd.DataFrame, label: str, style: dict):
 def limits(ax, lines: list[pd.DataFrame], loss: bool) -> None:
     """Limit the y axis to the smoothed losses without their highest peaks, or to the second half of scores.
 
-    The first of many scores are far below the final ones, which the figure is about.
+    The first of many scores are far below the final ones, which the figure should show.
     """
     levels = []
     for found in lines:

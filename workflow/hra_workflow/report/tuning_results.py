@@ -1,4 +1,4 @@
-"""The trials of hyper-parameters as a table, the best of them, and what a reader of the results must know."""
+"""The trials of hyper-parameters as a table, the best of them, and notes for readers of the results."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ COLUMNS = [
 def table(trials: list[dict]) -> pd.DataFrame:
     """Build one row per trial, rung and seed; a trial whose record does not exist is missing.
 
-    trials: those of hra_workflow/tasks/tuned_runs.py. The score is that on the held-out rows, NaN without one.
+    trials: those of hra_workflow/tasks/tuned_runs.py. The score is on the held-out rows, or NaN.
     """
     return pd.DataFrame([row(one) for one in trials])
 
@@ -57,21 +57,21 @@ def means(trials: pd.DataFrame) -> pd.Series:
 
 
 def best(trials: pd.DataFrame, kind) -> str | None:
-    """Return the trial of one run with the best mean over seeds, the first of several; None if none has a score.
+    """Return the trial of one run with the best mean over seeds, the first of equal ones; None if none has a score.
 
-    With successive halving, one that was trained to the end. kind: the tasks.table.Table of the task.
+    With successive halving, it was trained to the end. kind: the tasks.table.Table of the task.
     """
     return next(iter(ranked(trials[trials["rung"] == tuning.END], kind)), None)
 
 
 def going_on(trials: pd.DataFrame, factor: int, kind) -> list[str]:
-    """List the trials of one run and rung that go on to the next: the best 1/factor, rounded up, in their order."""
+    """List the trials of one run and rung that continue to the next: the best 1/factor, rounded up, in order."""
     best = ranked(trials, kind)[: tuning.count_promoted(trials["trial"].nunique(), factor)]
     return [trial for trial in trials["trial"].unique() if trial in best]
 
 
 def ranked(trials: pd.DataFrame, kind) -> list[str]:
-    """List the trials that have a score, from the best mean over seeds to the worst."""
+    """List the trials with a score, from the best mean over seeds to the worst."""
     lower = any(kind.metric(name).better == "lower" for name in filter(None, trials["metric"].unique()))
     return list(means(trials).dropna().sort_values(ascending=lower, kind="stable").index)
 
@@ -83,9 +83,9 @@ def at_last_rung(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Describe the budget, and warn of chosen values at the edge of what was tried, in Markdown.
+    """Describe the budget, and warn of chosen values at the edge of the tried ones, in Markdown.
 
-    trials: tune_{task}.csv, as text. labels: of `method/variant`.
+    trials: tune_{task}.csv, as text. labels: the labels by `method/variant`.
     """
     keys = values_of(trials)
     groups = trials.groupby(RUN, sort=False)

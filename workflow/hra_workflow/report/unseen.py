@@ -1,8 +1,8 @@
 """Scores on the items of a benchmark that are not in the training set, from the predictions that evaluations keep.
 
-They are computed with the metrics of the scores on all items (tasks.table.Table), so that the two differ by the items
-only. There is none of a metric of all items together, such as FID, if it is not known which items are in the training
-set (data.leaks.Leak: an older card), or if no others are left.
+They are computed with the metrics of the scores on all items (tasks.table.Table), so only the items differ. They are
+missing for a metric of all items together, such as FID, if the items in the training set are unknown (data.leaks.Leak:
+an older card), or if no other items remain.
 
 leaked: (dataset, benchmark) -> data.leaks.Leak. kind: the tasks.table.Table of the task. In the table, the scores of a
 column are in `{column}_unseen` and `{column}_unseen_std`.
@@ -20,7 +20,7 @@ NAME = "{}_unseen"
 
 
 def items_of(metrics: str, leak, kind, settings: dict) -> dict[tuple[str, str], np.ndarray]:
-    """Return (selection, metric) -> what the metric is computed from, (k, n) values of the n unseen items.
+    """Return (selection, metric) -> the (k, n) values of the n unseen items from which the metric is computed.
 
     metrics: path of metrics.json. settings: of `kind.comparison()`.
     """
@@ -36,7 +36,7 @@ def items_of(metrics: str, leak, kind, settings: dict) -> dict[tuple[str, str], 
 
 
 def score(values: np.ndarray, kind, metric: str) -> dict:
-    """Return `value`, `stderr` (None of a single item) and `n` of a metric of `items_of`."""
+    """Return `value`, `stderr` (None for a single item) and `n` of a metric of `items_of`."""
     n, one = values.shape[1], kind.metric(metric)
     return {"value": one.function(*values), "stderr": one.standard_error(*values) if n > 1 else None, "n": n}
 
@@ -59,7 +59,7 @@ def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dic
 
 
 def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFrame:
-    """Return the run table with the scores on unseen items of the leaked benchmarks; NaN: there is none."""
+    """Return the run table with the scores on unseen items of the leaked benchmarks; NaN: missing."""
     done, value = runs[runs["status"] == "ok"], runs["value"].copy()
     for (dataset, benchmark), leak in leaked.items():
         here = done[(done["dataset"] == dataset) & (done["benchmark"] == benchmark)]
@@ -73,7 +73,7 @@ def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFram
 
 
 def leaked_columns(leaked: dict, params: dict) -> dict[str, list]:
-    """Return the leaks of each column and average that has one."""
+    """Return the leaks of each column and average that has any."""
     single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     own = {column["name"]: leaked.get((column["dataset"], column["benchmark"])) for column in single}
     named = [column["name"] for column in params["columns"]]
@@ -83,14 +83,14 @@ def leaked_columns(leaked: dict, params: dict) -> dict[str, list]:
 
 
 def names(columns: Iterable[str], table: Container[str]) -> list[str]:
-    """Return the columns of the table, each followed by that of its scores on unseen items, if it has them."""
+    """Return the columns of the table, each followed by the column of its scores on unseen items, if it has any."""
     return [name for column in columns for name in (column, NAME.format(column)) if name in table]
 
 
 def with_unseen(columns: Container[str], cells: dict[str, str], row: Mapping[str, str] | None = None) -> list[str]:
-    """Return the cells by column, each followed by that of its scores on unseen items, if the table has them.
+    """Return the cells by column, each followed by the cell of its scores on unseen items, if the table has any.
 
-    row: a row of the table, {} for one of published values; None: the cells are headings.
+    row: a row of the table, {} for a row of published values; None: the cells are headings.
     """
     found = []
     for name, cell in cells.items():
@@ -101,7 +101,7 @@ def with_unseen(columns: Container[str], cells: dict[str, str], row: Mapping[str
 
 
 def text(row: Mapping[str, str], name: str) -> str:
-    """Format `90.10 ± 0.20`; `–` if there is none."""
+    """Format `90.10 ± 0.20`, or `–` if it is missing."""
     if name not in row:
         return ""
     return row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") or "–"

@@ -1,4 +1,4 @@
-"""The user's own functions and classes that a config names as `module:attribute`, for repeating its runs elsewhere."""
+"""The user's functions and classes that a config names as `module:attribute`, needed to repeat its runs elsewhere."""
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ from hra_workflow.core import imports
 
 
 def names(value, package: str) -> Iterator[str]:
-    """Yield the names in the values of a part of the config; `package`: the one whose modules are not the user's."""
+    """Yield the names in the values of a part of the config. `package`: the package that is not the user's."""
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from names(one, package)
@@ -17,7 +17,7 @@ def names(value, package: str) -> Iterator[str]:
 
 
 def modules(found: Iterable[str]) -> list[dict]:
-    """Return per top-level module of the names its `file`, and its `source`, which a package and a lost one lack."""
+    """Return per top-level module of the names its `file` and `source`; packages and missing modules have no source."""
     listed = []
     for top in dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in found):
         spec = find_spec(top)

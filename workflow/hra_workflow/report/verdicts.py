@@ -1,6 +1,7 @@
 """Differences between trained runs and a reference run, as sentences and as table cells.
 
-The numbers are those of compare_{task}.csv; a difference that it lacks is the table's, without an interval.
+The numbers are from compare_{task}.csv; a difference that is missing there is computed from the table, without an
+interval.
 """
 
 import math
@@ -14,15 +15,15 @@ import pandas as pd
 from hra_workflow.report import comparison, markdown_text, searches
 from hra_workflow.report.run_statistics import Unit
 
-FEW_ITEMS = 30  # an interval from fewer is rough
+FEW_ITEMS = 30  # an interval from fewer seeds is rough
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The difference run − reference in one column, in its unit. NaN: there is no interval, or it was not tested.
+    """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    unequal: why it is no verdict (report/searches.py); then p is in compare_{task}.csv only. one_class: those of the
-    two that predict one class, each with the words (report/one_class.py).
+    unequal: why it is no verdict (report/searches.py); p is then only in compare_{task}.csv. one_class: the runs of the
+    two that predict one class, each with its description (report/one_class.py).
     """
 
     run: str
@@ -32,7 +33,7 @@ class Verdict:
     p: float = math.nan
     seeds: int = 0
     items: int = 0
-    p_equivalent: float = math.nan  # of a difference below comparison.MARGIN points
+    p_equivalent: float = math.nan  # p of a difference below comparison.MARGIN points
     unequal: str = ""
     one_class: tuple[tuple[str, str], ...] = ()
 
@@ -53,7 +54,7 @@ class Verdict:
         return text + "".join(f"; {labels[run]} {words}" for run, words in self.one_class)
 
     def outcome(self) -> str:
-        """Say what the test shows, or why there is none; "" if it shows nothing about methods."""
+        """Describe the result of the test, or why it is missing; "" if it does not compare methods."""
         if not math.isnan(self.p):
             if self.unequal:
                 return ""
@@ -66,7 +67,7 @@ class Verdict:
         return "not tested: no scores per item in common"
 
     def cell(self, unit: Unit) -> str:
-        """Write `+4.00 [0.00, 7.80], p = 0.120`, without p where no equal searches chose the hyper-parameters."""
+        """Write `+4.00 [0.00, 7.80], p = 0.120`, without p if no equal searches chose the hyper-parameters."""
         text = f"{round(self.value, unit.digits) + 0.0:+.{unit.digits}f}".replace("-", "−") + self.range_text(unit)
         text = text if math.isnan(self.p) or self.unequal else f"{text}, {p_text(self.p)}"
         return text + " †" * bool(self.one_class)
@@ -99,10 +100,10 @@ def against(
     unequal: Callable[[str, str], str],
     constant: dict[str, str],
 ) -> list[Verdict]:
-    """Compare the other runs with the reference; pairs: the rows of compare_{task}.csv of one column and selection.
+    """Compare the other runs with the reference. pairs: the rows of compare_{task}.csv of one column and selection.
 
     unequal: function (run, reference) → why their difference is no verdict, or "". constant: the runs that predict one
-    class, with the words.
+    class, with their descriptions.
     """
     found = {}
     for pair in pairs.to_dict("records"):
@@ -170,7 +171,7 @@ def verdicts(
     params: dict,
     constant: dict[tuple[str, str], dict[str, str]],
 ) -> dict[tuple[str, str], list[Verdict]]:
-    """Return the verdicts by selection and column; [] where the reference has no value.
+    """Return the verdicts by selection and column; [] if the reference has no value.
 
     params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
     """
@@ -187,7 +188,7 @@ def verdicts(
 def sentences(
     table: pd.DataFrame, found: dict[tuple[str, str], list[Verdict]], units: dict[str, Unit], params: dict
 ) -> pd.DataFrame:
-    """Add the sentence on a run's difference for each column of the verdicts, as `{column}_verdict`."""
+    """Add the sentence about a run's difference for each column of the verdicts, as `{column}_verdict`."""
     labels = {row["run"]: row["label"] for row in params["rows"]}
     for name in params["verdicts"]["columns"]:
         texts = {
@@ -202,7 +203,7 @@ def sentences(
 
 
 def summary(table: pd.DataFrame, selection: str, params: dict) -> str:
-    """Write the sentences of a selection as Markdown; empty without any."""
+    """Write the sentences of a selection as Markdown; "" if there are none."""
     part, lines = table[table["selection"] == selection], []
     for name in params["verdicts"]["columns"]:
         if texts := [text for text in part[f"{name}_verdict"] if text]:
@@ -212,7 +213,7 @@ def summary(table: pd.DataFrame, selection: str, params: dict) -> str:
 
 
 def cells(found: dict[tuple[str, str], list[Verdict]], selection: str, units: dict[str, Unit], params: dict) -> str:
-    """Write the differences of a selection as a Markdown table with one row per run; empty without any."""
+    """Write the differences of a selection as a Markdown table with one row per run; "" if there are none."""
     texts: dict[tuple[str, str], str] = {}
     for name, unit in units.items():
         several = found.get((selection, name), [])

@@ -1,7 +1,8 @@
 """Check prose with proselint and the words of prose.yaml: python .ci/prose.py FILE ...
 
-Prose is Markdown without its code, the comments of all other files, and Python's string literals of three words or more
-(docstrings and messages). Placeholders of the same length replace the rest, so lines and columns are those of the file.
+Prose is Markdown without its code, the comments of other files, and strings of three words or more in Python and JSON:
+docstrings, messages and descriptions. Placeholders of the same length replace the rest, so lines and columns are
+correct.
 """
 
 import io
@@ -20,7 +21,7 @@ from proselint.tools import LintFile
 
 CONFIG = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 MARKUP = re.compile(
-    r"""^[ ]*(?P<fence>```+|~~~+|:::+).*?^[ ]*(?P=fence)[ ]*$  # code blocks and directives
+    r"""^[ ]*(?P<fence>```+|~~~+).*?^[ ]*(?P=fence)[ ]*$       # code blocks
     | ``.+?`` | `[^`]+` | \{[^{}\n]*\}                          # code spans, attributes and values of f-strings
     | \]\([^)\n]*\) | ^\[[^]]+\]:.* | https?://\S+              # addresses
     | <!--.*?--> | </?[a-z][^>]*> | \$[^$\n]+\$                 # HTML and formulas
@@ -28,6 +29,7 @@ MARKUP = re.compile(
     re.VERBOSE | re.MULTILINE | re.DOTALL,
 )
 COMMENT = re.compile(r"(?:^|(?<=\s))#[#!]*(.*)$", re.MULTILINE)
+SENTENCE = re.compile(r'"([^"\n]+ [^"\n]+ [^"\n]+)"')
 FSTRING = getattr(tokenize, "FSTRING_MIDDLE", tokenize.COMMENT)  # since Python 3.12; before, an f-string is one string
 
 
@@ -54,11 +56,12 @@ def python(text: str) -> str:
     return "".join([*parts, hidden(text[end:])])
 
 
-def comments(text: str) -> str:
+def groups(pattern: re.Pattern[str], text: str) -> str:
+    """Hide everything but the pattern's group."""
     parts, end = [], 0
-    for match in COMMENT.finditer(text):
-        parts += [hidden(text[end : match.start()]), " " * (match.start(1) - match.start()), match[1]]
-        end = match.end()
+    for match in pattern.finditer(text):
+        parts += [hidden(text[end : match.start(1)]), match[1]]
+        end = match.end(1)
     return "".join([*parts, hidden(text[end:])])
 
 
@@ -67,7 +70,7 @@ def prose(name: str, text: str) -> str:
     if name.endswith((".py", ".smk", "Snakefile")):
         text = python(text)
     elif not name.endswith((".md", ".rst")):
-        text = comments(text)
+        text = groups(SENTENCE if name.endswith(".json") else COMMENT, text)
     return MARKUP.sub(lambda match: hidden(match[0]), text)
 
 

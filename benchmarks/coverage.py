@@ -1,7 +1,7 @@
 """Coverage of the tables' 95 % intervals, by simulation: how often they contain the true difference of two runs.
 
-    python -m benchmarks.coverage            docs/statistics.md's tables, in four minutes on one core
-    python -m benchmarks.coverage 100        with 100 simulations a cell instead of 2,000
+    python -m benchmarks.coverage            write the tables of docs/statistics.md, in two minutes on one core
+    python -m benchmarks.coverage 100        print them, with 100 simulations a cell instead of 1,000
 
 Two equal runs answer the same items. An answer is correct if a latent normal variable is below a threshold; half of its
 variance is the item's, which all seeds of both runs share. A seed of a run shifts the threshold, so that accuracy, 85 %
@@ -10,15 +10,19 @@ on average, has the given standard deviation between seeds, in points. Intervals
 """
 
 import sys
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import norm
 
+from benchmarks.tables import ROOT, put
 from hra_workflow.report import comparison
 from hra_workflow.report.markdown_text import table
 from hra_workflow.tasks.glue import metrics
 
+PAGE = ROOT / "docs/statistics.md"
+SIMULATIONS = 1000  # a cell of the page
 ACCURACY, SHARED = 0.85, 0.5
 SEEDS = (1, 2, 3, 5)
 THRESHOLD = norm.ppf(ACCURACY)
@@ -94,23 +98,31 @@ def rows(simulations: int) -> list[list[str]]:
     return lines
 
 
-def main() -> None:
-    simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+def made(simulations: int) -> Iterator[tuple[str, str]]:
+    """Yield the tables of the page by name."""
     heading = ["seeds", *map(str, SEEDS)]
-    print(table([heading, *rows(simulations)], ["left"] + ["right"] * 4), flush=True)
+    yield "coverage", table([heading, *rows(simulations)], ["left"] + ["right"] * 4)
     nine = [
         [f"nine equal methods, 872 items, {points:g}", "", ""]
         + [any_difference(872, points, seeds, simulations // 4 or 1) for seeds in SEEDS if seeds >= comparison.SEEDS]
         for points in (1, 4)
     ]
-    print(table([heading, *nine], ["left"] + ["right"] * 4), flush=True)
+    yield "nine methods", table([heading, *nine], ["left"] + ["right"] * 4)
     heading = ["seeds", "3", "5", "10"]
     lines = [
         [f"{items} items, {points:g}, {difference:g}"]
         + [power(items, points, seeds, difference, simulations // 4 or 1) for seeds in (3, 5, 10)]
         for items in (872, 1500) for points in (0.5, 1.5) for difference in (1, 2)
     ]  # fmt: skip
-    print(table([heading, *lines], ["left"] + ["right"] * 3))
+    yield "power", table([heading, *lines], ["left"] + ["right"] * 3)
+
+
+def main() -> None:
+    for name, lines in made(int(sys.argv[1]) if len(sys.argv) > 1 else SIMULATIONS):
+        if len(sys.argv) > 1:
+            print(lines, flush=True)
+        else:
+            put(PAGE, name, [lines])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ Rows = dict[tuple[str, ...], dict[str, str]]  # by processor, what, case, size, 
 
 
 def write(results: Path, root: Path = ROOT) -> None:
-    """Replace what is between `<!-- table NAME -->` and `<!-- end -->` in README.md and docs/library.md."""
+    """Write the tables of README.md and docs/library.md."""
     rows = read(results)
     ways = [("8", "float32"), ("32", "float32"), ("8", "bfloat16"), ("32", "bfloat16")]
     layers = [
@@ -41,12 +41,17 @@ def write(results: Path, root: Path = ROOT) -> None:
         (root / "docs/library.md", "layers", relative("one layer", layers, rows)),
         (root / "docs/library.md", "models", relative("r = 8, float32", models, rows)),
     ):
-        start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
-        text = path.read_text()
-        if text.count(start) != 1:
-            raise ValueError(f"{path}: expected one line `{start.strip()}`, found {text.count(start)}. Add it.")
-        before, _, rest = text.partition(start)
-        path.write_text(before + start + "\n".join(lines) + end + rest.partition(end)[2])
+        put(path, name, lines)
+
+
+def put(path: Path, name: str, lines: list[str]) -> None:
+    """Replace what is between `<!-- table NAME -->` and `<!-- end -->` in a page."""
+    start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
+    text = path.read_text()
+    if text.count(start) != 1:
+        raise ValueError(f"{path}: expected one line `{start.strip()}`, found {text.count(start)}. Add it.")
+    before, _, rest = text.partition(start)
+    path.write_text(before + start + "\n".join(lines) + end + rest.partition(end)[2])
 
 
 def read(results: Path) -> Rows:

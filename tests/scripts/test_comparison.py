@@ -1,5 +1,7 @@
 """Differences between runs: intervals against textbook tests, and compare.py on the predictions of a small grid."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,8 +83,11 @@ def test_variances_of_items_and_seeds_add_up():
 
 
 def test_intervals_cover_the_true_difference():
-    """The documented command, with a few simulations: docs/statistics.md has 2,000."""
-    covered, rejected = map(float, coverage.cell(300, 1.5, 3, 400).strip(")").split(" ("))
+    """A cell of docs/statistics.md as `python -m benchmarks.coverage` writes it, and others with few simulations."""
+    found = coverage.cell(300, 1.5, 3, coverage.SIMULATIONS)
+    (row,) = re.findall(r"^\| accuracy, 300 items, 1\.5 .*", coverage.PAGE.read_text(), re.MULTILINE)
+    assert row.split("|")[4].strip() == found
+    covered, rejected = map(float, found.strip(")").split(" ("))
     assert 0.91 < covered < 0.98 and rejected == pytest.approx(1 - covered, abs=0.011)
     assert float(coverage.cell(300, 4, 1, 200)) < 0.7  # one seed does not show how much seeds differ
     significant, equivalent = map(float, coverage.power(1500, 0.5, 5, 4, 100).split(" / "))

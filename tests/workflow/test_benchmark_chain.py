@@ -1,9 +1,11 @@
 """Others' benchmarks: the plan of each at its real size, and each from the data to the table in the demo's size."""
 
 import json
+import re
 
 import pytest
 
+from support import ROOT
 from test_chain import rows
 
 BENCHMARK = "config/benchmarks/peft_metamathqa.yaml"
@@ -31,7 +33,10 @@ PLANS = [
 def test_the_plan_has_jobs_hours_licences_disk_and_the_missing_token(fresh, config, table, parts):
     output = fresh.snakemake("-n", "--cores", "1", "--configfile", config, "--", table)
     plan = output[output.index(f"{table}: ") :]
-    for part in ("GPU-hours remaining", "disk:", *parts):
+    _, _, documented = (ROOT / "docs/benchmarks.md").read_text().partition(f"make plan CONFIG={config}")
+    jobs, runs = re.search(r"The plan has (\d+) jobs, of which (\d+) are training runs", documented).groups()
+    assert plan.startswith(f"{table}: {jobs} jobs (0 done), including {runs} training runs"), plan
+    for part in ("GPU-hours", "disk:", *parts):
         assert part in plan, (part, plan)
 
 

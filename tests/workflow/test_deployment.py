@@ -89,6 +89,14 @@ def test_as_a_module(fresh, user, expected):
 
 
 @pytest.mark.slow
+def test_the_config_of_a_module_extends_no_other(fresh, user):
+    use_module(user, repr(snakefile(fresh)))
+    user.change("small.yaml", "\ntasks:", "\nextends: config/demo/config.yaml\ntasks:")
+    output = user.snakemake("-n", "--", "results/table_glue.csv", ok=False)
+    assert "Error: config: extends: only files of --configfile have this key. Read the other file with a line" in output
+
+
+@pytest.mark.slow
 def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
     installed = fresh.copy(tmp_path / "installed")
     installed.stand_in()

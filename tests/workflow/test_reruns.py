@@ -46,6 +46,13 @@ def test_a_finished_grid_plans_nothing(finished):
     assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", output, re.MULTILINE)
 
 
+def test_a_file_that_extends_that_of_a_finished_grid_plans_nothing(done):
+    (done.folder / "mine").mkdir()
+    (done.folder / "mine/config.yaml").write_text("extends: ../small.yaml\nmax_gpu_hours: 100\n")
+    command = ("-n", "--cores", "1", "--configfile", "mine/config.yaml", "--", "results/table_glue.csv", RETENTION)
+    assert "Nothing to be done" in done.snakemake(*command)
+
+
 def test_what_is_added_plans_its_own_jobs(done):
     """Add a seed, a variant, a dataset, a strength and a benchmark; no finished job runs again."""
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")

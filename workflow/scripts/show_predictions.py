@@ -23,7 +23,7 @@ def main() -> None:
     if not (table.parent / images[0]).is_file():
         print(f"{plural(len(rows), 'prediction')}: {table}")
         return
-    controls = ", each with its control image next to it (*.control.png)" * ("control" in heading)
+    controls = ", each with its control image next to it (*.control.png)" * any(table.parent.glob("*.control.png"))
     print(f"{plural(len(images), 'image')}{controls}: {table.parent}")
     print(f"Their prompts and seeds: {table}")
 

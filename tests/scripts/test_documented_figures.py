@@ -1,0 +1,179 @@
+"""Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
+
+Pages with their own test: comparison.md (test_comparison_page.py), gpus.md (test_published.py, test_cards.py),
+statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
+"""
+
+import re
+from operator import eq
+
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks import comparison, tables
+from hra_workflow.core import grid
+from hra_workflow.training import length_windows
+from support import ROOT, merged, paper_config
+
+CONFIG = paper_config()
+TASKS, SUBJECTS = CONFIG["tasks"], grid.datasets(CONFIG, "subject")
+PROMPTS = 25  # of the official lists
+NUMBERS = ("none", "one", "two", "three", "four", "five")
+OF_VARIANT, OF_DEFAULTS = ("penalty", "train_head"), ("shuffle", "precision", "base_precision")
+
+
+def page(name: str) -> str:
+    """Return a page without line breaks."""
+    return " ".join((ROOT / name).read_text().split())
+
+
+def minutes(task: str) -> str:
+    return f"{TASKS[task]['resources']['save_seconds'] / 60:.0f}"
+
+
+def solved(run: str, study: str) -> str:
+    runs = comparison.read(study, "runs").set_index(["set", "run"])
+    return f"{runs.loc[[('word problems', run)], 'score'].mean():.0f}"
+
+
+def seeds(task: str) -> str:
+    return NUMBERS[max(len(block["seeds"]) for block in TASKS[task]["grid"])]
+
+
+def in_gpus(row: str) -> str:
+    """Return the GPU-hours of a row of the first table of docs/gpus.md."""
+    return re.search(rf"\| {row} \| [\d.]+ GB \| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
+
+
+def gigabytes(model: str) -> float:
+    return CONFIG["models"][model]["gigabytes"]
+
+
+def official_checkpoints() -> int:
+    """Count the evaluations of the official GLUE scripts and the ends of their epochs."""
+    preset, count = CONFIG["presets"]["glue"]["code-head"], 0
+    for name, settings in preset["datasets"].items():
+        steps_per_epoch = -(-CONFIG["datasets"]["glue"][name]["rows"]["train"] // preset["all"]["batch_size"])
+        count += settings["epochs"] * steps_per_epoch // settings["eval_steps"] + settings["epochs"]
+    return count
+
+
+def phrases() -> dict[str, list[str]]:
+    """Return what the pages say, with the numbers computed."""
+    lora = sorted({solved("lora/r4-alpha8", study) for study in comparison.STUDIES})
+    hours = float(in_gpus("Table 2, GLUE"))
+    counts = {name: len(set(published(name)["run"])) for name in ("peft_metamathqa", "peft_image")}
+    assert minutes("glue") == minutes("subject") == minutes("control")
+    return {
+        "README.md": [
+            f"({in_gpus('all')} GPU-hours on H100s",
+            f"({solved('hra/r8', 'comparison')} % solved; LoRA {' to '.join(lora)} %, "
+            f"DoRA with 2.4 times the parameters {solved('dora/r8', 'comparison_b')} %)",
+        ],
+        "docs/running.md": [
+            f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
+        ],
+        "docs/gpus.md": [
+            f"may be between {hours * 17 / 28:.0f} and {hours * 47 / 28:.0f},",
+            f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
+        ],
+        "docs/config/hyperparameters.md": [
+            f"within windows of {length_windows.BATCHES} micro-batches",
+            f"float32 takes {2 * gigabytes('llama2-7b'):.0f} GB of GPU memory for LLaMA2-7B, bf16 half of that",
+        ],
+        "docs/from-the-official-code.md": [
+            f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",
+            f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
+            f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
+        ],
+        "docs/config/disagreements.md": [
+            f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
+            f"subjects, control: {seeds('subject')} |"
+        ],
+        "docs/benchmarks.md": [
+            *(f"{count} experiments are published" for count in counts.values()),
+            *(f"The other {counts[name] - len(rows_of(name))} are in `config/published/{name}.csv`" for name in counts),
+        ],
+    }
+
+
+def test_the_pages_have_the_figures():
+    wrong = {name: [text for text in texts if text not in page(name)] for name, texts in phrases().items()}
+    assert not {name: texts for name, texts in wrong.items() if texts}
+
+
+def published(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / f"config/published/{name}.csv")
+
+
+def rows_of(name: str) -> list[list[str]]:
+    """Return the rows of a table of docs/benchmarks.md that are published."""
+    metric = {"peft_metamathqa": "GSM8K, %", "peft_image": "DINOv2 similarity"}[name]
+    text = (ROOT / "docs/benchmarks.md").read_text()
+    (table,) = re.findall(rf"^\| \| trained parameters \(M\) \| {metric} .*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    cells = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
+    return [row for row in cells if "not run yet" not in row]
+
+
+@pytest.mark.parametrize("name", ["peft_metamathqa", "peft_image"])
+def test_a_row_of_others_measurements_is_that_of_one_experiment(name):
+    experiments = [[rows["params_M"].iloc[0], *rows["value"]] for _, rows in published(name).groupby("run")]
+    for label, *numbers in rows_of(name):
+        shown = [number.replace(",", "") for number in numbers if number != "–"]
+        digits = [len(number.partition(".")[2]) for number in shown]
+        fitting = [values for values in experiments if len(values) == len(shown)]
+        assert sum(all(map(eq, shown, map(fixed, values, digits))) for values in fitting) == 1, label
+
+
+def fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def test_the_tables_of_times_are_those_of_the_results(tmp_path):
+    """Otherwise: python -m benchmarks tables."""
+    pages = ("README.md", "docs/library.md")
+    (tmp_path / "docs").mkdir()
+    for name in pages:
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    tables.write(ROOT / "benchmarks/results", tmp_path)
+    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
+
+
+@pytest.mark.parametrize(("processor", "column"), [("AMD", 1), ("Intel", 3)])
+def test_the_blocks_of_the_benchmarks_have_the_measured_ratios(processor, column):
+    measured = pd.read_csv(ROOT / "benchmarks/results/blocks.csv")
+    for name in ("q_proj", "v_proj", "decoder block", "double-stream block", "single-stream block"):
+        (line,) = re.findall(rf"^\| `?{name}`?.* \|$", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE)
+        shown = [float(cell.strip(" *")) for cell in line.strip("|").split("|")[column : column + 2]]
+        rows = measured[measured["case"].str.endswith(name) & measured["machine"].str.startswith(processor)]
+        ratios = rows.set_index("dtype")["hra/lora"][["float32", "bfloat16"]]
+        assert shown == pytest.approx([*ratios], abs=0.00501), name  # halves are rounded up
+
+
+def test_a_key_that_restores_the_official_behaviour_is_one():
+    """The last column of docs/config/disagreements.md is the config's."""
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/config/disagreements.md").read_text().splitlines()]
+    named = {code: row[0].strip() for row in rows if len(row) == 4 for code in re.findall(r"`([^`]*: [^`]*)`", row[3])}
+    del named["targets: all_linear"]  # of a new variant
+    changes = []
+    for code, row in named.items():
+        key, _, value = code.partition(": ")
+        task = {"LLaMA": "math", "subjects": "subject", "control": "control"}.get(row.partition(":")[0], "glue")
+        key = f"methods.hra.variants.r8.{key}" if key in OF_VARIANT else key
+        key = f"defaults.{key}" if key in OF_DEFAULTS else f"generation.{key}" if key == "prompt_suffix" else key
+        key = key if key.startswith(("tasks.", "methods.")) else f"tasks.{task}.{key}"
+        changed = yaml.safe_load(value)
+        for part in reversed(key.split(".")):
+            changed = {part: changed}
+        changes.append(changed)
+    assert len(changes) >= 9
+    merged(*changes)
+
+
+def test_the_official_preset_gives_full_fine_tuning_no_learning_rate_of_hra():
+    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/config/disagreements.md"))
+    config, _ = merged({"tasks": {"glue": {"preset": yaml.safe_load(preset)}}})
+    used = {run: grid.preset(config, "glue", run) for run in grid.run_names(config, "glue")}
+    assert used["hra/r8"] == "table5-lambda0" and used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"
+    assert used["full/all"] == "full" and used["lora/r8"] == "adalora-scripts"

@@ -182,7 +182,7 @@ def test_the_commands_of_a_page_exist(page):
         "hra look ADAPTER",
         "hra rewind ADAPTER OUT",
         "python -m benchmarks.gone",
-        "python -m benchmarks everything",
+        "python -m benchmarks nonsense",
         "python workflow/scripts/gone.py",
         "pip install '.[clj]'",
         "pip install --group vlm",

@@ -68,7 +68,7 @@ def load(path: Path) -> list[Job]:
 
 
 def every() -> Iterator[Job]:
-    """Iterate over the jobs of every table that was requested in this folder, whatever its folder of results."""
+    """Iterate over the jobs of every table that was requested in this folder, in any folder of results."""
     return (job for _, _, path in saved() for job in load(path))
 
 

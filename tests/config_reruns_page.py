@@ -19,8 +19,8 @@ demo's config and compare the jobs of a dry run with its class. They also keep t
 `python tests/config_reruns_page.py` rewrites it.
 """
 MEANING = {
-    "data": "Files are downloaded, converted or computed again, and then everything that depends on them. A source that "
-    "describes the same files as before, by hash or URL, repeats nothing.",
+    "data": "Files are downloaded, converted or computed again, and then everything that depends on them. A source "
+    "that describes the same files as before, by hash or URL, repeats nothing.",
     "training": "Runs are trained and evaluated again; for a key of a method, dataset or preset, only its runs.",
     "evaluation": "Outputs are generated and evaluated again. Nothing is trained.",
     "table": "Only tables, figures and contact sheets are rebuilt.",

@@ -31,7 +31,7 @@ RULES = {name for pair in RULES for name in pair if name}
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
-PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|~/|mine|reviews|mug|pr-\d|/opt/hra$")
+PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|pr-\d|~/|/opt/hra$")
 VALUES = {  # of a variable of make
     "TABLE": TABLES,
     "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b"},
@@ -106,7 +106,7 @@ def python(words: list[str]) -> Iterator[str]:
     file = file / "__main__.py" if file.is_dir() else file
     if not file.is_file():
         yield f"{module or words[0]} does not exist"
-    elif ROOT in file.parents and "site-packages" not in file.parts:  # its own words and options are in its source
+    elif ROOT in file.parents:  # its own words and options are in its source
         folder = file.parent if file.name in ("__init__.py", "__main__.py") else file
         source = "".join(path.read_text() for path in ([folder] if folder.is_file() else folder.glob("*.py")))
         yield from (
@@ -132,8 +132,9 @@ PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
     "python3": python,
     "pip": pip,
 }
-# Of the system or of other packages: not checked.
-OTHERS = {*["git", "cd", "export", "head", "tar", "source", "docker", "apptainer", "pre-commit", "twine", "vllm"]}
+# Not checked:
+OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
+OTHERS |= {"apptainer", "docker", "git", "pre-commit", "twine", "vllm"}
 
 
 def commands(page: str) -> Iterator[list[str]]:
@@ -171,7 +172,7 @@ def test_the_commands_of_a_page_exist(page):
     "command",
     [
         "make plann",
-        "make plan CONFG=mine.yaml",
+        "make plan FILES=mine.yaml",
         "make plan TABLE=gleu",
         "make run CONFIG=config/gone.yaml",
         "snakemake --profile slrum -- results/table_glue.csv",
@@ -181,7 +182,7 @@ def test_the_commands_of_a_page_exist(page):
         "hra look ADAPTER",
         "hra rewind ADAPTER OUT",
         "python -m benchmarks.gone",
-        "python -m benchmarks tabels",
+        "python -m benchmarks sheets",
         "python workflow/scripts/gone.py",
         "pip install '.[clj]'",
         "pip install --group vlm",

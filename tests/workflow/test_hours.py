@@ -149,7 +149,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = done.snakemake(*command)
     assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 2 GPU jobs" in output
     assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours (\([^)]+ to [^)]+\) )?remaining "
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours \([\w. ]+ to [\d.]+ \w+\) remaining "
         r"\(measured by finished jobs\)\n",
         output,
     )

@@ -105,10 +105,8 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
     ]
     if lines:
         wall, run = found.longest()
-        lines += [
-            f"  dearest:  {found.dearest()}",
-            f"  longest:  {number(wall)} hours for {run}, one job after another",
-        ]
+        lines.append(f"  dearest:  {found.dearest()}")
+        lines += [f"  longest:  {number(wall)} hours for {run}, one job after another"] * bool(run)
     return [*[f"  hours:    {found}"] * bool(str(found)), *lines]
 
 

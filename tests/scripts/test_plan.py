@@ -195,6 +195,9 @@ def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_
     several.gpus, shared.runs_per_gpu = 8, 3
     assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
     assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
+    latents = Job("latents", {"dataset": "coco"}, ["latents"], "log", gpus=1, stated=3600.0)
+    assert plan.estimate([latents]).longest() == (0.0, "")
+    assert not any("longest" in line for line in plan.table("table_control", [latents]))
 
 
 def test_how_sure_the_estimate_is(here):

@@ -41,7 +41,9 @@ class Job:
 
     @property
     def run(self) -> str:
-        """Name the run that it belongs to, as its folder below the results."""
+        """Name the run that it belongs to, as its folder below the results; empty: several runs share it."""
+        if "method" not in self.wildcards:
+            return ""
         parts = [self.wildcards.get(name) for name in ("task", "dataset", "method", "variant")]
         parts += [f"seed{self.wildcards['seed']}"] if "seed" in self.wildcards else []
         return "/".join(filter(None, parts))

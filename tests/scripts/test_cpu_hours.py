@@ -40,6 +40,7 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     )
     files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
     planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
+    (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
     config["datasets"]["glue"]["paraphrase"]["rows"] = {"train": 1920, "validation": 600}
     second = planned("sentiment", "paraphrase")
     assert [one.basis for one in second.estimates] == [gpu_hours.EARLIER] * 2

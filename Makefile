@@ -25,9 +25,9 @@ READY := $(VENV)/.installed
 PINS ?= -c $(HERE)envs/constraints.txt
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
-# The five-minute demo; TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods; DATA=../shared/data runs it on
-# the real CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder, and with TASK=comparison compares tuned
-# methods, TASK=comparison_b more of them.
+# The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
+# CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder; with it, TASK=comparison compares tuned
+# methods, and TASK=comparison_b compares more.
 ROOT := $(if $(DATA),demo/real,demo)
 SHIPPED := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
@@ -58,7 +58,7 @@ REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs compat others-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs docs-images compat others-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -129,9 +129,15 @@ lint: $(READY) ## format the code and check all files that git tracks, code and 
 actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
 	pre-commit run --all-files --hook-stage manual
 
-docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning fails the build
+docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning or a dead link fails the build
+	rm -rf $(HERE)docs/_build
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
+
+docs-images: ## remake the images of README and docs/ that the demo makes, in 10 minutes on two cores
+	$(MAKE) demo
+	$(MAKE) demo TASK=tune
+	python -m benchmarks.docs_images
 
 compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), the newest versions of everything (.venv-newest) and PEFT_SOURCE=folder (.venv-source)
 	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)

@@ -4,7 +4,7 @@
     python -m benchmarks.comparison_page demo/comparison ../shared/data    collect it in half an hour, rewrite the page
     python -m benchmarks.comparison_page                                   rewrite it from results/comparison*.csv
 
-A run of a study without a final record is an error.
+A run of a study without a final record raises an error.
 """
 
 import re
@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from benchmarks import docs_images
 from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, collect, config, read
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
@@ -119,10 +120,11 @@ def rewrite() -> None:
     for study, of_study in results.items():
         draw_contrasts(study, of_study["contrasts"])
         draw_costs(study, of_study["runs"])
+        docs_images.renew(f"{study}_forest", f"{study}_cost")
 
 
 def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
-    """Return the page with its tables made anew."""
+    """Return the page with today's tables."""
     names, made = labels(), {}
     for study, of in results.items():
         made[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
@@ -138,19 +140,23 @@ def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
 
 
 def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
-    """Draw the forest plot of the contrasts, one panel for each set, with a row for each contrast of any set."""
+    """Draw the forest plot of the contrasts, one panel for each set, with a row for each of its contrasts."""
     import matplotlib.pyplot as plt
 
-    from hra_workflow.report.plot_style import SETTINGS
+    from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH
 
     plt.switch_backend("Agg")
     names, sets = labels(), STUDIES[study]
-    pairs = list(dict.fromkeys(zip(contrasts["run"], contrasts["other"], strict=True)))
     with plt.rc_context(SETTINGS):
-        size = (5.5 * len(sets), 0.7 + 0.5 * len(pairs))
-        figure, axes = plt.subplots(1, len(sets), figsize=size, layout="constrained", sharey=True, squeeze=False)
-        for axis, name in zip(axes[0], sets, strict=True):
-            for _, row in contrasts[contrasts["set"] == name].iterrows():
+        of_set = {name: contrasts[contrasts["set"] == name] for name in sets}
+        rows = [len(one) for one in of_set.values()]
+        figure, axes = plt.subplots(
+            len(sets), figsize=(WIDTH, 0.5 * sum(rows) + 0.7 * len(sets)), height_ratios=rows, layout="constrained",
+            sharex=True, squeeze=False,
+        )  # fmt: skip
+        for axis, (name, shown) in zip(axes[:, 0], of_set.items(), strict=True):
+            pairs = list(dict.fromkeys(zip(shown["run"], shown["other"], strict=True)))
+            for _, row in shown.iterrows():
                 place, colour = pairs.index((row["run"], row["other"])), VERDICTS[verdict(row)]
                 axis.plot([row["low"], row["high"]], [place, place], color=colour)
                 axis.plot(row["difference"], place, "o", color=colour)
@@ -161,42 +167,44 @@ def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
             axis.set_yticks(range(len(pairs)), [f"{names[run]}\n− {names[other]}" for run, other in pairs])
             axis.tick_params(axis="y", labelsize=8)
             axis.set_title(name, fontsize=10)
-            axis.set_xlabel("difference in points, 95 % interval (shaded: within one)", fontsize=8)
             axis.set_ylim(len(pairs) - 0.5, -0.6)
-        figure.savefig(IMAGES / f"{study}_forest.png", dpi=150)
+        figure.supxlabel("difference in points, 95 % interval (shaded: within one)", fontsize=SMALL)
+        figure.savefig(IMAGES / f"{study}_forest.png", dpi=200)
 
 
 def draw_costs(study: str, runs: pd.DataFrame) -> None:
-    """Draw scores against parameters, seconds and what is kept, one row of panels for each set."""
+    """Draw scores against parameters, seconds and what is kept, one column of panels for each set."""
     import matplotlib.pyplot as plt
 
-    from hra_workflow.report.plot_style import SETTINGS, dot, styles
+    from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, dot, logarithmic, styles
 
     plt.switch_backend("Agg")
     names, sets = labels(), STUDIES[study]
     with plt.rc_context(SETTINGS):
         trained = runs.loc[runs["parameters"] > 0, "run"].unique()
         looks, shown = styles(trained, colours.of_methods(paper_methods() | {"tasks": config(study)["tasks"]})), {}
-        size = (11, 0.9 + 2.8 * len(sets))
-        figure, axes = plt.subplots(len(sets), 3, figsize=size, layout="constrained", sharey="row", squeeze=False)
-        for row, (name, one) in zip(axes, sets.items(), strict=True):
+        figure, axes = plt.subplots(
+            3, len(sets), figsize=(1.2 * WIDTH, 8.5), layout="constrained", sharey="col", squeeze=False
+        )
+        for column_of_set, (name, one) in zip(axes.T, sets.items(), strict=True):
             of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
             of_set = of_set.assign(seconds=of_set["seconds"].where(is_quiet(of_set)))
             titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {one.kept} (%)"}
-            for axis, (column, title) in zip(row, titles.items(), strict=True):
+            for axis, (column, title) in zip(column_of_set, titles.items(), strict=True):
                 for run, rows in of_set.groupby("run", sort=False):
                     x, y = rows[column].mean(), rows["score"]
                     if not pd.isna(x):
                         shown[run] = dot(axis, x, y.mean(), names[run], looks[run], yerr=y.std())
-                axis.set_xlabel(title)
-            row[0].set_ylabel(f"{name} (%)")
-            row[0].xaxis.set_major_formatter("{x:,.0f}")
+                axis.set(xlabel=title, ylabel=f"{name} (%)")
+                axis.tick_params(labelsize=SMALL)
+            sizes = column_of_set[0]
             if of_set["parameters"].max() > 20 * of_set["parameters"].min():
-                row[0].set_xscale("log")
+                logarithmic(sizes, 1e6, " M")
             else:
-                row[0].locator_params(axis="x", nbins=5)
-        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=4)
-        figure.savefig(IMAGES / f"{study}_cost.png", dpi=150)
+                sizes.locator_params(axis="x", nbins=4)
+                sizes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
+        figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=2, fontsize=SMALL)
+        figure.savefig(IMAGES / f"{study}_cost.png", dpi=200)
 
 
 def main(arguments: list[str]) -> None:

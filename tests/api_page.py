@@ -27,10 +27,11 @@ ORDER = (
 )
 INTRODUCTION = """# The library's interface
 
-From the docstrings of [hra/](../hra/). A test keeps this page current; `PYTHONPATH=. python tests/api_page.py` rewrites
-it. The formulas and their proofs are in [mathematics.md](mathematics.md).
+{about}
 
-"""
+The functions come first, then [accuracy and limits](#accuracy-and-limits) and the [command line](#command-line). [The
+mathematics](mathematics.md) has the formulas with their proofs, [the library](library.md) examples."""
+LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 
 `hra`, or `python -m hra`, which imports modules from the working directory: if a file there is named like a library
@@ -38,8 +39,10 @@ COMMANDS = """## Command line
 
 
 def page() -> str:
-    parts = [inspect.getdoc(hra), *(function(name, getattr(hra, name)) for name in ORDER), commands()]
-    return INTRODUCTION + "\n\n".join(parts) + "\n"
+    _, about, *limits = inspect.getdoc(hra).split("\n\n")
+    functions = [function(name, getattr(hra, name)) for name in ORDER]
+    parts = [INTRODUCTION.format(about=about), *functions, LIMITS, *limits, commands()]
+    return "\n\n".join(parts) + "\n"
 
 
 def function(name: str, one: Callable) -> str:

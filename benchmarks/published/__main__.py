@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--half", choices=HALVES, help="only one, without writing results")
     arguments = parser.parse_args()
 
+    from benchmarks import docs_images
     from benchmarks.published import rehearse, scatter
 
     facts = [row for row in measured() if arguments.half in (None, row["half"])]
@@ -111,6 +112,7 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(results)
         scatter.draw(results, errors(results)[HALVES[1], "both"]["time"], PLOT)
+        docs_images.renew(PLOT.stem)
 
 
 if __name__ == "__main__":

@@ -176,8 +176,8 @@ def test_every_point_of_the_forest_plot_stands_beside_the_name_of_its_contrast(t
     monkeypatch.setattr(comparison_page, "IMAGES", tmp_path)
     contrasts, names = comparison.read("comparison_b", "contrasts"), comparison_page.labels()
     comparison_page.draw_contrasts("comparison_b", contrasts)
-    names_of_rows = [label.get_text() for label in plt.gcf().axes[0].get_yticklabels()]
     for axis, name in zip(plt.gcf().axes, STUDIES["comparison_b"], strict=True):
+        names_of_rows = [label.get_text() for label in axis.get_yticklabels()]
         drawn = {names_of_rows[int(text.xy[1])]: text.xy[0] for text in axis.texts}
         of_set = contrasts[contrasts["set"] == name]
         pairs = zip(of_set["run"], of_set["other"], of_set["difference"], strict=True)

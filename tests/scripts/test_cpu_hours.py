@@ -65,3 +65,10 @@ def test_numbers_as_people_write_them():
     numbers = (0, 1140.4, 0.2512, 0.000012, 66.66, 1_234_567)
     assert [wording.number(value) for value in numbers] == ["0", "1,140", "0.251", "0.000012", "66.7", "1,230,000"]
     assert wording.span(100, 3000) == "2 to 50 min" and wording.span(1000, 9000) == "17 min to 2.5 h"
+
+
+def test_grading_answers_needs_no_pass_of_the_model(here):
+    run = {"task": "math", "dataset": "metamathqa-40k", "method": "hra", "variant": "r32", "seed": "0"}
+    job = Job("evaluate_math", run | {"benchmark": "gsm8k"}, ["metrics.json"], "log")
+    gpu_hours.add_estimates(paper_config(), [job])
+    assert job.guessed[1:] == list(cpu_time.STARTUP)

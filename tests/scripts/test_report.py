@@ -258,20 +258,27 @@ def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error
         report.main(job_of(tmp_path, math=parts["math"]))
 
 
-def test_a_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
+def test_a_browser_of_a_telephone_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     require(bool(browser), "needs Chromium (Debian: chromium)")
-    clicks = "<script>document.querySelectorAll('#glue thead th button')[1].click()</script>"
+    wide = "filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerHTML.slice(0, 200)).join()"
+    clicks = (
+        "<script>document.querySelectorAll('#glue thead th button')[1].click();"
+        f"document.body.dataset.sideways = [document.body, ...document.querySelectorAll('.scroll')].{wide}</script>"
+    )
     clicked = tmp_path / "clicked.html"
     clicked.write_text((made / "report.html").read_text().replace("</body>", f"{clicks}</body>"))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run(
-        [*command, "--enable-logging=stderr", "--dump-dom", clicked.as_uri()],
+        [*command, "--enable-logging=stderr", "--window-size=390,800", "--dump-dom", clicked.as_uri()],
         capture_output=True,
         text=True,
     )
     assert "CONSOLE" not in done.stderr, done.stderr  # neither errors nor requests that the page's policy refuses
-    first = html.fromstring(done.stdout).xpath("//section[@id='glue']//table")[0]
+    shown_page = html.fromstring(done.stdout)
+    assert shown_page.xpath("//body/@data-sideways") == [""]  # nothing scrolls sideways
+    first = shown_page.xpath("//section[@id='glue']//table")[0]
+    assert "SST-2 ↑" in first.xpath(".//td/@data-label")
     assert first.xpath(".//th[@aria-sort='ascending']/button/text()") == ["Params (M) ↓"]
     rows = run_statistics.read_csv(made / "table_glue.csv")
     ours = rows[(rows["selection"] == "best_on_dev") & (rows["params_M"] != "")]

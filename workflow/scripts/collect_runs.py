@@ -1,7 +1,7 @@
 """Write the run table: one row per run, benchmark, selection and metric, with its provenance.
 
 Every run of the grid has its rows, in config order. A run that diverged is one row. So is, with the error, one that
-failed or is missing, or whose record is of other settings, versions or data than the config asks for now (`outdated`);
+failed or is missing, or whose record is of other settings, versions or data than the config specifies now (`outdated`);
 these stop the job, unless the config sets `incomplete: true`.
 """
 
@@ -98,7 +98,7 @@ def from_record(record: dict) -> dict:
 
 
 def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
-    """List how a record differs from what the config asks for. chosen: the values of its best trial, as text."""
+    """List how a record differs from what the config specifies. chosen: the values of its best trial, as text."""
     asked, made = run["asked"], record["hyperparameters"]
     if chosen:
         best = {key: equal(made.get(key), value) for key, value in chosen.items()}
@@ -167,7 +167,7 @@ def check_complete(task: str, rows: list[dict], incomplete: bool) -> None:
     missing = [row for row in rows if row["status"] in ("failed", "missing")]
     if old and not incomplete:
         raise JobError(
-            f"{len(old)} result(s) of {task} are not those that the config asks for: {listed(old)}. Delete the files "
+            f"{len(old)} result(s) of {task} are not those that the config specifies: {listed(old)}. Delete the files "
             f"and rerun the same command to make them again, or {others}"
         )
     if missing and not incomplete:

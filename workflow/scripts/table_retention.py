@@ -39,7 +39,7 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
         differences += made_by.list_differences(found.get(made_by.KEY, {}), evaluations[path])
         if differences:
             raise JobError(
-                f"{path}: expected the run that the config asks for, found {', '.join(differences)}. Delete it and "
+                f"{path}: expected the run that the config specifies, found {', '.join(differences)}. Delete it and "
                 "train.json beside it, and run again."
             )
         origin[run, seed] = path

@@ -67,7 +67,7 @@ def main(job: dict) -> None:
 
 
 def class_images(job: dict) -> list[images.Picture]:
-    """Read the class images; raise JobError if they were generated otherwise than the config asks for."""
+    """Read the class images; raise JobError if they were generated otherwise than the config specifies."""
     path = job["input"]["class_images"]
     if head := images.made_by(path):  # those of earlier versions have none
         made_by.check(path, head, {"settings": job["params"]["class_images_generated"]})

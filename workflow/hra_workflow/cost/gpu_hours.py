@@ -151,7 +151,7 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 
 def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
-    """Estimate a job on all of its processes. What is measured outranks what is estimated, and that a guess."""
+    """Estimate a job on all of its processes. Measured values outrank estimates, and estimates outrank guesses."""
     tried = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
     found = {
         MEASURED: finished_jobs.by_records(job, rates),

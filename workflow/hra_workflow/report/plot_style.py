@@ -64,7 +64,8 @@ def logarithmic(ax, unit: float = 1, name: str = "") -> None:
     """Make the x axis logarithmic, with ticks such as 0.5, 1, 2, 5 in a unit with this name."""
     ax.set_xscale("log")
     low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(4))
+    steps = (1, 2, 5) if high < 100 * low else (1, 3) if high < 1000 * low else (1,)
+    ax.xaxis.set_major_locator(LogLocator(subs=steps) if high > 10 * low else MaxNLocator(4))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}{name}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
 

@@ -143,6 +143,8 @@ class MathCost(Cost):
         return sum(rows) * longer if all(rows) else None
 
     def tokens(self, stage: str, wildcards: dict) -> float | None:
+        if stage == "evaluate" and "benchmark" in wildcards:
+            return 0.0  # grading needs no model
         if stage != "generate":
             return super().tokens(stage, wildcards)
         longest = max(self.settings["generation"]["max_new_tokens"].values())

@@ -59,6 +59,9 @@ def test_every_task_of_the_demo_has_a_guess_for_its_runs_on_a_cpu(here):
             job = run(task.name, **one)
             gpu_hours.add_estimates(config, [job])
             assert 0 < job.guessed[1] < job.guessed[0] < job.guessed[2] < 3600, job.name
+        base = run(task.name, dataset=one["dataset"], method="base", variant="pretrained", benchmark="b")
+        base.rule, base.work, base.model = "evaluate_" + task.name, 1.0, task.settings["model"]
+        assert cpu_time.guess(config, task, base), task.name
 
 
 def test_numbers_as_people_write_them():

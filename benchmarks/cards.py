@@ -1,10 +1,10 @@
 """Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
     python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
-                                                  what FOLDER has of them; write results/cards.csv and docs/gpus.md
+                                                  their results in FOLDER; write results/cards.csv and docs/gpus.md
     python -m benchmarks.cards                    write the table of docs/gpus.md from results/cards.csv
 
-Where the default settings do not fit a card, docs/gpus.md has a config for it, which this uses.
+If the default settings do not fit a card, docs/gpus.md has a config for it, which this command uses.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TABLES = {
     "control": "Table 4, right, control",
     ALL: "all",
 }
-TASKS = {"retention": "math"}  # of the tables that are not named after theirs
+TASKS = {"retention": "math"}  # tasks of tables that are not named after their task
 GPUS = 8
 DEFAULT = "h100"  # the card of the default settings
 SIZES = {name: card.total_memory for name, card in cuda.CARDS.items()}
@@ -65,7 +65,7 @@ def rehearse(folder: Path, card: str) -> Path:
     config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         options = ["--cores", "2", "--retries", "1", "--keep-going", "--config", "preflight=rehearsal"]
-        snakemake(config, *options, "--", "preflight")  # it fails if something does not fit, which the results have
+        snakemake(config, *options, "--", "preflight")  # it fails if a job does not fit, which the results record
     return config
 
 
@@ -74,7 +74,7 @@ def snakemake(config: Path, *options: str, **how) -> str | None:
 
 
 def planned(text: str) -> dict[str, dict]:
-    """Read the plan of several tables: table → GPU-hours, and those of the longest run."""
+    """Parse the plan of several tables: table → GPU-hours, and the hours of the longest run."""
     found = {}
     for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
         hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
@@ -93,9 +93,9 @@ def plain(text: str) -> float:
 
 
 def memory(results: Path, card: str) -> dict[str, dict]:
-    """Return by task the peak of its largest job, what the runs on one GPU need together, and whether all jobs fit.
+    """Return by task the peak of its largest job, the total of runs that share a GPU, and whether all jobs fit.
 
-    As the rehearsal has found.
+    These are results of the rehearsal.
     """
     jobs = [job for job in files.read_json(results / "rehearsal.json")["jobs"] if job.get("gpu", 1)]
     findings = files.read_json(results / "preflight.json")["findings"]
@@ -111,7 +111,7 @@ def memory(results: Path, card: str) -> dict[str, dict]:
 
 
 def sharing(job: dict, task: str, card: str) -> int:
-    """Return how many jobs like this one share a GPU."""
+    """Return the number of jobs like this one that share a GPU."""
     if not job["rule"].startswith("train"):
         return 1
     resources = yaml.safe_load((ROOT / f"config/{task}/task.yaml").read_text())["tasks"][task]["resources"]

@@ -1,10 +1,10 @@
-"""Print tables to the terminal, and the files to look at next.
+"""Print tables to the terminal, and the paths of related files.
 
     python workflow/scripts/print_table.py results/table_glue.csv
 
-Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value; bold as in
-table_{task}.md. `, unseen`: without the rows that are in the training data. Below the table: the difference of each
-trained run to the reference.
+Each cell has our mean, its standard deviation over seeds, and below them the difference to the published value; bold
+values are those of table_{task}.md. `, unseen`: without the rows that are in the training data. The difference of each
+trained run to the reference is below the table.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
-        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing; or not in the grid, or without a value
+        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing, not in the grid, or without a value
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")

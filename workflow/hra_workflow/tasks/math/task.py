@@ -14,7 +14,7 @@ from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
 
 REHEARSED_TOKENS = 16
-LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the tokens of a trained model's
+LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
 
 
 class MathData(Data):
@@ -67,7 +67,7 @@ class MathData(Data):
         }, {"generation": generation | {"shards": 1, "backend": "transformers"} | self.shorter(generation)}
 
     def shorter(self, generation: dict) -> dict:
-        """Return the limits of answers in a rehearsal, which would take hours for whole ones."""
+        """Return the limits of answers in a rehearsal, which would take hours for complete answers."""
         if self.config["preflight"] != "rehearsal":
             return {}
         return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], REHEARSED_TOKENS)}

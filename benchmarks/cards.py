@@ -63,15 +63,14 @@ def rehearse(folder: Path, card: str) -> Path:
     places = {name: str(own / name) for name in ("results", "resources", "scratch", "logs")}
     own.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
-    if not (own / "results/rehearsal.json").exists():
+    if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         options = ["--cores", "2", "--retries", "1", "--keep-going", "--config", "preflight=rehearsal"]
         snakemake(config, *options, "--", "preflight")  # it fails if a job does not fit, which the results record
     return config
 
 
-def snakemake(config: Path, *options: str) -> str:
-    command = ["snakemake", "--configfile", str(config), *options]
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+def snakemake(config: Path, *options: str, **how) -> str | None:
+    return subprocess.run(["snakemake", "--configfile", config, *options], cwd=ROOT, text=True, **how).stdout
 
 
 def planned(text: str) -> dict[str, dict]:
@@ -129,7 +128,8 @@ def merged(under: dict, over: dict) -> dict:
 def measure(folder: Path, card: str) -> list[dict]:
     """Return the rows of a card."""
     config, names = rehearse(folder, card), [f"table_{name}" for name in TABLES if name != ALL]
-    hours = planned(snakemake(config, "-n", "-q", "host", "rules", "progress", "--", *names))
+    quiet = ["-n", "-q", "host", "rules", "progress", "--"]
+    hours = planned(snakemake(config, *quiet, *names, stdout=subprocess.PIPE))
     peaks, rows = memory(folder / card / "results", card), []
     for table in TABLES:
         kinds = [*peaks.values()] if table == ALL else [peaks[TASKS.get(table, table)]]

@@ -5,6 +5,7 @@ test_extending.py, the library's by test_package.py, commands by test_documented
 links of docs/.
 """
 
+import csv
 import re
 import subprocess
 from itertools import pairwise

@@ -40,6 +40,7 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     )
     files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
     planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
+    (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
     config["datasets"]["glue"]["paraphrase"]["rows"] = {"train": 1920, "validation": 600}
     second = planned("sentiment", "paraphrase")
     assert [one.basis for one in second.estimates] == [gpu_hours.EARLIER] * 2
@@ -58,6 +59,9 @@ def test_every_task_of_the_demo_has_a_guess_for_its_runs_on_a_cpu(here):
             job = run(task.name, **one)
             gpu_hours.add_estimates(config, [job])
             assert 0 < job.guessed[1] < job.guessed[0] < job.guessed[2] < 3600, job.name
+        base = run(task.name, dataset=one["dataset"], method="base", variant="pretrained", benchmark="b")
+        base.rule, base.work, base.model = "evaluate_" + task.name, 1.0, task.settings["model"]
+        assert cpu_time.guess(config, task, base), task.name
 
 
 def test_numbers_as_people_write_them():

@@ -67,7 +67,7 @@ def check_function(record: dict, settings: dict) -> None:
     expect(
         used == settings["hint"],
         f"hint {settings['hint']['hint']}: expected the function that the run was trained with, found another one: it "
-        "was edited since. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
+        "was edited since the training. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
     )
 
 

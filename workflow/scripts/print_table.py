@@ -26,9 +26,9 @@ from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
-LEGEND = "Differences are over the seeds that both runs have, in brackets their 95 % intervals"
+LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
 HOLM = "; p has Holm's correction for all pairs of the column"
-ONE_CLASS = "† predicts one class for every item, in some seed at least: such a score is the share of that class."
+ONE_CLASS = "† predicts one class for every item in at least one seed: such a score is the fraction of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -83,7 +83,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append(("what the runs cost", path.with_name(f"cost_{task}.md")))
+    places.append(("cost of the runs", path.with_name(f"cost_{task}.md")))
     places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
     places.append(("figure: score over cost", figures / f"{task}_pareto.png"))

@@ -16,7 +16,7 @@ MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make pr
 REHEARSED = "estimated by make rehearse"
 EARLIER = "measured by earlier jobs with the same model"
 GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
-PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
+PROBED_ALONE = "at most, measured by make preflight on a run that did not share its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 

@@ -133,9 +133,9 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 def trials(task: Task) -> str:
     """Describe the cost of tuning, and that the numbers of jobs do not include trials of later rungs yet."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
-    text = f"of {task.name}, {tune['trials']} for each of {plural(count, 'run')}, as much training as "
+    text = f"{task.name}: {tune['trials']} for each of {plural(count, 'run')}, as much training as "
     text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
-    return text + "; those of later rungs are planned when known" * tuned_runs.halved(task)
+    return text + "; trials of later rungs are planned after the earlier rungs" * tuned_runs.halved(task)
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
@@ -150,7 +150,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
     if not cards:
         return "unknown; `make rehearse` shows it without a GPU"
     parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
-    return f"{'; '.join(parts)}, as make rehearse has seen"
+    return f"{'; '.join(parts)}, estimated by make rehearse"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
@@ -196,8 +196,8 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     if found.left > most:
         return (
             f"The remaining jobs need about {number(found.left)} GPU-hours ({found.grounds()}), more than "
-            f"`max_gpu_hours: {number(most)}`. The dearest: {found.dearest()}. Request fewer runs, or raise the limit: "
-            f"--config max_gpu_hours={math.ceil(found.left)}"
+            f"`max_gpu_hours: {number(most)}`. Most expensive: {found.dearest()}. Request fewer runs, or raise the "
+            f"limit: --config max_gpu_hours={math.ceil(found.left)}"
         ), True
     unknown = found.unknown(on_gpus=True)
     return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

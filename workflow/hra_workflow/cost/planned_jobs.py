@@ -70,8 +70,8 @@ def load(path: Path) -> list[Job]:
 
 
 def every() -> Iterator[Job]:
-    """Iterate over the jobs of every table that was requested in this folder, whatever its folder of results."""
-    return (job for _, _, path in saved() for job in load(path))
+    """Iterate over the jobs of every table that was requested in this folder, for any results; skip damaged files."""
+    return (Job(**entry) for _, _, path in saved() for entry in files.read_if_valid(path))
 
 
 def saved() -> list[tuple[str, str, Path]]:

@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from hra_workflow import methods
 from hra_workflow.core import strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import held_out_rows
 
+LONGEST_TEXT = 256  # tokens, if no `max_length` limits them
 FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -51,13 +51,11 @@ class Cost(Part):
             return items / int(wildcards["n_shards"])
         return items and items * FORWARD * len(self.task.selections)
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        """Return the approximate number of tokens per unit of `work`, for an estimate on CPUs; None: unknown."""
-        entry, run = self.datasets[wildcards["dataset"]], f"{wildcards['method']}/{wildcards['variant']}"
-        if "tokens" in entry or not methods.trains(self.config, run):
-            return entry.get("tokens")
-        longest = self.task.training.hyperparameters(wildcards["dataset"], run).get("max_length")
-        return longest and longest / 2
+    def tokens(self, stage: str, wildcards: dict) -> float:
+        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""
+        name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
+        settings = self.task.training.relevant_hyperparameters(name, run)
+        return self.datasets[name].get("tokens", settings.get("max_length", LONGEST_TEXT) / 2)
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         """Return the fraction of a row's work that a rehearsal of a stage does."""

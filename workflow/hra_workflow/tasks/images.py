@@ -181,7 +181,7 @@ class ImageCost(Cost):
             return super().work(stage, wildcards)
         return self.task.generation.drift_images() * (1 if stage == "generate" else FORWARD)
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
+    def tokens(self, stage: str, wildcards: dict) -> float:
         """Convert images to tokens; an evaluation is assumed to cost as much as one step of the model."""
         image = self.settings["resolution"] ** 2 / PIXELS_PER_TOKEN
         passes = 2 * self.settings["generation"]["inference_steps"]  # with and without the prompt

@@ -142,7 +142,7 @@ class MathCost(Cost):
         longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
+    def tokens(self, stage: str, wildcards: dict) -> float:
         if stage == "evaluate" and "benchmark" in wildcards:
             return 0.0  # grading needs no model
         if stage != "generate":

@@ -21,7 +21,7 @@ from proselint.tools import LintFile
 
 CONFIG = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 MARKUP = re.compile(
-    r"""^[ ]*(?P<fence>```+|~~~+|:::+).*?^[ ]*(?P=fence)[ ]*$  # code blocks and directives
+    r"""^[ ]*(?P<fence>```+|~~~+).*?^[ ]*(?P=fence)[ ]*$       # code blocks
     | ``.+?`` | `[^`]+` | \{[^{}\n]*\}                          # code spans, attributes and values of f-strings
     | \]\([^)\n]*\) | ^\[[^]]+\]:.* | https?://\S+              # addresses
     | <!--.*?--> | </?[a-z][^>]*> | \$[^$\n]+\$                 # HTML and formulas

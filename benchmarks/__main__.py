@@ -3,16 +3,16 @@
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (an hour on two cores); or any of the groups
                                   deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak, blocks
-    python -m benchmarks plot     only the figure, from the files there
-    python -m benchmarks --device cuda     whole models on a GPU, with OFT and BOFT beside them: see benchmarks/gpu.py
+    python -m benchmarks plot     only the figure, from the files in that folder
+    python -m benchmarks --device cuda     whole models on a GPU, also with OFT and BOFT: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
     next --peft FOLDER            the cases on which that PEFT is compared, to next.csv, in about ten minutes
-    tables                        write the tables of README.md and docs/library.md from the files there
+    tables                        write the tables of README.md and docs/library.md from the files in that folder
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
-The kinds are timed in turn, in an order that changes, so that other load affects all of them equally: a time is the
-median of 7 to 200 rounds, a ratio the median of the rounds' ratios. A memory peak is measured in a process of its own.
-A result replaces earlier ones of the same processor.
+The kinds are timed in turn, in a changing order, so that other load affects all of them equally: a time is the median
+of 7 to 200 rounds, a ratio the median of the rounds' ratios. A memory peak is measured in a separate process. A result
+replaces earlier ones of the same processor.
 """
 
 import csv
@@ -36,7 +36,7 @@ from benchmarks.cases import Case, Step
 from benchmarks.other_peft import OtherPackages
 
 RESULTS = Path(__file__).parent / "results"
-ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # of a case: at least, at most, and how long quick steps may take
+ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # per case: minimum, maximum, and seconds for quick steps
 GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak", "blocks"]
 CPU_TIME = "--cpu-time" in sys.argv
 COLUMNS = ("frozen", "lora", "peft", "next", "hra")
@@ -63,7 +63,7 @@ def processor(row: dict) -> str:
 
 
 def keep_heap() -> None:
-    """Keep freed memory in the process, so that no kind pays for pages that the previous one returned (glibc)."""
+    """Keep freed memory in the process, so that no kind waits for pages that the previous one has returned (glibc)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, its maximum
@@ -73,7 +73,7 @@ def keep_heap() -> None:
 def measure(steps: dict[str, Step], most: float = SECONDS) -> dict[str, list[float]]:
     """Measure the seconds per kind and round, over rounds in changing order, for up to `most` seconds if quick.
 
-    PEFT's HRA, which can take sixty times as long as the others, takes part in the first rounds only.
+    PEFT's HRA, which can take sixty times as long as the others, is only timed in the first rounds.
     """
     times: dict[str, list[float]] = {kind: [] for kind in steps}
     quick, order = [kind for kind in steps if kind != "peft"], random.Random(0)
@@ -100,14 +100,14 @@ def timed(step: Step) -> float:
 
 
 def ratio(over: list[float], under: list[float]) -> float:
-    """Compute the median over the rounds that both took part in: a machine's speed changes, for both alike."""
+    """Compute the median of the ratios over common rounds, in which changes of the machine's speed affect both."""
     return statistics.median(one / other for one, other in zip(over, under, strict=False))
 
 
 def row(case: Case, what: str, values: dict[str, list[float]], unit: str) -> dict:
     """Build one row of the results: the medians of the kinds' rounds, and their ratios."""
     compared, pairs = values, RATIOS
-    if what == "peak":  # what the adapters add
+    if what == "peak":  # the additional time of the adapters
         compared = {kind: [peak - values["frozen"][0] for peak in peaks] for kind, peaks in values.items()}
         pairs = ("hra/lora", "next/lora", "peft/hra")
     ratios = {
@@ -179,7 +179,7 @@ def headline() -> None:
 
 
 def save(name: str, results: list[dict]) -> None:
-    """Write results to a table, in which those of other processors stay."""
+    """Write results to a table, and keep those of other processors in it."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.csv"
     others = []
@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> None:
     elif not arguments:
         headline()
     elif unknown := set(arguments) - {*GROUPS, "next", "all", "plot", "tables"}:
-        sys.exit(f"benchmarks: expected some of {GROUPS}, next, all, plot or tables, got {sorted(unknown)}")
+        sys.exit(f"benchmarks: expected some of {GROUPS}, next, all, plot or tables, found {sorted(unknown)}")
     elif "tables" in arguments:
         from benchmarks import tables
 

@@ -1,9 +1,8 @@
-"""Layers and blocks of the models in PEFT's own benchmarks, at their sizes, with r = 32 as there.
+"""Layers and blocks of the models in PEFT's benchmarks, at their sizes, with the benchmarks' r = 32.
 
 Llama-3.2-3B: its queries and values, and a decoder block with adapters on both, on 768 tokens, the benchmark's
 longest. FLUX.2-klein-4B: a double-stream and a single-stream block on the tokens of a prompt and of an image of
-512 x 512 pixels, with adapters on the layers that the benchmark names. PEFT's own HRA is left out: its n x n matrices
-would take hours.
+512 x 512 pixels, with adapters on the benchmark's layers. PEFT's HRA is excluded: its n x n matrices would take hours.
 """
 
 import torch

@@ -1,10 +1,10 @@
 """Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
     python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
-                                                  what FOLDER has of them; write results/cards.csv and docs/gpus.md
+                                                  their results in FOLDER; write results/cards.csv and docs/gpus.md
     python -m benchmarks.cards                    write the table of docs/gpus.md from results/cards.csv
 
-Where the default settings do not fit a card, docs/gpus.md has a config for it, which this uses.
+If the default settings do not fit a card, docs/gpus.md has a config for it, which this command uses.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from hra_workflow.core import files
+from hra_workflow.core import files, grid
 from hra_workflow.core.wording import number
 from hra_workflow.rehearsal import cuda
 
@@ -30,8 +30,10 @@ TABLES = {
     "control": "Table 4, right, control",
     ALL: "all",
 }
-TASKS = {"retention": "math"}  # of the tables that are not named after theirs
+TASKS = {"retention": "math"}  # tasks of tables that are not named after their task
 GPUS = 8
+DEFAULT = "h100"  # the card of the default settings
+SIZES = {name: card.total_memory for name, card in cuda.CARDS.items()}
 COLUMNS = (
     "card",
     "table",
@@ -46,7 +48,7 @@ COLUMNS = (
 )
 MARKED = re.compile(r"(<!-- (cards|stages) -->\n).*?(<!-- end -->)", re.DOTALL)
 STAGES = {"train": "training", "generate": "generation, latents", "evaluate": "evaluation"}
-COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "fits")
+COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "needed_bytes", "fits")
 Rows = dict[tuple[str, str], dict]  # by card and table
 
 
@@ -61,19 +63,18 @@ def rehearse(folder: Path, card: str) -> Path:
     places = {name: str(own / name) for name in ("results", "resources", "scratch", "logs")}
     own.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
-    if not (own / "results/rehearsal.json").exists():
+    if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         options = ["--cores", "2", "--retries", "1", "--keep-going", "--config", "preflight=rehearsal"]
-        snakemake(config, *options, "--", "preflight")  # it fails if something does not fit, which the results have
+        snakemake(config, *options, "--", "preflight")  # it fails if a job does not fit, which the results record
     return config
 
 
-def snakemake(config: Path, *options: str) -> str:
-    command = ["snakemake", "--configfile", str(config), *options]
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+def snakemake(config: Path, *options: str, **how) -> str | None:
+    return subprocess.run(["snakemake", "--configfile", config, *options], cwd=ROOT, text=True, **how).stdout
 
 
 def planned(text: str) -> dict[str, dict]:
-    """Read the plan of several tables: table → GPU-hours, and those of the longest run."""
+    """Parse the plan of several tables: table → GPU-hours, and the hours of the longest run."""
     found = {}
     for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
         hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
@@ -91,28 +92,50 @@ def plain(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def memory(results: Path) -> dict[str, tuple[int, bool]]:
-    """Return by task the peak of its largest job in bytes, and whether its jobs fit, as the rehearsal has found."""
+def memory(results: Path, card: str) -> dict[str, dict]:
+    """Return by task the peak of its largest job, the total of runs that share a GPU, and whether all jobs fit.
+
+    These are results of the rehearsal.
+    """
     jobs = [job for job in files.read_json(results / "rehearsal.json")["jobs"] if job.get("gpu", 1)]
     findings = files.read_json(results / "preflight.json")["findings"]
-    found: dict[str, tuple[int, bool]] = {}
+    found = {}
     for task in {table for table in TABLES if table != ALL} - TASKS.keys():
         own = [job for job in jobs if task in (job["wildcards"].get("task"), job["rule"].rpartition("_")[2])]
         bad = [one for one in findings if not one["ok"] and re.match(rf"(\w+_)?{task}\b", one["check"])]
         if own:
-            found[task] = max(job["peak_bytes"] for job in own), not bad
+            shared = [job["peak_bytes"] * sharing(job, task, card) for job in own]
+            peak = max(job["peak_bytes"] for job in own)
+            found[task] = {"peak_bytes": peak, "needed_bytes": max(shared), "fits": not bad}
     return found
+
+
+def sharing(job: dict, task: str, card: str) -> int:
+    """Return the number of jobs like this one that share a GPU."""
+    if not job["rule"].startswith("train"):
+        return 1
+    resources = yaml.safe_load((ROOT / f"config/{task}/task.yaml").read_text())["tasks"][task]["resources"]
+    changed = (yaml.safe_load(settings().get(card, "")) or {"tasks": {}})["tasks"].get(task, {}).get("resources", {})
+    return grid.runs_per_gpu(merged(resources, changed), "{method}/{variant}".format(**job["wildcards"]))
+
+
+def merged(under: dict, over: dict) -> dict:
+    """Merge two mappings as the config does."""
+    both = {key: merged(under[key], over[key]) for key in under.keys() & over if isinstance(under[key], dict)}
+    return under | over | both
 
 
 def measure(folder: Path, card: str) -> list[dict]:
     """Return the rows of a card."""
     config, names = rehearse(folder, card), [f"table_{name}" for name in TABLES if name != ALL]
-    hours = planned(snakemake(config, "-n", "-q", "host", "rules", "progress", "--", *names))
-    peaks, rows = memory(folder / card / "results"), []
+    quiet = ["-n", "-q", "host", "rules", "progress", "--"]
+    hours = planned(snakemake(config, *quiet, *names, stdout=subprocess.PIPE))
+    peaks, rows = memory(folder / card / "results", card), []
     for table in TABLES:
         kinds = [*peaks.values()] if table == ALL else [peaks[TASKS.get(table, table)]]
-        row = {"card": card, "table": table, "settings": card in settings(), **hours[table]}
-        rows.append(row | {"peak_bytes": max(peak for peak, _ in kinds), "fits": all(fits for _, fits in kinds)})
+        largest = {name: max(kind[name] for kind in kinds) for name in ("peak_bytes", "needed_bytes")}
+        row = {"card": card, "table": table, "settings": card in settings(), **hours[table], **largest}
+        rows.append(row | {"fits": all(kind["fits"] for kind in kinds)})
     return rows
 
 
@@ -125,13 +148,24 @@ def table(rows: list[dict]) -> str:
     """Build the table of the page: GPU-hours and the time on GPUS cards, for each table and card."""
     by: Rows = {(row["card"], row["table"]): row for row in rows}
     cards = [card for card in reversed(cuda.CARDS) if (card, ALL) in by]
-    sizes = {card: f"{cuda.CARDS[card].total_memory / 1e9:.0f} GB" for card in cards}
-    titles = [f"{cuda.CARDS[card].name.removeprefix('NVIDIA ')} ({sizes[card]})" for card in cards]
-    lines = [f"| table | largest job | {' | '.join(titles)} |", "|---" + "|--:" * (len(cards) + 1) + "|"]
-    for name, title in TABLES.items():
-        peak = f"{float(by[cards[0], name]['peak_bytes']) / 1e9:.1f} GB"
-        lines.append(f"| {title} | {peak} | {' | '.join(cell(by[card, name]) for card in cards)} |")
+    titles = " | ".join(title(card) for card in cards)
+    lines = [f"| table | largest job | fits on | {titles} |", "|---|--:|---|" + "--:|" * len(cards)]
+    for name, label in TABLES.items():
+        first = by[DEFAULT, name]
+        peak = f"{float(first['peak_bytes']) / 1e9:.1f} GB"
+        cells = " | ".join(cell(by[card, name]) for card in cards)
+        lines.append(f"| {label} | {peak} | {smallest(float(first['needed_bytes']))} | {cells} |")
     return "\n".join(lines)
+
+
+def title(card: str) -> str:
+    return f"{cuda.CARDS[card].name.removeprefix('NVIDIA ')} ({cuda.CARDS[card].total_memory / 1e9:.0f} GB)"
+
+
+def smallest(needed: float) -> str:
+    """Name the cards that have this memory, the smallest first."""
+    fitting = sorted((one for one, card in cuda.CARDS.items() if card.total_memory >= needed), key=SIZES.get)
+    return "all" if len(fitting) == len(cuda.CARDS) else ", ".join(f"`{card}`" for card in fitting)
 
 
 def cell(row: dict) -> str:
@@ -143,7 +177,7 @@ def cell(row: dict) -> str:
     return f"{number(hours)} GPU-hours, {number(float(f'{wall:.2g}'))} h"
 
 
-def stages(rows: list[dict], card: str = "h100") -> str:
+def stages(rows: list[dict], card: str = DEFAULT) -> str:
     """Build the table of a card's GPU-hours by stage."""
     by = {row["table"]: row for row in rows if row["card"] == card}
     lines = [f"| table | {' | '.join(STAGES.values())} |", "|---" + "|--:" * len(STAGES) + "|"]

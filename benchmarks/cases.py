@@ -18,7 +18,7 @@ import hra
 from benchmarks.other_peft import OtherPackages
 
 KINDS = ("frozen", "lora", "peft", "hra")
-next_peft: OtherPackages | None = None  # another PEFT, whose HRA is the kind `next`
+next_peft: OtherPackages | None = None  # the other PEFT, whose HRA is the kind `next`
 # A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
 WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
 Step = Callable[[], None]
@@ -88,7 +88,7 @@ class Case:
 
 
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
-    """Add adapters of one kind, with about as many parameters as HRA's, to the base model, sharing its weights."""
+    """Add adapters of one kind, with about as many parameters as HRA's, to the base model, and share its weights."""
     shared = itertools.chain(base.parameters(), base.buffers())
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     if kind == "frozen":
@@ -232,7 +232,7 @@ MODELS = [
 ]
 STEPS = LINEAR + CONV + MODELS
 MERGES = [linear(d, 1, r, dtype) for d, r, dtype in itertools.product((768, 2048, 4096), (8, 32), DTYPES)]
-# What a rewritten PEFT is compared on, in about ten minutes. PEFT's own HRA takes part where it takes seconds.
+# The cases on which a rewritten PEFT is compared, in about ten minutes, with PEFT's HRA if it takes only seconds.
 NEXT = [
     *SMALL[:4],
     *(

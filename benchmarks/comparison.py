@@ -1,4 +1,4 @@
-"""The studies of docs/comparison-design.md (part A) and docs/comparison-design-b.md: their results as tables.
+"""The results of the studies of docs/comparison-design.md (part A) and docs/comparison-design-b.md as tables.
 
 comparison_page.py has the commands.
 """
@@ -22,13 +22,13 @@ TABLES = ("runs", "trials", "contrasts")
 
 
 class Set(NamedTuple):
-    """Where the scores of a data set are. kept: what a run has not forgotten, and its benchmark, if any."""
+    """The scores of a data set. kept: the benchmark and metric that measure what a run has not forgotten, if any."""
 
     task: str
     dataset: str
     benchmark: str
     metric: str
-    contrasts: list[tuple[str, str]]  # with Holm's correction over these
+    contrasts: list[tuple[str, str]]  # contrasts over which Holm's correction is computed
     kept: str
     kept_benchmark: str | None = None
     kept_seeds: int = 5  # of so many seeds, the first ones, where it takes a minute each
@@ -36,7 +36,7 @@ class Set(NamedTuple):
 
 OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]
 OTHERS = ("hra/r8-inf", "lora/r4-alpha8", "lora/pissa-r8", "dora/r8", "oft/b16", "boft/m2b8", "ia3/outputs", "full/all")
-ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems OFT is in part A, and BOFT was left out for time
+ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems, OFT is in part A, and BOFT was excluded because of its time
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
 STUDIES = {  # by the name of the config in config/demo and of the study's folder; sets by their names on the page
@@ -52,7 +52,7 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
 
 
 def config(name: str) -> dict:
-    """Return a config of the demo, without those that it is merged over."""
+    """Return a config of the demo, without the configs that it is merged over."""
     return yaml.safe_load((ROOT / f"config/demo/{name}.yaml").read_text())
 
 
@@ -95,7 +95,7 @@ def final_runs(study: str, of: Set) -> list[tuple[str, int]]:
 
 
 def final_run(folder: Path, of: Set) -> tuple[dict, list]:
-    """Return a final run's row and its values per item; a run without a final record ends the program."""
+    """Return a final run's row and its values per item; end the program if it has no final record."""
     if not (folder / "train.json").exists():
         sys.exit(f"{folder}: expected the record of a finished run, found none. Run the study to its end")
     record = records.read(folder / "train.json")
@@ -108,7 +108,7 @@ def final_run(folder: Path, of: Set) -> tuple[dict, list]:
         "learning_rate": record["hyperparameters"].get("learning_rate"),
         "seconds": record["seconds"],
         "cpu_share": record.get("cpu_share"),
-        "attempts": record["attempts"],  # the seconds of one that was killed are unknown
+        "attempts": record["attempts"],  # the seconds of a killed attempt are unknown
         "memory_mb": record["peak_memory_bytes"] / 2**20,
         "commit": record["commit"],
     }

@@ -1,4 +1,4 @@
-"""docs/comparison.md: its tables and figures from benchmarks/results/comparison*.csv.
+"""Write the tables and figures of docs/comparison.md from benchmarks/results/comparison*.csv.
 
     make demo TASK=comparison DATA=../shared/data                          a study; TASK=comparison_b: the other one
     python -m benchmarks.comparison_page demo/comparison ../shared/data    collect it in half an hour, rewrite the page
@@ -21,7 +21,7 @@ from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
 
 PAGE, IMAGES = ROOT / "docs/comparison.md", ROOT / "docs/images"
-QUIET = 0.9  # share of its core that a run whose seconds count must have had
+QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
 FORMER = {  # runs in the results that commit 3fd83f6 could train, with `sum_difference_lr_ratio: 1`, and their labels
     "hra/r8-sd": "HRA, r=8, sum and difference",
     "hra/r16-sd": "HRA, r=16, sum and difference",
@@ -44,7 +44,7 @@ def labels() -> dict[str, str]:
 
 
 def verdict(row: pd.Series) -> str:
-    """Say what a contrast decides, by the rule of the design."""
+    """Describe the result of a contrast, by the rule of the design."""
     if row["p_holm"] < comparison.LEVEL:
         return "better" if row["difference"] > 0 else "worse"
     return "same level" if row["p_equivalent"] < comparison.LEVEL else "undecided"
@@ -87,7 +87,7 @@ def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, of: Set, 
 
 
 def is_quiet(rows: pd.DataFrame) -> pd.Series:
-    """Return which runs had a core to themselves, from the first step to the last."""
+    """Return which runs had an unshared core, from the first step to the last."""
     return (rows["cpu_share"] >= QUIET) & (rows["attempts"] == 1)
 
 
@@ -114,7 +114,7 @@ def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def rewrite() -> None:
-    """Replace what stands between the page's markers with today's tables, and draw the figures."""
+    """Replace the text between the page's markers with the current tables, and plot the figures."""
     results = {study: {name: read(study, name) for name in TABLES} for study in STUDIES}
     files.write_text(PAGE, page(PAGE.read_text(), results))
     for study, of_study in results.items():
@@ -124,7 +124,7 @@ def rewrite() -> None:
 
 
 def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
-    """Return the page with today's tables."""
+    """Return the page with the current tables."""
     names, made = labels(), {}
     for study, of in results.items():
         made[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
@@ -140,7 +140,7 @@ def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
 
 
 def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
-    """Draw the forest plot of the contrasts, one panel for each set, with a row for each of its contrasts."""
+    """Plot the contrasts as a forest plot, with one panel per set and one row per contrast."""
     import matplotlib.pyplot as plt
 
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH
@@ -173,7 +173,7 @@ def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
 
 
 def draw_costs(study: str, runs: pd.DataFrame) -> None:
-    """Draw scores against parameters, seconds and what is kept, one column of panels for each set."""
+    """Plot scores against parameters, seconds and retention, with one column of panels per set."""
     import matplotlib.pyplot as plt
 
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, dot, logarithmic, styles

@@ -1,11 +1,11 @@
-"""Coverage of the tables' 95 % intervals, by simulation: how often they contain the true difference of two runs.
+"""Simulate the coverage of the tables' 95 % intervals: how often they contain the true difference of two runs.
 
     python -m benchmarks.coverage            write the tables of docs/statistics.md, in two minutes on one core
-    python -m benchmarks.coverage 100        print them, with 100 simulations a cell instead of 1,000
+    python -m benchmarks.coverage 100        print them, with 100 simulations per cell instead of 1,000
 
 Two equal runs answer the same items. An answer is correct if a latent normal variable is below a threshold; half of its
-variance is the item's, which all seeds of both runs share. A seed of a run shifts the threshold, so that accuracy, 85 %
-on average, has the given standard deviation between seeds, in points. Intervals and p are those of
+variance belongs to the item and is shared by all seeds of both runs. A seed shifts the threshold, so that accuracy, on
+average 85 %, has the given standard deviation between seeds, in points. Intervals and p are those of
 `hra_workflow.report.comparison`, as workflow/scripts/compare.py computes them.
 """
 
@@ -22,7 +22,7 @@ from hra_workflow.report.markdown_text import table
 from hra_workflow.tasks.glue import metrics
 
 PAGE = ROOT / "docs/statistics.md"
-SIMULATIONS = 1000  # a cell of the page
+SIMULATIONS = 1000  # simulations per cell of the page
 ACCURACY, SHARED = 0.85, 0.5
 SEEDS = (1, 2, 3, 5)
 THRESHOLD = norm.ppf(ACCURACY)
@@ -30,7 +30,7 @@ SLOPE = norm.pdf(THRESHOLD)  # accuracy per unit of the threshold
 
 
 def runs(rng: np.random.Generator, names: str, items: int, seeds: int, points: float) -> dict[str, np.ndarray]:
-    """Draw whether each answer of each run is correct: (seeds, items) by the run's name."""
+    """Sample whether each answer of each run is correct: (seeds, items) by the run's name."""
     of_items = np.sqrt(SHARED) * rng.standard_normal(items)
     drawn = {}
     for name in names:
@@ -52,7 +52,7 @@ def differences(answers: dict[str, np.ndarray], labels: np.ndarray | None = None
 
 
 def cell(items: int, points: float, seeds: int, simulations: int, metric=None) -> str:
-    """Return `coverage (rate of p < 0.05)`; without the rate for fewer seeds than a test needs."""
+    """Return `coverage (rate of p < 0.05)`, without the rate if a test needs more seeds."""
     rng, covered, rejected = np.random.default_rng([items, round(10 * points), seeds]), [], []
     for _ in range(simulations):
         labels = rng.random(items) < 0.5 if metric else None
@@ -65,7 +65,7 @@ def cell(items: int, points: float, seeds: int, simulations: int, metric=None) -
 
 
 def any_difference(items: int, points: float, seeds: int, simulations: int) -> str:
-    """Return how often any pair of nine equal methods differs significantly by Holm's correction."""
+    """Return the rate at which any pair of nine equal methods differs significantly with Holm's correction."""
     rng, several = np.random.default_rng([9, round(10 * points), seeds]), []
     for _ in range(simulations):
         found = differences(runs(rng, "abcdefghi", items, seeds, points))
@@ -74,7 +74,7 @@ def any_difference(items: int, points: float, seeds: int, simulations: int) -> s
 
 
 def power(items: int, points: float, seeds: int, difference: float, simulations: int) -> str:
-    """Return how often a difference in accuracy of so many points is significant, and one of 0 equivalent."""
+    """Return the rates at which this difference in accuracy is significant, and a difference of 0 equivalent."""
     rng, significant, equivalent = np.random.default_rng([items, round(10 * points), seeds, 2]), [], []
     for _ in range(simulations):
         answers = runs(rng, "ab", items, seeds, points)

@@ -1,11 +1,11 @@
-"""The images of README and docs/, each with a digest of what it was made from in its metadata.
+"""Make the images of README and docs/, each with a digest of its sources in its metadata.
 
     make docs-images                            run the demos, and make the images of them, in 10 minutes on two cores
     python -m benchmarks.docs_images            make the images of demo/
-    python -m benchmarks.docs_images --same     after a change that does not show: keep the images, renew the digests
+    python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
-A test compares the digests with those of today's code, configs and results. The other images are made by the commands
-that write their pages: benchmarks/comparison_page.py, benchmarks/published/__main__.py.
+A test compares the digests with those of the current code, configs and results. The other images are made by the
+commands that write their pages: benchmarks/comparison_page.py, benchmarks/published/__main__.py.
 """
 
 import ast
@@ -47,13 +47,13 @@ MADE_FROM = {
 
 
 def digest(name: str) -> str:
-    """Return the SHA-256 of what an image is made from today."""
+    """Return the SHA-256 of the current sources of an image."""
     parts = [meaning(ROOT / path) for path in MADE_FROM[name]]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def meaning(path: Path) -> str:
-    """Return the text of a file, of Python and YAML without comments, docstrings and layout."""
+    """Return the text of a file; for Python and YAML, without comments, docstrings and layout."""
     text = path.read_text()
     if path.suffix == ".yaml":
         return json.dumps(yaml.safe_load(text))
@@ -73,14 +73,14 @@ def stated(name: str) -> str | None:
 
 
 def write(name: str, image: Image.Image) -> None:
-    """Write an image with the digest of what it is made from."""
+    """Write an image with the digest of its sources."""
     information = PngInfo()
     information.add_text(KEY, digest(name))
     image.save(FOLDER / f"{name}.png", pnginfo=information, optimize=True)
 
 
 def renew(*names: str) -> None:
-    """Write the digests of today into images as they are."""
+    """Write the current digests into the existing images."""
     for name in names:
         with Image.open(FOLDER / f"{name}.png") as image:
             image.load()

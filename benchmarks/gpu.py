@@ -4,8 +4,9 @@
 
 LLaMA2-7B's shape as in the paper (queries and values, r = 32, bfloat16): a token of cached decoding, and training on
 8 x 512 tokens with and without gradient checkpointing. DeBERTaV3-base's shape on 32 x 128 tokens. The UNet of Stable
-Diffusion 1.5 at batch 2 and 8. Beside HRA: the frozen model, PEFT's LoRA, OFT and BOFT with about as many parameters,
-and PEFT's own HRA. Weights are random. Writes results/{name of the GPU}.csv after each case.
+Diffusion 1.5 at batch 2 and 8. HRA is compared with the frozen model, with PEFT's LoRA, OFT and BOFT of about as many
+parameters, and with PEFT's HRA. Weights are random. Results are written to results/{name of the GPU}.csv after each
+case.
 """
 
 import csv
@@ -96,7 +97,7 @@ def memory(step: Step, device: str) -> float | None:
 
 
 def measure(case: Case, device: str, kinds: tuple[str, ...] = KINDS) -> Iterator[dict]:
-    """Yield one row per kind. The kinds are timed in turn; one that does not fit into memory has no times."""
+    """Yield one row per kind. The kinds are timed in turn; a kind that does not fit into memory has no times."""
     case = replace(case, device=device)
     base, x = case.base()
     steps: dict[str, Step] = {}
@@ -127,7 +128,7 @@ def measure(case: Case, device: str, kinds: tuple[str, ...] = KINDS) -> Iterator
             deciles = statistics.quantiles(times[kind], n=10, method="inclusive")
             median = statistics.median(times[kind])
             row |= {"seconds": f"{median:.4g}", "10 %": f"{deciles[0]:.4g}", "90 %": f"{deciles[-1]:.4g}"}
-            if "lora" in times:  # round by round, as the machine's speed changes for both alike
+            if "lora" in times:  # per round, because changes of the machine's speed affect both
                 ratios = [one / lora for one, lora in zip(times[kind], times["lora"], strict=True)]
                 row["times LoRA"] = round(statistics.median(ratios), 3)
         yield row

@@ -10,9 +10,9 @@ from typing import Any
 class OtherPackages:
     """Packages from a source folder: imports find them within `with`, and the installed ones outside.
 
-    Models made with them work outside, where they meet no import. `names` are packages that are imported again, PEFT
-    and those that refer to it, from where they are if the folder has none of that name.
-    Raises ValueError if the folder has no PEFT.
+    Models made with them also work outside, if they import nothing. `names`: the packages that are imported again, PEFT
+    and those that refer to it; if the folder does not have one, the installed one is used. Raises ValueError if the
+    folder has no PEFT.
     """
 
     def __init__(self, folder: str | Path, names: tuple[str, ...] = ("peft",)) -> None:

@@ -2,8 +2,8 @@
 
 The model has the sizes of Qwen3.5-4B, the step those of `method_comparison/RLMath` in pull request 3078 of
 huggingface/peft at d2587c8: four answers, one at a time, with gradient checkpointing and the loss of a reference model,
-then the merge and unmerge with which the weights are sent to vLLM. The answers themselves are not generated. The gated
-delta rule counts as one elementwise product, where the benchmark has a fused kernel.
+then the merge and unmerge that send the weights to vLLM. The answers themselves are not generated. The gated delta rule
+counts as one elementwise product; the benchmark has a fused kernel for it.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What the encoder of the comparison can do without training for it: baselines of SST-2, and what a run has kept.
+"""The comparison's encoder without fine-tuning: baselines of SST-2, and the abilities that a run has kept.
 
-all-MiniLM-L6-v2 was trained so that the cosine of two sentences' mean embeddings is their similarity. How well it still
-is on STS-B, after a run was trained on SST-2, is what that run has kept.
+all-MiniLM-L6-v2 was trained so that the cosine of two sentences' mean embeddings is their similarity. The correlation
+of this cosine on STS-B, after training on SST-2, measures what the run has kept.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def add_kept(study: Path, data: Path, runs: list[dict]) -> None:
 
 
 def frozen(study: Path, data: Path) -> dict:
-    """Return the row of the frozen encoder's baselines, but for its set."""
+    """Return the row of the frozen encoder's baselines, without its set."""
     model_folder, tokenizer, pairs = of_study(study, data)
     data_folder = manifests.folder(study / "resources/datasets/glue/sst2-sentences.manifest.json")
     encoder = AutoModel.from_pretrained(model_folder).eval()
@@ -74,7 +74,7 @@ def of_study(study: Path, data: Path) -> tuple[Path, Any, pd.DataFrame]:
 
 
 def logistic(encoder, tokenizer, data_folder: Path) -> float:
-    """Return the accuracy, in percent, of logistic regression on embeddings, its penalty chosen by five folds."""
+    """Return the accuracy, in percent, of logistic regression on embeddings, with a penalty chosen by five folds."""
     from sklearn.linear_model import LogisticRegressionCV
 
     train, test = (pd.read_parquet(data_folder / f"{split}.parquet") for split in ("train", "validation"))

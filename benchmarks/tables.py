@@ -23,7 +23,7 @@ SHAPES = {
     "merging and unmerging a 4096 × 4096 layer": ("merge+unmerge", "linear", "4096x4096 1 tokens"),
 }
 LAYERS, MODELS = list(SHAPES)[:5], list(SHAPES)[5:]
-Rows = dict[tuple[str, ...], dict[str, str]]  # by processor, what, case, size, r and dtype
+Rows = dict[tuple[str, ...], dict[str, str]]  # rows by processor, what, case, size, r and dtype
 
 
 def write(results: Path, root: Path = ROOT) -> None:
@@ -45,7 +45,7 @@ def write(results: Path, root: Path = ROOT) -> None:
 
 
 def put(path: Path, name: str, lines: list[str]) -> None:
-    """Replace what is between `<!-- table NAME -->` and `<!-- end -->` in a page."""
+    """Replace the text between `<!-- table NAME -->` and `<!-- end -->` in a page."""
     start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
     text = path.read_text()
     if text.count(start) != 1:
@@ -78,7 +78,7 @@ def cell(rows: Rows, processor: str, case: tuple[str, ...], kind: str) -> str:
 
 
 def relative(title: str, cases: list[tuple[str, tuple[str, ...]]], rows: Rows) -> list[str]:
-    """Build a table with a row per case that has been measured, and a column per processor and kind."""
+    """Build a table with one row per measured case, and one column per processor and kind."""
     columns = [(processor, kind) for processor in PROCESSORS for kind in KINDS]
     table = {label: [cell(rows, processor, case, kind) for processor, kind in columns] for label, case in cases}
     table = {label: cells for label, cells in table.items() if {*cells} != {"–"}}
@@ -92,7 +92,7 @@ def relative(title: str, cases: list[tuple[str, tuple[str, ...]]], rows: Rows) -
 
 
 def headline(rows: Rows) -> list[str]:
-    """Build README's table: a row per processor."""
+    """Build README's table, with one row per processor."""
     title = "4096 × 4096 layer, 512 tokens, r = 8, forward and backward: time relative to LoRA"
     lines = [
         f"| {title} | LoRA (PEFT) | HRA (PEFT 0.21.2, released) | HRA (PEFT's pull request 3185) | **HRA (hra)** |",

@@ -7,23 +7,23 @@ from hra_workflow.config import validation
 from support import ROOT
 
 PAGE = ROOT / "docs/config/reruns.md"
-INTRODUCTION = """# What another value repeats
+INTRODUCTION = """# What changing a key repeats
 
-After a change of the config, rerun the command: only the jobs that depend on the change run again. Every key has a
-class, the most that another value of it repeats. Keys below a listed one have its class, unless they are listed
-themselves. What no run uses repeats nothing: a variant, dataset or preset that no grid names, or a default that every
-preset overrides.
+After a change of the config, rerun the command: only the jobs that depend on the change run again. Each key has a
+class, the earliest stage that a change of it repeats. Keys below a listed key have the same class, unless they are
+listed themselves. Changing an entry that no run uses repeats nothing: a variant, dataset or preset that no grid names,
+or a default that every preset overrides.
 
 The classes are in [the schemas](../../workflow/schemas/config/base.json) (`reruns`). Tests change every leaf of the
-demo's config and compare what a dry run plans with its class. They also keep this page current;
+demo's config and compare the jobs of a dry run with its class. They also keep this page current;
 `python tests/config_reruns_page.py` rewrites it.
 """
 MEANING = {
-    "data": "Files are downloaded, converted or computed again, and then all that depends on them. A source that "
-    "describes the same files as before, by hash or address, repeats nothing.",
+    "data": "Files are downloaded, converted or computed again, and then everything that depends on them. A source "
+    "that describes the same files as before, by hash or URL, repeats nothing.",
     "training": "Runs are trained and evaluated again; for a key of a method, dataset or preset, only its runs.",
     "evaluation": "Outputs are generated and evaluated again. Nothing is trained.",
-    "table": "Only tables, figures and contact sheets are made again.",
+    "table": "Only tables, figures and contact sheets are rebuilt.",
     "nothing": "No job runs again.",
 }
 

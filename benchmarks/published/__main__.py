@@ -4,10 +4,9 @@
 
 measured.csv has the measurements with their sources, files of PEFT's results: milliseconds are the sum of `train time`
 divided by the last `step` of `metrics`, reserved_bytes is `accelerator_memory_max`. The constants of the rehearsal's
-clock (rehearsal/timing.py) are those that fit its first half best; they are printed beside the ones in use. The other
-half was looked at once.
-Writes benchmarks/results/published.csv and docs/images/published.png from both halves. FOLDER keeps the rehearsals:
-5 minutes on two cores.
+clock (rehearsal/timing.py) are those with the best fit on the first half; they are printed next to the ones in use. The
+other half was examined once. The command writes benchmarks/results/published.csv and docs/images/published.png from
+both halves. FOLDER keeps the rehearsals: 5 minutes on two cores.
 """
 
 import argparse
@@ -15,14 +14,14 @@ import csv
 import os
 from pathlib import Path
 
-# A process with threads cannot be forked safely: before torch and pyarrow are imported.
+# Set before torch and pyarrow are imported: a process with threads cannot be forked safely.
 os.environ |= {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results/published.csv"
 PLOT = HERE.parents[1] / "docs/images/published.png"
 HALVES = ("calibration", "held-out")
-RESERVED = 1.03  # bytes that torch's allocator reserves for each allocated one, of the first half
+RESERVED = 1.03  # bytes that torch's allocator reserves per allocated byte, on the first half
 
 
 def measured() -> list[dict]:
@@ -31,7 +30,7 @@ def measured() -> list[dict]:
 
 
 def compared(row: dict, observed: dict) -> dict:
-    """Return a row of the results: the published and the rehearsed milliseconds and bytes, or why it has none."""
+    """Return a row of the results: the published and rehearsed milliseconds and bytes, or the reason for none."""
     from benchmarks.published import efficiencies
     from benchmarks.published.experiments import BENCHMARKS, TIMED
     from hra_workflow.rehearsal import cuda
@@ -48,7 +47,7 @@ def compared(row: dict, observed: dict) -> dict:
 
 
 def errors(results: list[dict]) -> dict[tuple[str, str], dict]:
-    """Return the errors of time and memory by half and benchmark (`both`: of all)."""
+    """Return the errors of time and memory by half and benchmark (`both`: all benchmarks)."""
     from benchmarks.published.efficiencies import error
 
     found = {}

@@ -1,4 +1,4 @@
-"""The constants of the rehearsal's clock that fit published times best, and how far rehearsed numbers are off."""
+"""The constants of the rehearsal's clock that fit published times best, and the errors of rehearsed numbers."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from hra_workflow.rehearsal import cuda, timing
 
-FITTED = ("half", "float32")  # the kinds of products of which these experiments consist
-OUTLIER = 0.08  # from this relative error on, an experiment has less weight
+FITTED = ("half", "float32")  # the kinds of products in these experiments
+OUTLIER = 0.08  # relative error above which an experiment has less weight
 
 
 class Constants(NamedTuple):
@@ -54,7 +54,7 @@ def fitted(experiments: Sequence[dict]) -> Constants:
 
 
 class Error(NamedTuple):
-    """Of rehearsed numbers: mean and root mean square of log(rehearsed / published), and rank correlation."""
+    """Errors of rehearsed numbers: mean and root mean square of log(rehearsed / published), and rank correlation."""
 
     count: int
     bias: float

@@ -1,4 +1,4 @@
-"""A published experiment as jobs of this workflow: its adapter, the benchmark's preset, and rows of stated lengths.
+"""A published experiment as jobs of this workflow: its adapter, the benchmark's preset, and rows of given lengths.
 
 The settings are those of config/benchmarks/.
 """
@@ -19,20 +19,20 @@ from hra_workflow.tasks.training import ROUNDING
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
-STEPS = 3  # the first one has the start, the second the usual rows, the last the longest
+STEPS = 3  # the first step includes the start, the second has usual rows, the last the longest ones
 TIMED = 1
 UNSTATED = {"peft_type", "peft_version", "inference_mode", "task_type", *peft_types.TARGETS, *peft_types.OF_MODEL}
-# What runs here is other code, or another precision, than what was measured.
+# Experiments of which this code, or its precision, differs from the measured one.
 OTHER_CODE = {"hra": "HRA's layers are this package's", "boft": "BOFT's factors are multiplied otherwise here"}
 OTHER_CODE["full"] = "full fine-tuning is in float32 here, in bf16 there"
 
 
 class Benchmark:
-    """A benchmark of PEFT's method_comparison. `folder`: of the files that its jobs read and write.
+    """A benchmark of PEFT's method_comparison. `folder`: the folder of its jobs' files.
 
-    outputs: what its training makes besides the record and the last weights. kept_bytes: what its published loop, and
-    not ours, keeps on the GPU: by so much the published average at the end of a step exceeds the rehearsed one, on the
-    first half.
+    outputs: the files of its training other than the record and the last weights. kept_bytes: bytes that only the
+    published loop keeps on the GPU: on the first half, the published average at the end of a step exceeds the rehearsed
+    one by this.
     """
 
     task: str
@@ -140,7 +140,7 @@ class Benchmark:
         ]
 
     def method(self, kind: str, stated: dict) -> dict:
-        """Return an adapter_config.json of PEFT as a method's slice of the config."""
+        """Return an adapter_config.json of PEFT as a method, like grid.method."""
         known = peft_types.fields(peft_types.types()[kind].config) - UNSTATED
         virtual = kind in peft_types.VIRTUAL
         variant = {"peft": probe.quick({name: value for name, value in stated.items() if name in known})}
@@ -156,7 +156,7 @@ class Benchmark:
 class MetaMathQA(Benchmark):
     task, config, architecture, head = "math", "config/benchmarks/peft_metamathqa.yaml", "causal_lm", None
     kept_bytes = 0.35e9  # mostly the logits of the last batch
-    TOKENS = 224  # of a padded row, by the size of these logits
+    TOKENS = 224  # tokens of a padded row, from the size of these logits
 
     def dataset(self) -> str:
         rows, batch = self.folder / "rows/train.jsonl", self.hyperparameters["batch_size"]
@@ -178,7 +178,7 @@ class MetaMathQA(Benchmark):
         from hra_workflow.models import causal_lm
 
         tokenizer = causal_lm.load_tokenizer(Path(self.model()).parent / self.settings["model"])
-        others = len(tokenizer(f"{synthetic.WORD}. {synthetic.ANSWER}")["input_ids"]) + 1  # and the end
+        others = len(tokenizer(f"{synthetic.WORD}. {synthetic.ANSWER}")["input_ids"]) + 1  # and the end-of-text token
         for length in lengths:
             words = " ".join([synthetic.WORD] * (length - others))
             yield {"question": synthetic.WORD, "answer": f"{words}. {synthetic.ANSWER}"}
@@ -190,7 +190,7 @@ class MetaMathQA(Benchmark):
 class Image(Benchmark):
     task, config, architecture, head = "subject", "config/benchmarks/peft_image.yaml", "unet", []
     outputs = ("steps",)
-    kept_bytes = 0.48e9  # mostly the embeddings of all prompts, and of the last step what backward had needed
+    kept_bytes = 0.48e9  # mostly the embeddings of all prompts, and the last step's tensors for the backward pass
     IMAGES = 4
 
     def dataset(self) -> str:

@@ -1,10 +1,10 @@
-"""How long a host takes to start a kernel: published steps that the GPU does not bound, and their kernels.
+"""Estimate the host time per kernel launch, from published steps that the GPU does not limit.
 
     python -m benchmarks.published.launches
 
-launches.csv has the milliseconds with their sources; the kernels are counted here, on a fake GPU, of the same model and
-batch. A step also has what no kernel explains, such as the Trainer's or the pipeline's Python, so the quotient is an
-upper bound of the launch.
+launches.csv has the milliseconds with their sources; the kernels of the same model and batch are counted here, on a
+fake GPU. A step also includes time without kernels, such as the Trainer's or the pipeline's Python, so the quotient is
+an upper bound of the time per launch.
 """
 
 import csv
@@ -86,7 +86,7 @@ def main() -> None:
     with fake_mode.entered(torch, observer):
         for name, build in STEPS.items():
             step = build()
-            step()  # the first one has what later ones keep
+            step()  # the first pass also makes tensors that later ones keep
             before = observer.started
             step()
             kernels[name] = observer.started - before

@@ -15,7 +15,7 @@ from hra_workflow.rehearsal import __main__ as rehearsal
 from hra_workflow.rehearsal import cuda
 
 AT_ONCE = 2
-LONGEST = 250  # characters of an error, of which the end says most
+LONGEST = 250  # characters at the end of an error, its most informative part
 IMPORTED = (
     "accelerate",
     "datasets",
@@ -28,9 +28,9 @@ IMPORTED = (
 
 
 def rehearse(facts: list[dict], folder: Path) -> dict[tuple[str, str], dict]:
-    """Return what was observed of each experiment, or its `error`, by benchmark and name.
+    """Return the observations of each experiment, or its `error`, by benchmark and name.
 
-    Results that are in the folder already are taken from there.
+    Results that exist in the folder are used.
     """
     torch = cuda.load()
     cuda.load = lambda: torch
@@ -61,7 +61,7 @@ def rehearse(facts: list[dict], folder: Path) -> dict[tuple[str, str], dict]:
 
 
 def in_turn(jobs: list[tuple[Path, dict]], result: Path, card: str) -> int:
-    """Rehearse the jobs of an experiment, each in a process of its own; the last one has the result."""
+    """Rehearse the jobs of an experiment, each in a separate process; the last one writes the result."""
     shutil.rmtree(result.parent, ignore_errors=True)
     result.parent.mkdir(parents=True)
     with open(result.with_name("log"), "w") as log:

@@ -15,7 +15,7 @@ COLOURS = {"calibration": "#999999", "held-out": "#D55E00"}
 
 
 def draw(results: list[dict], held_out, path: Path) -> None:
-    """Write a plot of the rows that have been rehearsed. held_out: the error on the second half."""
+    """Write a plot of the rehearsed rows. held_out: the error on the second half."""
     rows = [row for row in results if not row["left_out"]]
     figure, axis = plt.subplots(figsize=(6.4, 6), layout="constrained")
     ends = [

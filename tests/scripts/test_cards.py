@@ -1,5 +1,7 @@
 """benchmarks/cards.py: docs/gpus.md has the table of the results, which are those of plans and rehearsals."""
 
+import re
+
 from benchmarks import cards
 from hra_workflow.core import files
 
@@ -17,8 +19,10 @@ all 2 tables: 9 jobs
 def test_the_page_has_the_table_of_the_results():
     text = cards.PAGE.read_text()
     assert text == cards.page(text), "run: python -m benchmarks.cards"
-    named = {row["card"] for row in cards.read() if row["settings"] == "True"}
-    assert named == cards.settings().keys(), "every config of the page is that of a card in the results"
+    assert cards.settings().keys() <= cards.cuda.CARDS.keys()
+    (hours,) = (row["gpu_hours"] for row in cards.read() if (row["card"], row["table"]) == (cards.DEFAULT, cards.ALL))
+    documented = re.findall(r"([\d,.]+) GPU-hours on H100s", (cards.ROOT / "README.md").read_text())
+    assert [float(text) for text in documented] == [float(hours)] * len(documented)
 
 
 def test_hours_are_those_of_the_plan():
@@ -36,14 +40,34 @@ def test_a_table_takes_as_long_as_its_longest_run_at_least():
 
 
 def test_a_task_fits_if_none_of_its_jobs_has_a_finding(tmp_path):
+    def job(rule: str, peak: int, gpu: int = 1, run: str = "", **wildcards) -> dict:
+        method, _, variant = run.partition("/")
+        return {
+            "rule": rule,
+            "gpu": gpu,
+            "peak_bytes": peak,
+            "wildcards": wildcards | {"method": method, "variant": variant},
+        }
+
     jobs = [
-        {"rule": "train_glue", "wildcards": {"task": "glue"}, "gpu": 1, "peak_bytes": 3},
-        {"rule": "train_math", "wildcards": {"task": "math"}, "gpu": 1, "peak_bytes": 5},
-        {"rule": "generate_math", "wildcards": {}, "gpu": 1, "peak_bytes": 7},
-        {"rule": "augment", "wildcards": {"task": "glue"}, "gpu": 0, "peak_bytes": 9},
+        job("train_glue", 5, task="glue", run="boft/m2b8"),  # two share a GPU
+        job("train_glue", 4, task="glue", run="hra/r8"),  # three
+        job("evaluate_glue", 6, task="glue"),
+        job("train_math", 5, task="math", run="hra/r32"),
+        job("generate_math", 7),
+        job("augment", 9, gpu=0, task="glue"),
     ]
     files.write_json(tmp_path / "rehearsal.json", {"jobs": jobs})
     checks = {"train_glue hra/r8": True, "train_math oft/b16": False, "math, evaluators": True}
     findings = [{"check": check, "ok": ok} for check, ok in checks.items()]
     files.write_json(tmp_path / "preflight.json", {"findings": findings})
-    assert cards.memory(tmp_path) == {"glue": (3, True), "math": (7, False)}
+    assert cards.memory(tmp_path, "h100") == {
+        "glue": {"peak_bytes": 6, "needed_bytes": 12, "fits": True},
+        "math": {"peak_bytes": 7, "needed_bytes": 7, "fits": False},
+    }
+
+
+def test_the_cards_that_a_table_fits_on():
+    assert cards.smallest(20e9) == "all"
+    assert cards.smallest(48e9) == "`a6000`, `a100`, `h100`, `h200`"
+    assert cards.merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}}) == {"a": 1, "b": {"c": 4, "d": 3}}

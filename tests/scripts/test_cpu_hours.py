@@ -40,6 +40,7 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     )
     files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
     planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
+    (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
     config["datasets"]["glue"]["paraphrase"]["rows"] = {"train": 1920, "validation": 600}
     second = planned("sentiment", "paraphrase")
     assert [one.basis for one in second.estimates] == [gpu_hours.EARLIER] * 2
@@ -58,9 +59,19 @@ def test_every_task_of_the_demo_has_a_guess_for_its_runs_on_a_cpu(here):
             job = run(task.name, **one)
             gpu_hours.add_estimates(config, [job])
             assert 0 < job.guessed[1] < job.guessed[0] < job.guessed[2] < 3600, job.name
+        base = run(task.name, dataset=one["dataset"], method="base", variant="pretrained", benchmark="b")
+        base.rule, base.work, base.model = "evaluate_" + task.name, 1.0, task.settings["model"]
+        assert cpu_time.guess(config, task, base), task.name
 
 
 def test_numbers_as_people_write_them():
     numbers = (0, 1140.4, 0.2512, 0.000012, 66.66, 1_234_567)
     assert [wording.number(value) for value in numbers] == ["0", "1,140", "0.251", "0.000012", "66.7", "1,230,000"]
     assert wording.span(100, 3000) == "2 to 50 min" and wording.span(1000, 9000) == "17 min to 2.5 h"
+
+
+def test_grading_answers_needs_no_pass_of_the_model(here):
+    run = {"task": "math", "dataset": "metamathqa-40k", "method": "hra", "variant": "r32", "seed": "0"}
+    job = Job("evaluate_math", run | {"benchmark": "gsm8k"}, ["metrics.json"], "log")
+    gpu_hours.add_estimates(paper_config(), [job])
+    assert job.guessed[1:] == list(cpu_time.STARTUP)

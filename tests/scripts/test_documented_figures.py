@@ -2,7 +2,6 @@
 
 Pages with their own test: comparison.md (test_comparison_page.py), gpus.md (test_published.py, test_cards.py),
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
-README's and library.md's tables of times are written by `python -m benchmarks tables`.
 """
 
 import re
@@ -12,12 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import comparison
+from benchmarks import comparison, tables
 from hra_workflow.core import grid
 from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
 
-TASKS = paper_config()["tasks"]
+CONFIG = paper_config()
+TASKS, SUBJECTS = CONFIG["tasks"], grid.datasets(CONFIG, "subject")
+PROMPTS = 25  # of the official lists
 NUMBERS = ("none", "one", "two", "three", "four", "five")
 OF_VARIANT, OF_DEFAULTS = ("penalty", "train_head"), ("shuffle", "precision", "base_precision")
 
@@ -45,6 +46,19 @@ def in_gpus(row: str) -> str:
     return re.search(rf"\| {row} \| [\d.]+ GB \| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
 
 
+def gigabytes(model: str) -> float:
+    return CONFIG["models"][model]["gigabytes"]
+
+
+def official_checkpoints() -> int:
+    """Count the evaluations of the official GLUE scripts and the ends of their epochs."""
+    preset, count = CONFIG["presets"]["glue"]["code-head"], 0
+    for name, settings in preset["datasets"].items():
+        steps_per_epoch = -(-CONFIG["datasets"]["glue"][name]["rows"]["train"] // preset["all"]["batch_size"])
+        count += settings["epochs"] * steps_per_epoch // settings["eval_steps"] + settings["epochs"]
+    return count
+
+
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     lora = sorted({solved("lora/r4-alpha8", study) for study in comparison.STUDIES})
@@ -64,7 +78,15 @@ def phrases() -> dict[str, list[str]]:
             f"may be between {hours * 17 / 28:.0f} and {hours * 47 / 28:.0f},",
             f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
         ],
-        "docs/config/hyperparameters.md": [f"within windows of {length_windows.BATCHES} micro-batches"],
+        "docs/config/hyperparameters.md": [
+            f"within windows of {length_windows.BATCHES} micro-batches",
+            f"float32 takes {2 * gigabytes('llama2-7b'):.0f} GB of GPU memory for LLaMA2-7B, bf16 half of that",
+        ],
+        "docs/from-the-official-code.md": [
+            f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",
+            f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
+            f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
+        ],
         "docs/config/disagreements.md": [
             f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
             f"subjects, control: {seeds('subject')} |"
@@ -106,6 +128,16 @@ def test_a_row_of_others_measurements_is_that_of_one_experiment(name):
 
 def fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}"
+
+
+def test_the_tables_of_times_are_those_of_the_results(tmp_path):
+    """Otherwise: python -m benchmarks tables."""
+    pages = ("README.md", "docs/library.md")
+    (tmp_path / "docs").mkdir()
+    for name in pages:
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    tables.write(ROOT / "benchmarks/results", tmp_path)
+    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
 
 
 @pytest.mark.parametrize(("processor", "column"), [("AMD", 1), ("Intel", 3)])

@@ -71,7 +71,7 @@ def test_the_disk_of_full_fine_tuning(here):
     # The last and the best step; in scratch also two training checkpoints, each with AdamW's two moments.
     assert found.folders == {"results": {"weights": 2 * 2 * weights}}
     assert (found.training, found.largest, found.unknown) == ((2 * 3 + 2) * weights, "full/all", [])
-    assert str(found) == "results 2.94 GB (weights 2.94); scratch 5.89 GB per running training (full/all, the largest)"
+    assert str(found) == "results 2.94 GB (weights 2.94); scratch 5.89 GB per concurrent run (the largest: full/all)"
 
 
 def test_the_weights_of_an_adapter_are_known_from_its_initialisation_and_then_from_a_record(here):
@@ -195,6 +195,9 @@ def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_
     several.gpus, shared.runs_per_gpu = 8, 3
     assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
     assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
+    latents = Job("latents", {"dataset": "coco"}, ["latents"], "log", gpus=1, stated=3600.0)
+    assert plan.estimate([latents]).longest() == (0.0, "")
+    assert not any("longest" in line for line in plan.table("table_control", [latents]))
 
 
 def test_how_sure_the_estimate_is(here):
@@ -262,7 +265,7 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
         start(max_gpu_hours=1550)
     assert str(refused.value) == (
         "The remaining jobs need about 1,550 GPU-hours (estimated from the config), more than "
-        "`max_gpu_hours: 1,550`. The dearest: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
+        "`max_gpu_hours: 1,550`. Most expensive: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
         "(1 job), generate_math cola/hra/r8/gsm8k 40 (2 jobs). Request fewer runs, or raise the limit: "
         "--config max_gpu_hours=1551"
     )
@@ -297,4 +300,4 @@ def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):
     assert plan.gpu_jobs(jobs) == 1
     assert plan.table("table_glue", jobs)[0].endswith("including 6 training runs (2 done) in 1 GPU job")
     jobs[2].measured = 360.0
-    assert "at most, measured by make preflight on a run alone on its GPU" in str(plan.estimate(jobs))
+    assert "at most, measured by make preflight on a run that did not share its GPU" in str(plan.estimate(jobs))

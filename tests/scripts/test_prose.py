@@ -52,3 +52,25 @@ def test_finds_words_in_prose_only(name, text, expected):
 
 def test_a_finding_says_what_to_write():
     assert prose.findings("a.md", "Train anew.") == ["a.md:1:7: expected “again”, found “anew”."]
+
+
+@pytest.mark.parametrize(
+    "sentence, found",
+    [
+        ("Wrong labels are an error.", "are an error"),
+        ("The rows may have an error of 2 %; this is an error in the data.", ""),
+        ("It ends. What it shows are the files.", "What"),
+        ("It ends. What does it show? See below.", ""),
+        ("The head alone, without its rate.", "alone"),
+        ("The config says which.", "config says"),
+        ("The images are drawn from noise.", "images are drawn"),
+        ("Samples are drawn from noise.", ""),
+        ("It uses 9 seconds a run.", "9 seconds a run"),
+        ("A foreign key names pictures-sd.", ""),
+        ("Another value repeats the training.", "Another value repeats"),
+        ("Both are a very unique success.", "very unique"),
+    ],
+)
+def test_words_are_found_where_they_are_wrong(sentence, found):
+    lines = prose.findings("a.md", sentence)
+    assert any(found in line for line in lines) if found else not lines

@@ -12,7 +12,7 @@ from test_export_adapter import exporting
 
 
 def test_a_run_that_is_outdated_or_edited_is_not_exported(make_run, tmp_path, monkeypatch):
-    """Check that no number or weight is exported that is not of the run that the config asks for."""
+    """Check that no number or weight is exported that is not of the run that the config specifies."""
     monkeypatch.chdir(tmp_path)
     job = exporting(make_run(method("lora")), tmp_path, {})
     params, best = job["params"], Path(job["params"]["adapter"])

@@ -125,7 +125,7 @@ def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, a
         collect_runs.main(job)
         return
     expected = re.escape(f"cola/hra/r8/seed0 (outdated: {message}; delete {paths[0][0]})")
-    with pytest.raises(JobError, match=rf"1 result.* of glue are not those that the config asks for: {expected}"):
+    with pytest.raises(JobError, match=rf"1 result.* of glue are not those that the config specifies: {expected}"):
         collect_runs.main(job)
 
 

@@ -131,7 +131,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     for path in (project.folder / "results").glob("*.csv"):
         path.unlink()
     output = project.snakemake(*command, "--", table, ok=False)
-    assert "2 result(s) of glue are not those that the config asks for" in output
+    assert "2 result(s) of glue are not those that the config specifies" in output
     assert "learning_rate 0.01, now 0.02; delete results/glue/made/lora/r8/seed0/train.json" in output
     project.snakemake(*command, "--config", "incomplete=True", "--", table)
     assert before != (project.folder / table).read_text() and {row["status"] for row in rows(runs)} == {"outdated"}

@@ -130,7 +130,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
     assert (
         f"disk:     resources 14 GB (downloads 14); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
-        "scratch 5.89 GB per running training (full/all, the largest); unknown before the first run: adalora/r8, "
+        "scratch 5.89 GB per concurrent run (the largest: full/all); unknown before the first run: adalora/r8, "
         "bitfit/all, boft/m2b8, head/linear and 11 more"
     ) in lines
     assert "table_math" not in output
@@ -149,7 +149,7 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     output = done.snakemake(*command)
     assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done) in 2 GPU jobs" in output
     assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours (\([^)]+ to [^)]+\) )?remaining "
+        r"  hours:    4 GPU-hours used, about \S+ GPU-hours \([\w. ]+ to [\d.]+ \w+\) remaining "
         r"\(measured by finished jobs\)\n",
         output,
     )

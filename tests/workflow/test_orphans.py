@@ -38,7 +38,7 @@ FIRST = {
     "subject": test_subject_chain.TINY,
     "control": test_control_chain.TINY,
 }
-# What the second config asks for instead.
+# What the second config specifies instead.
 CHANGES = {
     "glue": {"presets": {"glue": {"tiny": {"all": {"learning_rate": 0.02}}}}},
     "math": {"tasks": {"math": {"generation": {"max_new_tokens": {"test": 6}}, "general_text": {"window": 48}}}},

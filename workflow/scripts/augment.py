@@ -34,14 +34,14 @@ def main(job: dict) -> None:
 def insert(model_manifest: str, model_files: list[str], params: dict, folder: Path) -> dict:
     """Write the adapter to `folder`; return its modules, its files and the numbers of parameters.
 
-    Where the adapter depends on the model's shapes only, its weights are neither verified nor read.
+    If the adapter depends only on the model's shapes, the model's weights are neither verified nor read.
     """
     from transformers import set_seed
 
     from hra_workflow.models import adapters, causal_lm, classifier, diffusion, shapes
 
     method, seed, beside, uncounted = params["method"], int(params["seed"]), None, params["head"] or []
-    # A classifier always needs them: the modules that its checkpoint lacks take random numbers before the adapter does.
+    # A classifier always needs its weights: modules that its checkpoint lacks use random numbers before the adapter.
     weights = params["architecture"] == "classifier" or methods.entry(method).reads_weights(method["peft"])
     configs = [name for name in model_files if not name.endswith((".safetensors", ".bin"))]
     model_folder = manifests.folder(model_manifest, None if weights else configs)
@@ -56,7 +56,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
 
         set_seed(seed)
         model = control_model.load(model_folder, method, weights=weights)
-        # The hint encoder is to an adapter of the UNet what the head is to a classifier's; it starts with the adapter.
+        # The hint encoder is the head of an adapter of the UNet; it is initialised together with the adapter.
         beside = control_model.head(method)
     else:
         # The adapter does not depend on the number of classes; the head is initialised again at fine-tuning.

@@ -1,6 +1,6 @@
 """Choose the hyper-parameters of a run on a dataset: the values of its best trial on held-out rows.
 
-Writes a small file, which the trainings of the run read. If all trials failed, it has their first error instead.
+Writes a small file, which the training jobs of the run read. If all trials failed, it has their first error instead.
 """
 
 from hra_workflow import tasks

@@ -1,8 +1,8 @@
 """Write the run table: one row per run, benchmark, selection and metric, with its provenance.
 
-Every run of the grid has its rows, in config order. A run that diverged is one row. So is, with the error, one that
-failed or is missing, or whose record is of other settings, versions or data than the config asks for now (`outdated`);
-these stop the job, unless the config sets `incomplete: true`.
+Every run of the grid has its rows, in config order. A diverged run has one row. A run that failed, is missing, or whose
+record has other settings, versions or data than the config (`outdated`) has one row with the error; such runs stop the
+job, unless the config sets `incomplete: true`.
 """
 
 from functools import cache
@@ -92,13 +92,13 @@ def from_record(record: dict) -> dict:
     if record.get("steps"):
         settings = record["hyperparameters"]
         row["gradient_checkpointing"] = settings.get("gradient_checkpointing")
-        # Rows that a device processes at a time.
+        # Number of rows that a device processes at a time.
         row["micro_batch"] = settings["batch_size"] // settings["gradient_accumulation"] // record["processes"]
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 
 def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
-    """List how a record differs from what the config asks for. chosen: the values of its best trial, as text."""
+    """List the differences of a record from the config. chosen: the values of its best trial, as text."""
     asked, made = run["asked"], record["hyperparameters"]
     if chosen:
         best = {key: equal(made.get(key), value) for key, value in chosen.items()}
@@ -107,7 +107,7 @@ def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
 
 
 def equal(value, text: str):
-    """Return a value if it equals what a table says, else the table's text."""
+    """Return a value if it equals the table's text, else this text."""
     try:
         return value if float(value) == float(text) else text
     except (TypeError, ValueError):
@@ -154,7 +154,7 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
 
 
 def text(value) -> str:
-    """Format with fixed digits, so that diffs are readable; None is empty."""
+    """Format a value with fixed digits, so that diffs are readable; None becomes empty."""
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -167,7 +167,7 @@ def check_complete(task: str, rows: list[dict], incomplete: bool) -> None:
     missing = [row for row in rows if row["status"] in ("failed", "missing")]
     if old and not incomplete:
         raise JobError(
-            f"{len(old)} result(s) of {task} are not those that the config asks for: {listed(old)}. Delete the files "
+            f"{len(old)} result(s) of {task} are not those that the config specifies: {listed(old)}. Delete the files "
             f"and rerun the same command to make them again, or {others}"
         )
     if missing and not incomplete:

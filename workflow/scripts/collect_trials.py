@@ -1,7 +1,7 @@
 """Write the table of trials: one row per dataset, run, trial, rung and seed, with values and held-out score.
 
-A trial that diverged or failed has its error and no score. The trial of each dataset and run is marked whose values the
-final trainings use.
+A trial that diverged or failed has its error and no score. For each dataset and run, the trial whose values the final
+runs use is marked.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from hra_workflow.report import tuning_results
 
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"])
-    # By (dataset, method, variant), the end of the path.
+    # Keys: (dataset, method, variant), the end of the path.
     chosen = {
         Path(path).with_suffix("").parts[-3:]: tuning.chosen_values(path)
         for path in as_list(job["input"].get("choices"))

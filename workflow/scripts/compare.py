@@ -1,9 +1,9 @@
 """Compare every pair of runs in every column of a task's table, from the predictions that the evaluations keep.
 
-One row per column, selection and pair, in the table's units: the difference run_a − run_b over the seeds that both
-have, its 95 % interval (t, over seeds and items, report/comparison.py), p, p adjusted for the number of pairs in the
+There is one row per column, selection and pair, in the table's units: the difference run_a − run_b over their common
+seeds, its 95 % interval (t, over seeds and items, report/comparison.py), p, p adjusted for the number of pairs in the
 column (Holm), and the adjusted p that they differ by less than a point. p is empty for pairs with too few common seeds,
-and that of a point for a column that is not in percent. A metric of all items together, such as FID, has no rows.
+and the last p also for a column that is not in percent. A metric of all items together, such as FID, has no rows.
 A second table names the runs that predict one class for every item (report/one_class.py).
 """
 
@@ -36,7 +36,7 @@ COLUMNS = [
 
 
 def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: str) -> list[tuple]:
-    """Read the predictions of every run and seed that the run table has on a benchmark."""
+    """Read the predictions on a benchmark of every run and seed in the run table."""
     rows = runs[(runs["status"] == "ok") & (runs["dataset"] == dataset) & (runs["benchmark"] == benchmark)]
     stated = set(zip(rows["run"], rows["seed"], strict=True))
     found = []
@@ -64,7 +64,7 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
         if not math.isclose(value, stated[run, seed], rel_tol=1e-3, abs_tol=1e-3):
             raise JobError(
                 f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
-                "the file and the metrics.json beside it, and run again."
+                "the file and the metrics.json in its folder, and run again."
             )
     try:
         if not scored:
@@ -115,7 +115,7 @@ def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def number(value: float, digits: int) -> str:
-    """Format significant digits; NaN is empty."""
+    """Format a number with significant digits; NaN becomes empty."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 

@@ -1,7 +1,7 @@
-"""Write what the trained runs cost beside what they score, from the run table: parameters, bytes, time, memory.
+"""Write the costs (parameters, bytes, time, memory) and scores of the trained runs, from the run table.
 
-One row per column of the table and run. A cost is the mean over the runs, datasets and seeds, that the score is the
-mean of; the device hours of a tuned run include those of its trials.
+There is one row per column of the table and run. A cost is the mean over the same runs, datasets and seeds as the
+score; the device hours of a tuned run include those of its trials.
 """
 
 import math
@@ -14,7 +14,7 @@ from hra_workflow.report import markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
 COLUMNS = ["column", "selection", "run", "score", "score_std", "n_seeds", *COSTS, "tuning_hours", "device_hours"]
-HEADINGS = {  # column -> heading, factor, decimals; None: as many as its smallest value needs
+HEADINGS = {  # column -> heading, factor, decimals; None: the number that its smallest value needs
     "adapter_parameters": ("Parameters (M)", 1e-6, 3),
     "adapter_bytes": ("Adapter (MB)", 1e-6, 2),
     "seconds": ("Training (s)", 1, 0),
@@ -25,7 +25,7 @@ HEADINGS = {  # column -> heading, factor, decimals; None: as many as its smalle
 
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the run table to one row per finished training, with its costs as numbers; not one that diverged."""
+    """Reduce the run table to one row per finished, not diverged run, with its costs as numbers."""
     once = runs[~runs["status"].isin(run_statistics.NO_TRAINING)].drop_duplicates(run_statistics.RUN).copy()
     numbers = once.reindex(columns=[*COSTS, "device_seconds"]).apply(pd.to_numeric)
     hours = numbers["device_seconds"] / 3600
@@ -33,7 +33,7 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def tuning_hours(path: str | None) -> pd.Series:
-    """Add up the device hours of all trials by (dataset, run); a task without tuning has none."""
+    """Add up the device hours of all trials by (dataset, run); return none for a task without tuning."""
     if not path:
         return pd.Series(dtype=float)
     trials = run_statistics.read_sealed(path)
@@ -62,7 +62,7 @@ def build(runs: pd.DataFrame, tuning: pd.Series, params: dict) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame, params: dict) -> str:
-    """Write one table per set of shown columns with equal costs, i.e. on the same datasets."""
+    """Write one table per set of shown columns with equal costs, that is, on the same datasets."""
     parts, groups = [], {}
     for name in params["shown"]:
         part = table[table["column"] == name].set_index("run")
@@ -97,7 +97,7 @@ def score_cell(row: pd.Series, digits: int) -> str:
 
 
 def fixed(values: pd.Series, decimals: int | None) -> list[str]:
-    """Format the values of a column with equal decimals: two digits of the smallest, at most six, if not given."""
+    """Format a column with equal decimals; by default, two digits of the smallest value, at most six decimals."""
     if decimals is None:
         positive = values[values > 0]
         decimals = min(6, max(0, 1 - math.floor(math.log10(positive.min())))) if len(positive) else 0
@@ -105,7 +105,7 @@ def fixed(values: pd.Series, decimals: int | None) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Format six digits, but whole bytes and parameters."""
+    """Format a number with six digits, bytes and parameters as integers."""
     return f"{value:.0f}" if value >= 1e5 else f"{value:.6g}"
 
 

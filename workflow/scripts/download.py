@@ -1,16 +1,16 @@
-"""Download a model or a dataset: its files to a folder next to the manifest, which is written last.
+"""Download a model or a dataset: write its files to a folder, then the manifest next to it.
 
     X.manifest.json    the downloaded files with size and SHA-256 (workflow/schemas/manifest.schema.json)
-    X.card.json        of a text dataset or a subject: what it contains (hra_workflow/data/data_cards.py)
+    X.card.json        the contents of a text dataset or a subject (hra_workflow/data/data_cards.py)
     X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
                        images, for a control dataset its verified archives
 
-Rules `download_model`, `download_dataset` and `download_archive`; params: name, license, source, mirror, local_root,
-follow_links, contents (of the user's files that were edited after an earlier download; it is only noted), and for a
-dataset `dataset`, its config entry. Input of a source of kind archive: the manifest of its archive. Partial downloads
-are in `.X.HASH.download/` (HASH: of the source), so that a second run resumes where the first stopped and never mixes
-two sources; what is on this machine is read from the beginning. A dataset's raw files are deleted after conversion; the
-manifest keeps their hashes.
+It is the script of the rules `download_model`, `download_dataset` and `download_archive`. The params are name, license,
+source, mirror, local_root, follow_links, contents (the digest of user files that were edited after an earlier download,
+which is only recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the
+manifest of its archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
+resumes and never mixes two sources; local files are read from the beginning. A dataset's raw files are deleted after
+conversion; the manifest keeps their hashes.
 """
 
 import hashlib

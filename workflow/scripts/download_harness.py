@@ -1,6 +1,6 @@
 """Download the data of lm-evaluation-harness tasks, so that machines without network access can run them.
 
-    X.manifest.json    per task its version, dataset, revision and rows; written last
+    X.manifest.json    version, dataset, revision and rows of each task; written last
     X/                 a cache of the Hugging Face libraries with the data
 
 Params: include_path (a folder with additional tasks, or null) and benchmarks, name -> {task, shots, metric,

@@ -1,4 +1,4 @@
-"""Compute the control images of a dataset: from its archives to one file per split, and a manifest written last."""
+"""Compute the control images of a dataset from its archives, in one file per split, then write the manifest."""
 
 from pathlib import Path
 

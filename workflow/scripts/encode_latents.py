@@ -1,4 +1,4 @@
-"""Encode the training images of a dataset with the model's VAE: one file, and a manifest written last."""
+"""Encode the training images of a dataset with the model's VAE to one file, then write the manifest."""
 
 from pathlib import Path
 

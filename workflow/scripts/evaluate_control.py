@@ -1,7 +1,7 @@
 """Evaluate the control accuracy of a run's images with the evaluators of the dataset.
 
-One row per image in predictions.jsonl.gz, the run's metrics in metrics.json. For the run of kind `reference`, the
-source images are evaluated instead of generated ones, which gives the best possible scores.
+It writes one row per image to predictions.jsonl.gz, and the run's metrics to metrics.json. For the run of kind
+`reference`, the source images are evaluated instead of generated ones, which gives the best possible scores.
 """
 
 import time

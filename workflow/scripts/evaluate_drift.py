@@ -1,4 +1,4 @@
-"""Compare a run's images of class prompts with those of the base model from the same noise: what is forgotten.
+"""Compare a run's images of class prompts with those of the base model from the same noise, to measure forgetting.
 
 Per pair, each evaluator compares the run's image with the base model's as its only reference image; the metric has the
 evaluator's name. The standard error is over prompts.
@@ -38,7 +38,7 @@ def main(job: dict) -> None:
 
 
 def check(job: dict, record: dict) -> None:
-    """Raise JobError unless both archives were made by what is asked for: the base model's once per dataset."""
+    """Raise JobError unless both archives match the config; the base model's archive is made once per dataset."""
     wildcards, params = job["wildcards"], job["params"]
     of_dataset = {name: wildcards[name] for name in ("task", "dataset")}
     asked = {"base": (of_dataset, params["base_generated"]), "images": (wildcards, params["generated"])}
@@ -54,7 +54,7 @@ def likeness(evaluator: Evaluator, base: list, changed: list) -> list[float]:
     found = []
     for first, second in tqdm(list(zip(base, changed, strict=True)), unit="pair", disable=None):
         scores = evaluator.score([second.image], Reference(images=[first.image], groups=[0])).images.values()
-        found += next(values for values in scores if values != [None])  # no other image of the prompt: no diversity
+        found += next(values for values in scores if values != [None])  # one image per prompt has no diversity
     return found
 
 

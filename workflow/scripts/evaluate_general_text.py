@@ -1,9 +1,9 @@
-"""Evaluate a run on general text: how much worse than the base model it predicts text unrelated to its task.
+"""Evaluate a run on general text, to compare with the base model how well it predicts text unrelated to its task.
 
-With `cut: windows`, the rows are joined by empty lines and cut into windows of equally many tokens, each with the start
-token before it if the tokenizer has one; the rest is dropped. With `cut: rows`, every row is an item of its own, of
-which the first window counts. loss: the mean over all tokens of their negative log-likelihood, in nats; its exponential
-is the perplexity.
+With `cut: windows`, the rows are joined by empty lines and split into windows of the same number of tokens, each with
+the start token before it if the tokenizer has one; the remaining tokens are dropped. With `cut: rows`, every row is a
+separate item, of which the first window is used. loss: the mean over all tokens of their negative log-likelihood, in
+nats; its exponential is the perplexity.
 """
 
 import time
@@ -35,7 +35,7 @@ def main(job: dict) -> None:
     )
 
     values = losses(model, rows, params["batch_size"], device)
-    tokens = [len(row) - 1 for row in rows]  # the first one has none before it
+    tokens = [len(row) - 1 for row in rows]  # the first token has no token before it
     loss = aggregation.weighted(numpy.array(values), numpy.array(tokens))
     selections = {"last": {"step": record["steps"], "metrics": {"loss": loss}}}
     lines = zip(values, tokens, strict=True)
@@ -48,7 +48,7 @@ def main(job: dict) -> None:
 
 
 def windows(path: Path, tokenizer, length: int, most: float) -> list[list[int]]:
-    """Cut a text, the rows of a Parquet file, into windows of `length` token IDs; JobError if it has less than one."""
+    """Split a text, the rows of a Parquet file, into windows of `length` token IDs; raise JobError if it has none."""
     text = "\n\n".join(texts(path, length, most))
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
@@ -66,7 +66,7 @@ def beginnings(path: Path, tokenizer, length: int, most: float) -> list[list[int
 
 
 def texts(path: Path, length: int, most: float) -> list[str]:
-    """Read the rows of a Parquet file; JobError if the model cannot read `length` tokens."""
+    """Read the rows of a Parquet file; raise JobError if the model cannot read `length` tokens."""
     from pyarrow import parquet
 
     if length > most:

@@ -1,4 +1,4 @@
-"""Evaluate a run on lm-evaluation-harness benchmarks: how much of the base model's abilities is left (Table 3).
+"""Evaluate a run on lm-evaluation-harness benchmarks, to measure the remaining abilities of the base model (Table 3).
 
 Benchmarks: name -> {task, shots, metric, unsafe_code}, as described in download_harness.py. Values are fractions. Every
 program that `unsafe_code` allows is recorded with its outcome.
@@ -75,7 +75,7 @@ def open_harness(manifest: Path, benchmarks: dict) -> str:
 
 
 def run(name: str, benchmark: dict, model, tokenizer, manager, params: dict) -> dict:
-    """Return the harness's results for one benchmark; when memory runs out, restart it with half the batch size.
+    """Return the harness's results for one benchmark; if memory runs out, restart it with half the batch size.
 
     With `unsafe_code`, return only the answers, as `samples`: programs.score scores them.
     """
@@ -121,7 +121,7 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
             f"benchmark {name}: metric {metric!r} is {'ambiguous' if keys else 'unknown'} for {task}; "
             f"it has {', '.join(known) or 'no result of its own: specify one of its tasks'}."
         )
-    # A group has no number of shots of its own, and a task that specifies 0 always uses 0.
+    # A group has no number of shots, and a task that specifies 0 always uses 0.
     shots = {found["n-shot"][part] for part in found["configs"]}
     if shots != {benchmark["shots"]}:
         raise JobError(

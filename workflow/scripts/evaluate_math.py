@@ -1,4 +1,4 @@
-"""Grade a run's answers to one mathematical benchmark, in every way that tasks/math/answers.py has."""
+"""Grade a run's answers to one mathematical benchmark with all graders (tasks/math/graders.py)."""
 
 import time
 

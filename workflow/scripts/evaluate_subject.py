@@ -1,8 +1,8 @@
 """Evaluate a run's images of a subject: subject fidelity, prompt fidelity, diversity.
 
-One row per image in predictions.jsonl.gz, their means in metrics.json. A blocked (all-black) image has no scores; it is
-counted, and the fraction of blocked images is a metric. For the run of kind `reference`, every subject image is
-compared with the others, the paper's row “Real Images”.
+It writes one row per image to predictions.jsonl.gz, and their means to metrics.json. A blocked (all-black) image has no
+scores; it is counted, and the fraction of blocked images is a metric. For the run of kind `reference`, every subject
+image is compared with the others, the paper's row “Real Images”.
 """
 
 import time
@@ -51,7 +51,7 @@ def subject_rows(job: dict, subject: list, device: str) -> list[dict]:
 def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
     """Score the images of the tar file that are not blocked; one row per image, in file order.
 
-    They are compared with all subject images, or those of a prompt with the one that it describes.
+    They are compared with all subject images, or with the image that their prompt describes.
     """
     evaluation, pictures = job["params"]["evaluation"], list(images.unpack(job["input"]["images"]))
     rows = [{"key": one.key} | one.about | {"blocked": float(one.about["blocked"])} for one in pictures]
@@ -67,7 +67,7 @@ def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
 
 
 def part(evaluation: dict, pictures: list, rows: list[dict], chosen: list[int], real: list) -> tuple:
-    """Return images, their reference and their rows, of the `chosen` ones."""
+    """Return the `chosen` images, their reference and their rows."""
     scored = [rows[index] for index in chosen]
     reference = Reference(
         images=real,

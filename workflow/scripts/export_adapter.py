@@ -1,7 +1,7 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
-The adapter is the run's own, except that adapter_config.json names the base model on the Hub instead of a folder of
-this machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora). The
+The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
+machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora). The
 LoRA of a text-to-image model is also in the layouts of diffusers, ComfyUI and kohya's scripts, by diffusers' converter.
 """
 
@@ -46,7 +46,7 @@ def main(job: dict) -> None:
         for name, text in tables.items():
             (new / name).write_bytes(text.encode())
         leaked = leaks.every(params["benchmarks"])
-        if record["data_sha256"] != data["sha256"]:  # the card is not of what the run was trained on
+        if record["data_sha256"] != data["sha256"]:  # the card does not describe the run's training data
             leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
         about = {
             "label": params["label"],
@@ -84,7 +84,7 @@ def unseen_scores(params: dict, leaked: dict, kind) -> dict[tuple, dict]:
 
 
 def of_pipeline(folder: Path) -> str | None:
-    """Return the fine-tuned component of a text-to-image pipeline; None for another model."""
+    """Return the fine-tuned component of a text-to-image pipeline; None for other models."""
     known = (folder / diffusion.INDEX).exists()
     return diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].component if known else None
 

@@ -29,7 +29,7 @@ def typed(path: Path) -> pa.Table:
 
 
 def card_of(task: str, rows: int, table: str) -> str:
-    """Return the card of the data set; `table`: the task's table as Markdown, a page of its own, may be empty."""
+    """Return the card of the data set; `table`: the task's table as a Markdown page, may be empty."""
     from huggingface_hub import DatasetCardData
 
     content = DatasetCardData(

@@ -1,6 +1,6 @@
 """Plot the run table: parameters (Fig. 1b, 1c), costs and λ (Fig. 3, 4) against score, and training curves.
 
-Our results are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
+Our markers are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
 marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
 the figure.
 """
@@ -35,21 +35,21 @@ from hra_workflow.report.run_statistics import readable, scale_free
 
 
 def about(name: str, params: dict) -> dict:
-    """Return `scale` and `better` (lower or higher) of a column or an average, and `label`, of an axis."""
+    """Return `scale` and `better` (lower or higher) of a column or an average, and the `label` of its axis."""
     unit = run_statistics.units(params)[name]
     wanted = "lower" if unit.lower else "higher"
     return {"scale": unit.scale, "better": wanted, "label": better(f"{name}, %" if unit.percent else name, wanted)}
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
-    """Return mean and std of one column per run with a value; NaN is the std of a single seed."""
+    """Return mean and std of one column per run with a value; the std of a single seed is NaN."""
     table = statistics.reset_index()
     table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
     return table[["mean", "std"]].dropna(subset="mean")
 
 
 def remarks(params: dict, constant: pd.DataFrame) -> list[str]:
-    """Say of the columns of `params["parameters"]` what a reader must know before a comparison of their runs.
+    """Describe, for each column of `params["parameters"]`, the limits of comparisons of its runs.
 
     constant: one_class_{task}.csv.
     """
@@ -79,7 +79,7 @@ def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: p
         ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
         ours = chosen(statistics, name, params["selections"][0])
         sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
-        ours["parameters"] = sizes.reindex(ours.index)  # an empty table would take the runs of `sizes`
+        ours["parameters"] = sizes.reindex(ours.index)  # an empty table would get the runs of `sizes`
         ours = ours.loc[[run for run in labels if run in ours.index]]
         drawn = parameters_panel(ax, name, ours, published, params, style)
         handles |= {handle.get_label(): handle for handle in drawn}
@@ -106,7 +106,7 @@ def parameters_panel(
     ax, name: str, ours: pd.DataFrame, published: pd.DataFrame, params: dict, style: dict[str, dict]
 ) -> list:
     labels, alike = params["labels"], ours.groupby("parameters")
-    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # otherwise one hides the other
+    ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # otherwise one marker hides the other
     handles = [
         dot(ax, cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], labels[run], style[run], yerr=cell["std"])
         for run, cell in ours[ours["parameters"] > 0].iterrows()
@@ -138,9 +138,9 @@ def parameters_panel(
 
 
 def paper_points(ax, name: str, published: pd.DataFrame, params: dict, style: dict[str, dict]) -> list[Line2D]:
-    """Plot the published values as hollow markers, thin where they are on another scale than ours.
+    """Plot the published values as hollow markers, thin if their scale differs from ours.
 
-    What a ranking of others' methods has beyond our runs is small dots.
+    Published methods that we do not run are small dots.
     """
     source = run_statistics.source_of(params)
     name_of = f"the {source['label']}" if source["label"] == "paper" else source["label"]

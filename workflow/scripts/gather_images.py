@@ -1,7 +1,7 @@
-"""Merge the shards of images into one tar file: every image once, in order, all made by what the job asks for.
+"""Merge the shards of images into one tar file: every image once, in order, all made with the job's settings.
 
-A single shard already is that file: it is checked without its pixels and linked, so nothing is copied. The log reports
-the number of blocked images.
+A single shard is already that file: it is checked without its pixels and linked, not copied. The log reports the number
+of blocked images.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
         items = subject_items.items(params["steps"], len(params["prompts"]), params["images"])
         expected = [subject_items.key(item) for item in items]
     target, blocked, head = job["output"]["images"], [], {}
-    record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # class images have none
+    record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # class images have no steps
     for path in shards:
         head = images.made_by(path)
         made_by.check_generated(path, head, record, job["wildcards"], params["generated"])

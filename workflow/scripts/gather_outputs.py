@@ -12,7 +12,7 @@ def main(job: dict) -> None:
     record, lines, head = records.read(job["input"]["record"]), [], {}
     for path in as_list(job["input"]["shards"]):
         head, found = predictions.read_with_head(path)
-        answers = job["wildcards"] | {"benchmark": Path(path).parent.name}  # a shard has those to all benchmarks
+        answers = job["wildcards"] | {"benchmark": Path(path).parent.name}  # a shard has the answers to all benchmarks
         made_by.check_generated(path, head, record, answers, job["params"]["generated"])
         lines += [line for line in found if line.pop("benchmark") == benchmark]
     lines = predictions.complete(lines, expected, output)

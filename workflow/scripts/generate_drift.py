@@ -1,6 +1,6 @@
 """Generate the images of class prompts, without identifier and control image, with the base model or a run's weights.
 
-The noise of an image depends on its prompt and its index only, so an image of any run and the base model's are a pair.
+The noise of an image depends only on its prompt and its index, so each run's image has a counterpart of the base model.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def main(job: dict) -> None:
 
 
 def captions(manifest: str, count: int) -> list[str]:
-    """Return the prompts of the first rows that runs are evaluated on."""
+    """Return the prompts of the first rows of the evaluated split."""
     split = control_data.open_split(manifest, BENCHMARK)
     return [split.value(row, "prompt") for row in range(min(count, len(split)))]
 

@@ -1,8 +1,8 @@
-"""Answer one shard of all benchmarks of a run greedily: one JSON line per item in RUN/answers/shard{i}-of-{n}.jsonl.gz.
+"""Generate answers of one shard of all benchmarks of a run greedily, in RUN/answers/shard{i}-of-{n}.jsonl.gz.
 
-One job loads the model once. The items of a benchmark are divided into pools, longest first, before the pools are
-assigned to shards: an item is decoded with the same others for any number of shards, so the merged files are
-byte-identical. With vLLM, which chooses what it decodes together, rounding may differ.
+The file has one JSON line per item. A job loads the model once. The items of a benchmark are divided into pools,
+longest first, and the pools are assigned to shards: for any number of shards, an item is decoded with the same others,
+so the merged files are byte-identical. With vLLM, which forms its own batches, rounding may differ.
 """
 
 import gc
@@ -19,7 +19,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
 
-POOL = 8  # answers at a time × POOL items are decoded independently of all others
+POOL = 8  # answers at a time × POOL items are decoded independently of other items
 LOOK = 8  # steps between two searches for stop strings
 
 
@@ -116,7 +116,10 @@ class Run:
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job)
         self.rows, self.backend = self.generation["batch_size"], ""
-        self.virtual, self.prefix = [], ()  # before every prompt: IDs of virtual tokens; before every cache
+        self.virtual, self.prefix = (
+            [],
+            (),
+        )  # IDs of virtual tokens before every prompt; prefix of every cache
 
     def model(self, merge: bool, device: str | None = None):
         return causal_lm.load_run(
@@ -163,7 +166,7 @@ class Run:
         rates.report(count, rates.clock() - started, self.device)
 
     def in_slots(self, model, asked: Part, pool: list[int]) -> Iterable[tuple[int, list[int]]]:
-        """Yield (item, new tokens); halve the number of answers at a time, for good, when memory runs out."""
+        """Yield (item, new tokens); if memory runs out, halve the number of answers at a time permanently."""
         import torch
 
         from hra_workflow.models import decoding
@@ -190,7 +193,7 @@ class Run:
             print(f"out of memory with a batch of {rows} answers; continuing with half of it")
 
     def ended(self, tokens: list[int]) -> bool:
-        """Return whether new tokens end an answer. Stop strings are looked for in every eighth step."""
+        """Return whether new tokens end an answer. Stop strings are searched in every eighth step."""
         if tokens[-1] in self.prompt.ends:
             return True
         stop = self.generation["stop"]
@@ -246,12 +249,12 @@ class Run:
         resolve_name(self.method.adapter.export_lora)(model, folder)
 
     def with_vllm(self, parts: list[Part]) -> Iterable[Answer]:
-        """Generate all answers at once, since vLLM does its own batching."""
-        # An error now rather than after the export, which takes minutes.
+        """Generate all answers in one call, since vLLM forms the batches."""
+        # Raise an error now, not after the export, which takes minutes.
         self.backend = f"vllm {vllm_process.required()}"
         asked = [(one, item) for one in parts for item in one.items()]
         folder = Path(self.params["scratch"]) / "vllm"
-        shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt
+        shutil.rmtree(folder, ignore_errors=True)  # files of a killed attempt
         folder.mkdir(parents=True)
         try:
             base, adapter = self.exported(folder / "model")
@@ -271,7 +274,7 @@ class Run:
             yield one.benchmark, item, text, finish
 
     def exported(self, folder: Path) -> tuple[Path, Path | None]:
-        """Return the folders of a model and of a LoRA adapter, or None, that vLLM can load; writes to `folder`."""
+        """Return the folders of a model and of a LoRA adapter, or None, that vLLM can load; write them to `folder`."""
         if not self.method.trains:
             return self.model_folder, None
         if self.generation["serve"] == "lora":

@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     def about(item: tuple[int, int, int]) -> dict:
         step, prompt, index = item
         text = params["prompts"][prompt]
-        noise = seed("image", record["seed"], text, index)  # the same at every step
+        noise = seed("image", record["seed"], text, index)  # equal at every step
         return {"step": step, "prompt_index": prompt, "prompt": text, "index": index, "seed": noise}
 
     images = items(params["steps"], len(params["prompts"]), params["sampling"]["images"])

@@ -1,9 +1,9 @@
-"""Grade your own outputs as the tables are graded: strict, lenient, by the official repository's rules, and by PEFT's.
+"""Grade your outputs like those of the tables: strict, lenient, by the official repository's rules, and by PEFT's.
 
     python workflow/scripts/grade.py outputs.jsonl --style gsm8k
 
 The file (CSV, TSV, JSON, JSON lines or parquet) has an output and a reference answer per row. The reference is marked
-as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without any mark it is the whole
+as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without a mark it is the complete
 text. With gsm8k, answers are compared as numbers, otherwise as expressions. Prints the accuracies and writes every row
 with its verdicts to outputs.graded.jsonl.
 """
@@ -24,7 +24,7 @@ STYLES = ("gsm8k", "boxed", "metamath")
 
 
 def references(style: str, texts: list[str], where: str) -> list[str]:
-    """Return the reference answers; JobError for a row whose answer is not marked as the others, or as `style` says."""
+    """Return the reference answers; raise JobError for an answer that is not marked like the others or by `style`."""
     golds: list[str] = []
     missing: dict[int, ValueError] = {}
     for row, text in enumerate(texts, 1):
@@ -50,7 +50,7 @@ def references(style: str, texts: list[str], where: str) -> list[str]:
 
 
 def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
-    """Return the rows of a file, each with its `gold` and verdicts."""
+    """Return the rows of a file, each with its `gold` and grades."""
     rows = text_files.read(str(path), [path], None)
     text_tables.require_rows(str(path), len(rows), None)
     rows.require(str(path), [output, answer])

@@ -2,9 +2,9 @@
 
     python workflow/scripts/new_project.py NAME [--task glue|math|subject|control] [--demo]
 
-The folder is made in the working directory, which stays the one to run from. --demo: with the demo's small models,
-for two CPU cores without a GPU; otherwise with the paper's. What is particular to a task is in the folder `project` of
-its package: the template of its config, the values for it, and example data.
+The folder is made in the working directory, from which the project is also run. --demo: use the demo's small models,
+for two CPU cores without a GPU, instead of the paper's. The folder `project` of a task's package has the template of
+the config, its values, and example data.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def values_of(task: str, demo: bool) -> dict:
 
 
 def make(name: str, task: str = "glue", demo: bool = False) -> Path:
-    """Write the folder of a project and return its config; SystemExit if the name cannot be used."""
+    """Write the folder of a project and return its config; raise SystemExit if the name cannot be used."""
     folder, values = Path(name), values_of(task, demo)
     check(folder, task)
     (folder / "data").mkdir(parents=True)

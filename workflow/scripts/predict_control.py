@@ -1,6 +1,6 @@
 """Generate images from new control images and prompts with a finished run: PNG files, and predictions.csv.
 
-The control images are computed from images, with the function that the run was trained with, or given as they are.
+The control images are computed from images with the function of the training, or used unchanged.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from hra_workflow.tasks.control import crop, hints
 from hra_workflow.tasks.control.items import items
 from hra_workflow.tasks.control.sampling import Sampler
 
-LATENT = 8  # pixels along a side of a latent position
+LATENT = 8  # pixels per latent position along a side
 
 
 @final_errors()
@@ -67,12 +67,12 @@ def check_function(record: dict, settings: dict) -> None:
     expect(
         used == settings["hint"],
         f"hint {settings['hint']['hint']}: expected the function that the run was trained with, found another one: it "
-        "was edited since. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
+        "was edited since the training. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
     )
 
 
 def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
-    """Return the prompt of each image: of the row that names its file, or the only one, for all."""
+    """Return the prompt of each image: from the row with its file name, or the only prompt for all images."""
     rows = new_inputs.table(path, ["prompt"])
     if "image" not in rows:
         expect(
@@ -85,7 +85,7 @@ def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
     wrong = {
         "none for": [name for name in names if name not in named],
         "several for": [name for name, count in Counter(rows["image"]).items() if count > 1],
-        # The prompts of a folder may be given with one image of it.
+        # The prompts of a folder may be used with one image of it.
         "one for the missing": [name for name in named if name not in names and Path(folder).is_dir()],
     }
     for found, those in wrong.items():

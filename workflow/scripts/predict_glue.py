@@ -1,6 +1,6 @@
-"""Predict the class, or the value, of new texts with a finished run, into a CSV file.
+"""Predict the class, or the value, of new texts with a finished run, and write a CSV file.
 
-Columns: the user's, `prediction`, and for classes the probability of each, `p_{class}`.
+It has the user's columns, `prediction`, and for classes the probability of each, `p_{class}`.
 """
 
 from pathlib import Path

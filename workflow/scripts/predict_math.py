@@ -1,4 +1,6 @@
-"""Answer new questions with a finished run, into a CSV file: the user's columns, `output` and `final_answer`.
+"""Answer new questions with a finished run, and write a CSV file.
+
+It has the user's columns, `output` and `final_answer`.
 
 Answers are generated greedily, as for the benchmarks (generate_math.py), with transformers. A file that also has a
 column `answer` can be graded: make grade ANSWERS=…/predictions.csv
@@ -17,7 +19,7 @@ from hra_workflow.tasks.math import answers, generation
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
-    settings = params["settings"] | record["hyperparameters"]  # of a run that trains nothing, the config's
+    settings = params["settings"] | record["hyperparameters"]  # for a run that trains nothing, the config's
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])

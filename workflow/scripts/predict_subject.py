@@ -1,7 +1,7 @@
 """Generate images of a finished run's subject from new prompts: PNG files, and predictions.csv that lists them.
 
-In a prompt, `{subject}` stands for the words of the training prompt. A seed gives the images that the run has for the
-same prompt among its benchmark's.
+In a prompt, `{subject}` stands for the words of the training prompt. For a prompt of the benchmark, the same seed gives
+the benchmark's images.
 """
 
 import re

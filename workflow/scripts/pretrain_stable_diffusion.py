@@ -49,7 +49,7 @@ def main(job: dict) -> None:
 def train_autoencoder(
     vae, rng: Random, crop_steps: int, steps: int, batch_size: int, crop: int, learning_rate: float, kl: float
 ) -> None:
-    """Train on crops around the objects, which are small, cheap and contain all the detail; at the end on full images.
+    """Train on crops around the objects, which are small and contain all details, and at the end on complete images.
 
     `kl`: weight of the KL divergence from unit noise, per latent value.
     """
@@ -127,7 +127,7 @@ def train_denoiser(
         with torch.autocast("cpu", torch.bfloat16):
             came = pipeline.unet(noising.add_noise(latents, noise, times), times, text).sample.float()
         target = noising.get_velocity(latents, noise, times)
-        # Weights of the image error: 1 to 5 (Min-SNR), because nearly clean images contribute little, and the very
+        # Weights of the image error: 1 to 5 (Min-SNR), because nearly clean images contribute little, and the
         # first steps, which determine the position, would otherwise have almost no weight.
         snr = compute_snr(noising, times)
         error = (came - target).square().mean((1, 2, 3))

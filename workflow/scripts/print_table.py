@@ -1,10 +1,10 @@
-"""Print tables to the terminal, and the files to look at next.
+"""Print tables to the terminal, and the paths of related files.
 
     python workflow/scripts/print_table.py results/table_glue.csv
 
-Each cell: our mean, its standard deviation over seeds, and below it the difference to the published value; bold as in
-table_{task}.md. `, unseen`: without the rows that are in the training data. Below the table: the difference of each
-trained run to the reference.
+Each cell has our mean, its standard deviation over seeds, and below them the difference to the published value; bold
+values are those of table_{task}.md. `, unseen`: without the rows that are in the training data. The difference of each
+trained run to the reference is below the table.
 """
 
 import argparse
@@ -26,9 +26,9 @@ from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
-LEGEND = "Differences are over the seeds that both runs have, in brackets their 95 % intervals"
+LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
 HOLM = "; p has Holm's correction for all pairs of the column"
-ONE_CLASS = "† predicts one class for every item, in some seed at least: such a score is the share of that class."
+ONE_CLASS = "† predicts one class for every item in at least one seed: such a score is the fraction of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -38,7 +38,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
-        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing; or not in the grid, or without a value
+        return Text("–" if row[f"{name}_n"] else "", style="red")  # missing, not in the grid, or without a value
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
@@ -83,7 +83,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append(("what the runs cost", path.with_name(f"cost_{task}.md")))
+    places.append(("cost of the runs", path.with_name(f"cost_{task}.md")))
     places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
     places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
     places.append(("figure: score over cost", figures / f"{task}_pareto.png"))

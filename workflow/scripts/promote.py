@@ -1,6 +1,6 @@
-"""Choose the trials of a run that go on from a rung of successive halving: the best of them on held-out rows.
+"""Choose the trials of a run that continue after a rung of successive halving: the best ones on held-out rows.
 
-Deletes the training checkpoints of the others.
+The script deletes the training checkpoints of the others.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Check an exported folder without a network, list its files, and upload it if a repository is named.
+"""Check an exported folder without network access, list its files, and upload it if a repository is named.
 
-The folder is an adapter (export_adapter.py) or the runs of a table (export_runs.py), unchanged since the export, as are
-the run, its results and the tables that it was made from. `make publish` calls this.
+The folder is an adapter (export_adapter.py) or the runs of a table (export_runs.py). The script checks that it, the
+run, its results and its tables have not changed since the export. `make publish` calls it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ CARD, RUNS = "README.md", "runs.parquet"
 
 
 def check(folder: Path) -> str:
-    """Return the kind of repository, model or dataset; JobError for what the Hub or a loader would refuse."""
+    """Return the type of repository, model or dataset; raise JobError if the Hub or a loader would refuse it."""
     kind = "dataset" if (folder / RUNS).exists() else "model"
     seals.read(folder / CARD)
     try:
@@ -24,13 +24,13 @@ def check(folder: Path) -> str:
         check_runs(folder) if kind == "dataset" else check_adapter(folder)
     except JobError:
         raise
-    except Exception as problem:  # each format has errors of its own
+    except Exception as problem:  # each format raises different errors
         raise JobError(f"{folder}: expected a folder of `make publish`, found an invalid one: {problem}") from problem
     return kind
 
 
 def warn_of_card(folder: Path, kind: str) -> None:
-    """Read the card's metadata, which raises ValueError if it is invalid; print what it lacks, and what it warns of."""
+    """Read the card's metadata (ValueError if invalid); print missing entries and the card's warnings."""
     from huggingface_hub import DatasetCardData, ModelCardData, RepoCard
 
     card = RepoCard.load(folder / CARD, ignore_metadata_errors=False)
@@ -69,7 +69,7 @@ def check_runs(folder: Path) -> None:
 
 
 def upload(folder: Path, kind: str, repository: str) -> str:
-    """Upload the folder and return its address. A repository that does not exist is created, private."""
+    """Upload the folder and return its URL. If the repository does not exist, create a private one."""
     from huggingface_hub import HfApi
 
     api, seal = HfApi(), seals.seal_of(folder / CARD).name

@@ -1,6 +1,6 @@
 """Write the report: one HTML file with tables, figures, contact sheets and every run, readable without a network.
 
-The tables are those of table_{task}.md, so a number is never formatted twice.
+The tables are those of table_{task}.md, so numbers are formatted only once.
 """
 
 import pkgutil
@@ -18,7 +18,7 @@ from hra_workflow.report import class_scores, html_page, run_statistics, selecti
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.tasks.images import ImageEvaluation
 
-EXAMPLES = 4  # predictions per benchmark of a run
+EXAMPLES = 4  # maximum predictions per benchmark of a run
 THUMBNAIL, LONGEST = 160, 600  # pixels, characters
 LOG_LINES = 15
 
@@ -55,7 +55,7 @@ def titles_of(facts: dict) -> dict[str, str]:
 def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
     """Return the trained run with the best mean of a column for the task's first checkpoint; None without a result.
 
-    `verdict`: the sentence on the best mean that is no baseline's, or else on the best one that has a sentence.
+    `verdict`: the sentence on the best mean of a method that is not a baseline, else on the best mean with a sentence.
     """
     rows = table[(table["selection"] == facts["selection"]) & table["run"].isin(facts["trained"])]
     rows = rows[rows[column] != ""].set_index("run")
@@ -77,7 +77,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
 
 
 def figures(facts: dict, runs: list[dict]) -> list[dict]:
-    """Return the figures that have something to show, with captions."""
+    """Return the figures that have contents, with captions."""
     plotted = {name: ", ".join(columns) for name, columns in facts["plotted"].items()}
     hollow = " Hollow markers: the published values." * bool(facts["published"])
     curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in runs if run["curve"]))
@@ -97,7 +97,7 @@ def figures(facts: dict, runs: list[dict]) -> list[dict]:
 
 
 def run_of(task: str, facts: dict, expected: dict) -> dict:
-    """Return what the page shows of one run: its state, record, scores, curve and a few predictions."""
+    """Return the page's contents for one run: its state, record, scores, curve and a few predictions."""
     folder, dataset = Path(expected["folder"]), facts["datasets"][expected["dataset"]]
     record = records.read(folder / "train.json") if (folder / "train.json").exists() else None
     evaluations, failures = [], [] if record else failed(expected["errors"])
@@ -107,7 +107,7 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
     for benchmark, errors in expected["benchmarks"].items() if not diverged else ():
         path = folder / benchmark / "metrics.json"
         found = records.read(path) if path.exists() else {}
-        if "selections" not in found:  # or it is of an earlier training, which diverged
+        if "selections" not in found:  # otherwise the error belongs to an earlier training, which diverged
             failures += failed(errors)
             continue
         inputs = dataset["inputs"]
@@ -174,7 +174,7 @@ def main_score(found: dict, selection: str, metric: str, several: bool) -> dict:
 
 
 def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[dict]:
-    """Return the scores of each class from the predictions of a benchmark; [] for what is no classification."""
+    """Return the scores of each class from the predictions of a benchmark; [] unless it is a classification."""
     path, labels = folder / "predictions.jsonl.gz", dataset.get("labels")
     if not labels or not path.exists():
         return []
@@ -182,7 +182,7 @@ def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[di
 
 
 def failed(errors: list[str]) -> list[dict]:
-    """Return the failures that these error files record, with the end of the job's log."""
+    """Return the failures in these error files, with the tail of the job's log."""
     found = []
     for path in map(Path, errors):
         if path.exists():
@@ -218,7 +218,13 @@ def examples(task: str, folder: Path, dataset: dict, inputs: str | None, names: 
 def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
     """Return the images of these predictions as data URLs, by the index of their line."""
     made_by.check_place(archive, images.made_by(archive))
-    identity = ("step", "prompt_index", "index", "row", "key")  # those that a task's images and predictions have
+    identity = (
+        "step",
+        "prompt_index",
+        "index",
+        "row",
+        "key",
+    )  # keys in both a task's images and predictions
 
     def place(about: dict) -> int | None:
         def same(line: dict) -> bool:
@@ -231,7 +237,7 @@ def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
 
 
 def summary(sections: list[dict], params: dict) -> dict:
-    """Return what ran, on what and when, with which code, for the head of the page."""
+    """Return the runs, machines, times and code for the head of the page."""
     records = [run["record"] for one in sections for run in one["runs"] if run["record"]]
     hours: dict[str, dict[str, float]] = defaultdict(lambda: {"training": 0.0, "tuning": 0.0})
     for record in records:
@@ -265,7 +271,7 @@ def summary(sections: list[dict], params: dict) -> dict:
 
 
 def code(record: dict) -> str:
-    """Describe the version of the code that a run was made with."""
+    """Describe the version of a run's code."""
     if not record["commit"]:
         return "not from a git checkout"
     return record["commit"][:12] + " with uncommitted changes" * bool(record["dirty"])

@@ -1,7 +1,7 @@
 """Write a contact sheet with one row per item and one column per method, filled by hra_workflow/tasks/{task}/sheet.py.
 
 The scores of an image are below it. The names of the columns are repeated above every block of rows. Reference images
-that belong to no row are in a band of their own above the columns.
+that belong to no row are in a separate band above the columns.
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from hra_workflow.core.job import start
 from hra_workflow.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, Sheet
 
 STEP, HEAD = CELL + GAP, 2 * LINE + GAP
-BLOCK = 5  # at most so many rows
+BLOCK = 5  # maximum number of rows
 SCORES = 2  # below an image
 BAND = "#e4e8ee"  # behind the reference images
 
@@ -18,13 +18,13 @@ BAND = "#e4e8ee"  # behind the reference images
 def lines_of(scores: dict, metrics: dict[str, dict]) -> list[str]:
     """Format the first metrics that an image has as in the table, such as `77.5 S2I mIoU`; a blocked image has none."""
     found = [(column, value) for metric, column in metrics.items() if (value := scores.get(metric)) is not None]
-    # The value first: a long name is cut at the image's width.
+    # The value comes first: a long name is truncated at the image's width.
     lines = [f"{value * (scale := one['scale']):.{1 if scale == 100 else 3}f} {one['name']}" for one, value in found]
     return lines[:SCORES]
 
 
 def blocks_of(rows: list) -> list[list]:
-    """Split rows into blocks of equal height, but for the last one."""
+    """Split rows into blocks of equal height, except the last one."""
     size = -(-len(rows) // -(-len(rows) // BLOCK)) if rows else 1
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 

@@ -1,4 +1,4 @@
-"""Print the first predictions of a table, notes on the request, and where all predictions are, for `make predict`.
+"""Print the first predictions of a table, notes on the request, and the table's path, for `make predict`.
 
 python workflow/scripts/show_predictions.py TABLE [NOTE …]
 """

@@ -2,9 +2,9 @@
 
     python workflow/scripts/status.py [TABLE …] [--configfile FILE …] [--watch]
 
-The jobs are those of the last run in this folder that requested the table (glue, math, …; other: those that no table
-needs, such as figures; default: all), and whose results are in the folder that the config states (default: in any).
-This script only reads files, so it can run while Snakemake is running in the same folder.
+The jobs are those of the last run in this folder that requested the table (glue, math, …; other: targets that no table
+needs, such as figures; default: all) and had the config's folder of results (default: any). The script only reads
+files, so it can run while Snakemake is running in the same folder.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from hra_workflow.cost.run_history import History
 
 WATCHED = 10
 BROKEN = ("failed", "stopped")
-SHOWN = 5  # failed jobs per table that are shown with the tails of their logs
+SHOWN = 5  # maximum failed jobs per table that are printed with the tails of their logs
 STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 

@@ -1,6 +1,6 @@
 """Write the paper's table from the run table: our mean and std over seeds, the published value, the difference.
 
-The CSV has one row per selection and row of the paper or of our grid; the Markdown file is a readable version, which
+The CSV has one row per selection and row of the paper or of our grid. The Markdown file is a readable version, which
 starts with the difference of each trained run to the reference (report/verdicts.py).
 Published values are in the rows of the task's first checkpoint, that of the official code (best_on_dev for GLUE, last
 for math), and are compared only with our column on the same metric scale.
@@ -29,7 +29,7 @@ from hra_workflow.report.run_statistics import number
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
     """List the lines of the table: the published rows in their order, our other runs after their method's rows.
 
-    first: runs of a method that the source lacks come before its rows, instead of after them.
+    first: put runs of methods that the source lacks before its rows, instead of after them.
     """
     labels = {row["run"]: row["label"] for row in rows}
     lines = []
@@ -69,7 +69,7 @@ def label_of(row: pd.Series, params: dict) -> str:
 
 
 def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
-    """List missing results in the order of the run table: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
+    """List the missing results in the run table's order: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
     ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
     parts = []
     same = ours[ours["status"] != "ok"].groupby(["dataset", "benchmark", "status", "error"], sort=False)["seed"]
@@ -185,7 +185,7 @@ def notes(
     constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List what a reader needs to know before comparing two numbers. constant: one_class_{task}.csv."""
+    """List the notes that readers need to compare numbers. constant: one_class_{task}.csv."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
@@ -241,7 +241,7 @@ def notes(
 def markdown(
     table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, constant: dict, lines: list[str]
 ) -> str:
-    """Write the table with its verdicts. constant: one_class.by_column; lines: the notes."""
+    """Write the table with its verdicts. constant: from one_class.by_column. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], run_statistics.units(params)
     splits = checkpoints.splits(params["benchmarks"])
@@ -252,7 +252,7 @@ def markdown(
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
         parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
-        same = run_statistics.alike(table, selection)[0]  # the first with these values
+        same = run_statistics.alike(table, selection)[0]  # the first selection with these values
         again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
         parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)

@@ -1,7 +1,7 @@
 """Write the paper's Table 6, the cost of fine-tuning, from the run table: parameters, time, memory.
 
-One row per run and dataset in config order: our mean and std over seeds, and the published value. Time and memory are
-comparable only for equal micro-batches and the same gradient checkpointing, which the table lists.
+There is one row per run and dataset in config order: our mean and std over seeds, and the published value. Time and
+memory are comparable only for equal micro-batches and the same gradient checkpointing, which the table lists.
 """
 
 import pandas as pd
@@ -124,7 +124,7 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
 
 
 def ours_cell(row: pd.Series, name: str) -> str:
-    """Format `2.10 ± 0.05`; a missing value is `–`; a standard deviation of 0, as of parameters, is omitted."""
+    """Format `2.10 ± 0.05`; a missing value is `–`; a standard deviation of 0, as for parameters, is omitted."""
     spread = row[f"{name}_std"]
     return (row[name] or "–") + (f" ± {spread}" if spread.strip("0.") else "")
 

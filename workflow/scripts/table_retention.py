@@ -1,7 +1,7 @@
-"""Write the paper's Table 3: how much of the base model's other abilities is left after fine-tuning on mathematics.
+"""Write the paper's Table 3: the base model's other abilities that remain after fine-tuning on mathematics.
 
-Per benchmark our mean and std over seeds, the published value and the difference, as in table.py; finally the overall
-impact, in the paper's definition the mean over the benchmarks of (tuned − base) / base.
+It has, per benchmark, our mean and std over seeds, the published value and the difference, as in table.py, and the
+overall impact, which the paper defines as the mean over the benchmarks of (tuned − base) / base.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ IMPACT, LEFT_OUT = "Overall impact", "not run"
 
 
 def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluations: dict[str, dict]) -> pd.DataFrame:
-    """Read one row per run, seed and benchmark, in percent; nothing of a run that has diverged.
+    """Read one row per run, seed and benchmark, in percent; diverged runs have none.
 
     Raises JobError for an unexpected, duplicate or outdated run. expected: `asked` and `inputs` of each run by its path
-    (tasks/expected_runs.py). evaluations: what its results are made by.
+    (tasks/expected_runs.py). evaluations: the expected `made_by` of its results.
     """
     rows, origin = [], {}
     for path in paths:
@@ -39,8 +39,8 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
         differences += made_by.list_differences(found.get(made_by.KEY, {}), evaluations[path])
         if differences:
             raise JobError(
-                f"{path}: expected the run that the config asks for, found {', '.join(differences)}. Delete it and "
-                "train.json beside it, and run again."
+                f"{path}: expected the run that the config specifies, found {', '.join(differences)}. Delete it and "
+                "the run's train.json, and run again."
             )
         origin[run, seed] = path
         for name, entry in found["benchmarks"].items():
@@ -111,7 +111,7 @@ def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame,
 
 
 def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[str]:
-    """List what a reader needs to know before comparing two numbers."""
+    """List the notes that readers need to compare numbers."""
     lines = [
         "Percent. `mean ± std` over n seeds (sample standard deviation; none for n = 1). `(3/5)`: 3 of 5 seeds are "
         "available; `–`: none.",

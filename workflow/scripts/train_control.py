@@ -38,7 +38,7 @@ def main(job: dict) -> None:
         rows = latents.open_latents(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
     settings = control_training.schedule(params["hyperparameters"], len(rows))
     augmented = run_record.initial_adapter(job)
-    set_seed(seed)  # for what is not part of the initial adapter: a ControlNet's hint encoder
+    set_seed(seed)  # for parts that the initial adapter lacks: a ControlNet's hint encoder
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
     model = control_training.start(model_folder, method, settings | memory, augmented)
     samples = control_training.Samples(

@@ -86,7 +86,7 @@ def main(job: dict) -> None:
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
-    probe = "kill_at_step" in settings  # `make preflight` measures the evaluation on its own
+    probe = "kill_at_step" in settings  # `make preflight` measures the evaluation separately
     save, judge = partial(adapters.save, model), None if probe else partial(evaluate, job)
     run_record.finish(job, attempts, started, device, sizes, save, judge, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
@@ -94,7 +94,7 @@ def main(job: dict) -> None:
 
 
 def evaluate(job: dict, record: dict, weights: Path) -> None:
-    """Evaluate the trained weights on the benchmarks, for the jobs that take the results over."""
+    """Evaluate the trained weights on the benchmarks, for the jobs that copy the results."""
     last, best = (weights / name / adapters.WEIGHTS for name in ("last", "best"))
     for one in early_evaluations.jobs(job, record):
         evaluate_glue.evaluate(one, record, last, best)

@@ -1,7 +1,7 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
-response only, unless `loss_on` is text. A run of kind `pretrained` trains nothing: its record is of the base model.
+response only, unless `loss_on` is text. A run of kind `pretrained` trains nothing: its record describes the base model.
 """
 
 import time
@@ -64,7 +64,7 @@ def main(job: dict) -> None:
             device,
             logging_steps=1,  # otherwise losses between the last log and a checkpoint are missing after resuming
             gradient_checkpointing=recompute,
-            # Reentrant checkpointing propagates no gradients if the embeddings are frozen.
+            # Reentrant checkpointing does not propagate gradients if the embeddings are frozen.
             gradient_checkpointing_kwargs={"use_reentrant": False},
             eval_strategy="no",
         )

@@ -2,7 +2,7 @@
 
 It trains on subject images with a rare identifier, and on class images for prior preservation.
 
-Writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
+It writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weights at the end of every epoch before the
 last, so that each can generate images. Kinds pretrained and reference (the real images) train nothing.
 """
 
@@ -67,9 +67,9 @@ def main(job: dict) -> None:
 
 
 def class_images(job: dict) -> list[images.Picture]:
-    """Read the class images; raise JobError if they were generated otherwise than the config asks for."""
+    """Read the class images; raise JobError if their settings differ from the config."""
     path = job["input"]["class_images"]
-    if head := images.made_by(path):  # those of earlier versions have none
+    if head := images.made_by(path):  # archives of earlier versions have no head
         made_by.check(path, head, {"settings": job["params"]["class_images_generated"]})
     return list(images.unpack(path))
 

@@ -1,8 +1,8 @@
 """Plot the trials of hyper-parameters: score on held-out rows against the learning rate, one curve per run.
 
-With other hyper-parameters in the search, a point is the best over them. Trials without a score are crosses at the
-bottom; those that ended at a rung of successive halving are hollow. Written as SVG and PNG, reproducibly for the same
-data.
+If the search has other hyper-parameters, a point is the best trial over them. Trials without a score are crosses at the
+bottom; those that ended at a rung of successive halving are hollow. The figure is written as SVG and PNG, reproducibly
+for the same data.
 """
 
 import math

@@ -1,20 +1,20 @@
 """Snakemake's executor for Slurm, with four additions.
 
-Packs: jobs with the resource `jobs_per_gpu` above 1 share a GPU, as one Slurm job (packs.py, run_pack.py). To Snakemake
-they stay jobs of their own: each is done or fails when its process ends, and only a failed one is retried. Snakemake's
-groups do not do that: a failed job fails its group, and the retry starts all of its jobs with --force, which deletes
-what the others have finished.
+Packs: jobs with the resource `jobs_per_gpu` above 1 share a GPU, as one Slurm job (packs.py, run_pack.py). For
+Snakemake they remain separate jobs: each finishes or fails when its process ends, and only failed ones are retried.
+Snakemake's groups do not do that: a failed job fails its group, and the retry starts all of its jobs with --force,
+which deletes the finished outputs of the others.
 
-Leftover jobs: those that a dead Snakemake left in the queue are cancelled before the same outputs are submitted again
+Leftover jobs: jobs that a dead Snakemake left in the queue are cancelled before the same outputs are submitted again
 (leftovers.py).
 
-Arrays: with `array_jobs`, jobs of a rule that become ready together and request the same are one job array. The base
+Arrays: with `array_jobs`, jobs of a rule that become ready together with equal requests are one job array. The base
 class waits until all ready jobs of the rule arrive in one call, and forgets those that have arrived before (its issue
 473); it runs each task within the Snakemake of the first task's job, so a task fails if the first one outlasts it by
 `latency-wait`.
 
-Silence: while squeue or sacct gives no answer, as while the controller restarts, jobs stay active. The base class
-forgets them after `status_attempts` failures, and Snakemake waits forever.
+Silence: while squeue or sacct does not respond, for example because the controller restarts, jobs remain active. The
+base class forgets them after `status_attempts` failures, and Snakemake waits indefinitely.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ QUIET = 3
 
 @dataclass
 class ExecutorSettings(SlurmSettings):
-    """The settings of the Slurm plugin, and these. Snakemake reads the types: it knows Optional, not `str | None`."""
+    """The settings of the Slurm plugin, and additional ones. Snakemake parses the types; it needs Optional."""
 
     replicates: Optional[str] = field(  # noqa: UP045
         default=None,
@@ -103,9 +103,9 @@ class ExecutorSettings(SlurmSettings):
 
 class Executor(SlurmExecutor):
     def __init__(self, workflow, logger):
-        # Before the base class, whose thread asks for the status of jobs at once.
-        self.waiting: list = []  # jobs that share a GPU, until they fill a pack
-        self.to_come: set | None = None  # needed jobs that share a GPU and have not arrived; None: nothing has
+        # Before the base class, whose thread immediately requests the status of jobs.
+        self.waiting: list = []  # jobs that share a GPU, until there are enough for a pack
+        self.to_come: set | None = None  # needed jobs that share a GPU and have not arrived; None: no job has arrived
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
@@ -116,9 +116,9 @@ class Executor(SlurmExecutor):
             # script while it is being written.
             script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
             self.command_prefix = f"{shlex.join([script, str(archive), sys.prefix])} && "
-        # The rules whose jobs are tasks of arrays: here, not in the base class.
+        # The rules whose jobs become tasks of arrays here, instead of in the base class.
         self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
-        seconds = QUIET * settings.init_seconds_before_status_checks  # below that, the base class does not use squeue
+        seconds = QUIET * settings.init_seconds_before_status_checks  # below this, the base class does not use squeue
         squeue = settings.status_command == "squeue" and should_recommend_squeue_status_command(seconds)
         if self.rules_of_arrays and not squeue:
             raise WorkflowError(
@@ -153,7 +153,7 @@ class Executor(SlurmExecutor):
                     super().run_jobs(some)
 
     def submit_array(self, submissions: list) -> None:
-        """Submit jobs as tasks of one array: Slurm runs the same script for all, which runs that of the task."""
+        """Submit jobs as tasks of one array: Slurm runs one script for all, which starts the task's script."""
         script = self.leftovers.folder.absolute() / f"array-{uuid.uuid4().hex[:12]}.sh"
         script.write_text('exec sh "$0.$SLURM_ARRAY_TASK_ID"\n')
         for number, submission in enumerate(submissions, start=1):
@@ -163,9 +163,9 @@ class Executor(SlurmExecutor):
         self.run_array_jobs(submissions)
 
     def submit_packs(self, quiet: bool) -> None:
-        """Submit full packs of replicates; if no job has arrived for a while (`quiet`), all packs.
+        """Submit full packs of replicates; if no job has arrived for a while (`quiet`), submit all packs.
 
-        Except a last, incomplete one that jobs still to come can fill.
+        Keep a last, incomplete pack that jobs which have not arrived can complete.
         """
         with self.changing:
             if self.timer:
@@ -185,11 +185,11 @@ class Executor(SlurmExecutor):
     def submit_packs_or_stop(self) -> None:
         try:
             self.submit_packs(quiet=True)
-        except Exception as problem:  # in the timer's thread, where nobody else sees it
+        except Exception as problem:  # in the timer's thread, which nothing else reports
             self.workflow.scheduler.executor_error_callback(problem)
 
     def replicate(self, job) -> tuple:
-        """Return what the replicates of a job have in common."""
+        """Return a key that is equal for the replicates of a job."""
         names = (self.workflow.executor_settings.replicates or "").replace(" ", "").split(",")
         return tuple(value for name, value in job.wildcards_dict.items() if name not in names)
 
@@ -210,7 +210,7 @@ class Executor(SlurmExecutor):
         return f"{self.command_prefix}{command}"
 
     def member(self, job) -> dict:
-        """Return what run_pack.py needs to start a job: its command, without the job step that the base class adds."""
+        """Return the data with which run_pack.py starts a job: its command, without the base class's job step."""
         log = self.log_of(job)
         log.parent.mkdir(parents=True, exist_ok=True)
         return {
@@ -222,10 +222,10 @@ class Executor(SlurmExecutor):
         }
 
     def log_of(self, job) -> Path:
-        """Return the file of a job's output, as the base class names it; `%j`: the number of the Slurm job."""
+        """Return the path of a job's output, as in the base class. `%j`: the number of the Slurm job."""
         return self.slurm_logdir.absolute() / f"rule_{job.name}" / get_job_wildcards(job) / "%j.log"
 
-    # Snakemake knows its own jobs, not submissions.
+    # Snakemake expects its jobs, not submissions.
 
     def jobs_of(self, info: SubmittedJobInfo) -> list[SubmittedJobInfo]:
         if not isinstance(info.job, packs.Submission):
@@ -286,9 +286,9 @@ class Executor(SlurmExecutor):
 
 
 def exit_status(info: SubmittedJobInfo) -> int | None:
-    """Return the exit status of a job of a pack that has ended and is not yet reported; None of any other.
+    """Return the exit status of an ended, unreported job of a pack; None for any other job.
 
-    The renamed file tells a requeued pack not to run the job again.
+    The renamed file prevents a requeued pack from running the job again.
     """
     path = (info.aux or {}).get("end")
     if not path:

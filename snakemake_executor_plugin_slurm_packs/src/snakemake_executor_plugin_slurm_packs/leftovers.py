@@ -1,7 +1,7 @@
 """Jobs that a dead Snakemake left in Slurm's queue.
 
 .snakemake/slurm_packs/NAME/    one folder per Snakemake; NAME is the name of its Slurm jobs
-    process.json                its process, so that a later Snakemake can tell whether it is still running
+    process.json                its process, from which a later Snakemake finds whether it is still running
     jobs.jsonl                  the Slurm jobs that it has submitted, with their outputs
     {pack}/                     its packs (packs.py)
 """
@@ -19,12 +19,12 @@ from pathlib import Path
 from snakemake_interface_common.exceptions import WorkflowError
 
 FOLDER = Path(".snakemake/slurm_packs")
-# A cancelled job may save what it has done; Slurm kills what has not ended after KillWait (30 s unless set).
+# A cancelled job may save its work; Slurm kills processes that have not ended after KillWait (30 s by default).
 PATIENCE_SECONDS = 120
 
 
 class Leftovers:
-    """The record of this Snakemake, and what others have left. `name`: the name of its Slurm jobs."""
+    """The record of this Snakemake's jobs, and of those that others have left. `name`: the name of its Slurm jobs."""
 
     def __init__(self, name: str):
         self.folder, self.writing = FOLDER / name, threading.Lock()
@@ -37,7 +37,7 @@ class Leftovers:
             stream.write(f"{json.dumps(entry)}\n")
 
     def cancel(self, outputs: set[str], logger) -> None:
-        """Cancel queued jobs for these outputs whose Snakemake is dead, and forget Snakemakes without queued jobs.
+        """Cancel queued jobs for these outputs whose Snakemake is dead, and remove records without queued jobs.
 
         Raises WorkflowError if that Snakemake is still running, or its state cannot be determined.
         """
@@ -48,7 +48,7 @@ class Leftovers:
             known, status = outputs_of(folder), state(folder)
             left = [job for job, name in queue.items() if name == folder.name]
             if status == "dead":
-                # Of a job that Snakemake was killed while submitting, the outputs are unknown.
+                # The outputs of a job are unknown if Snakemake was killed during its submission.
                 found += [job for job in left if job not in known or known[job] & outputs]
                 if not left:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -67,7 +67,7 @@ class Leftovers:
 
 
 def outputs_of(folder: Path) -> dict[str, set[str]]:
-    """Return the outputs of each Slurm job that a Snakemake has submitted; those of a pack or an array together."""
+    """Return the outputs of each Slurm job of a Snakemake; a pack or an array has those of all its jobs."""
     path, jobs = folder / "jobs.jsonl", {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -79,7 +79,7 @@ def outputs_of(folder: Path) -> dict[str, set[str]]:
 
 
 def queued() -> dict[str, str]:
-    """Return number -> name of the user's pending and running jobs; of an array, the number of the whole."""
+    """Return number -> name of the user's pending and running jobs; an array has one number."""
     return dict(line.split("\t", 1) for line in slurm("squeue", "--me", "--noheader", "--format=%F\t%j").splitlines())
 
 
@@ -102,11 +102,11 @@ def slurm(*command: str) -> str:
     return done.stdout
 
 
-# As in the workflow's core/process_identity.py; this package is installed and used without the workflow.
+# As in the workflow's core/process_identity.py; this package can be used without the workflow.
 
 
 def this_process() -> dict:
-    """Return what identifies this process among all others, on this machine and elsewhere."""
+    """Return an identity of this process that is unique on this machine and elsewhere."""
     machine = Path("/etc/machine-id")
     return {
         "host": socket.gethostname(),

@@ -1,4 +1,4 @@
-"""Packs: jobs that share a GPU as one Slurm job; and what Slurm is asked for, of one job as of a pack."""
+"""Packs, which are jobs that share a GPU as one Slurm job, and the requests to Slurm for single jobs and packs."""
 
 import json
 import logging
@@ -17,21 +17,24 @@ from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
 RESOURCE, STAGE = "jobs_per_gpu", "stage"
 LOGGER = logging.getLogger(__name__)
-ENDED, REPORTED = ".ended", ".reported"  # of a job of a pack: its exit status; Snakemake has taken note of it
+ENDED, REPORTED = (
+    ".ended",
+    ".reported",
+)  # files of a pack's job: its exit status; the same, recorded by Snakemake
 
 
 def size(job) -> int:
-    """Return how many jobs like this one share a GPU."""
+    """Return the number of jobs like this one that share a GPU."""
     return 1 if job.is_group() else int(job.resources.get(RESOURCE, 1))
 
 
 def shares_gpu(job) -> bool:
-    # Resources may be functions of inputs that do not exist yet: they are only evaluated of rules that pack.
+    # Resources may be functions of inputs that do not exist yet, so they are only evaluated for rules that pack.
     return not job.is_group() and RESOURCE in getattr(job.rule, "resources", ()) and size(job) > 1
 
 
 def distribute(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
-    """Distribute jobs over packs of one rule and size: full ones of replicates first, then of the others, in order."""
+    """Distribute jobs over packs of one rule and size: first full packs of replicates, then the others, in order."""
     by_rule: dict[tuple, list] = {}
     for job in jobs:
         by_rule.setdefault((job.rule.name, size(job)), []).append(job)
@@ -50,7 +53,7 @@ def distribute(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[
 
 
 def request(job) -> tuple:
-    """Return what the tasks of a job array have in common: rule, threads, resources."""
+    """Return a key that is equal for the tasks of a job array: rule, threads, resources."""
     return job.name, job.threads, *sorted(map(str, job.resources.items()))
 
 
@@ -59,10 +62,10 @@ def chunks(jobs: list, number: int) -> list[list]:
 
 
 class Submission:
-    """What the base class submits as one Slurm job: the properties of the first job, with the resources of all.
+    """Jobs that the base class submits as one Slurm job: the properties of the first one, with the resources of all.
 
-    `folder`: where a pack of several jobs gets a folder of its own. `array`: the script of the job array of which this
-    is a task.
+    `folder`: the folder in which a pack of several jobs gets a subfolder. `array`: the script of the job array of which
+    this is a task.
     """
 
     array: Path | None = None
@@ -100,7 +103,7 @@ class Submission:
             job.log_info(skip_dynamic)
 
     def write(self, members: list[dict]) -> None:
-        """Write what run_pack.py reads."""
+        """Write the file that run_pack.py reads."""
         self.folder.mkdir(parents=True)
         (self.folder / "pack.json").write_text(json.dumps({"jobs": members}))
 
@@ -112,15 +115,15 @@ read_partitions = cache(partitions.read_partition_file)
 
 
 def of_stage(settings, stage: str | None) -> dict[str, str]:
-    """Return the resources that the setting `stages` states for the jobs of a stage."""
+    """Return the resources of the setting `stages` for the jobs of a stage."""
     stated = (one.partition(":") for one in (settings.stages or "").split())
     return dict(resource.split("=", 1) for name, _, resource in stated if name == stage)
 
 
 def options(submission: Submission, settings) -> str:
-    """Return sbatch's options for a submission, but for its names and files, as the base class's `run_job` states them.
+    """Return sbatch's options for a submission, except names and files, as in the base class's `run_job`.
 
-    Raises what it refuses the job with: WorkflowError, or OSError if a command of Slurm is missing.
+    Raises the base class's errors: WorkflowError if it refuses the job, OSError if a command of Slurm is missing.
     """
     validate_slurm_extra(submission)
     account, partition = (submission.resources.get(f"slurm_{name}") for name in ("account", "partition"))

@@ -1,14 +1,14 @@
-"""Run the jobs of a pack, which is one Slurm job, as job steps at the same time that share its GPU.
+"""Run the jobs of a pack, which is one Slurm job, as simultaneous job steps that share its GPU.
 
     python run_pack.py FOLDER [--mps]
 
-FOLDER/pack.json lists the jobs. Each has its own memory limit and ends for itself: {index}.ended is its exit status. If
-Slurm requeues the pack, only those jobs start again that have not succeeded and were not yet reported as failed
-({index}.reported). The environment variable PACKED_JOBS of each job is their number.
+FOLDER/pack.json lists the jobs. Each has its own memory limit and ends independently: {index}.ended is its exit status.
+If Slurm requeues the pack, only jobs that have neither succeeded nor been reported as failed ({index}.reported) start
+again. The environment variable PACKED_JOBS of each job is their number.
 
---mps: NVIDIA's multi-process service runs meanwhile, so that their kernels run at the same time.
+--mps: run NVIDIA's multi-process service meanwhile, so that the jobs' kernels run at the same time.
 
-Imports the standard library only: it runs on a compute node.
+This file imports only the standard library, because it runs on a compute node.
 """
 
 import argparse
@@ -24,9 +24,9 @@ import tempfile
 import time
 from pathlib import Path
 
-# What names the allocation; the other variables describe the batch step and would be options of the next one.
+# Variables that name the allocation; the others describe the batch step and would become options of the next one.
 IDENTITY = ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_SUBMIT_DIR", "SLURM_SUBMIT_HOST")
-# When Slurm ends the pack, its jobs end first; this process is told, or killed, within these seconds.
+# When Slurm ends the pack, its jobs end first; this process is notified, or killed, within these seconds.
 GRACE_SECONDS = 1
 
 
@@ -57,13 +57,13 @@ def main(folder: Path, mps: bool = False) -> int:
             if index is None:
                 continue
             del steps[index]
-            # srun's status is 0 also if Slurm has killed the step.
+            # srun's status is also 0 if Slurm has killed the step.
             status = os.waitstatus_to_exitcode(status) or int(not success(folder, index).exists())
             success(folder, index).unlink(missing_ok=True)
             if status:
                 time.sleep(GRACE_SECONDS)
                 failed = True
-            if not (status and ending):  # a job that was told to end is started again with the pack
+            if not (status and ending):  # a job that was requested to end is started again with the pack
                 new = folder / f".{index}.new"
                 new.write_text(f"{status}\n")
                 new.replace(folder / f"{index}.ended")
@@ -71,7 +71,7 @@ def main(folder: Path, mps: bool = False) -> int:
 
 
 def is_over(path: Path) -> bool:
-    """Return whether a job has succeeded or is reported; forget another end."""
+    """Return whether a job has succeeded or is reported; remove the record of any other end."""
     ended = path.with_suffix(".ended")
     if path.with_suffix(".reported").exists() or (ended.exists() and int(ended.read_text()) == 0):
         return True
@@ -87,7 +87,7 @@ def success(folder: Path, index: int) -> Path:
 def step(job: dict, succeeded: Path, devices: str | None = None) -> list[str]:
     """Return the command of a job: a job step that shares the pack's GPU, with its own cores and memory limit.
 
-    `devices`: what the job's CUDA_VISIBLE_DEVICES must be, over Slurm's.
+    `devices`: the job's CUDA_VISIBLE_DEVICES, which replaces Slurm's value.
     """
     options = ["--ntasks=1", "--nodes=1", "--overlap", "--cpu-bind=q", f"--cpus-per-task={job['threads']}"]
     options += [f"--mem={job['mem_mb']}"] * bool(job["mem_mb"]) + [f"--gpus={job['gpu']}"] * bool(job["gpu"])
@@ -107,9 +107,9 @@ def environment(jobs: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def multi_process_service():
-    """Start NVIDIA's MPS and return its GPUs; where it cannot be started, the jobs take turns on the GPU.
+    """Start NVIDIA's MPS and return its GPUs; if it cannot be started, the jobs take turns on the GPU.
 
-    GPUs are named by UUID: the service numbers its own from 0, so Slurm's index of another one names none of them.
+    GPUs are named by UUID: the service numbers its GPUs from 0, so Slurm's index may not exist there.
     """
     control, folder = "nvidia-cuda-mps-control", tempfile.mkdtemp(prefix="mps-")
     places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
@@ -132,7 +132,7 @@ def multi_process_service():
 
 
 def uuids() -> str | None:
-    """Return this job's GPUs as a list of UUIDs, or None if nvidia-smi does not tell."""
+    """Return this job's GPUs as a list of UUIDs, or None if nvidia-smi does not report them."""
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -31,7 +31,7 @@ def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) 
     differences = records.list_differences(record, asked, inputs)
     expect(
         not differences,
-        f"{path}: expected the run that the config asks for, found another one: {', '.join(differences)}. Pass the "
+        f"{path}: expected the run that the config specifies, found another one: {', '.join(differences)}. Pass the "
         f"CONFIG that it was trained with, or delete {path} and run again (make run).",
     )
 

@@ -41,7 +41,7 @@ class Disk:
             for folder, part in sorted(self.folders.items())
         ]
         if self.training:
-            parts.append(f"scratch {gigabytes(self.training)} per running training ({self.largest}, the largest)")
+            parts.append(f"scratch {gigabytes(self.training)} per concurrent run (the largest: {self.largest})")
         if self.unknown:
             parts.append(f"unknown before the first run: {listed(sorted(set(self.unknown)), 4)}")
         return "; ".join(parts) or "nothing"

@@ -16,7 +16,7 @@ MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make pr
 REHEARSED = "estimated by make rehearse"
 EARLIER = "measured by earlier jobs with the same model"
 GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
-PROBED_ALONE = "at most, measured by make preflight on a run alone on its GPU"
+PROBED_ALONE = "at most, measured by make preflight on a run that did not share its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 
@@ -74,9 +74,9 @@ class Hours:
         return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
 
     def longest(self) -> tuple[float, str]:
-        """Return the hours of the run whose stages take longest one after another, and its name."""
+        """Return the hours of the run whose stages take longest one after another, and its name, or an empty one."""
         walls: dict[str, dict[str, float]] = {}
-        for one in self.billed():
+        for one in (one for one in self.billed() if one.job.run):
             stages, stage = walls.setdefault(one.job.run, {}), one.job.stage
             stages[stage] = max(stages.get(stage, 0.0), one.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
@@ -151,7 +151,7 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
 
 
 def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
-    """Estimate a job on all of its processes. What is measured outranks what is estimated, and that a guess."""
+    """Estimate a job on all of its processes. Measured values outrank estimates, and estimates outrank guesses."""
     tried = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
     found = {
         MEASURED: finished_jobs.by_records(job, rates),

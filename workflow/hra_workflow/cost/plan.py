@@ -105,10 +105,8 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
     ]
     if lines:
         wall, run = found.longest()
-        lines += [
-            f"  dearest:  {found.dearest()}",
-            f"  longest:  {number(wall)} hours for {run}, one job after another",
-        ]
+        lines.append(f"  dearest:  {found.dearest()}")
+        lines += [f"  longest:  {number(wall)} hours for {run}, one job after another"] * bool(run)
     return [*[f"  hours:    {found}"] * bool(str(found)), *lines]
 
 
@@ -135,22 +133,24 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 def trials(task: Task) -> str:
     """Describe the cost of tuning, and that the numbers of jobs do not include trials of later rungs yet."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
-    text = f"of {task.name}, {tune['trials']} for each of {plural(count, 'run')}, as much training as "
+    text = f"{task.name}: {tune['trials']} for each of {plural(count, 'run')}, as much training as "
     text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
-    return text + "; those of later rungs are planned when known" * tuned_runs.halved(task)
+    return text + "; trials of later rungs are planned after the earlier rungs" * tuned_runs.halved(task)
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
     """Describe the largest memory that `make rehearse` found for each kind of job of these tables' tasks."""
     jobs = files.read_if_valid(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
-    chosen, largest = {task.name: task for task in of_names(config, names)}, {}
+    chosen, cards = {task.name: task for task in of_names(config, names)}, {}
     for job in sorted((job for job in jobs if job.get("gpu", 1)), key=lambda job: job["peak_bytes"]):
         if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
             run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
-            largest[job["rule"]] = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
-    if not largest:
+            text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
+            cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
+    if not cards:
         return "unknown; `make rehearse` shows it without a GPU"
-    return f"{', '.join(largest.values())} of {number(jobs[0]['card_bytes'] / 1e9)} GB, as make rehearse has seen"
+    parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
+    return f"{'; '.join(parts)}, estimated by make rehearse"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
@@ -196,8 +196,8 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     if found.left > most:
         return (
             f"The remaining jobs need about {number(found.left)} GPU-hours ({found.grounds()}), more than "
-            f"`max_gpu_hours: {number(most)}`. The dearest: {found.dearest()}. Request fewer runs, or raise the limit: "
-            f"--config max_gpu_hours={math.ceil(found.left)}"
+            f"`max_gpu_hours: {number(most)}`. Most expensive: {found.dearest()}. Request fewer runs, or raise the "
+            f"limit: --config max_gpu_hours={math.ceil(found.left)}"
         ), True
     unknown = found.unknown(on_gpus=True)
     return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

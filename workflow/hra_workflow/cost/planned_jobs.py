@@ -41,7 +41,9 @@ class Job:
 
     @property
     def run(self) -> str:
-        """Name the run that it belongs to, as its folder below the results."""
+        """Name the run that it belongs to, as its folder below the results; empty: several runs share it."""
+        if "method" not in self.wildcards:
+            return ""
         parts = [self.wildcards.get(name) for name in ("task", "dataset", "method", "variant")]
         parts += [f"seed{self.wildcards['seed']}"] if "seed" in self.wildcards else []
         return "/".join(filter(None, parts))
@@ -68,8 +70,8 @@ def load(path: Path) -> list[Job]:
 
 
 def every() -> Iterator[Job]:
-    """Iterate over the jobs of every table that was requested in this folder, whatever its folder of results."""
-    return (job for _, _, path in saved() for job in load(path))
+    """Iterate over the jobs of every table that was requested in this folder, for any results; skip damaged files."""
+    return (Job(**entry) for _, _, path in saved() for entry in files.read_if_valid(path))
 
 
 def saved() -> list[tuple[str, str, Path]]:

@@ -58,7 +58,7 @@ def of_runs(history: History) -> str:
         return f"Snakemake is running on {host}, or was killed there (then: snakemake --unlock)."
     if history.last in history.unfinished:
         return (
-            "Snakemake was killed; what it has submitted to a cluster may still run. To continue: snakemake --unlock, "
+            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: snakemake --unlock, "
             "then the same command."
         )
     return "Snakemake is not running."

@@ -53,4 +53,4 @@ def notes(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
         for row in found.to_dict("records")
         if row["run"] in labels
     ]
-    return [f"{'; '.join(every)}. Such a score is the share of that class."] * bool(every)
+    return [f"{'; '.join(every)}. Such a score is the fraction of that class."] * bool(every)

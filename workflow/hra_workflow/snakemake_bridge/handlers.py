@@ -27,7 +27,7 @@ MISSING = (
     "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
     "to data that you have moved are not updated"
 )
-INSTALL = "Training jobs in this environment report nothing to it. `pip install` it, see docs/running.md"
+INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
 NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 

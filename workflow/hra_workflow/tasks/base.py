@@ -1,4 +1,4 @@
-"""What a task states; its parts, in modules next to this one, answer the rules, the plan, the tables and the rest."""
+"""The description of a task; its parts, in modules next to this one, serve the rules, the plan and the tables."""
 
 from typing import ClassVar
 
@@ -15,21 +15,21 @@ PARTS = ("data", "training", "generation", "evaluation", "table", "cost", "usage
 
 
 class Task:
-    """Describe a task, which is bound to a config. A subclass states a task's name, and the rest if it differs.
+    """A task, bound to a config. A subclass sets the task's name, and overrides other attributes that differ.
 
     name: as in paths and config.
     title: the heading in the report.
     architecture: the type of model that `augment` inserts adapters into.
     required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED); a tuple of
         several: exactly one of them.
-    selections: the checkpoints shown in tables, that of the official code first.
-    data: its datasets; asked by downloads, the checks of the config and preflight.
-    training: how its runs are trained; asked by the rules of training and the checks.
-    generation: how its outputs are generated; asked by the rules of generation and a dry run.
-    evaluation: how its runs are evaluated; asked by the rules of evaluation and the tables.
-    table: what its tables, figures and report show.
-    cost: what its jobs cost; asked by the plan.
-    usage: what is done with finished runs; asked by export and prediction.
+    selections: the checkpoints shown in tables; the first is that of the official code.
+    data: its datasets; used by downloads, the checks of the config and preflight.
+    training: the training of its runs; used by the rules of training and the checks.
+    generation: the generation of its outputs; used by the rules of generation and a dry run.
+    evaluation: the evaluation of its runs; used by the rules of evaluation and the tables.
+    table: the contents of its tables, figures and report.
+    cost: the cost of its jobs; used by the plan.
+    usage: the usage of finished runs; used by export and prediction.
 
     A part is a class, a subclass of its default here; a bound task has an instance of it (part.py). It also has the
     `config`, its entry there as `settings` ({} if it has none), and the entries of its data as `datasets`.

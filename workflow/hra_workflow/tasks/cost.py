@@ -1,14 +1,14 @@
-"""What the plan and `make preflight` ask a task about the cost of its jobs: resources, rows, bytes and files."""
+"""The cost of a task's jobs for the plan and `make preflight`: resources, rows, bytes and files."""
 
 from typing import ClassVar
 
-from hra_workflow import methods
 from hra_workflow.core import strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import held_out_rows
 
-FORWARD = 1 / 3  # of a training step: the backward pass costs twice as much as the forward pass
+LONGEST_TEXT = 256  # tokens, if no `max_length` limits them
+FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
 
 
 class Cost(Part):
@@ -25,18 +25,18 @@ class Cost(Part):
         return (self.settings.get(section) or self.settings).get("resources", {})
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        """Return the number of times a run saves its weights; a trial of hyper-parameters does not keep them."""
+        """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""
         return 0 if tuning.MARK in run["variant"] else sum(path.endswith(".safetensors") for path in outputs)
 
     def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
-        """Estimate the bytes of a job's large outputs other than weights, by what they are; None: unknown.
+        """Estimate the bytes of a job's large outputs except weights, by their type; None: unknown.
 
         `downloaded`: the bytes of the dataset's download; None: unknown.
         """
         return {}
 
     def work(self, stage: str, wildcards: dict) -> float | None:
-        """Return the number of rows that go through a training step (forward and backward); None if unknown."""
+        """Return the number of rows that pass a training step (forward and backward); None if unknown."""
         if wildcards.get("dataset") not in self.datasets:
             return None
         entry = self.task.data.entry(wildcards["dataset"])
@@ -51,20 +51,18 @@ class Cost(Part):
             return items / int(wildcards["n_shards"])
         return items and items * FORWARD * len(self.task.selections)
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        """Return about how many tokens a unit of `work` is, for a guess of its time on a CPU; None: unknown."""
-        entry, run = self.datasets[wildcards["dataset"]], f"{wildcards['method']}/{wildcards['variant']}"
-        if "tokens" in entry or not methods.trains(self.config, run):
-            return entry.get("tokens")
-        longest = self.task.training.hyperparameters(wildcards["dataset"], run).get("max_length")
-        return longest and longest / 2
+    def tokens(self, stage: str, wildcards: dict) -> float:
+        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""
+        name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
+        settings = self.task.training.relevant_hyperparameters(name, run)
+        return self.datasets[name].get("tokens", settings.get("max_length", LONGEST_TEXT) / 2)
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
-        """Return the part of a row's work that a rehearsal of a stage does."""
+        """Return the fraction of a row's work that a rehearsal of a stage does."""
         return 1.0
 
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
-        """Return the rows of all steps plus the evaluations on dev in between; of a trial, from the rung before."""
+        """Return the rows of all steps and of the evaluations on dev in between; for a trial, after the rung before."""
         run = f"{wildcards['method']}/{wildcards['variant']}"
         values = self.task.training.hyperparameters(wildcards["dataset"], run)
         total = rows(entry, "train") or 0

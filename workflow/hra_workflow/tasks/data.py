@@ -1,4 +1,4 @@
-"""What the downloads, the checks of the config and `make preflight` ask a task about its datasets."""
+"""The datasets of a task for the downloads, the checks of the config and `make preflight`."""
 
 import pkgutil
 from pathlib import Path
@@ -10,7 +10,7 @@ CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "
 
 
 class Data(Part):
-    """Describe the datasets of a task. The defaults are those of tables of texts.
+    """The datasets of a task. The defaults are those of tables of texts.
 
     gold: for datasets with `answer`, the function (style, text) -> final answer, as `module:function`.
     """
@@ -22,11 +22,11 @@ class Data(Part):
         return self.datasets[name]
 
     def download(self, name: str) -> dict:
-        """Return what a dataset's download depends on besides its source; here: its conversion to text tables."""
+        """Return everything except the source that a dataset's download depends on; here, its conversion to tables."""
         return {key: value for key, value in self.datasets[name].items() if key in CONVERTED}
 
     def card_entry(self, name: str) -> dict:
-        """Return what a dataset's card depends on, besides its files."""
+        """Return everything except the files that a dataset's card depends on."""
         return self.download(name)
 
     def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
@@ -48,8 +48,8 @@ class Data(Part):
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict] | None:
         """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.
 
-        The entry `preflight` stands for `dataset`, with `rows` rows to train on. `hyperparameters`: those of the run
-        that generates and is evaluated. None: the task has no probe.
+        The entry `preflight` replaces `dataset`, with `rows` rows to train on. `hyperparameters`: those of the run
+        that generates and is evaluated. Returns None if the task has no probe.
         """
         return None
 

@@ -1,8 +1,8 @@
-"""What the rules of evaluation, the tables and a dry run ask a task about the evaluation of its runs.
+"""The evaluation of a task's runs, for the rules of evaluation, the tables and a dry run.
 
 A run is evaluated on its dataset's benchmarks, on those of retention, and on both with rewound weights. Retention is
-what is left of the base model: a benchmark of the task itself, the same for all datasets. Rewound weights lie between
-the base model and what was trained; their benchmarks are named `gsm8k@0.5` (core/strength_names.py).
+how much of the base model remains: a benchmark of the task itself, the same for all datasets. Rewound weights lie
+between the base model and the trained weights; their benchmarks are named `gsm8k@0.5` (core/strength_names.py).
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from hra_workflow.tasks.part import Part
 
 
 class Evaluation(Part):
-    """Describe the evaluation of a task's runs.
+    """The evaluation of a task's runs.
 
     keeps_head: whether a randomly initialised head is trained too. It is not rewound, since the base model has none.
     """
@@ -24,7 +24,7 @@ class Evaluation(Part):
     keeps_head: ClassVar[bool] = False
 
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
-        """Return whether the training job evaluates a run on a benchmark, so that an evaluation only takes it over."""
+        """Return whether the training job evaluates a run on a benchmark; the evaluation then copies its results."""
         return False
 
     def resources(self, wildcards: Mapping[str, str]) -> dict:
@@ -36,17 +36,18 @@ class Evaluation(Part):
         return f"evaluate_{self.task.name}"
 
     def retention_benchmarks(self, run: dict) -> list[str]:
-        """Return the benchmarks of retention that a run is evaluated on: none if it leaves the base model as it is."""
+        """Return the benchmarks of retention of a run: none if it does not change the base model."""
         return []
 
     def retention(self) -> dict | None:
-        """Return what the figure shows as retention, or None.
+        """Return the retention that the figure shows, or None.
 
-        `benchmark`, `metric` and `label`; `better`, lower or higher; `base`, the base model's value if it has no row.
+        It has `benchmark`, `metric` and `label`; `better`, lower or higher; `base`, the base model's value if it has no
+        row.
         """
         return None
 
-    # Without differences between tasks
+    # Equal for all tasks
 
     def column_metrics(self, dataset: str) -> dict[str, list[str]]:
         """Return the metrics that a column of the table may show, by benchmark, also of retention and TRAINING."""
@@ -65,14 +66,14 @@ class Evaluation(Part):
         return names | {name for run in self.task.runs() for name in self.benchmarks(run)}
 
     def evaluated_on(self, dataset: str, benchmark: str) -> dict:
-        """Return what the scores of given weights depend on, for a benchmark that is a split of a labelled dataset."""
+        """Return everything except the weights that scores on a split of a labelled dataset depend on."""
         entry, (name, _) = self.task.data.entry(dataset), strength_names.split(benchmark)
         settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
         settings |= self.task.table.versions(entry["metrics"])
         return settings | {"split": entry["benchmarks"][name]}
 
     def strengths(self, run: dict) -> list[float]:
-        """Return the strengths below 1 at which a run is evaluated too."""
+        """Return the strengths below 1 at which a run is also evaluated."""
         strengths = self.settings.get("rewind", [])
         return strengths if strengths and not self.not_rewound(run) else []
 
@@ -86,7 +87,7 @@ class Evaluation(Part):
         return rewinding.fault(entry.rewind, self.config["methods"][run["method"]]["variants"][run["variant"]])
 
     def rewinding_notes(self) -> list[str]:
-        """Describe the runs that `rewind` leaves out, for the dry run."""
+        """Describe the runs that `rewind` excludes, for the dry run."""
         reasons: dict[str, list[str]] = {}
         for run in self.task.runs() if self.settings.get("rewind") else ():
             if reason := self.not_rewound(run):

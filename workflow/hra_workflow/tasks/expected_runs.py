@@ -1,4 +1,4 @@
-"""The runs that a table expects, what their records must say, and the error files of their jobs."""
+"""The runs that a table expects, the required contents of their records, and the error files of their jobs."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def expected_runs(task: Task) -> list[dict]:
 
 
 def error_files(task: Task) -> list[dict]:
-    """List the error files of the same runs: `errors` of training and before, and of each of its `benchmarks`.
+    """List the error files of the same runs: `errors` up to training, and those of each of the `benchmarks`.
 
-    They move with the scratch folder and the number of shards.
+    Their paths depend on the scratch folder and the number of shards.
     """
     return [errors_of_run(task, run) for run in task.runs()]
 
@@ -38,10 +38,10 @@ def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
 
 
 def expected_settings(task: Task, run: dict) -> dict:
-    """Return `asked`, what the config specifies for the fingerprint of a run's training, and `inputs`, its manifests.
+    """Return `asked`, the config's part of the fingerprint of a run's training, and `inputs`, its manifests.
 
-    Names and what changes no result are left out, and the values that trials choose, which are in tune_{task}.csv. What
-    a run that trains nothing would be trained with does not matter.
+    It excludes names, settings that do not change results, the values that trials choose, which are in tune_{task}.csv,
+    and the training settings of a run that trains nothing.
     """
     name = f"{run['method']}/{run['variant']}"
     method = grid.method(task.config, task.name, run["method"], run["variant"], run["dataset"])
@@ -71,7 +71,7 @@ def deleted_inputs(config: dict, table: str, inputs: list[str]) -> list:
     """Return the inputs deleted since a table was built, and the time it was built; [] if none.
 
     Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time
-    distinguishes a second deletion of the same file from the first, with which the table was recorded.
+    distinguishes a second deletion of the same file from the first, which the table's record contains.
     """
     built = Path(config["pathvars"]["results"], f"{table}.csv")
     missing = [path for path in inputs if not Path(path).exists()] if built.exists() else []
@@ -90,7 +90,7 @@ def compared(task: Task) -> list[dict]:
 def with_predictions(task: Task, folder: str, predictions: list[str]) -> list[dict]:
     """List the compared evaluations of a task whose predictions are among these files, each with its `path`.
 
-    folder: that of an evaluation, with wildcards.
+    folder: the folder of an evaluation, with wildcards.
     """
     file = f"{folder}/predictions.jsonl.gz"
     evaluations = [evaluation | {"path": file.format(task=task.name, **evaluation)} for evaluation in compared(task)]

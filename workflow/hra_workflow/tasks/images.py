@@ -1,6 +1,6 @@
 """The parts of a task that evaluates generated images: its evaluators, and drift, the retention of these tasks.
 
-Drift is how far a run's images of class prompts are from the base model's.
+Drift is the distance of a run's images of class prompts from the base model's.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.training import Training
 
 DRIFT = "drift"  # the key of the config, and the benchmark
-ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # what else a line of predictions has
+ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
 # The UNet of Stable Diffusion 1.5, 860 M parameters, needs 339 G multiplications per image of 512 pixels (arXiv
 # 2305.15798): as many as for 400 tokens.
 PIXELS_PER_TOKEN = 512**2 / 400
@@ -26,7 +26,7 @@ PNG_BYTES = 1.6  # per pixel of a real image at 512 × 512: COCO's take 1.5, and
 
 
 class ImageData(Data):
-    """Describe datasets whose one benchmark is generated images, with the metrics of its evaluators."""
+    """Datasets whose only benchmark is generated images, with the metrics of its evaluators."""
 
     def entry(self, name: str) -> dict:
         benchmark, metrics = self.task.evaluation.benchmark, self.task.evaluation.metrics(name)
@@ -35,20 +35,20 @@ class ImageData(Data):
 
 
 class ImageTraining(Training):
-    """Describe a training that draws its noise per row.
+    """A training whose noise is sampled per row.
 
-    architectures: of the models that it trains.
+    architectures: the architectures of models that it can train.
     """
 
     per_process = False
     architectures: ClassVar[tuple[str, ...]] = tuple(diffusion.ARCHITECTURES)
 
     def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return those for the loss, which ends a diverged run, and for its mean over the processes."""
+        """Return the waits for the loss, which ends a diverged run, and for its mean over the processes."""
         return {"training/diffusion_trainer.py": micro_batches + 2 * (processes > 1)}
 
     def architecture(self) -> str | None:
-        """Return the architecture of the task's model (models/diffusion); None if only its download will tell."""
+        """Return the architecture of the task's model (models/diffusion); None if unknown before the download."""
         return diffusion.of_model(self.config, self.settings["model"])
 
     def check_runs(self) -> None:
@@ -61,7 +61,7 @@ class ImageTraining(Training):
 
 
 class ImageGeneration(Generation):
-    """Describe the generation of images.
+    """The generation of images.
 
     drift_sampler: `module:class` that generates images of class prompts.
     """
@@ -91,10 +91,10 @@ class ImageGeneration(Generation):
 
 
 class ImageEvaluation(Evaluation):
-    """Describe the evaluation of generated images.
+    """The evaluation of generated images.
 
-    benchmark: the name of the only one.
-    reference_images: what the images are compared with (evaluators/protocol.py).
+    benchmark: the name of the only benchmark.
+    reference_images: the type of images that they are compared with (evaluators/protocol.py).
     """
 
     benchmark: ClassVar[str]
@@ -144,7 +144,7 @@ class ImageEvaluation(Evaluation):
         return registry.models(self.settings[DRIFT]["evaluators"])
 
     def check_settings(self) -> None:
-        """Raise JobError if an evaluator lacks an input, or one of drift does not compare an image with another."""
+        """Raise JobError if an evaluator lacks an input, or one of drift does not compare images with each other."""
         task = f"config: tasks.{self.name}"
         entries, of_drift = self.settings["evaluation"]["evaluators"], self.settings.get(DRIFT) or {"evaluators": []}
         for entry in entries:
@@ -167,7 +167,7 @@ class ImageEvaluation(Evaluation):
 
 
 class ImageCost(Cost):
-    """Estimate the cost of the jobs that generate and evaluate images."""
+    """The cost of the jobs that generate and evaluate images."""
 
     def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
         if stage != "gather":
@@ -181,8 +181,8 @@ class ImageCost(Cost):
             return super().work(stage, wildcards)
         return self.task.generation.drift_images() * (1 if stage == "generate" else FORWARD)
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        """Convert an image to tokens; to evaluate it is taken to cost as much as a step of the model."""
+    def tokens(self, stage: str, wildcards: dict) -> float:
+        """Convert images to tokens; an evaluation is assumed to cost as much as one step of the model."""
         image = self.settings["resolution"] ** 2 / PIXELS_PER_TOKEN
         passes = 2 * self.settings["generation"]["inference_steps"]  # with and without the prompt
         return image * FORWARD * passes if stage == "generate" else image

@@ -1,4 +1,4 @@
-"""A metric: how it is computed, named in figures, and compared."""
+"""The description of a metric: its function, its name in figures, and its comparison."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ CLASSES, TWO_CLASSES, REGRESSION = "classes", "two classes", "a regression"
 
 @dataclass(frozen=True)
 class Metric:
-    """Describe a metric.
+    """A metric.
 
     function: takes one array (n items,) per column of Table.per_item and returns the score. For text classifiers the
         columns are labels and predictions: indices of classes or, for a regression, values.
@@ -18,7 +18,7 @@ class Metric:
     labels: the kind of labels it applies to: classes, two classes or a regression.
     better: which values are better, higher or lower.
     error: takes the same arrays and returns the standard error over items; None: estimate it by bootstrap.
-    version: of a custom metric; increase it when the function returns other values, so that they are computed again.
+    version: for a custom metric; increase it when the function returns other values, so that they are computed again.
     """
 
     function: Callable[..., float]

@@ -1,10 +1,10 @@
-"""What the parts of a task have in common."""
+"""The base class of a task's parts."""
 
 
 class Part:
-    """Answer the questions about a task of one kind of caller. Subclasses override what differs from the defaults.
+    """The part of a task for one kind of caller. Subclasses override the defaults.
 
-    task: a base.Task; name, config, settings and datasets are its own.
+    task: a base.Task, which also has name, config, settings and datasets.
     """
 
     def __init__(self, task):

@@ -1,4 +1,4 @@
-"""What results/report.html covers: tasks, files and runs."""
+"""The contents of results/report.html: tasks, files and runs."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_er
 
 
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
-    """Select the chosen tasks whose table exists; if none exists, all, or with `incomplete: true` those with runs."""
+    """Select the chosen tasks with a table; if there are none, all, or with `incomplete: true` those with runs."""
     results = Path(config["pathvars"]["results"])
     finished = [task for task in chosen if (results / f"table_{task.name}.csv").exists()]
     begun = [task for task in chosen if config["incomplete"] and (results / task.name).exists()]
@@ -86,7 +86,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
 
 
 def examples_of(task: Task, name: str) -> dict:
-    """Return what showing a dataset's predictions needs, and per benchmark the file with their inputs."""
+    """Return the settings for a dataset's predictions in the report, and per benchmark the file with their inputs."""
     entry = task.data.entry(name)
     inputs = {benchmark: task.table.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     shown = {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry}
@@ -94,7 +94,7 @@ def examples_of(task: Task, name: str) -> dict:
 
 
 def main_metrics(task: Task, dataset: str) -> dict[str, str]:
-    """Return the metric of a dataset's first column in the table per benchmark, of a plotted one if there is any."""
+    """Return the metric of a dataset's first column in the table per benchmark; a plotted column takes precedence."""
     plotted, found = task.settings["figures"]["parameters"], {}
     columns = sorted(grid.columns(task.config, task.name), key=lambda column: column["name"] not in plotted)
     for column in columns:
@@ -104,7 +104,7 @@ def main_metrics(task: Task, dataset: str) -> dict[str, str]:
 
 
 def own_functions_of(task: Task) -> list[str]:
-    """List the functions and classes of the user's that a task's settings and the datasets of its grid name."""
+    """List the user's functions and classes that a task's settings and the datasets of its grid name."""
     used = [task.settings, *(task.datasets[name] for name in grid.datasets(task.config, task.name))]
     return sorted({*user_functions.names(used, "hra_workflow")})
 

@@ -1,4 +1,4 @@
-"""What `make export`, `make publish` and `make predict` request: a finished run, its weights, and new inputs.
+"""The requests of `make export`, `make publish` and `make predict`: a finished run, its weights, and new inputs.
 
 RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. `make publish`
 also takes a table, for all of its runs.
@@ -21,11 +21,11 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.base import Task
 
 BEST = "best"
-WEIGHTS = r"last|best|\d+"  # of a run: a number is a step of a subject's run
-SHOWN = 12  # finished runs in an error
+WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
+SHOWN = 12  # maximum number of finished runs in an error
 OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
-TABLES = ("texts", "prompts")  # of new inputs, those in a file; images may be a folder, too
-NAME = 60  # characters of an input's name in a path
+TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
+NAME = 60  # maximum characters of an input's name in a path
 GIVEN = {  # the variables of new inputs, with an example
     "texts": "TEXTS=texts.csv",
     "images": "IMAGES=folder",
@@ -36,8 +36,9 @@ GIVEN = {  # the variables of new inputs, with an example
 
 @dataclass(frozen=True)
 class Request:
-    """run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
+    """A request.
 
+    run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
     table: folder of the exported runs of a table, instead of a run. to: the repository to upload to, or empty.
     """
 
@@ -66,8 +67,8 @@ class Request:
 def name_of(given: dict[str, str], seed: int | None) -> str:
     """Return the name of new inputs as a part of a path: the first one's, with a digest of all paths and the seed.
 
-    Inputs of one name in two folders, a folder of images with other prompts, or another seed keep the predictions of
-    the former; the same inputs again, perhaps edited, replace their own.
+    Inputs with the same name in another folder, other prompts or another seed do not replace earlier predictions; the
+    same inputs, even if edited, do.
     """
     places = {name: str(Path(path).resolve()) for name, path in given.items()}
     first = next((Path(place).stem for place in places.values()), "nothing")
@@ -76,13 +77,13 @@ def name_of(given: dict[str, str], seed: int | None) -> str:
 
 
 def weights_file(run: str, weights: str) -> str:
-    """Return a run's weights: `last`, `best`, or those after a step that a subject's run has kept."""
+    """Return a run's weights: `last`, `best`, or those of a checkpoint step of a subject's run."""
     folder = f"steps/{weights}" if weights.isdigit() else weights
     return f"{run}/{folder}/adapter_model.safetensors"
 
 
 def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
-    """Return what the key `request` of the config asks for; JobError for what does not exist.
+    """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
 
     chosen: the tasks of `all`, in which RUN=best looks for a table.
     """
@@ -103,7 +104,7 @@ def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Re
     if where == BEST:
         task, _, dataset = of.partition("/")
         names = [name for name in chosen if task in ("", name)]
-        if predicts:  # if none accepts what is given, the error below says what it expects
+        if predicts:  # if none accepts the inputs, the error below names the expected ones
             names = [name for name in names if accepts(tasks[name], given)] or names
         expect(
             len(names) == 1,
@@ -138,7 +139,7 @@ def listed(given: Iterable[str]) -> str:
 
 
 def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
-    """Return the folder of a finished run; JobError, which lists the finished runs, if it is none."""
+    """Return the folder of a finished run; raise JobError, with a list of the finished runs, if it is not one."""
     results = config["pathvars"]["results"]
     known = [
         str(path.parent)
@@ -168,12 +169,12 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
 
 
 def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
-    """Return the folder of the best run of a task's table, its weights, and a sentence that says why.
+    """Return the folder of the best run of a task's table, its weights, and a sentence with the reason.
 
-    The row of the table with the best mean over seeds in the first column, by the first selection that is one
-    checkpoint; among its seeds, the one with the best value.
+    The best run is in the row with the best mean over seeds in the first column, by the first selection that is one
+    checkpoint; among its seeds, it has the best value.
     """
-    columns = {  # the first one of each dataset; a column of several is of each
+    columns = {  # the first column of each dataset; a column of several datasets belongs to each
         name: column
         for column in reversed(grid.columns(task.config, task.name))
         for name in column.get("datasets") or [column["dataset"]]

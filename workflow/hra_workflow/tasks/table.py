@@ -1,4 +1,4 @@
-"""What the tables, the figures and the report ask a task about what they show of its runs."""
+"""The contents of a task's tables, figures and report."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -9,17 +9,17 @@ from hra_workflow.core.errors import each_once, expect
 from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.part import Part
 
-# Columns of the CSV files of tables: those of a row, and those besides a column, by the endings of their names.
+# Columns of the tables' CSV files: those of a row, and those next to a column, by the endings of their names.
 OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
 ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict")
 
 
 class Table(Part):
-    """Describe a task's table, its figures and its part of the report.
+    """A task's table, its figures and its part of the report.
 
     scale: factor applied to scores in tables.
     lambda_sources: the paper's figure and table with a sweep over λ.
-    uncounted: what is trained in addition to an adapter and not counted in its parameters.
+    uncounted: the modules that are trained with an adapter but not counted in its parameters.
     notes: paragraphs below the Markdown table, next to the paper's numbers.
     """
 
@@ -29,7 +29,7 @@ class Table(Part):
     notes: ClassVar[tuple[str, ...]] = ()
 
     def published(self) -> dict | None:
-        """Return the source of the published numbers of the task's table: the paper, or that of the config, or None.
+        """Return the source of the published numbers of the task's table: the paper, the config's source, or None.
 
         `file` in config/published/, `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are
         listed before its rows.
@@ -40,7 +40,7 @@ class Table(Part):
         return paper | own if stated else None
 
     def published_file(self, name: str) -> str | None:
-        """Return the file of config/published/ for a table or figure: only the paper has others than the task's."""
+        """Return the file of config/published/ for a table or figure; only the paper has several for a task."""
         source = self.published()
         if not source or name == self.name:
             return source and source["file"]
@@ -51,7 +51,7 @@ class Table(Part):
         return [self.name]
 
     def warnings(self) -> Iterable[str]:
-        """List settings that give this task's numbers a different meaning than a reader expects, for the dry run."""
+        """List settings that change the meaning of this task's numbers, for the dry run."""
         return ()
 
     def without_answer_marker(self) -> list[str]:
@@ -71,7 +71,7 @@ class Table(Part):
         each_once(f"{key}.grid: `label` of the variants", "label", labels.values())
 
     def check_heads(self, key: str, names: list[str], parts: Iterable[str] = ()) -> None:
-        """Raise JobError if columns of a table's CSV file would have one name; `parts`: others that must differ."""
+        """Raise JobError if columns of a table's CSV file have the same name. `parts`: other names that must differ."""
         each_once(key, "name", [*names, *parts])
         taken = OF_ROWS | {name + ending for name in names for ending in ENDINGS}
         for name in names:
@@ -81,7 +81,7 @@ class Table(Part):
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
-        """Return what a metric of a run is computed from: a tuple of values per item; None if it is not from items.
+        """Return the tuple of values per item from which a run's metric is computed; None if it is not from items.
 
         lines: those of predictions.jsonl.gz. settings: `comparison()`.
         """
@@ -102,7 +102,7 @@ class Table(Part):
 
     @classmethod
     def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
-        """Return the class that a run predicts for every item, although the items are of several; None otherwise.
+        """Return the class that a run predicts for every item, if the items have several classes; else None.
 
         lines, settings: as for `per_item`.
         """
@@ -120,15 +120,15 @@ class Table(Part):
 
     @classmethod
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
-        """Return what the report shows of an item, by heading.
+        """Return the report's contents for an item, by heading.
 
-        line: of predictions.jsonl.gz. row: of the file of `inputs`, {} if there is none. dataset: its `metrics`, and
-        its `columns` and `labels` if it has them.
+        line: from predictions.jsonl.gz. row: from the file of `inputs`, {} if there is none. dataset: its `metrics`,
+        and its `columns` and `labels` if it has them.
         """
         scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
 
-    # Without differences between tasks
+    # Equal for all tasks
 
     def results(self) -> list[str]:
         """List the tables, figures and contact sheets, as paths in the results folder."""
@@ -142,7 +142,7 @@ class Table(Part):
         return paths
 
     def unshown(self) -> list[str]:
-        """List the datasets of the grid of which the table has no column, for the dry run."""
+        """List the datasets of the grid without a column in the table, for the dry run."""
         columns = self.settings["columns"]
         if any("dataset" not in column for column in columns):
             return []
@@ -156,7 +156,7 @@ class Table(Part):
         ]
 
     def figures(self) -> list[str]:
-        """List the figures that have something to show: none if nothing is trained, over λ with two values of it."""
+        """List the figures with contents: none if nothing is trained, and one over λ if it has two values."""
         if not any(methods.trains(self.config, run) for run in grid.run_names(self.config, self.name)):
             return []
         several = len({point["lambda"] for point in methods.lambdas(self.config, self.name).values()}) > 1
@@ -165,9 +165,9 @@ class Table(Part):
         return ["parameters", "pareto", *retention, *sweep, "curves"]
 
     def verdicts(self) -> dict:
-        """Return what the sentences on differences depend on: `columns`, `reference`, and `baselines`.
+        """Return the settings of the sentences on differences: `columns`, `reference`, and `baselines`.
 
-        These are the trained ones, or without any the base model.
+        The baselines are the trained ones, or the base model if there are none.
         """
         runs = [run for run in grid.run_names(self.config, self.name) if methods.trains(self.config, run)]
         baselines = [run for run in runs if methods.get(self.config, run.split("/")[0]).baseline]

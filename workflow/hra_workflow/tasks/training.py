@@ -1,4 +1,4 @@
-"""What the rules of training and the checks of the config ask a task about the training of its runs."""
+"""The training of a task's runs, for the rules of training and the checks of the config."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -19,16 +19,16 @@ REQUIRED = (
     "adam_epsilon",
     "precision",
 )
-ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results by rounding only
-LENGTH = ("epochs", "max_steps")  # of which a run has one
+ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results only by rounding
+LENGTH = ("epochs", "max_steps")  # a run has one of them
 IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 
 
 class Training(Part):
-    """Describe the training of a task's runs.
+    """The training of a task's runs.
 
     automatic: hyper-parameters that may be `auto`.
-    head_rate: whether the head may have a learning rate of its own.
+    head_rate: whether the head may have a separate learning rate.
     per_process: whether its results depend on the number of processes, as dropout and the order of rows do.
     """
 
@@ -37,7 +37,7 @@ class Training(Part):
     per_process: ClassVar[bool] = True
 
     def inputs(self, dataset: str) -> dict[str, str]:
-        """Return the manifests of the model and of the data that the runs on a dataset are trained on."""
+        """Return the manifests of the model and of the training data of runs on a dataset."""
         resources, model = self.config["pathvars"]["resources"], self.settings["model"]
         return {
             "model": f"{resources}/models/{model}.manifest.json",
@@ -45,14 +45,14 @@ class Training(Part):
         }
 
     def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return how often an optimizer step has to wait for the GPU, except to log, by the file that waits."""
+        """Return how often an optimizer step must wait for the GPU, except to log, by the file that waits."""
         return {}
 
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files of the jobs that precede the augmentation of a run."""
         return []
 
-    # Without differences between tasks
+    # Equal for all tasks
 
     def hyperparameters(self, dataset: str, run: str) -> dict:
         """Return the hyper-parameters of `method/variant` on a dataset, without limits above its number of rows."""
@@ -62,12 +62,12 @@ class Training(Part):
         return values
 
     def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
-        """Return the hyper-parameters that training depends on, as its param; {} for what trains nothing."""
+        """Return the hyper-parameters that training depends on, as its param; {} for runs that train nothing."""
         values = self.hyperparameters(dataset, run) if methods.trains(self.config, run) else {}
         return {key: value for key, value in values.items() if key not in ROUNDING}
 
     def preset(self, run: str) -> str | None:
-        """Return the name of the preset of `method/variant`; "none" for what trains nothing."""
+        """Return the name of the preset of `method/variant`; "none" for runs that train nothing."""
         return grid.preset(self.config, self.name, run) if methods.trains(self.config, run) else "none"
 
     def processes(self, run: str) -> int | None:
@@ -89,31 +89,31 @@ class Training(Part):
         return resources | part | {"gpu": gpus}
 
     def trained_on(self, dataset: str, run: str) -> dict:
-        """Return what training on a labelled dataset depends on, with the split that selects the best checkpoint."""
+        """Return everything that training on a labelled dataset depends on, with the split for selection."""
         entry, benchmarks = self.task.data.entry(dataset), self.evaluation(dataset, run)["benchmarks"]
         settings = {key: entry[key] for key in ("columns", "labels", "score")}
         settings |= self.task.table.versions([entry["score"]])
         return settings | {"split": next(iter(benchmarks.values()), None)}
 
     def evaluation(self, dataset: str, run: str) -> dict:
-        """Return the benchmarks and metrics that a training job computes too; a trial is not evaluated."""
+        """Return the benchmarks and metrics that a training job also computes; a trial is not evaluated."""
         entry = self.task.data.entry(dataset)
         computed = {"metrics": entry["metrics"]} | self.task.table.versions(entry["metrics"])
         return {"benchmarks": {} if tuning.MARK in run else entry["benchmarks"]} | computed
 
     def scratch(self, *parts: str) -> str:
-        """Return a path under the folder of training checkpoints and of errors."""
+        """Return a path in the folder of training checkpoints and errors."""
         return str(Path(self.config["pathvars"]["scratch"], *parts))
 
 
 def held_out_rows(total: int, hyperparameters: dict) -> int:
-    """Return the number of training rows that a run holds out, about."""
+    """Return the approximate number of training rows that a run holds out."""
     limits = hyperparameters.get("held_out")
     return min(round(limits["share"] * total), limits.get("rows") or total) if limits else 0
 
 
 def without_idle_limits(held_out: dict, total: int) -> dict:
-    """Leave out the limits of `held_out` that leave the split of `total` rows as it is (data/held_out.py)."""
+    """Remove the limits of `held_out` that do not change the split of `total` rows (data/held_out.py)."""
     fractions = {"rows": held_out["share"], "train_rows": 1}
     limits = {key: held_out[key] for key in fractions if key in held_out}
     idle = [key for key, most in limits.items() if most is None or most / total >= fractions[key]]

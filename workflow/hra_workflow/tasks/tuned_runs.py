@@ -21,7 +21,7 @@ def halved(task: Task) -> bool:
 
 
 def choice(task: Task, wildcards) -> str | list:
-    """Return the file with the chosen values of a training job; [] if none are."""
+    """Return the file with the chosen values of a training job; [] if it is not tuned."""
     run = run_name(wildcards)
     return grid.choice_file(task.config, task.name, wildcards.dataset, run) if is_tuned(task, run) else []
 
@@ -29,8 +29,8 @@ def choice(task: Task, wildcards) -> str | list:
 def trials(task: Task, dataset: str, run: str) -> list[dict]:
     """List the trials of `method/variant` on a dataset, one per seed: names, `values`, and the path of its `record`.
 
-    With successive halving, one per rung and seed, with its `rung`; at a later rung only those that have gone on to it,
-    as far as this is known.
+    With successive halving, there is one per rung and seed, with its `rung`; at a later rung only those that have been
+    promoted to it, as far as this is known.
     """
     tune, path_of_run = task.settings["tune"], grid.paths(task.config)["run"]
     method, variant = run.split("/")
@@ -79,10 +79,11 @@ def tuned(task: Task) -> list[dict]:
 
 
 def searches(task: Task) -> dict[str, dict[str, dict]]:
-    """Return how every trained run got its hyper-parameters, by dataset and `method/variant`.
+    """Return the origin of every trained run's hyper-parameters, by dataset and `method/variant`.
 
-    preset: its name. trials: how many of them chose the best values; 0: none did. settings: what they did not choose,
-    without the entries of one kind of method only, and how a batch is cut, which changes results by rounding.
+    preset: its name. trials: the number of trials that chose the values; 0: there were none. settings: the values that
+    they did not choose, except entries for one kind of method, and the division of a batch, which only changes
+    rounding.
     """
     found: dict[str, dict[str, dict]] = {}
     for one in task.runs():
@@ -107,7 +108,7 @@ def choices(task: Task, incomplete: bool = False) -> list[str]:
     return [path for path in paths if Path(path).exists()] if incomplete else paths
 
 
-# What rules/tune.smk reads. `checkpoints`: Snakemake's; `promote.get` makes it finish a rung before it asks again.
+# Used by rules/tune.smk. `checkpoints`: Snakemake's; `promote.get` makes it finish a rung before the next call.
 
 
 def records_at(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
@@ -130,10 +131,10 @@ def all_records(task: Task, checkpoints, incomplete: bool) -> list[str]:
 
 
 def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
-    """Have Snakemake finish the rung before a rung, or return the list of its best trials if it does not exist yet.
+    """Make Snakemake finish the rung before a rung, or return the list of its best trials if it does not exist yet.
 
-    That is a new input, so the job runs again. A job that only waits for a checkpoint does so if its inputs or params
-    have changed, which Snakemake looks at when it knows all of them: never, if nothing makes the checkpoint run.
+    The list is a new input, so the job runs again. A job that only waits for a checkpoint runs again if its inputs or
+    params have changed. Snakemake compares these when all are known: never, if nothing makes the checkpoint run.
     """
     before = tuning.rung_before(task.settings["tune"], rung)
     if not before:

@@ -1,4 +1,4 @@
-"""What the export of an adapter and predictions for new inputs ask a task about a finished run."""
+"""The usage of a task's finished runs: export of an adapter, and predictions for new inputs."""
 
 import inspect
 from pathlib import Path
@@ -11,9 +11,9 @@ from hra_workflow.tasks.part import Part
 
 
 class Usage(Part):
-    """Describe what is done with a task's finished runs.
+    """The usage of a task's finished runs.
 
-    pipeline_tag: the Hub's name of what a model does.
+    pipeline_tag: the Hub's name of a model's purpose.
     predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
     """
 
@@ -21,10 +21,10 @@ class Usage(Part):
     predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def prediction(self, dataset: str, run: str) -> dict:
-        """Return the settings that predictions of `method/variant` depend on besides the run's record."""
+        """Return the settings, in addition to the run's record, that predictions of `method/variant` depend on."""
         return {}
 
-    # Without differences between tasks
+    # Equal for all tasks
 
     @classmethod
     def snippet(cls) -> str:
@@ -32,7 +32,7 @@ class Usage(Part):
         return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
 
     def exported(self, run: str, weights: str) -> str:
-        """Return `weights`, those of `method/variant`; raise JobError if stock PEFT could not load them."""
+        """Return `weights` of `method/variant`; raise JobError if stock PEFT could not load them."""
         kind = grid.kind_of(self.config["methods"][run.split("/")[0]])
         expect(
             bool(methods.get(self.config, run.split("/")[0]).adapter.config),
@@ -42,12 +42,12 @@ class Usage(Part):
         return weights
 
     def resources(self) -> dict:
-        """Return the resources of predictions: those that generate outputs, or of a task that generates none, train."""
+        """Return the resources of predictions: those of generation, or of training if the task generates nothing."""
         resources = self.task.cost.resources("predict_inputs", "generate")
         return resources | {"device": resources.get("device"), "gpu": min(1, resources["gpu"])}
 
     def reading(self, dataset: str) -> dict:
-        """Return how the text files of a dataset are read, for new files with the same `endings`."""
+        """Return the settings that read a dataset's text files, for new files with the same `endings`."""
         entry = self.datasets[dataset]
         paths = [path for listed in entry["splits"].values() for path in listed]
         return {"read": entry.get("read"), "endings": sorted({Path(path).suffix for path in paths})}

@@ -1,4 +1,4 @@
-"""The data of a task: its manifests, and cards of the user's own datasets, made before anything runs."""
+"""The data of a task: its manifests, and cards of the user's datasets, made before the first job."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def benchmarks(task: Task) -> list[dict]:
 
 
 def benchmarks_of(task: Task, name: str) -> list[dict]:
-    """Return the benchmarks of a training set, of which each is a split of it, or another dataset and its split."""
+    """Return the benchmarks of a training set, each of which is a split of it, or another dataset and its split."""
     sources = task.data.entry(name).get("benchmarks", {}).items()
     return [
         {"dataset": name, "benchmark": benchmark, "train": manifest(task, name)}
@@ -35,7 +35,7 @@ def trained_on(task: Task) -> dict[str, None]:
 
 
 def reported_elsewhere(task: Task, name: str) -> list[tuple[str, str]]:
-    """Return dataset and split of the benchmarks of a training set that are in other datasets."""
+    """Return dataset and split of a training set's benchmarks in other datasets."""
     sources = [source.split("/") for source in task.data.entry(name).get("benchmarks", {}).values() if "/" in source]
     return [(other, split) for other, split in sources if other != name]
 
@@ -45,7 +45,7 @@ def manifest(task: Task, name: str) -> str:
 
 
 def check(task: Task, name: str) -> None:
-    """Make the card of a dataset in the user's files, unless it is current; raise JobError if it is unusable."""
+    """Make the card of a dataset in the user's files, unless it is current; raise JobError for unusable data."""
     if not is_own(task, name):
         return  # known after the download
     path, entry, place = data_cards.path_of(manifest(task, name)), task.data.card_entry(name), folder(task, name)
@@ -61,7 +61,7 @@ def check(task: Task, name: str) -> None:
 
 
 def check_pair(task: Task, name: str, other: str, split: str) -> None:
-    """Make the card of rows in a training set of the user's that are also in another of the user's datasets."""
+    """Make the card of rows in a user's training set that are also in another of the user's datasets."""
     from hra_workflow.data import leaks, text_card, text_tables
 
     def examples(dataset: str, split: str) -> text_card.Examples:

@@ -1,8 +1,8 @@
-"""Whether gradient checkpointing is needed: the memory that a training step keeps for its backward pass.
+"""The decision for gradient checkpointing, from the memory that a training step keeps for its backward pass.
 
-Two forward passes of one row show how many bytes autograd saves per row and besides the rows (weights cast by
-autocast); the step's are extrapolated from them. The choice changes time, memory and, where a method's factors are then
-computed in another order (HRA), the rounding.
+Two forward passes of one row show how many bytes autograd saves per row and independently of rows (weights cast by
+autocast); the bytes of a step are extrapolated from them. The choice changes time, memory and, if it changes the order
+of operations (HRA's factors), the rounding.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from hra_workflow.training import checkpoints
 
 MARGIN = 1.25  # gradients of activations and temporary tensors
 ADAMW = 3  # gradients and two moments, of the parameters' size
-CHOICE = "gradient-checkpointing.json"  # in the scratch folder
+CHOICE = "gradient-checkpointing.json"  # file in the scratch folder
 
 
 def saved_bytes(model, rows: int, length: int, precision: str) -> int:
@@ -58,7 +58,7 @@ def needed_bytes(model, rows: int, length: int, precision: str) -> int:
 def must_recompute(model, rows: int, length: int, precision: str, scratch: Path) -> bool:
     """Return whether a micro-batch fits into memory only with gradient checkpointing; the same for all processes.
 
-    The choice of a run's first attempt holds for the later ones, which then end with the same bits.
+    The choice of a run's first attempt also applies to later ones, so that their results are bit-identical.
     """
     path = scratch / CHOICE
     if path.exists() or checkpoints.by_step(scratch):  # until 2026-11-26, all runs used it

@@ -1,4 +1,4 @@
-"""AdaLoRA in training (arXiv 2303.10512): the regulariser, and the allocation of the ranks between steps."""
+"""AdaLoRA in training (arXiv 2303.10512): the regulariser, and the allocation of ranks after each step."""
 
 from pathlib import Path
 
@@ -6,13 +6,14 @@ import torch
 from transformers import TrainerCallback
 
 STATE = "adalora.pt"
-AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of the allocator; PEFT does not save them
+AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # attributes of the allocator that PEFT does not save
 
 
 def penalty(model, method: dict) -> torch.Tensor:
     """Return the weighted mean over all factors A (r, n) and B (out, r) of ‖A Aᵀ − I‖_F and ‖Bᵀ B − I‖_F.
 
-    As in the authors' loralib. PEFT adds it in AdaLoraModel.forward, which a PeftModel without a task type skips.
+    It is that of the authors' loralib. PEFT adds it in AdaLoraModel.forward, which a PeftModel without a task type
+    skips.
     """
     rows = [p for name, p in model.named_parameters() if "lora_A" in name]
     rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]

@@ -1,6 +1,6 @@
-"""Training checkpoints in the scratch folder: each is intact or not used, whenever a job was killed.
+"""Training checkpoints in the scratch folder: only intact ones are used, whenever a job was killed.
 
-scratch/RUN/fingerprint.json     what the results depend on (fingerprints.py)
+scratch/RUN/fingerprint.json     everything that the results depend on (fingerprints.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
 scratch/RUN/.unsealed-{token}/   a checkpoint, or outputs, while the holder of the run's lease (lease.py) writes them
@@ -35,19 +35,19 @@ def save_trained(model, checkpoint: Path) -> None:
 
 
 def load_trained(model, checkpoint: Path) -> None:
-    """Restore what `save_trained` wrote."""
+    """Restore the parameters that `save_trained` wrote."""
     from safetensors.torch import load_file
 
     model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
 
 
 def unsealed_folder(scratch: Path) -> Path:
-    """Return the folder in which this process and those of the same job write checkpoints."""
+    """Return the folder in which the processes of this job write checkpoints."""
     return scratch / f"{UNSEALED}{lease.token()}"
 
 
 def seal(written: Path) -> None:
-    """Sync a checkpoint to disk, write `complete`, give it its name, then remove older checkpoints.
+    """Sync a checkpoint to disk, write `complete`, rename it to its final name, then remove older checkpoints.
 
     `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
     """
@@ -78,7 +78,7 @@ def complete(folder: Path, kept: dict[str, int] | None = None) -> None:
 
 
 def newest(scratch: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest intact checkpoint and what is wrong with newer ones, which are removed."""
+    """Return the newest intact checkpoint, and the damage of newer ones, which are removed."""
     problems = []
     for checkpoint in reversed(by_step(scratch)):
         if not (problem := damage(checkpoint)):
@@ -89,7 +89,7 @@ def newest(scratch: Path) -> tuple[Path | None, list[str]]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint: a file is missing or differs from its entry in `complete`."""
+    """Describe the damage of a checkpoint: a file is missing or differs from its entry in `complete`."""
     try:
         content = json.loads((checkpoint / COMPLETE).read_text())
         for name, entry in content["files"].items():
@@ -139,9 +139,9 @@ def folder_aside(scratch: Path) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Rename, then delete: whenever the process is killed, the folder is intact or missing.
+    """Rename a folder, then delete it: whenever the process is killed, the folder is intact or missing.
 
-    What cannot be deleted (NFS keeps open files as .nfs…) is left for the next call.
+    Files that cannot be deleted (NFS keeps open files as .nfs…) remain until the next call.
     """
     lease.check()
     if folder.exists():
@@ -159,7 +159,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def contents(folder: Path) -> list[Path]:
-    """List the files under a folder, without the hidden ones, which are being written."""
+    """List the files in a folder, without hidden ones, which are being written."""
     inside = (path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
     return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
 

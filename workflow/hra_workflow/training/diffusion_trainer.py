@@ -1,8 +1,8 @@
 """Train the network of a diffusion model with accelerate: the loop shared by all diffusion tasks.
 
-Every random number comes from a generator that depends only on (seed, index of the sample). Therefore training runs
-that are resumed, on another device or with more processes use the same samples, noise samples and time steps, and
-checkpoints contain no random state.
+Every random number comes from a generator that depends only on (seed, index of the sample). Therefore resumed training
+runs, other devices and other numbers of processes use the same samples, noise samples and time steps, and checkpoints
+contain no random state.
 """
 
 import contextlib
@@ -54,7 +54,8 @@ class Trainer:
         self.scratch, self.samples = Path(job["params"]["scratch"]), samples
         self.snapshot_steps, self.callbacks = snapshot_steps, []
         precision = self.settings["precision"]
-        # Of the process, and an environment variable may allow it too: both values are set. `hra` builds H in float64.
+        # TF32 is a setting of the process, and an environment variable may allow it: set both values. `hra` uses
+        # float64.
         torch.set_float32_matmul_precision("high" if self.settings.get("tf32") else "highest")
         AcceleratorState._reset_state()  # from an earlier training run in the same process
         mixed = {"float32": "no"}.get(precision, precision)
@@ -64,7 +65,7 @@ class Trainer:
         self.interval = max(1, self.state.max_steps // POINTS)
         self.losses: list[float] = []
         base = methods.entry(self.method).precision or self.settings.get("base_precision", precision)
-        self.frozen = dtype(base if mixed == "no" else precision)  # of the network's inputs
+        self.frozen = dtype(base if mixed == "no" else precision)  # dtype of the network's inputs
         self.architecture = architecture
         architecture.prepare(self.device)
         self.unwrapped = model
@@ -86,7 +87,7 @@ class Trainer:
         self.ema = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
         if self.ema:
             self.accelerator.register_for_checkpointing(self.ema)
-        # `checkpoint` saves the weights, but only the trained ones.
+        # `checkpoint` saves only the trained weights.
         self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
         self.readers, self.under_way = ThreadPoolExecutor(READERS), {}
@@ -169,7 +170,7 @@ class Trainer:
 
     @torch.no_grad()
     def encode(self, parts: list[dict]) -> torch.Tensor:
-        """Compute latents; `posterior`: what the architecture computes them from, instead of a part's pixels."""
+        """Compute latents, from a part's pixels or from `posterior` (see Diffusion.posterior)."""
         pixels = [part["pixels"] for part in parts if "pixels" in part]
         encoded = iter(self.architecture.posterior(to_device(torch.stack(pixels), self.device)) if pixels else ())
         posteriors = [

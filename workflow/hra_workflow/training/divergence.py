@@ -1,6 +1,6 @@
-"""Divergence: a training whose loss or weights are no finite numbers ends, and its record has the status `diverged`.
+"""Divergence: training ends if the loss or weights are not finite, and the record has the status `diverged`.
 
-That is a result of its settings: it is not trained again, not evaluated, and in no mean.
+This is a result of the settings: the run is not trained again, not evaluated, and not included in means.
 """
 
 import math
@@ -8,7 +8,10 @@ import math
 import torch
 from transformers import TrainerCallback
 
-LOSSES = {"loss": "training loss", "eval_loss": "loss of an evaluation"}  # by their names in the Trainer's log
+LOSSES = {
+    "loss": "training loss",
+    "eval_loss": "loss of an evaluation",
+}  # by their names in the Trainer's log
 
 
 def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:
@@ -18,16 +21,16 @@ def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:
 
 
 def check_weights(model: torch.nn.Module, step: int) -> None:
-    """Raise FloatingPointError unless the trained weights are finite numbers: the loss of the last step was before it.
+    """Raise FloatingPointError unless the trained weights are finite: the last loss was computed before the last step.
 
-    Gradients are summed over the processes, so all of them raise.
+    Gradients are summed over the processes, so all processes raise.
     """
     if not all(bool(torch.isfinite(one).all()) for one in model.parameters() if one.requires_grad):
         raise FloatingPointError(f"the trained weights are not finite after step {step}")
 
 
 class EndAtDivergence(TrainerCallback):
-    """Checks what the Trainer logs, which is the same in all processes."""
+    """Checks the losses in the Trainer's log, which are equal in all processes."""
 
     def on_log(self, args, state, control, logs, **_):
         for name in LOSSES.keys() & logs.keys():

@@ -1,4 +1,4 @@
-"""The transformers Trainer of a run: its method's penalty, and checkpoints from which it resumes exactly."""
+"""The transformers Trainer of a run, with its method's penalty and checkpoints from which it resumes exactly."""
 
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,9 +17,9 @@ EPOCH = "epoch_random_state_{}.pt"  # one per process
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with the penalty and the callbacks of a method, and checkpoints of only what is trained.
+    """Trainer with the penalty and the callbacks of a method, and checkpoints of only the trained parameters.
 
-    settings: the run's hyper-parameters, which choose the order of rows and the rate of the head. head: its modules.
+    settings: the run's hyper-parameters, which give the order of rows and the head's learning rate. head: its modules.
     """
 
     per_process = True  # dropout and the order of rows depend on the number of processes
@@ -65,11 +65,11 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
-        # The Trainer's own rotation (save_total_limit) would delete the older checkpoint before this one is sealed.
+        # The Trainer's rotation (save_total_limit) would delete the older checkpoint before this one is sealed.
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             checkpoints.seal(Path(self.args.output_dir, f"{checkpoints.PREFIX}{self.state.global_step}"))
-        # When one process ends, the others are stopped, so wait for the seal.
+        # Wait for the seal: when one process ends, the others are stopped.
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir=None, state_dict=None):
@@ -80,7 +80,7 @@ class ResumableTrainer(Trainer):
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
-        # After the last step of an epoch, the next one starts from the present state.
+        # After the last step of an epoch, the next epoch starts from the current state.
         state = self.epoch_start.random_state if self.state.epoch % 1 else torch.get_rng_state()
         torch.save(state, Path(output_dir) / EPOCH.format(self.args.process_index))
 
@@ -94,7 +94,7 @@ class ResumableTrainer(Trainer):
             callback.load_state(self.model, folder)
 
     def resume(self, checkpoint: Path) -> None:
-        """Restore the weights and the history of a training that has ended."""
+        """Restore the weights and the history of a finished training run."""
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
@@ -119,7 +119,7 @@ class EpochStart(TrainerCallback):
 class KeepBest(TrainerCallback):
     """Saves the weights whenever the dev score, multiplied by `sign`, is higher than at every earlier evaluation.
 
-    The history is the Trainer's own log, which is part of its checkpoints: a resumed run finds the same best step.
+    The history is the Trainer's log, which is part of its checkpoints: a resumed run finds the same best step.
     """
 
     def __init__(self, folder: Path, score: str, model, sign: int):

@@ -1,4 +1,4 @@
-"""Saving a checkpoint and stopping training: on a timer, on a signal, before the time limit of the job."""
+"""Checkpoints and interruptions of training: on a timer, on a signal, and before the job's time limit."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
-    """Raised when training stopped before its last step; its checkpoint is saved."""
+    """Raised when training stops before its last step, after its checkpoint has been saved."""
 
 
 class CheckpointOnSignal(TrainerCallback):
     """Request a checkpoint at the last step, every `save_seconds`, on a signal, and before the job is killed at `end`.
 
-    After a signal or near the time limit training also stops, and `stopped` gives the reason. `end` is in seconds of
-    the monotonic clock. SIGTERM, SIGINT and SIGUSR1 are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
+    After a signal or near the time limit training also stops, and `stopped` has the reason. `end` is in seconds of the
+    monotonic clock. SIGTERM, SIGINT and SIGUSR1 are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
     """
 
     def __init__(self, save_seconds: float, end: float | None):
@@ -51,7 +51,7 @@ class CheckpointOnSignal(TrainerCallback):
         if reason or due:
             control.should_save = control.should_log = True  # the mean since the last log is in no checkpoint
             self.last_save = time.monotonic()
-        if state.global_step == state.max_steps:  # the job may be repeated when it has finished: core/job.py
+        if state.global_step == state.max_steps:  # a finished job may be repeated: core/job.py
             control.should_save = True
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"
@@ -60,7 +60,7 @@ class CheckpointOnSignal(TrainerCallback):
 
     @staticmethod
     def agreed(request: bool, args) -> bool:
-        """Return True in every process if one of them requests it: all must save at the same step."""
+        """Return True in every process if one of them requests a checkpoint, since all must save at the same step."""
         if args.world_size == 1:
             return request
         flag = torch.tensor(float(request), device=args.device)
@@ -69,7 +69,7 @@ class CheckpointOnSignal(TrainerCallback):
 
 
 def time_limit(job: dict) -> float | None:
-    """Return when the scheduler kills the job, in seconds of the monotonic clock; None without a scheduler."""
+    """Return the time of the scheduler's limit, in seconds of the monotonic clock; None without a scheduler."""
     if "SLURM_JOB_ID" not in os.environ:
         return None
     # Slurm reports the end since version 22.05. Before that, assume that the job began just before this call.

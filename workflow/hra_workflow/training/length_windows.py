@@ -1,8 +1,8 @@
 """The order of rows in an epoch: windows of rows, and within each, micro-batches of rows of similar length.
 
-The micro-batches have a random order (`shuffled`) or go from long to short, in windows of rows in random or in their
-own order. transformers' group_by_length also orders each window from long to short, so that the loss follows the
-length.
+The micro-batches are in random order (`shuffled`) or from long to short, and the windows contain rows in random or in
+file order. transformers' group_by_length also orders each window from long to short, so that the loss depends on the
+position in it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,11 +56,11 @@ class LengthWindows(Sampler):
             cut = [window[index * self.batch : (index + 1) * self.batch] for index in range(whole)]
             for index in shuffled(whole):
                 yield from cut[index]
-            yield from window[whole * self.batch :]  # the longest of the last window
+            yield from window[whole * self.batch :]  # the longest rows of the last window
 
 
 def order(settings: dict, rows: Sequence[Sequence[int]], batch: int, seed: int) -> Sampler | None:
-    """Return the order that the hyper-parameters request for rows of token IDs; None: the Trainer's own.
+    """Return the order that the hyper-parameters request for rows of token IDs; None: the Trainer's order.
 
     batch: the rows of a micro-batch.
     """

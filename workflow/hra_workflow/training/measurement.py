@@ -1,4 +1,4 @@
-"""The time of a training step, and a kill in the middle: for the probes of `make preflight`."""
+"""The measurement of a training step's time, and an intentional kill, for the probes of `make preflight`."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 from hra_workflow.core import rates
 from hra_workflow.core.job import processes
 
-WARM_UP = 2  # steps that are not counted
+WARM_UP = 2  # steps that are excluded
 
 
 class StepTimes(TrainerCallback):

@@ -1,4 +1,4 @@
-"""The optimiser of a training run: AdamW, or LoRA+ (arXiv 2402.12354), which trains B with a multiple of the rate."""
+"""The optimiser of a training run: AdamW, or LoRA+ (arXiv 2402.12354), with a higher learning rate for B."""
 
 import torch
 
@@ -8,9 +8,9 @@ RATIO = "loraplus_lr_ratio"
 
 
 def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments) -> torch.optim.Optimizer:
-    """Build the optimiser of the trainable parameters; `arguments`: at least `lr` and `weight_decay`.
+    """Build the optimiser of the trainable parameters. `arguments`: at least `lr` and `weight_decay`.
 
-    LoRA+ trains B, and every vector such as a bias of the head, with `loraplus_lr_ratio` times the learning rate, and
+    LoRA+ trains B, and vectors such as a bias of the head, with `loraplus_lr_ratio` times the learning rate, and
     vectors without weight decay, as in the authors' code, which PEFT contains.
     """
     if RATIO not in method:
@@ -22,7 +22,7 @@ def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments)
 
 
 def set_head_rate(optimizer: torch.optim.Optimizer, model, head: list[str], rate: float) -> None:
-    """Give the parameters of the head, in a new optimiser, a learning rate of their own."""
+    """Give the parameters of the head, in a new optimiser, a separate learning rate."""
     of_head = {id(parameter) for name, parameter in model.named_parameters() if built_adapters.is_within(name, head)}
     for group in list(optimizer.param_groups):
         moved = [parameter for parameter in group["params"] if id(parameter) in of_head]

@@ -1,6 +1,6 @@
-"""A training run around the Trainer: its arguments, the attempts, the run record.
+"""The parts of a training run outside of the Trainer: its arguments, attempts and record.
 
-A killed job resumes from the last checkpoint, in the scratch folder, and ends with the same numbers.
+A killed job resumes from the last checkpoint, in the scratch folder, and ends with exactly the same results.
 """
 
 import os
@@ -36,14 +36,14 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
         train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
         bf16=settings["precision"] == "bf16",
         fp16=settings["precision"] == "fp16",
-        logging_nan_inf_filter=False,  # would log another number instead of NaN
+        logging_nan_inf_filter=False,  # otherwise it logs another number instead of NaN
         save_strategy="no",  # CheckpointOnSignal requests them
         seed=seed,
         data_seed=seed,
         use_cpu=device == "cpu",
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=device == "cuda",
-        accelerator_config={"non_blocking": device == "cuda"},  # a copy would wait for the step before it
+        accelerator_config={"non_blocking": device == "cuda"},  # an asynchronous copy would wait for the step before it
         report_to="none",
         disable_tqdm=True,
         **task,
@@ -51,7 +51,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 
 def initial_adapter(job: dict) -> Path:
-    """Return the folder of the adapter that a run starts from; raise JobError if it is not the one asked for."""
+    """Return the folder of a run's initial adapter; raise JobError if it is not the requested one."""
     made_by.check_manifest(job["input"]["augmented"], job["params"]["augmented"])
     return manifests.folder(job["input"]["augmented"])
 
@@ -67,8 +67,8 @@ def total_steps(rows: int, settings: dict) -> int:
 def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
 
-    `started`: when the job began, in seconds of the monotonic clock; `steps`: total number of optimiser steps. The job
-    gets the entries `fingerprint` and, if it reports to trackers, `tracked`.
+    `started`: the start of the job, in seconds of the monotonic clock. `steps`: total number of optimiser steps. The
+    job gets the entries `fingerprint` and, if it reports to trackers, `tracked`.
     """
     import torch
     from accelerate.utils import broadcast_object_list
@@ -120,13 +120,13 @@ def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
     scratch, steps = Path(job["params"]["scratch"]), job["fingerprint"]["steps"]
     scratch.mkdir(parents=True, exist_ok=True)
     discarded = checkpoints.claim(scratch, job["fingerprint"])
-    # A trial that is repeated up to a rung cannot go on from a checkpoint of a later one.
+    # A trial that is repeated up to a rung cannot resume from a checkpoint of a later rung.
     end = trials.last_step(job, steps)
     passed = [one for one in checkpoints.by_step(scratch) if end < checkpoints.step_of(one)]
     for one in passed:
         checkpoints.remove(one)
     checkpoint, damaged = checkpoints.newest(scratch)
-    if (passed or damaged) and not checkpoint:  # the weights kept so far belong to the lost checkpoint
+    if (passed or damaged) and not checkpoint:  # the kept weights belong to the lost checkpoint
         for name in checkpoints.KEPT:
             checkpoints.remove(scratch / name)
     discarded += damaged
@@ -174,8 +174,8 @@ def finish(
 ) -> None:
     """Write the weights and the record, and publish them as the job's outputs unless its Snakemake has ended.
 
-    The last checkpoint is kept until Snakemake has noted the run (core/job.py): if it has not, the job that is repeated
-    trains nothing.
+    The last checkpoint remains until Snakemake has recorded the run (core/job.py): until then, a repeated job need not
+    train again.
 
     `save` writes the weights of the last step to a folder. `evaluate` is called with the record and the folder of the
     weights: if it fails, the run is not finished. `result`: steps, best_step, score and curve, and entries of the
@@ -202,11 +202,11 @@ def finish(
     if is_orphaned():
         print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
         return
-    for name in trials.outputs(job):  # one of them may be empty
+    for name in trials.outputs(job):  # one of the folders may be empty
         (record_file.parent / name).mkdir(parents=True, exist_ok=True)
     for path in checkpoints.contents(new):
         files.link(path, place := record_file.parent / path.relative_to(new))
-        os.utime(place)  # outputs are newer than inputs, or Snakemake repeats the job
+        os.utime(place)  # outputs must be newer than inputs, or Snakemake repeats the job
     files.write_json(record_file, record)
     checkpoints.remove(checkpoints.folder_aside(scratch))
     checkpoints.remove(checkpoints.unsealed_folder(scratch))
@@ -219,7 +219,7 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
-        # Of its threads: on a CPU, less than 1 if other processes ran at the same time.
+        # Utilisation of its threads: on a CPU, less than 1 if other processes ran at the same time.
         "cpu_share": attempts.get("cpu_share"),
         "peak_memory_bytes": attempts["peak_memory_bytes"],
         "device": provenance.device_name(device),
@@ -242,7 +242,7 @@ def finish_last(
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:
-    """Write the record of a run without training; its weights are an empty file. `parameters`: the model's number."""
+    """Write the record of a run without training, and an empty weights file. `parameters`: number in the model."""
     if int(os.environ.get("RANK", 0)):
         return
     job["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)

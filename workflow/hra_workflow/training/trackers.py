@@ -1,12 +1,12 @@
-"""Experiment trackers: the curves of a training, sent to those of config key `report_to` while it runs.
+"""Experiment trackers of config key `report_to`, which receive the curves of a training run while it runs.
 
-They are accelerate's, for all tasks: the callbacks of transformers repeat the points between a checkpoint and a kill,
+All tasks use accelerate's trackers: the callbacks of transformers repeat the points between a checkpoint and a kill,
 and an error in one of them ends the training.
 
 scratch/RUN/tracked.json   per tracker: the id of its run, and the last step that was sent of each curve
 
-So a resumed training continues the same run of the tracker, and sends no point twice: those after its checkpoint are
-the same numbers. Only a kill between a point and its note repeats that point.
+So a resumed training run continues the same run of the tracker, and sends no point twice: points after its checkpoint
+have the same values. Only a kill between a point and its record repeats that point.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from hra_workflow.training import trials
 
 PROJECT = "hra"
 SENT = "tracked.json"
-SUMMARY = "train_runtime"  # in what the Trainer logs at its end, about the last attempt only
+SUMMARY = "train_runtime"  # entries of the Trainer's last log line, about the last attempt only
 
 
 class Tracked(TrainerCallback):
-    """Sends what a trainer logs, under the names of transformers' callbacks: train/loss, eval/accuracy.
+    """Sends a trainer's log under the names of transformers' callbacks, such as train/loss and eval/accuracy.
 
-    A tracker that fails is left out from then on, with a warning in the log. `finish` closes the others.
+    A tracker that fails is not used further, with a warning in the log. `finish` closes the others.
     """
 
     def __init__(self, job: dict):
@@ -51,7 +51,7 @@ class Tracked(TrainerCallback):
         tracker = tracker_of(name, job, content, folder, known)
         try:
             tracker.start()
-        except Exception:  # another job may just have created the project
+        except Exception:  # another job may have created the project meanwhile
             tracker.start()
         self.trackers[name] = tracker
         if not known:
@@ -89,12 +89,12 @@ class Tracked(TrainerCallback):
 
 
 def offline(folder: Path) -> dict[str, str]:
-    """Return the environment variables with which all trackers write to files, for those that the user has not set."""
-    (folder / "wandb").mkdir(parents=True, exist_ok=True)  # else wandb uses /tmp
+    """Return the environment variables that make trackers write to files, except those that the user has set."""
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)  # otherwise wandb uses /tmp
     return {
         "WANDB_MODE": "offline",
         "WANDB_DIR": str(folder),
-        "MLFLOW_TRACKING_URI": (folder / "mlflow").as_uri(),  # files, since a database fails on NFS
+        "MLFLOW_TRACKING_URI": (folder / "mlflow").as_uri(),  # files, because a database fails on NFS
         "MLFLOW_ALLOW_FILE_STORE": "true",
         "TRACKIO_DIR": str(folder / "trackio"),
     }
@@ -109,7 +109,7 @@ def tracker_of(name: str, job: dict, content: dict, folder: Path, known: str | N
     if name == "tensorboard":  # hides the points of an earlier training of the run
         return TensorBoardTracker(run, folder / name, purge_step=None if known else 0)
     if name == "mlflow":
-        # MLflow would name the script, of which Snakemake runs a temporary copy.
+        # MLflow would use the script's name, which is that of Snakemake's temporary copy.
         return MLflowTracker(PROJECT, run_id=known, run_name=run, tags={"mlflow.source.name": job["rule"]})
     if name == "wandb":
         project = os.environ.get("WANDB_PROJECT", PROJECT)
@@ -123,13 +123,13 @@ def id_of(tracker: GeneralTracker) -> str:
 
 
 def run_name(job: dict) -> str:
-    """Return task/dataset/method/variant/seed; the runs of a trial up to its rungs are one."""
+    """Return task/dataset/method/variant/seed; a trial's runs up to several rungs have the same name."""
     names = job["wildcards"] | {"variant": tuning.split(job["wildcards"]["variant"])[0]}
     return "{task}/{dataset}/{method}/{variant}/seed{seed}".format(**names)
 
 
 def configuration(job: dict) -> dict[str, bool | int | float | str]:
-    """Return the entries of the record that follow from the job, flat."""
+    """Return the entries of the record that follow from the job, with flat names."""
     content = fingerprints.flatten(trials.job_entries(job))
     return {
         name: value if isinstance(value, bool | int | float | str) else json.dumps(value)

@@ -1,6 +1,6 @@
-"""The training job of a trial of hyper-parameters: its error is a result, and its weights are not kept.
+"""The training job of a trial of hyper-parameters, whose error is a result and whose weights are not kept.
 
-And what becomes of any run that diverges, which is a result as well.
+Divergence of any run is a result as well, and is also recorded here.
 """
 
 import os
@@ -16,7 +16,7 @@ from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
 
-# What the values of a trial can cause. Missing or damaged files, full disks and interruptions stop the job instead.
+# Errors that a trial's values can cause. Missing or damaged files, full disks and interruptions stop the job instead.
 FAULTS = (ValueError, ArithmeticError, RuntimeError)
 
 
@@ -25,10 +25,11 @@ def is_trial(job: dict) -> bool:
 
 
 def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
-    """Wrap the `main` of a training script, so that a run which diverges or a trial which fails writes a record of it.
+    """Wrap the `main` of a training script, so that a run that diverges or a trial that fails writes a record.
 
-    Errors of the device, such as too little memory, are raised: Snakemake may repeat the job. So are those of one of
-    several processes, since the others wait for it (divergence ends all of them), and those after Snakemake has ended.
+    Errors of the device, such as insufficient memory, are raised: Snakemake may repeat the job. Errors in one of
+    several processes are raised too, since the others wait for it (divergence ends all of them), and so are errors
+    after Snakemake has ended.
     """
 
     @wraps(main)
@@ -58,7 +59,7 @@ def is_of_device(problem: Exception) -> bool:
 
 
 def last_step(job: dict, steps: int) -> int:
-    """Return the step at which a run ends: that of the rung of a trial, or the last of all `steps`."""
+    """Return the step at which a run ends: the step of a trial's rung, or the last of all `steps`."""
     return max(1, round(job["params"]["hyperparameters"].get("rung", tuning.END) * steps))
 
 
@@ -67,7 +68,7 @@ def callbacks(job: dict) -> list:
     from transformers import TrainerCallback
 
     class EndAtRung(TrainerCallback):
-        """Ends with a checkpoint, from which the run up to the next rung goes on."""
+        """Ends training with a checkpoint, from which the run up to the next rung continues."""
 
         def on_step_end(self, args, state, control, **_):
             if last_step(job, state.max_steps) == state.global_step < state.max_steps:
@@ -77,7 +78,7 @@ def callbacks(job: dict) -> list:
 
 
 def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
-    """Return the entry `held_out` of the record: what a trial is judged by, and the numbers of rows."""
+    """Return the entry `held_out` of the record: the score on which a trial is evaluated, and the numbers of rows."""
     return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
 
 
@@ -113,7 +114,7 @@ def job_entries(job: dict) -> dict:
     """Return the entries of a record that follow from its job: names, settings, versions, model, data and code."""
     params, wildcards = job["params"], job["wildcards"]
     model, data = (job["input"][name] for name in ("model", "dataset"))
-    # As when training began, if it has: the files may have changed since.
+    # As at the start of training, if it has started: the files may have changed since.
     inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
     recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as what was chosen, when it has been
     chosen = {} if recomputes is None else {"gradient_checkpointing": bool(recomputes)}

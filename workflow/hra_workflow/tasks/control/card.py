@@ -1,7 +1,7 @@
 """The data card of a control dataset: its rows and image files, and control images that control nothing.
 
-A dry run makes it without computing control images: it looks up all files and opens some. The job that computes the
-control images adds what is unusual about them.
+A dry run makes it without computing control images: it finds all files and opens some. The job that computes the
+control images adds their unusual properties.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.row_problems import each
 from hra_workflow.tasks.control.data import Maker
 
-OPENED = 500  # images of a split of which the header is read
-DECODED = 20  # control images of a split that are decoded
+OPENED = 500  # number of images of a split whose header is read
+DECODED = 20  # number of control images of a split that are decoded
 
 
 def make_card(folder: Path, dataset: dict) -> dict:
-    """Return `splits` and `warnings`; raise JobError for a missing file, and for an opened one that is no image."""
+    """Return `splits` and `warnings`; raise JobError for a missing file, and for an opened one that is not an image."""
     raw = zip_archives.Folder(folder)
     makers = [Maker(raw, dataset, split) for split in data_cards.ordered(dataset["splits"])]
     prints = {maker.split: fingerprints(maker) for maker in makers}
@@ -45,7 +45,7 @@ def make_card(folder: Path, dataset: dict) -> dict:
 
 
 def fingerprints(maker: Maker) -> list[tuple[int, int]]:
-    """Look up all files of every row; return those of the images (zip_archives.py)."""
+    """Find all files of every row; return the fingerprints of the images (zip_archives.py)."""
     others = [maker.places["control"]] if "control" in maker.places else []
     others += [maker.places["annotation"]["place"]] if "annotation" in maker.places else []
 
@@ -95,7 +95,7 @@ def finished(maker: Maker) -> Iterator[str]:
 
 
 def of_hints(maker: Maker) -> list[str]:
-    """Describe the control images that have been computed; raise JobError if all to train on are the same."""
+    """Describe the computed control images; raise JobError if all training ones are the same."""
     if maker.split == TRAIN and len(maker.rows) > 1 and len(maker.different) == 1:
         raise JobError(
             f"split {TRAIN}: expected control images that differ, found the same one {len(maker.rows)} times. Correct "
@@ -107,7 +107,7 @@ def of_hints(maker: Maker) -> list[str]:
 
 
 def unusual(split: str, found: Mapping[str, list[str]]) -> Iterator[str]:
-    """Describe control images that control nothing. `found`: key -> what image_card.unusual says, of every one."""
+    """Describe control images that control nothing. `found`: key -> result of image_card.unusual, for every image."""
     for problem in dict.fromkeys(one for problems in found.values() for one in problems):
         keys = [key for key, problems in found.items() if problem in problems]
         yield f"{len(keys):,} of {len(found):,} control images of {split}, the first {keys[0]!r}: each {problem}"

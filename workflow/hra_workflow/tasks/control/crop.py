@@ -1,4 +1,4 @@
-"""How images, control images and annotations are cropped and resized: the middle square, with `resolution` pixels.
+"""Crop and resize images, control images and annotations to the central square, with `resolution` pixels per side.
 
 Images are cropped whenever they are read; control images and annotations are stored cropped (data.py).
 """
@@ -6,7 +6,7 @@ Images are cropped whenever they are read; control images and annotations are st
 import numpy
 from PIL import Image
 
-VERSION = 1  # increase it with every change of a pixel: what was stored with another version is then refused
+VERSION = 1  # increase it if pixels change: files that were stored with another version are then refused
 
 
 def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -30,7 +30,7 @@ def schema(resolution: int):
     import pyarrow
 
     fields = [(name, getattr(pyarrow, kind)()) for name, kind in FIELDS.items()]
-    version = {CROP: str(crop.VERSION)} if crop.VERSION > 1 else {}  # earlier files of the first do not state it
+    version = {CROP: str(crop.VERSION)} if crop.VERSION > 1 else {}  # files of version 1 do not record it
     return pyarrow.schema(fields, metadata={SIDE: str(resolution)} | version)
 
 
@@ -200,7 +200,7 @@ class Maker:
                 )
 
     def try_one(self) -> None:
-        """Make the first row; raise JobError if it fails, or if most of its colours are no class of ADE20K."""
+        """Make the first row; raise JobError if it fails, or if most of its colours are not classes of ADE20K."""
         self.make(self.rows[0])
         for found in self.colours:
             if found.none > found.pixels / 2:
@@ -213,7 +213,7 @@ class Maker:
         self.colours.clear()
 
     def colour_counts(self) -> dict[str, int]:
-        """Add up the pixels of all images in colours: all, those read as the nearest class, and as no class."""
+        """Add up the pixels of all images in colours: all, those read as the nearest class, and those without class."""
         return {name: sum(getattr(one, name) for one in self.colours) for name in ("pixels", "nearest", "none")}
 
     def place(self, pattern: str, row: int, key: str) -> str:
@@ -224,7 +224,7 @@ class Maker:
         return self.folder.read(self.place(pattern, row, key))
 
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
-        """Return a row's FIELDS; raise JobError with the split and the key if one of its files is invalid."""
+        """Return a row's FIELDS; raise JobError with split and key if one of its files is invalid."""
         number, (key, prompt) = row
         with self.naming(key):
             return {"key": key, "prompt": prompt} | self.content(number, key)

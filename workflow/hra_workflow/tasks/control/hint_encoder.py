@@ -15,7 +15,7 @@ from hra_workflow.models.ldm import keys as ldm_keys
 
 NAME = ldm_keys.HINT_ENCODER
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
-CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling less than entries
+CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling fewer than entries
 
 
 def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
@@ -36,7 +36,7 @@ def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
         )
     encoder = ControlNetConditioningEmbedding(unet.config.block_out_channels[0], 3, channels)
     unet.add_module(NAME, encoder.to(unet.device))
-    # Module-level functions rather than closures: the hooks of a copied UNet must act on the copy.
+    # Module-level functions, not closures: the hooks of a copied UNet must act on the copy.
     unet.register_forward_pre_hook(take_hint, with_kwargs=True)
     unet.register_forward_hook(drop_hint, always_call=True)
     unet.conv_in.register_forward_hook(add_encoded)

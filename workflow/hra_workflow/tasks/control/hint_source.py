@@ -15,8 +15,8 @@ from hra_workflow.core.wording import meant
 def sha256(hint: str) -> str:
     """Compute the SHA-256 of the source of `module:function`: its file, or all Python files of its top-level package.
 
-    Their imports from elsewhere are not covered. Raises JobError if Python cannot find the module, or the function in
-    its source.
+    It does not include modules that they import from elsewhere. Raises JobError if Python cannot find the module, or
+    the function in its source.
     """
     module, _, function = hint.partition(":")
     top = module.partition(".")[0]

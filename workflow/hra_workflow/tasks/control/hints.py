@@ -26,19 +26,19 @@ RETURNED = (
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
 CHANNELS = numpy.array([1 << 16, 1 << 8, 1])
-TOLERANCE = 4  # less than half of the 10 levels by which ADE20K's colours differ in some channel (two of them: by 5)
+TOLERANCE = 4  # ADE20K's colours differ by at least 10 levels in some channel (two of them: by 5)
 
 
 def canny(picture: Image.Image, annotation=None) -> Image.Image:
-    """Draw white edges on black; the annotation is not used."""
+    """Compute white edges on black; the annotation is not used."""
     return Image.fromarray(edges(picture)).convert("RGB")
 
 
 def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
-    """Draw the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
+    """Plot the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
 
-    Any other number of points works too. Raises JobError for no face, several faces, and points of an image of another
-    size. Dots are drawn like `plot_points` of the official eval_landmark.py.
+    Other numbers of points work too. Raises JobError for no face, several faces, and points of an image of another
+    size. The dots are those of `plot_points` of the official eval_landmark.py.
     """
     import cv2
 
@@ -64,7 +64,7 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
 
 
 def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
-    """Draw the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
+    """Plot the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
     shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
     return Image.fromarray(shown[check_classes(annotation, "segmentation")])
 
@@ -141,12 +141,12 @@ def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
 
 @dataclass(frozen=True)
 class Colours:
-    """The pixels of an image in ADE20K's colours: all, those read as the nearest class, and those read as no class."""
+    """Counts of the pixels of an image in ADE20K's colours: all, read as the nearest class, and without class."""
 
     pixels: int
     nearest: int
     none: int
-    examples: list[str]  # of colours that are no class
+    examples: list[str]  # pixels in colours of no class
 
 
 def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarray:
@@ -188,7 +188,7 @@ def points(path, count: int = 68) -> numpy.ndarray:
 
 
 def check_pixels(points: numpy.ndarray, what: str) -> numpy.ndarray:
-    """Return points (N, 2); raise JobError for values that are not finite, and for points that are not in pixels."""
+    """Return points (N, 2); raise JobError for values that are not finite, and for other units than pixels."""
     if not numpy.isfinite(points).all():
         wrong = int(numpy.nonzero(~numpy.isfinite(points).all(axis=1))[0][0])
         raise JobError(

@@ -1,8 +1,8 @@
 """Cached latents: mean and standard deviation of the VAE's posterior for every row of the training split.
 
-Crops are fixed, so a row has the same posterior in every epoch of every run; only its noise is sampled anew. The cache
-has float32: training on it equals encoding the images in every step up to rounding. fp16 would halve it, but round the
-means to 11 bits.
+Crops are fixed, so a row has the same posterior in every epoch of every run; only its noise is sampled again. The cache
+is in float32, so training on it equals encoding the images in every step up to rounding. fp16 would halve it, but round
+the means to 11 bits.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ BATCH = 8  # images encoded at a time
 
 
 def origin(model: str | Path, images: str | Path) -> dict[str, str]:
-    """Return the digests of what latents are computed from: the VAE of a model's manifest, and the images.
+    """Return the digests of the inputs of latents: the VAE of a model's manifest, and the images.
 
     `images`: the manifest of the control images, whose files contain the images and their resolution.
     """
@@ -57,7 +57,7 @@ def write(path: Path, split: Split, vae, device: str, threads: int) -> None:
 
 
 def open_latents(manifest: str | Path, model: str | Path, images: str | Path, split: Split) -> "Rows":
-    """Open the latents of a split; raise JobError if they are of another VAE or of other images."""
+    """Open the latents of a split; raise JobError if they were computed with another VAE or from other images."""
     found, expected = files.read_json(manifest)["of"], origin(model, images)
     for name, digest in expected.items():
         if found[name] != digest:
@@ -78,5 +78,5 @@ class Rows:
         return len(self.split)
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, str, Image]:
-        posterior = torch.from_numpy(self.posteriors[row].copy())  # read now, by the thread that asks
+        posterior = torch.from_numpy(self.posteriors[row].copy())  # read now, in this thread
         return posterior, self.split.value(row, "prompt"), self.split.hint(row)

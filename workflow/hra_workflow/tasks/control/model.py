@@ -1,7 +1,7 @@
 """UNets conditioned on a control image: with the hint encoder and a method's adapters, or with a ControlNet.
 
-Both are trained, saved and loaded by models/adapters.py: the hint encoder is treated like a classifier's head and saved
-next to the adapter; of a ControlNet model, only the ControlNet is trained and saved.
+models/adapters.py trains, saves and loads both: the hint encoder is treated like a classifier's head and saved with the
+adapter; only the ControlNet of a ControlNet model is trained and saved.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ CONTROLNET = "controlnet"  # name of the module
 
 
 class WithControlNet(torch.nn.Module):
-    """A frozen UNet with diffusers' ControlNet, initialised as a copy of the UNet's encoder (arXiv 2302.05543)."""
+    """A frozen UNet with diffusers' ControlNet, initialised to a copy of the UNet's encoder (arXiv 2302.05543)."""
 
     def __init__(self, unet, channels: tuple[int, ...]):
         from diffusers import ControlNetModel
@@ -69,8 +69,8 @@ def load(
 ):
     """Load the UNet of a diffusers folder and attach the hint encoder; nothing is trainable and it has no adapter yet.
 
-    `channels`: of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint
-    encoder is randomly initialised.
+    `channels`: those of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint encoder
+    is randomly initialised.
     """
     base = diffusion.architecture_in(folder, among=ControlTraining.architectures)
     return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
@@ -117,8 +117,8 @@ def require_head(model, method: dict, weights: Path) -> None:
 def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int, ...] | None = None):
     """Load a run's model for sampling in float32, with adapters merged into the UNet's weights to save time per step.
 
-    They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges. Types that cannot
-    be merged stay beside the weights.
+    They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges. Adapter types that
+    cannot be merged remain adapters.
     """
     model = load(folder, method, channels=channels)
     if methods.entry(method).trains:

@@ -73,7 +73,7 @@ def read(path: Path, folder: Path, method: dict, out: Path):
     """Return an official checkpoint's base model as a diffusers pipeline; write its adapter and hint encoder to `out`.
 
     `folder`: as in ldm_checkpoint.pipeline. `method`: of kind hra, with the r and the targets of the file. Raises
-    JobError with the first weight that is in one of them only or has another shape.
+    JobError with the first weight that is missing in one of them or has another shape.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 

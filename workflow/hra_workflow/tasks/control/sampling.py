@@ -17,21 +17,21 @@ from hra_workflow.tasks.control import model as control_model
 
 
 class Sampler(sampling.Sampler):
-    """Sampler for a UNet with a hint encoder, or for a ControlNet through diffusers' own pipeline."""
+    """Sampler for a UNet with a hint encoder, or for a ControlNet in diffusers' pipeline."""
 
     truncates = True  # as the official code does with its datasets' prompts
 
     def scheduler(self, config):
         """Build DDIM with LDM's time steps, 1, 21, …, 981 for fifty, whose last step ends at the first noise level.
 
-        diffusers' own defaults clip the latents as if they were images.
+        diffusers' defaults clip the latents as if they were images.
         """
         return DDIMScheduler.from_config(
             config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading"
         )
 
     def use(self, method: dict, weights: Path) -> None:
-        """Load a run's model from disk; its adapters are merged, which is not reversible exactly."""
+        """Load a run's model from disk and merge its adapters, which cannot be reversed exactly."""
         if weights == self.weights:
             return
         model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
@@ -60,7 +60,7 @@ class Sampler(sampling.Sampler):
 
 
 class WithoutHint(Sampler):
-    """The same without control images: what the adapters have changed of the UNet shows."""
+    """Sampler without control images, which shows the adapters' changes of the UNet."""
 
     def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
         return sampling.Sampler.at_once(self, prompts, seeds)

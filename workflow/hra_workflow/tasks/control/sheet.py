@@ -11,9 +11,10 @@ REAL = "real image"
 
 
 def contents(job: dict) -> dict:
-    """Return `rows`: row of the split -> prompt; `columns`: label -> row -> image; no `references` above them.
+    """Return the sheet's `rows`, `columns` and `scores`, without `references` above them.
 
-    And `scores`: label -> row -> line of predictions.jsonl.gz.
+    rows: row of the split -> prompt. columns: label -> row -> image. scores: label -> row -> line of
+    predictions.jsonl.gz.
     """
     params, split = job["params"], control_data.open_split(job["input"]["dataset"], BENCHMARK)
     rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}

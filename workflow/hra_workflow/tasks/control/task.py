@@ -12,8 +12,8 @@ from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.data import generated, rows
 from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
 
-HINT_BYTES = 0.1  # per pixel: edges as PNG; segmentation maps and landmarks take less
-LATENT_BYTES = 0.5  # per pixel: with Stable Diffusion's VAE, 2 × 4 channels in float32 per 8 × 8 pixels
+HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmarks need less
+LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
 
@@ -144,7 +144,7 @@ class ControlTable(Table):
         return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
 
     def sheet_runs(self, dataset: str) -> list[dict]:
-        """Return the runs whose images are on a dataset's sheet: those of its first seed that the config names."""
+        """Return the runs whose images are on a dataset's sheet: the config's runs with its first seed."""
         names = self.settings["sheets"]["runs"]
         return [run for run in self.of_first_seed(dataset) if f"{run['method']}/{run['variant']}" in names]
 

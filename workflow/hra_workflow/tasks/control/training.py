@@ -77,7 +77,7 @@ class Trainer(diffusion_trainer.Trainer):
 def start(folder: Path, method: dict, settings: dict, augmented: Path, channels: tuple[int, ...] | None = None):
     """Prepare the model for the Trainer: attach the hint encoder, load the initial adapter, set trainable parameters.
 
-    `augmented`: folder of the initial adapter; for a ControlNet, hint encoder only and `full` it contains no file.
+    `augmented`: folder of the initial adapter; it contains no file for a ControlNet, only a hint encoder, or `full`.
     """
     from hra_workflow.models import adapters
 

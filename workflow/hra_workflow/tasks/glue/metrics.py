@@ -23,7 +23,7 @@ def f1(labels, predictions) -> float:
 
 
 def macro_f1(labels, predictions) -> float:
-    """Compute the mean of every class's F1, of those that occur."""
+    """Compute the mean F1 of the classes that occur."""
     import numpy as np
 
     return float(np.mean([f1(labels == one, predictions == one) for one in np.union1d(labels, predictions)]))

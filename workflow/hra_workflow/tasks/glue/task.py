@@ -46,7 +46,7 @@ class GlueTraining(Training):
     head_rate = True
 
     def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return that of DeBERTa, which makes a number for its relative positions on the host in every forward pass."""
+        """Return DeBERTa's wait: it computes a number for relative positions on the host in every forward pass."""
         return {"deberta_v2/modeling_deberta_v2.py": micro_batches}
 
     def check_runs(self) -> None:
@@ -68,12 +68,12 @@ class GlueEvaluation(Evaluation):
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
         if strength_names.split(benchmark)[1] or self.config["preflight"] == "jobs":
-            return False  # training evaluates the weights as trained; preflight measures the evaluation on its own
+            return False  # training evaluates only the trained weights; preflight measures the evaluation separately
         folder = grid.paths(self.config)["eval"].format(**wildcards)
         return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
 
     def all_in_training(self) -> bool:
-        """Return whether no evaluation of the grid has more to do than to take over a training job's results."""
+        """Return whether all evaluations of the grid only copy the results of training jobs."""
         evaluations = (run | {"benchmark": name} for run in self.task.runs() for name in self.benchmarks(run))
         return all(self.in_training(names | {"task": self.name}) for names in evaluations)
 
@@ -89,7 +89,7 @@ class GlueTable(Table):
     uncounted = "classifier"
     notes = (
         "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
-        "(`metric` in config/published/glue.csv). Each published value is in the column of its own scale, and "
+        "(`metric` in config/published/glue.csv). Each published value is in the column with its scale, and "
         "so are the averages; compare methods within one column.",
         "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
         "give no seeds. H-Adapter and P-Adapter are not run here.",
@@ -112,7 +112,7 @@ class GlueTable(Table):
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
-        # One score per item is the value of a regression, several are those of the classes.
+        # One score per item is the value of a regression; several are the scores of classes.
         scores = [line[selection] for line in lines]
         values = [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in scores]
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]

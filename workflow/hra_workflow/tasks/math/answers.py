@@ -1,4 +1,4 @@
-"""Final answers of mathematical problems: extracting them from a text and deciding whether two are equal.
+"""Final answers of mathematical problems: their extraction from a text, and their comparison.
 
 An output is graded in four ways (graders.py), side by side:
 
@@ -81,7 +81,7 @@ def grade(style: str, output: str, gold: str, custom: Iterable[str] = ()) -> dic
 def grade_all(
     style: str, outputs: list[str], golds: list[str], threads: int, custom: Iterable[str] = ()
 ) -> list[dict[str, dict]]:
-    """Grade outputs in parallel, in their order: each thread waits for a worker process of its own (sandbox.py)."""
+    """Grade outputs in parallel, in their order: each thread waits for its own worker process (sandbox.py)."""
     from tqdm import tqdm
 
     with ThreadPoolExecutor(threads) as pool:
@@ -96,7 +96,7 @@ def accuracy(right: list[bool]) -> dict[str, float]:
 
 
 def right(style: str, answer: str, gold: str) -> bool:
-    """Return whether an answer is correct; expressions run in a process with limits, since sympy may not terminate."""
+    """Return whether an answer is correct; expressions run in a process with limits, as sympy may not terminate."""
     if len(answer) > len(gold) + LONGEST:
         return False
     if style == "gsm8k":
@@ -118,7 +118,7 @@ def number(text: str) -> Fraction | None:
 
 
 def strict_readings(style: str, output: str) -> list[str]:
-    """Return the text after the last marker, if there is any."""
+    """Return the text after the last marker, if it exists."""
     whole = output.rpartition(MARK)[2].strip()
     return [whole] if MARK in output and whole else []
 

@@ -24,14 +24,14 @@ ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
 DECIMAL = re.compile(r"(?<![\d.,])(\d*+)\.(\d++)(?!\.|\\overline|\\bar)")
 IN_A_BASE = re.compile(r"\d[0-9A-F]*_")
-# What math-verify omits, or where it stops reading; an interval is never closed at infinity.
+# Parts that math-verify omits, or at which it stops reading; an interval is never closed at infinity.
 LEFT_OUT = re.compile(r"'|\\prime\b|\bnot\b|\\[lc]?dots\b|\.\.\.|\\approx\b|≈|\[\s*-\\infty|\\infty\s*\]")
 NAMES = re.compile(r"(?:^|[,;]|\b(?:and|or)\b)\s*([A-Za-z])\s*=")
 SEPARATOR = re.compile(r"\s*(?:[,;]|\b(?:and|or)\b)\s*")
 
 
 def same(answer: str, gold: str) -> bool:
-    """Return whether two answers are equal. May not terminate: call it under a limit."""
+    """Return whether two answers are equal. It may not terminate: call it under a limit."""
     answer, gold = clean(answer), clean(gold)
     if answer == gold:
         return answer != ""

@@ -1,4 +1,4 @@
-"""What the rules ask about the generation of answers: questions, settings, the backend and the shards."""
+"""The generation of answers, for the rules: questions, settings, the backend and the shards."""
 
 from functools import cached_property
 
@@ -11,13 +11,13 @@ TEXT = "general_text"  # the key of the config, and the benchmark
 
 
 def of_evaluation(prompt: dict, suffix: str) -> dict:
-    """Return the settings of prompts in evaluation: those of the training, their texts with a suffix."""
+    """Return the settings of prompts in evaluation: those of the training, with a suffix of their texts."""
     return prompt | {name: prompt[name] + suffix for name in ("template", "message") if name in prompt}
 
 
 class MathGeneration(Generation):
     def prompt(self, evaluation: bool = False) -> dict:
-        """Return the settings of prompts (models/prompts.py) that count, in training or in evaluation."""
+        """Return the settings of prompts (models/prompts.py) that have an effect, in training or in evaluation."""
         entry = self.settings["prompt"]
         texts = {False: ["template"], True: ["message"], "auto": ["template", "message"]}[entry["chat"]]
         chat = {key: entry[key] for key in ("chat", "arguments")} if entry["chat"] else {}

@@ -10,7 +10,7 @@ from hra_workflow.core.errors import expect
 
 @dataclass(frozen=True)
 class Grader:
-    """Describe a way to grade an output. Those of GRADERS name their functions, so that a dry run imports no parser.
+    """A way to grade an output. Those of GRADERS name their functions, so that a dry run imports no parser.
 
     readings: (style, output) -> possible answers, in the order in which they are compared. right: (style, answer, gold)
     -> whether an answer is correct; TimeoutError if there is no result within the limits.

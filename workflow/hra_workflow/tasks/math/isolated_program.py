@@ -1,7 +1,7 @@
-"""Execute one program with its tests: what isolation.py starts in a sandbox, with Python's standard library only.
+"""Execute one program with its tests; isolation.py starts this in a sandbox, with only Python's standard library.
 
-The request on standard input: `program`, `limits` (name -> value) and `token`, which is the reply if the program
-reaches its end. A program can find the token in this process, but that of no other program.
+The request on standard input has `program`, `limits` (name -> value) and `token`, which is the reply if the program
+reaches its end. A program can find the token in this process, but not the token of another program.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
-"""Execution of one untrusted program with its tests in a sandbox of its own: bubblewrap around isolated_program.py.
+"""Execution of one untrusted program with its tests in a separate sandbox: bubblewrap around isolated_program.py.
 
-The sandbox sees the libraries of the system and of Python, read-only and wherever they are, and a /tmp that is empty
-but for these; no file, variable, socket, process or network of this machine. Whether a program passed is decided here:
-it had to end by itself, after its tests, and to return a token that was made for it.
+The sandbox contains the libraries of the system and of Python, read-only, and an otherwise empty /tmp; it contains no
+other file, variable, socket, process or network of this machine. This module decides whether a program passed: it must
+end by itself, after its tests, and return the token that was made for it.
 """
 
 import json
@@ -18,13 +18,19 @@ from pathlib import Path
 from hra_workflow.core.errors import JobError
 
 PASSED, FAILED, TIMED_OUT = "passed", "failed", "timed out"
-SECONDS, WALL_SECONDS = 3, 30  # of CPU time per process, as a busy machine must not change an outcome; of wall time
+SECONDS, WALL_SECONDS = (
+    3,
+    30,
+)  # seconds of CPU time per process, which a busy machine does not change; of wall time
 MEMORY, PROCESSES, DISK = 2 << 30, 16, 64 << 20
 LIMITS = {"AS": MEMORY, "CORE": 0, "CPU": SECONDS, "FSIZE": DISK, "NPROC": PROCESSES}
 RUNNER = Path(__file__).with_name("isolated_program.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
-PACKAGES = ("site-packages", "dist-packages")  # folders on sys.path, also of other environments (by a .pth file)
-REPLY = 4096  # bytes that are read of a reply
+PACKAGES = (
+    "site-packages",
+    "dist-packages",
+)  # folders on sys.path, also of other environments (from a .pth file)
+REPLY = 4096  # maximum bytes read of a reply
 REMEDY = (
     "Programs written by the model run in bubblewrap 0.8 or later only. Install it (`apt-get install bubblewrap` or "
     "`dnf install bubblewrap`) on the machine that runs this job and allow it to create namespaces, or set "
@@ -83,7 +89,7 @@ def command() -> list[str]:
     # The kernel does not limit the number of root's processes, so RUNNER becomes another user.
     user = ["--unshare-user"] if os.geteuid() else ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     return [
-        # If memory runs out, the kernel ends the processes of the sandbox rather than the job.
+        # If memory runs out, the kernel ends the processes of the sandbox, not the job.
         *("sh", "-c", 'echo 1000 > /proc/self/oom_score_adj && exec "$@"', "sh", shutil.which("bwrap") or "bwrap"),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL", *user),
@@ -93,7 +99,7 @@ def command() -> list[str]:
 
 
 def folders() -> list[str]:
-    """Return the options for /dev and an empty /tmp; `mounts` after these shows what is in them."""
+    """Return the options for /dev and an empty /tmp; `mounts` must follow these, since it mounts folders in them."""
     return ["--dev", "/dev", "--perms", "1777", "--size", str(DISK), "--tmpfs", "/tmp"]
 
 
@@ -102,7 +108,7 @@ def mounts(places: list[str]) -> list[str]:
 
 
 def visible() -> list[str]:
-    """Return the files and folders that a sandbox sees: libraries, no folder that a user works in."""
+    """Return the files and folders in a sandbox: libraries, but no folder that a user works in."""
     parts = ("bin", "lib", "lib64", "pyvenv.cfg")
     python = [Path(base, part) for base in (sys.base_prefix, sys.prefix) for part in parts]
     loaded = map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(":"))

@@ -1,7 +1,7 @@
 """English words that are numbers or change the value of a number, derived by rules from their stems.
 
-Every other word after a number is treated as a unit. "second" is one: as an ordinal it would be ambiguous with the unit
-of time. "pair" and "couple" are units too, since they count two-part things (trousers, guests).
+Every other word after a number is treated as a unit. "second" is a unit: as an ordinal it would be ambiguous with the
+unit of time. "pair" and "couple" are units too, since they count two-part things (trousers, guests).
 """
 
 import re

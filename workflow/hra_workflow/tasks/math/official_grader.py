@@ -8,8 +8,8 @@ They are reproduced as published, including their errors:
 - an answer that the normalisation cannot handle (`x/2`, `3.5/2`, a bare `\\sqrt`) counts as correct;
 - GSM8K: only the first separator of a number is read (1,234,567 is 1234), and decimals are rounded.
 
-Not reproduced: that it may hang or crash (`right` is called under a limit), and that an answer is executed as Python
-code.
+It is not reproduced that the code may hang or crash (`right` is called under a limit), and that it executes an answer
+as Python code.
 """
 
 import functools
@@ -42,7 +42,7 @@ def number(text: str) -> str | None:
 
 
 def right(style: str, answer: str, gold: str) -> bool:
-    """Return whether the official code grades the answer as correct. May not terminate."""
+    """Return whether the official code grades the answer as correct. It may not terminate."""
     if style == "gsm8k":
         return math_equal(answer, gold)
     try:

@@ -2,13 +2,13 @@
 
 Source: huggingface/peft, method_comparison/MetaMathQA/utils.py, `parse_answer` and `get_accuracy`, commit 0134244. An
 answer is the rest of the line after the last marker, and is compared as a decimal number or a fraction, else as text. A
-number with a thousands separator is no number: 1,000 equals 1,000 but not 1000. PEFT looks for the marker in the prompt
-as well, in which no question of GSM8K has one.
+number with a thousands separator is not read as a number: 1,000 equals 1,000 but not 1000. PEFT also searches the
+prompt for the marker, which occurs in no question of GSM8K.
 """
 
 from decimal import Decimal
 
-# MetaMathQA's and GSM8K's; the first one that a text contains counts, wherever the others are.
+# MetaMathQA's and GSM8K's; the first of these that a text contains is used, regardless of positions.
 MARKS = ("The answer is: ", "The answer is ", "The final answer is: ", "The final answer is ", "#### ")
 
 

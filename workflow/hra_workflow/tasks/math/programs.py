@@ -1,7 +1,7 @@
 """Scoring of lm-evaluation-harness benchmarks whose answers are programs, as `code_eval` of the package evaluate does.
 
-The harness completes an answer to a program, and the item's tests follow it. Each of these runs in a sandbox of its own
-(isolation.py); pass@k is computed here, where no program has access.
+The harness completes an answer to a program, and the item's tests follow it. Each program runs in a separate sandbox
+(isolation.py); pass@k is computed here, outside of the sandboxes.
 """
 
 import math
@@ -63,7 +63,7 @@ def execute(program: str) -> dict:
 
 
 def pass_at(k: int, n: int, passed: int, name: str) -> float:
-    """Estimate without bias the probability that at least one of k programs passes, from n of which `passed` do."""
+    """Estimate without bias the probability that at least one of k programs passes; `passed` of n did."""
     if k > n:
         raise JobError(
             f"benchmark {name}: pass@{k} needs {k} answers per item, and the task has {n}. Change the metric."

@@ -82,7 +82,7 @@ PHRASE = regex.compile(f"{WORDS_BEFORE}{OPERATOR_BEFORE}{SIGNS_BEFORE}{FIGURE}{C
 NEXT_WORD = regex.compile(rf"{SPACE}+(\p{{L}}+)(?![&'’])")  # not the M of M&M's
 FIRST_DIGIT = regex.compile(r"[\d\p{No}]")
 LAST_DIGIT = regex.compile(rf"(?r){FIRST_DIGIT.pattern}")
-REACH = 500  # characters on each side of a digit in which its number is looked for
+REACH = 500  # characters on each side of a digit that are searched for its number
 DENIED = regex.compile(
     r"(?:\bnot|n['’]t|\b(?:rather than|instead of))(?:\s+(?:be|equal to|exactly|just|only))?[\s$*]*$", regex.IGNORECASE
 )
@@ -187,5 +187,5 @@ def phrases(text: str, digit: regex.Pattern) -> list[str]:
 
 
 def denied(text: str, place: int) -> bool:
-    """Return whether “not” or the like precedes a place of a text."""
+    """Return whether “not” or a similar word precedes a position of a text."""
     return DENIED.search(text[max(0, place - 40) : place]) is not None

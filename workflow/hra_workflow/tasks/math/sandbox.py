@@ -1,8 +1,8 @@
 """Calls of functions in worker processes that are killed when they use too much CPU time or memory.
 
 The kernel's limits kill a worker (pebble starts the next one): a signal handler in the same process would not help,
-since Python runs it between two interpreter steps, and 9**9**9**9 is one step. CPU time is limited, rather than wall
-time with pebble's `timeout`, so that a busy machine does not change a grade.
+since Python runs it between two interpreter steps, and 9**9**9**9 is one step. CPU time is limited, not wall time as
+with pebble's `timeout`, so that a busy machine does not change a grade.
 """
 
 import importlib
@@ -53,7 +53,7 @@ def end(pool: ProcessPool) -> None:
 
 
 def begin() -> None:
-    """Limit this process's memory and silence it."""
+    """Limit this process's memory and discard its output."""
     logging.disable(logging.WARNING)
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_AS, MEMORY)

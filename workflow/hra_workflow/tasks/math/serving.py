@@ -1,4 +1,4 @@
-"""What generates a run's answers: the backend, and the form in which it is given the run's adapter."""
+"""The backend that generates a run's answers, and the form of the adapter that it gets."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def record(task: Task) -> Path:
 
 
 def backend(task: Task) -> str:
-    """Return the backend of the config; with auto, that of earlier answers, else vLLM where it is usable."""
+    """Return the backend of the config; with auto, the backend of earlier answers, else vLLM if it can be used."""
     setting, path = task.settings["generation"]["backend"], record(task)
     if setting != AUTO:
         return setting
@@ -44,7 +44,7 @@ def obstacle(task: Task) -> str | None:
 
 
 def serving_mode(task: Task, run: str, backend: str) -> str | None:
-    """Return how a run's adapter is served: adapter, merged or lora; None if it has none or the setting lacks it."""
+    """Return the way a run's adapter is served (adapter, merged or lora); None without an adapter or a setting."""
     setting = (
         grid.value_for_run(task.settings["generation"]["serve"], run) if methods.trains(task.config, run) else None
     )
@@ -56,7 +56,7 @@ def serving_mode(task: Task, run: str, backend: str) -> str | None:
 
 
 def prediction(task: Task, dataset: str, run: str) -> dict:
-    """Return the settings of answers to new questions, from transformers, which needs no export before it starts."""
+    """Return the settings of answers to new questions, generated with transformers, which needs no export."""
     entry, settings = task.settings["generation"], task.training.hyperparameters(dataset, run)
     chosen = {"backend": TRANSFORMERS, "serve": serving_mode(task, run, TRANSFORMERS)}
     return {
@@ -71,7 +71,7 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
 
 
 def is_lora(task: Task, run: str) -> bool:
-    """Return whether a run has an equivalent LoRA that vLLM loads; it does not load DoRA's magnitudes."""
+    """Return whether a run has an equivalent LoRA that vLLM can load; it cannot load DoRA's magnitudes."""
     method, variant = run.split("/")
     peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
     return bool(methods.get(task.config, method).adapter.export_lora) and not peft.get("use_dora")

@@ -1,4 +1,4 @@
-"""What the tables of mathematical reasoning ask: the paper's table, retention (Table 3) and compute (Table 6)."""
+"""The contents of the tables of mathematical reasoning: main table, retention (Table 3) and compute (Table 6)."""
 
 import math
 
@@ -68,13 +68,13 @@ class MathTable(Table):
         return {name: entry for name, entry in entries.items() if entry.get("unsafe_code") is not False}
 
     def unsafe_benchmarks(self) -> list[str]:
-        """Return the retention benchmarks that are not run, by `unsafe_code: false`, for the table."""
+        """Return the retention benchmarks that `unsafe_code: false` disables, for the table."""
         return [name for name in self.settings["retention"]["benchmarks"] if name not in self.harness_benchmarks()]
 
     def retention_runs(self) -> list[dict]:
         """Return the runs of the retention table that are in the grid: `dataset`, `method`, `variant`, `seed`.
 
-        None if the base, with which they are compared, is not in the grid.
+        Returns None if the base model, with which they are compared, is not in the grid.
         """
         entry, grid_runs = self.settings.get("retention"), self.task.runs()
         if not entry:
@@ -113,7 +113,7 @@ class MathTable(Table):
     # Compute
 
     def compute_rows(self) -> list[str]:
-        """Return the rows of Table 6, as far as they are in the grid: `method/variant`."""
+        """Return the rows of Table 6 that are in the grid: `method/variant`."""
         grid_runs = grid.run_names(self.config, self.name) if self.settings else []
         return [run for run in (self.settings.get("compute") or {}).get("runs", []) if run in grid_runs]
 
@@ -153,7 +153,7 @@ class MathTable(Table):
         super().check_runs()
         key = f"config: tasks.{self.name}"
         for table in ("retention", "compute"):
-            for run in (self.settings.get(table) or {}).get("runs", []):  # those that are not in the grid are skipped
+            for run in (self.settings.get(table) or {}).get("runs", []):  # rows that are not in the grid are skipped
                 one_of(f"{key}.{table}.runs", "run", run, grid.every_run(self.config))
         self.check_compute(f"{key}.compute")
         if self.settings.get("retention"):

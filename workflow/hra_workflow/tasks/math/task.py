@@ -14,7 +14,7 @@ from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
 
 REHEARSED_TOKENS = 16
-LONGER_ANSWERS = 7  # a base model's answers run to `max_new_tokens`: times the tokens of a trained model's
+LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
 
 
 class MathData(Data):
@@ -67,7 +67,7 @@ class MathData(Data):
         }, {"generation": generation | {"shards": 1, "backend": "transformers"} | self.shorter(generation)}
 
     def shorter(self, generation: dict) -> dict:
-        """Return the limits of answers in a rehearsal, which would take hours for whole ones."""
+        """Return the limits of answers in a rehearsal, which would take hours for complete answers."""
         if self.config["preflight"] != "rehearsal":
             return {}
         return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], REHEARSED_TOKENS)}
@@ -142,7 +142,9 @@ class MathCost(Cost):
         longer = 1 if trained else LONGER_ANSWERS
         return sum(rows) * longer if all(rows) else None
 
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
+    def tokens(self, stage: str, wildcards: dict) -> float:
+        if stage == "evaluate" and "benchmark" in wildcards:
+            return 0.0  # grading needs no model
         if stage != "generate":
             return super().tokens(stage, wildcards)
         longest = max(self.settings["generation"]["max_new_tokens"].values())

@@ -1,8 +1,8 @@
-"""The texts of subjects: the words for them, and captions, of images that are trained on or whose captions are prompts.
+"""The texts of subjects: their names, and captions of training images and of images whose captions are prompts.
 
-In the config's entry, `captions` has one per image, in the order of the files' names; `splits` has the numbers of the
-images that are held out. The captions of split `test` are the prompts of a subject without `prompts`: what is generated
-from one is compared with its image alone.
+In the config's entry, `captions` has one caption per image, in the order of the files' names; `splits` has the numbers
+of the held-out images. The captions of split `test` are the prompts of a subject without `prompts`: an image that is
+generated from a caption is compared only with that caption's image.
 """
 
 import re
@@ -40,18 +40,18 @@ def phrase(identifier: str | None, noun: str) -> str:
 
 
 def numbers(entry: dict) -> list[int]:
-    """Return the numbers of the images that are held out."""
+    """Return the numbers of the held-out images."""
     return [number for split in entry.get("splits", {}).values() for number in split]
 
 
 def trained(entry: dict) -> list[str | None]:
-    """Return the caption of every image, None for one that is held out; [] for a subject without captions."""
+    """Return the caption of every image, None for held-out ones; [] for a subject without captions."""
     held_out = numbers(entry)
     return [None if number in held_out else text for number, text in enumerate(entry.get("captions", ()))]
 
 
 def tested(entry: dict) -> list[int] | None:
-    """Return the number of the image that each prompt describes; None: the prompts describe none of them."""
+    """Return the number of the image that each prompt describes; None: the prompts describe no images."""
     return None if "prompts" in entry else entry["splits"][TEST]
 
 

@@ -16,8 +16,8 @@ from hra_workflow.training import diffusion_trainer
 class Crops:
     """Square crops of images, at random or `centred`, as parts of samples.
 
-    `images`: Pillow's, or objects with one as `image`, which are decoded when they are needed. `prompts`: the row of
-    each image in the conditions. `encoded`: what the latents of each are computed from, and its frame, if its crop is
+    `images`: Pillow images, or objects with a lazily decoded one as `image`. `prompts`: the row of each image in the
+    conditions. `encoded`: the posterior of each image, from which latents are computed, and its frame, if its crop is
     fixed.
     """
 
@@ -30,7 +30,7 @@ class Crops:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, tuple[int, int]]:
-        """Return an image with `resolution` as its shorter side, and its height and width before."""
+        """Return an image with `resolution` as its shorter side, and its original height and width."""
         return self.resized[index] or self.resize(self.images[index].image)
 
     def resize(self, image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
@@ -44,7 +44,7 @@ class Crops:
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Encode the images now instead of in every step, if their crops are fixed.
 
-        One at a time: eight of 512 pixels, in float32, take more memory than a step of Stable Diffusion 1.5.
+        It encodes one at a time: eight of 512 pixels, in float32, take more memory than a step of Stable Diffusion 1.5.
         """
         if not self.are_fixed():
             return
@@ -56,7 +56,7 @@ class Crops:
         """Return an image as a part of a sample: see Diffusion, and Trainer.errors of diffusion_trainer."""
         if self.encoded:
             name, (value, frame) = "posterior", self.encoded[index]
-            self.corner((self.resolution, self.resolution), generator)  # the same random numbers as with an image
+            self.corner((self.resolution, self.resolution), generator)  # use the same random numbers as with an image
         else:
             name, (value, frame) = "pixels", self.cut(*self[index], generator)
         return {name: value, "frame": frame, "prompt": self.prompts[index], "generator": generator}
@@ -78,7 +78,7 @@ class Samples:
     """Training samples: crops of a subject image and of a class image, with the generator of their random numbers.
 
     In every epoch, each class image is used once, reshuffled, and the subject images equally often. `prompts`: the row
-    of each subject image in the conditions, by default the first; that of the class images follows.
+    of each subject image in the conditions, by default the first; the row of the class images follows.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Samples:
 
 
 class Trainer(diffusion_trainer.Trainer):
-    """Trains on `samples`; `conditions`: of the prompts that they refer to."""
+    """Trains on `samples`; `conditions`: those of their prompts."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Trainer(diffusion_trainer.Trainer):
 
     def loss(self, samples: list[list[dict]]):
         """Return the mean loss on subject images plus `prior_weight` times that on class images."""
-        parts = [part for of in zip(*samples, strict=True) for part in of]  # all subject's, then all class's
+        parts = [part for of in zip(*samples, strict=True) for part in of]  # all subject, then all class images
         conditions = {
             name: torch.stack([value[part["prompt"]] for part in parts]) for name, value in self.conditions.items()
         }

@@ -1,6 +1,7 @@
 """Order and names of the images that a run generates of a subject.
 
-An image is (step, prompt, index): the weights after `step`, the index of its prompt, its index for that prompt.
+An image is (step, prompt, index): the weights after `step`, the index of its prompt, and its index among the images of
+that prompt.
 """
 
 

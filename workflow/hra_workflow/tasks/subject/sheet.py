@@ -11,9 +11,9 @@ REFERENCES = 6
 
 
 def contents(job: dict) -> dict:
-    """Return `references` under their `heading`; `rows`: index -> prompt; `columns`: label -> index -> image.
+    """Return `references` with their `heading`, `rows`, `columns` and `scores`.
 
-    And `scores`: label -> index -> line of predictions.jsonl.gz.
+    rows: index -> prompt. columns: label -> index -> image. scores: label -> index -> line of predictions.jsonl.gz.
     """
     params, listed = job["params"], images.listed(manifests.folder(job["input"]["dataset"]))
     rows = {index: params["prompts"][index] for index in evenly_spaced(len(params["prompts"]), params["rows"])}
@@ -28,7 +28,7 @@ def contents(job: dict) -> dict:
 
 
 def last_images(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
-    """Return the first image of the last step per prompt, where it was not blocked."""
+    """Return the first image of the last step per prompt, except blocked ones."""
     made_by.check_place(path, images.made_by(path))
     found = {}
     for picture in images.unpack(path, lambda about: about["index"] == 0 and about["prompt_index"] in prompts):

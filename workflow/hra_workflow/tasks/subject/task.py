@@ -11,7 +11,7 @@ from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
 from hra_workflow.tasks.subject import captions
 
-PROBED = 4  # images that a probe trains on
+PROBED = 4  # number of images that a probe trains on
 
 
 class SubjectData(ImageData):
@@ -71,8 +71,8 @@ class SubjectTraining(ImageTraining):
     def prompts(self, dataset: str) -> dict:
         """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
 
-        `subject`: the words in the first one that stand for the subject. With captions, `instance` is the caption of
-        every image, None for one that is not trained on.
+        `subject`: the words for the subject in `instance`. With captions, `instance` is the caption of every image,
+        None for images that are not trained on.
         """
         entry = self.datasets[dataset]
         words = captions.phrase(self.settings["identifier"], entry["class"])
@@ -125,7 +125,7 @@ class SubjectGeneration(ImageGeneration):
     drift_sampler = "hra_workflow.models.diffusion.sampling:Sampler"
 
     def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
-        """Return the steps of a run whose weights generate images for a benchmark: if rewound, only the last."""
+        """Return the steps of a run whose weights generate images for a benchmark: only the last if rewound."""
         steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), strength_names.split(benchmark)
         return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
 
@@ -140,11 +140,11 @@ class SubjectGeneration(ImageGeneration):
         return own | {"resolution": self.settings["resolution"]} | self.text_layers()
 
     def text_layers(self) -> dict:
-        """Return the key `text_layers`, in training and generation; {}: those that the model has been trained with."""
+        """Return the key `text_layers` of training and generation; {}: those of the model's training."""
         return {key: self.settings[key] for key in ("text_layers",) if key in self.settings}
 
     def class_sampling(self) -> dict:
-        """Return the same for class images, without the safety checker, since runs train on them."""
+        """Return these settings for class images, without the safety checker, since runs train on them."""
         own = {name: self.settings["class_images"][name] for name in ("images", "scheduler", "inference_steps")}
         return self.sampling() | own | {"safety_checker": False}
 
@@ -275,7 +275,7 @@ class Subject(Task):
     def __init__(self, config: dict):
         super().__init__(config)
         if self.settings and self.settings["generation"]["epochs"] == "last":
-            self.selections = ("last",)  # the only checkpoint that is evaluated
+            self.selections = ("last",)  # the only evaluated checkpoint
 
 
 def snapshot_steps(hyperparameters: dict, trains: bool = True) -> list[int]:

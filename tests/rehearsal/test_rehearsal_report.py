@@ -119,7 +119,7 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
     Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB, on_another]}))
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, as make rehearse has seen"
+        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by make rehearse"
     )
     assert "make rehearse: glue lora/r8, training: did not run" in "\n".join(
         plan.warnings(paper_config(), ["table_glue"], [])

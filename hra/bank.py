@@ -1,6 +1,6 @@
 """The factors of all layers of a model, computed together in its forward pass.
 
-T of one layer takes a dozen operations on matrices so small that starting them is their whole cost. Layers of equal
+T of one layer takes a dozen operations on matrices so small that starting them is most of the cost. Layers of equal
 (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
 layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once; it
 only needs T (for λ = ∞, the basis's coefficients). A layer computes its own factors if it is called outside of its
@@ -107,7 +107,7 @@ class Bank:
         self._stacks: dict[str, dict[Any, tuple[Stack, int]]] = {}
         # By layer, dtype and name: the layer's parameters, u and its version, of which these are the factors.
         self._computed: dict[tuple[Any, ...], tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
-        # By dtype and names: what the layers keep, if it was valid at the start of this pass.
+        # By dtype and names: the layers' kept factors that were valid at the start of this pass.
         self._valid: dict[tuple[Any, ...], dict[nn.Module, Kept]] = {}
 
     def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:

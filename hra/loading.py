@@ -91,7 +91,7 @@ def missing(path: str, files: tuple[str, ...], revision: str | None = None) -> s
         return f"{reason}, and on the Hub no such model, or a private one"
     except (HfHubHTTPError, OSError) as error:  # also of HF_HUB_OFFLINE
         return f"{reason}, and on the Hub: {str(error).partition(chr(10))[0]}"
-    except Exception as error:  # of httpx, httpx2 or requests, whichever huggingface_hub uses
+    except Exception as error:  # of httpx, httpx2 or requests, as huggingface_hub's version uses
         return f"{reason}, and no connection to the Hub ({error})"
     return None
 

@@ -1,4 +1,4 @@
-"""Effective weights of quantised linear layers, and how these layers stay differentiable."""
+"""Effective weights of quantised linear layers, and a switch that keeps these layers differentiable."""
 
 import itertools
 from typing import Any, TypeGuard
@@ -13,7 +13,7 @@ LINEAR_TO = 0.02  # relative: rounding the input to int8 stays within 1 %, a mis
 
 def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     """Return whether this is a plain floating-point tensor, neither quantised nor sharded."""
-    if type(weight) is nn.Parameter or type(weight) is torch.Tensor:  # first, since layers ask in every call
+    if type(weight) is nn.Parameter or type(weight) is torch.Tensor:  # first, since layers check it in every call
         return weight.dtype in FLOATS
     return isinstance(weight, torch.Tensor) and weight.dtype in FLOATS and type(weight.data) is torch.Tensor
 
@@ -53,7 +53,7 @@ def keep_differentiable(model: nn.Module) -> None:
 
 @torch.no_grad()
 def dense_weight(layer: Any, n: int, name: str) -> torch.Tensor:
-    """Return the floating-point weight (out, n) of a linear layer with n inputs, in whatever format it is stored.
+    """Return the floating-point weight (out, n) of a linear layer with n inputs, stored in any format.
 
     Weights of bitsandbytes, torchao and HQQ are dequantised. For any other layer the weight is computed from its
     outputs on unit vectors, up to their rounding.

@@ -1,6 +1,6 @@
 """Evaluate a run's last weights and those with the best score in training on one benchmark of a GLUE-format dataset.
 
-If the training job has evaluated them (hra_workflow/core/early_evaluations.py), only take over its results.
+If the training job has evaluated them (hra_workflow/core/early_evaluations.py), only copy its results.
 """
 
 import time

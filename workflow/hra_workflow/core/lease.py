@@ -154,7 +154,7 @@ def holder_of(content: bytes) -> dict:
 def read(path: Path) -> tuple[bytes, int] | None:
     """Return the content of a lease and the time of its renewal; None if it does not exist."""
     try:
-        with path.open("rb") as stream:  # opening it makes NFS ask the server
+        with path.open("rb") as stream:  # opening it makes NFS query the server
             return stream.read(), os.fstat(stream.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None

@@ -64,7 +64,7 @@ def check(path: str | Path, found: dict, expected: dict) -> None:
 
 
 def list_differences(found: dict, expected: dict) -> list[str]:
-    """List how the record of a result differs from what is expected, in the form `max_new_tokens 8, now 20`."""
+    """List the differences of a result's record from the expected one, in the form `max_new_tokens 8, now 20`."""
     if not found:
         return ["it does not record how it was made (an earlier version or another program wrote it)"]
     inputs = found.get("inputs", {})

@@ -1,4 +1,4 @@
-"""A rough guess of the time of a job on a CPU of which nothing is measured, from the size of its model."""
+"""A rough estimate of the CPU time of jobs without measurements, from the size of their model."""
 
 import math
 import os
@@ -18,9 +18,9 @@ FLOAT32 = 4
 
 
 def guess(config: dict, task: Task | None, job: Job) -> list[float] | None:
-    """Return a job's seconds between the least and the most, and these two; None: it uses a GPU, or nothing is known.
+    """Return a job's estimated seconds, their minimum and their maximum; None if it uses a GPU or is unknown.
 
-    The first of them is their geometric mean.
+    The estimate is the geometric mean of the two bounds.
     """
     if job.gpus or not job.work or not job.model:
         return None
@@ -34,7 +34,7 @@ def guess(config: dict, task: Task | None, job: Job) -> list[float] | None:
 
 
 def parameters(config: dict, model: str) -> float | None:
-    """Return about how many parameters a model has: as stated, else by the size of its files; None: unknown."""
+    """Return a model's approximate number of parameters, from the config or its files' sizes; None: unknown."""
     entry = config["models"][model]
     manifest, source = f"{config['pathvars']['resources']}/models/{model}.manifest.json", entry["source"]
     size = downloads.manifest_bytes(manifest) or entry.get("gigabytes", 0) * 1e9

@@ -1,4 +1,4 @@
-"""The throughput of finished jobs, from their records: estimates for jobs that are like them."""
+"""The throughput of finished jobs, from their records, which estimates similar jobs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries fro
 
 
 def rates_of(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
-    """Return seconds and work of the finished ones of these jobs, by the keys of `likes`."""
+    """Return seconds and work of these finished jobs, by the keys of `likes`."""
     rates: dict[tuple, list] = {}
     for job in done:
         seconds, on_gpu = measured(job)
@@ -28,10 +28,10 @@ def likes(job: Job) -> list[tuple]:
 
 
 def by_records(job: Job, rates: dict[tuple, list]) -> list[float] | None:
-    """Estimate seconds, the least and the most, from the most similar jobs.
+    """Estimate seconds, their minimum and their maximum, from the most similar jobs.
 
-    Time per unit of work × work; the least of them leaves out that the start of a short job does not grow with its
-    work. If the work is unknown, their mean.
+    The estimate is time per unit of work × work. The bounds consider that the start of a job does not grow with its
+    work. If the work is unknown, the estimate is the mean of the jobs.
     """
     for key in likes(job):
         if found := rates.get((job.gpus > 0, *key)):
@@ -47,9 +47,9 @@ def by_records(job: Job, rates: dict[tuple, list]) -> list[float] | None:
 
 
 def measured(job: Job) -> tuple[float, bool]:
-    """Return device-seconds of a finished job, and whether it used a GPU: one that n runs share counts a nth."""
+    """Return the device-seconds of a finished job, and whether it used a GPU; one of n runs on a GPU gets 1/n."""
     if job.record and (record := files.read_if_valid(job.record)):
-        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations state nothing else
+        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations have only this entry
         return record.get("device_seconds", alone), not record["device"].startswith("CPU")
     if job.benchmark and Path(job.benchmark).exists():
         return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
@@ -57,5 +57,5 @@ def measured(job: Job) -> tuple[float, bool]:
 
 
 def startup(job: Job) -> float:
-    """Return the device-seconds until a job's first row."""
+    """Return the device-seconds before a job's first row."""
     return STARTUP_SECONDS * job.gpus / job.runs_per_gpu if job.gpus else cpu_time.LIKELY_STARTUP

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a user's files in one error: the first problems in the files' order, and a count."""
+"""All problems of a user's files in one error: the first ones in the files' order, and their number."""
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
@@ -9,15 +9,15 @@ from hra_workflow.core.errors import JobError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 SHOWN = 10
-COUNTED = 100  # failed calls, each of which may look up a folder
+COUNTED = 100  # maximum failed calls, each of which may list a folder
 
 
 @dataclass
 class Problem:
     """One kind of problem of several rows.
 
-    rows: their indices, in ascending order. describe: index -> where it is, what was expected and what was found.
-    remedy: what to do, a sentence. total: what all of them have in common.
+    rows: their indices, in ascending order. describe: index -> position, expected value and found value. remedy: the
+    fix, a sentence. total: the summary of all rows.
     """
 
     rows: Sequence[int]
@@ -27,7 +27,7 @@ class Problem:
 
 
 def stop_at(where: str, *problems: Problem) -> None:
-    """Raise JobError with the first rows of all problems; `where`: what they are of. Return if there are none."""
+    """Raise JobError with the first rows of all problems; `where`: their file or dataset. Return if there are none."""
     every = [(row, one) for one in problems for row in one.rows]
     if not every:
         return
@@ -41,9 +41,9 @@ def stop_at(where: str, *problems: Problem) -> None:
 
 
 def numbered(shown: list[str], count: int, at_least: str = "") -> str:
-    """Write problems below each other, below their number; `shown`: the first ones.
+    """Write the number of problems, and the first ones, `shown`, one per line.
 
-    The semicolons separate them in a log, which has an error in one line (core/job.py).
+    Semicolons separate them in a log, in which an error is one line (core/job.py).
     """
     rest = [f"and {at_least}{count - len(shown):,} more"] if count > len(shown) else []
     every = ";\n  ".join([*(one.rstrip(".") for one in shown), *rest])
@@ -51,9 +51,9 @@ def numbered(shown: list[str], count: int, at_least: str = "") -> str:
 
 
 def each(items: Iterable[Item], call: Callable[[Item], Result], where: str = "") -> list[Result]:
-    """Return the results of all calls; raise one JobError with the texts of those that raise one.
+    """Return the results of all calls; raise one JobError with the texts of all that are raised.
 
-    `where`: what they are of; without it, the texts are not counted, since each of them has several problems.
+    `where`: their file or dataset; without it, the texts are not counted, since each of them has several problems.
     """
     results, texts = [], []
     for item in items:

@@ -107,7 +107,7 @@ def problem_of(path: Path) -> JobError | None:
 
 
 def foreign(path: Path) -> str:
-    """List what a rejected file would have called, without executing it."""
+    """List the functions that a rejected file would have called, without executing it."""
     import torch
 
     try:

@@ -79,7 +79,7 @@ def contrast(rng: Random, good: bool) -> str:
 
 
 def opinion(rng: Random, good: bool) -> str:
-    """State what others expected or said, and whether it is true."""
+    """Report an opinion of others, and whether it is true."""
     return rng.choice(
         (
             f"critics called it {adjective(rng, not good)}, and they were wrong",

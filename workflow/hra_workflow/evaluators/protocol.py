@@ -77,7 +77,7 @@ class Evaluator:
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, entry: dict, folder: Path | None, device: str):
-        """Load what the config entry specifies; `folder`: the model's files, if the entry has a model."""
+        """Load the model and options of a config entry. `folder`: the model's files, if the entry has a model."""
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         """Score RGB images, which are decoded during iteration."""

@@ -69,7 +69,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
         adapted = peft.get_peft_model(model, peft_config(*arguments))
     except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
         raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
-    # PEFT converts what it does not train (AdaLoRA's `ranknum`) to the dtype of the weights, which unfreezes it.
+    # PEFT converts untrained parameters (AdaLoRA's `ranknum`) to the dtype of the weights, which unfreezes it.
     for layer in built_adapters.adapted_layers(adapted).values():
         for beside in (getattr(layer, name, None) for name in layer.other_param_names):
             if isinstance(beside, torch.nn.ParameterDict):
@@ -171,7 +171,7 @@ def pissa_factors(adapted) -> list[tuple]:
 
 
 def select_trainable(model, method: dict, head: list[str]) -> None:
-    """Require gradients only for what the method trains: its part of the base model, and the head."""
+    """Require gradients only for the parameters that the method trains: its part of the base model, and the head."""
     entry = methods.entry(method)
     for name, parameter in model.named_parameters():
         trained = method["train_head"] if built_adapters.is_within(name, head) else entry.trains_parameter(name)

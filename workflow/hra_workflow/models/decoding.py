@@ -1,6 +1,6 @@
 """Greedy decoding of many prompts: an answer that ends leaves the batch, and the next prompt takes its place.
 
-transformers' own `generate` keeps all rows until the last one ends, and copies the whole cache in every step. Here, the
+transformers' `generate` keeps all rows until the last one ends, and copies the complete cache in every step. Here, the
 cache of a fixed number of rows is allocated once. All rows end in the same column; a prompt that joins is prefilled
 separately and copied to the columns before that one. Prompts join from long to short, so that there is always room.
 The first columns hold the prefix of prefix tuning, if there is one, for all rows.

@@ -116,7 +116,7 @@ def job_entries(job: dict) -> dict:
     model, data = (job["input"][name] for name in ("model", "dataset"))
     # As at the start of training, if it has started: the files may have changed since.
     inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
-    recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as what was chosen, when it has been
+    recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as the chosen value, once it is chosen
     chosen = {} if recomputes is None else {"gradient_checkpointing": bool(recomputes)}
     return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
         "seed": int(wildcards["seed"]),

@@ -105,7 +105,7 @@ class Diffusion:
         return components.load(cls, self.folder, self.component, precision)
 
     def prepare(self, device) -> None:
-        """Load what training needs besides the network, frozen: the VAE and the noise schedule.
+        """Load the frozen parts that training needs in addition to the network: the VAE and the noise schedule.
 
         The VAE is in float32, since some overflow in half precision.
         """

@@ -31,7 +31,7 @@ class ControlData(ImageData):
         return card.make_card(folder, self.hints(name))
 
     def hints(self, dataset: str) -> dict:
-        """Return what the control images of a dataset depend on, besides its files, which the manifest covers.
+        """Return everything except the files that a dataset's control images depend on (the manifest lists the files).
 
         JobError if the module of a custom hint function cannot be found.
         """

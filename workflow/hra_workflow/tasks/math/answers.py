@@ -3,9 +3,9 @@
 An output is graded in four ways (graders.py), side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
-- lenient: without that marker, what follows "The answer is", the last \\boxed, what follows "#### ", or the last number
-  (GSM8K) or formula; in a sentence, its first number after “=”, “so” and the like, or its first formula, with
-  everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
+- lenient: without that marker, the text after "The answer is", the last \\boxed, the text after "#### ", or the last
+  number (GSM8K) or formula; in a sentence, its first number after “=”, “so” and similar words, or its first formula,
+  with everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
 - official: the rules of the official repository (official_grader.py);
 - peft: those of PEFT's benchmark (peft_grader.py).
 
@@ -149,7 +149,7 @@ def first_number(text: str) -> list[str]:
 
 
 def first_formula(text: str) -> list[str]:
-    """Find the boxed or first formula of a text, else its first sentence; its right-hand side; what it approximates."""
+    """Find the boxed or first formula of a text, else its first sentence; also its parts after = and before ≈."""
     inner = expressions.boxed(text) or next(formulas(text), None) or SENTENCE_END.split(text, maxsplit=1)[0]
     return [inner.strip(), inner.rpartition("=")[2].strip(), APPROXIMATELY.split(inner)[0].strip()]
 

@@ -124,7 +124,7 @@ def bare(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """Return the content of the last \\boxed{...}, or what follows the last \\boxed without braces."""
+    """Return the content of the last \\boxed{...}, or the text after the last \\boxed without braces."""
     _, mark, rest = text.rpartition("\\boxed")
     rest = rest.lstrip()
     if not mark or not rest.startswith("{"):

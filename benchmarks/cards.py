@@ -34,18 +34,6 @@ TASKS = {"retention": "math"}  # tasks of tables that are not named after their 
 GPUS = 8
 DEFAULT = "h100"  # the card of the default settings
 SIZES = {name: card.total_memory for name, card in cuda.CARDS.items()}
-COLUMNS = (
-    "card",
-    "table",
-    "settings",
-    "gpu_hours",
-    "train",
-    "generate",
-    "evaluate",
-    "longest_hours",
-    "peak_bytes",
-    "fits",
-)
 MARKED = re.compile(r"(<!-- (cards|stages) -->\n).*?(<!-- end -->)", re.DOTALL)
 STAGES = {"train": "training", "generate": "generation, latents", "evaluate": "evaluation"}
 COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "needed_bytes", "fits")

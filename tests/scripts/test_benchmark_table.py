@@ -1,7 +1,5 @@
 """The table of PEFT's benchmark: its 63 rows next to ours, what trainings took, and losses minus the base model's."""
 
-import re
-
 import pandas
 import pytest
 
@@ -12,7 +10,7 @@ from hra_workflow.report import colours, one_class, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, tuned_runs
 from published import PUBLISHED, peft_benchmark
-from support import ROOT, SHARED
+from support import SHARED
 
 REFERENCE = SHARED / "reference/peft_benchmark_metamathqa.csv"
 DATASET = "metamathqa-peft"
@@ -160,22 +158,3 @@ def test_the_published_rows_are_all_results_by_accuracy():
         ("Memory", theirs["memory_max_bytes"] / 1e9, 1),
     ]:
         assert (cells[column] - values).abs().max() <= 0.5001 * 10**-digits, column
-
-
-@pytest.mark.parametrize(("name", "score"), [("peft_metamathqa", "GSM8K"), ("peft_image", "DINOv2")])
-def test_the_docs_have_the_published_numbers(name, score):
-    """Every row of docs/benchmarks.md is a published one, and it counts the others."""
-    rows = run_statistics.read_csv(PUBLISHED / f"{name}.csv").assign(value=lambda rows: rows["value"].astype(float))
-    published = [[float(group["params_M"].iloc[0]), *group["value"]] for _, group in rows.groupby("row")]
-    page, title = (ROOT / "docs/benchmarks.md").read_text(), rf"\| trained parameters \(M\) \| {score}.*?\n"
-    (lines, others) = re.search(rf"{title}((?:\|.*\n)+)\nThe other (\d+)", page).groups()
-    shown = [line.strip("| ").split(" | ") for line in lines.splitlines()[1:] if "not run yet" not in line]
-    for label, *cells in shown:
-        wanted = [cell.replace(",", "") for cell in cells if cell != "–"]
-        assert any(all(any(rounds(one, cell) for one in values) for cell in wanted) for values in published), label
-    assert len(shown) + int(others) == len(published)
-
-
-def rounds(value: float, text: str) -> bool:
-    """Return whether a number, rounded, is this text."""
-    return abs(value - float(text)) <= 0.5001 * 10 ** -len(text.partition(".")[2])

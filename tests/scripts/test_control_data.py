@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 
 import numpy
@@ -12,6 +13,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import images, zip_archives
 from hra_workflow.tasks.control import crop, hints
 from hra_workflow.tasks.control import data as control_data
+from support import ROOT
 
 SIDE = 32
 
@@ -268,3 +270,12 @@ def test_damaged_pictures_are_named():
     with pytest.raises(JobError, match=r"set.zip:0.png: cannot be decoded as an image"):
         images.load(zip_archives.NamedBytes(content[: len(content) // 2], "set.zip:0.png"))
     assert images.load(io.BytesIO(content)).size == (64, 48)
+
+
+def test_the_example_of_the_docs_saves_a_control_image(tiny_control, tmp_path, monkeypatch):
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/results.md").read_text(), re.DOTALL)
+    example = example.replace("resources/hints/coco.manifest.json", str(tiny_control["canny"])).replace("[17]", "[0]")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example, names)
+    assert names["prompt"] and Image.open("control.png").size == names["image"].size

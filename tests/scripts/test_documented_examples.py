@@ -5,6 +5,7 @@ test_extending.py, the library's by test_package.py, commands by test_documented
 links of docs/.
 """
 
+import csv
 import re
 import subprocess
 from itertools import pairwise
@@ -96,3 +97,15 @@ def test_the_names_of_images_are_those_of_the_docs():
     }
     (example,) = blocks("docs/results.md", "python")
     assert "[17]" in example and "the 18th row" in text
+
+
+def test_the_learning_rates_to_start_with_are_those_of_the_searches():
+    chosen: dict[str, list[float]] = {}
+    for name in ("comparison", "comparison_b"):
+        with (ROOT / f"benchmarks/results/{name}_trials.csv").open() as file:
+            for row in csv.DictReader(file):
+                if row["chosen"] == "True":
+                    chosen.setdefault(row["run"].partition("/")[0], []).append(float(row["learning_rate"]))
+    page = (ROOT / "docs/library.md").read_text()
+    documented = re.search(r"chose (\S+) to (\S+) for HRA and (\S+) to (\S+) for LoRA", page).groups()
+    assert [*map(float, documented)] == [end(chosen[name]) for name in ("hra", "lora") for end in (min, max)]

@@ -43,7 +43,7 @@ def seeds(task: str) -> str:
 
 def in_gpus(row: str) -> str:
     """Return the GPU-hours of a row of the first table of docs/gpus.md."""
-    return re.search(rf"\| {row} \| [\d.]+ GB \| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
+    return re.search(rf"\| {row} \| [\d.]+ GB \|[^|]*\| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
 
 
 def gigabytes(model: str) -> float:

@@ -91,9 +91,8 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
     assert planned["hints"] == {"dataset=rooms"}
-    assert planned["train_control"] == {
-        f"task=control dataset=rooms method={run} seed=0" for run in ("base variant=pretrained", "hra variant=r8")
-    }
+    runs = ("real variant=images", "base variant=pretrained", "hra variant=r8")
+    assert planned["train_control"] == {f"task=control dataset=rooms method={run} seed=0" for run in runs}
     assert len(planned["generate_control"]) == 2
 
 

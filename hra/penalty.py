@@ -11,7 +11,7 @@ from .reflections import exact, squared_lengths, wide
 
 
 def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tensor:
-    """Sum over the adapted layers how far the unit columns of U (n, r) are from orthonormal.
+    """Compute the sum over all adapted layers of how far the unit columns of U (n, r) are from orthonormal.
 
     `squared` (Eq. 6): Σ_layers ‖I_r - UᵀU‖_F². Not squared (official code): Σ_layers ‖I_r - UᵀU‖_F.
 

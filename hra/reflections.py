@@ -208,7 +208,7 @@ def span_gradient(
 def compose(
     first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Multiply: (I - B₁V₁ᵀ)(I - B₂V₂ᵀ) = I - [B₁, B₂ - B₁(V₁ᵀB₂)] [V₁, V₂]ᵀ.
+    """Compute the product (I - B₁V₁ᵀ)(I - B₂V₂ᵀ) = I - [B₁, B₂ - B₁(V₁ᵀB₂)] [V₁, V₂]ᵀ.
 
     The pairs (V, B) have shapes (..., n, r₁) and (..., n, r₂). Returns a pair of shape (..., n, r₁ + r₂).
     """

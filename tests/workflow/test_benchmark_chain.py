@@ -18,7 +18,8 @@ datasets: {math: {word-problems-peft-test: {take: {test: 20}}}}
 
 PLANS = [
     (BENCHMARK, "table_math", [
-        "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License", "trials:   math: 4 for each of 2 runs",
+        "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License",
+        "trials:   math: 4 for each of 2 runs",
         "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept", "answers:  transformers",
     ]),
     (IMAGE, "table_subject", [

@@ -34,7 +34,7 @@ class Estimate:
 
     @property
     def wall(self) -> float:
-        """Hours from the job's start to its end; 0: unknown."""
+        """Return the hours from the job's start to its end; 0: unknown."""
         return (self.hours or 0) * self.job.runs_per_gpu / max(1, self.job.gpus)
 
 

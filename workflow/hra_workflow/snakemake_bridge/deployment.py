@@ -130,7 +130,7 @@ def switched_off(key: str, wildcards=None) -> list[str]:
 
 
 def enter_container(workflow, image: str | None, basedir: Path) -> None:
-    """With `--sdm apptainer`, mount the workflow's folder in the containers of the jobs."""
+    """Mount the workflow's folder in the containers of the jobs if `--sdm apptainer` is set."""
     settings = workflow.deployment_settings
     if not settings or DeploymentMethod.APPTAINER not in settings.deployment_method:
         return

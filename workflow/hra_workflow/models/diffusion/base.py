@@ -48,7 +48,7 @@ class Diffusion:
     noising: Any
 
     def __init__(self, folder: Path, text_layers: Sequence[int] | None = None):
-        """`text_layers`: layers of the text encoder, if the architecture lets them be chosen; None: its default."""
+        """Set the folder. `text_layers`: layers of the text encoder, if they can be chosen; None: the default."""
         self.folder, self.text_layers, entry = Path(folder), text_layers, ARCHITECTURES[self.name]
         self.pipeline, self.component = entry.pipeline, entry.component
 

@@ -57,7 +57,7 @@ class Flux2Klein(flow_matching.FlowMatching):
         return posteriors
 
     def predict(self, model, noisy, times, conditions, **further):
-        """Predict; the network's inputs are a sequence of patches with positions (image, row, column, token)."""
+        """Predict from a sequence of patches with positions (image, row, column, token)."""
         _, _, height, width = noisy.shape
         positions = to_device(torch.cartesian_prod(*map(torch.arange, (1, height, width, 1))), noisy.device)
         sequence = noisy.flatten(2).transpose(1, 2)

@@ -31,7 +31,7 @@ class Set(NamedTuple):
     contrasts: list[tuple[str, str]]  # contrasts over which Holm's correction is computed
     kept: str
     kept_benchmark: str | None = None
-    kept_seeds: int = 5  # of so many seeds, the first ones, where it takes a minute each
+    kept_seeds: int = 5  # the first seeds only, since each takes a minute
 
 
 OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]

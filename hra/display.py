@@ -78,7 +78,7 @@ def layer_names(measured: Measured) -> list[str]:
 
 
 def table(measured: Measured, panels: dict[str, str]) -> "Table":
-    """Build a table with a row per layer and adapter, sorted by layer."""
+    """Build a table with one row per layer and adapter, grouped by layer."""
     from rich.box import SIMPLE
     from rich.table import Table
 

@@ -107,7 +107,7 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
     for benchmark, errors in expected["benchmarks"].items() if not diverged else ():
         path = folder / benchmark / "metrics.json"
         found = records.read(path) if path.exists() else {}
-        if "selections" not in found:  # otherwise the error belongs to an earlier training, which diverged
+        if "selections" not in found:  # missing, or of an earlier training, which diverged
             failures += failed(errors)
             continue
         inputs = dataset["inputs"]

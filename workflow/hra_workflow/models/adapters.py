@@ -195,7 +195,7 @@ def trained_state(model) -> dict:
 
 
 def save_initial(adapted, method: dict, folder: Path) -> None:
-    """Write an initial adapter: PEFT's files, and the network that computes virtual tokens, which those lack."""
+    """Write an initial adapter: PEFT's files, but instead of virtual tokens the network that computes them."""
     from safetensors.torch import save_file
 
     save(adapted, folder)

@@ -77,8 +77,8 @@ def prepare(torch, fake_impls, observer) -> None:
 def before(torch, observer, function, arguments: tuple, keywords: dict) -> None:
     """Count the waits of an operation on the device whose result torch computes without values.
 
-    A copy to the device waits for the queue unless it is non-blocking (PyTorch: ATen/native/cuda/Copy.cu); a write to a
-    mask does not wait if it writes one number of the host (ATen/native/TensorAdvancedIndexingUtils.h).
+    A copy to the device waits for the queue unless it is non-blocking (PyTorch: ATen/native/cuda/Copy.cu); a write
+    through a mask does not wait if it writes one number of the host (ATen/native/TensorAdvancedIndexingUtils.h).
     """
     name = function.overloadpacket.__name__
     if name == "_linalg_check_errors":

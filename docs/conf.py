@@ -52,7 +52,7 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
-html_title = "HRA, reproduced"
+html_title = "HRA: workflow and library"
 html_copy_source = False
 html_show_sphinx = False
 

@@ -22,7 +22,7 @@ from test_documented_examples import PAGES
 
 OTHER_PAGES = ("hra/README.md", "snakemake_executor_plugin_slurm_packs/README.md")
 INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
     path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
@@ -31,7 +31,7 @@ RULES = {name for pair in RULES for name in pair if name}
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
-PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|pr-\d|~/|/opt/hra$")
+PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|rooms|questions|pr-\d|~/|/opt/hra$")
 VALUES = {  # of a variable of make
     "TABLE": TABLES,
     "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b"},
@@ -117,11 +117,16 @@ def python(words: list[str]) -> Iterator[str]:
 
 
 def pip(words: list[str]) -> Iterator[str]:
-    extras = {extra for word in words for found in re.findall(r"\[(.*?)\]", word) for extra in found.split(",")}
-    yield from (f"no extra {extra}" for extra in extras - PYPROJECT["project"]["optional-dependencies"].keys())
+    for word in words:
+        package, _, extras = word.rstrip("]").partition("[")
+        declared = WORKFLOW if package == "./workflow" else PYPROJECT
+        unknown = {*extras.split(","), ""} - {"", *declared["project"]["optional-dependencies"]}
+        yield from (f"{package} has no extra {extra}" for extra in unknown)
     if "--group" in words and words[words.index("--group") + 1] not in PYPROJECT["dependency-groups"]:
         yield "no such dependency group"
-    yield from (f"{word} does not exist" for word in words if word.startswith("./") and not exists(word))
+    yield from (
+        f"{word} does not exist" for word in words if word.startswith("./") and not exists(word.partition("[")[0])
+    )
 
 
 PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {

@@ -67,9 +67,9 @@ def phrases() -> dict[str, list[str]]:
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
         "README.md": [
-            f"({in_gpus('all')} GPU-hours on H100s",
-            f"({solved('hra/r8', 'comparison')} % solved; LoRA {' to '.join(lora)} %, "
-            f"DoRA with 2.4 times the parameters {solved('dora/r8', 'comparison_b')} %)",
+            f"an estimated {in_gpus('all')} GPU-hours on H100s",
+            f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} % "
+            f"(DoRA, with 2.4 times the parameters, {solved('dora/r8', 'comparison_b')} %)",
         ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"

@@ -23,7 +23,7 @@ FIRST, SECOND = ((ROOT / f"docs/{name}.md").read_text() for name in ("your-own",
 PAGES = FIRST + SECOND
 BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES, re.DOTALL))
 FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGES, re.DOTALL))  # the name of a data file precedes it
-RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 3}
+RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
 RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)
 COMPARISON = [ROOT / f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison", "comparison_b")]
@@ -43,9 +43,9 @@ def test_the_pages_have_these_examples():
     assert configs - {"tune"} == RUNS.keys() == TASKS.keys()
 
 
-def project(*how) -> list[dict]:
+def project(task: str, demo: bool = False, name: str = "reviews") -> list[dict]:
     """Return the files of a new project, its own last."""
-    return [content for _, content in overlays.with_extended([new_project.make("reviews", *how)], overlays.read)]
+    return [content for _, content in overlays.with_extended([new_project.make(name, task, demo)], overlays.read)]
 
 
 def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeypatch):
@@ -100,9 +100,11 @@ def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", RUNS)
 def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changed = project("control", name="rooms") if name == "hint" else []  # this example changes a project
     (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
     monkeypatch.syspath_prepend(str(tmp_path))
-    config, chosen = merged(yaml.safe_load(BLOCKS[name]))
+    config, chosen = merged(*changed, yaml.safe_load(BLOCKS[name]))
     assert chosen == [TASKS[name]]
     assert len(grid.runs(config, TASKS[name])) == RUNS[name]
 

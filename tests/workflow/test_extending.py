@@ -109,12 +109,13 @@ def test_the_grader_of_the_page_grades_beside_the_others(importable):
 
 def test_the_evaluator_of_the_page_is_accepted_by_the_config_and_scores(importable):
     importable("An image metric")
-    (change,) = blocks("An image metric", "diff")
-    (entry,) = yaml.safe_load("".join(line[1:] for line in change.splitlines(True) if line[0] == "+"))
-    config = paper_config()
-    config["tasks"]["subject"]["evaluation"]["evaluators"].append(entry)
-    config["tasks"]["subject"]["columns"][0]["metric"] = "brightness_mean"
-    validation.check(config)
+    stated = yaml.safe_load(*blocks("An image metric", "yaml"))
+    *others, entry = stated["tasks"]["subject"]["evaluation"]["evaluators"]
+    assert others == paper_config()["tasks"]["subject"]["evaluation"]["evaluators"]
+    stated["tasks"]["subject"]["columns"] = [
+        {"name": "Brightness", "benchmark": "prompts", "metric": "brightness_mean"}
+    ]
+    merged(stated)
     evaluator = registry.find(entry["kind"])(entry, None, "cpu")
     assert evaluator.score([Image.new("RGB", (2, 2), "white")], None).images == {"_mean": [255.0]}
 

@@ -24,7 +24,7 @@ TAKEN = ("results", "resources", "scratch", "logs", "demo")  # the folders of th
 DEMO = "config/demo/config.yaml"
 TEMPLATES = {path.parent.name: path for path in sorted(Path(tasks.__file__).parent.glob("*/project"))}
 HEAD = Template("""\
-# Project $name. What it does not state is $whose (config/README.md). Your own data, models, methods: docs/your-own.md
+# Project $name. What it does not state is $whose (config/README.md). Examples: docs/your-own.md, other-projects.md
 ${extends}pathvars: {results: $name/results, resources: $name/resources, scratch: $name/scratch, logs: $name/logs}
 
 """)
@@ -76,7 +76,7 @@ def main() -> None:
     following = Template(values_of(arguments.task, arguments.demo)["next"]).substitute(name=arguments.name)
     make_command = "make" if str(Path.cwd()) == ROOT else f"make -f {ROOT}/Makefile"
     print(
-        f"Made {path}, for {arguments.task}. {following} (docs/your-own.md). Then:\n"
+        f"Made {path}, for {arguments.task}. {following} (docs/your-own.md, docs/other-projects.md). Then:\n"
         f"  {make_command} plan CONFIG={path}     what it costs; also run, table, status, report"
     )
 

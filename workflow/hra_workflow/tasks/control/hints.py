@@ -26,7 +26,7 @@ RETURNED = (
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
 CHANNELS = numpy.array([1 << 16, 1 << 8, 1])
-TOLERANCE = 4  # below half of the 10 levels by which ADE20K's colours differ in some channel (two of them: by 5)
+TOLERANCE = 4  # below half of 10 levels: any two of ADE20K's colours differ by 10 in some channel (one pair by 5)
 
 
 def canny(picture: Image.Image, annotation=None) -> Image.Image:

@@ -101,7 +101,7 @@ grade: $(READY) ## grade your answers with every grader of the tables of mathema
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export
 
-publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a data set)
+publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a dataset)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter export_runs $(CONFIGURED) --config $(REQUEST) -- publish
 
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)

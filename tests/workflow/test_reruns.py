@@ -126,7 +126,8 @@ def test_another_order_of_the_config_plans_nothing_and_another_number_of_process
 
 def test_one_run_is_repeated_on_purpose(done):
     """The commands of docs/reruns.md."""
-    commands = re.findall(r"^snakemake --forcerun (\S+) -- results/table_glue.csv", PAGE.read_text(), re.MULTILINE)
+    command = r"^snakemake --profile slurm --forcerun (\S+) -- results/table_glue.csv"
+    commands = re.findall(command, PAGE.read_text(), re.MULTILINE)
     assert [path.partition("/")[0] for path in commands] == ["results", "train_glue"]
     for named, repeated in zip(commands, (runs(dataset="cola", method="hra/r8", seed="0"), runs()), strict=True):
         planned = done.plan(extra=("--forcerun", named))

@@ -63,6 +63,7 @@ def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     lora = sorted({solved("lora/r4-alpha8", study) for study in comparison.STUDIES})
     hours = float(in_gpus("Table 2, GLUE"))
+    cards = pd.read_csv(ROOT / "benchmarks/results/cards.csv").query("card == 'h100'").set_index("table")
     counts = {name: len(set(published(name)["run"])) for name in ("peft_metamathqa", "peft_image")}
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
@@ -77,6 +78,7 @@ def phrases() -> dict[str, list[str]]:
         "docs/gpus.md": [
             f"may be between {hours * 17 / 28:.0f} and {hours * 47 / 28:.0f},",
             f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
+            f"so GLUE needs {cards.loc['glue', 'needed_bytes'] / 1e9:.1f} GB there.",
         ],
         "docs/config/hyperparameters.md": [
             f"within windows of {length_windows.BATCHES} micro-batches",

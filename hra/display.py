@@ -22,10 +22,10 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
     """Show how far every adapted layer is from the base model, for several adapters side by side.
 
     HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle
-    of rotation. Other adapters, and HRA's with `--base`, are measured by their update ΔW = W' - W: its norm relative to
-    W's, the mean angle between the rows of W and W', the largest change of a singular value relative to the largest
-    one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully trained modules (`modules_to_save`)
-    are not measured.
+    of rotation. With `--base`, or if one of the adapters is of another method, all are measured by their update
+    ΔW = W' - W: its norm relative to W's, the mean angle between the rows of W and W', the largest change of a singular
+    value relative to the largest one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully
+    trained modules (`modules_to_save`) are not measured.
     """
     from rich.console import Console
 

@@ -50,8 +50,8 @@ def to_lora(
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT loads no LoRA; TypeError if it is above
-    another adapter, or hooks or parametrizations compute a base weight.
+    that PEFT's LoRA ignores, or `out_proj` of a Mamba model or a single transposed expert, on which PEFT applies no
+    LoRA; TypeError if it is above another adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:

@@ -21,8 +21,8 @@ from hra_workflow.evaluators.edges import edges
 from hra_workflow.evaluators.segmentation import CLASSES, IGNORED
 
 RETURNED = (
-    "an image, or a NumPy array (height, width) or (height, width, 3) of uint8, or of floats in 0 to 1, with the size "
-    "of the input image"
+    "an image, or a NumPy array (height, width) or (height, width, 3) of bool, uint8, uint16 or floats in 0 to 1, with "
+    "the size of the input image"
 )
 COLOURS = Path(__file__).with_name("ade20k.csv")
 CHANNELS = numpy.array([1 << 16, 1 << 8, 1])

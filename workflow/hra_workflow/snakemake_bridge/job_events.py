@@ -79,10 +79,15 @@ def record(workflow, config: dict) -> None:
         logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 
 
+def failed_jobs(config: dict) -> dict[str, str]:
+    """Return the jobs that failed when they last ran, each with the Snakemake run."""
+    events = run_history.read(history_file(config)).jobs.items()
+    return {name: event["run"] for name, event in events if event["event"] == run_history.FAILED}
+
+
 def advice(config: dict) -> str:
     """Describe how to continue after a run in which not all jobs were done."""
-    events = run_history.read(history_file(config)).jobs.items()
-    failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
+    failed = [name for name, run in failed_jobs(config).items() if run == RUN]
     text = "Not all jobs are done; finished work is kept. "
     if any(not name.startswith(OF_RUNS) for name in failed):
         return f"{text}Correct what the errors above name, then rerun the same command."

@@ -78,17 +78,20 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """List the existing files related to the table."""
+    """List the existing files related to the table, and say which of them are older than the runs."""
     task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
+    runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
+    behind = cost.exists() and runs.exists() and seals.made_from_another(cost, runs)
+    old = " (older than the runs: make run)" * behind  # the figures are made after the costs
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
-    places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
+    places.append(("all runs, with provenance", runs))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append(("cost of the runs", path.with_name(f"cost_{task}.md")))
-    places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
-    places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
-    places.append(("figure: score over cost", figures / f"{task}_pareto.png"))
-    places.append(("figure: score over retention", figures / f"{task}_stability.png"))
-    places.append(("figure: training", figures / f"{task}_curves.png"))
+    places.append((f"cost of the runs{old}", path.with_name(f"cost_{task}.md")))
+    places.append((f"figure: score over λ{old}", figures / f"{task}_lambda.png"))
+    places.append((f"figure: score over parameters{old}", figures / f"{task}_parameters.png"))
+    places.append((f"figure: score over cost{old}", figures / f"{task}_pareto.png"))
+    places.append((f"figure: score over retention{old}", figures / f"{task}_stability.png"))
+    places.append((f"figure: training{old}", figures / f"{task}_curves.png"))
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
@@ -153,8 +156,12 @@ def main() -> None:
         raise SystemExit("\n".join(problems))
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
-    reports = dict.fromkeys(path.with_name("report.html") for path in arguments.tables)
-    steps += [("everything in one file, for a browser", place) for place in reports if place.exists()]
+    for report in dict.fromkeys(path.with_name("report.html") for path in arguments.tables):
+        if report.exists():
+            shown = [path for path in arguments.tables if path.parent == report.parent]
+            old = any(seals.made_from_another(report, path) for path in shown)
+            remark = f" (older than {'a' if len(shown) > 1 else 'this'} table: make report)" * old
+            steps.append((f"everything in one file, for a browser{remark}", report))
     for what, place in steps:
         console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import files, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
@@ -67,7 +67,7 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         for name in names[first : first + per_block]:
             better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
             arrow = "↓" if (better == "lower").all() else "↑"
-            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, no_wrap=False)
+            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -95,8 +95,10 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
+    found = sorted((path.parent / task).rglob("seed*/train.json"))
+    trained = (record for record in found if files.read_json(record).get("steps"))
     places += [
-        ("the record of one run", record) for record in sorted((path.parent / task).rglob("seed*/train.json"))[:1]
+        ("the record of one run", record) for record in [next(trained, None) or next(iter(found), None)] if record
     ]
     return [(what, place) for what, place in places if place.exists()]
 
@@ -162,8 +164,9 @@ def main() -> None:
             old = any(seals.made_from_another(report, path) for path in shown)
             remark = f" (older than {'a' if len(shown) > 1 else 'this'} table: make report)" * old
             steps.append((f"everything in one file, for a browser{remark}", report))
+    width = max(len(str(place)) for _, place in steps)
     for what, place in steps:
-        console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {place!s:<{width}}  {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ def main(job: dict) -> None:
             "none. Run a table first, e.g. results/table_glue.csv."
         )
     page = html_page.render(sections=sections, summary=summary(sections, params))
-    files.write_text(job["output"]["html"], page)
+    seals.write(job["output"]["html"], page, [path for facts in params["tasks"].values() for path in facts["tables"]])
     print(f"{job['output']['html']}: {len(page.encode()) / 1e6:.1f} MB")
 
 

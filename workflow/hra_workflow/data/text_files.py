@@ -184,13 +184,17 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise undecodable(where, path, "utf-8-sig", problem) from problem
-    by_line = path.suffix == ".jsonl"
+    add_json(rows, where, path.name, text, by_line=path.suffix == ".jsonl")
+
+
+def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool) -> None:
+    """Append a list of objects, or one object per line, of the file `name`."""
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
     lines, values, broken = [], [], {}
     for number, part in parts:
         try:
-            value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {path.name}, line {number}"))
+            value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
             broken[line] = f"line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
@@ -204,17 +208,17 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
         where,
         Problem(
             [*broken],
-            lambda line: f"{path.name}, {broken[line]}",
+            lambda line: f"{name}, {broken[line]}",
             "Correct the line; if the file is truncated or has another format, replace it.",
         ),
         Problem(
             [*others],
-            lambda row: f"{path.name}, {unit} {row}: expected an object, found {str(others[row])[:SHOWN]!r}",
+            lambda row: f"{name}, {unit} {row}: expected an object, found {str(others[row])[:SHOWN]!r}",
             "Write one object per row.",
         ),
     )
-    header = dict.fromkeys(name for value in values for name in value)
-    rows.add(where, path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
+    header = dict.fromkeys(column for value in values for column in value)
+    rows.add(where, name, unit, header, lines, [[value.get(column) for value in values] for column in header])
 
 
 def once(where: str, pairs: list[tuple[str, object]]) -> dict:

@@ -63,6 +63,7 @@ def checked(where: str, rows: Rows) -> list[tuple[str, str]]:
     wrong += empty if len(empty) > EMPTY_FRACTION * len(rows) else []
     stop_at(
         where,
+        *rows.broken,
         Problem(nameless, partial(describe, "image", "the name of a file", names), REMEDY),
         Problem(sorted(wrong), partial(describe, "prompt", "text", texts), REMEDY),
     )
@@ -95,21 +96,19 @@ def add_captions(rows: Rows, where: str, name: str, content: dict) -> None:
 
 
 def add_categories(rows: Rows, where: str, name: str, text: str) -> None:
-    words = {line: found.split() for line, found in enumerate(text.split("\n"), 1) if found.strip()}
-    others = [line for line, found in words.items() if len(found) != 2]
-    if 2 * len(others) >= len(words):
+    lines, keys, texts = [], [], []
+    for line, found in enumerate(text.split("\n"), 1):
+        words = found.split()
+        if len(words) == 2:
+            lines.append(line)
+            keys.append(words[0])
+            texts.append(words[1].replace("_", " "))
+        elif words:
+            expected = f"expected KEY CATEGORY, found {found.strip()[:SHOWN]!r}"
+            rows.add_broken(len(lines), f"{name}, line {line}: {expected}", REMEDY)
+    if len(lines) <= len(rows.broken):
         raise unknown_format(where, text)
-    stop_at(
-        where,
-        Problem(
-            others,
-            lambda line: f"{name}, line {line}: expected KEY CATEGORY, found {' '.join(words[line])[:SHOWN]!r}",
-            REMEDY,
-        ),
-    )
-    keys, categories = map(list, zip(*words.values(), strict=True))
-    texts = [category.replace("_", " ") for category in categories]
-    rows.add(where, name, "line", ["image", "prompt"], [*words], [keys, texts])
+    rows.add(where, name, "line", ["image", "prompt"], lines, [keys, texts])
 
 
 def unknown_format(where: str, text: str) -> JobError:

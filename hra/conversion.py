@@ -14,7 +14,7 @@ from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
 from .inspection import adapted_layers, probe
 from .loading import find_base, load, read_config, read_weights
-from .paths import new_folder
+from .paths import new_folder, share
 from .rewinding import power
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
@@ -66,6 +66,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
         merged.save_pretrained(folder)
         for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
             copy_preprocessing(source, folder, found.revision if source == found.path else None)
+    share(folder)
     if unmerged:
         print(rounding(merged, unmerged))
     report(folder, f"{name} with {adapter} merged")

@@ -1,6 +1,9 @@
-"""Checks of the paths that a command gets. They import neither torch nor PEFT, which take seconds."""
+"""Checks of a command's paths, and rights of written files. It imports neither torch nor PEFT, which take seconds."""
 
+import contextlib
+import os
 import re
+import stat
 from pathlib import Path
 
 ADAPTER_FILE = "adapter_config.json"  # `peft.utils.CONFIG_NAME`
@@ -66,3 +69,18 @@ def new_folder(out: str) -> Path:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"{out}: expected a new or empty folder, found existing files. Choose another folder.")
     return folder
+
+
+def share(path: str | Path) -> None:
+    """Give a file of weights, or all in a folder, the rights that the umask allows.
+
+    safetensors 0.8 creates its files for their owner only, so that others cannot read a shared folder. Other files,
+    links, and files that have a second name elsewhere are left alone, and so is a file system that refuses.
+    """
+    os.umask(mask := os.umask(0o077))
+    path = Path(path)
+    for one in [path] if path.is_file() else path.rglob("*.safetensors"):
+        found = one.lstat()
+        if stat.S_ISREG(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o600 and found.st_nlink == 1:
+            with contextlib.suppress(OSError):
+                one.chmod(0o666 & ~mask)

@@ -87,6 +87,21 @@ def test_to_lora_writes_the_adapters_own_tokenizer_only(saved, capsys):
     )
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_written_weights_have_the_umask_s_rights(saved, mask):
+    """safetensors 0.8 writes files that only their owner can read."""
+    folder, _ = saved
+    before = os.umask(mask)
+    try:
+        main(["rewind", str(folder / "adapter"), str(folder / "half"), "0.5"])
+        main(["to-lora", str(folder / "adapter"), str(folder / "lora")])
+        main(["merge", str(folder / "adapter"), str(folder / "merged")])
+    finally:
+        os.umask(before)
+    written = [path for name in ("half", "lora", "merged") for path in (folder / name).iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~mask} and len(written) >= 6
+
+
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_existing_files_are_not_overwritten(saved, command):
     folder, _ = saved

@@ -85,6 +85,7 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
     inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
     seals.write("table_glue.md", "| the table |", inputs["metrics"])
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
+    given |= {"make": "RUN=run WEIGHTS=best CONFIG=mine.yaml"}
     given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks), "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
@@ -139,6 +140,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
         "| learning_rate | 0.005 |",
         "no search chose these values, so a difference to another run is one at these settings",
         "optimistic",
+        "`make predict RUN=run WEIGHTS=best CONFIG=mine.yaml TEXTS=texts.csv` predicts",
         f"revision='{COMMIT}'",
         f"Its rank is {config['r']}, the number of reflections.",
     ):
@@ -173,7 +175,7 @@ def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.c
     """Export the last weights of a run that was not evaluated; return folder and card."""
     params = {name: run.tiny[name] for name in ("model", "dataset")} | params
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
+    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": [], "make": "RUN=run"}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder, ModelCard.load(job["output"]["card"])

@@ -97,7 +97,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         model_license=model.get("license") or "not stated",
         data_license=data.get("license") or "not stated",
         weights=weights,
-        run=params["run"],
+        commands=params["commands"],
         tables=params["tables"],
         steps=steps,
         tuned="chosen" in made["inputs"],  # input of rule train: the values of the best trial

@@ -22,7 +22,7 @@ OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job 
 
 
 class Recorder(logging.Handler):
-    """Writes the events of the jobs to a file. Jobs ended by Ctrl-C do not count as failed.
+    """Writes the events of the jobs to a file. Jobs that end with an error after Ctrl-C or SIGTERM are not failed.
 
     printing: also print a line per finished job.
     """
@@ -30,14 +30,17 @@ class Recorder(logging.Handler):
     def __init__(self, path: Path, printing: bool = False):
         super().__init__()
         self.path, self.names, self.finished, self.printing = path, {}, [], printing
-        self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
-        if callable(self.on_interrupt):  # the signal is ignored in the background of a shell script
-            signal.signal(signal.SIGINT, self.interrupt)
+        self.interrupted, self.on_signal = False, {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.getsignal(number)
+            if callable(previous):  # SIGINT is ignored in the background of a shell script
+                self.on_signal[number] = previous
+                signal.signal(number, self.interrupt)
         run_history.begin(path, RUN)
 
-    def interrupt(self, *arguments) -> None:
+    def interrupt(self, number: int, frame) -> None:
         self.interrupted = True
-        self.on_interrupt(*arguments)
+        self.on_signal[number](number, frame)
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)

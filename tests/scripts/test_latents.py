@@ -163,13 +163,14 @@ def test_a_finished_job_keeps_its_choice(wanted, tmp_path):
     assert kept(None) == wanted
 
 
-def test_the_records_of_jobs_that_have_failed_are_deleted_before_the_first_job(tmp_path):
-    deleted, jobs = [], {name: SimpleNamespace(output=[str(tmp_path / name)]) for name in ("new", "failed", "old")}
-    (tmp_path / "old").touch()
-    records = SimpleNamespace(has_metadata=lambda job: job is not jobs["new"], cleanup=deleted.append)
-    dag = SimpleNamespace(jobs=[*jobs.values(), SimpleNamespace(output=[])], needrun=lambda job: True)
+def test_the_records_of_missing_outputs_are_deleted_before_the_first_job(tmp_path):
+    new, failed, old = (str(tmp_path / name) for name in ("new", "failed", "old"))
+    Path(old).touch()
+    jobs, deleted = [SimpleNamespace(output=output) for output in ([new], [failed, old], [], ["done"])], []
+    records = SimpleNamespace(metadata=lambda path: None if path == new else {}, cleanup_metadata=deleted.append)
+    dag = SimpleNamespace(jobs=jobs, needrun=lambda job: job is not jobs[3])
     reruns.forget_unfinished(SimpleNamespace(dag=dag, persistence=records))
-    assert deleted == [jobs["failed"]]
+    assert deleted == [failed]
 
 
 def test_files_of_a_manifest_are_the_origin(tiny_control, tmp_path):

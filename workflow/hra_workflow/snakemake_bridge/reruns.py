@@ -136,11 +136,12 @@ def chosen(workflow, output: str, read: Callable[[list[str]], Choice | None], no
 
 
 def forget_unfinished(workflow) -> None:
-    """Delete Snakemake's records of jobs without outputs before the first job, whose process would read them."""
-    dag, records = workflow.dag, workflow.persistence
-    for job in filter(dag.needrun, dag.jobs):
-        if job.output and records.has_metadata(job) and not any(Path(path).exists() for path in job.output):
-            records.cleanup(job)
+    """Delete Snakemake's records of missing outputs before the first job: the jobs' processes would read them."""
+    records = workflow.persistence
+    for job in filter(workflow.dag.needrun, workflow.dag.jobs):
+        for path in job.output:
+            if not Path(path).exists() and records.metadata(path) is not None:
+                records.cleanup_metadata(path)
 
 
 def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:

@@ -257,6 +257,7 @@ def test_the_terminal_names_what_is_older_than_the_table_and_its_runs(made, tmp_
     assert behind["report.html"] == ["(older than this table: make report)"]
     assert behind["cost_glue.md"] == behind["glue_pareto.png"] == ["(older than the runs: make run)"]
     assert behind["table_glue.csv"] == behind["runs_glue.csv"] == []
+    assert seals.made_from_another(made / "report.html", made / "cost_glue.csv")  # a table that the report lacks
 
 
 def test_figures_and_sheets_have_captions(page):

@@ -159,6 +159,11 @@ def test_gradient_accumulation_gives_the_same_gradient(make_run, tmp_path):
     assert change < 1e-4
 
 
+def test_evaluations_may_be_at_a_fraction_of_all_steps(make_run):
+    record = train(make_run(method("hra"), epochs=1, eval_steps=0.4))
+    assert record["steps"] == 6 and [point["step"] for point in record["curve"]] == [3, 6]
+
+
 def test_a_frozen_head_stays_at_its_random_start(make_run):
     run = make_run(method("hra", train_head=False))
     record = train(run)

@@ -1,5 +1,6 @@
 """Hours used and remaining, in the plan and in `make status`."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -98,6 +99,9 @@ def test_the_work_of_a_job():
     run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
     # 10 × 3200 rows forward and backward; 10 times the 300 rows of dev forward, a third of that.
     assert gpu_hours.work(TASKS, "train_glue", run) == pytest.approx(32000 + 10 * 100)
+    tenth = copy.deepcopy(CONFIG)
+    tenth["presets"]["glue"]["p"]["all"]["eval_steps"] = 0.1  # of the 1000 steps
+    assert gpu_hours.work(tasks.load(tenth), "train_glue", run) == pytest.approx(32000 + 10 * 100)
     assert gpu_hours.work(TASKS, "train_glue", run | {"method": "base"}) == 0
     assert gpu_hours.work(TASKS, "evaluate_glue", run | {"benchmark": "dev"}) == pytest.approx(2 * 100)  # last and best
     shard = {"task": "math", "dataset": "meta", "benchmark": "gsm8k", "n_shards": "4"}

@@ -69,6 +69,8 @@ def test_a_project_is_of_its_task_only_with_the_model_of_the_demo_or_the_paper(t
 def test_a_new_project_compares_runs_of_equal_searches_unless_the_key_turns_them_off(tmp_path, monkeypatch, demo):
     monkeypatch.chdir(tmp_path)
     config, _ = complete(new_project.make("reviews", demo=demo))
+    values = config["presets"]["glue"]["mine"]["all"]
+    assert values["eval_steps"] * values["epochs"] == 1  # an evaluation per epoch, whatever the number of rows
     for tune, words in ((config["tasks"]["glue"]["tune"], ""), (None, "a difference at the settings of preset mine")):
         config["tasks"]["glue"]["tune"] = tune
         validation.check(config)

@@ -25,7 +25,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
 
-LABEL_WIDTH, PARAMETERS_WIDTH = 14, 7
+LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
 LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
 HOLM = "; p has Holm's correction for all pairs of the column"
 ONE_CLASS = "† predicts one class for every item in at least one seed: such a score is the fraction of that class."
@@ -56,8 +56,9 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
     names = list(titles)
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
-    wide = longest + 14 * len(names) <= room  # label and cells on one line
-    label_width, cell_width, separator = (longest, 13, " ") if wide else (LABEL_WIDTH, 7, "\n")
+    wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
+    word = min(CELL_WIDTH, max((len(word) for title in titles.values() for word in title.split()), default=0))
+    label_width, cell_width, separator = (longest, CELL_WIDTH, " ") if wide else (LABEL_WIDTH, max(7, word), "\n")
     per_block = max(1, (room - label_width) // (cell_width + 1))
     blocks = []
     for first in range(0, len(names), per_block):

@@ -5,6 +5,7 @@ which is the first benchmark or a held-out share of the training data), and eval
 (hra_workflow/core/early_evaluations.py).
 """
 
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -48,12 +49,12 @@ def main(job: dict) -> None:
     else:
         dev = tokenized(dataset["split"])
     order = classifier.by_length(dev)
-    steps = {"eval_strategy": "steps", "eval_steps": settings["eval_steps"]}
-    steps["logging_steps"] = max(1, settings["eval_steps"] // 2)
+    total_steps = run_record.total_steps(len(train), settings)
+    every = settings["eval_steps"] if settings["eval_steps"] >= 1 else math.ceil(settings["eval_steps"] * total_steps)
+    steps = {"eval_strategy": "steps", "eval_steps": every, "logging_steps": max(1, every // 2)}
     arguments = run_record.training_arguments(job, settings, seed, scratch, device, **steps)
     model, found = classifier.load_model(model_folder, dataset["labels"], seed, settings.get("classifier_dropout"))
     head = found if params["head"] is None else params["head"]
-    total_steps = run_record.total_steps(len(train), settings)
     augmented = run_record.initial_adapter(job)
     model = adapters.start_training(model, method, head, augmented, total_steps)
     sizes = adapters.count(model, head)

@@ -73,4 +73,5 @@ class Cost(Part):
         if not used or not values.get("eval_steps"):
             return used or None
         dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0
-        return used + used / values["batch_size"] / values["eval_steps"] * dev * FORWARD
+        every = values["eval_steps"]
+        return used + (1 / every if every < 1 else used / values["batch_size"] / every) * dev * FORWARD

@@ -28,13 +28,8 @@ groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapte
 evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
 """
 
-from .config import HRAConfig
-from .export import to_lora
-from .official import from_official
-from .penalty import orthogonality_penalty
-from .rewinding import rewind
-from .sum_difference import train_sum_and_difference
-from .tuner import install, uninstall
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,3 +42,34 @@ __all__ = [
     "train_sum_and_difference",
     "uninstall",
 ]
+
+if TYPE_CHECKING:
+    from .config import HRAConfig
+    from .export import to_lora
+    from .official import from_official
+    from .penalty import orthogonality_penalty
+    from .rewinding import rewind
+    from .sum_difference import train_sum_and_difference
+    from .tuner import install, uninstall
+else:
+    # PEP 562: torch and PEFT, which take seconds, are imported with the first of these names, so that the command line
+    # shows its help and reports wrong arguments before. Type checkers read the imports above.
+    MODULES = {
+        "HRAConfig": "config",
+        "from_official": "official",
+        "install": "tuner",
+        "orthogonality_penalty": "penalty",
+        "rewind": "rewinding",
+        "to_lora": "export",
+        "train_sum_and_difference": "sum_difference",
+        "uninstall": "tuner",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found = getattr(import_module(f".{MODULES[name]}", __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from inspect import getdoc
+from pathlib import Path
 
 # `python -m` searches the working directory first: a diffusers.py there is not the library that an adapter names.
 if __name__ == "__main__" and sys.path[0] == os.getcwd():
@@ -13,8 +14,74 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 
 from safetensors import SafetensorError
 
-from .conversion import merge, rewind, to_lora
-from .display import inspect
+from .paths import check_adapter, check_base, new_folder
+
+
+def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
+    """Show how far every adapted layer is from the base model, for several adapters side by side.
+
+    HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle
+    of rotation. With `--base`, or if one of the adapters is of another method, all are measured by their update
+    ΔW = W' - W: its norm relative to W's, the mean angle between the rows of W and W', the largest change of a singular
+    value relative to the largest one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully
+    trained modules (`modules_to_save`) are not measured.
+    """
+    check(adapters, base=base)
+    if png and not Path(png).parent.is_dir():
+        raise ValueError(f"{png}: expected an existing folder, found none. Create it, or correct --png.")
+    from . import display
+
+    display.inspect(adapters, png, base)
+
+
+def to_lora(adapter: str, out: str, base: str | None) -> None:
+    """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
+
+    `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
+    `pipe.load_lora_weights`. The last line of the output lists the written files.
+    """
+    check([adapter], out, base)
+    from . import conversion
+
+    conversion.to_lora(adapter, out, base)
+
+
+def merge(adapter: str, out: str, base: str | None) -> None:
+    """Write the base model with the adapter merged into its weights.
+
+    The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
+    transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
+    base model is a diffusers pipeline, the complete pipeline is written. The output reports how much rounding to that
+    dtype changes a layer's outputs at most, and how much the adapter changes them. Its last line lists the written
+    files.
+    """
+    check([adapter], out, base)
+    from . import conversion
+
+    conversion.merge(adapter, out, base)
+
+
+def rewind(adapter: str, out: str, strength: float) -> None:
+    """Write an adapter with the real power H^t instead of each layer's H, without its base model.
+
+    Between t = 0 (the base model) and t = 1 (the adapter as it is), a smaller t keeps more of the base model's
+    abilities and less of what was trained. Other finite t extrapolate: 2 doubles every angle, -1 is the inverse. An
+    H with an eigenvalue -1 (an odd r, λ = ∞) has no unique power and is refused for every t.
+    """
+    check([adapter], out)
+    from . import conversion
+
+    conversion.rewind(adapter, out, strength)
+
+
+def check(adapters: list[str], out: str | None = None, base: str | None = None) -> None:
+    """Check a command's paths before it imports torch and PEFT, which take seconds. Raises ValueError."""
+    if out:
+        new_folder(out)
+    for adapter in adapters:
+        check_adapter(adapter)
+    if base:
+        check_base(base, None, "Correct")
 
 
 def build_parser() -> argparse.ArgumentParser:

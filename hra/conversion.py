@@ -14,6 +14,7 @@ from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
 from .inspection import adapted_layers, probe
 from .loading import find_base, load, read_config, read_weights
+from .paths import new_folder, share
 from .rewinding import power
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
@@ -26,11 +27,7 @@ PREPROCESSING = (
 
 
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
-
-    `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
-    `pipe.load_lora_weights`. The last line of the output lists the written files.
-    """
+    """Write a saved adapter as a LoRA adapter: `hra to-lora`."""
     folder = new_folder(out)
     found = find_base(adapter, base)
     model, beside = load(adapter, found)
@@ -42,14 +39,7 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:
-    """Write the base model with the adapter merged into its weights.
-
-    The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
-    transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
-    base model is a diffusers pipeline, the complete pipeline is written. The output reports how much rounding to that
-    dtype changes a layer's outputs at most, and how much the adapter changes them. Its last line lists the written
-    files.
-    """
+    """Write the base model with a saved adapter merged into its weights: `hra merge`."""
     folder = new_folder(out)
     found = find_base(adapter, base)
     model, lost = load(adapter, found)
@@ -76,6 +66,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
         merged.save_pretrained(folder)
         for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
             copy_preprocessing(source, folder, found.revision if source == found.path else None)
+    share(folder)
     if unmerged:
         print(rounding(merged, unmerged))
     report(folder, f"{name} with {adapter} merged")
@@ -113,12 +104,7 @@ def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Ten
 
 
 def rewind(adapter: str, out: str, strength: float) -> None:
-    """Write an adapter with the real power H^t instead of each layer's H, without its base model.
-
-    Between t = 0 (the base model) and t = 1 (the adapter as it is), a smaller t keeps more of the base model's
-    abilities and less of what was trained. Other finite t extrapolate: 2 doubles every angle, -1 is the inverse. An
-    H with an eigenvalue -1 (an odd r, λ = ∞) has no unique power and is refused for every t.
-    """
+    """Write a saved adapter with the power H^t instead of each layer's H: `hra rewind`."""
     folder = new_folder(out)
     config = read_config(adapter)
     if not isinstance(config, HRAConfig) or config.apply_GS:
@@ -138,14 +124,6 @@ def rewind(adapter: str, out: str, strength: float) -> None:
     copy_preprocessing(adapter, folder)
     beyond = "" if 0 <= strength <= 1 else ", an extrapolation: 0 is the base model, 1 the adapter as it is"
     report(folder, f"{adapter} at strength {strength:g} on {len(layers)} layers{beyond}")
-
-
-def new_folder(out: str) -> Path:
-    """Return the path of `out`. Raises ValueError if it is a file or a folder with contents."""
-    folder = Path(out)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ValueError(f"{out}: expected a new or empty folder, found existing files. Choose another folder.")
-    return folder
 
 
 def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> None:

@@ -19,14 +19,7 @@ COLOURS = ("#2a6f97", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f
 
 
 def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
-    """Show how far every adapted layer is from the base model, for several adapters side by side.
-
-    HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle
-    of rotation. With `--base`, or if one of the adapters is of another method, all are measured by their update
-    ΔW = W' - W: its norm relative to W's, the mean angle between the rows of W and W', the largest change of a singular
-    value relative to the largest one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully
-    trained modules (`modules_to_save`) are not measured.
-    """
+    """Print the table and write the figure of several saved adapters: `hra inspect`."""
     from rich.console import Console
 
     if len(adapters) > len(COLOURS):

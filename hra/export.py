@@ -13,6 +13,7 @@ from torch import nn
 from .capabilities import axis_of_lora_a
 from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
+from .paths import share
 from .quantized import dense_weight
 from .reflections import compact, exact
 
@@ -92,6 +93,7 @@ def to_lora(
         if component and all(".lora_" in key for key in plain):
             weights = {f"{component}.{key}": tensor for key, tensor in plain.items()}
             save_file(weights, directory / DIFFUSERS_FILE, metadata={"format": "pt"})
+            share(directory / DIFFUSERS_FILE)
     return lora, state
 
 
@@ -193,6 +195,7 @@ def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
     config.save_pretrained(str(directory))
     save_file(
         {key: tensor.contiguous() for key, tensor in state.items()},
-        directory / "adapter_model.safetensors",
+        path := directory / "adapter_model.safetensors",
         metadata={"format": "pt"},
     )
+    share(path)

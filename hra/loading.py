@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import peft
-from huggingface_hub import hf_hub_download, model_info, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import hf_hub_download
 from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 from torch import nn
 
 from .export import PREFIX, State
+from .paths import PIPELINE_FILE, check_adapter, check_base
 from .tuner import install
 
 LIBRARIES = ("transformers", "diffusers")  # the libraries whose classes an adapter may name
@@ -31,8 +31,6 @@ AUTO_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
 }
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
-HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")  # without an owner only for old base models, such as gpt2
-PIPELINE_FILE = "model_index.json"
 HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # keys of HRA's configuration: their types and descriptions
     "r": ((int,), "an integer"),
     "apply_GS": ((bool,), "true or false"),
@@ -73,42 +71,9 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def missing(path: str, files: tuple[str, ...], revision: str | None = None) -> str | None:
-    """Return why a path is neither a folder nor the name of a model in the Hub's cache or on the Hub; None: it is.
-
-    It sends one request, because downloads repeat theirs for half a minute if the Hub cannot be reached.
-    """
-    if Path(path).is_dir():
-        return None
-    reason = f"no folder {Path(path).resolve()}"
-    if not HUB_NAME.fullmatch(path):
-        return reason
-    if any(isinstance(try_to_load_from_cache(path, name, revision=revision), str) for name in files):
-        return None
-    try:
-        model_info(path, revision=revision, timeout=10)
-    except RepositoryNotFoundError:
-        return f"{reason}, and on the Hub no such model, or a private one"
-    except (HfHubHTTPError, OSError) as error:  # also of HF_HUB_OFFLINE
-        return f"{reason}, and on the Hub: {str(error).partition(chr(10))[0].rstrip('.')}"
-    except Exception as error:  # of httpx, httpx2 or requests, as huggingface_hub's version uses
-        return f"{reason}, and no connection to the Hub ({error})"
-    return None
-
-
 def read_config(adapter: str) -> Any:
     """Read an adapter's PeftConfig. Raises ValueError if it has none, or one that PEFT or this package misreads."""
-    if Path(adapter).is_dir():
-        if not (Path(adapter) / CONFIG_NAME).is_file():
-            raise ValueError(
-                f"{adapter}: expected {CONFIG_NAME} in this folder, found none. Pass the folder that PEFT's "
-                "`save_pretrained` wrote."
-            )
-    elif found := missing(adapter, (CONFIG_NAME,)) if "/" in adapter else f"no folder {Path(adapter).resolve()}":
-        raise ValueError(
-            f"{adapter}: expected an adapter's folder or its name on the Hugging Face Hub (owner/name), found {found}. "
-            "Correct the path."
-        )
+    check_adapter(adapter)
     install()  # for `config.HRAConfig`: PEFT's own drops the option `target_parameters`
     try:
         config = PeftConfig.from_pretrained(adapter)
@@ -157,14 +122,8 @@ def find_base(adapter: str, base: str | None) -> Base:
             f"pass --base FOLDER, the base model's folder or name on the Hugging Face Hub: {CONFIG_NAME} of {adapter} "
             "does not name its base model"
         )
-    if (Path(path) / CONFIG_NAME).is_file():
-        raise ValueError(f"base model {path}: expected a model, found an adapter. Correct --base.")
     revision = None if base else config.revision
-    if found := missing(path, ("config.json", PIPELINE_FILE), revision):
-        raise ValueError(
-            f"base model {path}: expected a folder or the name of a model on the Hugging Face Hub, found {found}. "
-            f"{'Correct' if base else 'Pass its folder as'} --base."
-        )
+    check_base(path, revision, "Correct" if base else "Pass its folder as")
     if config.task_type in AUTO_CLASSES:
         return Base(cls, path, revision)
     if index := pipeline_index(path, revision):

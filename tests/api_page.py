@@ -34,8 +34,7 @@ mathematics](mathematics.md) has the formulas with their proofs, [the library](l
 LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 
-`hra`, or `python -m hra`, which imports modules from the working directory: if a file there is named like a library
-(`torch.py`), use `hra` or `python -P -m hra`. Errors in the input end with a message and exit status 1."""
+`hra`, or `python -m hra`. Errors in the input end with a message and exit status 1."""
 
 
 def page() -> str:

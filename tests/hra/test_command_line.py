@@ -11,12 +11,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from peft import PeftModel
 from sidebyside import Net, adapt, close
 
-from hra import loading
 from hra.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,21 @@ def test_to_lora_writes_the_adapters_own_tokenizer_only(saved, capsys):
     )
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_written_weights_have_the_umask_s_rights(saved, mask):
+    """safetensors 0.8 writes files that only their owner can read."""
+    folder, _ = saved
+    before = os.umask(mask)
+    try:
+        main(["rewind", str(folder / "adapter"), str(folder / "half"), "0.5"])
+        main(["to-lora", str(folder / "adapter"), str(folder / "lora")])
+        main(["merge", str(folder / "adapter"), str(folder / "merged")])
+    finally:
+        os.umask(before)
+    written = [path for name in ("half", "lora", "merged") for path in (folder / name).iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~mask} and len(written) >= 6
+
+
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_existing_files_are_not_overwritten(saved, command):
     folder, _ = saved
@@ -131,7 +146,7 @@ def test_an_adapter_that_does_not_exist_is_named_after_one_request(tmp_path, mon
         requests.append(request)
         raise RuntimeError("no route")
 
-    monkeypatch.setattr(loading, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.chdir(tmp_path)
     more = {"inspect": [], "rewind": ["out", "0.5"]}.get(command, ["out"])
     with pytest.raises(
@@ -169,7 +184,6 @@ def test_a_library_that_is_not_installed_is_named_with_its_package(saved, monkey
 
 @pytest.mark.slow
 def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_path):
-    """`python -m hra` would import torch.py from there before any code of this package runs."""
     folder, _ = saved
     module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["hra"].partition(
         ":"
@@ -185,6 +199,35 @@ def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_pat
     command = [sys.executable, str(script), "merge", str(folder / "adapter"), "out"]
     subprocess.run(command, cwd=work, env=environment, check=True)
     assert (work / "out/model.safetensors").exists() and not (work / "imported").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("--help", "change its strength"),
+        ("rewind X out abc", "argument strength: invalid float value: 'abc'"),
+        ("merge nothere out", "nothere: expected an adapter's folder"),
+        ("inspect nothere", "nothere: expected an adapter's folder"),
+        ("inspect adapter --png no/where.png", "no/where.png: expected an existing folder, found none"),
+        ("to-lora adapter adapter", "adapter: expected a new or empty folder"),
+        ("merge adapter out --base no/where/at-all", "base model no/where/at-all: expected a folder"),
+    ],
+)
+def test_help_and_wrong_arguments_import_neither_torch_nor_peft(tmp_path, command, says):
+    write_mapping(tmp_path / "adapter", "diffusers", "UNet2DModel")
+    code = "import sys; sys.modules |= dict.fromkeys(('torch', 'peft')); from hra.__main__ import main; main()"
+    run = [sys.executable, "-c", code, *command.split()]
+    done = subprocess.run(run, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == (0 if command == "--help" else 2 if "abc" in command else 1), output
+    assert says in output, output
+
+
+def test_the_package_has_its_public_names_before_they_are_imported():
+    code = "import hra, sys; assert 'torch' not in sys.modules; print(*set(hra.__all__) - set(dir(hra)))"
+    code += "; print(hra.install.__module__, hra.tuner.__name__, hasattr(hra, 'nothing'), 'install' in vars(hra))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\nhra.tuner hra.tuner False True\n"
 
 
 def test_command_line_says_what_is_wrong(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import HRAConfig, get_peft_model
 from safetensors.torch import save_file
 
 import evaluate_glue
@@ -24,6 +25,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
 from hra_workflow.models import adapters, causal_lm, classifier
+from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
+from hra_workflow.training import checkpoints
 from support import method
 
 
@@ -125,6 +128,43 @@ def test_a_manifest_without_its_parts_is_named(tmp_path, content):
     files.write_json(tmp_path / "set.manifest.json", content)
     with pytest.raises(JobError, match=r"set\.manifest\.json: expected a manifest.* Delete it and run again"):
         manifests.folder(tmp_path / "set.manifest.json")
+
+
+@pytest.mark.parametrize("kind", ["adapter", "virtual", "parameters", "checkpoint", "folder", "ldm"])
+def test_weights_have_the_umask_s_rights(tmp_path, kind):
+    """safetensors 0.8 writes files that only their owner can read."""
+    model, folder = torch.nn.Sequential(torch.nn.Linear(4, 4)), tmp_path / "new"
+    adapted = get_peft_model(model, HRAConfig(r=2, target_modules=["0"]))
+    before = os.umask(0o027)
+    try:
+        if kind == "adapter":
+            adapters.save(adapted, folder)
+        elif kind == "virtual":
+            adapters.save_initial(adapted, {"kind": "peft", "type": "p_tuning"}, folder)
+        elif kind == "parameters":
+            adapters.save(model, folder)
+        elif kind == "checkpoint":
+            checkpoints.save_trained(model, tmp_path / "run/.unsealed-1/checkpoint-1")
+            checkpoints.seal(tmp_path / "run/.unsealed-1/checkpoint-1")
+        elif kind == "folder":
+            with files.replacing_folder(folder) as new:
+                (new / "unet").mkdir()
+                save_file({"weight": torch.ones(2)}, new / "unet/model.safetensors")
+        else:
+            ldm_checkpoint.write({"weight": torch.ones(2)}, folder / "model.safetensors")
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.rglob("*.safetensors")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_rights_of_links_and_of_files_with_a_second_name_stay(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "mine.safetensors")
+    (tmp_path / "new").mkdir()
+    os.link(tmp_path / "mine.safetensors", tmp_path / "new/hard.safetensors")
+    (tmp_path / "new/soft.safetensors").symlink_to(tmp_path / "mine.safetensors")
+    files.replace_folder(tmp_path / "new", tmp_path / "out")
+    assert (tmp_path / "mine.safetensors").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from hra.paths import share
 from hra_workflow.core import lease
 from hra_workflow.core.errors import JobError
 
@@ -139,6 +140,7 @@ def replace_folder(new: str | Path, path: str | Path) -> None:
     """Replace the folder `path` with the finished folder `new`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    share(new)
     shutil.rmtree(path, ignore_errors=True)
     Path(new).rename(path)
 

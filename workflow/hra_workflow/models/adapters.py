@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hra.paths import share
 from hra_workflow import methods
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
@@ -201,6 +202,7 @@ def save_initial(adapted, method: dict, folder: Path) -> None:
     save(adapted, folder)
     if methods.entry(method).adapter.virtual:
         save_file(trained_state(adapted), folder / WEIGHTS, metadata={"format": "pt"})
+        share(folder)
 
 
 def save(model, folder: Path, start: Path | None = None) -> None:
@@ -215,6 +217,7 @@ def save(model, folder: Path, start: Path | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(model, PeftModel):
         save_file(trained_state(model), folder / WEIGHTS, metadata={"format": "pt"})
+        share(folder)
         return
     if start and is_pissa(model):
         with tempfile.TemporaryDirectory() as copy:  # a copy, because PEFT rewrites the config
@@ -222,6 +225,7 @@ def save(model, folder: Path, start: Path | None = None) -> None:
             model.save_pretrained(folder, path_initial_model_for_weight_conversion=copy)
     else:
         model.save_pretrained(folder)
+    share(folder)
     (folder / "README.md").unlink(missing_ok=True)
     sort_config(folder / "adapter_config.json")
 

@@ -14,6 +14,7 @@ import shutil
 import time
 from pathlib import Path
 
+from hra.paths import share
 from hra_workflow.core import files, fingerprints, lease
 
 COMPLETE = "complete"
@@ -55,6 +56,7 @@ def seal(written: Path) -> None:
     kept = {
         str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
     }
+    share(written)
     complete(written, kept)
     checkpoint = scratch / written.name
     remove(checkpoint)

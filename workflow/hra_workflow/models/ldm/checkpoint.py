@@ -7,6 +7,7 @@ import numpy
 import torch
 from safetensors.torch import save_file
 
+from hra.paths import share
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
@@ -184,5 +185,6 @@ def write(state: dict[str, torch.Tensor], path: Path) -> None:
         if path.suffix == ".safetensors":
             # Copies: safetensors does not accept two names for the same memory.
             save_file({name: value.clone().contiguous() for name, value in state.items()}, temporary, {"format": "pt"})
+            share(temporary)
         else:
             torch.save(state, temporary)

@@ -168,8 +168,9 @@ def test_a_card_is_made_again_if_a_file_or_the_entry_changes(mine, tmp_path, mon
 def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path):
     save(tmp_path / "own", "train.csv", [*TRAIN, "new,goood"])
     message = (
-        f"glue/mine: train.csv, line 8, column label: expected one of bad, good, fine, found 'goood' (is it 'good'?); "
-        f"1 of 6 labels are invalid. Correct the file, or `label`, `labels` or `read`. The files are in {tmp_path}/own."
+        "glue/mine, train: train.csv, line 8, column label: expected one of bad, good, fine, found 'goood' (is it "
+        "'good'?); 1 of 6 labels are invalid. Correct the file, or `label`, `labels` or `read`. "
+        f"The files are in {tmp_path}/own."
     )
     with pytest.raises(JobError) as problem:
         user_data.check(mine, "mine")

@@ -198,7 +198,7 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ({"train": "label,sentence\n1\n"}, r"line 2: expected 2 fields \(label, sentence\), found 1: '1'"),
         (
             {"train": "label;sentence\n1;a\n"},
-            r'expected the column .*, found .*\. Set `read: {sep: ";"}`',
+            r'expected the columns .*, found .*\. Set `read: {sep: ";"}`',
         ),
         ({"train": "label;sentence\n1;a, b\n"}, r'line 2: expected 1 field .*, found 2: .*\. Set `read: {sep: ";"}`'),
         (

@@ -163,5 +163,5 @@ def test_missing_and_double_items_are_named(job, items, message):
 
 def test_a_row_without_a_final_answer_is_named(job):
     given = job([*GSM8K[:3], "Nobody knows."], OUTPUTS)
-    with pytest.raises(JobError, match=r"split test, row 3: no final answer .* Nobody knows.*\(gsm8k\)"):
+    with pytest.raises(JobError, match=r"split test, row 3: expected a final answer .*Nobody knows.*\(gsm8k\)"):
         evaluate_math.main(given)

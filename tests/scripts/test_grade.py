@@ -64,7 +64,7 @@ def test_expressions_are_compared_by_value(tmp_path):
         (
             ["#### 7", "42", "1000", "5"],
             "response",
-            r"row 2: no final answer \(#### .*\) in: 42;\n  row 3: (.|\n)*\nMark it",
+            r"row 2: expected a final answer .* \(#### .*\), found '42';\n  row 3: (.|\n)*\nMark it",
         ),
         (
             ["The answer is: 7", "42", "1000", "5"],

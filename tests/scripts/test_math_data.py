@@ -35,6 +35,7 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
         ("[" + GOOD, "train.json", r"train.json, line 2: expected JSON"),
         ("[1]", "train.json", r"row 1: expected an object"),
         ('{"query": "1+1?"}\n', "train.jsonl", r"expected the column 'response', found 'query'"),
+        ('{"text": "1+1?"}\n', "train.jsonl", r"expected the columns 'query', 'response', found 'text'"),
         (
             '{"query": "1+1?", "response": 2}\n',
             "train.jsonl",
@@ -43,7 +44,7 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
         (
             GOOD + '{"query": "1+1?", "response": "two"}\n',
             "test.jsonl",
-            r"test.jsonl, line 2: expected a final answer .*1 of 2 rows have no final answer",
+            r"line 2: expected .* in the style 'metamath' \(The answer is: \.\.\.\), found 'two'; 1 of 2 rows",
         ),
         ("", "train.jsonl", r"expected the column|no rows"),
     ],

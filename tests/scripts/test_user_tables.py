@@ -53,18 +53,21 @@ def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
     wrong = {3: "who,Hum", 4: "a,b,LOC", 5: " ,LOC", 6: "text", 8: "what,ENTITY", 9: "where,plaec"}
     rows = [wrong.get(line, f"text {line},LOC") for line in range(2, 12)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "b.csv").write_text("text,label\nwho,Hum\n")
     with pytest.raises(JobError) as problem:
-        text_tables.read_splits("mine", TYPES, tmp_path, None)
+        text_tables.read_splits("mine", TYPES | {"splits": {"train": ["a.csv"], "dev": ["b.csv"]}}, tmp_path, None)
     assert str(problem.value) == (
-        "mine: 6 problems:\n"
+        "mine, train: 6 problems:\n"
         "  a.csv, line 3, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?);\n"
         "  a.csv, line 4: expected 2 fields (text, label), found 3: 'a,b,LOC';\n"
         "  a.csv, line 5, column text: expected text, found none;\n"
         "  a.csv, line 6: expected 2 fields (text, label), found 1: 'text';\n"
         "  a.csv, line 8, column label: expected one of HUM, LOC, ENTY, found 'ENTITY' (is it 'ENTY'?);\n"
         "  a.csv, line 9, column label: expected one of HUM, LOC, ENTY, found 'plaec'.\n"
-        "3 of 8 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). Correct the line, or `read`. "
-        "Correct the file or `read`. Correct the file, or `label`, `labels` or `read`."
+        "3 of 8 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). "
+        "Correct the file, or `label`, `labels` or `read`.\n"
+        "mine, dev: b.csv, line 2, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?); "
+        "1 of 1 labels are invalid. Correct the file, or `label`, `labels` or `read`."
     )
 
 
@@ -115,3 +118,12 @@ def test_the_images_of_a_folder_that_cannot_be_used_are_one_error(tmp_path):
     for check in (lambda: image_card.make_card(paths, 16), lambda: new_inputs.images_in(str(tmp_path), 16)):
         with pytest.raises(JobError, match=r"2 problems:\n  .*0\.png: expected at least 16 .*;\n  .*3\.png: cannot be"):
             check()
+
+
+def test_an_error_of_images_names_the_skipped_files_too(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    (tmp_path / "1.heic").write_bytes(b"")
+    paths = {"0.png": tmp_path / "0.png"}
+    for images, first in ((None, "expected at least 16 × 16 pixels"), (2, "expected 2 images, one per caption")):
+        with pytest.raises(JobError, match=rf"{first}(.|\n)*\nAlso: 1 file skipped .*: 1\.heic\. Convert to JPEG"):
+            image_card.make_card(paths, 16, tmp_path, images)

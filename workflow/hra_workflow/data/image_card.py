@@ -24,13 +24,14 @@ def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = Non
     Raises JobError if the number differs, if an image cannot be read, or if it has fewer than `resolution` pixels per
     side.
     """
+    warnings = skipped(folder) if folder else []
+    also = "".join(f"\nAlso: {warning}." for warning in warnings)  # in every error: may be the reason
     if images and len(paths) != images:
         raise JobError(
             f"expected {plural(images, 'image')}, one per caption, found {len(paths)}: {listed(sorted(paths))}. "
-            "Correct `captions`, which are in this order."
+            f"Correct `captions`, which are in this order.{also}"
         )
     sizes, seen = [], {}
-    warnings = skipped(folder) if folder else []
     if len(paths) < FEWEST:
         warnings.append(f"expected at least {FEWEST} images, found {len(paths)}: a model will learn little else of it")
 
@@ -47,7 +48,10 @@ def make_card(paths: dict[str, Path], resolution: int, folder: Path | None = Non
         first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), name)
         warnings.extend([f"{name} is the same image as {first}"] * (first != name))
 
-    each(paths.items(), check, "images")
+    try:
+        each(paths.items(), check, "images")
+    except JobError as problem:
+        raise JobError(f"{problem}{also}") from problem
     return {"splits": {"images": {"rows": len(paths), "pixels": [min(sizes), max(sizes)]}}, "warnings": warnings}
 
 

@@ -107,10 +107,11 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict, wanted: se
     if header is None:
         raise unreadable(1, "expected a header line, found an empty file")
     expected = f"expected {plural(len(header), 'field')} ({', '.join(header)})"
-    remedy = f"{other_separator(header) or 'Correct the line, or `read`'}."
+    remedy, keys = (f"{separate}.", []) if (separate := other_separator(header)) else ("", ["read"])
     for before, line, fields in others:
         found = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
-        rows.add_broken(before, f"{path.name}, line {line}: {expected}, {found}", remedy)
+        text = f"{path.name}, line {line}: {expected}, {found}"
+        rows.add_broken(before, text, remedy, keys)
     rows.add(
         where,
         path.name,

@@ -6,7 +6,7 @@ Imported on login nodes.
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hra_workflow.core.errors import JobError
@@ -64,9 +64,9 @@ class Rows:
             values = self.columns.setdefault(column, [None] * before)
             values += found.get(column, [None] * len(lines))
 
-    def add_broken(self, before: int, text: str, remedy: str) -> None:
+    def add_broken(self, before: int, text: str, remedy: str, keys: Sequence[str] = ()) -> None:
         """Record a line of the file that will be added next; before: how many rows of that file it follows."""
-        self.broken.append(Problem([len(self) + before], lambda _: text, remedy))
+        self.broken.append(Problem([len(self) + before], lambda _: text, remedy, keys=keys))
 
     def head(self, count: int | None) -> "Rows":
         """Return only the first `count` rows; None: all."""
@@ -85,10 +85,8 @@ class Rows:
         if not missing:
             return
         remedy = other_separator(found) or "Correct `columns`, `label` or `read`"
-        raise JobError(
-            f"{where}: expected the column {', '.join(map(repr, missing))}, found {', '.join(map(repr, found))}. "
-            f"{remedy}."
-        )
+        columns = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
+        raise JobError(f"{where}: expected the {columns}, found {', '.join(map(repr, found))}. {remedy}.")
 
 
 def check_names(where: str, names: Iterable[str]) -> None:

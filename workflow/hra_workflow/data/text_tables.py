@@ -39,7 +39,7 @@ class Split:
 def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
     """Read and check all splits of a dataset from its source's files in `folder`.
 
-    `gold`: (style, text) -> the final answer of a text; ValueError if it has none.
+    `gold`: (style, text) -> the final answer of a text; ValueError with what was expected and found if it has none.
     """
     splits = each(dataset["splits"], lambda split: checked_split(name, split, dataset, folder, gold))
     return dict(zip(dataset["splits"], splits, strict=True))
@@ -60,7 +60,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
         rows = rows.only([row for row, parts in enumerate(texts) if len(" ".join(map(str, parts))) <= longest])
         require_rows(f"{where}, max_characters {longest}", len(rows), None)
     rows = rows.head(first)
-    converted = {column: texts_of(name, rows, source) for column, source in columns.items()}
+    converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}
     answers, problems = None, empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
     if "answer" in dataset:
@@ -70,7 +70,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     elif "label" in dataset:
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
         problems.append(unlabelled)
-    stop_at(name, *rows.broken, *problems)
+    stop_at(f"{name}, {split}", *rows.broken, *problems)
     return Split(converted | found, rows, answers)  # of general text, empty rows separate paragraphs
 
 
@@ -88,20 +88,19 @@ def answers_of(
     rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
 ) -> tuple[list[str | None], Problem]:
     """Return the final answers, and the rows without one; of a training set, a few of these are no problem."""
-
-    def answer(text: str) -> str | None:
+    found: list[str | None] = []
+    without: dict[int, ValueError] = {}
+    for row, text in enumerate(texts):
         try:
-            return gold(style, text)
-        except ValueError:
-            return None
-
-    found = [answer(text) for text in texts]
-    without = [row for row, one in enumerate(found) if one is None]
+            found.append(gold(style, text))
+        except ValueError as problem:
+            found.append(None)
+            without[row] = problem
     return found, Problem(
-        without if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
-        lambda row: f"{rows.where(row)}: expected a final answer in the style {style!r}, found …{texts[row][-80:]!r}",
-        "Correct `answer` or `columns`.",
-        f"{len(without)} of {len(texts)} rows have no final answer",
+        [*without] if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
+        lambda row: f"{rows.where(row)}: {without[row]}",
+        total=f"{len(without)} of {len(texts)} rows have no final answer",
+        keys=["answer", "columns"],
     )
 
 
@@ -115,7 +114,7 @@ def require_rows(where: str, found: int, expected: int | None) -> None:
         )
 
 
-def texts_of(name: str, rows: Rows, column: str) -> list[str]:
+def texts_of(where: str, rows: Rows, column: str) -> list[str]:
     """Return a text column, in which missing values become empty strings; raise JobError for other values."""
     texts = ["" if value is None else value for value in rows.columns[column]]
     others = [row for row, text in enumerate(texts) if not isinstance(text, str)]
@@ -124,7 +123,7 @@ def texts_of(name: str, rows: Rows, column: str) -> list[str]:
         return f"{rows.where(row)}, column {column}: expected text, found {texts[row]!r}"
 
     if others:
-        stop_at(name, *rows.broken, Problem(others, describe, "Correct `columns`."))
+        stop_at(where, *rows.broken, Problem(others, describe, "Correct `columns`."))
     return texts
 
 
@@ -145,8 +144,8 @@ def empty_texts(rows: Rows, texts: dict[str, list[str]]) -> list[Problem]:
 
 
 def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Problem:
-    remedy = "Correct the file or `read`."
-    return Problem(found, lambda row: f"{rows.where(row)}, column {column}: expected text, found none", remedy, total)
+    expected = f"column {column}: expected text, found none"
+    return Problem(found, lambda row: f"{rows.where(row)}, {expected}", total=total, keys=["read"])
 
 
 def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, Problem]:
@@ -177,7 +176,7 @@ def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, P
     counts = Counter(str(found[row]) for row in invalid)
     each_value = listed((f"{value[:SHOWN]!r} {count}" for value, count in counts.most_common()), NAMED)
     total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
-    return labels, Problem(invalid, describe, "Correct the file, or `label`, `labels` or `read`.", total)
+    return labels, Problem(invalid, describe, total=total, keys=["label", "labels", "read"])
 
 
 def to_number(value) -> float:

@@ -30,11 +30,12 @@ FORMULA = re.compile(
 APPROXIMATELY = re.compile(r"\\approx\b|≈")
 SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
 CONCLUSION = re.compile(r"=|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+SHOWN = 80  # characters of a text in an error
 LONGEST = 1000  # An answer with more characters beyond those of the reference is incorrect.
 
 
 def gold(style: str, text: str) -> str:
-    """Return the reference answer of a benchmark's row; raise ValueError with the row's text if it has none."""
+    """Return the reference answer of a benchmark's row; raise ValueError with the end of the text if it has none."""
     if style == "gsm8k":
         answer = CALCULATION.sub("", text.rpartition("#### ")[2]) if "#### " in text else ""
         answer = answer if number(answer) is not None else ""
@@ -43,8 +44,9 @@ def gold(style: str, text: str) -> str:
     else:
         answer = text.rpartition(MARK)[2] if MARK in text else ""
     if not answer.strip():
-        form = {"gsm8k": "#### and a number", "boxed": r"\boxed{...}", "metamath": MARK.strip()}[style]
-        raise ValueError(f"no final answer ({form}) in: {text}")
+        form = {"gsm8k": "#### and a number", "boxed": r"\boxed{...}", "metamath": f"{MARK}..."}[style]
+        found = "…" * (len(text) > SHOWN) + text[-SHOWN:].replace("\n", " ")  # not repr: LaTeX has backslashes
+        raise ValueError(f"expected a final answer in the style '{style}' ({form}), found '{found}'")
     return answer.strip()
 
 

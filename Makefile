@@ -96,7 +96,7 @@ rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to f
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
-	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(foreach name,STYLE OUTPUT ANSWER,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
+	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(if $(STYLE),--style $(STYLE)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(ANSWER),--answer $(ANSWER))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export

@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     handlers.start(workflow, config)
+    reruns.forget_unfinished(workflow)
     DOWNLOADS.update_links()
     job_events.record(workflow, config)
 

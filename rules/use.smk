@@ -15,7 +15,7 @@ localrules:
     export_runs,
 
 
-REQUEST = deployment.requested(config, TASKS, CHOSEN)
+REQUEST = deployment.requested(workflow, config, TASKS, CHOSEN)
 
 
 rule export_adapter:
@@ -31,6 +31,7 @@ rule export_adapter:
         mem_mb=16000,
         runtime=60,
     params:
+        **unrecorded(make=REQUEST.variables if REQUEST else ""),
         record=f"{RUN}/train.json",
         adapter=lambda wc: TASKS[wc.task].usage.exported(
             run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
@@ -111,7 +112,7 @@ if REQUEST:
             lines=[
                 *filter(None, [REQUEST.note]),
                 f"The model card: {REQUEST.card}",
-                "To publish it: make publish, with the same RUN and WEIGHTS, and TO=NAME/REPOSITORY",
+                f"To publish it: make publish {REQUEST.variables} TO=NAME/REPOSITORY",
             ],
         shell:
             "printf '%s\\n' {params.lines:q}"

@@ -114,7 +114,7 @@ class Project:
 
 
 def write_rooms(folder: Path) -> None:
-    """Write the control dataset of docs/other-projects.md: an archive with an image per split, and its prompts."""
+    """Write a control dataset: an archive with an image per split, and its prompts."""
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
         for number, split in enumerate(("train", "validation")):

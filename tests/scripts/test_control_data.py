@@ -26,36 +26,6 @@ def picture(width: int = 64, height: int = 48, seed: int = 0) -> numpy.ndarray:
     return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), numpy.uint8)
 
 
-def file(text: str) -> zip_archives.NamedBytes:
-    return zip_archives.NamedBytes(text.encode(), "prompts")
-
-
-def test_prompts_as_oft_and_as_coco_write_them():
-    expected = [("0", "a house"), ("1", "a tree")]
-    lines = [
-        '{"source": "source/0.png", "target": "target/0.png", "prompt": "a house"}',
-        "",
-        '{"source": "source/1.png", "prompt": "a tree"}',
-    ]
-    assert control_data.prompts(file("\n".join(lines))) == expected
-    listed = [{"image": f"{key}.jpg", "prompt": prompt} for key, prompt in expected]
-    assert control_data.prompts(file(json.dumps(listed))) == expected
-    captions = [(7, "a house "), (9, "a tree"), (7, "another")]
-    coco = {
-        "images": [{"id": 9, "file_name": "1.jpg"}, {"id": 7, "file_name": "0.jpg"}],
-        "annotations": [{"image_id": image, "caption": caption} for image, caption in captions],
-    }
-    assert control_data.prompts(file(json.dumps(coco))) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["<html>", '{"source": "0.png"}\n', '[["0", "a house"]]', '{"images": [], "captions": []}']
-)
-def test_what_are_no_prompts(text):
-    with pytest.raises(JobError, match=r"prompts: expected JSON Lines .* Correct `prompts`"):
-        control_data.prompts(file(text))
-
-
 def test_the_middle_of_a_picture_and_what_lies_in_it():
     """Check that a mark in the image, its class and its point stay together in the resized centre crop."""
     pixels, labels = numpy.zeros((48, 64, 3), numpy.uint8), numpy.full((48, 64), hints.IGNORED, numpy.uint8)
@@ -149,14 +119,6 @@ def test_rows_there_and_back(tmp_path, monkeypatch):
         "picture 0",
         "picture 1",
     ]
-
-
-def test_a_prompt_that_is_there_twice_and_nul_are_errors(tmp_path):
-    with pytest.raises(JobError, match=r"prompts: expected each column once, found 'prompt' more than once"):
-        control_data.prompts(file('{"image": "a.jpg", "prompt": "one", "prompt": "two"}'))
-    places = {"prompts": [{"image": "2.jpg", "prompt": "a\0"}], "image": "{key}.png"}
-    with pytest.raises(JobError, match=r"prompt of '2': expected text, found the character NUL"):
-        control_data.Maker(None, {"splits": {"train": places}}, "train")
 
 
 def test_prompts_in_the_config(tmp_path):

@@ -95,7 +95,8 @@ def test_the_images_of_a_base_model_are_kept_if_only_the_control_images_change(t
         if not (tmp_path / found["folder"]).exists():
             (tmp_path / found["folder"]).symlink_to(Path(tiny_control[hint]).with_name(found["folder"]))
         train(run)
-        return run.gather([run.generate(shard, 2, batch_size=2) for shard in range(2)]), images.made_by(run.images)
+        shards = [run.generate(shard, 4, batch_size=2) for shard in range(4)]  # of three batches
+        return run.gather(shards), images.made_by(run.images)
 
     run = ControlRun(tmp_path, tiny_control | {"canny": str(manifest)}, unet_method("pretrained")).started()
     before = made("canny")

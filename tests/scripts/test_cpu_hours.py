@@ -34,7 +34,7 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     assert guessed.bounds[0] * 3600 == pytest.approx(cpu_time.STARTUP[0] + flops / cpu_time.FLOPS[1])
     assert guessed.bounds[0] < 22 / 3600 < 210 / 3600 < guessed.bounds[1]  # on a free core, on one of six processes
     assert re.fullmatch(
-        r"0 CPU-hours used, about 0\.0\d+ CPU-hours \(1 to \d+ min\) remaining \(guessed from the size of the model "
+        r"0 CPU-hours used, about [\d.]+ CPU-minutes \(1 to \d+ min\) remaining \(guessed from the size of the model "
         r"until a job has finished or `make preflight` has measured one; 1 short job of about 10 s each\)",
         str(first),
     )
@@ -67,6 +67,14 @@ def test_every_task_of_the_demo_has_a_guess_for_its_runs_on_a_cpu(here):
 def test_numbers_as_people_write_them():
     numbers = (0, 1140.4, 0.2512, 0.000012, 66.66, 1_234_567)
     assert [wording.number(value) for value in numbers] == ["0", "1,140", "0.251", "0.000012", "66.7", "1,230,000"]
+    assert [wording.hours(value) for value in (0, 0.1, 0.0467, 0.00967, 2e-5)] == [
+        "0",
+        "0.1",
+        "2.8 min",
+        "35 s",
+        "0.072 s",
+    ]
+    assert wording.hours_of(0.0467, "CPU") == "2.8 CPU-minutes" and wording.hours_of(420) == "420 hours"
     assert wording.span(100, 3000) == "2 to 50 min" and wording.span(1000, 9000) == "17 min to 2.5 h"
 
 

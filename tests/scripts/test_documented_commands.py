@@ -73,7 +73,7 @@ def snakemake(words: list[str]) -> Iterator[str]:
 
 def is_made(target: str) -> bool:
     """Return whether a target is a rule, a table, or below the folder of a run of the config."""
-    if table := re.fullmatch(r"(?:results/)?table_(\w+)(?:\.csv)?", target):
+    if table := re.fullmatch(r"(?:(?:reviews/)?results/)?table_(\w+)(?:\.csv)?", target):
         return table[1] in TABLES
     parts = target.removeprefix("resources/augmented/").removeprefix("results/").split("/")
     if len(parts) == 1:

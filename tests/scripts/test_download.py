@@ -195,7 +195,7 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
             {"train": "label,sentence\n1,a\n0,b,c,d\n"},
             r"line 3: expected 2 fields \(label, sentence\), found 4: '0,b,c,d'",
         ),
-        ({"train": "label,sentence\n1\n"}, r"line 2, column sentence: expected text, found none"),
+        ({"train": "label,sentence\n1\n"}, r"line 2: expected 2 fields \(label, sentence\), found 1: '1'"),
         (
             {"train": "label;sentence\n1;a\n"},
             r'expected the column .*, found .*\. Set `read: {sep: ";"}`',

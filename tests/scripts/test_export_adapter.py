@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -20,6 +21,7 @@ from hra_workflow.core import files, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
+from hra_workflow.report import model_card
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
 from predicted import READING, answering, predict
@@ -85,6 +87,7 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
     inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
     seals.write("table_glue.md", "| the table |", inputs["metrics"])
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
+    given |= {"make": "RUN=run WEIGHTS=best CONFIG=mine.yaml"}
     given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks), "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
@@ -139,6 +142,9 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
         "| learning_rate | 0.005 |",
         "no search chose these values, so a difference to another run is one at these settings",
         "optimistic",
+        "@inproceedings{yuan2024hra",
+        "# the column sentence\n",
+        "`make predict RUN=run WEIGHTS=best CONFIG=mine.yaml TEXTS=texts.csv` predicts",
         f"revision='{COMMIT}'",
         f"Its rank is {config['r']}, the number of reflections.",
     ):
@@ -156,7 +162,8 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     folder = exported(run, tmp_path, {})
     card = ModelCard.load(folder / "README.md")
     assert not (folder / "lora").exists() and "lora" not in card.text
-    assert card.data.base_model is None and "which is not on the Hugging Face Hub" in card.text
+    assert card.data.base_model is None and card.text.count("not on the Hugging Face Hub") == 1
+    assert "@inproceedings" not in card.text and "\n\n\n" not in card.content and card.content.endswith("\n")
     assert files.read_json(folder / "adapter_config.json")["base_model_name_or_path"] is None
     torch.testing.assert_close(logits(run, folder), logits(run, run.folder / "run/best"), atol=0, rtol=0)
 
@@ -169,11 +176,25 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     assert names["model"].config.id2label == dict(enumerate(run.dataset["labels"]))
 
 
+def test_a_card_has_no_standard_error_of_zero():
+    metrics = {"accuracy": {"value": 1.0, "stderr": 0.0}, "mcc": {"value": 0.5, "stderr": 0.1}}
+    one = {"benchmark": "dev", "n_items": 30, "selections": {"last": {"step": 3, "metrics": metrics}}}
+    unseen = {("dev", "last", "accuracy"): {"value": 1.0, "stderr": 0.0, "n": 29}}
+    rows = model_card.results([one], "last", {"dev": SimpleNamespace(count=1)}, unseen)
+    assert [row["stderr"] for row in rows] == [None, None, 0.1]
+
+
+def test_the_demo_s_models_have_licences_of_the_hub():
+    models = paper_config()["models"]
+    names = ("minilm-l6", "word-problems-llama", "pictures-sd")
+    assert [model_card.license_of(models[name]["license"]) for name in names] == [{"license": "apache-2.0"}] * 3
+
+
 def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.conversion:to_lora", **params):
     """Export the last weights of a run that was not evaluated; return folder and card."""
     params = {name: run.tiny[name] for name in ("model", "dataset")} | params
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": []}
+    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": [], "make": "RUN=run"}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder, ModelCard.load(job["output"]["card"])

@@ -14,12 +14,13 @@ import collect_runs
 import cost
 import factories
 import figures
+import test_stability
 from glue_tables import PUBLISHED
 from hra_workflow import tasks
 from hra_workflow.core import seals
 from hra_workflow.methods import METHODS
-from hra_workflow.report import colours, one_class, run_statistics, training_curves
-from hra_workflow.report.plot_style import styles, widen
+from hra_workflow.report import colours, one_class, run_statistics, stability, training_curves
+from hra_workflow.report.plot_style import better, dot, styles, widen
 from support import paper_config
 
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
@@ -227,6 +228,13 @@ def test_a_small_difference_looks_small(scale, values, least):
     assert axes.get_ylim() == (90, 101)  # no percentage is above 100
 
 
+def test_a_whisker_above_100_percent_is_not_cut():
+    axes = Figure().subplots()
+    dot(axes, 1, 95, "HRA", {"color": "black", "marker": "o"}, yerr=7)
+    widen(axes, 100)
+    assert 102 < axes.get_ylim()[1] <= 102.5
+
+
 def test_axes_say_which_direction_is_better(complete, tmp_path):
     assert "MRPC (acc/F1 mean), %, ↑ better" in words(complete, "lambda")
     assert "device minutes, ← better" in words(complete, "pareto")
@@ -234,6 +242,36 @@ def test_axes_say_which_direction_is_better(complete, tmp_path):
     shown = {"columns": [column | {"better": "lower"}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
     job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, only=["parameters", "lambda"], **shown)
     assert all("Error, ↓ better" in words(job, name) for name in ("parameters", "lambda"))
+
+
+def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):
+    names = ["Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background in pixels)"]
+    expected = [factories.entry(tmp_path, *key) for key in EVERY]
+    paths = [factories.write(tmp_path, run, factories.noisy_curve(run)) for run in expected]
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
+    costs, job = factories.cost_job(tmp_path, expected), factories.figures_job(tmp_path, expected, [])
+    columns = [column | {"name": name} for name, column in zip(names, factories.COLUMNS[:2], strict=True)]
+    for one in (costs, job):
+        one["params"] |= {"columns": columns, "averages": {}, "shown": names, "parameters": names, "lambda": names}
+    cost.main(costs)
+    drawn, change = [], "st_lpips, images of class prompts against the base model's"
+    monkeypatch.setattr(figures, "save", lambda figure, *_: drawn.append(figure))
+    figures.main(job)
+    y = better(f"{names[1]}, %", "higher")
+    params = test_stability.PARAMS | {"retention": test_stability.TEXT | {"label": change}}
+    runs = test_stability.table(test_stability.TEXT, test_stability.VALUES)
+    about = {"Sums": test_stability.ABOUT["Sums"] | {"label": y}}
+    drawn.append(stability.figure(runs, test_stability.COLUMNS, {}, params, about))
+    assert len(drawn) == len(factories.FIGURES) + 1
+    for figure in drawn:
+        figure.set_dpi(200)
+        figure.draw_without_rendering()
+        places = [(ax.get_window_extent(), ax.xaxis.label, ax.yaxis.label) for ax in figure.axes]
+        for inside, along, upwards in places:
+            assert upwards.get_window_extent().height <= inside.height, upwards.get_text()
+            assert along.get_window_extent().width <= inside.width, along.get_text()
+        notes = [text for text in figure.texts if text.get_text()]
+        assert all(note.get_window_extent().x1 <= figure.bbox.x1 for note in notes)
 
 
 def test_a_run_evaluated_without_a_value_is_not_called_unfinished(tmp_path):

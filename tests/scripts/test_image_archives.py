@@ -17,7 +17,7 @@ import evaluate_control
 import evaluate_subject
 import gather_images
 import sheet as sheet_script
-from hra_workflow.core import files, records
+from hra_workflow.core import files, records, sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.data.images import Picture
@@ -144,15 +144,15 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
     pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
     files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
     merged = []
-    for n_shards in (1, 2):
-        shards, size = [tmp_path / f"shard{index}-of-{n_shards}.tar" for index in range(n_shards)], 4 // n_shards
+    for n_shards in (1, 2, 6):  # with six, two have no images
+        shards = [tmp_path / f"shard{index}-of-{n_shards}.tar" for index in range(n_shards)]
         for index, shard in enumerate(shards):
-            images.pack(shard, pictures[index * size : (index + 1) * size], head=HEAD)
+            images.pack(shard, sharding.part(pictures, index, n_shards), head=HEAD)
         merged.append(tmp_path / f"images{n_shards}.tar")
         given = {"dataset": str(tmp_path / "dataset.manifest.json"), "shards": [str(shard) for shard in shards]}
         output = {"images": str(merged[-1])}
         gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {"generated": {}}})
-    assert merged[0].read_bytes() == merged[1].read_bytes()
+    assert merged[0].read_bytes() == merged[1].read_bytes() == merged[2].read_bytes()
     assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 
 

@@ -245,3 +245,11 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
         text = jobs.run_guarded(main, job(tmp_path))
         assert "No space left on device" in text and "Free some space and run again" in text
         assert "try.error.json cannot be written" in text
+
+
+def test_the_tail_of_a_log_is_that_of_the_last_attempt(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("=== now, try on a ===\nan error\n" * 3 + "=== later, try on b ===\nan error\n")
+    assert jobs.tail(log, 5) == "=== later, try on b ===\nan error"
+    log.write_text("".join(f"{number}\n" for number in range(9)))
+    assert jobs.tail(log, 2) == "7\n8"

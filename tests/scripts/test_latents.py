@@ -149,13 +149,27 @@ def test_an_interrupted_encoding_leaves_no_manifest(make_run, monkeypatch):
 
 
 @pytest.mark.parametrize("wanted", [False, True])
-def test_a_finished_job_keeps_its_choice(wanted):
-    def kept(recorded: list[str] | None) -> bool:
-        workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda output: recorded))
-        return reruns.chosen(workflow, "train.json", lambda inputs: "latents" in inputs, lambda: wanted)
+def test_a_finished_job_keeps_its_choice(wanted, tmp_path):
+    output = tmp_path / "train.json"
 
+    def kept(recorded: list[str] | None, plans: bool = True) -> bool:
+        workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda output: recorded), is_main_process=plans)
+        return reruns.chosen(workflow, str(output), lambda inputs: "latents" in inputs, lambda: wanted)
+
+    assert kept(["a", "latents"]) == kept(["a"]) == wanted  # of a job that has failed
+    assert kept(["a", "latents"], plans=False) and not kept(["a"], plans=False)  # Snakemake has deleted the output
+    output.touch()
     assert kept(["a", "latents"]) and not kept(["a"])
     assert kept(None) == wanted
+
+
+def test_the_records_of_jobs_that_have_failed_are_deleted_before_the_first_job(tmp_path):
+    deleted, jobs = [], {name: SimpleNamespace(output=[str(tmp_path / name)]) for name in ("new", "failed", "old")}
+    (tmp_path / "old").touch()
+    records = SimpleNamespace(has_metadata=lambda job: job is not jobs["new"], cleanup=deleted.append)
+    dag = SimpleNamespace(jobs=[*jobs.values(), SimpleNamespace(output=[])], needrun=lambda job: True)
+    reruns.forget_unfinished(SimpleNamespace(dag=dag, persistence=records))
+    assert deleted == [jobs["failed"]]
 
 
 def test_files_of_a_manifest_are_the_origin(tiny_control, tmp_path):

@@ -42,7 +42,7 @@ def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here
     address = sources.address(config["datasets"]["subject"]["dog"]["source"]["url"])
     subjects = [download("dataset", task="subject", dataset=name) for name in ("dog", "cat")]
     jobs = [download("archive", address=address), *subjects]
-    assert downloads.summary(config, jobs) == f"unknown: {address}"
+    assert downloads.summary(config, jobs) == f"unknown size: {address}"
     (line,) = downloads.licences(config, jobs)
     assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
     assert [finding.text for finding in site.sources(config, subjects)] == [

@@ -28,6 +28,7 @@ OTHERS = ParamsChange({"'of another workflow'"}, {"<TBD>"})
 def plan(params=None, done: bool = True, follows=("augment",), **facts) -> tuple[SimpleNamespace, Job]:
     """Return the plan of a job and those that it needs, and the job. `facts`: of Snakemake's reason."""
     job, *needed = (Job(rule=Job(name=name), output=["train.json"]) for name in ("train_glue", *follows))
+    job.wildcards_dict = {"task": "glue"}
     reason = Reason()
     for name, value in facts.items():
         setattr(reason, name, value)
@@ -63,6 +64,14 @@ def plan(params=None, done: bool = True, follows=("augment",), **facts) -> tuple
 )
 def test_the_causes_of_a_job(found, causes):
     assert reasons.causes(*plan(follows=("hints", "augment"), **found)) == causes
+
+
+@pytest.mark.parametrize("follows", [{}, {"_updated_input_run": {"a"}}])
+def test_a_job_that_has_failed_was_not_done_before(follows):
+    facts = {"_missing_output": {"b"}} | follows
+    dag, job = plan(**facts)
+    assert reasons.causes(dag, job, {"train_glue other"}) and reasons.causes(dag, job, {"train_glue glue"}) == []
+    assert reasons.causes(*plan(params=RATE, **facts), {"train_glue glue"}) == ["lr 0.02 → 0.001"]
 
 
 def test_the_causes_of_a_rule_are_counted():

@@ -239,6 +239,26 @@ def test_the_terminal_names_the_report(made, monkeypatch, capsys):
     assert f"{made / 'report.html'} everything in one file" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+def test_the_terminal_names_what_is_older_than_the_table_and_its_runs(made, tmp_path, monkeypatch, capsys, sealed):
+    shutil.copytree(made, tmp_path, ignore=lambda *_: {"glue", "sheet.png"}, dirs_exist_ok=True)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "pareto.png").rename(tmp_path / "figures/glue_pareto.png")
+    if not sealed:  # an earlier version wrote the report
+        (tmp_path / ".report.html.sha256").unlink()
+    expected = [factories.entry(made, "sst2", run) for run in RUNS]
+    better = [factories.write(made / "again", run, [0.9]) for run in expected]
+    collect_runs.main(factories.collect_job(tmp_path, expected, better))
+    table.main(factories.table_job(tmp_path, expected, ROOT / "config/published/glue.csv"))
+    monkeypatch.setattr(sys, "argv", ["print_table.py", str(tmp_path / "table_glue.csv")])
+    print_table.main()
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line)
+    behind = {Path(path).name: re.findall(r"\(older than .*\)", what) for path, what in lines.items()}
+    assert behind["report.html"] == ["(older than this table: make report)"]
+    assert behind["cost_glue.md"] == behind["glue_pareto.png"] == ["(older than the runs: make run)"]
+    assert behind["table_glue.csv"] == behind["runs_glue.csv"] == []
+
+
 def test_figures_and_sheets_have_captions(page):
     captions = [text(caption) for caption in page.xpath("//figure[@class]/figcaption")]
     begin = ["Text classification. Adapter parameters against SST-2", "Device time and peak memory against SST-2"]

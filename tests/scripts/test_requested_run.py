@@ -118,7 +118,10 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
             "expected TEXTS=texts.csv to predict from, found TEXTS=new texts.csv PROMPTS=prompts.txt.",
         ),
         ({"run": "best/glue/mrpc"}, "expected one dataset of table_glue, found mrpc. Name one of its columns: "),
-        ({"run": "best/math"}, "expected one task, found none among glue, subject. Name it: RUN=best/glue."),
+        (
+            {"run": "best/math"},
+            "expected one task, found none among glue, subject. Name it: RUN=best/glue. For the runs of another config",
+        ),
         ({"run": "best/glue", "texts": None}, "expected TEXTS=texts.csv to predict from, found nothing."),
         ({"run": "best/glue", "texts": None, "prompts": "prompts.txt"}, "to predict from, found PROMPTS=prompts.txt."),
         ({"make": "export", "run": "best"}, "expected one task, found glue, subject among .* RUN=best/glue"),
@@ -128,6 +131,22 @@ def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, 
     fine = {"make": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
     with pytest.raises(JobError, match=message if ".*" in message else re.escape(message)):
         project(**{name: value for name, value in (fine | request_).items() if value})
+
+
+def test_an_error_without_a_config_says_that_none_was_given(project):
+    config, missing = project.config, {"make": "export", "run": "best/math"}
+    for request in (missing, missing | {"run": "best/glue/mrpc"}, missing | {"run": "mine/results/glue/x"}):
+        arguments = config | {"request": request}, tasks.load(config), ["glue"]
+        with pytest.raises(JobError, match="No CONFIG was given: for the runs of a project, pass the CONFIG"):
+            requested_run.parse_request(*arguments, is_shipped=True)
+
+
+def test_the_variables_of_a_run_name_its_config():
+    request = requested_run.Request("mine/results/glue/a", "best", configs=("mine/config.yaml",))
+    assert request.variables == "RUN=mine/results/glue/a WEIGHTS=best CONFIG=mine/config.yaml"
+    assert requested_run.Request("a", "best").variables == "RUN=a WEIGHTS=best"
+    assert requested_run.Request(table="results/hub/runs_glue", configs=("b",)).variables == "CONFIG=b"
+    assert requested_run.Request("a", "1", configs=("b", "c")).variables == 'RUN=a WEIGHTS=1 CONFIG="b c"'
 
 
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):

@@ -1,5 +1,6 @@
 """The paper's table, its notes and its forms."""
 
+import re
 import sys
 
 import pandas as pd
@@ -212,6 +213,22 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
             assert text in head
         for name in ("table_glue.csv", "table_glue.md", "runs_glue.csv", "train.json"):
             assert name in tail
+        listed = [re.fullmatch(r"  \S+ +", line[: line.rindex("  ") + 2]) for line in tail.splitlines() if line]
+        assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
+
+
+def test_the_terminal_lists_a_trained_run_and_cuts_no_words(tmp_path):
+    for method, steps in ("base", 0), ("lora", 20):
+        files.write_json(tmp_path / f"subject/my-dog/{method}/r8/seed0/train.json", {"steps": steps})
+    assert dict(print_table.next_steps(tmp_path / "table_subject.csv")) == {
+        "the record of one run": tmp_path / "subject/my-dog/lora/r8/seed0/train.json"
+    }
+    cells = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": ""}
+    cells |= {"Backgroundfidelity": "90.1", "Backgroundfidelity_n": "1"}
+    cells |= {f"Backgroundfidelity_{name}": "" for name in ("std", "difference", "best", "published")}
+    console = Console(width=40, record=True)
+    console.print(*print_table.render(pd.DataFrame([cells | {"Backgroundfidelity_better": "higher"}]), 40))
+    assert "…" not in (shown := console.export_text()) and "elity ↑" in shown
 
 
 @pytest.mark.parametrize(

@@ -50,20 +50,40 @@ TYPES = {"splits": {"train": ["a.csv"]}, "columns": ["text"], "label": "label", 
 
 
 def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
-    wrong = {3: "who,Hum", 5: " ,LOC", 8: "what,ENTITY", 9: "where,plaec"}
+    wrong = {3: "who,Hum", 4: "a,b,LOC", 5: " ,LOC", 6: "text", 8: "what,ENTITY", 9: "where,plaec"}
     rows = [wrong.get(line, f"text {line},LOC") for line in range(2, 12)]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
     with pytest.raises(JobError) as problem:
         text_tables.read_splits("mine", TYPES, tmp_path, None)
     assert str(problem.value) == (
-        "mine: 4 problems:\n"
+        "mine: 6 problems:\n"
         "  a.csv, line 3, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?);\n"
+        "  a.csv, line 4: expected 2 fields (text, label), found 3: 'a,b,LOC';\n"
         "  a.csv, line 5, column text: expected text, found none;\n"
+        "  a.csv, line 6: expected 2 fields (text, label), found 1: 'text';\n"
         "  a.csv, line 8, column label: expected one of HUM, LOC, ENTY, found 'ENTITY' (is it 'ENTY'?);\n"
         "  a.csv, line 9, column label: expected one of HUM, LOC, ENTY, found 'plaec'.\n"
-        "3 of 10 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). Correct the file or `read`. "
-        "Correct the file, or `label`, `labels` or `read`."
+        "3 of 8 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). Correct the line, or `read`. "
+        "Correct the file or `read`. Correct the file, or `label`, `labels` or `read`."
     )
+
+
+def test_lines_that_are_no_json_and_unknown_labels_are_one_error(tmp_path):
+    rows = ['{"text": "a", "label": "LOC"}', "no JSON", "3", '{"text": "b", "label": "Loc"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    with pytest.raises(JobError) as problem:
+        text_tables.read_splits("mine", TYPES | {"splits": {"train": ["a.jsonl"]}}, tmp_path, None)
+    assert [line.split(":")[0].strip() for line in str(problem.value).splitlines()[1:4]] == [
+        "a.jsonl, line 2",
+        "a.jsonl, line 3",
+        "a.jsonl, line 4, column label",
+    ]
+
+
+def test_fields_that_no_one_wants_may_be_missing(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label,note\na,LOC\nb,HUM,good\n")
+    (split,) = text_tables.read_splits("mine", TYPES, tmp_path, None).values()
+    assert split.columns == {"text": ["a", "b"], "label": [1, 0]}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from hra_workflow.config import overlays
 from project import jpeg, write_rooms
 from support import ROOT
 
@@ -83,9 +84,14 @@ def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
 
 @pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Test the custom control signal of docs/other-projects.md."""
+    """Test the custom control signal of docs/other-projects.md, in a config with its images."""
     (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/other-projects.md").read_text(), re.DOTALL)
-    (fresh.folder / "mine.yaml").write_text(entry.replace("path: rooms", f"path: {tmp_path}"))
+    names = ("train", "validation")
+    splits = {name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.jpg"} for name in names}
+    rooms = {"source": {"kind": "local", "path": str(tmp_path)}, "splits": splits}
+    grid = [{"runs": ["real/images", "base/pretrained", "hra/r8"], "datasets": ["rooms"], "seeds": [0]}]
+    config = {"datasets": {"control": {"rooms": rooms}}, "tasks": {"control": {"grid": grid}}}
+    (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(overlays.merged(config, yaml.safe_load(entry))))
     (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
     write_rooms(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

@@ -48,6 +48,10 @@ def test_hours_by_records_and_by_the_config(here):
     text = "0 CPU-hours used, unknown CPU-hours remaining (no estimate for 1 job: train_glue)"
     assert str(gpu_hours.hours([], [training(gpus=0)])) == text
     assert gpu_hours.hours([], [training(work=0.0)]) == gpu_hours.Hours()  # the base model
+    base = training(method="base", work=0.0)
+    here(base.record, RECORD | {"seconds": 0.02})
+    assert bases(gpu_hours.hours([base], [again])) == [gpu_hours.CONFIGURED]  # nothing is measured
+    assert gpu_hours.hours([base, first], [elsewhere]).left == pytest.approx(20)
 
 
 def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):

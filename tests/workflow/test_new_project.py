@@ -90,3 +90,24 @@ def test_names_that_cannot_be_used(tmp_path, monkeypatch, name):
     done = subprocess.run(["make", "-o", ".venv/.installed", "new", f"NAME={name}"], capture_output=True, text=True)
     assert done.returncode and re.search("expected (a|the) name of .*, found ", done.stderr)
     assert {path.name for path in tmp_path.iterdir()} == {"there", "Makefile", "workflow"}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "message"),
+    [
+        ("mine", "maths", "expected a task of control, glue, math, subject, found 'maths'. Correct TASK."),
+        (
+            "results",
+            "glue",
+            "expected the name of a new folder, found 'results', where runs write. Choose another one.",
+        ),
+        ("there", "glue", "expected the name of a new folder, found 'there', which is taken. Choose another"),
+    ],
+)
+def test_a_wrong_request_is_named(tmp_path, monkeypatch, name, task, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr("sys.argv", ["new_project.py", "--task", task, "--", name])
+    with pytest.raises(SystemExit, match=f"^{re.escape(message)}"):
+        new_project.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

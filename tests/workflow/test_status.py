@@ -129,25 +129,26 @@ def events(*reported: tuple[int, str, LogEvent]) -> dict[str, str]:
         rule, _, seed = name.partition(" ")
         facts = {"event": event, "jobid": number, "job_id": number, "rule_name": rule, "wildcards": {"seed": seed}}
         recorder.handle(logging.makeLogRecord(facts))
-        if event is None:
+        if isinstance(event, signal.Signals):
             with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), event)
                 time.sleep(1)
     recorder.close()
     return {name: event["event"] for name, event in run_history.read(HISTORY).jobs.items()}
 
 
-def test_a_failed_job_is_recorded_and_one_that_ctrl_c_ends_is_not(here):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # SIGTERM: of `timeout`, also sent to the jobs
+def test_a_failed_job_is_recorded_and_one_that_a_signal_ends_is_not(here, number):
     first, second = (1, "train_glue 0"), (2, "train_glue 1")
-    started, ctrl_c = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", None)
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
+    started, ended = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", number)
+    previous = signal.signal(number, signal.default_int_handler)  # a shell has background jobs ignore SIGINT
     try:
         done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
         assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}
         assert "--config incomplete=True" in job_events.advice(CONFIG)
-        assert events(*started, ctrl_c, error) == {"train_glue 0": "started", "train_glue 1": "started"}
+        assert events(*started, ended, error) == {"train_glue 0": "started", "train_glue 1": "started"}
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous)
     assert "continue (training resumes" in job_events.advice(CONFIG)
     assert "incomplete" not in job_events.advice(CONFIG)
     events((1, "download_dataset mine", LogEvent.JOB_INFO), (1, "", LogEvent.JOB_ERROR))

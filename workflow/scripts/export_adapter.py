@@ -18,6 +18,7 @@ from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
 from hra_workflow.report import model_card, selections, unseen
+from hra_workflow.tasks import requested_run
 
 
 def main(job: dict) -> None:
@@ -57,7 +58,9 @@ def main(job: dict) -> None:
             "has_lora": lora.exists(),
             "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
-            "run": os.path.relpath(Path(params["record"]).parent),
+            "commands": [
+                f"`make predict {params['make']} {requested_run.listed(names)}`" for names in task.usage.predicts_from
+            ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{name}`" for name in tables],

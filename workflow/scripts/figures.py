@@ -216,7 +216,7 @@ def lambda_panel(
     ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
     ax.set(ylabel=about(name, params)["label"], xlim=(-0.5, max(len(ticks), 1) - 0.5))
-    ax.set_xlabel("λ, weight of the orthogonality penalty (∞: Gram–Schmidt)")
+    ax.set_xlabel("λ, weight of the penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)
     for index, value in enumerate(ticks):

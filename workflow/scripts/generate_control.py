@@ -59,8 +59,9 @@ def kept_earlier(job: dict, asked: list[tuple], about: Callable[[tuple], dict], 
         return (one for one in images.unpack(earlier, pixels) if one.key in wanted)
 
     try:
-        same = earlier.exists() and without_hints(images.made_by(earlier)) == without_hints(head)
-        found = [one.about.items() for one in those_wanted(lambda about: False)] if same else []
+        if not earlier.exists() or without_hints(images.made_by(earlier)) != without_hints(head):
+            return False
+        found = [one.about.items() for one in those_wanted(lambda about: False)]
     except JobError:  # a damaged archive
         return False
     if len(found) != len(wanted) or not all(map(ge, found, (one.items() for one in wanted.values()))):

@@ -54,6 +54,7 @@ def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
     rows = text_files.read(str(path), [path], None)
     text_tables.require_rows(str(path), len(rows), None)
     rows.require(str(path), [output, answer])
+    stop_at(str(path), *rows.broken)
     rows.columns[answer] = [str(value) if isinstance(value, int) else value for value in rows.columns[answer]]
     outputs, texts = (text_tables.texts_of(str(path), rows, name) for name in (output, answer))
     golds = references(style, texts, str(path))

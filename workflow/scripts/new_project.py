@@ -37,8 +37,9 @@ def values_of(task: str, demo: bool) -> dict:
 
 def make(name: str, task: str = "glue", demo: bool = False) -> Path:
     """Write the folder of a project and return its config; raise SystemExit if the name cannot be used."""
-    folder, values = Path(name), values_of(task, demo)
+    folder = Path(name)
     check(folder, task)
+    values = values_of(task, demo)
     (folder / "data").mkdir(parents=True)
     if (examples := TEMPLATES[task] / "data").is_dir():
         shutil.copytree(examples, folder / "data", dirs_exist_ok=True)
@@ -52,14 +53,18 @@ def make(name: str, task: str = "glue", demo: bool = False) -> Path:
 
 
 def check(folder: Path, task: str) -> None:
-    """Raise SystemExit unless folder and dataset can have this name."""
+    """Raise SystemExit unless the task has a template, and folder and dataset can have this name."""
     name = str(folder)
+    if task not in TEMPLATES:
+        raise SystemExit(f"expected a task of {', '.join(TEMPLATES)}, found {task!r}. Correct TASK.")
     if not re.fullmatch(NAME, name) or not isinstance(yaml.safe_load(name), str):
         raise SystemExit(
             "expected a name of letters, digits, _ and -, which starts with a letter or digit and is no number, date "
             f"or word of YAML such as yes, found {name!r}. Choose another one."
         )
-    if name in TAKEN or folder.exists():
+    if name in TAKEN:
+        raise SystemExit(f"expected the name of a new folder, found {name!r}, where runs write. Choose another one.")
+    if folder.exists():
         raise SystemExit(f"expected the name of a new folder, found {name!r}, which is taken. Choose another one.")
     shipped = [*Path(ROOT, "config", task).glob("*.yaml"), Path(ROOT, DEMO)]
     if name in overlays.merged(*map(overlays.read, shipped))["datasets"][task]:
@@ -69,7 +74,7 @@ def check(folder: Path, task: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the new folder and its dataset")
-    parser.add_argument("--task", choices=TEMPLATES, default="glue", help="(default: %(default)s)")
+    parser.add_argument("--task", default="glue", help=f"{', '.join(TEMPLATES)} (default: %(default)s)")
     parser.add_argument("--demo", action="store_true", help="with the demo's small models instead of the paper's")
     arguments = parser.parse_args()
     path = make(arguments.name, arguments.task, arguments.demo)

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import files, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, selections, unseen
 from hra_workflow.report.run_statistics import read_sealed, readable
@@ -67,7 +67,7 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         for name in names[first : first + per_block]:
             better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
             arrow = "↓" if (better == "lower").all() else "↑"
-            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, no_wrap=False)
+            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -78,22 +78,27 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """List the existing files related to the table."""
+    """List the existing files related to the table, and say which of them are older than the runs."""
     task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
+    runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
+    behind = cost.exists() and runs.exists() and seals.made_from_another(cost, runs)
+    old = " (older than the runs: make run)" * behind  # the figures are made after the costs
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
-    places.append(("all runs, with provenance", path.with_name(f"runs_{task}.csv")))
+    places.append(("all runs, with provenance", runs))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append(("cost of the runs", path.with_name(f"cost_{task}.md")))
-    places.append(("figure: score over λ", figures / f"{task}_lambda.png"))
-    places.append(("figure: score over parameters", figures / f"{task}_parameters.png"))
-    places.append(("figure: score over cost", figures / f"{task}_pareto.png"))
-    places.append(("figure: score over retention", figures / f"{task}_stability.png"))
-    places.append(("figure: training", figures / f"{task}_curves.png"))
+    places.append((f"cost of the runs{old}", path.with_name(f"cost_{task}.md")))
+    places.append((f"figure: score over λ{old}", figures / f"{task}_lambda.png"))
+    places.append((f"figure: score over parameters{old}", figures / f"{task}_parameters.png"))
+    places.append((f"figure: score over cost{old}", figures / f"{task}_pareto.png"))
+    places.append((f"figure: score over retention{old}", figures / f"{task}_stability.png"))
+    places.append((f"figure: training{old}", figures / f"{task}_curves.png"))
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
     places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
+    found = sorted((path.parent / task).rglob("seed*/train.json"))
+    trained = (record for record in found if files.read_json(record).get("steps"))
     places += [
-        ("the record of one run", record) for record in sorted((path.parent / task).rglob("seed*/train.json"))[:1]
+        ("the record of one run", record) for record in [next(trained, None) or next(iter(found), None)] if record
     ]
     return [(what, place) for what, place in places if place.exists()]
 
@@ -153,10 +158,15 @@ def main() -> None:
         raise SystemExit("\n".join(problems))
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
-    reports = dict.fromkeys(path.with_name("report.html") for path in arguments.tables)
-    steps += [("everything in one file, for a browser", place) for place in reports if place.exists()]
+    for report in dict.fromkeys(path.with_name("report.html") for path in arguments.tables):
+        if report.exists():
+            shown = [path for path in arguments.tables if path.parent == report.parent]
+            old = any(seals.made_from_another(report, path) for path in shown)
+            remark = f" (older than {'a' if len(shown) > 1 else 'this'} table: make report)" * old
+            steps.append((f"everything in one file, for a browser{remark}", report))
+    width = max(len(str(place)) for _, place in steps)
     for what, place in steps:
-        console.print(f"  {place!s:<52} {what}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {place!s:<{width}}  {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pandas as pd
 from hra_workflow import tasks
 from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import start, tail
 from hra_workflow.data import data_cards, images, leaks
 from hra_workflow.report import class_scores, html_page, run_statistics, selections, unseen, user_functions
 from hra_workflow.report.image_grid import evenly_spaced
@@ -188,8 +188,7 @@ def failed(errors: list[str]) -> list[dict]:
         if path.exists():
             content = files.read_json(path)
             log = Path(content.get("log") or "/nowhere")  # older error files lack it
-            tail = log.read_text(errors="replace").rstrip().splitlines()[-LOG_LINES:] if log.exists() else []
-            found.append(content | {"tail": "\n".join(tail)})
+            found.append(content | {"tail": tail(log, LOG_LINES) if log.exists() else ""})
     return found
 
 
@@ -287,7 +286,7 @@ def main(job: dict) -> None:
             "none. Run a table first, e.g. results/table_glue.csv."
         )
     page = html_page.render(sections=sections, summary=summary(sections, params))
-    files.write_text(job["output"]["html"], page)
+    seals.write(job["output"]["html"], page, [path for facts in params["tasks"].values() for path in facts["tables"]])
     print(f"{job['output']['html']}: {len(page.encode()) / 1e6:.1f} MB")
 
 

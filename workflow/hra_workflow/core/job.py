@@ -21,6 +21,8 @@ from hra_workflow.core import files, gpus, installed, launcher, lease, provenanc
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
 
+HEADER = "=== "  # begins the first line of every attempt in a log
+
 # The files of a training job in a run's scratch folder; other jobs have subfolders there.
 OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
 
@@ -252,7 +254,14 @@ def redirect(job: dict) -> None:
     os.dup2(target, 2)
     os.close(target)
     place = f"{platform.node()}, job {gpus.SCHEDULER_JOB}" if gpus.SCHEDULER_JOB else platform.node()
-    print(f"=== {provenance.now()}, {job['rule']} on {place} ===", flush=True)
+    print(f"{HEADER}{provenance.now()}, {job['rule']} on {place} ===", flush=True)
+
+
+def tail(log: Path, lines: int) -> str:
+    """Return the last lines of a log, only those of the last attempt."""
+    written = log.read_text(errors="replace").rstrip().splitlines()
+    begun = max((number for number, line in enumerate(written) if line.startswith(HEADER)), default=0)
+    return "\n".join(written[begun:][-lines:])
 
 
 def processes(job: dict) -> int:

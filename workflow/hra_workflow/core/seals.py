@@ -68,5 +68,15 @@ def check(path: Path, found: str, checked: set[Path]) -> None:
             )
 
 
+def made_from_another(path: Path, source: Path) -> bool:
+    """Return whether `source` has changed since a file was made from it: by its seal, or without one by their times."""
+    seal = seal_of(path)
+    if not seal.exists():
+        return path.stat().st_mtime < source.stat().st_mtime
+    listed = dict(line.split("  ", 1)[::-1] for line in seal.read_text().splitlines() if "  " in line)
+    name = os.path.relpath(source, path.parent)
+    return name in listed and listed[name] != files.sha256(source)
+
+
 def seal_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.sha256")

@@ -11,6 +11,25 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.9f}".rstrip("0").rstrip(".")
 
 
+def hours(value: float) -> str:
+    """Write hours, less than a tenth as minutes or seconds: 1,140 or 2.8 min or 35 s."""
+    amount, unit = in_unit(value)
+    return number(amount) + {"hour": "", "minute": " min", "second": " s"}[unit]
+
+
+def hours_of(value: float, device: str = "") -> str:
+    """Write hours with their unit: 1,140 GPU-hours or 2.8 CPU-minutes, without a device 35 seconds."""
+    amount, unit = in_unit(value)
+    return f"{number(amount)} {device}{'-' * bool(device)}{unit}s"
+
+
+def in_unit(value: float) -> tuple[float, str]:
+    if value >= 0.1 or not value:
+        return value, "hour"
+    amount, unit = (value * 60, "minute") if value >= 1 / 60 else (value * HOUR, "second")
+    return float(f"{amount:.2g}"), unit
+
+
 def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 

@@ -58,7 +58,7 @@ def summary(config: dict, planned: Iterable[Job]) -> str:
     sizes = listed(f"{name} {number(amount)}" for name, amount in known.items())
     parts = [f"{number(sum(known.values()))} GB ({sizes})"] * bool(known)
     parts += [f"{number(there / 1e9)} GB already downloaded"] * bool(there)
-    return "; ".join(parts + [f"unknown: {listed(unknown)}"] * bool(unknown)) or "nothing"
+    return "; ".join(parts + [f"unknown size: {listed(unknown)}"] * bool(unknown)) or "nothing"
 
 
 def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:

@@ -11,11 +11,11 @@ STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries fro
 
 
 def rates_of(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
-    """Return seconds and work of these finished jobs, by the keys of `likes`."""
+    """Return seconds and work of these finished jobs, by the keys of `likes`, without runs that have no steps."""
     rates: dict[tuple, list] = {}
     for job in done:
         seconds, on_gpu = measured(job)
-        for key in likes(job) if seconds else ():
+        for key in likes(job) if seconds and job.work != 0 else ():
             rates.setdefault((on_gpu, *key), []).append((seconds, job.work))
     return rates
 

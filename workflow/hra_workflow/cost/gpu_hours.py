@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, gpus, grid, tuning
-from hra_workflow.core.wording import listed, number, of_jobs, plural, span
+from hra_workflow.core import files, gpus, grid, tuning, wording
+from hra_workflow.core.wording import listed, of_jobs, plural, span
 from hra_workflow.cost import cpu_time, finished_jobs, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
@@ -71,7 +71,7 @@ class Hours:
     def dearest(self) -> str:
         """Name the three items with the most hours; the seeds and shards of a run are one item."""
         found = list(self.by(lambda one: item(one.job)).items())[:3]
-        return ", ".join(f"{name} {number(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+        return ", ".join(f"{name} {wording.hours(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
 
     def longest(self) -> tuple[float, str]:
         """Return the hours of the run whose stages take longest one after another, and its name, or an empty one."""
@@ -90,7 +90,7 @@ class Hours:
     def grounds(self) -> str:
         """Describe the estimate's basis: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda one: one.basis)
-        parts = [f"{number(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
+        parts = [f"{wording.hours(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
         starts = f"{plural(self.short, 'short job')} of about {cpu_time.LIKELY_STARTUP} s each" * bool(self.short)
         return "; ".join([*parts, *filter(None, [starts, self.unknown()])])
 
@@ -101,7 +101,7 @@ class Hours:
             estimates = [one for one in self.estimates if (one.job.gpus > 0) == (device == "GPU")]
             short = self.short * (device == "CPU")
             if hours or estimates or short:
-                used.append(f"{number(hours)} {device}-hours")
+                used.append(wording.hours_of(hours, device))
             if estimates or short:
                 left.append(remaining(estimates, device, short))
         text = [f"{' and '.join(used)} used"] * bool(used)
@@ -118,7 +118,7 @@ def remaining(estimates: list[Estimate], device: str, short: int) -> str:
     if not known and not short:
         return f"unknown {device}-hours"
     likely = sum(one.hours for one in known) + short * cpu_time.LIKELY_STARTUP / 3600
-    text = f"about {number(float(f'{likely:.2g}') if short else likely)} {device}-hours"
+    text = f"about {wording.hours_of(float(f'{likely:.2g}') if short else likely, device)}"
     if not all(one.bounds for one in known):
         return text
     ends = zip(cpu_time.STARTUP, *(one.bounds for one in known), strict=True)

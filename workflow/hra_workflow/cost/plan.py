@@ -9,7 +9,7 @@ from pathlib import Path
 from hra_workflow import tasks
 from hra_workflow.core import files, tuning
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import listed, number, of_jobs, plural
+from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
 from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
@@ -99,14 +99,14 @@ def of_hours(found: gpu_hours.Hours) -> list[str]:
         "methods": found.by(lambda one: one.job.wildcards.get("method", "shared by methods")),
     }
     lines = [
-        f"  {f'{what}:':<10}{listed(f'{name} {number(hours)}' for name, (hours, _) in parts.items())}"
+        f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, (of_stage, _) in parts.items())}"
         for what, parts in by.items()
         if parts
     ]
     if lines:
         wall, run = found.longest()
         lines.append(f"  dearest:  {found.dearest()}")
-        lines += [f"  longest:  {number(wall)} hours for {run}, one job after another"] * bool(run)
+        lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
     return [*[f"  hours:    {found}"] * bool(str(found)), *lines]
 
 

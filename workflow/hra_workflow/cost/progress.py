@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.job import tail
 from hra_workflow.core.wording import HOUR, MINUTE, duration, of_jobs
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
@@ -85,5 +86,5 @@ def error(job: Job, lines: int = 5) -> str:
         except (JobError, KeyError, TypeError, OSError):
             return f"unreadable: {job.error}"
     if os.path.exists(job.log):
-        return "\n".join(Path(job.log).read_text(errors="replace").rstrip().splitlines()[-lines:])
+        return tail(Path(job.log), lines)
     return "no output"

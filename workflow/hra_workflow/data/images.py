@@ -131,7 +131,7 @@ def to_png(image: Image.Image, level: int = -1) -> bytes:
 def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None, head: dict | None = None) -> None:
     """Write a tar file atomically. `count`: the number of images if `pictures` has no length; `head`: their origin."""
     count, written = len(pictures) if count is None else count, 0
-    # tarfile cannot read an archive that consists of a global header only.
+    # tarfile cannot read an archive that consists of a global header only, so one without images has no head.
     entries = ({COUNT: str(count)} | ({MADE_BY: json.dumps(head)} if head else {})) if count else {}
     header = {"format": tarfile.PAX_FORMAT, "pax_headers": entries}
     with files.replacing(path) as temporary, tarfile.open(temporary, "w", **header) as archive:
@@ -148,9 +148,15 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
 
 def made_by(path: str | Path) -> dict:
     """Return the record of how a tar file's images were made, from its head; {} if it has none."""
+    return read_head(path)[0]
+
+
+def read_head(path: str | Path) -> tuple[dict, int]:
+    """Return the record of how a tar file's images were made, {} if it has none, and the stated number of images."""
     try:
         with tarfile.open(path, "r:") as archive:
-            return files.parse_object(archive.pax_headers.get(MADE_BY, "{}").encode())
+            head = archive.pax_headers
+            return files.parse_object(head.get(MADE_BY, "{}").encode()), int(head.get(COUNT, "0"))
     except (tarfile.TarError, OSError, ValueError) as problem:
         raise damaged(path, problem) from problem
 

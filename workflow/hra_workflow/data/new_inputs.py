@@ -34,7 +34,7 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
             + (f", or write the file like the training data: it is read with {read}." if read else ".")
         )
     rows.columns |= {name: text_tables.texts_of(path, rows, name) for name in columns}
-    stop_at(path, *(empty_texts(rows, name) for name in columns))
+    stop_at(path, *rows.broken, *(empty_texts(rows, name) for name in columns))
     return rows.columns
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import plural
-from hra_workflow.data.row_problems import Problem, stop_at
+from hra_workflow.data.row_problems import stop_at
 from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SHOWN = 80  # characters of a line in an error
 READ = 65_536  # rows of Parquet at a time
+BROKEN_JSON = "Correct the line; if the file is truncated or has another format, replace it."
 
 
 def read(
@@ -30,17 +31,19 @@ def read(
 
     JSON is recognised by its suffix; other files are read with the config's `read` if it is set, else as .csv, .tsv or
     Parquet by their suffix. Only these `columns` and the `first` rows of Parquet files, which may not fit into memory,
-    are read.
+    are read. Lines that are no row of these columns are in `broken`.
     """
-    rows = Rows()
+    rows, columns = Rows(), set(columns)
     for path in paths:
         require_file(where, path)
         if path.suffix in (".json", ".jsonl"):
             read_json(rows, where, path)
         elif stated is None and path.suffix not in SEPARATORS:
-            read_parquet(rows, where, path, set(columns), first)
+            read_parquet(rows, where, path, columns, first)
         else:
-            read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}))
+            read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}), columns)
+    if not len(rows):
+        stop_at(where, *rows.broken)
     return rows
 
 
@@ -66,8 +69,11 @@ def read_lines(where: str, path: Path, column: str) -> Rows:
 # Text with separators
 
 
-def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
-    """Read lines of fields; a separator longer than a character is a regular expression."""
+def read_separated(rows: Rows, where: str, path: Path, options: dict, wanted: set[str]) -> None:
+    """Read lines of fields; a separator longer than a character is a regular expression.
+
+    A line may lack fields at its end that are not `wanted`.
+    """
 
     def unreadable(line: int, reason: str, remedy: str = "Correct the line, or `read`") -> JobError:
         return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy}.")
@@ -75,7 +81,8 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
     encoding, separator = options.get("encoding", "utf-8-sig"), options["sep"]
     lines: list[int] = []
     values: list[list[str]] = []
-    longer: dict[int, str] = {}  # lines with more fields than the header
+    others: list[tuple[int, int, list[str]]] = []  # number of rows before it, line and fields
+    least = 0
     header: list[str] | None = options.get("names")
     first = options.get("header", None if header else 0)  # the row with the names; None: no such row
     try:
@@ -84,8 +91,9 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
                 header = header or fields
             elif first is None or number > first:
                 header = header or [str(column) for column in range(len(fields))]
-                if len(fields) > len(header):
-                    longer[line] = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
+                least = least or max((column for column, name in enumerate(header, 1) if name in wanted), default=1)
+                if not least <= len(fields) <= len(header):
+                    others.append((len(lines), line, fields))
                     continue
                 lines.append(line)
                 values.append(fields + [""] * (len(header) - len(fields)))
@@ -100,7 +108,9 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict) -> None:
         raise unreadable(1, "expected a header line, found an empty file")
     expected = f"expected {plural(len(header), 'field')} ({', '.join(header)})"
     remedy = f"{other_separator(header) or 'Correct the line, or `read`'}."
-    stop_at(where, Problem([*longer], lambda line: f"{path.name}, line {line}: {expected}, {longer[line]}", remedy))
+    for before, line, fields in others:
+        found = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
+        rows.add_broken(before, f"{path.name}, line {line}: {expected}, {found}", remedy)
     rows.add(
         where,
         path.name,
@@ -184,37 +194,32 @@ def read_json(rows: Rows, where: str, path: Path) -> None:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise undecodable(where, path, "utf-8-sig", problem) from problem
-    by_line = path.suffix == ".jsonl"
+    add_json(rows, where, path.name, text, by_line=path.suffix == ".jsonl")
+
+
+def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool) -> None:
+    """Append a list of objects, or one object per line, of the file `name`."""
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
-    lines, values, broken = [], [], {}
+    lines, values, unit = [], [], "line" if by_line else "row"
     for number, part in parts:
         try:
-            value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {path.name}, line {number}"))
+            value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
-            broken[line] = f"line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
+            text = f"{name}, line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
+            rows.add_broken(len(values), text, BROKEN_JSON)
             continue
         several = value if not by_line and isinstance(value, list) else [value]
-        values += several
-        lines += [number] if by_line else range(1, len(several) + 1)
-    unit = "line" if by_line else "row"
-    others = {number: value for number, value in zip(lines, values, strict=True) if not isinstance(value, dict)}
-    stop_at(
-        where,
-        Problem(
-            [*broken],
-            lambda line: f"{path.name}, {broken[line]}",
-            "Correct the line; if the file is truncated or has another format, replace it.",
-        ),
-        Problem(
-            [*others],
-            lambda row: f"{path.name}, {unit} {row}: expected an object, found {str(others[row])[:SHOWN]!r}",
-            "Write one object per row.",
-        ),
-    )
-    header = dict.fromkeys(name for value in values for name in value)
-    rows.add(where, path.name, unit, header, lines, [[value.get(name) for value in values] for name in header])
+        for row, one in enumerate(several, number):
+            if isinstance(one, dict):
+                lines.append(row)
+                values.append(one)
+            else:
+                text = f"{name}, {unit} {row}: expected an object, found {str(one)[:SHOWN]!r}"
+                rows.add_broken(len(values), text, "Write one object per row.")
+    header = dict.fromkeys(column for value in values for column in value)
+    rows.add(where, name, unit, header, lines, [[value.get(column) for value in values] for column in header])
 
 
 def once(where: str, pairs: list[tuple[str, object]]) -> dict:

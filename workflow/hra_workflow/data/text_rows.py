@@ -26,6 +26,7 @@ class Rows:
     lines: list[int] = field(default_factory=list)  # of the file, counted from 1
     unread: int = 0  # rows of the files beyond these
     files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
+    broken: list[Problem] = field(default_factory=list)  # of lines that are no row; readers raise them with their own
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -63,16 +64,20 @@ class Rows:
             values = self.columns.setdefault(column, [None] * before)
             values += found.get(column, [None] * len(lines))
 
+    def add_broken(self, before: int, text: str, remedy: str) -> None:
+        """Record a line of the file that will be added next; before: how many rows of that file it follows."""
+        self.broken.append(Problem([len(self) + before], lambda _: text, remedy))
+
     def head(self, count: int | None) -> "Rows":
         """Return only the first `count` rows; None: all."""
         columns = {name: values[:count] for name, values in self.columns.items()}
-        return Rows(columns, self.lines[:count], files=self.files)
+        return Rows(columns, self.lines[:count], files=self.files, broken=self.broken)
 
     def only(self, kept: list[int]) -> "Rows":
         """Return only the rows with these ascending indices."""
         columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
         files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
-        return Rows(columns, [self.lines[row] for row in kept], files=files)
+        return Rows(columns, [self.lines[row] for row in kept], files=files, broken=self.broken)
 
     def require(self, where: str, wanted: list[str]) -> None:
         """Raise JobError unless the columns exist; name the separator with which they would."""

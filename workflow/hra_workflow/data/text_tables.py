@@ -53,7 +53,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     wanted = [*columns.values(), *([dataset["label"]] if "label" in dataset else [])]
     longest, first = dataset.get("max_characters"), dataset.get("take", {}).get(split)
     rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if longest else first)
-    require_rows(where, len(rows) + rows.unread, dataset.get("rows", {}).get(split))
+    require_rows(where, len(rows) + len(rows.broken) + rows.unread, dataset.get("rows", {}).get(split))
     rows.require(where, wanted)
     if longest:
         texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
@@ -70,7 +70,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     elif "label" in dataset:
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
         problems.append(unlabelled)
-    stop_at(name, *problems)
+    stop_at(name, *rows.broken, *problems)
     return Split(converted | found, rows, answers)  # of general text, empty rows separate paragraphs
 
 
@@ -123,7 +123,8 @@ def texts_of(name: str, rows: Rows, column: str) -> list[str]:
     def describe(row: int) -> str:
         return f"{rows.where(row)}, column {column}: expected text, found {texts[row]!r}"
 
-    stop_at(name, Problem(others, describe, "Correct `columns`."))
+    if others:
+        stop_at(name, *rows.broken, Problem(others, describe, "Correct `columns`."))
     return texts
 
 

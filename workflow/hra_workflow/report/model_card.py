@@ -97,13 +97,14 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         model_license=model.get("license") or "not stated",
         data_license=data.get("license") or "not stated",
         weights=weights,
-        run=params["run"],
+        commands=params["commands"],
         tables=params["tables"],
         steps=steps,
         tuned="chosen" in made["inputs"],  # input of rule train: the values of the best trial
         adapter=adapter,
-        settings={name: value for name, value in record["hyperparameters"].items() if value is not None},
+        settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )
+    text = re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
     ModelCardData(**ModelCard(text).data.to_dict())  # raises ValueError for invalid results
     return text
 
@@ -111,7 +112,8 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
 def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
     """Yield a row per benchmark and metric of the exported weights. `best`: the checkpoint that the run has selected.
 
-    If rows of the benchmark are in the training data, a row with the score without them precedes it.
+    If rows of the benchmark are in the training data, a row with the score without them precedes it. A standard error
+    of 0, as of an accuracy of 100 %, is no estimate and becomes None.
     """
     for one in metrics:
         for selection, found in one["selections"].items():
@@ -121,8 +123,9 @@ def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
                     shown = {"benchmark": benchmark, "n": one["n_items"], "selection": selection, "metric": name}
                     if new := unseen.get((benchmark, selection, name)):
                         title = f"{benchmark} without the {leaked[benchmark].count:,} rows"
-                        yield shown | {"benchmark": f"{title} that are in the training data", "of": benchmark} | new
-                    yield shown | {"of": benchmark, "value": value["value"], "stderr": value.get("stderr")}
+                        new = {"of": benchmark} | new | {"stderr": new.get("stderr") or None}
+                        yield shown | {"benchmark": f"{title} that are in the training data"} | new
+                    yield shown | {"of": benchmark, "value": value["value"], "stderr": value.get("stderr") or None}
 
 
 def license_of(text: str | None) -> dict[str, str]:

@@ -26,6 +26,7 @@ WIDTH = (
     5  # inches of every figure, with panels below each other: on a telephone, text is then three quarters of its size
 )
 CHARACTERS = 76  # of small print across a figure
+ACROSS = {"x": 52, "y": 34}  # characters of a label along an axis; panels are at least 3.4 inches high
 
 
 def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
@@ -55,9 +56,11 @@ def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = Non
 
 
 def better(name: str, wanted: str, axis: str = "y") -> str:
-    """Append the direction of the better values, `lower` or `higher`, to the label of an axis."""
+    """Append the direction of the better values, `lower` or `higher`, to the label of an axis, and wrap it."""
     arrow = {("y", "higher"): "↑", ("y", "lower"): "↓", ("x", "higher"): "→", ("x", "lower"): "←"}[axis, wanted]
-    return f"{name}, {arrow} better"
+    lines = f"{name}, {arrow}\0better".split("\n")  # the arrow stays with its word
+    wrapped = [textwrap.fill(line, ACROSS[axis], break_on_hyphens=False) for line in lines]
+    return "\n".join(wrapped).replace("\0", " ")
 
 
 def logarithmic(ax, unit: float = 1, name: str = "") -> None:
@@ -73,12 +76,12 @@ def logarithmic(ax, unit: float = 1, name: str = "") -> None:
 def widen(ax, scale: float) -> None:
     """Extend the y axis to 2 percentage points, or a tenth of other values, so that small differences look small.
 
-    scale: factor applied to the scores; 100: they are percentages, which are at most 100.
+    scale: factor applied to the scores; 100: they are percentages, at most 100 except for the ends of whiskers.
     """
     low, high = ax.get_ylim()
     least = 2 if scale == 100 else 0.1 * max(abs(low), abs(high))
     room = max(0, least - (high - low)) / 2
-    ax.set_ylim(low - room, min(high + room, 101) if scale == 100 else high + room)
+    ax.set_ylim(low - room, min(high + room, max(101, ax.dataLim.y1 + 0.5)) if scale == 100 else high + room)
 
 
 def say(ax, text: str) -> None:

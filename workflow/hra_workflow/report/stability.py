@@ -46,7 +46,7 @@ def figure(
     notes = [frontier.MEANING, "Mean ± std over seeds, weights after the last step."]
     if params["strengths"]:
         listed = ", ".join(f"{strength:g}" for strength in params["strengths"])
-        notes.append(f"Dotted: the same weights rewound to strength {listed} (named @), without training again.")
+        notes.append(f"Dotted: weights rewound to strength {listed} (named @), without training again.")
     footnote(drawn, [*notes, *params["remarks"]])
     frontier.name(*named)
     return drawn

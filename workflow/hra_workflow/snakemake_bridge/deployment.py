@@ -67,10 +67,12 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
     return config, chosen
 
 
-def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
+def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
     """Return the request of `make export` or `make predict`. End the run if it names something that does not exist."""
+    configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
+    is_shipped = not workflow.configfiles and not workflow.modifier.skip_configfile
     with ending_the_run():
-        return requested_run.parse_request(config, tasks, chosen)
+        return requested_run.parse_request(config, tasks, chosen, configs, is_shipped)
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:

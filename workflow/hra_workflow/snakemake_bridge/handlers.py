@@ -20,7 +20,7 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
-from hra_workflow.snakemake_bridge import gpu_resources, planned, reasons
+from hra_workflow.snakemake_bridge import gpu_resources, job_events, planned, reasons
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -110,7 +110,7 @@ def end_of_dry_run(workflow, config: dict) -> None:
     """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine."""
     known = planned.jobs(workflow.dag, config)
     plan.show(config, planned.tables(workflow.dag, known), known.values())
-    for line in reasons.again(workflow.dag):
+    for line in reasons.again(workflow.dag, job_events.failed_jobs(config)):
         print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")

@@ -10,11 +10,13 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from hra_workflow import methods
 from hra_workflow.cost import planned_jobs, run_history
 
 RUN = uuid.uuid4().hex[:8]  # this Snakemake
@@ -22,31 +24,37 @@ OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job 
 
 
 class Recorder(logging.Handler):
-    """Writes the events of the jobs to a file. Jobs ended by Ctrl-C do not count as failed.
+    """Writes the events of the jobs to a file. Jobs that end with an error after Ctrl-C or SIGTERM are not failed.
 
-    printing: also print a line per finished job.
+    printing: also print a line per finished job. untrained: the methods that train nothing (real images, base model).
     """
 
-    def __init__(self, path: Path, printing: bool = False):
+    def __init__(self, path: Path, printing: bool = False, untrained: Collection[str] = ()):
         super().__init__()
         self.path, self.names, self.finished, self.printing = path, {}, [], printing
-        self.interrupted, self.on_interrupt = False, signal.getsignal(signal.SIGINT)
-        if callable(self.on_interrupt):  # the signal is ignored in the background of a shell script
-            signal.signal(signal.SIGINT, self.interrupt)
+        self.untrained, self.remarks = untrained, {}
+        self.interrupted, self.on_signal = False, {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous = signal.getsignal(number)
+            if callable(previous):  # SIGINT is ignored in the background of a shell script
+                self.on_signal[number] = previous
+                signal.signal(number, self.interrupt)
         run_history.begin(path, RUN)
 
-    def interrupt(self, *arguments) -> None:
+    def interrupt(self, number: int, frame) -> None:
         self.interrupted = True
-        self.on_interrupt(*arguments)
+        self.on_signal[number](number, frame)
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self.names[record.jobid] = planned_jobs.name_of(record.rule_name, record.wildcards)
+            if record.rule_name.startswith("train_") and record.wildcards.get("method") in self.untrained:
+                self.remarks[record.jobid] = " (trains nothing, writes the run's record)"
             self.write(run_history.STARTED, record.jobid)
         elif event == LogEvent.JOB_FINISHED:  # not with `--quiet progress`
             self.write(run_history.FINISHED, record.job_id)
-            self.finished.append(self.names.get(record.job_id, ""))
+            self.finished.append(self.names.get(record.job_id, "") + self.remarks.get(record.job_id, ""))
         elif event == LogEvent.PROGRESS and self.printing and self.finished:
             names, self.finished = ", ".join(self.finished), []
             line = f"{time.strftime('%H:%M:%S')}  {record.done} of {record.total} jobs done: {names}"
@@ -74,15 +82,21 @@ def record(workflow, config: dict) -> None:
     preflight` reports failed jobs itself: it stops some intentionally, and runs them again.
     """
     without_bars = "rich" in workflow.output_settings.log_handler_settings and not sys.stderr.isatty()
-    logger.addHandler(Recorder(history_file(config), printing=without_bars))
+    untrained = [name for name in config["methods"] if not methods.get(config, name).trains]
+    logger.addHandler(Recorder(history_file(config), without_bars, untrained))
     if config["preflight"]:
         logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 
 
+def failed_jobs(config: dict) -> dict[str, str]:
+    """Return the jobs that failed when they last ran, each with the Snakemake run."""
+    events = run_history.read(history_file(config)).jobs.items()
+    return {name: event["run"] for name, event in events if event["event"] == run_history.FAILED}
+
+
 def advice(config: dict) -> str:
     """Describe how to continue after a run in which not all jobs were done."""
-    events = run_history.read(history_file(config)).jobs.items()
-    failed = [name for name, event in events if (event["run"], event["event"]) == (RUN, run_history.FAILED)]
+    failed = [name for name, run in failed_jobs(config).items() if run == RUN]
     text = "Not all jobs are done; finished work is kept. "
     if any(not name.startswith(OF_RUNS) for name in failed):
         return f"{text}Correct what the errors above name, then rerun the same command."

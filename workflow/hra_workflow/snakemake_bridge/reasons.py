@@ -9,13 +9,14 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.core import fingerprints
 from hra_workflow.core.wording import listed, of_jobs
+from hra_workflow.cost import planned_jobs
 
 MOST = 3  # number of causes that are printed for each rule
 ARROW = "→"
@@ -23,8 +24,10 @@ LONG = 40  # characters; longer lists are printed as their length
 LONGEST = 20_000  # characters of a param that is parsed, in 0.1 s: the list of all runs of a large table is longer
 
 
-def again(dag) -> list[str]:
+def again(dag, failed: Container[str] = ()) -> list[str]:
     """Return a line for each rule with jobs that are planned again, in the order of the workflow.
+
+    failed: the names of the jobs that failed when they last ran, which Snakemake records like finished ones.
 
     Call it only in a dry run: Snakemake caches the params that it compares, so a job after a checkpoint would record
     old ones.
@@ -32,7 +35,7 @@ def again(dag) -> list[str]:
     found: dict[str, list[list[str]]] = {}
     for level in dag.toposorted():
         for job in sorted(filter(dag.needrun, level), key=lambda job: job.rule.name):
-            if why := causes(dag, job):
+            if why := causes(dag, job, failed):
                 found.setdefault(job.rule.name, []).append(why)
     return [f"{rule}: {of_jobs(len(jobs))}, {counted(jobs)}" for rule, jobs in found.items()]
 
@@ -44,7 +47,7 @@ def counted(jobs: list[list[str]]) -> str:
     return ", ".join(named) + f" and {len(counts) - MOST:,} more" * (len(counts) > MOST)
 
 
-def causes(dag, job) -> list[str]:
+def causes(dag, job, failed: Container[str] = ()) -> list[str]:
     """Return the reasons why a job runs again; [] if it has not been done before.
 
     Snakemake compares no params of a job that follows another planned job, so they are compared here.
@@ -64,6 +67,8 @@ def causes(dag, job) -> list[str]:
         "forced": reason.forced,
     }
     found += [text for text, holds in facts.items() if holds]
+    if not found and reason.missing_output and planned_jobs.name_of(job.rule.name, job.wildcards_dict) in failed:
+        return []
     before = sorted({one.rule.name for one in dag.dependencies[job] if dag.needrun(one)})
     return found or [f"after {listed(before)}" if reason.updated_input_run else "missing output"]
 

@@ -127,11 +127,20 @@ def chosen(workflow, output: str, read: Callable[[list[str]], Choice | None], no
 
     Snakemake repeats a job whose inputs differ from the recorded ones. Its record is the only place that both the plan
     and the job's process, which finds the outputs deleted, can read. Snakemake itself compares with
-    `persistence.input`, which works with any persistence backend.
+    `persistence.input`, which works with any persistence backend. Failed jobs have a record too, but no output.
     """
-    recorded = workflow.persistence.input(IOFile(output))
+    unfinished = workflow.is_main_process and not Path(output).exists()
+    recorded = None if unfinished else workflow.persistence.input(IOFile(output))
     choice = None if recorded is None else read(recorded)
     return now() if choice is None else choice
+
+
+def forget_unfinished(workflow) -> None:
+    """Delete Snakemake's records of jobs without outputs before the first job, whose process would read them."""
+    dag, records = workflow.dag, workflow.persistence
+    for job in filter(dag.needrun, dag.jobs):
+        if job.output and records.has_metadata(job) and not any(Path(path).exists() for path in job.output):
+            records.cleanup(job)
 
 
 def shards(workflow, merged: str, number: Callable[[], int]) -> list[str]:

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -24,6 +24,7 @@ BEST = "best"
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
 OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
+NO_CONFIG = "No CONFIG was given: for the runs of a project, pass the CONFIG of their `make run`."
 TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
 NAME = 60  # maximum characters of an input's name in a path
 GIVEN = {  # the variables of new inputs, with an example
@@ -40,6 +41,7 @@ class Request:
 
     run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
     table: folder of the exported runs of a table, instead of a run. to: the repository to upload to, or empty.
+    configs: paths of the config files.
     """
 
     run: str = ""
@@ -49,6 +51,14 @@ class Request:
     note: str = ""
     table: str = ""
     to: str = ""
+    configs: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> str:
+        """Return the variables that name the run, its weights and its config to `make`."""
+        run, config = self.run and os.path.relpath(self.run), " ".join(self.configs)
+        stated = {"RUN": run, "WEIGHTS": self.weights, "CONFIG": f'"{config}"' if " " in config else config}
+        return " ".join(f"{name}={value}" for name, value in stated.items() if value)
 
     @property
     def hub(self) -> str:
@@ -82,11 +92,15 @@ def weights_file(run: str, weights: str) -> str:
     return f"{run}/{folder}/adapter_model.safetensors"
 
 
-def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
+def parse_request(
+    config: dict, tasks: dict[str, Task], chosen: list[str], configs: Sequence[str] = (), is_shipped: bool = False
+) -> Request | None:
     """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
 
-    chosen: the tasks of `all`, in which RUN=best looks for a table.
+    chosen: the tasks of `all`, in which RUN=best looks for a table. configs: paths of the config files of the command.
+    is_shipped: the command and the Snakefile add nothing to the shipped config.
     """
+    advice = NO_CONFIG if is_shipped else OTHER_CONFIG
     asked = config["request"]
     if not asked:
         return None
@@ -109,11 +123,11 @@ def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Re
         expect(
             len(names) == 1,
             f"RUN={asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
-            f"Name it: RUN=best/{(names or chosen)[0]}.",
+            f"Name it: RUN=best/{(names or chosen)[0]}. {advice}",
         )
-        run, weights, note = best(tasks[names[0]], dataset or None)
+        run, weights, note = best(tasks[names[0]], dataset or None, advice)
     else:
-        run, weights, note = existing(config, tasks, asked["run"]), "last", ""
+        run, weights, note = existing(config, tasks, asked["run"], advice), "last", ""
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
@@ -123,7 +137,8 @@ def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Re
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
-    return Request(run, weights, given, int(asked["seed"]) if "seed" in asked else None, note, to=to)
+    seed = int(asked["seed"]) if "seed" in asked else None
+    return Request(run, weights, given, seed, note, to=to, configs=tuple(configs))
 
 
 def weights_in(run: str, pattern: str) -> Iterable[Path]:
@@ -138,7 +153,7 @@ def listed(given: Iterable[str]) -> str:
     return " ".join(GIVEN[name] for name in given)
 
 
-def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
+def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> str:
     """Return the folder of a finished run; raise JobError, with a list of the finished runs, if it is not one."""
     results = config["pathvars"]["results"]
     known = [
@@ -153,13 +168,12 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
         run in map(os.path.relpath, known),
         f"RUN={asked}: expected `best` or the folder of a finished run in {results}, found "
         f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
-        f"{found or 'none'}. {OTHER_CONFIG}",
+        f"{found or 'none'}. {advice}",
     )
     task, dataset, method, variant, _ = Path(run).parts[-5:]
     expect(
         dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
-        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. "
-        f"{OTHER_CONFIG}",
+        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. {advice}",
     )
     expect(
         not methods.get(config, method).real_images,
@@ -168,7 +182,7 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
     return next(one for one in known if os.path.relpath(one) == run)
 
 
-def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
+def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[str, str, str]:
     """Return the folder of the best run of a task's table, its weights, and a sentence with the reason.
 
     The best run is in the row with the best mean over seeds in the first column, by the first selection that is one
@@ -184,20 +198,18 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     expect(
         dataset in names if dataset else len(names) == 1,
         f"RUN=best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name one "
-        f"of its columns: {example}. {OTHER_CONFIG}",
+        f"of its columns: {example}. {advice}",
     )
     dataset = dataset or names[0]
     column = columns[dataset]
     path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
-    expect(
-        path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run). {OTHER_CONFIG}"
-    )
+    expect(path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run). {advice}")
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
     rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
     rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
-    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {OTHER_CONFIG}")
+    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {advice}")
     values: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["selection"] == selection:

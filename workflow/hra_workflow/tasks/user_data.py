@@ -53,7 +53,8 @@ def check(task: Task, name: str) -> None:
     try:
         data_cards.current(path, entry, user_files, lambda: task.data.card(name, user_files, place))
     except JobError as problem:
-        raise JobError(local_files.located(str(problem), place)) from problem
+        dataset, text = f"{task.name}/{name}", local_files.located(str(problem), place)
+        raise JobError(text if text.startswith(dataset) else f"{dataset}: {text}") from problem
     for other, split in reported_elsewhere(task, name):
         downloaded = all(Path(manifest(task, one)).exists() for one in (name, other))
         if is_own(task, other) and not downloaded:

@@ -13,6 +13,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import data_cards, image_card, images, zip_archives
 from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.row_problems import each
+from hra_workflow.data.text_tables import is_empty
 from hra_workflow.tasks.control.data import Maker
 
 OPENED = 500  # number of images of a split whose header is read
@@ -22,7 +23,7 @@ DECODED = 20  # number of control images of a split that are decoded
 def make_card(folder: Path, dataset: dict) -> dict:
     """Return `splits` and `warnings`; raise JobError for a missing file, and for an opened one that is not an image."""
     raw = zip_archives.Folder(folder)
-    makers = [Maker(raw, dataset, split) for split in data_cards.ordered(dataset["splits"])]
+    makers = each(data_cards.ordered(dataset["splits"]), lambda split: Maker(raw, dataset, split))
     prints = {maker.split: fingerprints(maker) for maker in makers}
     splits, warnings = {}, []
     for maker in makers:
@@ -40,6 +41,10 @@ def make_card(folder: Path, dataset: dict) -> dict:
                     f"the images of {len(items):,} of {every:,} rows of {split} also occur in {TRAIN}, so its scores "
                     f"do not show how a model does on new data; the first: {maker.rows[items[0]][1][0]!r}"
                 )
+        if empty := [key for _, (key, prompt) in maker.rows if is_empty(prompt)]:
+            warnings.append(
+                f"the prompt is empty in {len(empty):,} of {every:,} rows of {split}, the first: {empty[0]!r}"
+            )
         warnings += [*small(maker), *finished(maker)]
     return {"splits": splits, "warnings": warnings}
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
-from hra_workflow.data import image_card, images, text_files, text_rows, zip_archives
-from hra_workflow.tasks.control import crop, hints
+from hra_workflow.data import image_card, images, zip_archives
+from hra_workflow.tasks.control import crop, hints, prompts
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
@@ -133,48 +133,13 @@ READERS = {
 }
 
 
-def prompts(file: zip_archives.NamedBytes) -> list[tuple[str, str]]:
-    """Read (key, prompt) per image, from JSON Lines or a list of {source or image, prompt}, or from COCO's captions.
-
-    Lines `KEY CATEGORY`, as in ADE20K's sceneCategories.txt, give the category as the prompt.
-    """
-    parse = partial(json.loads, object_pairs_hook=partial(text_files.once, str(file)))
-    try:
-        text = file.getvalue().decode("utf-8-sig")
-        lines = [line for line in text.splitlines() if line.strip()]
-        try:
-            content = parse(text)
-        except json.JSONDecodeError:
-            if lines and not lines[0].lstrip().startswith("{"):
-                return [(key, category.replace("_", " ")) for key, category in map(str.split, lines)]
-            content = list(map(parse, lines))
-        if isinstance(content, dict) and "annotations" in content:
-            first: dict[int, str] = {}
-            for entry in content["annotations"]:
-                first.setdefault(entry["image_id"], entry["caption"].strip())
-            listed = sorted(content["images"], key=lambda entry: entry["file_name"])
-            return [(Path(entry["file_name"]).stem, first[entry["id"]]) for entry in listed]
-        listed = content if isinstance(content, list) else [content]  # one line of JSON Lines
-        return named(listed)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise JobError(
-            f"{file}: expected JSON Lines or a JSON list of objects with `image` (or `source`) and `prompt`, COCO's "
-            f"captions, or lines `KEY CATEGORY`, found none of them ({type(problem).__name__}: {problem}). "
-            "Correct `prompts`."
-        ) from problem
-
-
-def named(listed: list[dict]) -> list[tuple[str, str]]:
-    return [(Path(entry.get("image") or entry["source"]).stem, entry["prompt"]) for entry in listed]
-
-
 class Maker:
     """Builds the rows of a split: `make(row)` for each of `rows`."""
 
     def __init__(self, folder: zip_archives.Folder, dataset: dict, split: str):
         self.folder, self.dataset, self.places, self.split = folder, dataset, dataset["splits"][split], split
         stated = self.places["prompts"]
-        listed = named(stated) if isinstance(stated, list) else prompts(folder.read(stated))
+        listed = prompts.stated(stated) if isinstance(stated, list) else prompts.read(folder.read(stated))
         listed = [entry for entry in listed if fnmatch(entry[0], self.places.get("keys", "*"))]
         expected = dataset.get("rows", {}).get(split)
         where = f"split {split} ({'in the config' if isinstance(stated, list) else stated})"
@@ -182,8 +147,6 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
-        for key, prompt in listed:
-            text_rows.check_text(f"{where}, prompt of {key!r}", prompt)
         self.unusual: dict[str, list[str]] = {}  # of the control images, by key
         self.different: set[int] = set()  # hashes of the control images
         self.colours: list[hints.Colours] = []  # per image in colours

@@ -51,7 +51,9 @@ def merge(adapter: str, out: str, base: str | None) -> None:
 
     The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
     transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
-    base model is a diffusers pipeline, the complete pipeline is written. The output reports how much rounding to that
+    base model is a diffusers pipeline, the complete pipeline is written. The names of a classifier's classes are not in
+    PEFT's files: they are read from the workflow's train.json, in the adapter's folder or the one above; without it,
+    set `id2label` and `label2id` in the written config.json. The output reports how much rounding to that
     dtype changes a layer's outputs at most, and how much the adapter changes them. Its last line lists the written
     files.
     """

@@ -84,7 +84,7 @@ def table(measured: Measured, panels: dict[str, str]) -> "Table":
     for name in layer_names(measured):
         rows = [(letter, layer) for letter, layers in measured.items() for layer in layers if layer["layer"] == name]
         for place, (letter, layer) in enumerate(rows):
-            cells = [f"{layer[key]:,}" for key in counts] + [f"{layer[key]:.3g}" for key in panels]
+            cells = [f"{layer[key]:,}" for key in counts] + [f"{layer[key]:#.3g}".rstrip(".") for key in panels]
             found.add_row("" if place else name, letter, *cells)
     return found
 

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ AUTO_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
 }
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
+RECORD = "train.json"  # of a run of this repository's workflow
 HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # keys of HRA's configuration: their types and descriptions
     "r": ((int,), "an integer"),
     "apply_GS": ((bool,), "true or false"),
@@ -180,7 +182,7 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     install()
     saved = read_weights(adapter)
     labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]
-    model, missing = base.load(**{"num_labels": labels[0]} if labels else {})
+    model, missing = base.load(**class_names(adapter, labels[0]) if labels else {})
     if lacking := sorted(name for name in missing if PREFIX + name not in saved):
         print(
             f"warning: neither {base.path} nor {adapter} has weights for {', '.join(lacking)}: they are randomly "
@@ -188,7 +190,10 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
             file=sys.stderr,
         )
     try:
-        adapted = PeftModel.from_pretrained(model, adapter)
+        with warnings.catch_warnings():
+            # PEFT 0.21 reads this property of transformers, which 5.24 renamed: nothing that the user can change.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, adapter)
         # Embeddings are optional: PEFT also writes them with an adapter of the output layer.
         lost = sorted(get_peft_model_state_dict(adapted, save_embedding_layers=False).keys() - saved.keys())
     except RuntimeError as error:  # shapes
@@ -201,6 +206,27 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
             f"{f' and {len(lost) - 1} more' if len(lost) > 1 else ''}. Copy or download it again, or correct --base."
         )
     return adapted, left_out(adapted, adapter, saved)
+
+
+def class_names(adapter: str, count: int) -> dict[str, Any]:
+    """Return the options of `from_pretrained` for a classifier with `count` outputs, with the names of its classes.
+
+    PEFT's files do not hold the names. A run of this repository's workflow has them in train.json, in the adapter's
+    folder or the one above. Without it, they are the base model's if it has as many, or transformers' LABEL_0, ….
+    """
+    folder = Path(adapter)
+    try:
+        places = [one / RECORD for one in (folder, folder.resolve().parent)]
+        found = places if folder.is_dir() else [Path(hf_hub_download(adapter, RECORD))]
+        record = next(path for path in found if path.is_file()).read_text(encoding="utf-8")
+        names = json.loads(record)["fingerprint"]["dataset"]["labels"]
+    except (StopIteration, OSError, ValueError, KeyError, TypeError):  # none, or a file of another program
+        return {"num_labels": count}
+    if names is None and count == 1:
+        return {"num_labels": 1, "problem_type": "regression"}
+    if not (isinstance(names, list) and len(names) == count):
+        return {"num_labels": count}
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
 
 
 def left_out(model: PeftModel, adapter: str, saved: State) -> State:

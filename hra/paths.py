@@ -75,7 +75,7 @@ def share(path: str | Path) -> None:
     """Give a file of weights, or all in a folder, the rights that the umask allows.
 
     safetensors 0.8 creates its files for their owner only, so that others cannot read a shared folder. Other files,
-    links, and files that have a second name elsewhere are left alone, and so is a file system that refuses.
+    links, and files that have a second name elsewhere do not change; a file system may refuse without an error.
     """
     os.umask(mask := os.umask(0o077))
     path = Path(path)

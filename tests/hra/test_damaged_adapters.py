@@ -56,6 +56,31 @@ def test_a_classifier_that_the_adapter_has_is_not_reported_missing(logged, class
     close(merged(tokens).logits, classifier(tokens).logits, 24)
 
 
+@pytest.mark.parametrize(
+    ("place", "content", "names", "problem"),
+    [
+        ("adapter/train.json", {"labels": ["no", "maybe", "yes"]}, ["no", "maybe", "yes"], None),
+        ("train.json", {"labels": ["no", "maybe", "yes"]}, ["no", "maybe", "yes"], None),
+        ("train.json", {"labels": ["another", "run's"]}, ["LABEL_0", "LABEL_1", "LABEL_2"], None),
+        ("train.json", {}, ["LABEL_0", "LABEL_1", "LABEL_2"], None),
+        ("train.json", {"labels": None}, ["LABEL_0"], "regression"),
+    ],
+)
+def test_merge_names_the_classes_as_the_record_of_the_run_does(
+    classifier, tmp_path, place, content, names, problem, recwarn
+):
+    path = tmp_path / "adapter/adapter_model.safetensors"
+    tensors = {key: one[: len(names)] if "classifier" in key else one for key, one in load_file(path).items()}
+    save_file(tensors, path)
+    (tmp_path / place).write_text(json.dumps({"fingerprint": {"dataset": content}}))
+    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
+    config = json.loads((tmp_path / "merged/config.json").read_text())
+    assert list(config.get("id2label", {"0": "LABEL_0"}).values()) == names
+    assert config.get("label2id", {"LABEL_0": 0}) == {name: index for index, name in enumerate(names)}
+    assert config.get("problem_type") == problem
+    assert not [one for one in recwarn if "is_gradient_checkpointing" in str(one.message)]
+
+
 def test_weights_that_neither_has_are_reported(classifier, tmp_path, capsys):
     path = tmp_path / "adapter/adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"modules_to_save": None}))

@@ -12,7 +12,7 @@ from sidebyside import Net, adapt
 from torch import nn
 
 from hra.__main__ import main
-from hra.display import figure_name
+from hra.display import ROTATION, figure_name, table
 from hra.inspection import adapted_layers, measure, measure_update
 from hra.reflections import compact
 
@@ -90,9 +90,17 @@ def test_several_adapters_are_shown_side_by_side(llama, capsys, monkeypatch):
     assert (folder / "first-and-1-more.png").read_bytes().startswith(b"\x89PNG")
     distances = {one: {layer["layer"][-6:]: layer["distance"] for layer in measure(one)} for one in ("first", "second")}
     assert [row[-2] for row in rows(shown)] == [
-        f"{distances[one][name]:.3g}"
+        f"{distances[one][name]:#.3g}"
         for one, name in (("first", "q_proj"), ("second", "q_proj"), ("first", "v_proj"), ("second", "o_proj"))
     ]
+
+
+def test_every_measure_has_three_digits():
+    layer = {"layer": "q", "n": 8, "r": 2, "parameters": 16, "orthogonality": 0.0, "distance": 2.7}
+    measured = {"A": [layer | {"angle": value} for value in (72.0, 180.0, 2.684, 1e-9, torch.nan)]}
+    columns = [list(column.cells) for column in table(measured, ROTATION).columns]
+    assert columns[-1] == ["72.0", "180", "2.68", "1.00e-09", "nan"]
+    assert (columns[-2][0], columns[-3][0]) == ("2.70", "0.00")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

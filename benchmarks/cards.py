@@ -86,15 +86,13 @@ def memory(results: Path, card: str) -> dict[str, dict]:
     These are results of the rehearsal.
     """
     jobs = [job for job in files.read_json(results / "rehearsal.json")["jobs"] if job.get("gpu", 1)]
-    findings = files.read_json(results / "preflight.json")["findings"]
     found = {}
     for task in {table for table in TABLES if table != ALL} - TASKS.keys():
         own = [job for job in jobs if task in (job["wildcards"].get("task"), job["rule"].rpartition("_")[2])]
-        bad = [one for one in findings if not one["ok"] and re.match(rf"(\w+_)?{task}\b", one["check"])]
         if own:
             shared = [job["peak_bytes"] * sharing(job, task, card) for job in own]
             peak = max(job["peak_bytes"] for job in own)
-            found[task] = {"peak_bytes": peak, "needed_bytes": max(shared), "fits": not bad}
+            found[task] = {"peak_bytes": peak, "needed_bytes": max(shared), "fits": max(shared) <= SIZES[card]}
     return found
 
 

@@ -17,7 +17,7 @@ def penalty(model, method: dict) -> torch.Tensor:
     """
     rows = [p for name, p in model.named_parameters() if "lora_A" in name]
     rows += [p.mT for name, p in model.named_parameters() if "lora_B" in name]
-    norms = [torch.linalg.matrix_norm(p @ p.mT - torch.eye(len(p)).to(p)) for p in rows]
+    norms = [torch.linalg.matrix_norm(p @ p.mT - torch.eye(len(p), dtype=p.dtype, device=p.device)) for p in rows]
     return model.peft_config["default"].orth_reg_weight * torch.stack(norms).mean()
 
 

@@ -236,12 +236,13 @@ print(isolation.run("import os, time; [os.fork() or time.sleep(1000) for _ in ra
 
 
 def test_it_needs_no_rights_of_root():
-    """Become another user, who sees what a sandbox sees and the package."""
+    """Become another user, who sees what a sandbox sees and the packages."""
     require(os.geteuid() == 0, "only root can become another user")
-    mounts = [*isolation.folders(), *isolation.mounts([*isolation.visible(), "/bin", str(WORKFLOW)]), "--proc", "/proc"]
+    seen = [*isolation.visible(), "/bin", str(WORKFLOW), str(ROOT / "hra")]
+    mounts = [*isolation.folders(), *isolation.mounts(seen), "--proc", "/proc"]
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     command = ["bwrap", "--cap-add", "ALL", *mounts, *user]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(WORKFLOW)}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{WORKFLOW}:{ROOT}"}
     done = subprocess.run([*command, sys.executable, "-c", ORDINARY], env=environment, capture_output=True, text=True)
     assert "('failed', 'BlockingIOError: " in done.stdout, done.stderr
 

@@ -2,9 +2,11 @@
 
 import pkgutil
 import re
+from typing import TypeVar
 
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, expect
 
+Entry = TypeVar("Entry")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -26,3 +28,12 @@ def import_named(name: str, key: str):
             f"{key}: expected {attribute!r} in module {module}, found {', '.join(found) or 'nothing'}. "
             "Correct the name after the colon."
         ) from problem
+
+
+def find(entries: dict[str, Entry], kind: type[Entry], name: str, key: str) -> Entry:
+    """Return the entry `name` of a table, or import a custom one of the same class, `module:name`."""
+    known = f"one of {', '.join(entries)}, or module:name of a custom one"
+    expect(name in entries or ":" in name, f"{key}: expected {known}, found {name!r}. Correct the name")
+    found = entries[name] if name in entries else import_named(name, key)
+    expect(isinstance(found, kind), f"{key}: {name}: expected a {kind.__module__}.{kind.__name__}, found {found!r}")
+    return found

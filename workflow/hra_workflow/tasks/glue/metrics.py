@@ -67,11 +67,7 @@ METRICS = {
 
 def find(name: str, key: str = "metric") -> Metric:
     """Return a metric by its name, or import a custom one, `module:name`; errors refer to the config key `key`."""
-    known = f"one of {', '.join(METRICS)}, or module:name of a custom one"
-    expect(name in METRICS or ":" in name, f"{key}: expected {known}, found {name!r}. Correct the name")
-    found = METRICS[name] if name in METRICS else imports.import_named(name, key)
-    expect(isinstance(found, Metric), f"{key}: {name}: expected a {Metric.__module__}.Metric, found {found!r}")
-    return found
+    return imports.find(METRICS, Metric, name, key)
 
 
 def check(key: str, names: list[str], labels: list[str] | None) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hra_workflow.core import imports
-from hra_workflow.core.errors import expect
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,4 @@ GRADERS = {
 
 def find(name: str, key: str = "metric") -> Grader:
     """Return a grader by its name, or import a custom one, `module:name`; errors refer to the config key `key`."""
-    known = f"one of {', '.join(GRADERS)}, or module:name of a custom one"
-    expect(name in GRADERS or ":" in name, f"{key}: expected {known}, found {name!r}. Correct the name")
-    found = GRADERS[name] if name in GRADERS else imports.import_named(name, key)
-    expect(isinstance(found, Grader), f"{key}: {name}: expected a {Grader.__module__}.Grader, found {found!r}")
-    return found
+    return imports.find(GRADERS, Grader, name, key)

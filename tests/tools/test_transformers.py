@@ -1,6 +1,5 @@
-"""The Trainer of docs/library.md: a step of several micro-batches is the step of one batch, with the penalty once."""
+"""The Trainer of docs/your-own-code.md: a step of micro-batches is the step of one batch."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 import hra
-
-LIBRARY = Path(__file__).parents[2] / "docs/library.md"
+from own_code import blocks
 
 
 class Classifier(nn.Module):
@@ -50,8 +48,8 @@ def stepped(trainer: type, model: nn.Module, rows: list[dict], steps: int, folde
 
 @pytest.mark.parametrize("build", [llama, Classifier])
 def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
-    (example,) = re.findall(r"```python\nimport transformers\n(.*?)```", LIBRARY.read_text(), re.DOTALL)
-    names = {"transformers": __import__("transformers"), "hra": hra, "lam": 0.5}
+    (example,) = blocks("transformers")
+    names = {"hra": hra, "lam": 0.5}
     exec(example, names)
     ids = torch.randint(0, 50, (8, 6), generator=torch.Generator().manual_seed(0))
     rows = [{"input_ids": row, "labels": row.roll(1) if build is Classifier else row} for row in ids]

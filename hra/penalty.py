@@ -1,6 +1,7 @@
 """The orthogonality regulariser of HRA (arXiv 2405.17484, section 3.3)."""
 
 from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -22,14 +23,28 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     product. Returns a dimensionless 0-dim tensor, float32 or wider, on the device of the first adapted layer: if layers
     are on several devices, move it to the loss's device.
 
-    Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
+    Works under DDP, FSDP2 and DeepSpeed's ZeRO. Raises ValueError under FSDP1 and if the model has no active HRA
+    adapter.
     """
+    layers = [layer for layer in model.modules() if isinstance(layer, HRALayer)]
+    with _gathered([u for layer in layers for u in layer.hra_u.values()]):
+        return _penalty(layers, squared)
+
+
+def _gathered(us: list[nn.Parameter]) -> AbstractContextManager[Any]:
+    """Give DeepSpeed's ZeRO-3, which leaves parameters empty between forward passes, their content in this context."""
+    if not any(hasattr(u, "ds_id") for u in us):
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(us)
+
+
+def _penalty(layers: list[Any], squared: bool) -> torch.Tensor:
     groups: dict[tuple[Any, ...], list[torch.Tensor]] = defaultdict(list)
     parts: list[torch.Tensor] = []
     device = None
-    for layer in model.modules():
-        if not isinstance(layer, HRALayer):
-            continue
+    for layer in layers:
         for name in layer.active_adapters:
             if name in layer.hra_u:
                 u = layer.hra_u[name]

@@ -10,6 +10,7 @@ from torch import nn
 
 import hra
 from own_code import blocks
+from two_ranks import on_two_ranks
 
 LAM = 0.5
 
@@ -118,3 +119,51 @@ def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
     log, log_with_penalty = trainer.state.log_history[0], with_penalty.state.log_history[0]
     assert log["penalty"] == pytest.approx(first)
     assert log["loss"] == pytest.approx(log_with_penalty["loss"] - LAM * first)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bf16": True}, {"activation_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "eager"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_the_trainer(options, tmp_path):
+    one, _ = trained(llama, settings(tmp_path, 2, 4))
+    other, _ = trained(llama, settings(tmp_path, 2, 4, **options))
+    without, _ = trained(llama, settings(tmp_path, 2, 4, **options), lam=0)
+    torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if "bf16" in options else 1e-6)
+    assert (other - without).norm() > 1e-2
+
+
+def test_a_resumed_run_takes_the_same_steps(tmp_path):
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3}
+    whole, _ = trained(llama, settings(tmp_path / "whole", 1, 2, **options), count=10)
+    model = adapted(llama)
+    arguments = settings(tmp_path / "resumed", 1, 2, **options)
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=rows_of(llama, 10), callbacks=[hra.OrthogonalityCallback(LAM)]
+    )
+    trainer.train(resume_from_checkpoint=str(tmp_path / "whole/checkpoint-3"))
+    assert torch.equal(vectors(model), whole)
+
+
+def on_a_rank(folder) -> dict[str, torch.Tensor]:
+    """Train with clipping and evaluations between the steps, whose passes DDP sees, too."""
+    options = {"max_grad_norm": 0.1, "max_steps": 3, "eval_strategy": "steps", "eval_steps": 1}
+    batch = 2 if torch.distributed.is_initialized() else 4
+    found = {}
+    for build in (llama, Classifier):
+        model = adapted(build)
+        rows = rows_of(build)
+        arguments = settings(folder, batch, 2, **options)
+        callbacks = [hra.OrthogonalityCallback(LAM)]
+        trainer = transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=callbacks)
+        trainer.train()
+        found[build.__name__] = vectors(model)
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    one = on_a_rank(tmp_path)
+    for rank in on_two_ranks(on_a_rank, tmp_path, tmp_path):
+        torch.testing.assert_close(rank, one, rtol=0, atol=1e-6)

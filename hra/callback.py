@@ -35,10 +35,12 @@ class OrthogonalityCallback(TrainerCallback):
         """Raise ValueError if the penalty cannot be trained."""
         if self.lam == 0:
             return
-        if args.deepspeed_plugin is not None:
+        steps_in_backward = any(name in args.optim for name in ("lomo", "layerwise"))
+        if steps_in_backward or args.deepspeed_plugin is not None:
+            found = f"optim={args.optim.value!r}" if steps_in_backward else "DeepSpeed, whose engine manages them"
             raise ValueError(
-                "OrthogonalityCallback: expected gradients that PyTorch accumulates, found DeepSpeed, whose engine "
-                "manages them. Train with DDP or FSDP2, or add the penalty in `compute_loss` under ZeRO stage 1 or 2."
+                "OrthogonalityCallback: expected gradients that are accumulated until the optimizer's step, found "
+                f"{found}. Use another optimizer, or DDP or FSDP2, or add the penalty to the loss in `compute_loss`."
             )
         if not orthogonality_penalty(kwargs["model"], self.squared).requires_grad:
             raise ValueError(

@@ -7,12 +7,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from sidebyside import Net, adapt, trainable
+from transformers.training_args import OptimizerNames
 
 import hra
 
 
-def begin(callback, model, deepspeed_plugin=None):
-    callback.on_train_begin(SimpleNamespace(deepspeed_plugin=deepspeed_plugin), None, None, model=model)
+def begin(callback, model, optim="adamw_torch", deepspeed_plugin=None):
+    callback.on_train_begin(SimpleNamespace(optim=optim, deepspeed_plugin=deepspeed_plugin), None, None, model=model)
 
 
 @pytest.mark.parametrize("lam", [-1e-3, float("nan"), float("inf")])
@@ -51,5 +52,7 @@ def test_training_ends_at_its_start_if_the_penalty_cannot_be_trained():
     for model in (frozen, adapt(Net(), apply_GS=True)):
         with pytest.raises(ValueError, match="expected a trainable HRA adapter"):
             begin(callback, model)
+    with pytest.raises(ValueError, match="found optim='adalomo'"):
+        begin(callback, adapt(Net()), optim=OptimizerNames.ADALOMO)
     with pytest.raises(ValueError, match="found DeepSpeed"):
         begin(callback, adapt(Net()), deepspeed_plugin="any")

@@ -7,6 +7,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
+from . import usage
 from .reflections import exact, squared_lengths, wide
 
 
@@ -27,9 +28,9 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     groups: dict[tuple[Any, ...], list[torch.Tensor]] = defaultdict(list)
     parts: list[torch.Tensor] = []
     device = None
-    for layer in model.modules():
-        if not isinstance(layer, HRALayer):
-            continue
+    layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, HRALayer)}
+    usage.check_layers(layers.items())
+    for layer in layers.values():
         for name in layer.active_adapters:
             if name in layer.hra_u:
                 u = layer.hra_u[name]

@@ -34,7 +34,7 @@ def check_versions() -> None:
     for name, (first, last) in TESTED.items():
         try:
             imported = getattr(sys.modules.get(name), "__version__", None)
-            found = imported or metadata.version(name)  # which reads a file
+            found = str(imported or metadata.version(name))  # which reads a file
         except metadata.PackageNotFoundError:
             continue
         if not _minor(first) <= _minor(found) <= _minor(last):

@@ -1,6 +1,5 @@
 """The Trainer with `hra.OrthogonalityCallback`: a step of micro-batches is the step of one batch, on any processes."""
 
-import peft
 import pytest
 import torch
 import transformers
@@ -84,8 +83,7 @@ def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
     def after(steps: int, lam: float) -> torch.Tensor:
         torch.manual_seed(1)
         arguments = settings(tmp_path, 8 // steps, steps)
-        names = {"hra": hra, "peft": peft, "transformers": transformers, "lam": lam, "arguments": arguments}
-        names |= {"model": build(), "dataset": rows_of(build)}
+        names = {"lam": lam, "arguments": arguments, "model": build(), "dataset": rows_of(build)}
         torch.manual_seed(1)
         exec(example.replace("r=8", "r=4, init_weights=False"), names)
         return vectors(names["model"])

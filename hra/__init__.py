@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "HRAConfig",
+    "OrthogonalityCallback",
     "from_official",
     "install",
     "orthogonality_penalty",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .callback import OrthogonalityCallback
     from .config import HRAConfig
     from .export import to_lora
     from .official import from_official
@@ -56,6 +58,7 @@ else:
     # shows its help and reports wrong arguments before. Type checkers read the imports above.
     MODULES = {
         "HRAConfig": "config",
+        "OrthogonalityCallback": "callback",
         "from_official": "official",
         "install": "tuner",
         "orthogonality_penalty": "penalty",

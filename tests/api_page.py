@@ -20,6 +20,7 @@ ORDER = (
     "uninstall",
     "HRAConfig",
     "orthogonality_penalty",
+    "OrthogonalityCallback",
     "train_sum_and_difference",
     "to_lora",
     "rewind",

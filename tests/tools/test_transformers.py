@@ -1,16 +1,17 @@
-"""The Trainer of docs/your-own-code.md: a step of micro-batches is the step of one batch."""
-
-from pathlib import Path
+"""The Trainer with `hra.OrthogonalityCallback`: a step of micro-batches is the step of one batch, on any processes."""
 
 import pytest
 import torch
+import transformers
 from peft import HRAConfig, get_peft_model
 from sidebyside import llama
 from torch import nn
-from transformers import TrainingArguments
 
 import hra
 from own_code import blocks
+from two_ranks import on_two_ranks
+
+LAM = 0.5
 
 
 class Classifier(nn.Module):
@@ -18,47 +19,149 @@ class Classifier(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embedding, self.q_proj, self.head = nn.Embedding(50, 16), nn.Linear(16, 16), nn.Linear(16, 50)
+        self.embedding, self.q_proj, self.v_proj = nn.Embedding(50, 16), nn.Linear(16, 16), nn.Linear(16, 50)
 
     def forward(self, input_ids, labels):
-        logits = self.head(self.q_proj(self.embedding(input_ids)).tanh())
+        logits = self.v_proj(self.q_proj(self.embedding(input_ids)).tanh())
         return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
 
 
-def stepped(trainer: type, model: nn.Module, rows: list[dict], steps: int, folder: Path) -> torch.Tensor:
-    """Return the trained vectors after one step of the optimizer over all rows, in `steps` micro-batches."""
-    torch.manual_seed(0)
-    model = get_peft_model(model, HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=len(rows) // steps,
+class OwnLoss(transformers.Trainer):
+    """The penalty in `compute_loss`, as the page describes it."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        steps = self.current_gradient_accumulation_steps if self.model_accepts_loss_kwargs else 1
+        loss = loss + LAM * hra.orthogonality_penalty(model) / steps
+        return (loss, outputs) if return_outputs else loss
+
+
+def settings(folder, batch: int, steps: int, **options) -> transformers.TrainingArguments:
+    fixed = {
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "max_steps": 1,
+    }
+    silent = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "logging_steps": 1}
+    return transformers.TrainingArguments(
+        str(folder),
+        per_device_train_batch_size=batch,
         gradient_accumulation_steps=steps,
-        max_steps=1,
-        optim="sgd",
-        learning_rate=0.1,
-        lr_scheduler_type="constant",
-        max_grad_norm=0.0,
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
+        **fixed | silent | options,
     )
-    trainer(model=model, args=arguments, train_dataset=rows).train()
+
+
+def rows_of(build, count: int = 8) -> list[dict]:
+    ids = torch.randint(0, 50, (count, 6), generator=torch.Generator().manual_seed(0))
+    return [{"input_ids": row, "labels": row.roll(1) if build is Classifier else row} for row in ids]
+
+
+def adapted(build) -> nn.Module:
+    torch.manual_seed(1)
+    return get_peft_model(build(), HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
+
+
+def vectors(model: nn.Module) -> torch.Tensor:
     return torch.cat([one.detach().flatten() for name, one in model.named_parameters() if "hra_u" in name])
+
+
+def trained(build, arguments, lam: float = LAM, trainer=transformers.Trainer, count: int = 8) -> tuple:
+    """Return the trained vectors and the Trainer."""
+    callbacks = [] if trainer is OwnLoss else [hra.OrthogonalityCallback(lam)]
+    model = adapted(build)
+    trainer = trainer(model, arguments, train_dataset=rows_of(build, count), callbacks=callbacks)
+    trainer.train()
+    return vectors(model), trainer
 
 
 @pytest.mark.parametrize("build", [llama, Classifier])
 def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
     (example,) = blocks("transformers")
-    names = {"hra": hra, "lam": 0.5}
-    exec(example, names)
-    ids = torch.randint(0, 50, (8, 6), generator=torch.Generator().manual_seed(0))
-    rows = [{"input_ids": row, "labels": row.roll(1) if build is Classifier else row} for row in ids]
 
-    def after(steps: int, lam: float = 0.5) -> torch.Tensor:
-        names["lam"] = lam
+    def after(steps: int, lam: float) -> torch.Tensor:
         torch.manual_seed(1)
-        return stepped(names["PenalisedTrainer"], build(), rows, steps, tmp_path)
+        arguments = settings(tmp_path, 8 // steps, steps)
+        names = {"lam": lam, "arguments": arguments, "model": build(), "dataset": rows_of(build)}
+        torch.manual_seed(1)
+        exec(example.replace("r=8", "r=4, init_weights=False"), names)
+        return vectors(names["model"])
 
-    whole = after(1)
-    torch.testing.assert_close(after(4), whole, rtol=0, atol=1e-6)
-    assert (whole - after(1, lam=0.0)).norm() > 1e-3
+    whole = after(1, LAM)
+    for steps in (2, 4):
+        torch.testing.assert_close(after(steps, LAM), whole, rtol=0, atol=1e-6)
+    assert (whole - after(1, 0.0)).norm() > 1e-3
+
+
+@pytest.mark.parametrize("build", [llama, Classifier])
+def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
+    """One step by hand: the gradient is clipped, and the last group of an epoch is incomplete (12 rows, 8 a step)."""
+    model = adapted(build)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    rows = rows_of(build, 12)
+    loader = transformers.Trainer(model, settings(tmp_path, 12, 1), train_dataset=rows).get_train_dataloader()
+    (order,) = loader
+    for some in (slice(0, 8), slice(8, 12)):
+        loss = model(**{name: value[some] for name, value in order.items()})["loss"]
+        (loss + LAM * hra.orthogonality_penalty(model)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+    arguments = settings(tmp_path, 2, 4, max_grad_norm=0.1, max_steps=2)
+    found, trainer = trained(build, arguments, count=12)
+    torch.testing.assert_close(found, vectors(model), rtol=0, atol=1e-6)
+    own, with_penalty = trained(build, arguments, trainer=OwnLoss, count=12)
+    torch.testing.assert_close(own, found, rtol=0, atol=1e-6)
+    first = hra.orthogonality_penalty(adapted(build)).item()
+    log, log_with_penalty = trainer.state.log_history[0], with_penalty.state.log_history[0]
+    assert log["penalty"] == pytest.approx(first)
+    assert log["loss"] == pytest.approx(log_with_penalty["loss"] - LAM * first)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bf16": True}, {"activation_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "eager"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_of_the_trainer(options, tmp_path):
+    one, _ = trained(llama, settings(tmp_path, 2, 4))
+    other, _ = trained(llama, settings(tmp_path, 2, 4, **options))
+    without, _ = trained(llama, settings(tmp_path, 2, 4, **options), lam=0)
+    torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if "bf16" in options else 1e-6)
+    assert (other - without).norm() > 1e-2
+
+
+def test_a_resumed_run_takes_the_same_steps(tmp_path):
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3}
+    whole, _ = trained(llama, settings(tmp_path / "whole", 1, 2, **options), count=10)
+    model = adapted(llama)
+    arguments = settings(tmp_path / "resumed", 1, 2, **options)
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=rows_of(llama, 10), callbacks=[hra.OrthogonalityCallback(LAM)]
+    )
+    trainer.train(resume_from_checkpoint=str(tmp_path / "whole/checkpoint-3"))
+    assert torch.equal(vectors(model), whole)
+
+
+def on_a_rank(folder) -> dict[str, torch.Tensor]:
+    """Train with clipping and evaluations between the steps, whose passes DDP sees, too."""
+    options = {"max_grad_norm": 0.1, "max_steps": 3, "eval_strategy": "steps", "eval_steps": 1}
+    batch = 2 if torch.distributed.is_initialized() else 4
+    found = {}
+    for build in (llama, Classifier):
+        model = adapted(build)
+        rows = rows_of(build)
+        arguments = settings(folder, batch, 2, **options)
+        callbacks = [hra.OrthogonalityCallback(LAM)]
+        trainer = transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=callbacks)
+        trainer.train()
+        found[build.__name__] = vectors(model)
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    one = on_a_rank(tmp_path)
+    for rank in on_two_ranks(on_a_rank, tmp_path, tmp_path):
+        torch.testing.assert_close(rank, one, rtol=0, atol=1e-6)

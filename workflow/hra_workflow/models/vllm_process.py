@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -19,7 +20,13 @@ from hra_workflow.core.process_identity import started_by_this
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
+# tests/tools/test_vllm_cpu.py runs 0.32; 0.33 has the same functions and the same checks of LoRA files.
+TESTED = SpecifierSet(">=0.32,<0.34")
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
+# Arguments of PEFT's configs that vLLM's LoRA supports, or that it need not know. vLLM refuses others, such as
+# `use_dora` (vllm/lora/peft_helper.py), or ignores them.
+OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
+OPTIONS |= {"layers_to_transform", "layers_pattern", "exclude_modules", "apply_GS", "init_weights"}
 
 
 def python() -> str:
@@ -29,11 +36,11 @@ def python() -> str:
 
 @cache
 def version() -> str | None:
-    """Return the version of vLLM that its Python finds, or None."""
+    """Return the version of the package that provides the module `vllm` to its Python (vllm, vllm-cpu), or None."""
     if python() == sys.executable:
-        found = provenance.version("vllm")
-        return None if found == "absent" else found
-    code = "from importlib.metadata import version; print(version('vllm'))"
+        distributions = packages_distributions().get("vllm")
+        return provenance.version(distributions[0]) if distributions else None
+    code = "from importlib.metadata import packages_distributions as found, version; print(version(found()['vllm'][0]))"
     try:
         done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
     except OSError:
@@ -56,11 +63,34 @@ def problem() -> str | None:
     )
 
 
+def untested() -> str | None:
+    """Return a warning if a supported version of vLLM is not one of those that were tested."""
+    found = version()
+    if not is_supported(found) or TESTED.contains(found, prereleases=True):
+        return None
+    return f"vLLM {found} has not been tested: expected a version {TESTED}. Compare some answers with transformers'."
+
+
 def required() -> str:
     """Return the version of vLLM; raise JobError if it is missing or not supported."""
     if text := problem():
         raise JobError(text)
+    if text := untested():
+        print(f"warning: {text}", flush=True)
     return version()
+
+
+def obstacle(arguments: dict) -> str | None:
+    """Return why vLLM cannot load an adapter with these arguments of PEFT's config as a LoRA, or None."""
+    for name, value in arguments.items():
+        if name not in OPTIONS and value and value != "none":
+            return f"vLLM does not support LoRA with `{name}: {json.dumps(value)}`"
+    rank = largest_rank(arguments)
+    return f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}" if rank > RANKS[-1] else None
+
+
+def largest_rank(config: dict) -> int:
+    return max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()])
 
 
 def generate(
@@ -80,7 +110,7 @@ def generate(
     # The requests state the end tokens of the model's own generation config, whose sampling settings do not apply.
     engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
     if adapter:
-        rank = files.read_json(adapter / "adapter_config.json")["r"]
+        rank = largest_rank(files.read_json(adapter / "adapter_config.json"))
         expect(rank <= RANKS[-1], f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}. Use serve: merged.")
         engine |= {"enable_lora": True, "max_lora_rank": next(size for size in RANKS if size >= rank)}
     request, answers = folder / "vllm.request.json", folder / "vllm.answers.json"

@@ -18,7 +18,7 @@ def installed():
     hra.uninstall()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool(request) -> Path:
     """The Python of the tool that a test names with `@pytest.mark.parametrize("tool", [NAME], indirect=True)`."""
     python = ROOT / f".venv-{request.param}/bin/python"

@@ -1,4 +1,4 @@
-"""Tests of the installed PEFT for single features: the version of development code does not tell them."""
+"""Tests of the installed PEFT for single features, which the version of development code does not tell."""
 
 import dataclasses
 from functools import cache

@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import onload_layer
 from safetensors.torch import save_file
 from torch import nn
 
+from . import usage
 from .capabilities import axis_of_lora_a
 from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
@@ -60,6 +61,7 @@ def to_lora(
     config = configs[adapter_name]
     if not isinstance(config, HRAConfig):
         raise ValueError(f"to_lora: expected an HRA adapter, found {config.peft_type.value}")
+    usage.check_layers(model.named_modules())
     state: State = dict(beside or {})
     _check_saved_modules(model, config, state)
     for key, tensor in get_peft_model_state_dict(model, adapter_name=adapter_name).items():

@@ -1,12 +1,15 @@
 """The orthogonality regulariser of HRA (arXiv 2405.17484, section 3.3)."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
+from . import usage
 from .reflections import exact, squared_lengths, wide
 
 
@@ -15,21 +18,37 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
 
     `squared` (Eq. 6): Σ_layers ‖I_r - UᵀU‖_F². Not squared (official code): Σ_layers ‖I_r - UᵀU‖_F.
 
-    Add λ times the penalty to the loss. The λ of the two definitions are not interchangeable: with
-    the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every active
-    adapter of every layer counts, this package's and PEFT's own, and each expert as a layer; adapters with
+    Add λ times the penalty to the loss, once per optimizer step: if the losses of several micro-batches are summed, add
+    it divided by their number. `OrthogonalityCallback` does this for Trainers. The λ of the two definitions are not
+    interchangeable: with the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every
+    active adapter of every layer counts, this package's and PEFT's own, and each expert as a layer; adapters with
     λ = ∞ (`apply_GS`) are orthonormal by construction and contribute zero. Layers of the same shape share one batched
     product. Returns a dimensionless 0-dim tensor, float32 or wider, on the device of the first adapted layer: if layers
     are on several devices, move it to the loss's device.
 
-    Works under DDP and FSDP2. Raises ValueError under FSDP1 and if the model has no active HRA adapter.
+    Works under DDP, FSDP2 and DeepSpeed's ZeRO. Raises ValueError under FSDP1 and if the model has no active HRA
+    adapter.
     """
+    layers: dict[str, Any] = {path: layer for path, layer in model.named_modules() if isinstance(layer, HRALayer)}
+    usage.check_layers(layers.items())
+    with _gathered([u for layer in layers.values() for u in layer.hra_u.values()]):
+        return _penalty(layers.values(), squared)
+
+
+def _gathered(us: list[nn.Parameter]) -> AbstractContextManager[Any]:
+    """Give DeepSpeed's ZeRO-3, which leaves parameters empty between forward passes, their content in this context."""
+    if not any(hasattr(u, "ds_id") for u in us):
+        return nullcontext()
+    import deepspeed  # type: ignore[import-not-found, unused-ignore]
+
+    return deepspeed.zero.GatheredParameters(us)
+
+
+def _penalty(layers: Iterable[Any], squared: bool) -> torch.Tensor:
     groups: dict[tuple[Any, ...], list[torch.Tensor]] = defaultdict(list)
     parts: list[torch.Tensor] = []
     device = None
-    for layer in model.modules():
-        if not isinstance(layer, HRALayer):
-            continue
+    for layer in layers:
         for name in layer.active_adapters:
             if name in layer.hra_u:
                 u = layer.hra_u[name]

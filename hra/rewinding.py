@@ -11,6 +11,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
+from . import usage
 from .reflections import compact, wide
 
 SMALLEST = 1e-6  # radians from 180°, below which the plane of a rotation is rounding noise
@@ -91,6 +92,7 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
         for path, layer in model.named_modules()
         if isinstance(layer, HRALayer) and adapter_name in layer.hra_u
     }
+    usage.check_layers(layers.items())
     if not layers:
         raise ValueError(f"rewind: expected HRA layers with the adapter {adapter_name!r}, found none")
     new = {}

@@ -6,6 +6,8 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
+from . import usage
+
 
 def train_sum_and_difference(
     model: nn.Module, optimizer: torch.optim.Optimizer, adapter_name: str = "default", ratio: float = 1.0
@@ -34,6 +36,7 @@ def train_sum_and_difference(
         for path, layer in model.named_modules()
         if isinstance(layer, HRALayer) and adapter_name in layer.hra_u
     }
+    usage.check_layers(layers.items())
     stepped = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     if not layers:
         raise ValueError(f"expected HRA layers with the adapter {adapter_name!r}, found none")

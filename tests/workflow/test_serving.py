@@ -33,7 +33,7 @@ def vllm(here, monkeypatch):
 
 
 def served(task) -> dict[str, str | None]:
-    runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16")
+    runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16", "dora/r8")
     chosen = {run: task.generation.answer_settings(run) for run in runs}
     assert {one["backend"] for one in chosen.values()} == {task.generation.backend}
     return {run: one["serve"] for run, one in chosen.items()}
@@ -41,7 +41,8 @@ def served(task) -> dict[str, str | None]:
 
 def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
     task = vllm("0.33.0")
-    assert served(task) == {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora", "oft/b16": "merged"}
+    loras = {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora"}
+    assert served(task) == loras | {"oft/b16": "merged", "dora/r8": "merged"}
     assert list(task.generation.choices()) == ["answers:  vllm 0.33.0 (auto)"]
     task = vllm(None)
     assert served(task) == dict.fromkeys(served(task), "adapter") | {"base/pretrained": None}
@@ -98,6 +99,38 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
         plan.start(task.config, {}, jobs)
     jobs[0].needed = False
     plan.start(task.config, {}, jobs)  # finished answers need no backend
+
+
+def test_an_untested_version_is_a_warning(vllm):
+    for version, warned in {"0.32.0": 0, "0.33.1": 0, "0.34.0": 1}.items():
+        found = [text for text in vllm(version).table.warnings() if "vLLM" in text]
+        assert len(found) == warned and all(f"vLLM {version} has not been tested: expected" in text for text in found)
+    assert not any("vLLM" in text for text in vllm("0.34.0", backend="transformers").table.warnings())
+
+
+@pytest.mark.parametrize(
+    ("peft", "reason"),
+    [
+        ({"use_dora": True}, "vLLM does not support LoRA with `use_dora: true`"),
+        ({"bias": "all"}, 'vLLM does not support LoRA with `bias: "all"`'),
+        ({"rank_pattern": {"q_proj": 513}}, "vLLM serves LoRA up to rank 512, found 513"),
+        ({"use_dora": False, "bias": "none", "use_rslora": True, "rank_pattern": {"q_proj": 512}}, None),
+    ],
+)
+def test_what_vllm_cannot_load_as_a_lora_is_merged(vllm, peft, reason):
+    config = vllm("0.33.0").config
+    config["methods"]["dora"]["variants"]["r8"]["peft"] = {"r": 8} | peft
+    config["tasks"]["math"]["grid"].append({"runs": ["dora/r8"], "datasets": ["metamathqa-40k"], "seeds": [0]})
+    answered = tasks.load(config)["math"].generation.answer_settings("dora/r8")
+    assert answered["serve"] == ("merged" if reason else "lora")
+    stated = {"dora/r8": "lora", "default": "merged"}
+    for backend in ("transformers", "vllm"):
+        config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": stated}
+        if reason and backend == "vllm":
+            with pytest.raises(JobError, match=rf"dora/r8: {reason}. Use `serve: {{dora/r8: merged"):
+                validation.check(config)
+        else:
+            validation.check(config)
 
 
 def test_the_supported_versions_are_those_of_the_project():

@@ -4,11 +4,14 @@ vLLM pins torch and transformers to other versions than this project, and takes 
 processes must not use the GPU. The child process runs this module: it imports vLLM, and of the project only `core`.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -19,7 +22,13 @@ from hra_workflow.core.process_identity import started_by_this
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
+# tests/tools/test_vllm_cpu.py runs 0.32; 0.33 has the same functions and the same checks of LoRA files.
+TESTED = SpecifierSet(">=0.32,<0.34")
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
+# Arguments of PEFT's configs that vLLM's LoRA supports, or that it need not know. vLLM refuses others, such as
+# `use_dora` (vllm/lora/peft_helper.py), or ignores them.
+OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
+OPTIONS |= {"layers_to_transform", "layers_pattern", "exclude_modules", "apply_GS", "init_weights"}
 
 
 def python() -> str:
@@ -29,11 +38,11 @@ def python() -> str:
 
 @cache
 def version() -> str | None:
-    """Return the version of vLLM that its Python finds, or None."""
+    """Return the version of the package that provides the module `vllm` to its Python (vllm, vllm-cpu), or None."""
     if python() == sys.executable:
-        found = provenance.version("vllm")
-        return None if found == "absent" else found
-    code = "from importlib.metadata import version; print(version('vllm'))"
+        distributions = packages_distributions().get("vllm")
+        return provenance.version(distributions[0]) if distributions else None
+    code = "from importlib.metadata import packages_distributions as found, version; print(version(found()['vllm'][0]))"
     try:
         done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
     except OSError:
@@ -56,11 +65,34 @@ def problem() -> str | None:
     )
 
 
+def untested() -> str | None:
+    """Return a warning if a supported version of vLLM is not one of those that were tested."""
+    found = version()
+    if not is_supported(found) or TESTED.contains(found, prereleases=True):
+        return None
+    return f"vLLM {found} has not been tested: expected a version {TESTED}. Compare some answers with transformers'."
+
+
 def required() -> str:
     """Return the version of vLLM; raise JobError if it is missing or not supported."""
     if text := problem():
         raise JobError(text)
+    if text := untested():
+        print(f"warning: {text}", flush=True)
     return version()
+
+
+def obstacle(arguments: dict) -> str | None:
+    """Return why vLLM cannot load an adapter with these arguments of PEFT's config as a LoRA, or None."""
+    for name, value in arguments.items():
+        if name not in OPTIONS and value and value != "none":
+            return f"vLLM does not support LoRA with `{name}: {json.dumps(value)}`"
+    rank = largest_rank(arguments)
+    return f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}" if rank > RANKS[-1] else None
+
+
+def largest_rank(config: dict) -> int:
+    return max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()])
 
 
 def generate(
@@ -80,7 +112,7 @@ def generate(
     # The requests state the end tokens of the model's own generation config, whose sampling settings do not apply.
     engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
     if adapter:
-        rank = files.read_json(adapter / "adapter_config.json")["r"]
+        rank = largest_rank(files.read_json(adapter / "adapter_config.json"))
         expect(rank <= RANKS[-1], f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}. Use serve: merged.")
         engine |= {"enable_lora": True, "max_lora_rank": next(size for size in RANKS if size >= rank)}
     request, answers = folder / "vllm.request.json", folder / "vllm.answers.json"
@@ -88,9 +120,14 @@ def generate(
     files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
     scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = started_by_this() | {"PYTHONPATH": os.pathsep.join(scripts)}
-    done = subprocess.run([python(), "-m", __name__, str(request)], env=os.environ | environment)
-    if done.returncode:
-        raise JobError(f"vLLM ended with status {done.returncode}. Its own message precedes this one in the log.")
+    command = [python(), "-m", __name__, str(request)]
+    child = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
+    try:
+        status = child.wait()
+    finally:
+        end(child.pid)
+    if status:
+        raise JobError(f"vLLM ended with status {status}. Its own message precedes this one in the log.")
     return files.read_json(answers)
 
 
@@ -109,6 +146,17 @@ def answer(request: dict) -> None:
     files.write_json(request["answers"], answers)
 
 
+def end(group: int) -> None:
+    """Kill the child process and all that it has started.
+
+    vLLM's engine outlives a killed process that started it, and keeps the GPU's memory. It overwrites the environment
+    that psutil reads, so `processes_inheriting` does not find it.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: end(os.getpgrp()))
     launcher.end_with_starters(launcher.GRACE_SECONDS)
     answer(json.loads(Path(sys.argv[1]).read_text()))

@@ -71,10 +71,20 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
 
 
 def is_lora(task: Task, run: str) -> bool:
-    """Return whether a run has an equivalent LoRA that vLLM can load; it cannot load DoRA's magnitudes."""
+    """Return whether a run has an equivalent LoRA that vLLM can load."""
+    return bool(methods.get(task.config, run.split("/")[0]).adapter.export_lora) and not refusal(task, run)
+
+
+def refusal(task: Task, run: str) -> str | None:
+    """Return why vLLM cannot load a run's LoRA, such as DoRA's magnitudes, or None."""
     method, variant = run.split("/")
-    peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
-    return bool(methods.get(task.config, method).adapter.export_lora) and not peft.get("use_dora")
+    return vllm_process.obstacle(task.config["methods"][method]["variants"][variant].get("peft") or {})
+
+
+def warnings(backend: str) -> list[str]:
+    """List what to know about the version of the backend, for the dry run."""
+    text = vllm_process.untested() if backend == VLLM else None
+    return [text] if text else []
 
 
 def describe_choice(task: Task, backend: str) -> str:
@@ -132,7 +142,9 @@ def check(task: Task, run: dict, key: str, backend: str) -> None:
         f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
     )
     expect(
-        served != "lora" or is_lora(task, name),
+        served != "lora" or method.adapter.export_lora,
         f"{key}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
         f"{kind}. Use `serve: {{default: merged, …: lora}}`",
     )
+    why = refusal(task, name) if vllm and served == "lora" else None
+    expect(not why, f"{key}: {why}. Use `serve: {{{name}: merged, …}}`")

@@ -5,6 +5,7 @@ import math
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.tasks.math import serving
 from hra_workflow.tasks.table import Table
 
 
@@ -58,6 +59,7 @@ class MathTable(Table):
                 for table, rows in {"retention": self.retention_rows(), "compute": self.compute_rows()}.items()
                 if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
             ),
+            *serving.warnings(self.task.generation.backend),
         ]
 
     # Retention

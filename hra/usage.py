@@ -1,0 +1,82 @@
+"""Warnings, each once per process: untested versions, and PEFT's own layers where this package's are expected."""
+
+import gc
+import re
+import sys
+import warnings
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.hra.layer import HRAConv2d, HRALayer, HRALinear
+from peft.tuners.hra.model import HRAModel
+from peft.utils import PeftType
+
+from .base_layer import HRALayer as OurLayer
+
+# The first and the last minor version that the tests run with; LLaMA-Factory has the first of transformers and TRL.
+TESTED = {
+    "torch": ("2.9", "2.15"),
+    "peft": ("0.18", "0.21"),
+    "transformers": ("5.6", "5.24"),
+    "accelerate": ("1.10", "1.15"),
+    "diffusers": ("0.42", "0.42"),
+    "trl": ("0.24", "1.16"),
+}
+STOCK = (HRALinear, HRAConv2d)  # as they are where they are defined, which `install` does not replace
+
+
+def check_versions() -> None:
+    """Warn if an installed version is outside the tested range."""
+    untested = []
+    for name, (first, last) in TESTED.items():
+        try:
+            imported = getattr(sys.modules.get(name), "__version__", None)
+            found = str(imported or metadata.version(name))  # which reads a file
+        except metadata.PackageNotFoundError:
+            continue
+        if not _minor(first) <= _minor(found) <= _minor(last):
+            untested.append(f"{name} {found} (tested: {first}{f' to {last}' if last != first else ''})")
+    if untested:
+        _warn(f"hra: expected versions that it is tested with, found {', '.join(untested)}. Install a tested version.")
+
+
+@cache
+def check_existing_models() -> None:
+    """Warn if models with PEFT's own HRA layers exist; only the first call looks for them, which takes 40 ms."""
+    if _alive():
+        gc.collect()  # models that nothing refers to
+        if count := _alive():
+            _warn(
+                f"hra.install: expected to be called before a model is adapted, found {count} of PEFT's own HRA layers "
+                "in memory, which stay as they are. Call it before `get_peft_model` or the trainer that calls it."
+            )
+
+
+def check_layers(named_modules: Iterable[tuple[str, Any]]) -> None:
+    """Warn if some of a model's modules are PEFT's own HRA layers although this package is installed."""
+    if PEFT_TYPE_TO_TUNER_MAPPING[PeftType.HRA] is not HRAModel:
+        stock = [path for path, one in named_modules if isinstance(one, HRALayer) and not isinstance(one, OurLayer)]
+        if stock:
+            more = f" and {len(stock) - 1} more" if len(stock) > 1 else ""
+            _warn(
+                f"hra: expected this package's layers, found PEFT's own in {stock[0]}{more}, which were built before "
+                "`hra.install()`. Call it before `get_peft_model`."
+            )
+
+
+def _alive() -> int:
+    """Count PEFT's own layers in memory: an object refers to its class."""
+    return sum(type(one) in STOCK for one in gc.get_referrers(*STOCK))
+
+
+def _minor(version: str) -> list[int]:
+    """Parse major and minor version: of 2.13.0+cpu 2 and 13, of 0.21.3.dev0 0 and 21."""
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
+
+
+@cache
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)

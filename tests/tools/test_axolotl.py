@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import yaml
+from trainer_commands import ONLY_OURS, check_merged, history, moved, prepare, shell, vectors
 
-from factories import ONLY_OURS, check_merged, history, moved, prepare, shell, vectors
 from own_code import blocks
 
 (PLUGIN,) = blocks("axolotl")

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import yaml
+from trainer_commands import ONLY_OURS, SUMS, check_merged, history, moved, prepare, shell, vectors
 
-from factories import ONLY_OURS, SUMS, check_merged, history, moved, prepare, shell, vectors
 from own_code import blocks, sections
 from support import ROOT
 

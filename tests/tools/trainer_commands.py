@@ -1,4 +1,4 @@
-"""What LLaMA-Factory and axolotl train in a test: a tiny LLaMA with a chat template, on a few sums."""
+"""Run commands of LLaMA-Factory and axolotl on a tiny LLaMA with a chat template and a few sums."""
 
 import json
 import os

@@ -46,7 +46,7 @@ def model(tmp_path_factory) -> str:
 
 
 def rows(*columns: str, count: int = 8) -> list[dict[str, str]]:
-    """Make texts of two to six words; prompts end with a space, so that the next word is a token of its own."""
+    """Make texts of two to six words; prompts end with a space, so that the next word is a separate token."""
     chosen = random.Random(0)
 
     def text() -> str:
@@ -163,6 +163,7 @@ def test_dpo_of_a_trained_adapter_refers_to_that_adapter(trained, model):
 # λ > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "columns"),
     [(SFT, ("prompt", "completion")), (DPO, ("prompt", "chosen", "rejected")), (GRPO, ("prompt", "answer"))],
@@ -243,6 +244,7 @@ def with_vllm(trained, model, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "dtype"), [("colocate", "float32"), ("colocate", "bfloat16"), ("server", "bfloat16")])
 def test_every_sync_sends_the_merged_weights_and_restores_the_base(with_vllm, model, mode, dtype):
     trainer, engine = with_vllm(mode, dtype)

@@ -1,7 +1,8 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
-response only, unless `loss_on` is text. A run of kind `pretrained` trains nothing: its record describes the base model.
+response only, unless `loss_on` is text. With a `reward`, TRL's GRPO trainer samples the answers, and a grader rewards
+them. A run of kind `pretrained` trains nothing: its record describes the base model.
 """
 
 import time
@@ -14,6 +15,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, causal_lm, context, prompts
+from hra_workflow.tasks.math import answers, rewards
 from hra_workflow.training import run_record, trials
 
 
@@ -41,8 +43,16 @@ def main(job: dict) -> None:
     context.check(causal_lm.config_of(model_folder), None, tokens, settings["max_length"], params["model_name"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     prompt = prompts.Prompt(params["prompt"], tokenizer, model_folder)
-    learned = settings.get("loss_on", causal_lm.ANSWER)
-    train = causal_lm.training_rows(data_folder, "train", prompt, settings["max_length"], learned)
+    sampled = {}
+    if "reward" in settings:
+        from hra_workflow.training import grpo
+
+        values = {name: settings[name] for name in rewards.VALUES}
+        sampled = grpo.arguments(values, settings.get("vllm"), prompt)
+        train = grpo.questions(data_folder, prompt, settings, seed, partial(answers.gold, settings["answer"]))
+    else:
+        learned = settings.get("loss_on", causal_lm.ANSWER)
+        train = causal_lm.training_rows(data_folder, "train", prompt, settings["max_length"], learned)
     held = None
     if "held_out" in settings:
         kept, chosen = held_out.split(np.arange(len(train)), None, **settings["held_out"])
@@ -67,6 +77,7 @@ def main(job: dict) -> None:
             # Reentrant checkpointing does not propagate gradients if the embeddings are frozen.
             gradient_checkpointing_kwargs={"use_reentrant": False},
             eval_strategy="no",
+            **sampled,
         )
 
     plain, recompute = arguments(False), bool(params["gradient_checkpointing"])
@@ -79,17 +90,24 @@ def main(job: dict) -> None:
         recompute = activation_memory.must_recompute(
             model, rows, settings["max_length"], settings["precision"], scratch
         )
-    trainer = hf_trainer.ResumableTrainer(
-        model=model,
-        args=arguments(True) if recompute else plain,
-        train_dataset=train,
-        eval_dataset=held,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED),
-        method=method,
-        mean_over_tokens=True,
-        settings=settings,
-        callbacks=trials.callbacks(job),
-    )
+    common = {
+        "model": model,
+        "args": arguments(True) if recompute else plain,
+        "train_dataset": train,
+        "method": method,
+        "settings": settings,
+        "callbacks": trials.callbacks(job),
+    }
+    if "reward" in settings:
+        model.generation_config.eos_token_id = prompt.ends
+        right = partial(rewards.is_right, settings["reward"], settings["answer"])
+        reward = grpo.rewards(right, tokenizer)
+        trainer = grpo.ResumableGRPOTrainer(processing_class=tokenizer, reward_funcs=reward, **common)
+    else:
+        collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED)
+        trainer = hf_trainer.ResumableTrainer(
+            eval_dataset=held, data_collator=collator, mean_over_tokens=True, **common
+        )
     try:
         attempts = run_record.run_to_end(job, trainer, started, total_steps)
     except torch.cuda.OutOfMemoryError:
@@ -102,10 +120,12 @@ def main(job: dict) -> None:
         found["held_out"] = trials.score("loss", trainer.evaluate()["eval_loss"], train, held)
     if not trainer.is_world_process_zero():
         return
+    logged = ["loss", "reward"] if "reward" in settings else ["loss"]  # the latter at the first step of a generation
+    found["score"] = logged[-1]
     curve = [
-        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {"loss": entry["loss"]}}
+        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {name: entry[name] for name in logged}}
         for entry in trainer.state.log_history
-        if "loss" in entry
+        if entry.keys() >= set(logged)
     ]
     found["hyperparameters"] = settings | {"gradient_checkpointing": recompute}
     save = partial(adapters.save, model, start=augmented)

@@ -79,6 +79,16 @@ class Rows:
         files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
         return Rows(columns, [self.lines[row] for row in kept], files=files, broken=self.broken)
 
+    def shuffled(self, where: str, seed: int) -> "Rows":
+        """Return the rows in the order of `datasets.Dataset.shuffle`; raise JobError if they are of several files."""
+        import numpy
+
+        if len(self.files) > 1:
+            raise JobError(f"{where}: expected one file to shuffle, found {len(self.files)}. Join them.")
+        order = numpy.random.default_rng(seed).permutation(len(self)).tolist()
+        columns = {name: [values[row] for row in order] for name, values in self.columns.items()}
+        return Rows(columns, [self.lines[row] for row in order], files=self.files, broken=self.broken)
+
     def require(self, where: str, wanted: list[str]) -> None:
         """Raise JobError unless the columns exist; name the separator with which they would."""
         missing, found = [column for column in wanted if column not in self.columns], list(self.columns)

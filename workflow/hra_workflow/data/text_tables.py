@@ -52,13 +52,16 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     columns = stated if isinstance(stated, dict) else {column: column for column in stated}
     wanted = [*columns.values(), *([dataset["label"]] if "label" in dataset else [])]
     longest, first = dataset.get("max_characters"), dataset.get("take", {}).get(split)
-    rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if longest else first)
+    all_read = longest or "shuffle" in dataset
+    rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if all_read else first)
     require_rows(where, len(rows) + len(rows.broken) + rows.unread, dataset.get("rows", {}).get(split))
     rows.require(where, wanted)
     if longest:
         texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
         rows = rows.only([row for row, parts in enumerate(texts) if len(" ".join(map(str, parts))) <= longest])
         require_rows(f"{where}, max_characters {longest}", len(rows), None)
+    if "shuffle" in dataset:
+        rows = rows.shuffled(where, dataset["shuffle"])
     rows = rows.head(first)
     converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}

@@ -31,6 +31,7 @@ LLAMA3 = {"vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps
 LLAMA3_1B = decoder("llama", 2048, 16, 32, 8, 64, 8192, **LLAMA3)
 LLAMA3_3B = decoder("llama", 3072, 28, 24, 8, 128, 8192, **LLAMA3)
 QWEN3 = {"vocab_size": 151936, "max_position_embeddings": 40960}
+QWEN3_5 = {"vocab_size": 248320, "linear_num_key_heads": 16, "linear_num_value_heads": 32}
 GEMMA3 = {"vocab_size": 262144, "max_position_embeddings": 32768, "sliding_window": 512}
 TRANSFORMERS = {
     "deberta-v3-base": {
@@ -70,6 +71,7 @@ TRANSFORMERS = {
     "qwen3-1.7b": decoder("qwen3", 2048, 28, 16, 8, 128, 6144, **QWEN3),
     "qwen3-4b": decoder("qwen3", 2560, 36, 32, 8, 128, 9728, **QWEN3),
     "qwen3-8b": decoder("qwen3", 4096, 36, 32, 8, 128, 12288, **QWEN3) | {"tie_word_embeddings": False},
+    "qwen3.5-4b": decoder("qwen3_5_text", 2560, 32, 16, 4, 256, 9216, **QWEN3_5),
     "gemma-3-1b-it": decoder("gemma3_text", 1152, 26, 4, 1, 256, 6912, **GEMMA3),
     "modernbert-base": {"model_type": "modernbert"},  # the class's default sizes
     "dino-vits16": {
@@ -102,7 +104,7 @@ TRANSFORMERS = {
         },
     },
 }
-CAUSAL = ("llama", "qwen3", "gemma3_text")
+CAUSAL = ("llama", "qwen3", "qwen3_5_text", "gemma3_text")
 VISION = ("vit", "dinov2")
 CHAT = (  # for configs with prompt.chat: true
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}[SEP]{% endfor %}"

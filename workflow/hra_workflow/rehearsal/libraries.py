@@ -4,9 +4,12 @@ They are not undone: the process rehearses one job and ends.
 """
 
 import contextlib
+import copy
 import functools
 import os
 import sys
+
+SAMPLED_TOKENS = 16
 
 
 def prepare(torch, FakeTensor, unset_fake, observer) -> None:
@@ -23,6 +26,8 @@ def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     optimizers()
     processes()
     samplers()
+    linear_attention()
+    sampled_answers(torch, observer)
 
 
 def inference_mode(torch):
@@ -248,3 +253,36 @@ def samplers() -> None:
     StableDiffusionSafetyChecker.forward = passing
     for scheduler in (DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler):
         scheduler.index_for_timestep = lambda self, *_, **__: 0
+
+
+def linear_attention() -> None:
+    """Count the gated delta rule as one product of elements, as a fused kernel: transformers' code loops over tokens."""
+    from transformers.models.qwen3_5 import modeling_qwen3_5
+
+    def fused(query, key, value, g, beta, initial_state=None, output_final_state=False, **_):
+        made = value * (query.mean() + key.mean() + g.mean() + beta.mean())
+        shape = (value.shape[0], value.shape[2], key.shape[3], value.shape[3])
+        state = value.new_zeros(shape) if initial_state is None else initial_state
+        return made, state if output_final_state else None
+
+    modeling_qwen3_5.torch_chunk_gated_delta_rule = modeling_qwen3_5.torch_recurrent_gated_delta_rule = fused
+
+
+def sampled_answers(torch, observer) -> None:
+    """Sample a few tokens of every answer, which count as all of them: an answer of fake tokens does not end itself."""
+    from transformers import GenerationMixin
+
+    generate = GenerationMixin.generate
+
+    def shortened(self, *arguments, generation_config=None, **keywords):
+        limit = generation_config.max_new_tokens if generation_config else 0
+        if not limit or limit <= SAMPLED_TOKENS:
+            return generate(self, *arguments, generation_config=generation_config, **keywords)
+        short = copy.deepcopy(generation_config)
+        short.max_new_tokens = SAMPLED_TOKENS
+        started = observer.clock()
+        found = generate(self, *arguments, generation_config=short, **keywords)
+        observer.clock.advance((observer.clock() - started) * (limit / SAMPLED_TOKENS - 1))
+        return torch.nn.functional.pad(found, (0, limit - SAMPLED_TOKENS), value=1)
+
+    GenerationMixin.generate = shortened

@@ -79,6 +79,10 @@ class Clock:
     def wait(self) -> None:
         self.host = self()
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, for work that is not rehearsed."""
+        self.host = self.device = self() + seconds
+
     def run(self, kind: str, flops: float, moved: float, used: float) -> None:
         """Queue a kernel.
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from hra_workflow.tasks.part import Part
 
-CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "max_characters", "take")
+CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "max_characters", "shuffle", "take")
 
 
 class Data(Part):

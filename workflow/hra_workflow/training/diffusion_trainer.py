@@ -39,6 +39,7 @@ class Trainer:
     """
 
     per_process = False  # random numbers depend only on the samples
+    restart_every = 1
 
     def __init__(
         self,

@@ -16,32 +16,24 @@ from hra_workflow.training.penalties import penalty
 EPOCH = "epoch_random_state_{}.pt"  # one per process
 
 
-class ResumableTrainer(Trainer):
-    """Trainer with the penalty and the callbacks of a method, and checkpoints of only the trained parameters.
+class Resumable:
+    """What makes a Trainer that of a run: the method's callbacks and penalty, checkpoints of the trained parameters.
 
     settings: the run's hyper-parameters, which give the order of rows and the head's learning rate. head: its modules.
     """
 
     per_process = True  # dropout and the order of rows depend on the number of processes
+    restart_every = 1  # steps between those whose checkpoints contain the complete state
 
-    def __init__(self, *arguments, method: dict, settings: dict, head=(), mean_over_tokens: bool = False, **keywords):
+    def __init__(self, *arguments, method: dict, settings: dict, head=(), **keywords):
         super().__init__(*arguments, **keywords)
-        self.settings, self.head = settings, head
-        # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
-        # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
-        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
-        self.method = method
+        self.settings, self.head, self.method = settings, head, method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
         self.add_callback(divergence.EndAtDivergence())
         self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
-
-    def _get_train_sampler(self, train_dataset=None):
-        rows, batch = self.train_dataset["input_ids"], self.args.per_device_train_batch_size
-        own = order(self.settings, rows, batch, self.args.data_seed)
-        return super()._get_train_sampler(train_dataset) if own is None else own
 
     def create_optimizer(self, model=None):
         if self.optimizer is not None:
@@ -55,13 +47,12 @@ class ResumableTrainer(Trainer):
             optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
         return self.optimizer
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        if model.training and (added := penalty(self.accelerator.unwrap_model(model), self.method)) is not None:
-            # The Trainer sums the losses of the accumulation steps; token losses are already fractions of the mean.
-            shares = self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1
-            loss = loss + added / shares
-        return (loss, outputs) if return_outputs else loss
+    def penalised(self, model, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a training step with the method's penalty."""
+        if not model.training or (added := penalty(self.accelerator.unwrap_model(model), self.method)) is None:
+            return loss
+        # The Trainer sums the losses of the accumulation steps; a scaled loss is already its share of the mean.
+        return loss + added / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
@@ -97,6 +88,26 @@ class ResumableTrainer(Trainer):
         """Restore the weights and the history of a finished training run."""
         self._load_from_checkpoint(checkpoint)
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+class ResumableTrainer(Resumable, Trainer):
+    """The Trainer of classifiers and of language models that learn from answers."""
+
+    def __init__(self, *arguments, mean_over_tokens: bool = False, **keywords):
+        super().__init__(*arguments, **keywords)
+        # Classifiers return the mean over a batch and ignore the number of items; a language model divides by the
+        # number of tokens with a loss in the effective batch, over all accumulation steps and processes.
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = mean_over_tokens
+
+    def _get_train_sampler(self, train_dataset=None):
+        rows, batch = self.train_dataset["input_ids"], self.args.per_device_train_batch_size
+        own = order(self.settings, rows, batch, self.args.data_seed)
+        return super()._get_train_sampler(train_dataset) if own is None else own
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        loss = self.penalised(model, loss)
+        return (loss, outputs) if return_outputs else loss
 
 
 class EpochStart(TrainerCallback):

@@ -21,10 +21,11 @@ class CheckpointOnSignal(TrainerCallback):
 
     After a signal or near the time limit training also stops, and `stopped` has the reason. `end` is in seconds of the
     monotonic clock. SIGTERM, SIGINT and SIGUSR1 are caught inside `with`; a second SIGINT raises KeyboardInterrupt.
+    `every`: a run can only be resumed at the multiples of this number of steps, so it stops at one of them.
     """
 
-    def __init__(self, save_seconds: float, end: float | None):
-        self.save_seconds = save_seconds
+    def __init__(self, save_seconds: float, end: float | None, every: int = 1):
+        self.save_seconds, self.every = save_seconds, every
         now = time.monotonic()
         self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - now)) if end else None
         self.last_save = now
@@ -46,6 +47,8 @@ class CheckpointOnSignal(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         if self.limit and time.monotonic() > self.limit:
             self.stopped = "the job's time limit is near"
+        if state.global_step % self.every and state.global_step < state.max_steps:
+            return control
         reason = self.agreed(self.stopped is not None, args)
         due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
         if reason or due:

@@ -15,12 +15,12 @@ from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, trials
 
 
-def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, **task):
-    """Return the TrainingArguments of a run; `task`: additional arguments specific to its task."""
+def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, device: str, kind=None, **task):
+    """Return the TrainingArguments of a run, or their subclass `kind`; `task`: additional arguments of its task."""
     from transformers import TrainingArguments
 
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * processes(job))
-    return TrainingArguments(
+    return (kind or TrainingArguments)(
         output_dir=str(checkpoints.unsealed_folder(scratch)),
         num_train_epochs=settings.get("epochs", 1),
         max_steps=settings.get("max_steps", -1),
@@ -89,7 +89,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     measured = measurement.probe_callback(job, resumed=bool(checkpoint))
     if measured:
         trainer.add_callback(measured)
-    on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job))
+    on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job), trainer.restart_every)
     trainer.add_callback(on_signal)
     wall, cpu = time.monotonic(), time.process_time()
     if checkpoint and checkpoints.step_of(checkpoint) == trials.last_step(job, steps):
@@ -236,7 +236,7 @@ def finish_last(
     job: dict, trainer, attempts: dict, started: float, device: str, sizes: dict, curve: list, save, **result
 ) -> None:
     """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
-    result |= {"steps": trainer.state.global_step, "best_step": None, "score": "loss", "curve": curve}
+    result = {"score": "loss"} | result | {"steps": trainer.state.global_step, "best_step": None, "curve": curve}
     finish(job, attempts, started, device, sizes, save, **result)
     print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
 

@@ -32,6 +32,7 @@ GRADERS = {
     "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right"),
     "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:right"),
     "peft": Grader(f"{_ANSWERS}:peft_readings", "hra_workflow.tasks.math.peft_grader:right"),
+    "boxed": Grader(f"{_ANSWERS}:boxed_readings", "hra_workflow.tasks.math.boxed_grader:right"),
 }
 
 

@@ -8,7 +8,7 @@ from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.math import graders, serving
+from hra_workflow.tasks.math import graders, rewards, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
@@ -76,15 +76,21 @@ class MathData(Data):
 class MathTraining(Training):
     automatic = ("gradient_checkpointing",)
 
+    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
+        values = super().relevant_hyperparameters(dataset, run)
+        return values | (rewards.depends_on(values, self.datasets[dataset]) if "reward" in values else {})
+
     def check_runs(self) -> None:
         for run in self.task.runs():
             name = f"{run['method']}/{run['variant']}"
+            values = self.hyperparameters(run["dataset"], name)
             expect(
-                methods.get(self.config, run["method"]).recomputes
-                or self.hyperparameters(run["dataset"], name)["gradient_checkpointing"] is not True,
+                methods.get(self.config, run["method"]).recomputes or values["gradient_checkpointing"] is not True,
                 f"config: tasks.{self.name}: {name} cannot be trained with gradient checkpointing, which drops its "
                 "keys and values. Set gradient_checkpointing to auto or false in its preset",
             )
+            if methods.trains(self.config, name):
+                rewards.check(self.task, name, values)
 
 
 class MathEvaluation(Evaluation):

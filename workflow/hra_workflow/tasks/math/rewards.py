@@ -1,0 +1,67 @@
+"""Training by rewards for sampled answers (GRPO): its hyper-parameters and the checks of the config."""
+
+from hra_workflow import methods
+from hra_workflow.core.errors import expect
+from hra_workflow.tasks import tuned_runs
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.math import graders
+
+VALUES = (  # hyper-parameters with the names of TRL's arguments
+    "num_generations",
+    "generation_batch_size",
+    "max_completion_length",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "beta",
+    "epsilon",
+    "num_iterations",
+    "loss_type",
+    "scale_rewards",
+    "importance_sampling_level",
+    "mask_truncated_completions",
+)
+
+
+def depends_on(values: dict, dataset: dict) -> dict:
+    """Return what the rewards depend on, besides the hyper-parameters `values`: the grader and the marks of answers."""
+    return {"reward_version": graders.find(values["reward"]).version, "answer": dataset["answer"]}
+
+
+def check(task: Task, run: str, values: dict) -> None:
+    """Raise JobError if `method/variant` cannot be trained by rewards, or has only a part of their settings."""
+    key = f"config: tasks.{task.name}: {run}"
+    stated = [name for name in (*VALUES, "vllm") if name in values]
+    if "reward" not in values:
+        expect(not stated, f"{key}: {', '.join(stated)} need a `reward`. Add it to the preset, or remove them")
+        return
+    graders.find(values["reward"], f"{key}: reward")
+    missing = [name for name in VALUES if name not in values]
+    expect(not missing, f"{key}: `reward` also needs {', '.join(missing)}. Add them to its preset")
+    entry = methods.get(task.config, run.split("/")[0])
+    micro_batch = values["batch_size"] // values["gradient_accumulation"]
+    for possible, problem in (
+        ("max_steps" in values, "`reward` needs max_steps instead of epochs. Set the number of optimiser steps"),
+        (values["max_completion_length"] < values["max_length"], "max_completion_length leaves no room for a question "
+         f"in max_length: found {values['max_completion_length']} of {values['max_length']}. Raise max_length"),
+        (values["generation_batch_size"] % values["num_generations"] == 0, "expected a generation_batch_size that is a "
+         f"multiple of num_generations = {values['num_generations']}, found {values['generation_batch_size']}. Correct it"),
+        (values["generation_batch_size"] % micro_batch == 0, "expected a generation_batch_size that is a multiple of the "
+         f"{micro_batch} rows of a micro-batch, found {values['generation_batch_size']}. Correct it"),
+        (not tuned_runs.is_tuned(task, run), "trials compare losses, which `reward` does not lower. Remove it from "
+         "tune.runs, or set tune: null"),
+        (not values.get("quantization"), "`reward` needs a base model that is not quantised. Set quantization: null"),
+        (not entry.adapter.virtual, "virtual tokens cannot be trained by a `reward`. Remove it from the grid"),
+    ):  # fmt: skip
+        expect(possible, f"{key}: {problem}")
+
+
+def is_right(reward: str, style: str, output: str, gold: str) -> bool:
+    """Return whether the grader `reward` accepts an output; one that exceeds its limits is wrong."""
+    readings, right = graders.find(reward).functions()
+    try:
+        return any(right(style, reading, gold) for reading in readings(style, output))
+    except TimeoutError:
+        return False

@@ -10,38 +10,27 @@ from contextlib import contextmanager
 import pytest
 import torch
 import trl
+import word_model
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from sidebyside import close, llama
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from sidebyside import close
+from transformers import AutoModelForCausalLM
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 from vllm_stand_in import VLLM, vectors
+from word_model import WORDS
 
 import hra
 from own_code import blocks
 
 SFT, _, DPO, CONTINUED, GRPO = blocks("TRL")
-WORDS = ["<pad>", "<s>", "</s>", "user", "assistant", *(f"w{i}" for i in range(45))]
-CHAT = (
-    "{% for m in messages %}{{ m.role + ' ' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + ' </s> ' }}"
-    "{% endgeneration %}{% else %}{{ m.content + ' ' }}{% endif %}{% endfor %}"
-)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    """Save a tiny language model with a tokenizer of words."""
     folder = tmp_path_factory.mktemp("model")
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<pad>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokens = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-    tokens.chat_template = CHAT
-    tokens.save_pretrained(folder)
-    torch.manual_seed(0)
-    llama().save_pretrained(folder)
+    word_model.save(folder)
     return str(folder)
 
 

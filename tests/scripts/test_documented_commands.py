@@ -139,7 +139,7 @@ PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
 }
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
-OTHERS |= {"apptainer", "docker", "git", "pre-commit", "twine", "vllm"}
+OTHERS |= {"apptainer", "curl", "docker", "git", "pre-commit", "twine", "vllm"}
 
 
 def commands(page: str) -> Iterator[list[str]]:

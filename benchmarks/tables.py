@@ -70,7 +70,7 @@ def read(results: Path) -> Rows:
                 if row.get("hra/lora") or row.get("what") == "drift":
                     if row.get("peft/hra"):
                         row["peft/lora"] = str(float(row["peft/hra"]) * float(row["hra/lora"]))
-                    what = {"drift": row.get("unit")}.get(row["what"], row["what"])
+                    what = row["unit"] if row["what"] == "drift" else row["what"]
                     key = row["machine"].partition(",")[0], what, *(row[k] for k in ("case", "size", "r", "dtype"))
                     rows.setdefault(key, {}).update({name: value for name, value in row.items() if value})
     return rows

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from others.from_github import checkout
 
 import hra
+from others.from_github import checkout
 from support import ROOT
 
 

@@ -25,13 +25,7 @@ def main() -> None:
     vllm._custom_ops._supports_onednn = False
     vllm.model_executor.layers.utils.check_cpu_sgl_kernel = lambda *_: False
 
-    fixed = {
-        "output_dir": FOLDER,
-        "max_completion_length": 6,
-        "max_steps": 4,
-        "learning_rate": 0.05,
-        "logging_steps": 1,
-    }
+    fixed = {"output_dir": FOLDER, "max_completion_length": 6, "max_steps": 4, "learning_rate": 0.05}
     fixed |= {"use_vllm": True, "vllm_gpu_memory_utilization": 0.1, "vllm_max_model_length": 64}
     fixed |= {"use_cpu": True, "bf16": False, "report_to": [], "disable_tqdm": True, "logging_steps": 1}
     config = trl.GRPOConfig

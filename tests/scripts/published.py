@@ -1,4 +1,4 @@
-"""The published numbers, ours and the paper's, and the config of PEFT's benchmark."""
+"""The published numbers, ours and the paper's, and the configs of PEFT's benchmarks."""
 
 import pandas
 import pytest
@@ -27,7 +27,13 @@ def line(made: pandas.DataFrame, run: str) -> pandas.Series:
 
 
 def peft_benchmark() -> dict:
-    own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa.yaml")
-    merged = overlays.merged(paper_config(), own)
-    overlays.finish_merge(merged, [own])
+    return benchmark("peft_metamathqa")
+
+
+def benchmark(*names: str) -> dict:
+    """Return the config with files of config/benchmarks/."""
+    merged, own = paper_config(), [overlays.read(ROOT / f"config/benchmarks/{name}.yaml") for name in names]
+    for one in own:
+        merged = overlays.merged(merged, one)
+    overlays.finish_merge(merged, own)
     return merged

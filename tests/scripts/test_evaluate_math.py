@@ -101,6 +101,7 @@ def test_metrics_and_predictions(job):
         "lenient": {"answer": "42", "right": True},
         "official": {"answer": "42", "right": True},
         "peft": {"answer": "42 of 50", "right": False},
+        "boxed": {"answer": None, "right": False},
     }
 
 

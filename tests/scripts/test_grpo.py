@@ -1,11 +1,26 @@
-"""Reinforcement learning: rewarded answers are sampled, and a run that was interrupted ends with the same bytes."""
+"""Reinforcement learning: sampled answers are rewarded, and an interrupted run ends with the same bytes."""
 
+import importlib
+import sys
+
+import pandas
 import pytest
+from trl.trainer.utils import RepeatSampler
 
-from hra_workflow.core import files
+import hra
+import train_math
+from hra_workflow.config import validation
+from hra_workflow.core import manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters, causal_lm, prompts
+from hra_workflow.tasks import load
+from hra_workflow.tasks.math import rewards
+from hra_workflow.training import grpo
+from published import benchmark
 from rule_jobs import train
 from saved_states import check_same, stop_after
-from sums import answers, math_method
+from sums import math_method
+from support import put
 
 REWARDED = {
     "max_steps": 4,
@@ -13,7 +28,6 @@ REWARDED = {
     "gradient_accumulation": 2,
     "schedule": "constant",
     "warmup_steps": 0,
-    "learning_rate": 1e-2,
     "group_by_length": False,
     "reward": "lenient",
     "answer": "metamath",
@@ -36,7 +50,10 @@ REWARDED = {
 
 
 @pytest.fixture
-def make_rewarded_run(make_math_run):
+def make_rewarded_run(make_math_run, monkeypatch):
+    """Provide make_rewarded_run(method, name, **settings), whose answers are right by chance."""
+    monkeypatch.setattr(rewards, "is_right", lambda reward, style, output, gold: sum(map(ord, output)) % 2 == 0)
+
     def made(method, name="run", **settings):
         run = make_math_run(method, name, **REWARDED | settings)
         del run.settings["epochs"]
@@ -45,17 +62,163 @@ def make_rewarded_run(make_math_run):
     return made
 
 
-@pytest.mark.parametrize("kind", ["hra", "lora"])
-def test_a_run_resumes_where_a_generation_ends(make_rewarded_run, kind, monkeypatch):
-    import train_math
-    from hra_workflow.tasks.math import rewards
+@pytest.fixture(scope="module")
+def prompt(tiny_math):
+    folder = manifests.folder(tiny_math["model"])
+    return prompts.Prompt({"template": "Q: {question}\nA:"}, causal_lm.load_tokenizer(folder), folder)
 
-    monkeypatch.setattr(rewards, "is_right", lambda reward, style, output, gold: len(output) % 2 == 0)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hra", "lora"])
+def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, kind):
     whole, run = (make_rewarded_run(math_method(kind), name) for name in ("whole", "run"))
     fresh = train(whole)
+    assert fresh["steps"] == 4 and fresh["score"] == "reward" and "trl" in fresh["fingerprint"]["versions"]
+    assert [entry["step"] for entry in fresh["curve"]] == [1, 3]  # a generation is two steps
+    assert {entry["metrics"]["reward"] for entry in fresh["curve"]} <= {0.25, 0.5, 0.75}, "no reward differs"
     stop_after(2, lambda: train_math.main(run.train))
     record = train(run)
     assert (record["attempts"], record["resumed_from"]) == (2, [2])
     check_same(record | {"attempts": 1, "resumed_from": []}, run.weights, fresh, whole.weights)
-    print(record["curve"])
-    answers(run)
+
+
+@pytest.mark.slow
+def test_a_signal_within_a_generation_stops_at_its_end(make_rewarded_run, monkeypatch):
+    run, sent = make_rewarded_run(math_method("lora")), []
+    step = grpo.ResumableGRPOTrainer.training_step
+
+    def signalled(self, *arguments):
+        if self.state.global_step == 0 and not sent:
+            sent.append(1)
+            self.callback_handler.callbacks[-1].stopped = "signal"
+        return step(self, *arguments)
+
+    monkeypatch.setattr(grpo.ResumableGRPOTrainer, "training_step", signalled)
+    with pytest.raises(Exception, match="stopped at step 2 of 4: signal"):
+        train_math.main(run.train)
+
+
+@pytest.mark.slow
+def test_the_penalty_is_added_and_the_reference_is_the_base_model(make_rewarded_run, monkeypatch):
+    seen, init = [], grpo.ResumableGRPOTrainer.__init__
+
+    def noted(self, **keywords):
+        init(self, **keywords)
+        seen.append(list(self.model.peft_config))
+
+    monkeypatch.setattr(grpo.ResumableGRPOTrainer, "__init__", noted)
+    losses = [
+        train(make_rewarded_run(math_method("hra", **penalty), name, max_steps=2))["curve"][0]["metrics"]["loss"]
+        for name, penalty in (("with", {"lambda": 0.1}), ("without", {}))
+    ]
+    run = make_rewarded_run(math_method("hra"), "start")
+    base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
+    start = adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
+    assert losses[0] - losses[1] == pytest.approx(0.1 * hra.orthogonality_penalty(start).item(), rel=1e-3)
+    assert seen == [["default"], ["default"]]
+
+
+def test_questions_are_in_the_order_of_trl_over_several_epochs(tiny_math, prompt):
+    settings = REWARDED | {"max_length": 48, "max_steps": 90, "num_generations": 2}
+    settings |= {"generation_batch_size": 6}  # three questions for three steps: 90 questions of 64
+    folder = manifests.folder(tiny_math["dataset"])
+
+    def gold(text: str) -> str:
+        return text.rpartition(": ")[2]
+
+    rows = grpo.questions(folder, prompt, settings, 42, gold)
+    sampler = RepeatSampler(range(64), mini_repeat_count=2, batch_size=3, repeat_count=3, seed=42)
+    order = [*each_once(sampler), *each_once(sampler)]
+    asked = pandas.read_parquet(folder / "train.parquet")["question"]
+    assert len(order) == 126 and [row["prompt"] for row in rows] == [prompt.text(asked[at]) for at in order[:90]]
+    assert {row["reference"].isdigit() for row in rows} == {True}
+    with pytest.raises(JobError, match=r"no question of train fits into .* = 3 tokens"):
+        grpo.questions(folder, prompt, settings | {"max_length": 11}, 0, gold)
+    with pytest.raises(JobError, match="expected at least 65 questions for a generation, found 64"):
+        grpo.questions(folder, prompt, settings | {"generation_batch_size": 130}, 0, gold)
+    with pytest.raises(JobError, match="no question of train"):  # none has an answer
+
+        def none(text: str) -> str:
+            raise ValueError
+
+        grpo.questions(folder, prompt, settings, 0, none)
+
+
+def each_once(sampler) -> list[int]:
+    """Return the questions of an epoch of TRL's sampler, each once."""
+    block, found = sampler.batch_size * sampler.mini_repeat_count, list(sampler)
+    return [
+        index
+        for first in range(0, len(found), block * sampler.repeat_count)
+        for index in found[first : first + block : sampler.mini_repeat_count]
+    ]
+
+
+def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
+    reward = grpo.rewards(lambda output, gold: rewards.is_right("strict", "metamath", output, gold), prompt.tokenizer)
+    ids = [prompt.tokenizer(f"The answer is: {value}")["input_ids"] for value in (7, 8)]
+    ids[0].append(prompt.tokenizer.eos_token_id)
+    assert reward(completion_ids=ids, reference=["7", "7"], prompts=[], trainer_state=None) == [1.0, 0.0]
+
+
+def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():
+    task = load(benchmark("peft_rlmath"))["math"]
+    found = task.training.relevant_hyperparameters("gsm8k-rl", "hra/r32")
+    assert (found["reward"], found["reward_version"], found["answer"]) == ("boxed", 1, "gsm8k")
+    assert task.training.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
+
+
+ALL = "presets.math.peft-rlmath.all"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (f"{ALL}.reward", "bozed", "reward: expected one of official, .*, boxed, or module:name .* found 'bozed'"),
+        (f"{ALL}.max_completion_length", 1536, "leaves no room for a question in max_length: found 1536 of 1536"),
+        (
+            f"{ALL}.generation_batch_size",
+            12,
+            "expected .* a multiple of num_generations = 8, found 12",
+        ),
+        (f"{ALL}.quantization", "nf4", "`reward` needs a base model that is not quantised"),
+        ("tasks.math.tune", {"search": {"learning_rate": [1e-5]}, "trials": 1}, "trials compare losses"),
+    ],
+)
+def test_what_cannot_be_rewarded_is_one_message(path, value, message):
+    config = benchmark("peft_rlmath")
+    put(config, path, value)
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("beta", "`reward` also needs beta. Add"),
+        ("reward", r"num_generations, .*, vllm need a `reward`\. Add it"),
+    ],
+)
+def test_a_part_of_the_settings_is_one_message(removed, message):
+    config = benchmark("peft_rlmath")
+    del config["presets"]["math"]["peft-rlmath"]["all"][removed]
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+def test_vllm_gets_its_arguments(prompt, tmp_path):
+    values = {name: REWARDED[name] for name in rewards.VALUES}
+    vllm = {"gpu_memory_utilization": 0.5, "max_model_length": 1536, "enable_sleep_mode": True}
+    made = grpo.arguments(values, vllm, prompt)
+    arguments = made.pop("kind")(
+        output_dir=str(tmp_path), per_device_train_batch_size=1, use_cpu=True, bf16=False, **made
+    )
+    assert arguments.use_vllm and arguments.vllm_mode == "colocate" and arguments.vllm_gpu_memory_utilization == 0.5
+    assert arguments.steps_per_generation == 4 and not grpo.arguments(values, None, prompt).get("use_vllm")
+
+
+def test_without_trl_there_is_a_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trl", None)
+    monkeypatch.delitem(sys.modules, grpo.__name__)
+    with pytest.raises(JobError, match=r"expected the package trl, found none\. Run `make install`"):
+        importlib.import_module(grpo.__name__)

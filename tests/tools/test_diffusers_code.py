@@ -36,7 +36,7 @@ OTHERS = {  # script -> model, its sizes (None: that of the demo), the trained c
         "transformer",
         ["--text_encoder_out_layers", "9", "18", "27"],
     ),
-    "train_text_to_image_lora.py": (None, {}, "unet", ["--snr_gamma", "5"]),
+    "train_text_to_image_lora.py": (None, {}, "unet", ["--snr_gamma", "5", "--mixed_precision", "bf16"]),
 }
 
 
@@ -65,9 +65,11 @@ def test_a_checkpoint_becomes_an_adapter(tmp_path):
     pipe = adapted()
     vectors = peft.get_peft_model_state_dict(pipe.unet)
     StableDiffusionPipeline.save_lora_weights(tmp_path / "OUT/checkpoint-500", unet_lora_layers=vectors)
+    other = load()
+    with pytest.raises(ValueError, match="Invalid LoRA checkpoint"):
+        other.load_lora_weights(tmp_path / "OUT/checkpoint-500")
     exec(filled(CHECKPOINT, tmp_path), names := {})
     same(image(names["pipe"]), image(pipe))
-    other = load()
     other.unet = peft.PeftModel.from_pretrained(other.unet, tmp_path / "ADAPTER").get_base_model()
     same(image(other), image(pipe))
 
@@ -202,6 +204,9 @@ def test_the_other_scripts_export_what_their_checkpoints_hold(scripts, tmp_path,
     module, prefix = getattr(pipe, component), f"{component}."
     vectors = {key.removeprefix(prefix): u for key, u in vectors.items() if key.startswith(prefix)}
     layers = [key.removesuffix(".hra_u") for key in vectors]
+    assert {u.dtype for u in vectors.values()} == {torch.float32}
+    if "bf16" in options:
+        module.to(torch.bfloat16).to(torch.float32)  # the weights that the script trains with
     module.add_adapter(peft.HRAConfig(r=4, target_modules=layers))
     peft.set_peft_model_state_dict(module, vectors)
     expected = {prefix + key: tensor for key, tensor in hra.to_lora(module)[1].items()}

@@ -10,43 +10,32 @@ from contextlib import contextmanager
 import pytest
 import torch
 import trl
+import word_model
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from sidebyside import close, llama
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from sidebyside import close
+from transformers import AutoModelForCausalLM
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 from vllm_stand_in import VLLM, vectors
+from word_model import WORDS
 
 import hra
 from own_code import blocks
 
 SFT, _, DPO, CONTINUED, GRPO = blocks("TRL")
-WORDS = ["<pad>", "<s>", "</s>", "user", "assistant", *(f"w{i}" for i in range(45))]
-CHAT = (
-    "{% for m in messages %}{{ m.role + ' ' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + ' </s> ' }}"
-    "{% endgeneration %}{% else %}{{ m.content + ' ' }}{% endif %}{% endfor %}"
-)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
-    """Save a tiny language model with a tokenizer of words."""
     folder = tmp_path_factory.mktemp("model")
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<pad>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokens = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-    tokens.chat_template = CHAT
-    tokens.save_pretrained(folder)
-    torch.manual_seed(0)
-    llama().save_pretrained(folder)
+    word_model.save(folder)
     return str(folder)
 
 
 def rows(*columns: str, count: int = 8) -> list[dict[str, str]]:
-    """Make texts of two to six words; prompts end with a space, so that the next word is a token of its own."""
+    """Make texts of two to six words; prompts end with a space, so that the next word is a separate token."""
     chosen = random.Random(0)
 
     def text() -> str:
@@ -163,6 +152,7 @@ def test_dpo_of_a_trained_adapter_refers_to_that_adapter(trained, model):
 # λ > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "columns"),
     [(SFT, ("prompt", "completion")), (DPO, ("prompt", "chosen", "rejected")), (GRPO, ("prompt", "answer"))],
@@ -224,6 +214,14 @@ def test_grpo_with_beta_compares_with_the_model_without_adapter(trained, model, 
     assert kl[0] == 0 and min(kl[1:]) > 1e-6
 
 
+@pytest.mark.full  # its cache takes seconds
+@pytest.mark.parametrize("bf16", [True, False])
+def test_continuous_batching_rounds_the_vectors_unless_bf16_is_off(trained, bf16):
+    options = {"max_completion_length": 6, "use_transformers_continuous_batching": True}
+    trainer = trained(GRPO, questions(), bf16=bf16, **options)
+    assert vectors(trainer.model).dtype == (torch.bfloat16 if bf16 else torch.float32)
+
+
 @pytest.fixture
 def with_vllm(trained, model, monkeypatch):
     def run(mode: str, dtype: str):
@@ -243,6 +241,7 @@ def with_vllm(trained, model, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "dtype"), [("colocate", "float32"), ("colocate", "bfloat16"), ("server", "bfloat16")])
 def test_every_sync_sends_the_merged_weights_and_restores_the_base(with_vllm, model, mode, dtype):
     trainer, engine = with_vllm(mode, dtype)

@@ -1,4 +1,4 @@
-"""A stand-in for vLLM, which needs a GPU in TRL: what `VLLMGeneration` of TRL 1.16 calls, with transformers."""
+"""A stand-in for vLLM: what `VLLMGeneration` of TRL 1.16 calls, with transformers."""
 
 from types import SimpleNamespace
 

@@ -10,6 +10,7 @@ from test_chain import rows
 
 BENCHMARK = "config/benchmarks/peft_metamathqa.yaml"
 IMAGE = "config/benchmarks/peft_image.yaml"
+REWARDED = "config/benchmarks/peft_rlmath.yaml"
 SHORT = """
 presets: {math: {peft-benchmark: {all: {max_steps: 12}}}}
 datasets: {math: {word-problems-peft-test: {take: {test: 20}}}}
@@ -21,6 +22,9 @@ PLANS = [
         "29 training runs", "licence:  llama-3.2-3b: Llama 3.2 Community License",
         "trials:   math: 4 for each of 2 runs",
         "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept", "answers:  transformers",
+    ]),
+    (REWARDED, "table_math", [
+        "7 training runs", "licence:  qwen3.5-4b: Apache-2.0", "qwen3.5-4b 9.4", "answers:  transformers",
     ]),
     (IMAGE, "table_subject", [
         "4 training runs", "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
@@ -87,3 +91,20 @@ def test_the_image_benchmark_runs_in_the_demo_s_size(fresh, tmp_path):
     assert record["steps"] == 4 and prompts["instance"][1] is None and prompts["text_layers"] == [1, 2, 3]
     compared = results / "subject/captioned-ball/hra/flux2-klein-default/seed0/prompts/metrics.json"
     assert json.loads(compared.read_text())["n_items"] == 2 * 3
+
+
+@pytest.mark.full
+def test_the_benchmark_of_rewards_runs_in_the_demo_s_size(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    project.link_library()
+    (project.folder / "short.yaml").write_text("presets: {math: {peft-rlmath: {all: {max_steps: 3}}}}")
+    configs = (REWARDED, "config/benchmarks/peft_rlmath_demo.yaml", "short.yaml")
+    project.snakemake("--cores", "2", "--configfile", *configs, "--", "table_math")
+    results = project.folder / "demo/peft_rlmath/results"
+    base, *trained = rows(results / "table_math.csv")
+    assert [row["run"] for row in trained] == ["hra/r8", "lora/r8"] and float(base["Word problems"]) > 50
+    for row in trained:
+        assert not row["missing"] and float(row["Word problems"]) > 50 and float(row["Memory (GB)"]) > 0
+    record = json.loads((results / "math/word-problems-rl/hra/r8/seed42/train.json").read_text())
+    assert record["steps"] == 3 and record["score"] == "reward" and record["hyperparameters"]["reward"] == "strict"
+    assert max(entry["metrics"]["reward"] for entry in record["curve"]) > 0

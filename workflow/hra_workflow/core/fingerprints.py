@@ -17,16 +17,17 @@ def digest(content) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def of_training(job: dict, steps: int, per_process: bool) -> dict:
+def of_training(job: dict, steps: int, per_process: bool, packages: tuple[str, ...] = ()) -> dict:
     """Collect everything that the results of a training run depend on, as JSON.
 
     `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
+    `packages`: whose version matters, besides PACKAGES.
     """
     content = recorded_params(job) | {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content["processes"] = processes(job) if per_process else None  # not the param: fewer GPUs may be available
     inputs = {name: path for name, path in job["input"].items() if path and name not in NEUTRAL_INPUTS}
     content["inputs"] = {name: of_input(path) for name, path in inputs.items()}
-    content["versions"] = {name: minor(provenance.version(name)) for name in PACKAGES}
+    content["versions"] = {name: minor(provenance.version(name)) for name in (*PACKAGES, *packages)}
     return json.loads(json.dumps(content))
 
 

@@ -256,7 +256,7 @@ def samplers() -> None:
 
 
 def linear_attention() -> None:
-    """Count the gated delta rule as one product of elements, as a fused kernel: transformers' code loops over tokens."""
+    """Count the gated delta rule as one product, as a fused kernel: transformers' own code loops over tokens."""
     from transformers.models.qwen3_5 import modeling_qwen3_5
 
     def fused(query, key, value, g, beta, initial_state=None, output_final_state=False, **_):

@@ -39,7 +39,7 @@ class Trainer:
     """
 
     per_process = False  # random numbers depend only on the samples
-    restart_every = 1
+    restart_every, packages = 1, ()
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Reinforcement learning of a causal language model by rewards for sampled answers: GRPO, with TRL's trainer.
 
-A generation is a set of answers to a few questions, on which several steps may be trained. A run is resumed only where a
-generation ends: TRL's checkpoints do not contain answers.
+A generation is a set of answers to a few questions, on which several steps may be trained. A run is resumed only where
+a generation ends: TRL's checkpoints do not contain answers.
 """
 
 import math
@@ -21,6 +21,7 @@ except ImportError as problem:
         "`reward` trains by reinforcement learning: expected the package trl, found none. Run `make install`, or "
         "`pip install 'trl>=1.16,<2'` in this environment."
     ) from problem
+
 
 def arguments(values: dict, vllm: dict | None, prompt) -> dict:
     """Return the arguments of run_record.training_arguments for the trainer.
@@ -59,7 +60,7 @@ def questions(folder: Path, prompt, settings: dict, seed: int, gold: Callable[[s
             continue
         if not prompt.chat and prompt.tokenizer(text)["input_ids"] != ids:
             raise JobError(
-                "`reward`: expected a tokenizer that ends no prompt with the end-of-text token, since TRL would pass it "
+                "`reward`: expected a tokenizer that ends no prompt with the end-of-text token, which TRL would pass "
                 "to the model. Set add_eos_token: false in its tokenizer_config.json."
             )
         asked = [{"role": "user", "content": prompt.around.replace("{question}", row["question"])}]
@@ -103,6 +104,8 @@ def rewards(right: Callable[[str, str], bool], tokenizer) -> Callable[..., list[
 
 class ResumableGRPOTrainer(Resumable, GRPOTrainer):
     """TRL's trainer, whose KL divergence is from the base model, as if TRL had inserted the adapter itself."""
+
+    packages = ("trl",)
 
     def __init__(self, *, method: dict, settings: dict, **keywords):
         super().__init__(method=method, settings=settings, **keywords)

@@ -24,6 +24,7 @@ class Resumable:
 
     per_process = True  # dropout and the order of rows depend on the number of processes
     restart_every = 1  # steps between those whose checkpoints contain the complete state
+    packages: tuple[str, ...] = ()  # whose version changes the results
 
     def __init__(self, *arguments, method: dict, settings: dict, head=(), **keywords):
         super().__init__(*arguments, **keywords)

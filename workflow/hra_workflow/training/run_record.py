@@ -77,7 +77,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     from hra_workflow.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
-    job["fingerprint"] = fingerprints.of_training(job, steps, trainer.per_process)
+    job["fingerprint"] = fingerprints.of_training(job, steps, trainer.per_process, trainer.packages)
     chosen = list(usable_checkpoint(job)) if write else [None, []]  # one process chooses for all
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(job, checkpoint, discarded, write)

@@ -42,19 +42,32 @@ def check(task: Task, run: str, values: dict) -> None:
     expect(not missing, f"{key}: `reward` also needs {', '.join(missing)}. Add them to its preset")
     entry = methods.get(task.config, run.split("/")[0])
     micro_batch = values["batch_size"] // values["gradient_accumulation"]
+    sizes = values["num_generations"], values["generation_batch_size"]
+    length, limit = values["max_completion_length"], values["max_length"]
     for possible, problem in (
         ("max_steps" in values, "`reward` needs max_steps instead of epochs. Set the number of optimiser steps"),
-        (values["max_completion_length"] < values["max_length"], "max_completion_length leaves no room for a question "
-         f"in max_length: found {values['max_completion_length']} of {values['max_length']}. Raise max_length"),
-        (values["generation_batch_size"] % values["num_generations"] == 0, "expected a generation_batch_size that is a "
-         f"multiple of num_generations = {values['num_generations']}, found {values['generation_batch_size']}. Correct it"),
-        (values["generation_batch_size"] % micro_batch == 0, "expected a generation_batch_size that is a multiple of the "
-         f"{micro_batch} rows of a micro-batch, found {values['generation_batch_size']}. Correct it"),
-        (not tuned_runs.is_tuned(task, run), "trials compare losses, which `reward` does not lower. Remove it from "
-         "tune.runs, or set tune: null"),
+        (
+            length < limit,
+            f"max_completion_length leaves no room for a question in max_length: found {length} of {limit}. Raise "
+            "max_length",
+        ),
+        (
+            sizes[1] % sizes[0] == 0,
+            f"expected a generation_batch_size that is a multiple of num_generations = {sizes[0]}, found {sizes[1]}. "
+            "Correct it",
+        ),
+        (
+            sizes[1] % micro_batch == 0,
+            f"expected a generation_batch_size that is a multiple of the {micro_batch} rows of a micro-batch, found "
+            f"{sizes[1]}. Correct it",
+        ),
+        (
+            not tuned_runs.is_tuned(task, run),
+            "trials compare losses, which `reward` does not lower. Remove it from tune.runs, or set tune: null",
+        ),
         (not values.get("quantization"), "`reward` needs a base model that is not quantised. Set quantization: null"),
         (not entry.adapter.virtual, "virtual tokens cannot be trained by a `reward`. Remove it from the grid"),
-    ):  # fmt: skip
+    ):
         expect(possible, f"{key}: {problem}")
 
 

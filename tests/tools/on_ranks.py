@@ -21,6 +21,9 @@ from two_ranks import on_two_ranks
 
 OPTIONS = {"max_steps": 4, "learning_rate": 0.05, "lr_scheduler_type": "constant", "save_steps": 2, "logging_steps": 1}
 HRA = HRAConfig(r=4, target_modules=["q_proj", "up_proj"], init_weights=False, task_type="CAUSAL_LM")
+# Of four evaluations, the second is the best.
+BEST = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": True}
+BEST |= {"metric_for_best_model": "rank", "greater_is_better": False}
 QUIET = {"report_to": [], "disable_tqdm": True}
 ROWS = [{"input_ids": ids, "labels": ids} for ids in torch.randint(50, (16, 6), generator=torch.Generator())]
 
@@ -50,18 +53,18 @@ def trained(
     code: str = "",
     lam: float = 0.0,
     resume: str | bool | None = None,
-    given: dict[str, Any] | None = None,
+    best: bool = False,
     **options: Any,
 ) -> transformers.Trainer:
     """Train with the TrainingArguments and the Trainer of the page's `code`, if it has them, on the model in `folder`.
 
     kind: fsdp, deepspeed, or "" for one process, which takes the rows of both, in micro-batches of one row. options: of
-    TrainingArguments. given: more arguments of the Trainer.
+    TrainingArguments. best: load the checkpoint of step 2 at the end.
     """
     transformers.logging.set_verbosity_error()
     place = on_two_processes(kind) if kind else {"use_cpu": True}
-    options = OPTIONS | QUIET | place | {"gradient_accumulation_steps": 2 if kind else 4} | options
-    options["per_device_train_batch_size"] = 1
+    batches = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2 if kind else 4}
+    options = OPTIONS | QUIET | place | batches | (BEST if best else {}) | options
     names: dict[str, Any] = {"hra": hra, "transformers": transformers, "lam": lam, "options": options}
     exec(code.replace('"out"', f'"{folder / "out"}", **options'), names)
     arguments = names.get("arguments") or transformers.TrainingArguments(str(folder / "out"), **options)
@@ -70,7 +73,9 @@ def trained(
     torch.manual_seed(1)
     cls = names.get("PenalisedTrainer", transformers.Trainer)
     callbacks = [hra.OrthogonalityCallback(lam)] if lam and cls is transformers.Trainer else []
-    trainer = cls(get_peft_model(model, HRA), arguments, train_dataset=ROWS, callbacks=callbacks, **given or {})
+    ranks = iter([2, 1, 3, 4])
+    given = {"eval_dataset": ROWS[:4], "compute_metrics": lambda _: {"rank": next(ranks)}} if best else {}
+    trainer = cls(get_peft_model(model, HRA), arguments, train_dataset=ROWS, callbacks=callbacks, **given)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -113,13 +118,14 @@ def written(model: Any) -> dict[str, Any]:
 
 
 def on_ranks(folder: Path, kind: str, code: str, options: dict[str, Any]) -> None:
-    """Train on the base model in `folder`, and train again from the middle: RANK.pt in `whole` and `resumed`.
+    """Train on the base model in `folder`, from the middle, and to load the best: RANK.pt in whole, resumed and best.
 
     Each has the saved adapter, how many numbers of the model the process held, and what exporting and merging gave.
     """
-    for name, resume in {"whole": None, "resumed": str(folder / "out/checkpoint-2")}.items():
+    ways = {"whole": {}, "resumed": {"resume": str(folder / "out/checkpoint-2")}, "best": {"best": True}}
+    for name, way in ways.items():
         (place := folder / name).mkdir()
-        on_two_ranks(on_a_rank, place, folder, place, kind, code, options | {"resume": resume})
+        on_two_ranks(on_a_rank, place, folder, place, kind, code, options | way)
 
 
 def base(folder: Path) -> None:

@@ -29,11 +29,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, l
 
 
 def test_the_best_checkpoint_is_what_the_model_has_and_computes_with(tmp_path):
-    scores = iter([2, 1, 3, 4])  # the second of four evaluations is the best
-    given = {"eval_dataset": ROWS[:4], "compute_metrics": lambda _: {"rank": next(scores)}}
-    options = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": True}
-    options |= {"metric_for_best_model": "rank", "greater_is_better": False, "save_total_limit": 4}
-    trainer = trained(tmp_path, given=given, **options)
+    trainer = trained(tmp_path, best=True)
     found = logits(trainer.model)
     best, last = (tmp_path / f"out/checkpoint-{step}" for step in (2, 4))
     weights = get_peft_model_state_dict(trainer.model)

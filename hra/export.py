@@ -15,7 +15,7 @@ from .capabilities import axis_of_lora_a
 from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
 from .paths import share
-from .quantized import dense_weight
+from .quantized import dense_weight, is_partitioned
 from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # begins the keys of PEFT's adapter files
@@ -137,10 +137,11 @@ def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tenso
     if (found := not_a_parameter(layer)) is not None:
         raise TypeError(f"to_lora: {path.removeprefix(PREFIX)}: {found}.")
     base, u = layer.get_base_layer(), layer.hra_u[adapter_name]
-    if any(hasattr(tensor, "placements") for tensor in (u, getattr(base, "weight", None))):
+    tensors = u, getattr(base, getattr(layer, "parameter_name", None) or "weight", None)
+    if any(hasattr(tensor, "placements") or is_partitioned(tensor) for tensor in tensors):
         raise ValueError(
             f"to_lora: {path.removeprefix(PREFIX)}: expected all of its tensors in this process, found parts of them "
-            "(tensor parallelism, FSDP2). Save the adapter, and export it in one process (`hra to-lora`)."
+            "(tensor parallelism, FSDP2, ZeRO-3). Save the adapter, and export it in one process (`hra to-lora`)."
         )
     V, B = compact(u, layer.hra_apply_GS[adapter_name])
     if isinstance(layer, ParamWrapper):

@@ -9,7 +9,7 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 
 from .bank import Factors
-from .quantized import is_plain
+from .quantized import is_partitioned, is_plain
 from .reflections import compose, exact
 
 ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
@@ -40,10 +40,11 @@ class Merging(PeftHRALayer):
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
         # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
-        if self.get_base_dtype() is None or getattr(base, "_is_fsdp_managed_module", False):
+        is_sharded = getattr(base, "_is_fsdp_managed_module", False) or is_partitioned(self._parameter())
+        if self.get_base_dtype() is None or is_sharded:
             raise TypeError(
                 f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
-                f"or sharded (FSDP) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
+                f"or sharded (FSDP, ZeRO-3) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
                 "`hra.to_lora`, or merge it into the base model loaded without quantisation and sharding."
             )
         if (found := not_a_parameter(self)) is not None:
@@ -55,7 +56,7 @@ class Merging(PeftHRALayer):
 
         A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until `unmerge`.
         Raises ValueError if `safe_merge` is set and the result is not finite; TypeError if the base layer is quantised,
-        sharded by FSDP or the layer of another adapter, or computes its weight.
+        sharded by FSDP or ZeRO-3 or the layer of another adapter, or computes its weight.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
@@ -81,7 +82,7 @@ class Merging(PeftHRALayer):
     def unmerge(self) -> None:
         """Undo all merges: restore the kept weight or, for float32 and wider, compute W Dᵀ.
 
-        It uses the merged D, even if `hra_u` has changed since. Raises TypeError under FSDP.
+        It uses the merged D, even if `hra_u` has changed since. Raises TypeError under FSDP and ZeRO-3.
         """
         if self._merged_factors is None:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)

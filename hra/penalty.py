@@ -39,7 +39,7 @@ def _gathered(us: list[nn.Parameter]) -> AbstractContextManager[Any]:
     """Give DeepSpeed's ZeRO-3, which leaves parameters empty between forward passes, their content in this context."""
     if not any(hasattr(u, "ds_id") for u in us):
         return nullcontext()
-    import deepspeed
+    import deepspeed  # type: ignore[import-not-found, unused-ignore]
 
     return deepspeed.zero.GatheredParameters(us)
 

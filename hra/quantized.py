@@ -18,6 +18,11 @@ def is_plain(weight: object) -> TypeGuard[torch.Tensor]:
     return isinstance(weight, torch.Tensor) and weight.dtype in FLOATS and type(weight.data) is torch.Tensor
 
 
+def is_partitioned(tensor: Any) -> bool:
+    """Return whether DeepSpeed's ZeRO-3 has emptied a parameter, which it does between forward passes."""
+    return hasattr(tensor, "ds_shape") and tensor.shape != tensor.ds_shape
+
+
 def is_cast_by_hooks(layer: nn.Module) -> bool:
     """Return whether this is torch's own layer with an unscaled weight, which may have 8 bits until a hook casts it.
 

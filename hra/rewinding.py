@@ -37,7 +37,7 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
         raise ValueError(f"expected a finite strength t, found {t}. Use a number, such as 0.5")
     if U.dim() not in (2, 3):
         raise ValueError(
-            f"expected u of shape (n, r) or (E, n, r), found {tuple(U.shape)}: FSDP1 has flattened and sharded it. "
+            f"expected u of shape (n, r) or (E, n, r), found {tuple(U.shape)}: FSDP1 or ZeRO-3 has sharded it. "
             "Rewind the adapter before the model is sharded"
         )
     if U.dim() == 3:
@@ -84,8 +84,8 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     float32, which a small t needs. Classifiers and other `modules_to_save` do not change.
 
     model: a model with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if t is
-    not finite, if no layer has the adapter, if it is merged, offloaded or sharded by FSDP1, or, for every t, if the H
-    of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
+    not finite, if no layer has the adapter, if it is merged, offloaded or sharded by FSDP1 or ZeRO-3, or, for every t,
+    if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
     """
     layers = {
         path: layer

@@ -16,14 +16,14 @@ from peft.utils import PeftType
 
 from .base_layer import HRALayer as OurLayer
 
-# The first and the last minor version that the tests run with.
+# The first and the last minor version that the tests run with; LLaMA-Factory has the first of transformers and TRL.
 TESTED = {
     "torch": ("2.9", "2.15"),
     "peft": ("0.18", "0.21"),
-    "transformers": ("5.24", "5.24"),
+    "transformers": ("5.6", "5.24"),
     "accelerate": ("1.10", "1.15"),
     "diffusers": ("0.42", "0.42"),
-    "trl": ("1.16", "1.16"),
+    "trl": ("0.24", "1.16"),
 }
 STOCK = (HRALinear, HRAConv2d)  # as they are where they are defined, which `install` does not replace
 
@@ -34,7 +34,7 @@ def check_versions() -> None:
     for name, (first, last) in TESTED.items():
         try:
             imported = getattr(sys.modules.get(name), "__version__", None)
-            found = imported or metadata.version(name)  # which reads a file
+            found = str(imported or metadata.version(name))  # which reads a file
         except metadata.PackageNotFoundError:
             continue
         if not _minor(first) <= _minor(found) <= _minor(last):

@@ -8,13 +8,18 @@ import copy
 import bitsandbytes
 import pytest
 import torch
+from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
 from sidebyside import close
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
-from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl import SFTConfig, SFTTrainer
 
 import hra
 from hra.__main__ import main
+from own_code import blocks
 
 CONFIGS = {
     "nf4": BitsAndBytesConfig(
@@ -190,3 +195,30 @@ def test_command_line_exports_from_a_base_saved_in_4_bits_and_refuses_to_merge(f
     main(["to-lora", *arguments])
     exported = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "out")
     close(exported.train()(TOKENS).logits, model(TOKENS).logits, 128)
+
+
+def test_trl_rounds_the_vectors_and_the_page_makes_them_float32_again(folder, tmp_path):
+    """Otherwise most of them do not change at a learning rate of 1e-4."""
+    letters = Tokenizer(WordLevel({chr(65 + i): i for i in range(50)}, unk_token="A"))
+    options = {"max_steps": 5, "learning_rate": 1e-4, "use_cpu": True, "report_to": [], "disable_tqdm": True}
+    _, float32_again, *_ = blocks("TRL")
+
+    def unchanged(code: str) -> float:
+        trainer = SFTTrainer(
+            load(folder, "nf4"),
+            SFTConfig(str(tmp_path), **options),
+            train_dataset=Dataset.from_list([{"input_ids": [1, 2, 3, 4], "labels": [1, 2, 3, 4]}] * 8),
+            processing_class=PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="A", eos_token="A"),
+            peft_config=HRAConfig(r=8, target_modules="all-linear"),
+        )
+        exec(code, {"trainer": trainer})
+        vectors = [one for name, one in trainer.model.named_parameters() if "hra_u" in name]
+        before = [one.detach().clone() for one in vectors]
+        trainer.train()
+        assert len(vectors) == 14
+        return sum((one == was).sum().item() for one, was in zip(vectors, before, strict=True)) / sum(
+            one.numel() for one in vectors
+        )
+
+    assert unchanged("") > 0.9
+    assert unchanged(float32_again) < 0.01

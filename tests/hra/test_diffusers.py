@@ -102,7 +102,7 @@ def test_a_unet_in_the_layout_of_comfyui_gives_the_same_image(before, tmp_path):
     hra.to_lora(pipe.unet, tmp_path)
     expected, other = image(pipe), load()
     (example,) = blocks("ComfyUI and kohya")
-    exec(example.replace("OUT/", f"{tmp_path}/"))
+    exec(example.replace("OUT/", f"{tmp_path}/"), {})
     names = {key.partition(".")[2] for key in load_file(tmp_path / "comfyui.safetensors")}
     assert names == {"alpha", "lora_down.weight", "lora_up.weight"}
     other.load_lora_weights(tmp_path, weight_name="comfyui.safetensors")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from peft import HRAConfig, LoraConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import close, layer
+from sidebyside import adapt, close, layer
 from torch import nn
 
 import hra
@@ -68,6 +68,16 @@ def test_safe_merge_finds_NaN_and_leaves_the_weight():
     with pytest.raises(ValueError, match="NaNs detected"):
         ours.merge(safe_merge=True)
     assert torch.equal(ours.weight, before) and not ours.merged
+
+
+def test_a_weight_that_ZeRO_3_has_emptied_is_refused():
+    model = adapt(nn.Sequential(nn.Linear(6, 5)), target_modules=["0"])
+    weight = model.base_model.model[0].base_layer.weight
+    weight.ds_shape, weight.data = weight.shape, torch.empty(0)
+    with pytest.raises(TypeError, match=r"cannot merge into 0: .*ZeRO-3"):
+        model.merge_adapter()
+    with pytest.raises(ValueError, match=r"to_lora: 0: .*ZeRO-3"):
+        hra.to_lora(model)
 
 
 def test_unmerging_twice_warns():

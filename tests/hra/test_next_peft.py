@@ -17,6 +17,7 @@ from sidebyside import TARGETS, close
 import benchmarks.__main__ as benchmarks
 import hra
 from benchmarks import cases, tables
+from benchmarks.drift import MEASURES
 from benchmarks.other_peft import OtherPackages
 from hra import capabilities
 
@@ -140,8 +141,15 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
     layer = "step,linear,4096x4096 512 tokens"
     (tmp_path / "linear.csv").write_text(columns + older.format(layer) + older.format("step,linear,768x768 512 tokens"))
     (tmp_path / "next.csv").write_text(columns + f'{layer},8,float32,0.987,1.004,,"AMD EPYC, 2 threads"\n')
+    drift = "what,case,size,r,dtype,unit,lora,peft,hra,machine\n" + "".join(
+        f'drift,linear,512x512 trained,8,{dtype},{unit},1e-8,0.00021,0,"AMD EPYC, 2 threads"\n'
+        for dtype in ("float32", "bfloat16")
+        for unit in MEASURES
+    )
+    (tmp_path / "drift.csv").write_text(drift)
     (tmp_path / "docs").mkdir()
-    page, readme = tmp_path / "docs/library.md", tmp_path / "README.md"
+    page, readme, own = (tmp_path / name for name in ("docs/library.md", "README.md", "docs/your-own-code.md"))
+    own.write_text("<!-- table sync -->\n\n<!-- end -->\n")
     page.write_text("a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n")
     readme.write_text("<!-- table headline -->\n\n<!-- end -->\n")
     for _ in range(2):
@@ -152,6 +160,10 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         assert page.read_text().startswith("a\n<!-- table layers -->\n| one layer, relative")
         assert page.read_text().endswith("<!-- end -->\nc\n")
         assert "| AMD EPYC, 2 cores, float32 | 1.00 | 12.0 | 1.00 | **0.99** |" in readme.read_text()
+        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in own.read_text()
+    readme.write_text("<!-- table headline -->\na page without the end of its table\n")
+    with pytest.raises(ValueError, match=r"README.md: expected a line `<!-- end -->` after .*, found none"):
+        tables.write(tmp_path, tmp_path)
     readme.write_text("")
     with pytest.raises(ValueError, match=r"README.md: expected one line `<!-- table headline -->`, found 0"):
         tables.write(tmp_path, tmp_path)

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from from_github import checkout
 from suites import ROOT, SUITES, Suite
 
 PAGE = ROOT / "docs/library.md"
@@ -37,12 +38,7 @@ def fetch(suite: Suite, folder: Path) -> None:
     if source := source_folder(suite):
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(".git"))
     elif suite.commit:
-        git = ["git", "-C", str(folder)]
-        url = f"https://github.com/{suite.repository}"
-        subprocess.run(["git", "init", "-q", folder], check=True)
-        subprocess.run([*git, "sparse-checkout", "set", "tests"], check=True)
-        subprocess.run([*git, "fetch", "-q", "--depth", "1", "--filter=blob:none", url, suite.commit], check=True)
-        subprocess.run([*git, "checkout", "-q", "FETCH_HEAD"], check=True)
+        checkout(folder, suite.repository, suite.commit, "tests")
     else:
         with tempfile.TemporaryDirectory() as download:
             requested = ["--no-deps", "--no-binary", suite.package, "-d", download, f"{suite.package}=={version}"]

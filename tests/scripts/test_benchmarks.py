@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import blocks, cases, gpu
+from benchmarks import blocks, cases, drift, gpu
 
 
 @pytest.fixture
@@ -93,6 +93,20 @@ def test_the_blocks_of_pefts_benchmarks_adapt_the_layers_that_these_name():
         "flux.2-klein-4b single-stream block": "512 + 1024 tokens",
     }
     assert {case.r for case in blocks.STEPS} == {32} and len(blocks.STEPS) == 10
+
+
+@pytest.mark.parametrize("case", drift.cases(64), ids=lambda case: case.name)
+def test_merging_and_unmerging_200_times_keeps_the_weight(case):
+    """W H Hᵀ in float32, rounded 200 times; a copy in bfloat16."""
+    relative, largest, outputs = (values for _, values in drift.measure(case))
+    eps = torch.finfo(case.dtype).eps
+    if case.dtype == torch.bfloat16:
+        assert relative["hra"] == largest["hra"] == outputs["hra"] == [0]
+        assert relative["peft"][0] > eps / 100 and relative["lora"][0] > eps / 100
+    else:
+        assert 0 < relative["hra"][0] < 100 * eps and outputs["hra"][0] < 100 * eps
+        assert largest["hra"][0] < 200 * eps
+        assert relative["lora"][0] < relative["hra"][0] < relative["peft"][0] / 3
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):

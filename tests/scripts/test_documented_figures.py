@@ -134,7 +134,7 @@ def fixed(value: float, digits: int) -> str:
 
 def test_the_tables_of_times_are_those_of_the_results(tmp_path):
     """Otherwise: python -m benchmarks tables."""
-    pages = ("README.md", "docs/library.md")
+    pages = ("README.md", "docs/library.md", "docs/your-own-code.md")
     (tmp_path / "docs").mkdir()
     for name in pages:
         (tmp_path / name).write_text((ROOT / name).read_text())

@@ -18,7 +18,7 @@ ROWS = torch.randint(0, 50, (8, 6), generator=torch.Generator().manual_seed(0))
 def after(example: str, steps: int, lam: float = 0.5, ranks: int = 1) -> torch.Tensor:
     """Return the vectors after one step, which the length of the gradient determines."""
     torch.manual_seed(1)
-    model = get_peft_model(llama(), HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
+    model = get_peft_model(llama(initializer_range=0.2), HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
     loader = DataLoader([{"input_ids": row, "labels": row} for row in ROWS], batch_size=len(ROWS) // steps // ranks)
     names = {"torch": torch, "accelerate": accelerate, "hra": hra, "accumulation": steps}
     exec(example.replace("AdamW", "SGD").replace("1e-3", "0.1"), names | {"model": model, "loader": loader, "lam": lam})

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import transformers
-from peft import HRAConfig, get_peft_model
+from peft import HRAConfig, get_peft_model, get_peft_model_state_dict
+from peft.utils import load_peft_weights
 from sidebyside import llama
 from torch import nn
 
@@ -12,6 +13,11 @@ from own_code import blocks
 from two_ranks import on_two_ranks
 
 LAM = 0.5
+
+
+def language_model() -> nn.Module:
+    """Build a model whose gradient is about as large as that of the penalty."""
+    return llama(initializer_range=0.2)
 
 
 class Classifier(nn.Module):
@@ -76,7 +82,7 @@ def trained(build, arguments, lam: float = LAM, trainer=transformers.Trainer, co
     return vectors(model), trainer
 
 
-@pytest.mark.parametrize("build", [llama, Classifier])
+@pytest.mark.parametrize("build", [language_model, Classifier])
 def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
     (example,) = blocks("transformers")
 
@@ -94,7 +100,7 @@ def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
     assert (whole - after(1, 0.0)).norm() > 1e-3
 
 
-@pytest.mark.parametrize("build", [llama, Classifier])
+@pytest.mark.parametrize("build", [language_model, Classifier])
 def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
     """One step by hand: the gradient is clipped, and the last group of an epoch is incomplete (12 rows, 8 a step)."""
     model = adapted(build)
@@ -125,23 +131,38 @@ def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
     ids=lambda options: next(iter(options)),
 )
 def test_options_of_the_trainer(options, tmp_path):
-    one, _ = trained(llama, settings(tmp_path, 2, 4))
-    other, _ = trained(llama, settings(tmp_path, 2, 4, **options))
-    without, _ = trained(llama, settings(tmp_path, 2, 4, **options), lam=0)
+    one, _ = trained(language_model, settings(tmp_path, 2, 4))
+    other, _ = trained(language_model, settings(tmp_path, 2, 4, **options))
+    without, _ = trained(language_model, settings(tmp_path, 2, 4, **options), lam=0)
     torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if "bf16" in options else 1e-6)
     assert (other - without).norm() > 1e-2
 
 
 def test_a_resumed_run_takes_the_same_steps(tmp_path):
     options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3}
-    whole, _ = trained(llama, settings(tmp_path / "whole", 1, 2, **options), count=10)
-    model = adapted(llama)
+    whole, _ = trained(language_model, settings(tmp_path / "whole", 1, 2, **options), count=10)
+    model = adapted(language_model)
     arguments = settings(tmp_path / "resumed", 1, 2, **options)
     trainer = transformers.Trainer(
-        model, arguments, train_dataset=rows_of(llama, 10), callbacks=[hra.OrthogonalityCallback(LAM)]
+        model, arguments, train_dataset=rows_of(language_model, 10), callbacks=[hra.OrthogonalityCallback(LAM)]
     )
     trainer.train(resume_from_checkpoint=str(tmp_path / "whole/checkpoint-3"))
     assert torch.equal(vectors(model), whole)
+
+
+def test_the_best_model_is_loaded_at_the_end(tmp_path):
+    """Here the best is the one with the highest loss, that of the first step."""
+    steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 3}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
+    model, rows = adapted(language_model), rows_of(language_model)
+    arguments = settings(tmp_path, 8, 1, **steps | best, learning_rate=0.5)
+    callbacks = [hra.OrthogonalityCallback(LAM)]
+    trainer = transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=callbacks)
+    trainer.train()
+    first, last = (load_peft_weights(str(tmp_path / f"checkpoint-{step}")) for step in (1, 3))
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+    for name, weight in get_peft_model_state_dict(model).items():
+        assert torch.equal(weight, first[name]) and not torch.equal(weight, last[name])
 
 
 def on_a_rank(folder) -> dict[str, torch.Tensor]:
@@ -149,7 +170,7 @@ def on_a_rank(folder) -> dict[str, torch.Tensor]:
     options = {"max_grad_norm": 0.1, "max_steps": 3, "eval_strategy": "steps", "eval_steps": 1}
     batch = 2 if torch.distributed.is_initialized() else 4
     found = {}
-    for build in (llama, Classifier):
+    for build in (language_model, Classifier):
         model = adapted(build)
         rows = rows_of(build)
         arguments = settings(folder, batch, 2, **options)

@@ -43,7 +43,7 @@ def main(job: dict) -> None:
             exports.write_lora(new, lora, folder)
         if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
             title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
-            print(f"{title}: diffusers has no converter to the layout of ComfyUI and kohya's scripts, none is written")
+            print(f"{title}: ComfyUI loads lora/{exports.DIFFUSERS}; diffusers has no converter to kohya's layout")
         for name, text in tables.items():
             (new / name).write_bytes(text.encode())
         leaked = leaks.every(params["benchmarks"])

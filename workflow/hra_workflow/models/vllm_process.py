@@ -4,8 +4,10 @@ vLLM pins torch and transformers to other versions than this project, and takes 
 processes must not use the GPU. The child process runs this module: it imports vLLM, and of the project only `core`.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -118,9 +120,14 @@ def generate(
     files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
     scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = started_by_this() | {"PYTHONPATH": os.pathsep.join(scripts)}
-    done = subprocess.run([python(), "-m", __name__, str(request)], env=os.environ | environment)
-    if done.returncode:
-        raise JobError(f"vLLM ended with status {done.returncode}. Its own message precedes this one in the log.")
+    command = [python(), "-m", __name__, str(request)]
+    child = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
+    try:
+        status = child.wait()
+    finally:
+        end(child.pid)
+    if status:
+        raise JobError(f"vLLM ended with status {status}. Its own message precedes this one in the log.")
     return files.read_json(answers)
 
 
@@ -139,6 +146,17 @@ def answer(request: dict) -> None:
     files.write_json(request["answers"], answers)
 
 
+def end(group: int) -> None:
+    """Kill the child process and all that it has started.
+
+    vLLM's engine outlives a killed process that started it, and keeps the GPU's memory. It overwrites the environment
+    that psutil reads, so `processes_inheriting` does not find it.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: end(os.getpgrp()))
     launcher.end_with_starters(launcher.GRACE_SECONDS)
     answer(json.loads(Path(sys.argv[1]).read_text()))

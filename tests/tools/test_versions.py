@@ -1,0 +1,19 @@
+"""The versions in the tools' environments are in the range of which `hra.install()` does not warn."""
+
+import re
+import subprocess
+
+import pytest
+
+from support import ROOT
+
+TOOLS = re.search(r"^TOOLS := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tool", TOOLS, indirect=True)
+def test_install_does_not_warn_in_a_tool_s_environment(tool):
+    code = "import importlib.util as find; find.find_spec('peft') and __import__('hra').install()"
+    done = subprocess.run([tool, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "hra: expected" not in done.stderr

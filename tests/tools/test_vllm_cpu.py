@@ -1,0 +1,238 @@
+"""vLLM itself, on a CPU, serves trained adapters: in the workflow's jobs, and as a server."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
+
+import hra
+from hra_workflow.core import files
+from hra_workflow.models import causal_lm, vllm_process
+from own_code import blocks
+from rule_jobs import maker, train
+from sums import MathRun, answers, math_method
+from support import ROOT, downloaded, have_ended
+
+MODEL = ROOT / "workflow/word-problems-llama"
+PROBLEMS = {
+    "source": {"kind": "init", "generator": "hra_workflow.demo.text_tasks:metamath", "seed": 0}
+    | {"rows": {"train": 160, "test": 40}},
+    "splits": {"train": ["train.parquet"], "test": ["test.parquet"]},
+    "columns": {"question": "query", "answer": "response"},
+    "answer": "metamath",
+}
+SETTINGS = {"max_length": 192, "epochs": 2}
+TOKENS = 80
+# Logits that differ by less are a near-tie: rounding decides which token is the larger one.
+TIE = 1e-3
+# One core, little memory, and no compilation, which takes a minute: the operations are the same.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.timeout(900),
+    pytest.mark.parametrize("tool", ["vllm-cpu"], indirect=True),
+]
+
+
+@pytest.fixture(scope="module")
+def python(tool):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, vllm_process.PYTHON: str(tool)}.items():
+            patch.setenv(name, value)
+        vllm_process.version.cache_clear()
+        yield tool
+    vllm_process.version.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("problems")
+    given = downloaded(folder, {"kind": "local", "path": str(MODEL)}, "math/sums", PROBLEMS)
+    return maker(MathRun, folder, given)
+
+
+@pytest.fixture(scope="module")
+def run(make):
+    made = make(math_method("hra"), **SETTINGS)
+    train(made)
+    return made
+
+
+def near_ties(run, found: list[dict], expected: list[dict]) -> int:
+    """Count the answers that differ from those of transformers, all of them at a near-tie."""
+    model = causal_lm.load_run(MODEL, run.method, run.last, "float32", "cpu", None, False)
+    tokenizer = causal_lm.load_tokenizer(MODEL)
+
+    def tokens(line: dict) -> list[int]:
+        end = [tokenizer.eos_token_id] if line["finish"] == "stop" else []
+        return tokenizer(line["output"], add_special_tokens=False)["input_ids"] + end
+
+    different = [pair for pair in zip(found, expected, strict=True) if pair[0]["output"] != pair[1]["output"]]
+    for one, other in different:
+        said, wanted = tokens(one), tokens(other)
+        first = next(n for n, pair in enumerate(zip(said, wanted, strict=False)) if pair[0] != pair[1])
+        ids = tokenizer(other["prompt"])["input_ids"] + wanted[:first]
+        with torch.inference_mode():
+            best = model(input_ids=torch.tensor([ids])).logits[0, -1].topk(2)
+        assert {said[first], wanted[first]} == set(best.indices.tolist()), (one, other)
+        assert best.values[0] - best.values[1] < TIE, (one, other)
+    return len(different)
+
+
+def same(run, found: list[dict], serve: str) -> None:
+    expected = answers(run, max_new_tokens=TOKENS, serve=serve)
+    assert {line["backend"] for line in found} == {f"vllm {vllm_process.version()}"}
+    assert len({line["output"] for line in found}) > 30
+    assert near_ties(run, found, expected) <= 2
+    pairs = zip(found, expected, strict=True)
+    assert all(one["finish"] == other["finish"] for one, other in pairs if one["output"] == other["output"])
+
+
+@pytest.mark.parametrize("serve", ["merged", "base"])
+def test_the_answers_are_those_of_transformers(python, make, run, serve):
+    if serve == "base":
+        run = make(math_method("pretrained"), "base", **SETTINGS)
+        train(run)
+    same(run, answers(run, max_new_tokens=TOKENS, backend="vllm", serve=serve), serve)
+
+
+def with_worker(process: subprocess.Popen) -> list[psutil.Process]:
+    """Wait until vLLM has started its worker; return all processes that a process has started."""
+    while process.poll() is None:
+        started = psutil.Process(process.pid).children(recursive=True)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("VLLM::Worker" in " ".join(one.cmdline()) for one in started):
+                return started
+        time.sleep(0.2)
+    raise AssertionError(process.communicate()[1])
+
+
+def test_a_killed_shard_leaves_nothing_and_the_next_attempt_finishes(python, run):
+    """The job is killed, then its child, both while vLLM's worker runs; then it is left alone."""
+    job = run.generate(max_new_tokens=TOKENS, backend="vllm", serve="lora")
+    files.write_json(run.folder / "job.json", job)
+    command = [sys.executable, str(ROOT / "workflow/scripts/generate_math.py"), str(run.folder / "job.json")]
+    for killed in ("job", "child"):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            started = with_worker(process)
+            (process if killed == "job" else psutil.Process(process.pid).children()[0]).kill()
+            assert have_ended([one.pid for one in started], 60), killed
+            error = process.communicate()[1]
+        assert killed == "job" or "vLLM ended with status -9" in error
+        assert not Path(job["output"]["shard"]).exists()
+    same(run, answers(run, max_new_tokens=TOKENS, backend="vllm", serve="lora"), "lora")
+    assert not (Path(job["params"]["scratch"]) / "vllm").exists()
+
+
+REFUSED = {
+    "LoRA rank 64 is greater than max_lora_rank 32": LoraConfig(r=64, target_modules=["q_proj"]),
+    "vLLM does not yet support DoRA": LoraConfig(target_modules=["q_proj"], use_dora=True),
+    "Unsupported modules_to_save: ['norm']": HRAConfig(target_modules=["q_proj"], modules_to_save=["norm"]),
+    "Adapter bias is not supported": HRAConfig(target_modules=["q_proj"], bias="hra_only"),
+}
+
+
+@pytest.fixture(scope="module")
+def adapters(make, run):
+    """Train a second adapter and export both: the runs, and the folders of their LoRAs, by name."""
+    other = make(math_method("hra"), "other", seed=1, **SETTINGS)
+    train(other)
+    hra.to_lora(
+        PeftModel.from_pretrained(causal_lm.load_model(MODEL, "float32"), other.last.parent), other.folder / "lora"
+    )
+    return {"hra": run, "other": other}
+
+
+@pytest.fixture(scope="module")
+def server(python, adapters, tmp_path_factory):
+    """Start the server of the page with a second adapter; provide its address and the command that asks it."""
+    serve, ask = blocks("vLLM", "bash")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    own = {"ADAPTER": adapters["hra"].last.parent, "OUT": tmp_path_factory.mktemp("served") / "lora", "MODEL": MODEL}
+    # The command `vllm` of vllm-cpu does not start, because it asks for the version of the distribution vllm.
+    serve = serve.replace("vllm serve MODEL", f"{python} -m vllm.entrypoints.openai.api_server --model MODEL").rstrip()
+    serve = re.sub("|".join(own), lambda name: str(own[name[0]]), serve)
+    serve += f" other={adapters['other'].folder / 'lora'} --max-loras 2 --dtype float32 --port {address.split(':')[1]}"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    with subprocess.Popen(["bash", "-ec", serve], env=environment, start_new_session=True) as process:
+        try:
+            while process.poll() is None and not is_up(address):
+                time.sleep(1)
+            assert process.poll() is None
+            yield address, ask.replace("localhost:8000", address)
+        finally:
+            vllm_process.end(process.pid)
+
+
+def is_up(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://{address}/health").status == 200
+    except OSError:
+        return False
+
+
+def post(address: str, path: str, **content) -> dict:
+    request = urllib.request.Request(
+        f"http://{address}/v1/{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+def test_a_server_answers_for_two_adapters_at_once_and_for_the_base_model(server, make, adapters):
+    address, ask = server
+    base = make(math_method("pretrained"), "plain", **SETTINGS)
+    train(base)
+    runs = adapters | {str(MODEL): base}
+    expected = {name: answers(run, max_new_tokens=TOKENS) for name, run in runs.items()}
+    assert len({json.dumps([line["output"] for line in lines]) for lines in expected.values()}) == len(runs)
+
+    def answer(one: tuple[str, dict]) -> dict:
+        prompt = one[1]["prompt"]
+        said = post(address, "completions", model=one[0], prompt=prompt, max_tokens=TOKENS, temperature=0)["choices"][0]
+        return {"output": said["text"], "finish": said["finish_reason"]}
+
+    # In a batch with an adapter, 0.32 answers for the base model with the last adapter, on a CPU (vllm #48421).
+    for names in (adapters, [str(MODEL)]):
+        asked = [(name, line) for line in expected["hra"] for name in names]
+        with ThreadPoolExecutor(12) as pool:
+            found = list(pool.map(answer, asked))
+        for name in names:
+            of_run = [line for line, (of, _) in zip(found, asked, strict=True) if of == name]
+            assert near_ties(runs[name], of_run, expected[name]) <= 2
+
+    line = expected["hra"][0]
+    question = json.dumps(line["prompt"])[1:-1].replace("'", "'\\''")
+    done = subprocess.run(["bash", "-ec", ask.replace("QUESTION", question)], capture_output=True, check=True)
+    text = json.loads(done.stdout)["choices"][0]["text"]
+    assert near_ties(runs["hra"], [{"output": text, "finish": "stop"}], [line]) <= 1
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_vllm_refuses_it_says(server, tmp_path, message):
+    config = REFUSED[message]
+    model = get_peft_model(causal_lm.load_model(MODEL, "float32"), config)
+    if isinstance(config, HRAConfig):
+        hra.to_lora(model, tmp_path)
+    else:
+        model.save_pretrained(tmp_path)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(server[0], "load_lora_adapter", lora_name="refused", lora_path=str(tmp_path))
+    assert message in json.load(refused.value)["error"]["message"]

@@ -18,7 +18,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     torch = cuda.load()
-    from hra_workflow.rehearsal import fake_mode, lines
+    from hra_workflow.rehearsal import fake_mode, libraries, lines
     from hra_workflow.rehearsal.observer import Observer
 
     observer, started = Observer(torch, card.speed), time.monotonic()
@@ -36,6 +36,8 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
             raised = lines.shown(lines.raised(problem.__traceback__))
             raise
 
+    if "reward" in (job["params"].get("hyperparameters") or {}):
+        libraries.rewarded_answers(torch)
     with fake_mode.entered(torch, observer):
         problem = run_guarded(located, job)
     # A training that was killed intentionally continues in another process.

@@ -4,7 +4,6 @@ They are not undone: the process rehearses one job and ends.
 """
 
 import contextlib
-import copy
 import functools
 import os
 import sys
@@ -269,20 +268,30 @@ def linear_attention() -> None:
 
 
 def sampled_answers(torch, observer) -> None:
-    """Sample a few tokens of every answer, which count as all of them: an answer of fake tokens does not end itself."""
+    """Compute a few tokens of every answer, and count their time for all of them: with fake tokens, none ends."""
     from transformers import GenerationMixin
 
-    generate = GenerationMixin.generate
+    def generate(self, input_ids=None, generation_config=None, max_new_tokens=None, **_):
+        limit = max_new_tokens or generation_config.max_new_tokens
+        started, ids, cache = observer.clock(), input_ids, None
+        for _ in range(min(limit, SAMPLED_TOKENS)):
+            found = self(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache, ids = found.past_key_values, found.logits[:, -1:].argmax(-1)
+        observer.clock.advance((observer.clock() - started) * max(0, limit / SAMPLED_TOKENS - 1))
+        return torch.nn.functional.pad(input_ids, (0, limit), value=1)
 
-    def shortened(self, *arguments, generation_config=None, **keywords):
-        limit = generation_config.max_new_tokens if generation_config else 0
-        if not limit or limit <= SAMPLED_TOKENS:
-            return generate(self, *arguments, generation_config=generation_config, **keywords)
-        short = copy.deepcopy(generation_config)
-        short.max_new_tokens = SAMPLED_TOKENS
-        started = observer.clock()
-        found = generate(self, *arguments, generation_config=short, **keywords)
-        observer.clock.advance((observer.clock() - started) * (limit / SAMPLED_TOKENS - 1))
-        return torch.nn.functional.pad(found, (0, limit - SAMPLED_TOKENS), value=1)
+    GenerationMixin.generate = generate
 
-    GenerationMixin.generate = shortened
+
+def rewarded_answers(torch) -> None:
+    """Give TRL answers of the largest length: it would cut fake ones at a fake end."""
+    from trl import GRPOTrainer
+
+    def answered(self, prompt_ids, *_, **__):
+        longest = max(map(len, prompt_ids))
+        ids = torch.ones((len(prompt_ids), longest), dtype=torch.long, device=self.accelerator.device)
+        with torch.no_grad():
+            self.model.generate(input_ids=ids, generation_config=self.generation_config)
+        return [[1] * self.max_completion_length for _ in prompt_ids], None
+
+    GRPOTrainer._generate_single_turn = answered

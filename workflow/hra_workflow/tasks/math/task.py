@@ -80,6 +80,9 @@ class MathTraining(Training):
         values = super().relevant_hyperparameters(dataset, run)
         return values | (rewards.depends_on(values, self.datasets[dataset]) if "reward" in values else {})
 
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        return {"training/grpo.py": 11 * micro_batches}  # TRL reads its metrics
+
     def check_runs(self) -> None:
         for run in self.task.runs():
             name = f"{run['method']}/{run['variant']}"

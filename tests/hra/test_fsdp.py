@@ -72,21 +72,6 @@ def test_fsdp_trains_saves_and_loads_as_one_process(tmp_path, kind, units):
     close(load_in_stock(tmp_path)(x), ranks[0]["output"], 168, c=32)
 
 
-def train_with_callback(units):
-    model, x, y = problem(target_modules=UNITS[units][1])
-    sharded = shard(model, "fsdp2", units)
-    train(sharded, mine(x), mine(y), weight=0.01, callback=True)
-    return get_peft_model_state_dict(model, state_dict=full_state(sharded))
-
-
-@pytest.mark.parametrize("units", UNITS)
-def test_callback_under_fsdp2(tmp_path, units):
-    model, x, y = problem(target_modules=UNITS[units][1])
-    train(model, x, y, weight=0.01)
-    for rank in on_two_ranks(train_with_callback, tmp_path, units):
-        all_close(rank, get_peft_model_state_dict(model))
-
-
 def language_model(dtype):
     torch.manual_seed(0)
     model = llama(2).to(dtype)

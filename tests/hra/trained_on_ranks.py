@@ -20,21 +20,14 @@ def mine(batch):
     return batch.chunk(2)[dist.get_rank()]
 
 
-def train(model, x, y, weight=0.0, callback=False):
-    """Train three steps and return the trainable parameters' last gradients.
-
-    `callback`: the penalty's gradient comes first, and an evaluation, as between the steps of a Trainer, before it.
-    """
+def train(model, x, y, weight=0.0):
+    """Train three steps and return the trainable parameters' last gradients."""
     trainable = {name.removeprefix("module."): p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.SGD(trainable.values(), lr=0.1, momentum=0.9)
     for _ in range(3):
         optimizer.zero_grad()
-        if callback:
-            with torch.no_grad():
-                model(x)
-            hra.OrthogonalityCallback(weight).on_step_begin(None, None, None, model=model, optimizer=optimizer)
         loss = (model(x) - y).square().mean()
-        if weight and not callback:
+        if weight:
             loss = loss + weight * hra.orthogonality_penalty(model)
         loss.backward()
         optimizer.step()

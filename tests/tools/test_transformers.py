@@ -12,6 +12,7 @@ from own_code import blocks
 from two_ranks import on_two_ranks
 
 LAM = 0.5
+CALLBACK, COMPUTE_LOSS = blocks("transformers")
 
 
 def language_model() -> nn.Module:
@@ -29,16 +30,6 @@ class Classifier(nn.Module):
     def forward(self, input_ids, labels):
         logits = self.v_proj(self.q_proj(self.embedding(input_ids)).tanh())
         return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
-
-
-class OwnLoss(transformers.Trainer):
-    """The penalty in `compute_loss`, as the page describes it."""
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        steps = self.current_gradient_accumulation_steps if self.model_accepts_loss_kwargs else 1
-        loss = loss + LAM * hra.orthogonality_penalty(model) / steps
-        return (loss, outputs) if return_outputs else loss
 
 
 def settings(folder, batch: int, steps: int, **options) -> transformers.TrainingArguments:
@@ -68,25 +59,24 @@ def adapted(build) -> nn.Module:
     return get_peft_model(build(), HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
 
 
-def trained(build, arguments, lam: float = LAM, trainer=transformers.Trainer, count: int = 8) -> tuple:
-    """Return the trained vectors and the Trainer."""
-    callbacks = [] if trainer is OwnLoss else [hra.OrthogonalityCallback(lam)]
+def trained(build, arguments, lam: float = LAM, trainer=None, count: int = 8) -> tuple:
+    """Return the trained vectors and the Trainer, which has the callback if `trainer` is None."""
+    callbacks = [] if trainer else [hra.OrthogonalityCallback(lam)]
     model = adapted(build)
-    trainer = trainer(model, arguments, train_dataset=rows_of(build, count), callbacks=callbacks)
+    kind = trainer or transformers.Trainer
+    trainer = kind(model, arguments, train_dataset=rows_of(build, count), callbacks=callbacks)
     trainer.train()
     return vectors(model), trainer
 
 
 @pytest.mark.parametrize("build", [language_model, Classifier])
 def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
-    (example,) = blocks("transformers")
-
     def after(steps: int, lam: float) -> torch.Tensor:
         torch.manual_seed(1)
         arguments = settings(tmp_path, 8 // steps, steps)
         names = {"lam": lam, "arguments": arguments, "model": build(), "dataset": rows_of(build)}
         torch.manual_seed(1)
-        exec(example.replace("r=8", "r=4, init_weights=False"), names)
+        exec(CALLBACK.replace("r=8", "r=4, init_weights=False"), names)
         return vectors(names["model"])
 
     whole = after(1, LAM)
@@ -112,7 +102,8 @@ def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
     arguments = settings(tmp_path, 2, 4, max_grad_norm=0.1, max_steps=2)
     found, trainer = trained(build, arguments, count=12)
     torch.testing.assert_close(found, vectors(model), rtol=0, atol=1e-6)
-    own, with_penalty = trained(build, arguments, trainer=OwnLoss, count=12)
+    exec(COMPUTE_LOSS, names := {"transformers": transformers, "hra": hra, "lam": LAM})
+    own, with_penalty = trained(build, arguments, trainer=names["PenalisedTrainer"], count=12)
     torch.testing.assert_close(own, found, rtol=0, atol=1e-6)
     first = hra.orthogonality_penalty(adapted(build)).item()
     log, log_with_penalty = trainer.state.log_history[0], with_penalty.state.log_history[0]
@@ -120,16 +111,12 @@ def test_the_step_is_that_of_loss_plus_penalty(build, tmp_path):
     assert log["loss"] == pytest.approx(log_with_penalty["loss"] - LAM * first)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"bf16": True}, {"activation_checkpointing": True}, {"torch_compile": True, "torch_compile_backend": "eager"}],
-    ids=lambda options: next(iter(options)),
-)
-def test_options_of_the_trainer(options, tmp_path):
+@pytest.mark.parametrize("option", ["bf16", "activation_checkpointing"])
+def test_options_of_the_trainer(option, tmp_path):
     one, _ = trained(language_model, settings(tmp_path, 2, 4))
-    other, _ = trained(language_model, settings(tmp_path, 2, 4, **options))
-    without, _ = trained(language_model, settings(tmp_path, 2, 4, **options), lam=0)
-    torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if "bf16" in options else 1e-6)
+    other, _ = trained(language_model, settings(tmp_path, 2, 4, **{option: True}))
+    without, _ = trained(language_model, settings(tmp_path, 2, 4, **{option: True}), lam=0)
+    torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if option == "bf16" else 1e-6)
     assert (other - without).norm() > 1e-2
 
 

@@ -53,6 +53,11 @@ def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.
     return model
 
 
+def vectors(model: nn.Module) -> torch.Tensor:
+    """Return all vectors of HRA in one tensor."""
+    return torch.cat([u.detach().flatten() for name, u in model.named_parameters() if "hra_u" in name])
+
+
 def layer(base: nn.Module, x: torch.Tensor | None = None, **config):
     """Adapt a single layer."""
     config = {"r": 4, "init_weights": False} | config

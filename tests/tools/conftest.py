@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from from_github import checkout
+from others.from_github import checkout
 
 import hra
 from support import ROOT

@@ -20,7 +20,7 @@ import hra
 from two_ranks import on_two_ranks
 
 OPTIONS = {"max_steps": 4, "learning_rate": 0.05, "lr_scheduler_type": "constant", "save_steps": 2, "logging_steps": 1}
-HRA = HRAConfig(r=4, target_modules=["q_proj", "up_proj"], init_weights=False, task_type="CAUSAL_LM")
+HRA = {"r": 4, "target_modules": ["q_proj", "up_proj"], "init_weights": False, "task_type": "CAUSAL_LM"}
 # Of four evaluations, the second is the best.
 BEST = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "load_best_model_at_end": True}
 BEST |= {"metric_for_best_model": "rank", "greater_is_better": False}
@@ -75,7 +75,7 @@ def trained(
     callbacks = [hra.OrthogonalityCallback(lam)] if lam and cls is transformers.Trainer else []
     ranks = iter([2, 1, 3, 4])
     given = {"eval_dataset": ROWS[:4], "compute_metrics": lambda _: {"rank": next(ranks)}} if best else {}
-    trainer = cls(get_peft_model(model, HRA), arguments, train_dataset=ROWS, callbacks=callbacks, **given)
+    trainer = cls(get_peft_model(model, HRAConfig(**HRA)), arguments, train_dataset=ROWS, callbacks=callbacks, **given)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 

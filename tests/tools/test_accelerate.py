@@ -4,7 +4,7 @@ import accelerate
 import pytest
 import torch
 from peft import HRAConfig, get_peft_model
-from sidebyside import llama
+from sidebyside import llama, vectors
 from torch.utils.data import DataLoader
 
 import hra
@@ -22,7 +22,7 @@ def after(example: str, steps: int, lam: float = 0.5, ranks: int = 1) -> torch.T
     loader = DataLoader([{"input_ids": row, "labels": row} for row in ROWS], batch_size=len(ROWS) // steps // ranks)
     names = {"torch": torch, "accelerate": accelerate, "hra": hra, "accumulation": steps}
     exec(example.replace("AdamW", "SGD").replace("1e-3", "0.1"), names | {"model": model, "loader": loader, "lam": lam})
-    return torch.cat([one.detach().flatten() for name, one in model.named_parameters() if "hra_u" in name])
+    return vectors(model)
 
 
 @pytest.mark.parametrize("example", [PLAIN, ACCELERATE], ids=["plain", "accelerate"])

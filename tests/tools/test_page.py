@@ -8,8 +8,11 @@ from support import ROOT
 
 def test_a_test_runs_the_code_of_every_section():
     tests = "".join(path.read_text() for folder in ("hra", "tools") for path in (ROOT / "tests" / folder).glob("*.py"))
-    run = set(re.findall(r'blocks\(\s*"([^"]+)"', tests))
-    with_code = {
-        heading for heading, text in sections().items() if re.search(r"^```(?:python|bash|yaml)", text, re.MULTILINE)
+    run = re.findall(r'blocks\(\s*"([^"]+)"(?:, "(\w+)")?', tests)
+    run = {(heading, language or "python") for heading, language in run}
+    written = {
+        (heading, language)
+        for heading, text in sections().items()
+        for language in re.findall(r"^```(\w+)", text, re.MULTILINE)
     }
-    assert with_code - run == set()
+    assert written == run

@@ -3,9 +3,8 @@
 import pytest
 import torch
 import transformers
-from peft import HRAConfig, get_peft_model, get_peft_model_state_dict
-from peft.utils import load_peft_weights
-from sidebyside import llama
+from peft import HRAConfig, get_peft_model
+from sidebyside import llama, vectors
 from torch import nn
 
 import hra
@@ -67,10 +66,6 @@ def rows_of(build, count: int = 8) -> list[dict]:
 def adapted(build) -> nn.Module:
     torch.manual_seed(1)
     return get_peft_model(build(), HRAConfig(r=4, target_modules=["q_proj"], init_weights=False))
-
-
-def vectors(model: nn.Module) -> torch.Tensor:
-    return torch.cat([one.detach().flatten() for name, one in model.named_parameters() if "hra_u" in name])
 
 
 def trained(build, arguments, lam: float = LAM, trainer=transformers.Trainer, count: int = 8) -> tuple:
@@ -136,33 +131,6 @@ def test_options_of_the_trainer(options, tmp_path):
     without, _ = trained(language_model, settings(tmp_path, 2, 4, **options), lam=0)
     torch.testing.assert_close(other, one, rtol=0, atol=2e-3 if "bf16" in options else 1e-6)
     assert (other - without).norm() > 1e-2
-
-
-def test_a_resumed_run_takes_the_same_steps(tmp_path):
-    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3}
-    whole, _ = trained(language_model, settings(tmp_path / "whole", 1, 2, **options), count=10)
-    model = adapted(language_model)
-    arguments = settings(tmp_path / "resumed", 1, 2, **options)
-    trainer = transformers.Trainer(
-        model, arguments, train_dataset=rows_of(language_model, 10), callbacks=[hra.OrthogonalityCallback(LAM)]
-    )
-    trainer.train(resume_from_checkpoint=str(tmp_path / "whole/checkpoint-3"))
-    assert torch.equal(vectors(model), whole)
-
-
-def test_the_best_model_is_loaded_at_the_end(tmp_path):
-    """Here the best is the one with the highest loss, that of the first step."""
-    steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 3}
-    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
-    model, rows = adapted(language_model), rows_of(language_model)
-    arguments = settings(tmp_path, 8, 1, **steps | best, learning_rate=0.5)
-    callbacks = [hra.OrthogonalityCallback(LAM)]
-    trainer = transformers.Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=callbacks)
-    trainer.train()
-    first, last = (load_peft_weights(str(tmp_path / f"checkpoint-{step}")) for step in (1, 3))
-    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
-    for name, weight in get_peft_model_state_dict(model).items():
-        assert torch.equal(weight, first[name]) and not torch.equal(weight, last[name])
 
 
 def on_a_rank(folder) -> dict[str, torch.Tensor]:

@@ -13,12 +13,12 @@ import trl
 import word_model
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from sidebyside import close
+from sidebyside import close, vectors
 from transformers import AutoModelForCausalLM
 from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
-from vllm_stand_in import VLLM, vectors
+from vllm_stand_in import VLLM
 from word_model import WORDS
 
 import hra

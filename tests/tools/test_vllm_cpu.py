@@ -125,6 +125,7 @@ def test_a_killed_shard_leaves_nothing_and_the_next_attempt_finishes(python, run
     """The job is killed, then its child, both while vLLM's worker runs; then it is left alone."""
     job = run.generate(max_new_tokens=TOKENS, backend="vllm", serve="lora")
     files.write_json(run.folder / "job.json", job)
+    Path(job["output"]["shard"]).unlink(missing_ok=True)  # of another test
     command = [sys.executable, str(ROOT / "workflow/scripts/generate_math.py"), str(run.folder / "job.json")]
     for killed in ("job", "child"):
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

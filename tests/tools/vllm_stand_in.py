@@ -3,15 +3,10 @@
 from types import SimpleNamespace
 
 import torch
-from sidebyside import dense
+from sidebyside import dense, vectors
 from transformers import AutoModelForCausalLM
 
 from hra.reflections import compact
-
-
-def vectors(model: torch.nn.Module) -> torch.Tensor:
-    """Return all trained vectors in one tensor."""
-    return torch.cat([one.detach().flatten() for name, one in model.named_parameters() if "hra_u" in name])
 
 
 class VLLM:

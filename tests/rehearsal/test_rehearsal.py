@@ -218,7 +218,8 @@ def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, tas
 
 
 def test_training_by_rewards_samples_answers_of_the_largest_length(rehearse, tiny_math, tmp_path):
-    run = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", **REWARDED, kill_at_step=0)
+    half = {"precision": "bf16", "base_precision": "bf16"}
+    run = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", **REWARDED, **half, kill_at_step=0)
     del run.settings["epochs"]
     job = run.train
     job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"

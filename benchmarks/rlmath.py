@@ -2,26 +2,15 @@
 
 The model has the sizes of Qwen3.5-4B, the step those of `method_comparison/RLMath` in pull request 3078 of
 huggingface/peft at d2587c8: four answers, one at a time, with gradient checkpointing and the loss of a reference model,
-then the merge and unmerge that send the weights to vLLM. The answers themselves are not generated. The gated delta rule
-counts as one elementwise product; the benchmark has a fused kernel for it.
+then the merge and unmerge that send the weights to vLLM. The answers themselves are not generated.
 """
 
 import json
 import sys
 
+from hra_workflow.models import model_sizes
 from hra_workflow.rehearsal import cuda
 
-SIZES = {
-    "hidden_size": 2560,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-    "linear_num_key_heads": 16,
-    "linear_num_value_heads": 32,
-    "tie_word_embeddings": True,
-}
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ANSWERS, TOKENS, ANSWER_TOKENS = 4, 750, 650  # a step reads 3,000 tokens (`num_tokens` of its results)
 
@@ -29,19 +18,15 @@ ANSWERS, TOKENS, ANSWER_TOKENS = 4, 750, 650  # a step reads 3,000 tokens (`num_
 def step(torch, observer, kind: str, rank: int) -> dict[str, float]:
     """Return the milliseconds of each part of a step; all answers take the same time, so one is computed."""
     import peft
-    from transformers.models.qwen3_5 import modeling_qwen3_5 as qwen
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     import hra
 
     if kind == "hra":
         hra.install()
-    qwen.torch_chunk_gated_delta_rule = lambda query, key, value, g, beta, **_: (
-        value * (query.mean() + key.mean() + g.mean() + beta.mean()),
-        None,
-    )
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
-        model = qwen.Qwen3_5ForCausalLM(qwen.Qwen3_5TextConfig(**SIZES))
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**model_sizes.TRANSFORMERS["qwen3.5-4b"]))
     torch.set_default_dtype(torch.float32)
     config = peft.LoraConfig if kind == "lora" else peft.HRAConfig
     model = peft.get_peft_model(model, config(r=rank, target_modules=TARGETS)).train()

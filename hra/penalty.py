@@ -36,7 +36,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
 
 
 def _gathered(us: list[nn.Parameter]) -> AbstractContextManager[Any]:
-    """Give DeepSpeed's ZeRO-3, which leaves parameters empty between forward passes, their content in this context."""
+    """Return a context with the content of parameters that DeepSpeed's ZeRO-3 empties between forward passes."""
     if not any(hasattr(u, "ds_id") for u in us):
         return nullcontext()
     import deepspeed  # type: ignore[import-not-found, unused-ignore]

@@ -9,10 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.hra.layer import HRAConv2d, HRALayer, HRALinear
-from peft.tuners.hra.model import HRAModel
-from peft.utils import PeftType
 
 from .base_layer import HRALayer as OurLayer
 
@@ -40,7 +37,7 @@ def check_versions() -> None:
         if not _minor(first) <= _minor(found) <= _minor(last):
             untested.append(f"{name} {found} (tested: {first}{f' to {last}' if last != first else ''})")
     if untested:
-        _warn(f"hra: expected versions that it is tested with, found {', '.join(untested)}. Install a tested version.")
+        _warn(f"hra is not tested with {', '.join(untested)}. Install a tested version if something fails.")
 
 
 @cache
@@ -56,15 +53,14 @@ def check_existing_models() -> None:
 
 
 def check_layers(named_modules: Iterable[tuple[str, Any]]) -> None:
-    """Warn if some of a model's modules are PEFT's own HRA layers although this package is installed."""
-    if PEFT_TYPE_TO_TUNER_MAPPING[PeftType.HRA] is not HRAModel:
-        stock = [path for path, one in named_modules if isinstance(one, HRALayer) and not isinstance(one, OurLayer)]
-        if stock:
-            more = f" and {len(stock) - 1} more" if len(stock) > 1 else ""
-            _warn(
-                f"hra: expected this package's layers, found PEFT's own in {stock[0]}{more}, which were built before "
-                "`hra.install()`. Call it before `get_peft_model`."
-            )
+    """Warn if some of a model's modules are PEFT's own HRA layers."""
+    stock = [path for path, one in named_modules if isinstance(one, HRALayer) and not isinstance(one, OurLayer)]
+    if stock:
+        more = f" and {len(stock) - 1} more" if len(stock) > 1 else ""
+        _warn(
+            f"hra: expected this package's layers, found PEFT's own, slower ones in {stock[0]}{more}. Call "
+            "`hra.install()` before `get_peft_model`."
+        )
 
 
 def _alive() -> int:

@@ -31,7 +31,7 @@ INTRODUCTION = """# The library's interface
 {about}
 
 The functions come first, then [accuracy and limits](#accuracy-and-limits) and the [command line](#command-line). [The
-mathematics](mathematics.md) has the formulas with their proofs, [the library](library.md) examples."""
+mathematics](mathematics.md) has the formulas with their proofs, [HRA in your own code](your-own-code.md) examples."""
 LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 

@@ -141,6 +141,15 @@ class MathRun(rule_jobs.Run):
         return job | {"wildcards": self.wildcards | {"benchmark": benchmark}}
 
 
+def start_of(run):
+    """Return the model at the start of training."""
+    from hra_workflow.core import manifests
+    from hra_workflow.models import adapters, causal_lm
+
+    base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
+    return adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
+
+
 def math_method(kind: str, peft: dict | None = None, **changes) -> dict:
     found = method(kind, **({"peft": peft} if peft else {}) | changes)
     return found | {"targets": LLAMA_TARGETS if found["peft"] else None}

@@ -199,7 +199,7 @@ def test_command_line_exports_from_a_base_saved_in_4_bits_and_refuses_to_merge(f
 def test_trl_rounds_the_vectors_and_the_page_makes_them_float32_again(folder, tmp_path):
     """Otherwise most of them do not change at a learning rate of 1e-4."""
     options = {"max_steps": 5, "learning_rate": 1e-4, "use_cpu": True, "report_to": [], "disable_tqdm": True}
-    _, float32_again, *_ = blocks("TRL")
+    *_, float32_again = blocks("TRL")
 
     def unchanged(code: str) -> float:
         trainer = SFTTrainer(

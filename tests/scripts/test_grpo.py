@@ -12,14 +12,14 @@ import train_math
 from hra_workflow.config import validation
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, causal_lm, prompts
+from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks import load
 from hra_workflow.tasks.math import rewards
 from hra_workflow.training import grpo
 from published import benchmark
 from rule_jobs import train
 from saved_states import check_same, stop_after
-from sums import REWARDED, math_method
+from sums import REWARDED, math_method, start_of
 from support import put
 from test_math import train_one_rank
 from two_ranks import on_two_ranks
@@ -110,9 +110,7 @@ def test_the_penalty_is_added_and_the_reference_is_the_base_model(make_rewarded_
         for name, penalty in (("with", {"lambda": 0.1}), ("without", {}))
     ]
     run = make_rewarded_run(math_method("hra"), "start")
-    base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
-    start = adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
-    assert losses[0] - losses[1] == pytest.approx(0.1 * hra.orthogonality_penalty(start).item(), rel=1e-3)
+    assert losses[0] - losses[1] == pytest.approx(0.1 * hra.orthogonality_penalty(start_of(run)).item(), rel=1e-3)
     assert seen == [["default"], ["default"]]
 
 

@@ -12,12 +12,12 @@ import hra
 import train_math
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, causal_lm
+from hra_workflow.models import causal_lm
 from hra_workflow.models.prompts import Prompt
 from hra_workflow.training import checkpoints, interruption
 from rule_jobs import train
 from saved_states import check_restored, stop_after
-from sums import answers, math_method
+from sums import answers, math_method, start_of
 from two_ranks import on_two_ranks
 
 
@@ -140,12 +140,6 @@ def test_adalora_allocates_its_ranks_and_its_regulariser_counts_once_a_step(make
         assert sum(ranks) == 2 * len(ranks)  # of 4 a layer
     assert losses[4, 1.0] == pytest.approx(losses[1, 1.0], rel=2e-4)
     assert losses[1, 1.0] - losses[1, 0.0] == pytest.approx(10 * whole.item(), rel=1e-3) and whole > 0.1
-
-
-def start_of(run):
-    """Return the model at the start of training."""
-    base = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
-    return adapters.start_training(base, run.method, [], run.folder / "augmented", 10)
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def scripts(sources) -> Path:
 
 
 def bash(command: str, folder: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(["bash", "-ec", command], cwd=folder, env=environment, check=True)
 
 

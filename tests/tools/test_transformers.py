@@ -76,7 +76,7 @@ def test_the_penalty_counts_once_for_all_accumulation_steps(build, tmp_path):
         arguments = settings(tmp_path, 8 // steps, steps)
         names = {"lam": lam, "arguments": arguments, "model": build(), "dataset": rows_of(build)}
         torch.manual_seed(1)
-        exec(CALLBACK.replace("r=8", "r=4, init_weights=False"), names)
+        exec(CALLBACK.replace("r=8", "r=4, init_weights=False").replace("ADAPTER", str(tmp_path / "adapter")), names)
         return vectors(names["model"])
 
     whole = after(1, LAM)

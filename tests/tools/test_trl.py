@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 import trl
-import word_model
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
 from sidebyside import close, vectors
@@ -19,12 +18,13 @@ from trl.generation import vllm_generation
 from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 from vllm_stand_in import VLLM
-from word_model import WORDS
 
 import hra
+import word_model
 from own_code import blocks
+from word_model import WORDS
 
-SFT, _, DPO, CONTINUED, GRPO = blocks("TRL")
+SFT, DPO, CONTINUED, GRPO, _ = blocks("TRL")
 
 
 @pytest.fixture(scope="module")

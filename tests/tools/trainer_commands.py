@@ -33,7 +33,7 @@ def prepare(folder: Path) -> None:
 
 def shell(folder: Path, tool: Path, text: str, typed: str = "", **environment: str) -> str:
     """Run a block of commands with the programs of the tool's environment, and return what it prints."""
-    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "AXOLOTL_DO_NOT_TRACK": "1"}
+    quiet = {"DO_NOT_TRACK": "1", "AXOLOTL_DO_NOT_TRACK": "1"}
     quiet |= {"PATH": f"{tool.parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "", "NO_COLOR": "1"} | environment
     command = ["bash", "-ec", text]
     done = subprocess.run(command, cwd=folder, env=os.environ | quiet, input=typed, capture_output=True, text=True)

@@ -21,7 +21,7 @@ def of_training(job: dict, steps: int, per_process: bool, packages: tuple[str, .
     """Collect everything that the results of a training run depend on, as JSON.
 
     `steps`: total number of optimiser steps. `per_process`: random numbers depend on the number of processes.
-    `packages`: whose version matters, besides PACKAGES.
+    `packages`: those besides PACKAGES whose versions change the results.
     """
     content = recorded_params(job) | {"seed": int(job["wildcards"]["seed"]), "steps": steps}
     content["processes"] = processes(job) if per_process else None  # not the param: fewer GPUs may be available

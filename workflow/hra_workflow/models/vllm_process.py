@@ -22,8 +22,7 @@ from hra_workflow.core.process_identity import started_by_this
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
-# tests/tools/test_vllm_cpu.py runs 0.32; 0.33 has the same functions and the same checks of LoRA files.
-TESTED = SpecifierSet(">=0.32,<0.34")
+TESTED = SpecifierSet(">=0.32,<0.33")  # by tests/tools/test_vllm_cpu.py
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
 # Arguments of PEFT's configs that vLLM's LoRA supports, or that it need not know. vLLM refuses others, such as
 # `use_dora` (vllm/lora/peft_helper.py), or ignores them.

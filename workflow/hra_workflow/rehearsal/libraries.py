@@ -260,9 +260,9 @@ def linear_attention() -> None:
 
     def fused(query, key, value, g, beta, initial_state=None, output_final_state=False, **_):
         made = value * (query.mean() + key.mean() + g.mean() + beta.mean())
-        shape = (value.shape[0], value.shape[2], key.shape[3], value.shape[3])
-        state = value.new_zeros(shape) if initial_state is None else initial_state
-        return made, state if output_final_state else None
+        if initial_state is None and output_final_state:
+            initial_state = value.new_zeros(value.shape[0], value.shape[2], key.shape[3], value.shape[3])
+        return made, initial_state if output_final_state else None
 
     modeling_qwen3_5.torch_chunk_gated_delta_rule = modeling_qwen3_5.torch_recurrent_gated_delta_rule = fused
 

@@ -17,7 +17,7 @@ EPOCH = "epoch_random_state_{}.pt"  # one per process
 
 
 class Resumable:
-    """What makes a Trainer that of a run: the method's callbacks and penalty, checkpoints of the trained parameters.
+    """Give a Trainer the penalty and the callbacks of a method, and checkpoints of only the trained parameters.
 
     settings: the run's hyper-parameters, which give the order of rows and the head's learning rate. head: its modules.
     """

@@ -82,7 +82,7 @@ def refusal(task: Task, run: str) -> str | None:
 
 
 def warnings(backend: str) -> list[str]:
-    """List what to know about the version of the backend, for the dry run."""
+    """Return the warnings about the version of the backend, for the dry run."""
     text = vllm_process.untested() if backend == VLLM else None
     return [text] if text else []
 

@@ -57,6 +57,10 @@ def test_a_rewarded_probe_is_killed_and_ends_where_answers_do():
     assert not any("vllm" in one for one in rehearsed.values())
 
 
+def test_the_folders_of_probes_are_left_out_of_measured_jobs():
+    assert planned_jobs.PROBES == (probe.NAME, probe.REHEARSAL)
+
+
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
     new = tasks.load(probe.config_of(config))
     assert {"hra/r32", "hra/r32-inf"} <= set(probe.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞

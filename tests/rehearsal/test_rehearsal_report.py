@@ -28,6 +28,7 @@ JOB = {
     "peak_bytes": 20 * GB,
     "rows_per_step": 64,
     "rows_per_device": 32,
+    "period": 1,
     "parts": {"weights": 4 * GB, "activations": 16 * GB},
     "steps": [STEP] * 3,
 }
@@ -92,6 +93,14 @@ def test_a_fault_is_a_line_with_what_to_do(changes, text):
 def test_every_fault_of_a_job_is_a_line():
     found = rehearsed.of_job(JOB | waiting(WAIT, RANKS) | {"float64": DOUBLE}, tasks.load(paper_config()))
     assert [finding.ok for finding in found] == [False] * 3
+
+
+@pytest.mark.parametrize("sampled", [4, 2])  # steps; a resumed attempt has only those of a generation
+def test_the_rate_of_steps_on_sampled_answers_is_that_of_a_generation(sampled):
+    steps = [STEP | {"seconds": seconds} for seconds in (64.0, 0.64, 64.0, 0.64)]
+    config = paper_config()
+    rate = rehearsed.of_plan(config, tasks.load(config), JOB | {"period": 2, "steps": steps[:sampled]})
+    assert rate["seconds_per_row"] == pytest.approx((64 + 0.64) / 2 / 64) and rate["busy_per_row"] == 0.005
 
 
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):

@@ -39,6 +39,9 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
         str(first),
     )
     files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
+    for probes in planned_jobs.PROBES:
+        planned_jobs.save(f"other/results/{probes}", "table_glue", planned.jobs)
+    assert not [*planned_jobs.every()]
     planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
     (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
     config["datasets"]["glue"]["paraphrase"]["rows"] = {"train": 1920, "validation": 600}

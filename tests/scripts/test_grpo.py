@@ -10,7 +10,7 @@ from trl.trainer.utils import RepeatSampler
 import hra
 import train_math
 from hra_workflow.config import validation
-from hra_workflow.core import manifests
+from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks import load
@@ -21,12 +21,18 @@ from rule_jobs import train
 from saved_states import check_same, stop_after
 from sums import REWARDED, math_method, start_of
 from support import put
+from test_math import train_one_rank
+from two_ranks import on_two_ranks
+
+
+def right_by_chance(reward: str, style: str, output: str, gold: str) -> bool:
+    return sum(map(ord, output)) % 2 == 0
 
 
 @pytest.fixture
 def make_rewarded_run(make_math_run, monkeypatch):
     """Provide make_rewarded_run(method, name, **settings), whose answers are right by chance."""
-    monkeypatch.setattr(rewards, "is_right", lambda reward, style, output, gold: sum(map(ord, output)) % 2 == 0)
+    monkeypatch.setattr(rewards, "is_right", right_by_chance)
 
     def made(method, name="run", **settings):
         run = make_math_run(method, name, **REWARDED | settings)
@@ -54,6 +60,24 @@ def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, k
     record = train(run)
     assert (record["attempts"], record["resumed_from"]) == (2, [2])
     check_same(record | {"attempts": 1, "resumed_from": []}, run.weights, fresh, whole.weights)
+
+
+def rewarded_rank(job: dict, step: int | None = None) -> None:
+    rewards.is_right = right_by_chance
+    train_one_rank(job, step)
+
+
+@pytest.mark.full
+def test_two_processes_train_one_model(make_rewarded_run, tmp_path):
+    jobs = [make_rewarded_run(math_method("hra"), name, gradient_accumulation=1).train for name in ("whole", "stopped")]
+    for job in jobs:
+        job["resources"] |= {"gpu": 2}
+    for name, *arguments in (("all", jobs[0]), ("first", jobs[1], 2), ("second", jobs[1])):
+        (tmp_path / name).mkdir()
+        on_two_ranks(rewarded_rank, tmp_path / name, *arguments)
+    whole, stopped = (files.read_json(job["output"]["record"]) for job in jobs)
+    assert (whole["processes"], whole["steps"], stopped["resumed_from"]) == (2, 4, [2])
+    assert whole["curve"] == stopped["curve"] and whole["weights_sha256"] == stopped["weights_sha256"]
 
 
 @pytest.mark.slow
@@ -108,7 +132,7 @@ def test_questions_are_in_the_order_of_trl_over_several_epochs(tiny_math, prompt
         grpo.questions(folder, prompt, settings | {"max_length": 11}, 0, gold)
     with pytest.raises(JobError, match="expected at least 65 questions for a generation, found 64"):
         grpo.questions(folder, prompt, settings | {"generation_batch_size": 130}, 0, gold)
-    with pytest.raises(JobError, match="no question of train"):  # none has an answer
+    with pytest.raises(JobError, match="expected final answers in the rows of train, found none"):
 
         def none(text: str) -> str:
             raise ValueError
@@ -154,11 +178,14 @@ ALL = "presets.math.peft-rlmath.all"
             "expected .* a multiple of num_generations = 8, found 12",
         ),
         (f"{ALL}.quantization", "nf4", "`reward` needs a base model that is not quantised"),
+        (f"{ALL}.loss_on", "text", "learns from sampled answers only"),
+        (f"{ALL}.vllm", {"gpu_memory_utilization": 0.5}, "which has none. Set vllm: null"),
         ("tasks.math.tune", {"search": {"learning_rate": [1e-5]}, "trials": 1}, "trials compare losses"),
     ],
 )
 def test_what_cannot_be_rewarded_is_one_message(path, value, message):
     config = benchmark("peft_rlmath")
+    config["tasks"]["math"]["resources"]["gpu"] = 0 if path.endswith("vllm") else 1
     put(config, path, value)
     with pytest.raises(JobError, match=message):
         validation.check(config)

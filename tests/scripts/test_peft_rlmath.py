@@ -102,6 +102,9 @@ def test_answers_are_those_of_the_merged_model(task):
     assert found == {"batch_size": 8, "stop": [], "backend": "transformers", "serve": "merged"}
     assert task.generation.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 1024}}
     assert task.generation.precision(DATASET, "hra/r32") == "bf16"
+    run = {"dataset": DATASET, "method": "hra", "variant": "r32", "n_shards": 1}
+    base = run | {"method": "base", "variant": "pretrained"}  # whose answers end at 1,024 tokens, not at 726
+    assert [task.cost.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
 
 
 GRADED = [  # output, reference, and what their extract_boxed and safe_grade return

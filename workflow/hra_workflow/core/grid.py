@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hra_workflow.core import tuning
 
 HELD_OUT = "held-out"  # tasks.{task}.selection: select the best checkpoint on held-out rows of the training data
+SAMPLER = "vllm"  # a hyper-parameter of any kind of method whose value is a mapping
 
 
 def run_name(names: Mapping[str, str]) -> str:
@@ -90,8 +91,8 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     """Merge hyper-parameters; later entries win: the task's defaults, then the preset's `all`, methods and datasets.
 
     A mapping in a preset, such as AdaLoRA's schedule, has the name of a method's kind, or of a type of kind peft, and
-    applies only to it. The values of a trial, or those chosen from the trials of a run, are merged last. `held_out`
-    specifies the training rows that are held out, if any.
+    applies only to it; that of SAMPLER applies to all. The values of a trial, or those chosen from the trials of a
+    run, are merged last. `held_out` specifies the training rows that are held out, if any.
     """
     trial, run, settings = run, tuning.base(run), config["tasks"][task]
     chosen = config["presets"][task][preset(config, task, run)]
@@ -105,7 +106,7 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     )
     values = {key: value for layer in layers for key, value in layer.items()}
     kind = kind_of(config["methods"][run.split("/")[0]])
-    values = {key: value for key, value in values.items() if key == kind or not isinstance(value, dict)}
+    values = {key: value for key, value in values.items() if key in (kind, SAMPLER) or not isinstance(value, dict)}
     tune, held_out = settings.get("tune"), {}
     if trial != run:
         trial, rung = tuning.split(trial)

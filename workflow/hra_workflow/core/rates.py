@@ -1,6 +1,7 @@
 """The throughput of a job, reported in one line of its log; `make preflight` estimates GPU-hours from it."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -17,6 +18,19 @@ def report(rows: int, seconds: float, device: str) -> None:
     peak, available = provenance.peak_memory_bytes(device), provenance.memory_bytes(device)
     found = {"rows": rows, "seconds": round(seconds, 6), "peak_memory_bytes": peak, "memory_bytes": available}
     print(MARK + json.dumps(found | {"device": provenance.device_name(device)}), flush=True)
+
+
+def period(settings: dict) -> int:
+    """Return the number of steps after which their times recur: those on the same sampled answers; without any, 1."""
+    if "reward" not in settings:
+        return 1
+    answers = settings["generation_batch_size"] * settings["num_iterations"]
+    return math.lcm(answers, settings["batch_size"]) // settings["batch_size"]
+
+
+def means(seconds: list[float], period: int) -> list[float]:
+    """Return the mean of every `period` consecutive steps."""
+    return [sum(seconds[at : at + period]) / period for at in range(len(seconds) - period + 1)]
 
 
 def last(log: str | Path) -> dict | None:

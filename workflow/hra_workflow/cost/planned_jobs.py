@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 from hra_workflow.core import files
 
 TABLES = Path(".snakemake/tables")  # per folder of results, one file per table, from the last run that requested it
+PROBES = ("preflight", "rehearsal")  # names of the folders of results of probes, which are no runs (preflight/probe.py)
 OTHER = "other"  # the file of targets that no table needs, such as figures
 
 
@@ -70,8 +71,9 @@ def load(path: Path) -> list[Job]:
 
 
 def every() -> Iterator[Job]:
-    """Iterate over the jobs of every table that was requested in this folder, for any results; skip damaged files."""
-    return (Job(**entry) for _, _, path in saved() for entry in files.read_if_valid(path))
+    """Iterate over the jobs of every table that was requested in this folder, except probes; skip damaged files."""
+    chosen = (path for results, _, path in saved() if Path(results).name not in PROBES)
+    return (Job(**entry) for path in chosen for entry in files.read_if_valid(path))
 
 
 def saved() -> list[tuple[str, str, Path]]:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import grid
+from hra_workflow.core import grid, rates
 from hra_workflow.evaluators import registry
 from hra_workflow.models import model_sizes
 from hra_workflow.tasks.base import Task
@@ -98,9 +98,11 @@ def shorten(new: dict, task: Task) -> bool:
     longest = max(filter(None, lengths), default=None)
     part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
     # Texts have different lengths, so every batch gets other rows; images have one size.
-    rows = max(one["batch_size"] for one in settings.values()) * (STEPS[part] if longest else 1)
+    rows = max(one.get("generation_batch_size", one["batch_size"]) for one in settings.values())
+    rows *= STEPS[part] if longest else 1
     values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
-    values[chosen[0]]["kill_at_step"] = KILL_AT[part]
+    period = rates.period(settings[chosen[0]])
+    values[chosen[0]]["kill_at_step"] = -(-KILL_AT[part] // period) * period
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
@@ -139,7 +141,10 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
 
 def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
     """Return a run's hyper-parameters for a number of steps on `rows` rows."""
-    flat = {key: value for key, value in settings.items() if not isinstance(value, dict)}  # schedules in steps
+    # Schedules in steps are left out, and vLLM, which a fake GPU cannot run.
+    kept = (grid.SAMPLER,) if steps == STEPS["jobs"] else ()
+    flat = {key: value for key, value in settings.items() if key in kept or not isinstance(value, dict)}
+    steps = max(steps, 2 * rates.period(settings))
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
     # Sorted from long to short, the first step would have the longest texts, and a resumed run does not repeat it.

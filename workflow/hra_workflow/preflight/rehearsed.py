@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import files, grid
+from hra_workflow.core import files, grid, rates
 from hra_workflow.cost import gpu_hours
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
@@ -124,8 +124,9 @@ def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | No
         return None
     stage = job["rule"].partition("_")[0]
     if len(job["steps"]) > 1:  # the first step includes the start, and another one has the longest text
-        step, rows = min(job["steps"][1:], key=lambda step: step["seconds"]), job["rows_per_step"]
-        seconds, busy = step["seconds"], step["busy_seconds"]
+        steps, rows = job["steps"][len(job["steps"]) > job["period"] :], job["rows_per_step"]
+        both = [rates.means([one[name] for one in steps], job["period"]) for name in ("seconds", "busy_seconds")]
+        seconds, busy = min(zip(*both, strict=True))
     elif job["rate"]:
         rows, seconds = job["rate"]["rows"], job["rate"]["seconds"]
         busy = seconds

@@ -58,6 +58,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
             "processes": processes(job),
             "rows_per_step": rows_per_step(job),
             "rows_per_device": rows_per_device(job),
+            "period": rates.period(job["params"].get("hyperparameters") or {}),
             "peak_bytes": highest["peak_bytes"],
             "parts": highest["parts"],
             "steps": [named(step, kernels) for step in observer.steps],

@@ -4,13 +4,13 @@ A generation is a set of answers to a few questions, on which several steps may 
 a generation ends: TRL's checkpoints do not contain answers.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 
+from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.training.hf_trainer import Resumable
 
@@ -49,12 +49,13 @@ def questions(folder: Path, prompt, settings: dict, seed: int, gold: Callable[[s
 
     table = parquet.read_table(folder / "train.parquet", columns=["question", "answer"]).to_pylist()
     room = settings["max_length"] - settings["max_completion_length"]
-    fitting = []
+    fitting, unanswered = [], 0
     for row in table:
         text = prompt.text(row["question"])
         try:
             reference = gold(row["answer"])
         except ValueError:
+            unanswered += 1
             continue
         if len(ids := prompt.ids(text)) > room:
             continue
@@ -65,6 +66,11 @@ def questions(folder: Path, prompt, settings: dict, seed: int, gold: Callable[[s
             )
         asked = [{"role": "user", "content": prompt.around.replace("{question}", row["question"])}]
         fitting.append({"prompt": asked if prompt.chat else text, "reference": reference})
+    if unanswered == len(table):
+        raise JobError(
+            f"{folder}: expected final answers in the rows of train, found none in {unanswered} rows. Correct `answer` "
+            "of the dataset, the style of its answers."
+        )
     if not fitting:
         raise JobError(
             f"{folder}: no question of train fits into max_length - max_completion_length = {room} tokens. Raise "
@@ -109,8 +115,7 @@ class ResumableGRPOTrainer(Resumable, GRPOTrainer):
 
     def __init__(self, *, method: dict, settings: dict, **keywords):
         super().__init__(method=method, settings=settings, **keywords)
-        every = self.args.steps_per_generation * self.num_iterations
-        self.restart_every = every // math.gcd(every, self.args.gradient_accumulation_steps)
+        self.restart_every = rates.period(settings)
         # TRL adds a copy of the initial adapter as the reference. That is the base model, which needs no copy, unless
         # the initialisation (PiSSA) has moved a part of its weights into the adapter.
         moved = isinstance((method["peft"] or {}).get("init_lora_weights"), str)

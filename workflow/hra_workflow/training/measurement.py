@@ -13,7 +13,10 @@ WARM_UP = 2  # steps that are excluded
 
 
 class StepTimes(TrainerCallback):
-    """Measures the median time of a step. At step `kill_at` (0: never), the process sends SIGTERM to itself."""
+    """Measures the median time of a step, or of the mean step of a generation of answers.
+
+    At step `kill_at` (0: never), the process sends SIGTERM to itself.
+    """
 
     def __init__(self, kill_at: int):
         self.kill_at, self.ends = kill_at, []
@@ -30,9 +33,9 @@ class StepTimes(TrainerCallback):
 
     def report(self, job: dict, device: str) -> None:
         steps = [after - before for before, after in zip(self.ends[:-1], self.ends[1:], strict=True)][WARM_UP - 1 :]
-        if steps:
-            rows = job["params"]["hyperparameters"]["batch_size"]
-            rates.report(rows, statistics.median(steps) * processes(job), device)
+        settings = job["params"]["hyperparameters"]
+        if found := rates.means(steps, rates.period(settings)):
+            rates.report(settings["batch_size"], statistics.median(found) * processes(job), device)
 
 
 def probe_callback(job: dict, resumed: bool) -> StepTimes | None:

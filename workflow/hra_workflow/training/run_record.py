@@ -238,7 +238,8 @@ def finish_last(
     """Finish a run that keeps the weights of its last step; `curve` holds the training loss."""
     result = {"score": "loss"} | result | {"steps": trainer.state.global_step, "best_step": None, "curve": curve}
     finish(job, attempts, started, device, sizes, save, **result)
-    print(f"loss: first {curve[0]['metrics']['loss']:.4f}, last {curve[-1]['metrics']['loss']:.4f}")
+    first, last = (curve[at]["metrics"][result["score"]] for at in (0, -1))
+    print(f"{result['score']}: first {first:.4f}, last {last:.4f}")
 
 
 def untrained(job: dict, started: float, device: str, parameters: int) -> None:

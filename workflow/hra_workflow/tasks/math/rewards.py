@@ -66,6 +66,11 @@ def check(task: Task, run: str, values: dict) -> None:
             "trials compare losses, which `reward` does not lower. Remove it from tune.runs, or set tune: null",
         ),
         (not values.get("quantization"), "`reward` needs a base model that is not quantised. Set quantization: null"),
+        (values.get("loss_on") != "text", "`reward` learns from sampled answers only. Remove loss_on: text"),
+        (
+            not values.get("vllm") or task.settings["resources"].get("gpu", 1),
+            "`vllm` samples on the GPU of the training, which has none. Set vllm: null, or resources.gpu: 1",
+        ),
         (not entry.adapter.virtual, "virtual tokens cannot be trained by a `reward`. Remove it from the grid"),
     ):
         expect(possible, f"{key}: {problem}")

@@ -148,7 +148,9 @@ class MathCost(Cost):
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
         rows = [super(MathCost, self).work(stage, wildcards | {"benchmark": name}) for name in names]
         trained = "method" not in wildcards or methods.get(self.config, wildcards["method"]).trains
-        longer = 1 if trained else LONGER_ANSWERS
+        longest = max(map(self.settings["generation"]["max_new_tokens"].get, names))
+        typical = self.datasets[wildcards["dataset"]].get("tokens", longest / LONGER_ANSWERS)
+        longer = 1 if trained else max(1, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
 
     def tokens(self, stage: str, wildcards: dict) -> float:

@@ -40,8 +40,8 @@ class Merging(PeftHRALayer):
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
         # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
-        is_sharded = getattr(base, "_is_fsdp_managed_module", False) or is_partitioned(self._parameter())
-        if self.get_base_dtype() is None or is_sharded:
+        is_fsdp = getattr(base, "_is_fsdp_managed_module", False)
+        if is_fsdp or self.get_base_dtype() is None or is_partitioned(self._parameter()):
             raise TypeError(
                 f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
                 f"or sharded (FSDP, ZeRO-3) one of {type(base).__name__}. Keep the adapter unmerged, export it with "

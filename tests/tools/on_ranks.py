@@ -61,7 +61,6 @@ def trained(
     kind: fsdp, deepspeed, or "" for one process, which takes the rows of both, in micro-batches of one row. options: of
     TrainingArguments. best: load the checkpoint of step 2 at the end.
     """
-    transformers.logging.set_verbosity_error()
     place = on_two_processes(kind) if kind else {"use_cpu": True}
     batches = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2 if kind else 4}
     options = OPTIONS | QUIET | place | batches | (BEST if best else {}) | options

@@ -147,10 +147,11 @@ class MathCost(Cost):
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
         rows = [super(MathCost, self).work(stage, wildcards | {"benchmark": name}) for name in names]
-        trained = "method" not in wildcards or methods.get(self.config, wildcards["method"]).trains
-        longest = max(map(self.settings["generation"]["max_new_tokens"].get, names))
-        typical = self.datasets[wildcards["dataset"]].get("tokens", longest / LONGER_ANSWERS)
-        longer = 1 if trained else max(1, min(LONGER_ANSWERS, longest / typical))
+        longer = 1.0
+        if "method" in wildcards and not methods.get(self.config, wildcards["method"]).trains:
+            longest = max(map(self.settings["generation"]["max_new_tokens"].get, names))
+            typical = self.datasets[wildcards["dataset"]].get("tokens", longest / LONGER_ANSWERS)
+            longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
 
     def tokens(self, stage: str, wildcards: dict) -> float:

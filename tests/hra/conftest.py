@@ -3,15 +3,7 @@ import torch
 from peft import HRAConfig, get_peft_model
 from sidebyside import Net, llama
 
-import hra
-
-
-@pytest.fixture(autouse=True)
-def installed():
-    torch.manual_seed(0)
-    hra.install()
-    yield
-    hra.uninstall()
+from installed_layers import installed  # noqa: F401
 
 
 @pytest.fixture

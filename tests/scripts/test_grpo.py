@@ -1,8 +1,5 @@
 """Reinforcement learning: sampled answers are rewarded, and an interrupted run ends with the same bytes."""
 
-import importlib
-import sys
-
 import pandas
 import pytest
 from trl.trainer.utils import RepeatSampler
@@ -214,10 +211,3 @@ def test_vllm_gets_its_arguments(prompt, tmp_path):
     )
     assert arguments.use_vllm and arguments.vllm_mode == "colocate" and arguments.vllm_gpu_memory_utilization == 0.5
     assert arguments.steps_per_generation == 4 and not grpo.arguments(values, None, prompt).get("use_vllm")
-
-
-def test_without_trl_there_is_a_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "trl", None)
-    monkeypatch.delitem(sys.modules, grpo.__name__)
-    with pytest.raises(JobError, match=r"expected the package trl, found none\. Run `make install`"):
-        importlib.import_module(grpo.__name__)

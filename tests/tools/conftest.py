@@ -3,19 +3,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
-import hra
+from installed_layers import installed  # noqa: F401
 from others.from_github import checkout
 from support import ROOT
-
-
-@pytest.fixture(autouse=True)
-def installed():
-    torch.manual_seed(0)
-    hra.install()
-    yield
-    hra.uninstall()
 
 
 @pytest.fixture(scope="session")

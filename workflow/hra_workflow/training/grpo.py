@@ -9,18 +9,11 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
 
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.training.hf_trainer import Resumable
-
-try:
-    from trl import GRPOConfig, GRPOTrainer
-except ImportError as problem:
-    raise JobError(
-        "`reward` trains by reinforcement learning: expected the package trl, found none. Run `make install`, or "
-        "`pip install 'trl>=1.16,<2'` in this environment."
-    ) from problem
 
 
 def arguments(values: dict, vllm: dict | None, prompt) -> dict:

@@ -10,13 +10,17 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .bank import Factors
-from .base_layer import HRALayer, Parts, Rotations
+from .base_layer import HRALayer, Rotations
+from .outputs import Step, apply_to_channels
 from .quantized import is_cast_by_hooks
 from .reflections import cast, is_transformed, reflect
+from .side import Parts
 
 
 class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
+
+    With `two_sided` or `magnitudes`, the steps of `outputs` follow: z = diag(1 + δ) H_L W H x + b.
 
     If x needs no gradient (in the first layer of a network), it computes W x + b - (W B)(Vᵀx) instead, which saves the
     backward pass through W, O(N n out). It does not if the base layer has hooks or another `forward`: these get H x.
@@ -37,9 +41,11 @@ class Linear(HRALayer):
             x = x.to(base_dtype)
             z = base(x, *args, **kwargs)
             # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
-            factors = self._factors(self.active_adapters, None, shared=x.dtype == base.weight.dtype)
+            factors = self.inputs.factors(self.active_adapters, None, shared=x.dtype == base.weight.dtype)
             V, WB = _thin_weights(base.weight, factors, x.dtype)
             z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.t(), alpha=-1).view(z.shape)
+            if self.changes_outputs:
+                z = self._change_outputs(z, None, out_dtype and dtype)
             return z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
@@ -54,6 +60,8 @@ class Linear(HRALayer):
         if dtype != base_dtype:
             x = x.to(base_dtype)
         z = base(x, *args, **kwargs)
+        if self.changes_outputs:
+            z = self._change_outputs(z, adapter_names, out_dtype and dtype)
         return z if out_dtype in (None, z.dtype) else z.to(out_dtype)
 
     def _gains_from_output_side(self, x: torch.Tensor) -> bool:
@@ -104,15 +112,25 @@ class Conv2d(HRALayer):
         arguments, dtypes and errors are those of `Linear.forward`. Raises TypeError if the base layer has hooks or
         another `forward` and its call is not one convolution with its weight.
         """
-        _, dtype, out_dtype = self._working_dtypes(x)
+        wide, dtype, out_dtype = self._working_dtypes(x)
         base: Any = self.base_layer
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return base(x, *args, **kwargs)
         x = x.to(dtype)
         if not self._base_is_just(nn.Conv2d):
-            return self._corrected_within(rotations, x, *args, **kwargs).to(out_dtype)
-        return self._correct(base(x, *args, **kwargs), rotations, x, base.weight, self._convolve).to(out_dtype)
+            z = self._corrected_within(rotations, x, *args, **kwargs)
+        else:
+            z = self._correct(base(x, *args, **kwargs), rotations, x, base.weight, self._convolve)
+        if self.changes_outputs:
+            z = self._change_outputs(z, adapter_names, out_dtype and wide)
+        return z.to(out_dtype)
+
+    def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
+        base = self.get_base_layer()
+        for step in steps:
+            z = apply_to_channels(z, step, base.bias, base.groups)
+        return z
 
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:
         """Convolve with the base layer's settings and the r `kernels` (r, C, kh, kw).

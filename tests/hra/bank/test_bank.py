@@ -13,7 +13,7 @@ from sidebyside import adapt, close
 from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from hra import base_layer
+from hra import side
 
 
 def test_the_same_outputs_and_gradients(ours, x, stacks):
@@ -238,7 +238,7 @@ def test_several_active_adapters_and_those_of_samples_compute_their_own(ours, x,
 @pytest.fixture
 def nothing_kept(monkeypatch):
     """As on other devices than a CPU."""
-    monkeypatch.setattr(base_layer, "can_compare", lambda us: False)
+    monkeypatch.setattr(side, "can_compare", lambda us: False)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

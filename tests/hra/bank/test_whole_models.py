@@ -28,7 +28,7 @@ def test_injected_models_and_parts_of_larger_models_use_it(x, stacks):
 def test_meta_tensors_compute_their_own_until_they_are_loaded(x, stacks):
     ours = adapt(Blocks().double(), target_modules=TARGETS)
     empty = get_peft_model(Blocks().double(), HRAConfig(r=4, target_modules=TARGETS), low_cpu_mem_usage=True)
-    assert all(layer.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
+    assert all(layer.inputs.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
     empty.load_state_dict(ours.state_dict(), assign=True)
     for name, parameter in empty.named_parameters():
         parameter.requires_grad_("hra_u" in name)

@@ -6,7 +6,7 @@ from peft import HRAConfig
 from sidebyside import layer
 from torch import nn
 
-from hra import base_layer
+from hra import side
 
 
 @pytest.fixture(params=["linear", "linear, infinite", "conv"])
@@ -26,11 +26,11 @@ def x(ours):
 @pytest.fixture
 def computed(monkeypatch):
     """Collect the numbers of adapters whose factors a layer computes."""
-    computed, product = [], base_layer.product
+    computed, product = [], side.product
 
     def spy(us, kinds):
         computed.append(len(us))
         return product(us, kinds)
 
-    monkeypatch.setattr(base_layer, "product", spy)
+    monkeypatch.setattr(side, "product", spy)
     return computed

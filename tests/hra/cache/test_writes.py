@@ -14,7 +14,8 @@ from peft import HRAConfig
 from sidebyside import adapt
 from torch import nn
 
-from hra import base_layer
+from hra import side
+from hra.base_layer import HRALayer
 
 # Ways to write to a parameter
 
@@ -148,7 +149,7 @@ CHANGES += [through_bfloat16]
 def kept(request, monkeypatch):
     """Have the layers act as on a CPU or as on another device."""
     if request.param == "not kept":
-        monkeypatch.setattr(base_layer, "can_compare", lambda tensors: False)
+        monkeypatch.setattr(side, "can_compare", lambda tensors: False)
     return request.param == "kept"
 
 
@@ -212,7 +213,7 @@ def whole():
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_change_of_the_layers_is_seen_by_a_whole_model(change):
     model, x = whole()
-    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
+    layers = [module for module in model.modules() if isinstance(module, HRALayer)]
     is_seen(lambda: [change(layer) for layer in layers], model, x)
 
 
@@ -233,7 +234,7 @@ def test_a_deleted_adapter_is_released():
     model, x = whole()
     with torch.no_grad():
         model(x)
-        copies = [weakref.ref(layer._cache._entries[key][1][1]) for layer, key in entries(model)]
+        copies = [weakref.ref(layer.inputs._cache._entries[key][1][1]) for layer, key in entries(model)]
         assert len(copies) == 2 and all(copy() is not None for copy in copies)
         model.set_adapter("other")
         model.delete_adapter("default")
@@ -242,5 +243,5 @@ def test_a_deleted_adapter_is_released():
 
 
 def entries(model):
-    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
-    return [(layer, key) for layer in layers for key in layer._cache._entries]
+    layers = [module for module in model.modules() if isinstance(module, HRALayer)]
+    return [(layer, key) for layer in layers for key in layer.inputs._cache._entries]

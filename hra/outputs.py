@@ -1,0 +1,239 @@
+"""The output side of a layer: rotations of W's columns and magnitudes of its rows, which the paper does not have.
+
+`HRAConfig(two_sided=True, magnitudes=True)` adapts W (out, n) to
+
+    W' = diag(1 + δ) H_L W H_R
+
+with two products of r reflections, H_R of the inputs and H_L of the outputs, and one δ per output. A step S is one of
+these changes of the outputs: (V, B) is H_L = I - B Vᵀ, (V, B, T) is I - B T Vᵀ, and (δ,) is diag(1 + δ). It acts on the
+outputs y without the bias b, which does not change: z = S (y - b) + b.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .reflections import cast, compose, exact, is_transformed, thin
+from .side import Side
+
+Step = tuple[torch.Tensor, ...]
+Folded = tuple[torch.Tensor | None, ...]  # V, B and d of `fold`
+
+
+class Outputs:
+    """The methods of `base_layer.HRALayer` that change its base layer's outputs."""
+
+    if TYPE_CHECKING:  # defined by HRALayer
+        outputs: Side
+        hra_u_out: Any
+        hra_magnitudes: Any
+        merged: bool
+        disable_adapters: bool
+        active_adapters: list[str]
+        _merged_steps: list[Step]
+
+        def get_base_layer(self) -> Any: ...  # noqa: D102
+
+    def get_steps(self, adapter_names: list[str]) -> list[Step]:
+        """Return the steps of those adapters that the layer has, in their order, in float32 or wider."""
+        return self._steps(adapter_names, lambda name: self.outputs.product([name]))
+
+    def _steps(self, adapter_names: list[str], factors: Callable[[str], Step | None]) -> list[Step]:
+        steps: list[Step] = []
+        for name in adapter_names:
+            if name in self.hra_u_out and (found := factors(name)) is not None:
+                steps.append(found)
+            if name in self.hra_magnitudes:
+                steps.append((self.hra_magnitudes[name],))
+        return steps
+
+    def _change_outputs(
+        self, z: torch.Tensor, adapter_names: list[str] | None, dtype: torch.dtype | None
+    ) -> torch.Tensor:
+        """Apply the adapters' steps to the base layer's outputs z, in `dtype` (None: z's)."""
+        if self.disable_adapters and not self.merged:
+            return z
+        if dtype is not None and z.dtype != dtype:
+            z = z.to(dtype)
+        dtype = z.dtype
+
+        def of(names: list[str]) -> list[Step]:
+            return self._steps(names, lambda name: self.outputs.prepared([name], dtype))
+
+        if self.merged:  # and disabled: the base model's outputs are those of the merged weight, changed back
+            steps = inverse(self._merged_steps) if self.disable_adapters else []
+            return self._apply_steps(z, [tuple(one.to(z.device) for one in step) for step in steps])
+        if adapter_names is None:
+            return self._apply_steps(z, of(self.active_adapters))
+        for name in dict.fromkeys(adapter_names):
+            if steps := of([name]):
+                rows = torch.tensor([i for i, other in enumerate(adapter_names) if other == name], device=z.device)
+                z = z.index_copy(0, rows, self._apply_steps(z[rows], steps))
+        return z
+
+    def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
+        bias = self.get_base_layer().bias if steps else None
+        for step in steps:
+            z = apply(z, step, bias)
+        return z
+
+
+def apply(z: torch.Tensor, step: Step, bias: torch.Tensor | None) -> torch.Tensor:
+    """Apply a step to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
+    bias = None if bias is None else bias.to(z.dtype)
+    followed = not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed()
+    rows = z.reshape(-1, z.shape[-1])
+    if len(step) == 1:
+        delta = step[0].to(z.dtype)
+        rows = scale(rows, delta, bias) if followed else _Scale.apply(rows, delta, bias)
+    else:
+        V, B, *T = step
+        V, B = cast(V, B, z.dtype)
+        rows = (rotate if followed else _Rotate.apply)(rows, V, B, bias, *T)
+    return rows.view_as(z)
+
+
+def apply_to_channels(z: torch.Tensor, step: Step, bias: torch.Tensor | None, groups: int) -> torch.Tensor:
+    """Apply a step to the channels of z (..., out, h, w); the `groups` of a convolution share H_L (out / groups)."""
+    channels = z.unflatten(-3, (groups, -1)).flatten(-2)  # (..., groups, out / groups, h w)
+    if bias is not None:
+        bias = bias.to(z.dtype).view(groups, -1, 1)
+    before = channels if bias is None else channels - bias
+    if len(step) == 1:
+        channels = torch.addcmul(channels, before, step[0].to(z.dtype).view(groups, -1, 1))
+    else:
+        V, B, *T = step
+        V, B = cast(V, B, z.dtype)
+        P = V.mT @ before
+        for one in T:
+            P = one @ P
+        channels = channels - B @ P
+    return channels.reshape(z.shape)
+
+
+def rotate(
+    y: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: torch.Tensor | None, T: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Compute H_L (y - b) + b for each row of y (N, out)."""
+    P = y @ V
+    if bias is not None:
+        P = P - bias @ V
+    if T is not None:
+        P = P @ T.t()  # ONNX has no `mT`
+    return torch.addmm(y, P, B.t(), alpha=-1)
+
+
+def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Compute (1 + δ) (y - b) + b for each row of y (N, out); y itself, bit by bit, for δ = 0."""
+    z = torch.addcmul(y, y, delta)  # not y (1 + δ): narrow dtypes would round a small δ away
+    return z if bias is None else z - delta * bias
+
+
+class _Rotate(torch.autograd.Function):
+    """H_L (y - b) + b, which saves its result instead of y.
+
+    The result is often saved anyway, by what reads it. y - b = (z - b) + P Bᵀ gives the gradient of V without y:
+    (y - b)ᵀ ∂P = (z - b)ᵀ ∂P + B (Pᵀ ∂P).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: torch.Tensor,
+        V: torch.Tensor,
+        B: torch.Tensor,
+        bias: torch.Tensor | None,
+        T: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        P = thin(y, V)
+        if bias is not None:
+            P = P - bias @ V
+        z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
+        ctx.save_for_backward(z, V, B, P, bias, T)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        z, V, B, P, bias, T = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
+            P = _recompute(z, V, B, bias, T)
+        gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ
+        Q, gP, gT = P, gQ, None
+        if T is not None:
+            Q, gP, gT = P @ T.mT, gQ @ T, -(gQ.mT @ P)
+        gy = gV = gB = gb = None
+        if ctx.needs_input_grad[0]:
+            gy = torch.addmm(gz, gP, V.mT, alpha=-1)
+        if ctx.needs_input_grad[1]:
+            # With beta = 0, minus a product in one operation.
+            gV = torch.addmm((Q.mT @ gP).mT @ B.mT, gP.mT, z, alpha=-1, beta=-1).mT
+            if bias is not None:
+                gV = gV + torch.outer(bias, gP.sum(0))
+        if ctx.needs_input_grad[2]:
+            gB = torch.addmm(B.mT, Q.mT, gz, beta=0, alpha=-1).mT
+        if ctx.needs_input_grad[3]:
+            gb = V @ gP.sum(0)
+        return gy, gV, gB, gb, gT
+
+
+def _recompute(z: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: Any, T: Any) -> torch.Tensor:
+    """Compute P = (y - b) V from z, differentiably: (z - b) V = P - P Tᵀ Bᵀ V."""
+    q = z @ V if bias is None else (z - bias) @ V
+    inner = B.mT @ V if T is None else T.mT @ B.mT @ V
+    eye = torch.eye(V.shape[1], dtype=V.dtype, device=V.device)
+    return torch.linalg.solve(eye - inner, q, left=False)
+
+
+class _Scale(torch.autograd.Function):
+    """(1 + δ) (y - b) + b."""
+
+    @staticmethod
+    def forward(ctx: Any, y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(y, delta, bias)
+        return scale(y, delta, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        y, delta, bias = ctx.saved_tensors
+        gy = gd = gb = None
+        if ctx.needs_input_grad[0]:
+            gy = torch.addcmul(gz, gz, delta)
+        if ctx.needs_input_grad[1]:
+            gd = (gz * y).sum(0)
+            if bias is not None:
+                gd = gd - bias * gz.sum(0)
+        if ctx.needs_input_grad[2]:
+            gb = -delta * gz.sum(0)
+        return gy, gd, gb
+
+
+def inverse(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps that undo `steps`, of which none has a δ of -1."""
+    undone: list[Step] = []
+    for step in reversed(list(steps)):
+        if len(step) == 1:
+            undone.append(((1 + exact(step[0])).reciprocal() - 1,))
+        else:
+            V, B = step
+            undone.append((B, V))
+    return undone
+
+
+def fold(steps: Iterable[Step], groups: int = 1) -> Folded:
+    """Compute the product diag(d) (I - B Vᵀ) of all steps in `exact`'s dtype: V and B (groups, out / groups, r), d.
+
+    d: (groups, out / groups). V and B are None without a rotation, d is None without a scale.
+    """
+    factors: tuple[torch.Tensor, torch.Tensor] | None = None
+    d: torch.Tensor | None = None
+    for step in steps:
+        if len(step) == 1:
+            s = 1 + exact(step[0]).view(groups, -1)
+            d = s if d is None else d * s
+            continue
+        V, B = (exact(one).expand(groups, -1, -1) for one in step)
+        if d is not None:  # H_L diag(d) = diag(d) (I - (B / d) (d V)ᵀ)
+            V, B = V * d[..., None], B / d[..., None]
+        factors = (V, B) if factors is None else compose((V, B), factors)
+    return *(factors or (None, None)), d

@@ -9,7 +9,7 @@ these changes of the outputs: (V, B) is H_L = I - B Vᵀ, (V, B, T) is I - B T V
 outputs y without the bias b, which does not change: z = S (y - b) + b.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -130,11 +130,16 @@ def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> to
     return z if bias is None else z - delta * bias
 
 
+def product_with(V: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Compute P = (y - b) V (N, r) for the rows of y (N, out)."""
+    P = thin(y, V)
+    return P if bias is None else P - bias @ V
+
+
 class _Rotate(torch.autograd.Function):
     """H_L (y - b) + b, which saves its result instead of y.
 
-    The result is often saved anyway, by what reads it. y - b = (z - b) + P Bᵀ gives the gradient of V without y:
-    (y - b)ᵀ ∂P = (z - b)ᵀ ∂P + B (Pᵀ ∂P).
+    The result is often saved anyway, by what reads it.
     """
 
     @staticmethod
@@ -146,9 +151,7 @@ class _Rotate(torch.autograd.Function):
         bias: torch.Tensor | None,
         T: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        P = thin(y, V)
-        if bias is not None:
-            P = P - bias @ V
+        P = product_with(V, y, bias)
         z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
         ctx.save_for_backward(z, V, B, P, bias, T)
         return z
@@ -158,23 +161,34 @@ class _Rotate(torch.autograd.Function):
         z, V, B, P, bias, T = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
             P = _recompute(z, V, B, bias, T)
-        gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ
-        Q, gP, gT = P, gQ, None
-        if T is not None:
-            Q, gP, gT = P @ T.mT, gQ @ T, -(gQ.mT @ P)
-        gy = gV = gB = gb = None
-        if ctx.needs_input_grad[0]:
-            gy = torch.addmm(gz, gP, V.mT, alpha=-1)
-        if ctx.needs_input_grad[1]:
-            # With beta = 0, minus a product in one operation.
-            gV = torch.addmm((Q.mT @ gP).mT @ B.mT, gP.mT, z, alpha=-1, beta=-1).mT
-            if bias is not None:
-                gV = gV + torch.outer(bias, gP.sum(0))
-        if ctx.needs_input_grad[2]:
-            gB = torch.addmm(B.mT, Q.mT, gz, beta=0, alpha=-1).mT
-        if ctx.needs_input_grad[3]:
-            gb = V @ gP.sum(0)
-        return gy, gV, gB, gb, gT
+        return rotation_gradients(gz, z, V, B, P, bias, T, ctx.needs_input_grad)
+
+
+def rotation_gradients(
+    gz: torch.Tensor, z: Any, V: torch.Tensor, B: torch.Tensor, P: Any, bias: Any, T: Any, needed: Sequence[bool]
+) -> tuple[Any, ...]:
+    """Compute the gradients of y, V, B, b and T, those of y, V, B and b if they are `needed`, from that of z.
+
+    z = H_L (y - b) + b and P = (y - b) V. So y - b = (z - b) + P Bᵀ gives the gradient of V without y:
+    (y - b)ᵀ ∂P = (z - b)ᵀ ∂P + B (Pᵀ ∂P).
+    """
+    gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ
+    Q, gP, gT = P, gQ, None
+    if T is not None:
+        Q, gP, gT = P @ T.mT, gQ @ T, -(gQ.mT @ P)
+    gy = gV = gB = gb = None
+    if needed[0]:
+        gy = torch.addmm(gz, gP, V.mT, alpha=-1)
+    if needed[1]:
+        # With beta = 0, minus a product in one operation.
+        gV = torch.addmm((Q.mT @ gP).mT @ B.mT, gP.mT, z, alpha=-1, beta=-1).mT
+        if bias is not None:
+            gV = gV + torch.outer(bias, gP.sum(0))
+    if needed[2]:
+        gB = torch.addmm(B.mT, Q.mT, gz, beta=0, alpha=-1).mT
+    if needed[3]:
+        gb = V @ gP.sum(0)
+    return gy, gV, gB, gb, gT
 
 
 def _recompute(z: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: Any, T: Any) -> torch.Tensor:
@@ -196,16 +210,23 @@ class _Scale(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         y, delta, bias = ctx.saved_tensors
-        gy = gd = gb = None
-        if ctx.needs_input_grad[0]:
-            gy = torch.addcmul(gz, gz, delta)
-        if ctx.needs_input_grad[1]:
-            gd = (gz * y).sum(0)
-            if bias is not None:
-                gd = gd - bias * gz.sum(0)
-        if ctx.needs_input_grad[2]:
-            gb = -delta * gz.sum(0)
-        return gy, gd, gb
+        return scale_gradients(gz, y, delta, bias, ctx.needs_input_grad)
+
+
+def scale_gradients(
+    gz: torch.Tensor, y: torch.Tensor, delta: torch.Tensor, bias: Any, needed: Sequence[bool]
+) -> tuple[Any, ...]:
+    """Compute the gradients of y, δ and b that are `needed` from that of z = (1 + δ) (y - b) + b."""
+    gy = gd = gb = None
+    if needed[0]:
+        gy = torch.addcmul(gz, gz, delta)
+    if needed[1]:
+        gd = (gz * y).sum(0)
+        if bias is not None:
+            gd = gd - bias * gz.sum(0)
+    if needed[2]:
+        gb = -delta * gz.sum(0)
+    return gy, gd, gb
 
 
 def inverse(steps: Iterable[Step]) -> list[Step]:

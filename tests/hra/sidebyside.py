@@ -114,6 +114,7 @@ def adapted_weight(ours, *names, weight=None):
     """Compute S_2 S_1 W D_1 D_2 with S = diag(1 + δ) H_L from the definition, in the shape of the weight."""
     base = ours.get_base_layer()
     W = (base.weight if weight is None else weight).flatten(1)
+    W = W.to(torch.promote_types(W.dtype, ours.hra_u[(names or ["default"])[0]].dtype))
     for name in names or ["default"]:
         apply_GS = ours.hra_apply_GS[name]
         W = W @ explicit(ours.hra_u[name], apply_GS)

@@ -48,7 +48,8 @@ class HRAConfig(peft.HRAConfig):
         super().__post_init__()
         if self.extended:
             self._check_extended()
-        if self.init_scale is not None and not 0 < self.init_scale < math.inf:
+        number = isinstance(self.init_scale, int | float)
+        if self.init_scale is not None and not (number and 0 < self.init_scale < math.inf):
             raise ValueError(f"HRAConfig: expected a positive number as `init_scale`, found {self.init_scale!r}.")
         if self.target_parameters is None:
             return

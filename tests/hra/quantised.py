@@ -87,10 +87,10 @@ def models(folder, kind):
     return [adapt(base), adapt(plain)]
 
 
-def adapt(model):
+def adapt(model, **options):
     torch.manual_seed(1)
-    config = HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj", "down_proj"])
-    return get_peft_model(model, config)
+    options |= {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    return get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options))
 
 
 def gradients(model) -> list[torch.Tensor]:
@@ -132,6 +132,17 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
 
 
+def test_magnitudes_are_exported_as_dora(folder, kind, tmp_path):
+    model = adapt(load(folder, kind), two_sided=True, magnitudes=True)
+    for name, parameter in model.named_parameters():
+        if "hra_magnitudes" in name:
+            parameter.data.uniform_(-0.5, 0.5)
+    config, _ = hra.to_lora(model, tmp_path)
+    exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
+    assert config.use_dora
+    close(exported.train()(TOKENS).logits, model.train()(TOKENS).logits, 128)
+
+
 def test_checkpoint_comes_back(models, folder, kind, tmp_path):
     ours, _ = models
     expected = evaluate(ours)
@@ -171,9 +182,7 @@ def test_repacked_weights_are_neither_trained_on_nor_exported(folder, tmp_path):
         f"base_model.model.{LAYER}.base_layer"
     ].support_avx512bf16_for_cpu  # fast inference stays enabled
     repack(loaded.get_submodule(f"base_model.model.{LAYER}.base_layer"))
-    with pytest.raises(
-        ValueError, match=rf"quantised weight of base_model\.model\.{LAYER}.*found it repacked.*export before"
-    ):
+    with pytest.raises(ValueError, match=rf"quantised weight of {LAYER}.*found it repacked.*export before"):
         hra.to_lora(loaded)
     repack(base.get_submodule("model.layers.1.mlp.up_proj"))  # not a target, but it would block gradients too
     with pytest.raises(

@@ -78,4 +78,16 @@ def test_a_first_step_turns_every_column_by_the_rate_over_the_scale(r, n):
     optimizer.step()
     for u, start in zip(columns, before, strict=True):
         angles = torch.arccos(torch.cosine_similarity(u.double(), start.double(), dim=0))
-        assert ((angles / 16e-3 - 1).abs() < 0.15).all(), angles
+        assert ((angles * 2 * r / 128 / 1e-3 - 1).abs() < 0.15).all(), angles
+
+
+def test_the_expected_effect_of_a_step_does_not_depend_on_r():
+    effects = []
+    for r in (2, 8, 32):
+        torch.manual_seed(0)
+        layers = nn.Sequential(*[nn.Linear(64, 64) for _ in range(8)])
+        model = get_peft_model(layers, hra.HRAConfig(r=r, init_scale=0.01, target_modules=[str(i) for i in range(8)]))
+        torch.manual_seed(1)
+        model(torch.randn(16, 64)).square().mean().backward()
+        effects.append(sum(one.grad.abs().sum() for one in model.parameters() if one.grad is not None).item())
+    assert max(effects) < 1.2 * min(effects), effects

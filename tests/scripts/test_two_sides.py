@@ -1,15 +1,20 @@
 """HRA with reflections on both sides and magnitudes: what the config allows, what is inserted, and whole runs."""
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 import hra
+import publish
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import peft_types
-from hra_workflow.models import adapters
+from hra_workflow.models import adapters, classifier
+from hra_workflow.models.diffusion import exports
 from support import method, paper_config
+from test_export_adapter import PUBLISHED, cached, exported, in_a_project, pasted  # noqa: F401 # two fixtures
 from test_peft_types import config_with, tiny_models, trained_resumed_and_reloaded  # noqa: F401 # a fixture
 
 BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
@@ -58,3 +63,31 @@ def test_both_sides_have_the_parameters_of_lora_and_with_magnitudes_those_of_dor
     lora = method("lora", peft={"r": 4, "use_dora": magnitudes}, targets=tiny.targets)
     counts = [adapters.count(adapters.insert(tiny.fresh(), one), []) for one in (chosen, lora)]
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("peft", [BOTH, {"r": 4, "two_sided": True}], ids=["DoRA", "LoRA"])
+def test_the_card_s_code_loads_the_equivalent_adapter_with_stock_peft(make_run, tmp_path, cached, peft):  # noqa: F811
+    run = make_run(method("hra", peft=peft))
+    folder = exported(run, tmp_path, {"model": PUBLISHED})
+    publish.check_adapter(folder)
+    card = ModelCard.load(folder / "README.md")
+    assert "Stock PEFT refuses the adapter" in card.text and "Stock PEFT loads the adapter" not in card.text
+    assert ("vLLM does not load a DoRA" in card.text) == ("magnitudes" in peft)
+    assert "Its rank is 8" in card.text and "hra" in card.data.tags and "@inproceedings{yuan2024hra" in card.text
+    x = torch.arange(3, 35).reshape(2, 16)
+    base, _ = classifier.load_model(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)
+    with torch.inference_mode():
+        expected = adapters.load(base, run.train["params"]["method"], run.folder / "run/best")(input_ids=x).logits
+        cached(run.tiny["model"])
+        found = pasted(folder)["model"](input_ids=x).logits
+    assert expected.std() > 1e-4
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_dora_is_not_written_for_comfyui(tmp_path):
+    state = {"unet.to_q.lora_A.weight": torch.zeros(2, 4), "unet.to_q.lora_B.weight": torch.zeros(4, 2)}
+    save_file(state, tmp_path / exports.DIFFUSERS)
+    assert exports.write_kohya(tmp_path) is None
+    (tmp_path / exports.KOHYA).unlink()
+    save_file(state | {"unet.to_q.lora_magnitude_vector.weight": torch.ones(4)}, tmp_path / exports.DIFFUSERS)
+    assert "is a DoRA" in exports.write_kohya(tmp_path) and not (tmp_path / exports.KOHYA).exists()

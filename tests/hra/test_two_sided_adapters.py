@@ -178,11 +178,8 @@ def test_a_small_magnitude_is_not_rounded_away_by_a_bfloat16_base(base, bias):
 
 
 def test_the_adapter_in_the_dtype_of_the_base_on_request():
-    model = get_peft_model(
-        nn.Sequential(nn.Linear(12, 8).bfloat16()),
-        config_of(target_modules=["0"], **BOTH),
-        autocast_adapter_dtype=False,
-    )
+    base = nn.Sequential(nn.Linear(12, 8).bfloat16())
+    model = get_peft_model(base, config_of(target_modules=["0"], **BOTH), autocast_adapter_dtype=False)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     x = torch.randn(5, 12).bfloat16()
     close(model(x), model.base_model.model[0].base_layer(x), 1, c=4)
@@ -210,9 +207,7 @@ def test_outputs_that_the_model_changes_in_place(change):
         expected = torch.autograd.grad(change(ours(x) + 0).square().sum(), us)
         loss = change(ours(x)).square().sum()
         if form == EXTENDED["two sides"]:
-            with pytest.raises(
-                RuntimeError, match=r"`two_sided`: .*modified in place .*inplace=False.*magnitudes=True"
-            ):
+            with pytest.raises(RuntimeError, match=r"`two_sided`: .*modified in place .*inplace=False"):
                 loss.backward()
             continue
         for found, other in zip(torch.autograd.grad(loss, us), expected, strict=True):

@@ -128,6 +128,14 @@ def test_a_copy_has_its_own_parameters(base, copied):
     close(merged.weight, base.weight, 64)
 
 
+def test_a_bias_that_is_sharded_after_the_call_of_its_layer_is_refused(base):
+    """As FSDP1 and ZeRO-3 do it if the base layer is a unit of its own."""
+    ours, x = layer(base, magnitudes=True), data(base)
+    base.register_forward_hook(lambda module, inputs, output: setattr(module.bias, "data", torch.empty(0)))
+    with pytest.raises(TypeError, match=r"HRA on 0 with `two_sided` .*its bias in this process, found it sharded"):
+        ours(x)
+
+
 # Dtypes
 
 
@@ -143,7 +151,7 @@ def test_a_narrow_base(base, dtype, given):
     close(z, exact, 8, dtype=dtype)
     z.float().square().sum().backward()
     exact.square().sum().backward()
-    for (name, p), (_, q) in zip(ours.named_parameters(), expected.named_parameters(), strict=True):
+    for p, q in zip(ours.parameters(), expected.parameters(), strict=True):
         if p.requires_grad:
             close(p.grad / q.grad.abs().max(), q.grad / q.grad.abs().max(), 16, dtype=dtype)
 

@@ -21,7 +21,7 @@ def test_the_same_outputs_and_gradients(ours, x, stacks, both_sides):
     assert not stacks
     close(ours(x), y, 72)
     same(gradients(ours, x), expected)
-    # Two convolutions, down; up, shared and unused. The outputs of down and of all convolutions are as wide as up's input.
+    # Two convolutions, down; up, shared and unused. Outputs are as wide as the inputs of down or of up.
     assert sorted(stacks) == sorted(2 * ([2, 4 + 5, 6 + 8] if both_sides else [2, 4, 6]))
     assert [name for name, gradient in expected.items() if gradient is None] == [
         name for name in expected if "unused" in name

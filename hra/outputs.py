@@ -25,6 +25,8 @@ class Outputs:
     """The methods of `base_layer.HRALayer` that change its base layer's outputs."""
 
     if TYPE_CHECKING:  # defined by HRALayer
+        path: str
+        out_features: int
         outputs: Side
         hra_u_out: Any
         hra_magnitudes: Any

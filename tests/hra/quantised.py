@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import EXTENDED, close, config_of, random_magnitudes, vectors
+from sidebyside import EXTENDED, close, random_magnitudes, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -95,11 +95,10 @@ def models(folder, kind, form):
     return [adapt(base, **form), adapt(plain, **form)]
 
 
-def adapt(model, **form):
+def adapt(model, **options):
     torch.manual_seed(1)
-    targets = ["q_proj", "v_proj", "down_proj"]
-    config = config_of(r=4, init_weights=False, task_type="CAUSAL_LM", target_modules=targets, **form)
-    return random_magnitudes(get_peft_model(model, config))
+    options |= {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    return random_magnitudes(get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options)))
 
 
 def gradients(model) -> list[torch.Tensor]:
@@ -142,6 +141,14 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
 
 
+def test_magnitudes_are_exported_as_dora(folder, kind, tmp_path):
+    model = adapt(load(folder, kind), **EXTENDED["both"])
+    config, _ = hra.to_lora(model, tmp_path)
+    exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
+    assert config.use_dora
+    close(exported.train()(TOKENS).logits, model.train()(TOKENS).logits, 128)
+
+
 @in_each_form
 def test_checkpoint_comes_back(models, folder, kind, tmp_path):
     ours, _ = models
@@ -182,9 +189,7 @@ def test_repacked_weights_are_neither_trained_on_nor_exported(folder, tmp_path):
         f"base_model.model.{LAYER}.base_layer"
     ].support_avx512bf16_for_cpu  # fast inference stays enabled
     repack(loaded.get_submodule(f"base_model.model.{LAYER}.base_layer"))
-    with pytest.raises(
-        ValueError, match=rf"quantised weight of base_model\.model\.{LAYER}.*found it repacked.*export before"
-    ):
+    with pytest.raises(ValueError, match=rf"quantised weight of {LAYER}.*found it repacked.*export before"):
         hra.to_lora(loaded)
     repack(base.get_submodule("model.layers.1.mlp.up_proj"))  # not a target, but it would block gradients too
     with pytest.raises(

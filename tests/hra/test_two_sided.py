@@ -140,7 +140,7 @@ def test_odd_r_starts_elsewhere():
 
 @pytest.mark.parametrize(
     ("config", "deviation"),
-    [({}, (2 / (3 * 4)) ** 0.5), ({"init_scale": 0.02}, 0.02), (BOTH, 1 / 16), (BOTH | {"init_scale": 2}, 2)],
+    [({}, (2 / (3 * 4)) ** 0.5), ({"init_scale": 0.02}, 4 * 0.02), (BOTH, 8 / 128), (BOTH | {"init_scale": 2}, 8 * 2)],
 )
 def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviation):
     torch.manual_seed(3)

@@ -30,6 +30,8 @@ class Outputs:
         outputs: Side
         hra_u_out: Any
         hra_magnitudes: Any
+        path: str
+        out_features: int
         merged: bool
         disable_adapters: bool
         active_adapters: list[str]
@@ -60,16 +62,14 @@ class Outputs:
             z = z.to(dtype)
         dtype = z.dtype
 
-        def of(names: list[str]) -> list[Step]:
-            return self._steps(names, lambda name: self.outputs.prepared([name], dtype))
-
         if self.merged:  # and disabled: the base model's outputs are those of the merged weight, changed back
             steps = inverse(self._merged_steps) if self.disable_adapters else []
             return self._apply_steps(z, [tuple(one.to(z.device) for one in step) for step in steps])
+        prepared = lambda name: self.outputs.prepared([name], dtype)  # noqa: E731 # Dynamo traces no annotations
         if adapter_names is None:
-            return self._apply_steps(z, of(self.active_adapters))
+            return self._apply_steps(z, self._steps(self.active_adapters, prepared))
         for name in dict.fromkeys(adapter_names):
-            if steps := of([name]):
+            if steps := self._steps([name], prepared):
                 rows = torch.tensor([i for i, other in enumerate(adapter_names) if other == name], device=z.device)
                 z = z.index_copy(0, rows, self._apply_steps(z[rows], steps))
         return z
@@ -126,7 +126,7 @@ def apply_to_channels(z: torch.Tensor, step: Step, bias: torch.Tensor | None, gr
     else:
         V, B, *T = step
         V, B = cast(V, B, z.dtype)
-        P = V.mT @ before
+        P = V.t() @ before  # ONNX has no `mT`
         for one in T:
             P = one @ P
         channels = channels - B @ P
@@ -139,9 +139,9 @@ def rotate(
     """Compute H_L (y - b) + b for each row of y (N, out)."""
     P = y @ V
     if bias is not None:
-        P = P - bias @ V
+        P = P - V.t() @ bias  # ONNX has no `mT`
     if T is not None:
-        P = P @ T.t()  # ONNX has no `mT`
+        P = P @ T.t()
     return torch.addmm(y, P, B.t(), alpha=-1)
 
 
@@ -169,7 +169,7 @@ class _Rotate(torch.autograd.Function):
     ) -> torch.Tensor:
         P = thin(y, V)
         if bias is not None:
-            P = P - bias @ V
+            P = P - V.mT @ bias  # `bias @ V` changes its result in place, which selective checkpointing may have saved
         z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
         ctx.save_for_backward(z, V, B, P, bias, T)
         return z

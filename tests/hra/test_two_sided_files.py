@@ -201,6 +201,9 @@ def test_a_zero_row_by_whose_length_DoRA_would_divide_is_refused(two_sided):
     model = adapt(base, target_modules="0", two_sided=two_sided, magnitudes=True, init_weights=True)
     with pytest.raises(ValueError, match=r"^to_lora: 0: .* not zero, found 1, the first one at index 270\. .* Merge"):
         hra.to_lora(model)
+    base[0].weight.data[270] = 1e-9  # a row that PEFT's arithmetic does not lose
+    assert hra.to_lora(model)[0].use_dora
+    base[0].weight.data[270] = 0
     if two_sided:  # once H_L mixes the rows, none is zero
         model.base_model.model[0].hra_u_out["default"].data[:, 0] += 0.01
         _, state = hra.to_lora(model)

@@ -19,6 +19,7 @@ from torch import nn
 
 import hra
 from hra.__main__ import main
+from hra.conversion import outputs
 
 ROOT = Path(__file__).parents[2]
 UNET = ROOT / "workflow/pictures-sd/unet"
@@ -254,6 +255,14 @@ def test_the_commands_use_the_output_side(saved, tmp_path, capsys):
     assert 1e-9 < error < 1e-6
     merged = type(llama()).from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(merged(x).logits, expected)
+
+
+def test_the_probe_of_a_merge_has_the_output_side_of_each_group():
+    base = nn.Sequential(nn.Conv2d(8, 12, 3, groups=2)).double()
+    layer = adapt(base, target_modules="0", two_sided=True, magnitudes=True).base_model.model[0]
+    expected = outputs(layer, layer.base_layer.weight, adapted=True)
+    layer.merge()
+    torch.testing.assert_close(outputs(layer, layer.base_layer.weight), expected)
 
 
 def rewrite(folder: Path, change) -> None:

@@ -9,7 +9,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 # `peft_type` in the file of an adapter with `two_sided` or `magnitudes`: PEFT alone would load it as another model.
 EXTENDED = "HRA_EXTENDED"
-DEVIATION = 1 / 16
+SCALE = 1 / 128
 
 
 @dataclass
@@ -20,9 +20,11 @@ class HRAConfig(peft.HRAConfig):
     rank r and is equal to one with rank 2 r.
     magnitudes: W' = diag(1 + δ) W H, or diag(1 + δ) H_L W H_R, with one trained δ per row of W, as many parameters more
     as DoRA has.
-    init_scale: the standard deviation of the entries of the columns at the start. H does not depend on it, but the
-    learning rate does: with Adam, a step of η turns a reflection by η / init_scale radians. None: PEFT's √(2 / (3 r)),
-    and 1/16 with `two_sided` or `magnitudes`.
+    init_scale: makes one learning rate fit every r. The columns start with entries of standard deviation `init_scale`
+    times the number of a layer's reflections (r, or 2 r with `two_sided`), instead of PEFT's √(2 / (3 r)). H does not
+    depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a rate η, all
+    reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate for all
+    ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
     stacked experts of mixture-of-experts models.
 
@@ -38,7 +40,7 @@ class HRAConfig(peft.HRAConfig):
     two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})
     magnitudes: bool = field(default=False, metadata={"help": "A trained factor for each row of W."})
     init_scale: float | None = field(
-        default=None, metadata={"help": "Standard deviation of the columns' entries at the start."}
+        default=None, metadata={"help": "Standard deviation of the columns' entries at the start, per reflection."}
     )
     target_parameters: list[str] | None = field(
         default=None, metadata={"help": "Names of parameters to adapt, such as stacked experts."}
@@ -72,7 +74,8 @@ class HRAConfig(peft.HRAConfig):
     @property
     def start_deviation(self) -> float | None:
         """Return the standard deviation of the columns' entries at the start; None: PEFT's."""
-        return DEVIATION if self.init_scale is None and self.extended else self.init_scale
+        scale = SCALE if self.init_scale is None and self.extended else self.init_scale
+        return None if scale is None else scale * self.r * (2 if self.two_sided else 1)
 
     def _check_extended(self) -> None:
         if EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .reflections import cast, compose, exact, is_transformed, thin
-from .side import Side
+from .side import Side, in_memory
 
 Step = tuple[torch.Tensor, ...]
 Folded = tuple[torch.Tensor | None, ...]  # V, B and d of `fold`
@@ -25,6 +25,8 @@ class Outputs:
     """The methods of `base_layer.HRALayer` that change its base layer's outputs."""
 
     if TYPE_CHECKING:  # defined by HRALayer
+        path: str
+        out_features: int
         outputs: Side
         hra_u_out: Any
         hra_magnitudes: Any
@@ -45,7 +47,7 @@ class Outputs:
             if name in self.hra_u_out and (found := factors(name)) is not None:
                 steps.append(found)
             if name in self.hra_magnitudes:
-                steps.append((self.hra_magnitudes[name],))
+                steps.append(tuple(in_memory(self.hra_magnitudes, [name])))
         return steps
 
     def _change_outputs(
@@ -58,22 +60,39 @@ class Outputs:
             z = z.to(dtype)
         dtype = z.dtype
 
-        def of(names: list[str]) -> list[Step]:
-            return self._steps(names, lambda name: self.outputs.prepared([name], dtype))
-
         if self.merged:  # and disabled: the base model's outputs are those of the merged weight, changed back
             steps = inverse(self._merged_steps) if self.disable_adapters else []
             return self._apply_steps(z, [tuple(one.to(z.device) for one in step) for step in steps])
+        prepared = lambda name: self.outputs.prepared([name], dtype)  # noqa: E731 # Dynamo traces no annotations
         if adapter_names is None:
-            return self._apply_steps(z, of(self.active_adapters))
+            return self._apply_steps(z, self._steps(self.active_adapters, prepared))
         for name in dict.fromkeys(adapter_names):
-            if steps := of([name]):
+            if steps := self._steps([name], prepared):
                 rows = torch.tensor([i for i, other in enumerate(adapter_names) if other == name], device=z.device)
                 z = z.index_copy(0, rows, self._apply_steps(z[rows], steps))
         return z
 
+    def _bias(self) -> torch.Tensor | None:
+        """Return the base layer's bias (out,), which its hooks may have offloaded or sharded after its call.
+
+        Raises TypeError if it is not in this process, or trained and sharded.
+        """
+        base = self.get_base_layer()
+        bias: Any = base.bias
+        if bias is not None and bias.is_meta and (hook := getattr(base, "_hf_hook", None)) is not None:
+            bias = hook.weights_map["bias"]  # loading all of the layer again would take as long as its call
+        elif hasattr(bias, "placements") and not bias.requires_grad:
+            bias = bias.full_tensor()
+        if bias is not None and (hasattr(bias, "placements") or bias.numel() != self.out_features):
+            raise TypeError(
+                f"HRA on {self.path} with `two_sided` or `magnitudes`: expected its bias in this process, found it "
+                "sharded after the layer's call. Shard only modules that contain the adapted layer (FSDP: transformer "
+                "blocks)."
+            )
+        return bias
+
     def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
-        bias = self.get_base_layer().bias if steps else None
+        bias = self._bias() if steps else None
         for step in steps:
             z = apply(z, step, bias)
         return z
@@ -81,7 +100,7 @@ class Outputs:
 
 def apply(z: torch.Tensor, step: Step, bias: torch.Tensor | None) -> torch.Tensor:
     """Apply a step to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
-    bias = None if bias is None else bias.to(z.dtype)
+    bias = None if bias is None else bias.to(z.device, z.dtype)
     followed = not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed()
     rows = z.reshape(-1, z.shape[-1])
     if len(step) == 1:
@@ -98,14 +117,14 @@ def apply_to_channels(z: torch.Tensor, step: Step, bias: torch.Tensor | None, gr
     """Apply a step to the channels of z (..., out, h, w); the `groups` of a convolution share H_L (out / groups)."""
     channels = z.unflatten(-3, (groups, -1)).flatten(-2)  # (..., groups, out / groups, h w)
     if bias is not None:
-        bias = bias.to(z.dtype).view(groups, -1, 1)
+        bias = bias.to(z.device, z.dtype).view(groups, -1, 1)
     before = channels if bias is None else channels - bias
     if len(step) == 1:
         channels = torch.addcmul(channels, before, step[0].to(z.dtype).view(groups, -1, 1))
     else:
         V, B, *T = step
         V, B = cast(V, B, z.dtype)
-        P = V.mT @ before
+        P = V.t() @ before  # ONNX has no `mT`
         for one in T:
             P = one @ P
         channels = channels - B @ P
@@ -118,9 +137,9 @@ def rotate(
     """Compute H_L (y - b) + b for each row of y (N, out)."""
     P = y @ V
     if bias is not None:
-        P = P - bias @ V
+        P = P - V.t() @ bias  # ONNX has no `mT`
     if T is not None:
-        P = P @ T.t()  # ONNX has no `mT`
+        P = P @ T.t()
     return torch.addmm(y, P, B.t(), alpha=-1)
 
 
@@ -148,14 +167,23 @@ class _Rotate(torch.autograd.Function):
     ) -> torch.Tensor:
         P = thin(y, V)
         if bias is not None:
-            P = P - bias @ V
+            P = P - V.mT @ bias  # `bias @ V` changes its result in place, which selective checkpointing may have saved
         z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
         ctx.save_for_backward(z, V, B, P, bias, T)
         return z
 
     @staticmethod
     def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        z, V, B, P, bias, T = ctx.saved_tensors
+        try:
+            z, V, B, P, bias, T = ctx.saved_tensors
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error) or "output 0 of _Rotate" not in str(error):
+                raise
+            raise RuntimeError(
+                "HRA with `two_sided`: expected the outputs of an adapted layer in the backward pass, found them "
+                "modified in place by the module that reads them. Set `inplace=False` there, or add `magnitudes=True`, "
+                "with which the layer keeps its outputs for itself."
+            ) from error
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
             P = _recompute(z, V, B, bias, T)
         gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ

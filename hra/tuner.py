@@ -152,12 +152,12 @@ class HRAModel(PeftHRAModel):
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if autocast_adapter_dtype:
             return
-        # The layers create u in float32; only this switch requests the base model's dtype.
+        # The layers create parameters in float32; only this switch requests the base model's dtype.
         for layer in self.model.modules():
-            if isinstance(layer, HRALayer) and adapter_name in layer.hra_u:
-                dtype = layer.get_base_dtype()
-                if dtype is not None:
-                    layer.hra_u[adapter_name] = layer.hra_u[adapter_name].to(dtype)
+            if isinstance(layer, HRALayer) and (dtype := layer.get_base_dtype()) is not None:
+                for parameters in (layer.hra_u, layer.hra_u_out, layer.hra_magnitudes):
+                    if adapter_name in parameters:
+                        parameters[adapter_name] = parameters[adapter_name].to(dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(

@@ -6,13 +6,14 @@ import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
 from peft import HRAConfig, get_peft_model
-from sidebyside import adapt, close, layer
+from sidebyside import EXTENDED, adapt, close, layer
 from torch import nn
 from torch.autograd import forward_ad
 
 import hra
 
-kinds = pytest.mark.parametrize("apply_GS", [False, True], ids=["chain", "infinite"])
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
+in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 BASES = {"linear": (nn.Linear(16, 8), (5, 16)), "convolution": (nn.Conv2d(3, 4, 3), (2, 3, 6, 6))}
 
 
@@ -23,24 +24,24 @@ def adapted(request):
     return lambda **config: adapt(nn.Sequential(base), target_modules=["0"], **config), torch.randn(shape)
 
 
-@kinds
+@in_each_form
 @pytest.mark.parametrize("needed", [True, False])
-def test_a_trace_has_the_outputs_of_the_model(adapted, apply_GS, needed):
+def test_a_trace_has_the_outputs_of_the_model(adapted, form, needed):
     build, x = adapted
-    model = build(apply_GS=apply_GS)
+    model = build(**form)
     with torch.set_grad_enabled(needed):
         traced = torch.jit.trace(model, x)  # which compares it with a second trace, without gradients
         close(traced(2 * x), model(2 * x), 27)
 
 
-@kinds
-def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, apply_GS, monkeypatch):
+@in_each_form
+def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, form, monkeypatch):
     """As `torch.onnx.export` does with and without Dynamo; the packages that write the file are not installed here."""
     build, x = adapted
-    model = build(apply_GS=apply_GS, r=6).eval()
+    model = build(**form, r=4).eval()
     u = next(u for name, u in model.named_parameters() if "hra_u" in name)
     with torch.no_grad():
-        u[:, 2], u[:, 4] = u[:, 1], 0
+        u[:, 2], u[:, 3] = u[:, 1], 0
     expected = model(x)
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
     traced = torch.jit.trace(model, x)
@@ -49,36 +50,37 @@ def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, apply_GS, 
     assert not {kind for kind in used if "linalg" in kind or kind in ("aten::mT", "aten::diag_embed")}
 
 
-@kinds
+@in_each_form
 @pytest.mark.parametrize("needed", [True, False])
-@pytest.mark.parametrize("of", ["x", "u"])
-def test_forward_mode_AD_gives_the_directional_derivative(apply_GS, needed, of):
-    ours, x = layer(nn.Linear(16, 8).double(), apply_GS=apply_GS), torch.randn(5, 16).double()
-    at = {"x": x, "u": ours.hra_u["default"].detach().clone()}
-    direction = torch.randn_like(at[of])
+def test_forward_mode_AD_gives_the_directional_derivative(form, needed):
+    ours, x = layer(nn.Linear(16, 8).double(), **form), torch.randn(5, 16).double()
+    at = {name: p.detach().clone() for name, p in ours.named_parameters() if p.requires_grad} | {"x": x}
+    for of, value in at.items():
+        direction = torch.randn_like(value)
 
-    def call(value):
-        now = at | {of: value}
-        return torch.func.functional_call(ours, {"hra_u.default": now["u"]}, (now["x"],))
+        def call(value, of=of):
+            *parameters, (_, x) = (at | {of: value}).items()
+            return torch.func.functional_call(ours, dict(parameters), (x,))
 
-    with torch.no_grad():
-        expected = (call(at[of] + 1e-6 * direction) - call(at[of] - 1e-6 * direction)) / 2e-6
-    with torch.set_grad_enabled(needed), forward_ad.dual_level():
-        tangent = forward_ad.unpack_dual(call(forward_ad.make_dual(at[of], direction))).tangent
-    torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
+        with torch.no_grad():
+            expected = (call(value + 1e-6 * direction) - call(value - 1e-6 * direction)) / 2e-6
+        with torch.set_grad_enabled(needed), forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(call(forward_ad.make_dual(value, direction))).tangent
+        torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
 @pytest.mark.parametrize("offload", [disk_offload, cpu_offload])
-def test_an_offloaded_model_computes_exports_and_merges(adapted, offload, tmp_path):
+def test_an_offloaded_model_computes_exports_and_merges(adapted, form, offload, tmp_path):
     build, x = adapted
-    model = build()
-    expected, lora = model(x), hra.to_lora(model)[1]
+    model = build(**form)
+    expected, lora = model(x), {} if form else hra.to_lora(model)[1]
     where = {"offload_dir": tmp_path} if offload is disk_offload else {}
     offload(model, **where, execution_device=torch.device("cpu"))
     for needed in (True, False):
         with torch.set_grad_enabled(needed):
             close(model(x), expected, 27)
-    assert all(torch.equal(one, lora[name]) for name, one in hra.to_lora(model)[1].items())
+    assert form or all(torch.equal(one, lora[name]) for name, one in hra.to_lora(model)[1].items())
     with pytest.raises(ValueError, match=r"model\.0: expected weights in memory, found offloaded ones"):
         hra.rewind(model, 0.5)
     close(model.merge_and_unload()(x), expected, 27)

@@ -145,7 +145,9 @@ def stock(tmp_path_factory):
             model.save_pretrained(folder / "adapter")
             hra.to_lora(model, folder / "lora")
             with torch.no_grad():
-                torch.save((inputs, model(**inputs)[0]), folder / "outputs.pt")
+                torch.save((inputs, expected := model(**inputs)[0]), folder / "outputs.pt")
+                with model.disable_adapter():
+                    assert (model(**inputs)[0] - expected).abs().max() > 1e-4
             (folder / "base.json").write_text(json.dumps([library, cls, str(place)]))
     done = subprocess.run(
         [sys.executable, "-c", STOCK, *map(str, folders)], cwd=root, env=os.environ, capture_output=True, text=True

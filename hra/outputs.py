@@ -30,8 +30,6 @@ class Outputs:
         outputs: Side
         hra_u_out: Any
         hra_magnitudes: Any
-        path: str
-        out_features: int
         merged: bool
         disable_adapters: bool
         active_adapters: list[str]

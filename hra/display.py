@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft import HRAConfig
 
-from .inspection import adapted_layers, measure, measure_update
+from .inspection import OUT, adapted_layers, measure, measure_update
 from .loading import find_base, load, read_config
 
 if TYPE_CHECKING:
@@ -70,8 +70,10 @@ def figure_name(adapters: list[str]) -> str:
 
 
 def layer_names(measured: Measured) -> list[str]:
-    """Return the names of all measured layers, each once, in order of first appearance."""
-    return list(dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers))
+    """Return the names of all measured layers, each once, in order of first appearance, both sides together."""
+    found = dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers)
+    places = {name: place for place, name in enumerate(found)}
+    return sorted(found, key=lambda name: places[name.removesuffix(OUT)])
 
 
 def table(measured: Measured, panels: dict[str, str]) -> "Table":

@@ -18,6 +18,8 @@ from .penalty import orthogonality_error
 from .quantized import is_plain
 from .reflections import compact, exact
 
+OUT = " (out)"  # ends the name of a layer's output side
+
 
 def measure(adapter: str) -> list[dict[str, Any]]:
     """Measure every layer of a saved HRA adapter without its base model.
@@ -48,7 +50,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
             finite = bool(part.isfinite().all())  # LAPACK may crash on others
             angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
             layer: dict[str, Any] = {
-                "layer": path.removeprefix(PREFIX) + " (out)" * (name == "hra_u_out"),
+                "layer": path.removeprefix(PREFIX) + OUT * (name == "hra_u_out"),
                 "n": u.shape[-2],
                 "r": u.shape[-1],
                 "parameters": u.numel(),

@@ -85,8 +85,7 @@ def power_of_magnitudes(delta: torch.Tensor, t: float) -> torch.Tensor:
     refused = exact[~((exact > -1) & exact.isfinite())]
     if len(refused):
         raise ValueError(
-            "expected finite magnitudes 1 + δ above 0, which have real powers, found "
-            f"{len(refused)} others, the first one {1 + refused[0].item():g}"
+            f"expected finite magnitudes 1 + δ above 0, which have real powers, found {1 + refused[0].item():g}"
         )
     return wide(delta).clone() if t == 1 else torch.expm1(t * torch.log1p(exact)).to(wide(delta))
 

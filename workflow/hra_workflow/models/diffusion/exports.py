@@ -43,7 +43,7 @@ def write_kohya(lora: Path) -> str | None:
     from safetensors.torch import save_file
 
     state = safe_checkpoints.load(lora / DIFFUSERS)
-    if any(key.endswith(".lora_magnitude_vector") for key in state):
+    if any(".lora_magnitude_vector" in key for key in state):
         return f"lora/{DIFFUSERS} is a DoRA: ComfyUI and kohya's scripts do not compute what it stands for. Merge it"
     if not all(key.startswith("unet.") for key in state):
         return f"ComfyUI loads lora/{DIFFUSERS}; diffusers has no converter to kohya's layout"

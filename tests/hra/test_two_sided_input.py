@@ -43,6 +43,12 @@ def test_more_reflections_than_outputs_are_refused(base):
     ours.update_layer("loaded", 4, config_of(r=4, two_sided=True, inference_mode=True))
 
 
+@in_every_form
+def test_parameters_that_are_not_the_weight_of_a_layer_are_refused(form):
+    with pytest.raises(ValueError, match=r"expected `target_parameters` without `two_sided` and `magnitudes`.*Leave"):
+        hra.HRAConfig(r=4, target_parameters=["experts.down_proj"], **form)
+
+
 class Split:
     """Stands in for the placements of a weight in tensor parallelism."""
 

@@ -28,13 +28,14 @@ class HRAConfig(peft.HRAConfig):
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
     stacked experts of mixture-of-experts models.
 
-    Raises TypeError if `target_parameters` is not a list of names; ValueError if it is set together with
-    `layers_to_transform`, which does not select among parameters, or with `two_sided` or `magnitudes`, and if
-    `init_scale` is not positive; RuntimeError for `two_sided` and `magnitudes` before `hra.install()`.
+    Raises TypeError if `target_parameters` is not a list of names, or `two_sided` or `magnitudes` neither True nor
+    False; ValueError if `target_parameters` is set together with `layers_to_transform`, which does not select among
+    parameters, or with `two_sided` or `magnitudes`, and if `init_scale` is not positive; RuntimeError for `two_sided`
+    and `magnitudes` before `hra.install()`.
 
     After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
-    a file with `two_sided` or `magnitudes` (its `peft_type` is "HRA_EXTENDED"). It warns that it ignores
-    `target_parameters`, and does not load these parts of the adapter.
+    a file, and a configuration, with `two_sided` or `magnitudes`: their `peft_type` is "HRA_EXTENDED" there. It warns
+    that it ignores `target_parameters`, and does not load these parts of the adapter.
     """
 
     two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})
@@ -48,9 +49,12 @@ class HRAConfig(peft.HRAConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("two_sided", "magnitudes"):
+            if type(value := getattr(self, name)) is not bool:
+                raise TypeError(f"HRAConfig: expected `{name}` to be True or False, found {value!r}.")
         if self.extended:
             self._check_extended()
-        number = isinstance(self.init_scale, int | float)
+        number = isinstance(self.init_scale, int | float) and not isinstance(self.init_scale, bool)
         if self.init_scale is not None and not (number and 0 < self.init_scale < math.inf):
             raise ValueError(f"HRAConfig: expected a positive number as `init_scale`, found {self.init_scale!r}.")
         if self.target_parameters is None:
@@ -65,6 +69,19 @@ class HRAConfig(peft.HRAConfig):
                 "HRAConfig: `layers_to_transform` does not select among `target_parameters`. Name the parameters in "
                 'full instead, for example "layers.0.mlp.experts.down_proj".'
             )
+
+    @property  # type: ignore[misc] # PEFT has a field of this name
+    def peft_type(self) -> Any:
+        """Return PEFT's type of HRA; for an extended adapter, while its layers are not installed, one that PEFT lacks.
+
+        PEFT looks up its own layers by this type. They would ignore the options.
+        """
+        is_missing = self.extended and EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING
+        return EXTENDED if is_missing else self.__dict__["peft_type"]
+
+    @peft_type.setter
+    def peft_type(self, value: Any) -> None:
+        self.__dict__["peft_type"] = value
 
     @property
     def extended(self) -> bool:

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from peft import HRAConfig, get_peft_model
-from sidebyside import EXTENDED, adapt, close, layer
+from peft import get_peft_model
+from sidebyside import EXTENDED, adapt, close, config_of, layer, random_magnitudes
 from torch import nn
 from torch.autograd import forward_ad
 
@@ -74,13 +74,13 @@ def test_forward_mode_AD_gives_the_directional_derivative(form, needed):
 def test_an_offloaded_model_computes_exports_and_merges(adapted, form, offload, tmp_path):
     build, x = adapted
     model = build(**form)
-    expected, lora = model(x), {} if form else hra.to_lora(model)[1]
+    expected, lora = model(x), hra.to_lora(model)[1]
     where = {"offload_dir": tmp_path} if offload is disk_offload else {}
     offload(model, **where, execution_device=torch.device("cpu"))
     for needed in (True, False):
         with torch.set_grad_enabled(needed):
             close(model(x), expected, 27)
-    assert form or all(torch.equal(one, lora[name]) for name, one in hra.to_lora(model)[1].items())
+    assert all(torch.equal(one, lora[name]) for name, one in hra.to_lora(model)[1].items())
     with pytest.raises(ValueError, match=r"model\.0: expected weights in memory, found offloaded ones"):
         hra.rewind(model, 0.5)
     close(model.merge_and_unload()(x), expected, 27)
@@ -102,7 +102,8 @@ def test_parameters_stay_plain_after_an_evaluation():
             layer(nn.Linear(16, 8), r=r)
 
 
-def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
+@pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
+def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights(form):
     """diffusers' layerwise casting, applied before or after the adapters."""
     from diffusers.hooks import apply_layerwise_casting
 
@@ -113,14 +114,15 @@ def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
     base, x = Net(), torch.randn(2, 3, 6, 6)
     for parameter in base.parameters():
         parameter.data = parameter.data.to(torch.float8_e4m3fn).float()
-    ours = adapt(base, target_modules=["0", "2"])
+    ours = adapt(base, target_modules=["0", "2"], **form)
     expected, lora = ours(x), hra.to_lora(ours)[1]
     for first in (True, False):
         again = copy.deepcopy(base)
         if first:
             apply_layerwise_casting(again, torch.float8_e4m3fn, torch.float32)
         torch.manual_seed(1)  # as in `adapt`, which copies: a copy's hooks would cast the original
-        again = get_peft_model(again, HRAConfig(r=4, target_modules=["0", "2"], init_weights=False))
+        config = config_of(r=4, target_modules=["0", "2"], init_weights=False, **form)
+        again = random_magnitudes(get_peft_model(again, config))
         if not first:
             apply_layerwise_casting(again.get_base_model(), torch.float8_e4m3fn, torch.float32)
         assert again.get_base_model()[0].base_layer.weight.dtype == torch.float8_e4m3fn

@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 import torch
-from peft import get_peft_model
-from sidebyside import EXTENDED, adapt, adapted_weight, close, config_of, layer, random_magnitudes
+from modified import COMPUTED, OBSERVERS
+from peft import PeftModel, get_peft_model
+from sidebyside import EXTENDED, adapt, adapted_weight, close, config_of, explicit, layer, llama, random_magnitudes
 from torch import nn
 
 BASES = {"linear": nn.Linear(12, 8), "conv": nn.Conv2d(4, 8, 2, padding=1), "groups": nn.Conv2d(4, 8, 2, groups=2)}
@@ -220,3 +221,66 @@ def test_outputs_that_the_model_changes_in_place(change):
             continue
         for found, other in zip(torch.autograd.grad(loss, us), expected, strict=True):
             close(found, other, 32)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("modify", [*OBSERVERS, *COMPUTED])
+@pytest.mark.parametrize("base", [nn.Linear(12, 8), nn.Conv2d(4, 8, 2)], ids=["linear", "conv"])
+def test_a_base_layer_that_was_modified_is_called_as_it_is(modify, base):
+    """Its outputs are changed, whatever it computed."""
+    base = copy.deepcopy(base)
+    modify(base)
+    base.eval().requires_grad_(False)
+    ours, x = layer(base, **BOTH).eval(), data(base)
+    S = (1 + ours.hra_magnitudes["default"])[:, None] * explicit(ours.hra_u_out["default"])
+    b = base.bias.view(-1, *(1 for _ in x.shape[2:]))
+    changes, ours.changes_outputs = ours.changes_outputs, False
+    y, ours.changes_outputs = ours(x), changes
+    expected = torch.einsum("oi,ni...->no...", S, y - b) + b
+    for needed in (False, True):
+        close(ours(x.clone().requires_grad_(needed)), expected, 32)
+    with torch.no_grad():
+        close(ours(x), expected, 32)
+
+
+def test_no_rows_have_no_gradient():
+    ours = layer(nn.Linear(12, 8), **BOTH)
+    for x in (torch.randn(0, 12), torch.randn(0, 12, requires_grad=True), torch.randn(2, 0, 12)):
+        ours.zero_grad()
+        ours(x).sum().backward()
+        assert all(not p.grad.any() for p in ours.parameters() if p.requires_grad)
+    assert ours(torch.randn(12)).shape == (8,)
+
+
+@pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
+def test_decoding_with_a_cache_gives_the_tokens_of_the_merged_model(form):
+    model = adapt(llama(2, initializer_range=0.3), target_modules="all-linear", **form).eval()
+    tokens = torch.randint(0, 50, (3, 4))
+    model.generation_config.pad_token_id = 0
+    options = {"max_new_tokens": 12, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    ours, plain = (model.generate(input_ids=tokens, use_cache=cached, **options) for cached in (True, False))
+    merged = model.merge_and_unload().generate(input_ids=tokens, **options)
+    assert len(ours.sequences[0].unique()) > 3
+    for other in (plain, merged):
+        assert torch.equal(ours.sequences, other.sequences)
+        close(torch.stack(ours.logits), torch.stack(other.logits), 24)
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+def test_a_file_loads_with_its_outputs_and_goes_on_training(low_cpu_mem_usage, tmp_path):
+    """Also with an odd r, which cannot start at the base model."""
+    base, tokens = llama(2), torch.randint(0, 50, (2, 7))
+    model = adapt(base, r=3, target_modules="all-linear", task_type="CAUSAL_LM", **BOTH)
+    model.save_pretrained(tmp_path)
+    options = {"is_trainable": low_cpu_mem_usage, "low_cpu_mem_usage": low_cpu_mem_usage}
+    again = PeftModel.from_pretrained(copy.deepcopy(base), tmp_path, **options)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(tokens).logits, model.eval()(tokens).logits)
+    if low_cpu_mem_usage:
+        gradients = [trained_gradients(one, tokens) for one in (model, again)]
+        assert gradients[0].keys() == gradients[1].keys() and all(map(torch.equal, *map(dict.values, gradients)))
+
+
+def trained_gradients(model, tokens):
+    model(tokens, labels=tokens).loss.backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}

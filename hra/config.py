@@ -9,7 +9,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 # `peft_type` in the file of an adapter with `two_sided` or `magnitudes`: PEFT alone would load it as another model.
 EXTENDED = "HRA_EXTENDED"
-DEVIATION = 1 / 16
+SCALE = 1 / 128
 
 
 @dataclass
@@ -20,25 +20,28 @@ class HRAConfig(peft.HRAConfig):
     rank r and is equal to one with rank 2 r.
     magnitudes: W' = diag(1 + δ) W H, or diag(1 + δ) H_L W H_R, with one trained δ per row of W, as many parameters more
     as DoRA has.
-    init_scale: the standard deviation of the entries of the columns at the start. H does not depend on it, but the
-    learning rate does: with Adam, a step of η turns a reflection by η / init_scale radians. None: PEFT's √(2 / (3 r)),
-    and 1/16 with `two_sided` or `magnitudes`.
+    init_scale: makes one learning rate fit every r. The columns start with entries of standard deviation `init_scale`
+    times the number of a layer's reflections (r, or 2 r with `two_sided`), instead of PEFT's √(2 / (3 r)). H does not
+    depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a rate η, all
+    reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate for all
+    ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
     stacked experts of mixture-of-experts models.
 
-    Raises TypeError if `target_parameters` is not a list of names; ValueError if it is set together with
-    `layers_to_transform`, which does not select among parameters, or with `two_sided` or `magnitudes`, and if
-    `init_scale` is not positive; RuntimeError for `two_sided` and `magnitudes` before `hra.install()`.
+    Raises TypeError if `target_parameters` is not a list of names, or `two_sided` or `magnitudes` neither True nor
+    False; ValueError if `target_parameters` is set together with `layers_to_transform`, which does not select among
+    parameters, or with `two_sided` or `magnitudes`, and if `init_scale` is not positive; RuntimeError for `two_sided`
+    and `magnitudes` before `hra.install()`.
 
     After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
-    a file with `two_sided` or `magnitudes` (its `peft_type` is "HRA_EXTENDED"). It warns that it ignores
-    `target_parameters`, and does not load these parts of the adapter.
+    a file, and a configuration, with `two_sided` or `magnitudes`: their `peft_type` is "HRA_EXTENDED" there. It warns
+    that it ignores `target_parameters`, and does not load these parts of the adapter.
     """
 
     two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})
     magnitudes: bool = field(default=False, metadata={"help": "A trained factor for each row of W."})
     init_scale: float | None = field(
-        default=None, metadata={"help": "Standard deviation of the columns' entries at the start."}
+        default=None, metadata={"help": "Standard deviation of the columns' entries at the start, per reflection."}
     )
     target_parameters: list[str] | None = field(
         default=None, metadata={"help": "Names of parameters to adapt, such as stacked experts."}
@@ -46,9 +49,13 @@ class HRAConfig(peft.HRAConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("two_sided", "magnitudes"):
+            if type(value := getattr(self, name)) is not bool:
+                raise TypeError(f"HRAConfig: expected `{name}` to be True or False, found {value!r}.")
         if self.extended:
             self._check_extended()
-        if self.init_scale is not None and not 0 < self.init_scale < math.inf:
+        number = isinstance(self.init_scale, int | float) and not isinstance(self.init_scale, bool)
+        if self.init_scale is not None and not (number and 0 < self.init_scale < math.inf):
             raise ValueError(f"HRAConfig: expected a positive number as `init_scale`, found {self.init_scale!r}.")
         if self.target_parameters is None:
             return
@@ -63,6 +70,19 @@ class HRAConfig(peft.HRAConfig):
                 'full instead, for example "layers.0.mlp.experts.down_proj".'
             )
 
+    @property  # type: ignore[misc] # PEFT has a field of this name
+    def peft_type(self) -> Any:
+        """Return PEFT's type of HRA; for an extended adapter, while its layers are not installed, one that PEFT lacks.
+
+        PEFT looks up its own layers by this type. They would ignore the options.
+        """
+        is_missing = self.extended and EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING
+        return EXTENDED if is_missing else self.__dict__["peft_type"]
+
+    @peft_type.setter
+    def peft_type(self, value: Any) -> None:
+        self.__dict__["peft_type"] = value
+
     @property
     def extended(self) -> bool:
         """Return whether the adapter changes the output side of W, which PEFT's HRA cannot."""
@@ -71,7 +91,8 @@ class HRAConfig(peft.HRAConfig):
     @property
     def start_deviation(self) -> float | None:
         """Return the standard deviation of the columns' entries at the start; None: PEFT's."""
-        return DEVIATION if self.init_scale is None and self.extended else self.init_scale
+        scale = SCALE if self.init_scale is None and self.extended else self.init_scale
+        return None if scale is None else scale * self.r * (2 if self.two_sided else 1)
 
     def _check_extended(self) -> None:
         if EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING:

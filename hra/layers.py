@@ -132,9 +132,9 @@ class Conv2d(HRALayer):
         return z.to(out_dtype)
 
     def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
-        base = self.get_base_layer()
+        groups, bias = self.get_base_layer().groups, self._bias() if steps else None
         for step in steps:
-            z = apply_to_channels(z, step, base.bias, base.groups)
+            z = apply_to_channels(z, step, bias, groups)
         return z
 
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:

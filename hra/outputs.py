@@ -9,13 +9,13 @@ these changes of the outputs: (V, B) is H_L = I - B Vᵀ, (V, B, T) is I - B T V
 outputs y without the bias b, which does not change: z = S (y - b) + b.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .reflections import cast, compose, exact, is_transformed, thin
-from .side import Side
+from .side import Side, in_memory
 
 Step = tuple[torch.Tensor, ...]
 Folded = tuple[torch.Tensor | None, ...]  # V, B and d of `fold`
@@ -25,6 +25,8 @@ class Outputs:
     """The methods of `base_layer.HRALayer` that change its base layer's outputs."""
 
     if TYPE_CHECKING:  # defined by HRALayer
+        path: str
+        out_features: int
         outputs: Side
         hra_u_out: Any
         hra_magnitudes: Any
@@ -45,7 +47,7 @@ class Outputs:
             if name in self.hra_u_out and (found := factors(name)) is not None:
                 steps.append(found)
             if name in self.hra_magnitudes:
-                steps.append((self.hra_magnitudes[name],))
+                steps.append(tuple(in_memory(self.hra_magnitudes, [name])))
         return steps
 
     def _change_outputs(
@@ -58,39 +60,68 @@ class Outputs:
             z = z.to(dtype)
         dtype = z.dtype
 
-        def of(names: list[str]) -> list[Step]:
-            return self._steps(names, lambda name: self.outputs.prepared([name], dtype))
-
         if self.merged:  # and disabled: the base model's outputs are those of the merged weight, changed back
             steps = inverse(self._merged_steps) if self.disable_adapters else []
             return self._apply_steps(z, [tuple(one.to(z.device) for one in step) for step in steps])
+        prepared = lambda name: self.outputs.prepared([name], dtype)  # noqa: E731 # Dynamo traces no annotations
         if adapter_names is None:
-            return self._apply_steps(z, of(self.active_adapters))
+            return self._apply_steps(z, self._steps(self.active_adapters, prepared))
         for name in dict.fromkeys(adapter_names):
-            if steps := of([name]):
+            if steps := self._steps([name], prepared):
                 rows = torch.tensor([i for i, other in enumerate(adapter_names) if other == name], device=z.device)
                 z = z.index_copy(0, rows, self._apply_steps(z[rows], steps))
         return z
 
+    def _bias(self) -> torch.Tensor | None:
+        """Return the base layer's bias (out,), which its hooks may have offloaded or sharded after its call.
+
+        Raises TypeError if it is not in this process, or trained and sharded.
+        """
+        base = self.get_base_layer()
+        bias: Any = base.bias
+        if bias is not None and bias.is_meta and (hook := getattr(base, "_hf_hook", None)) is not None:
+            bias = hook.weights_map["bias"]  # loading all of the layer again would take as long as its call
+        elif hasattr(bias, "placements") and not bias.requires_grad:
+            bias = bias.full_tensor()
+        if bias is not None and (hasattr(bias, "placements") or bias.numel() != self.out_features):
+            raise TypeError(
+                f"HRA on {self.path} with `two_sided` or `magnitudes`: expected its bias in this process, found it "
+                "sharded after the layer's call. Shard only modules that contain the adapted layer (FSDP: transformer "
+                "blocks)."
+            )
+        return bias
+
     def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
-        bias = self.get_base_layer().bias if steps else None
-        for step in steps:
-            z = apply(z, step, bias)
+        bias = self._bias() if steps else None
+        for parts in pairs(steps):
+            z = apply(z, bias, *parts)
         return z
 
 
-def apply(z: torch.Tensor, step: Step, bias: torch.Tensor | None) -> torch.Tensor:
-    """Apply a step to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
-    bias = None if bias is None else bias.to(z.dtype)
-    followed = not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed()
+def pairs(steps: Iterable[Step]) -> Iterator[tuple[Any, ...]]:
+    """Yield V, B, T and δ of each rotation and the scale that follows it; None for what is missing."""
+    rest = list(steps)
+    while rest:
+        rotation: Step = rest.pop(0) if len(rest[0]) > 1 else ()
+        nothing: list[Any] = [None] * (3 - len(rotation))
+        yield *rotation, *nothing, rest.pop(0)[0] if rest and len(rest[0]) == 1 else None
+
+
+def apply(z: torch.Tensor, bias: torch.Tensor | None, V: Any, B: Any, T: Any, delta: Any) -> torch.Tensor:
+    """Apply a rotation and a scale to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
+    bias = None if bias is None else bias.to(z.device, z.dtype)
     rows = z.reshape(-1, z.shape[-1])
-    if len(step) == 1:
-        delta = step[0].to(z.dtype)
-        rows = scale(rows, delta, bias) if followed else _Scale.apply(rows, delta, bias)
-    else:
-        V, B, *T = step
+    if V is not None:
         V, B = cast(V, B, z.dtype)
-        rows = (rotate if followed else _Rotate.apply)(rows, V, B, bias, *T)
+    if delta is not None:
+        delta = delta.to(z.dtype)
+    if torch.is_grad_enabled() and not (torch.compiler.is_compiling() or is_transformed()):
+        rows = _Change.apply(rows, bias, V, B, T, delta)
+    else:
+        if V is not None:
+            rows = rotate(rows, V, B, bias, T)
+        if delta is not None:
+            rows = scale(rows, delta, bias)
     return rows.view_as(z)
 
 
@@ -98,14 +129,14 @@ def apply_to_channels(z: torch.Tensor, step: Step, bias: torch.Tensor | None, gr
     """Apply a step to the channels of z (..., out, h, w); the `groups` of a convolution share H_L (out / groups)."""
     channels = z.unflatten(-3, (groups, -1)).flatten(-2)  # (..., groups, out / groups, h w)
     if bias is not None:
-        bias = bias.to(z.dtype).view(groups, -1, 1)
+        bias = bias.to(z.device, z.dtype).view(groups, -1, 1)
     before = channels if bias is None else channels - bias
     if len(step) == 1:
         channels = torch.addcmul(channels, before, step[0].to(z.dtype).view(groups, -1, 1))
     else:
         V, B, *T = step
         V, B = cast(V, B, z.dtype)
-        P = V.mT @ before
+        P = V.t() @ before  # ONNX has no `mT`
         for one in T:
             P = one @ P
         channels = channels - B @ P
@@ -118,115 +149,74 @@ def rotate(
     """Compute H_L (y - b) + b for each row of y (N, out)."""
     P = y @ V
     if bias is not None:
-        P = P - bias @ V
+        P = P - V.t() @ bias  # ONNX has no `mT`
     if T is not None:
-        P = P @ T.t()  # ONNX has no `mT`
+        P = P @ T.t()
     return torch.addmm(y, P, B.t(), alpha=-1)
 
 
 def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Compute (1 + δ) (y - b) + b for each row of y (N, out); y itself, bit by bit, for δ = 0."""
-    z = torch.addcmul(y, y, delta)  # not y (1 + δ): narrow dtypes would round a small δ away
-    return z if bias is None else z - delta * bias
+    # Not y (1 + δ): narrow dtypes would round a small δ away.
+    return torch.addcmul(y, y, delta) if bias is None else torch.lerp(y, bias, -delta)
 
 
-def product_with(V: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Compute P = (y - b) V (N, r) for the rows of y (N, out)."""
-    P = thin(y, V)
-    return P if bias is None else P - bias @ V
+def change(y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any) -> tuple[torch.Tensor, Any]:
+    """Compute (1 + δ) H_L (y - b) + b for each row of y (N, out), and P = (y - b) V (N, r) or, without V, None."""
+    P = None
+    if V is not None:
+        P = thin(y, V)
+        if bias is not None:
+            P = P - V.mT @ bias  # `bias @ V` changes its result in place, which selective checkpointing may have saved
+        y = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
+    return y if delta is None else scale(y, delta, bias), P
 
 
-class _Rotate(torch.autograd.Function):
-    """H_L (y - b) + b, which saves its result instead of y.
+def change_gradients(
+    gz: torch.Tensor, P: Any, needed: Sequence[bool], y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any
+) -> tuple[Any, ...]:
+    """Compute the gradients of y, b, V, B, T and δ from that of z = (1 + δ) H_L (y - b) + b, if they are `needed`."""
+    g, gb, gV, gB, gT, gdelta = gz, None, None, None, None, None
+    Q = P if T is None else P @ T.mT
+    if delta is not None:
+        if needed[5]:
+            turned = y if V is None else torch.addmm(y, Q, B.mT, alpha=-1)  # again, to save only y
+            gdelta = (gz * turned).sum(0)
+            if bias is not None:
+                gdelta = gdelta - bias * gz.sum(0)
+        g = torch.addcmul(gz, gz, delta)
+    if V is not None:
+        gP = gQ = thin(g, B)  # minus the gradients of P and of Q = P Tᵀ
+        if T is not None:
+            gP, gT = gQ @ T, -(gQ.mT @ P)
+        # With beta = 0, minus a product in one operation.
+        if needed[2]:
+            gV = torch.addmm(V.mT, gP.mT, y, beta=0, alpha=-1).mT
+            if bias is not None:
+                gV = gV + torch.outer(bias, gP.sum(0))
+        if needed[3]:
+            gB = torch.addmm(B.mT, Q.mT, g, beta=0, alpha=-1).mT
+        g = torch.addmm(g, gP, V.mT, alpha=-1)
+    if needed[1]:
+        gb = gz.sum(0) - g.sum(0)
+    return g, gb, gV, gB, gT, gdelta
 
-    The result is often saved anyway, by what reads it.
-    """
+
+class _Change(torch.autograd.Function):
+    """`change`, which saves y and P, and not its result, which may be changed in place."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        y: torch.Tensor,
-        V: torch.Tensor,
-        B: torch.Tensor,
-        bias: torch.Tensor | None,
-        T: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        P = product_with(V, y, bias)
-        z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
-        ctx.save_for_backward(z, V, B, P, bias, T)
+    def forward(ctx: Any, *arguments: Any) -> torch.Tensor:
+        z, P = change(*arguments)
+        ctx.save_for_backward(*arguments, P)
         return z
 
     @staticmethod
     def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        z, V, B, P, bias, T = ctx.saved_tensors
+        *arguments, P = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
-            P = _recompute(z, V, B, bias, T)
-        return rotation_gradients(gz, z, V, B, P, bias, T, ctx.needs_input_grad)
-
-
-def rotation_gradients(
-    gz: torch.Tensor, z: Any, V: torch.Tensor, B: torch.Tensor, P: Any, bias: Any, T: Any, needed: Sequence[bool]
-) -> tuple[Any, ...]:
-    """Compute the gradients of y, V, B, b and T, those of y, V, B and b if they are `needed`, from that of z.
-
-    z = H_L (y - b) + b and P = (y - b) V. So y - b = (z - b) + P Bᵀ gives the gradient of V without y:
-    (y - b)ᵀ ∂P = (z - b)ᵀ ∂P + B (Pᵀ ∂P).
-    """
-    gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ
-    Q, gP, gT = P, gQ, None
-    if T is not None:
-        Q, gP, gT = P @ T.mT, gQ @ T, -(gQ.mT @ P)
-    gy = gV = gB = gb = None
-    if needed[0]:
-        gy = torch.addmm(gz, gP, V.mT, alpha=-1)
-    if needed[1]:
-        # With beta = 0, minus a product in one operation.
-        gV = torch.addmm((Q.mT @ gP).mT @ B.mT, gP.mT, z, alpha=-1, beta=-1).mT
-        if bias is not None:
-            gV = gV + torch.outer(bias, gP.sum(0))
-    if needed[2]:
-        gB = torch.addmm(B.mT, Q.mT, gz, beta=0, alpha=-1).mT
-    if needed[3]:
-        gb = V @ gP.sum(0)
-    return gy, gV, gB, gb, gT
-
-
-def _recompute(z: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: Any, T: Any) -> torch.Tensor:
-    """Compute P = (y - b) V from z, differentiably: (z - b) V = P - P Tᵀ Bᵀ V."""
-    q = z @ V if bias is None else (z - bias) @ V
-    inner = B.mT @ V if T is None else T.mT @ B.mT @ V
-    eye = torch.eye(V.shape[1], dtype=V.dtype, device=V.device)
-    return torch.linalg.solve(eye - inner, q, left=False)
-
-
-class _Scale(torch.autograd.Function):
-    """(1 + δ) (y - b) + b."""
-
-    @staticmethod
-    def forward(ctx: Any, y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(y, delta, bias)
-        return scale(y, delta, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        y, delta, bias = ctx.saved_tensors
-        return scale_gradients(gz, y, delta, bias, ctx.needs_input_grad)
-
-
-def scale_gradients(
-    gz: torch.Tensor, y: torch.Tensor, delta: torch.Tensor, bias: Any, needed: Sequence[bool]
-) -> tuple[Any, ...]:
-    """Compute the gradients of y, δ and b that are `needed` from that of z = (1 + δ) (y - b) + b."""
-    gy = gd = gb = None
-    if needed[0]:
-        gy = torch.addcmul(gz, gz, delta)
-    if needed[1]:
-        gd = (gz * y).sum(0)
-        if bias is not None:
-            gd = gd - bias * gz.sum(0)
-    if needed[2]:
-        gb = -delta * gz.sum(0)
-    return gy, gd, gb
+            _, P = change(*arguments)
+        return change_gradients(gz, P, ctx.needs_input_grad, *arguments)
 
 
 def inverse(steps: Iterable[Step]) -> list[Step]:

@@ -22,6 +22,17 @@ def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
         return reduce(compose, map(compact, us, kinds))
 
 
+def in_memory(us: Any, names: Sequence[str]) -> list[torch.Tensor]:
+    """Return these tensors of a `nn.ParameterDict`, loaded if accelerate has offloaded them."""
+    hook: Any = getattr(us, "_hf_hook", None) if us[names[0]].is_meta else None
+    if hook is not None:  # which would load them for calls of the dict
+        hook.pre_forward(us)
+    tensors = [us[name] for name in names]
+    if hook is not None:
+        hook.post_forward(us, None)
+    return tensors
+
+
 class Side:
     """The parameters (n, r) of one side of a layer, by adapter, and their factors.
 
@@ -55,13 +66,7 @@ class Side:
         names = [name for name in adapter_names if name in us]
         if not names:
             raise KeyError(f"expected one of the adapters {list(us)} of {self.layer.path}, found {adapter_names}")
-        hook: Any = getattr(us, "_hf_hook", None) if us[names[0]].is_meta else None
-        if hook is not None:  # offloaded by accelerate, which would load it for calls of the dict
-            hook.pre_forward(us)
-        tensors = [us[name] for name in names]
-        if hook is not None:
-            hook.post_forward(us, None)
-        return product(tensors, [self.layer.hra_apply_GS[name] for name in names])
+        return product(in_memory(us, names), [self.layer.hra_apply_GS[name] for name in names])
 
     def stackable(self, name: str) -> nn.Parameter | None:
         """Return an adapter's parameter if its factors may be computed with those of other layers, in `bank.Bank`."""
@@ -89,7 +94,8 @@ class Side:
                 return found
             # Also in the second run of a checkpointed block, which must save the same tensors as the first.
             plain = not (self.layer.hra_apply_GS[name] or u.is_meta or is_transformed())
-            if self.alone == name and plain and dtype in (None, u.dtype):
+            # A narrow u is not balanced by its lengths, as `cast` does, and T would be out of range.
+            if self.alone == name and plain and dtype in (None, u.dtype) and u.dtype in (torch.float32, torch.float64):
                 with torch.autocast(u.device.type, enabled=False):
                     return u, u, middle(u).to(u.dtype)
         with unseen_by_checkpoints():

@@ -76,6 +76,7 @@ def test_a_layer_on_its_own_keeps_no_B_for_the_backward_pass():
 def test_sharded_layers_compute_their_own_in_every_pass(ours, x, stacks, mark):
     layers = [module for module in ours.modules() if isinstance(module, HRALayer)]
     for layer in layers:
-        setattr(layer.hra_u["default"] if mark == "ds_id" else layer, mark, True)
+        for part in layer.parameters() if mark == "ds_id" else [layer]:
+            setattr(part, mark, True)
     gradients(ours, x)
     assert not stacks

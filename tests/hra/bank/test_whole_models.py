@@ -7,7 +7,7 @@ import pytest
 import torch
 from blocks import TARGETS, Blocks, alone, gradients, model, same, trained
 from peft import HRAConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import adapt, close, llama
+from sidebyside import EXTENDED, adapt, close, llama
 from torch import nn
 from torch._dynamo.utils import counters
 from transformers import StaticCache
@@ -75,7 +75,7 @@ def test_a_compiled_model_has_no_graph_break(x, stacks):
 def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break():
     torch._dynamo.reset()
     counters.clear()
-    ours = get_peft_model(llama(), HRAConfig(r=4, target_modules="all-linear", init_weights=False))
+    ours = adapt(llama(), target_modules="all-linear", **EXTENDED["both"])
     us = trained(ours)
     optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))

@@ -177,7 +177,7 @@ def is_seen(change, ours, x, computed=()):
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("name", ["hra_u", "weight"])
 def test_a_write_is_seen(ours, x, kept, computed, name, write):
-    parameter = ours.hra_u["default"] if name == "hra_u" else ours.get_base_layer().weight
+    parameter = (ours.hra_u_out or ours.hra_u)["default"] if name == "hra_u" else ours.get_base_layer().weight
     is_seen(lambda: WRITES[write](parameter), ours, x, computed if kept else [])
 
 
@@ -203,9 +203,9 @@ def test_a_write_is_seen_by_a_whole_model(kept, computed, write):
     assert bool(computed) == kept
 
 
-def whole():
+def whole(**form):
     layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
-    model = adapt(layers, target_modules=["0", "2"]).eval()
+    model = adapt(layers, target_modules=["0", "2"], **form).eval()
     model.add_adapter("other", HRAConfig(r=2, init_weights=False, target_modules=["0", "2"]))
     return model, torch.randn(3, 16)
 
@@ -231,11 +231,11 @@ def test_a_change_during_a_pass_is_seen_in_it(change):
 
 
 def test_a_deleted_adapter_is_released():
-    model, x = whole()
+    model, x = whole(two_sided=True)
     with torch.no_grad():
         model(x)
-        copies = [weakref.ref(layer.inputs._cache._entries[key][1][1]) for layer, key in entries(model)]
-        assert len(copies) == 2 and all(copy() is not None for copy in copies)
+        copies = [weakref.ref(factors[1]) for _, factors in entries(model)]
+        assert len(copies) == 4 and all(copy() is not None for copy in copies)
         model.set_adapter("other")
         model.delete_adapter("default")
     gc.collect()
@@ -244,4 +244,4 @@ def test_a_deleted_adapter_is_released():
 
 def entries(model):
     layers = [module for module in model.modules() if isinstance(module, HRALayer)]
-    return [(layer, key) for layer in layers for key in layer.inputs._cache._entries]
+    return [entry for layer in layers for side in layer.sides for entry in side._cache._entries.values()]

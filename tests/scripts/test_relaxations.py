@@ -1,0 +1,42 @@
+"""The forms of benchmarks/relaxations.py, against their formula."""
+
+import pytest
+import torch
+
+from benchmarks import relaxations
+
+
+def factor(columns: list[torch.Tensor], coefficients: list[torch.Tensor]) -> torch.Tensor:
+    """Return I - Σ β u uᵀ / ‖u‖²."""
+    terms = [beta * torch.outer(u, u) / u.square().sum() for u, beta in zip(columns, coefficients, strict=True)]
+    return torch.eye(len(columns[0]), dtype=torch.float64) - sum(terms)
+
+
+def product(side: relaxations.Side | None, width: int, n: int) -> torch.Tensor:
+    """Return the product of a side's factors, of `width` columns each."""
+    result = torch.eye(n, dtype=torch.float64)
+    columns, coefficients = (list(side.u.T), list(side.coefficients)) if side else ([], [])
+    for first in range(0, len(columns), width):
+        result = result @ factor(columns[first : first + width], coefficients[first : first + width])
+    return result
+
+
+@pytest.mark.parametrize("name", relaxations.FORMS)
+def test_a_form_starts_at_the_weight_and_equals_its_formula(name):
+    torch.manual_seed(0)
+    form, weight = relaxations.FORMS[name], torch.randn(12, 10, dtype=torch.float64)
+    built = relaxations.Weight(weight, form).double()
+    torch.testing.assert_close(built(weight), weight)
+    trained = [one for one in built.parameters() if one.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        width = 2 if form.pairs else 1
+        expected = product(built.left, width, 12) @ weight @ product(built.right, width, 10)
+        if form.magnitudes:
+            expected = torch.diag(1 + built.magnitudes) @ expected
+        if form.inputs:
+            expected = expected @ torch.diag(1 + built.inputs)
+    torch.testing.assert_close(built(weight), expected)
+    built(weight).square().sum().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in trained)

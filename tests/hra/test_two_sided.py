@@ -160,22 +160,17 @@ def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviat
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("middle", [False, True])
-def test_derivatives_of_a_rotation(bias, middle):
-    y, V, B = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5, 2), (5, 2)))
-    b = torch.randn(5, dtype=torch.float64, requires_grad=True) if bias else None
-    T = torch.randn(2, 2, dtype=torch.float64, requires_grad=True) if middle else None
-    close(outputs._Rotate.apply(y, V, B, b, T), outputs.rotate(y, V, B, b, T), 8)
-    assert gradcheck(outputs._Rotate.apply, (y, V, B, b, T))
-    assert gradgradcheck(outputs._Rotate.apply, (y, V, B, b, T))
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_derivatives_of_a_scale(bias):
-    y, delta = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5,)))
-    b = torch.randn(5, dtype=torch.float64, requires_grad=True) if bias else None
-    assert gradcheck(outputs._Scale.apply, (y, delta, b))
-    assert gradgradcheck(outputs._Scale.apply, (y, delta, b))
+@pytest.mark.parametrize("parts", ["rotation", "rotation with T", "scale", "both", "both with T"])
+def test_derivatives_of_a_rotation_and_a_scale(bias, parts):
+    y, V, B, T, delta, b = (
+        torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5, 2), (5, 2), (2, 2), 5, 5)
+    )
+    given = y, b if bias else None, *((V, B) if parts != "scale" else (None, None))
+    given = *given, T if "T" in parts else None, None if parts.startswith("rotation") else delta
+    with torch.no_grad():
+        close(outputs._Change.apply(*given), outputs.apply(y, *given[1:]), 8)
+    assert gradcheck(outputs._Change.apply, given)
+    assert gradgradcheck(outputs._Change.apply, given)
 
 
 @pytest.mark.parametrize("bias", BIASES)

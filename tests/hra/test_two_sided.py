@@ -106,6 +106,20 @@ def test_rotations_keep_the_singular_values_and_magnitudes_set_the_lengths_of_ro
     close(torch.linalg.svdvals(ours.weight), torch.linalg.svdvals(W), 20)
 
 
+@in_every_form
+@pytest.mark.parametrize("base", [nn.Linear(12, 8), nn.Conv2d(3, 8, 2), nn.Conv2d(4, 8, 2, groups=2)])
+def test_the_only_layer_of_a_model_is_the_definition(form, base):
+    """It computes H = I - U T Uᵀ without B; others of the same width are computed together."""
+    model = adapt(nn.Sequential(base).double(), target_modules=["0"], **form)
+    ours, x = model.base_model.model[0], torch.randn((5, 12) if base.weight.dim() == 2 else (2, base.in_channels, 4, 5))
+    z, expected = model(x.double()), call(ours.base_layer, x.double(), adapted_weight(ours))
+    assert ours.inputs.alone == "default" == (ours.outputs.alone or "default")
+    close(z, expected, 64)
+    gradients = [torch.autograd.grad(one.square().sum(), tensors(ours)) for one in (z, expected)]
+    for found, other in zip(*gradients, strict=True):
+        close(found, other, 64)
+
+
 # The start
 
 

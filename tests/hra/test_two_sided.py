@@ -38,10 +38,14 @@ def check(ours, x, c=64):
     gradients = [torch.autograd.grad((one * g).sum(), (x, *trained)) for one in (z, expected)]
     for found, other in zip(*gradients, strict=True):
         close(found, other, n, c)
-    base.requires_grad_(False)  # an input without gradient takes another way
-    first = torch.autograd.grad((ours(x.detach()) * g).sum(), tensors(ours))
-    for found, other in zip(first, gradients[1][1:], strict=False):
-        close(found, other, n, c)
+    base.requires_grad_(False)  # a frozen weight may take another way, also an input without gradient
+    us = tensors(ours)
+    for needed, expected_gradients in (([x, *us], gradients[1]), (us, gradients[1][1:])):
+        z = ours(x if needed[0] is x else x.detach())
+        close(z, expected, n, c)
+        found = torch.autograd.grad((z * g).sum(), needed)
+        for one, other in zip(found, expected_gradients[: len(needed)], strict=True):
+            close(one, other, n, c)
     with torch.no_grad():
         close(ours(x), expected, n, c)
     before, W = base.weight.clone(), adapted_weight(ours)

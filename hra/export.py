@@ -47,9 +47,9 @@ def to_lora(
     If there is a directory, also writes them to it for `PeftModel.from_pretrained` and, if the model belongs to a
     pipeline, for `pipe.load_lora_weights(directory)` (for the model without its pipeline:
     `load_lora_adapter(directory, prefix=component, use_safetensors=True)`). diffusers can load neither biases nor
-    `modules_to_save`: an adapter that has some is written for `PeftModel` only. diffusers reads DoRA like LoRA. vLLM
-    refuses DoRA, and so does PEFT on base models quantised by AQLM, AWQ, EETQ or GPTQ: merge such an adapter instead,
-    into the base model without quantisation.
+    `modules_to_save`: an adapter that has some is written for `PeftModel` only. diffusers reads DoRA like LoRA.
+    ComfyUI ignores its magnitudes, vLLM refuses it, and so does PEFT on base models quantised by AQLM, AWQ, EETQ or
+    GPTQ: merge such an adapter instead, into the base model without quantisation.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot

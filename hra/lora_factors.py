@@ -14,7 +14,7 @@ from .quantized import dense_weight, is_partitioned
 from .reflections import compact, exact
 
 TENSORS = ("hra_u", "hra_u_out", "hra_magnitudes")
-NOISE = 8  # rounding errors of its terms: a row of this length may be zero in PEFT's arithmetic
+NOISE = 8  # rounding errors of its terms: the length of a row that may be zero in PEFT's arithmetic
 
 Equal = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # lora_A, lora_B and DoRA's magnitudes
 
@@ -72,12 +72,15 @@ def _of_matrix(name: str, weight: torch.Tensor, factors: Factors, steps: list[St
         A, B = torch.cat([M, A]), torch.cat([-BL, B], 1)
     if d is None:
         return A.to(dtype).contiguous(), B.to(dtype), None
-    sizes, lengths = A.norm(dim=1), torch.empty_like(d)
-    for rows, b, length in zip(blocks, B.split(ROWS), lengths.split(ROWS), strict=True):
+    sizes, kind = A.norm(dim=1), torch.finfo(dtype)
+    found = []
+    for rows, b in zip(blocks, B.split(ROWS), strict=True):
         wide = exact(rows)
-        torch.linalg.vector_norm(torch.addmm(wide, b, A), dim=1, out=length)
-        terms = wide.norm(dim=1) + b.abs() @ sizes
-        length[length <= NOISE * torch.finfo(dtype).eps * terms] = 0
+        length = torch.addmm(wide, b, A).norm(dim=1)
+        lost = ~wide.any(dim=1) & (length <= NOISE * kind.eps * (b.abs() @ sizes))
+        lost |= length < kind.tiny**0.5  # its square is zero in PEFT's norm
+        found.append(length.masked_fill(lost, 0))
+    lengths = torch.cat(found)
     if zeros := (lengths == 0).sum().item():
         raise ValueError(
             f"to_lora: {name}: expected rows of W that are not zero, found {zeros}, the first one at index "

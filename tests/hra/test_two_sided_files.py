@@ -19,6 +19,7 @@ from torch import nn
 
 import hra
 from hra.__main__ import main
+from hra.conversion import outputs
 
 ROOT = Path(__file__).parents[2]
 UNET = ROOT / "workflow/pictures-sd/unet"
@@ -144,7 +145,9 @@ def stock(tmp_path_factory):
             model.save_pretrained(folder / "adapter")
             hra.to_lora(model, folder / "lora")
             with torch.no_grad():
-                torch.save((inputs, model(**inputs)[0]), folder / "outputs.pt")
+                torch.save((inputs, expected := model(**inputs)[0]), folder / "outputs.pt")
+                with model.disable_adapter():
+                    assert (model(**inputs)[0] - expected).abs().max() > 1e-4
             (folder / "base.json").write_text(json.dumps([library, cls, str(place)]))
     done = subprocess.run(
         [sys.executable, "-c", STOCK, *map(str, folders)], cwd=root, env=os.environ, capture_output=True, text=True
@@ -201,6 +204,9 @@ def test_a_zero_row_by_whose_length_DoRA_would_divide_is_refused(two_sided):
     model = adapt(base, target_modules="0", two_sided=two_sided, magnitudes=True, init_weights=True)
     with pytest.raises(ValueError, match=r"^to_lora: 0: .* not zero, found 1, the first one at index 270\. .* Merge"):
         hra.to_lora(model)
+    base[0].weight.data[270] = 1e-9  # a row that PEFT's arithmetic does not lose
+    assert hra.to_lora(model)[0].use_dora
+    base[0].weight.data[270] = 0
     if two_sided:  # once H_L mixes the rows, none is zero
         model.base_model.model[0].hra_u_out["default"].data[:, 0] += 0.01
         _, state = hra.to_lora(model)
@@ -251,6 +257,14 @@ def test_the_commands_use_the_output_side(saved, tmp_path, capsys):
     assert 1e-9 < error < 1e-6
     merged = type(llama()).from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(merged(x).logits, expected)
+
+
+def test_the_probe_of_a_merge_has_the_output_side_of_each_group():
+    base = nn.Sequential(nn.Conv2d(8, 12, 3, groups=2)).double()
+    layer = adapt(base, target_modules="0", two_sided=True, magnitudes=True).base_model.model[0]
+    expected = outputs(layer, layer.base_layer.weight, adapted=True)
+    layer.merge()
+    torch.testing.assert_close(outputs(layer, layer.base_layer.weight), expected)
 
 
 def rewrite(folder: Path, change) -> None:

@@ -8,11 +8,9 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 import controlled
-import hra
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import safe_checkpoints
 from hra_workflow.methods import adapter_sizes, peft_types
 from hra_workflow.models import adapters, built_adapters
 from hra_workflow.tasks.control import hint_encoder
@@ -27,7 +25,6 @@ REFUSED = sorted({*peft_types.UNSUPPORTED, *(PROMPTS - {*peft_types.VIRTUAL})})
 OTHERS = sorted({*ALL} - {*REFUSED} - {*methods.METHODS})
 OF_LAYERS = [kind for kind in OTHERS if kind not in peft_types.VIRTUAL]
 REPRESENTATIVE = ("ln_tuning", "loha", "p_tuning", "vera")  # norms, weights, virtual tokens, tensors that layers share
-BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
 IDS = torch.arange(24).reshape(2, 12)
 
 
@@ -144,14 +141,6 @@ def test_a_type_trains_on_the_unet_and_is_served_as_trained(tiny_models, tmp_pat
         torch.testing.assert_close(tiny.output(served), tiny.output(reloaded), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["classifier", "causal_lm", "unet"])
-def test_both_sides_and_magnitudes_train_resume_and_reload(tiny_models, tmp_path, architecture):
-    tiny = tiny_models[architecture]
-    trained_resumed_and_reloaded(tiny, method("hra", peft=BOTH, targets=tiny.targets), tmp_path)
-    trained = {name.rpartition(".")[-1] for name in safe_checkpoints.load(tmp_path / "last" / adapters.WEIGHTS)}
-    assert trained >= {"hra_u", "hra_u_out", "hra_magnitudes"}
-
-
 @each(OF_LAYERS)
 def test_what_cannot_be_merged_is_known(tiny_models, kind):
     tiny = tiny_models["causal_lm"]
@@ -187,10 +176,6 @@ def test_names_read_from_source_are_those_of_peft(kind):
     assert peft_types.fields(ALL[kind].__name__) == set(ALL[kind].__dataclass_fields__)
 
 
-def test_names_read_from_source_are_those_of_the_class_that_replaces_peft_s():
-    assert peft_types.fields(peft_types.config_class("hra")) == set(hra.HRAConfig.__dataclass_fields__)
-
-
 def test_types_are_those_of_peft_s_registry():
     assert set(peft_types.types()) == set(ALL)
 
@@ -220,9 +205,6 @@ def test_a_kind_of_its_own_is_the_same_entry():
             {"kind": "prompt_tuning", "peft": {"num_virtual_tokens": 2, "prompt_tuning_init": "TEXT"}},
             "prompt_tuning_init is TEXT, which needs the path of a tokenizer",
         ),
-        ({"kind": "hra", "peft": {"r": 8, "twosided": True}}, "HRAConfig has no such .* the nearest is 'two_sided'"),
-        ({"kind": "hra", "peft": {"r": 8, "target_parameters": ["w"]}}, "target_parameters: .* are those of `targets`"),
-        ({"kind": "hra", "peft": {"r": 3, "two_sided": True}}, "peft.r is 3; the paired initialisation .* even r"),
         ({"kind": "lora", "peft": {"init_lora_weights": "olora"}}, "is 'olora', which changes the base weights"),
         ({"kind": "lora", "peft": {"eva_config": {}}}, "peft.eva_config needs data or additional calls"),
         ({"kind": "adalora", "peft": {"init_r": 4}}, "kind adalora needs `budget`"),
@@ -286,8 +268,6 @@ def test_other_sizes_than_requested_are_refused(tiny_models, kind):
         ("road", {}, lambda n, m: m),
         ("randlora", {"r": 32}, lambda n, m: 24 * (32 + 768)),
         ("lora", {"r": 8, "use_dora": True}, lambda n, m: 8 * (n + m) + m),
-        ("hra", {"r": 8, "two_sided": True}, lambda n, m: 8 * (n + m)),  # as many as LoRA's and DoRA's
-        ("hra", {"r": 8, "two_sided": True, "magnitudes": True}, lambda n, m: 8 * (n + m) + m),
     ],
 )
 def test_trainable_parameters_are_those_of_the_method_s_paper(kind, peft, parameters):

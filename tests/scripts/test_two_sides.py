@@ -7,12 +7,14 @@ from safetensors.torch import load_file, save_file
 
 import hra
 import publish
-from hra_workflow import methods
+from hra_workflow import methods, tasks
 from hra_workflow.config import validation
+from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import peft_types
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.diffusion import exports
+from hra_workflow.preflight import probe
 from support import method, paper_config
 from test_export_adapter import PUBLISHED, cached, exported, in_a_project, pasted  # noqa: F401 # two fixtures
 from test_peft_types import config_with, tiny_models, trained_resumed_and_reloaded  # noqa: F401 # a fixture
@@ -45,6 +47,17 @@ def test_the_figure_over_lambda_joins_only_runs_of_one_form():
     config["tasks"]["glue"]["grid"] = [{"runs": runs, "datasets": ["rte"], "seeds": [0]}]
     series = [one["series"] for one in methods.lambdas(config, "glue").values()]
     assert series == ["r=8", "r=4+4", "r=4+4, magnitudes", "r=8, initial scale 0.1"]
+
+
+@pytest.mark.parametrize("task", sorted(tasks.classes()))
+def test_the_shipped_variants_run_on_every_task_and_have_probes_of_their_own(task):
+    config = paper_config()
+    block = config["tasks"][task]["grid"][-1]
+    runs = ["hra/r8", "hra/r4-two-sided", "hra/r4-two-sided-magnitudes"]
+    assert not set(runs[1:]) & set(grid.run_names(config, task))
+    config["tasks"][task]["grid"] = [block | {"runs": runs, "seeds": [0]}]
+    validation.check(config)
+    assert set(probe.runs(tasks.load(config)[task])) == set(runs)
 
 
 @pytest.mark.parametrize("architecture", ["classifier", "causal_lm", "unet"])

@@ -149,21 +149,6 @@ def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> to
     return z if bias is None else z - delta * bias
 
 
-def saved_tensors(ctx: Any, function: str) -> tuple[Any, ...]:
-    """Return what an autograd function of this name has saved; RuntimeError if its result was modified in place."""
-    try:
-        saved: tuple[Any, ...] = ctx.saved_tensors
-    except RuntimeError as error:
-        if "modified by an inplace operation" not in str(error) or f"output 0 of {function}" not in str(error):
-            raise
-        raise RuntimeError(
-            "HRA with `two_sided`: expected the outputs of an adapted layer in the backward pass, found them modified "
-            "in place by the module that reads them. Set `inplace=False` there, or add `magnitudes=True`, with which "
-            "the layer keeps its outputs for itself."
-        ) from error
-    return saved
-
-
 class _Rotate(torch.autograd.Function):
     """H_L (y - b) + b, which saves its result instead of y.
 
@@ -189,7 +174,16 @@ class _Rotate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        z, V, B, P, bias, T = saved_tensors(ctx, "_Rotate")
+        try:
+            z, V, B, P, bias, T = ctx.saved_tensors
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error) or "output 0 of _Rotate" not in str(error):
+                raise
+            raise RuntimeError(
+                "HRA with `two_sided`: expected the outputs of an adapted layer in the backward pass, found them "
+                "modified in place by the module that reads them. Set `inplace=False` there, or add `magnitudes=True`, "
+                "with which the layer keeps its outputs for itself."
+            ) from error
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
             P = _recompute(z, V, B, bias, T)
         gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ

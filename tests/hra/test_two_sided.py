@@ -10,8 +10,6 @@ from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, close, explicit,
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from hra import outputs
-
 in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
 BOTH = EXTENDED["both"]
 
@@ -174,26 +172,28 @@ def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviat
     close(ours.hra_u["default"][:, ::2] / deviation, expected / (2 / (3 * 4)) ** 0.5, 1)
 
 
-# Derivatives of the operations
+# Derivatives
 
 
+@in_every_form
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("middle", [False, True])
-def test_derivatives_of_a_rotation(bias, middle):
-    y, V, B = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5, 2), (5, 2)))
-    b = torch.randn(5, dtype=torch.float64, requires_grad=True) if bias else None
-    T = torch.randn(2, 2, dtype=torch.float64, requires_grad=True) if middle else None
-    close(outputs._Rotate.apply(y, V, B, b, T), outputs.rotate(y, V, B, b, T), 8)
-    assert gradcheck(outputs._Rotate.apply, (y, V, B, b, T))
-    assert gradgradcheck(outputs._Rotate.apply, (y, V, B, b, T))
+@pytest.mark.parametrize("alone", ["", "default"], ids=["V and B", "U and T"])
+@pytest.mark.parametrize("hooked", [False, True])
+def test_first_and_second_derivatives(form, bias, alone, hooked):
+    ours = layer(nn.Linear(3, 4, bias=bias, dtype=torch.float64), r=2, **form)
+    ours.inputs.alone = ours.outputs.alone = alone
+    if hooked:  # the base layer has to be called
+        ours.base_layer.register_forward_hook(lambda module, inputs, output: None)
+    values = {name: p.detach() for name, p in ours.named_parameters() if not name.endswith("weight")}
 
+    def output(x, *changed):
+        return torch.func.functional_call(ours, dict(zip(values, changed, strict=True)), (x,))
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_derivatives_of_a_scale(bias):
-    y, delta = (torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5,)))
-    b = torch.randn(5, dtype=torch.float64, requires_grad=True) if bias else None
-    assert gradcheck(outputs._Scale.apply, (y, delta, b))
-    assert gradgradcheck(outputs._Scale.apply, (y, delta, b))
+    for needed in (False, True):
+        x = torch.randn(2, 3, dtype=torch.float64, requires_grad=needed)
+        inputs = (x, *(value.clone().requires_grad_() for value in values.values()))
+        assert gradcheck(output, inputs, fast_mode=True)
+        assert gradgradcheck(output, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("bias", BIASES)

@@ -30,9 +30,9 @@ from .reflections import (
     cast_gradient,
     chain_gradient,
     compact,
-    exact,
     is_transformed,
     middle,
+    second_factor,
     span,
     span_gradient,
     wide,
@@ -54,7 +54,7 @@ class _Stacked(torch.autograd.Function):
             V, B, N = span(V, C, dependent)
             small = [C, N]
         else:
-            B, small = (exact(V) @ (T := middle(V))).to(V.dtype), [T]
+            B, small = second_factor(V, T := middle(V)), [T]
         V, B = cast(V, B, dtype)
         # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
         ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small
@@ -75,8 +75,8 @@ class _Stacked(torch.autograd.Function):
         # Not one[used]: a list as an index is copied to the device, which synchronises.
         small = ctx.small if len(used) == L else [torch.stack([one[i] for i in used]) for one in ctx.small]
         nothing = torch.zeros_like(us[0], dtype=dtype)
-        gV, gB = (
-            torch.stack([nothing if (one := g[i]) is None else one for i in used])
+        gV, gB = (  # stacked as (L, r, n), the layout in which the layers compute them
+            torch.stack([(nothing if (one := g[i]) is None else one).mT for i in used]).mT
             for g in (gradients[:L], gradients[L:])
         )
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed
@@ -93,7 +93,7 @@ class _Stacked(torch.autograd.Function):
             else:
                 (T,) = small
                 gU = gV.add_(chain_gradient(U, T, gB))
-            each = gU.to(us[0].dtype).unbind()
+            each = gU.to(us[0].dtype).contiguous().unbind()
         gradient = dict(zip(used, each, strict=True))
         return None, None, *(gradient.get(i) for i in range(L))
 

@@ -113,7 +113,7 @@ class HRALayer(nn.Module, Merging):
 
     def _base_is_just(self, kind: type[nn.Module]) -> bool:
         """Return whether the base layer is exactly a `kind`, without hooks and with no other `forward`."""
-        base = self.base_layer
+        base: Any = self._modules["base_layer"]
         return (
             type(base) is kind
             and "forward" not in base.__dict__

@@ -9,7 +9,7 @@ these changes of the outputs: (V, B) is H_L = I - B Vᵀ, (V, B, T) is I - B T V
 outputs y without the bias b, which does not change: z = S (y - b) + b.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,23 +93,35 @@ class Outputs:
 
     def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
         bias = self._bias() if steps else None
-        for step in steps:
-            z = apply(z, step, bias)
+        for parts in pairs(steps):
+            z = apply(z, bias, *parts)
         return z
 
 
-def apply(z: torch.Tensor, step: Step, bias: torch.Tensor | None) -> torch.Tensor:
-    """Apply a step to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
+def pairs(steps: Iterable[Step]) -> Iterator[tuple[Any, ...]]:
+    """Yield V, B, T and δ of each rotation and the scale that follows it; None for what is missing."""
+    rest = list(steps)
+    while rest:
+        rotation: Step = rest.pop(0) if len(rest[0]) > 1 else ()
+        nothing: list[Any] = [None] * (3 - len(rotation))
+        yield *rotation, *nothing, rest.pop(0)[0] if rest and len(rest[0]) == 1 else None
+
+
+def apply(z: torch.Tensor, bias: torch.Tensor | None, V: Any, B: Any, T: Any, delta: Any) -> torch.Tensor:
+    """Apply a rotation and a scale to the outputs z (..., out) of a layer with this bias (out,), in z's dtype."""
     bias = None if bias is None else bias.to(z.device, z.dtype)
-    followed = not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed()
     rows = z.reshape(-1, z.shape[-1])
-    if len(step) == 1:
-        delta = step[0].to(z.dtype)
-        rows = scale(rows, delta, bias) if followed else _Scale.apply(rows, delta, bias)
-    else:
-        V, B, *T = step
+    if V is not None:
         V, B = cast(V, B, z.dtype)
-        rows = (rotate if followed else _Rotate.apply)(rows, V, B, bias, *T)
+    if delta is not None:
+        delta = delta.to(z.dtype)
+    if torch.is_grad_enabled() and not (torch.compiler.is_compiling() or is_transformed()):
+        rows = _Change.apply(rows, bias, V, B, T, delta)
+    else:
+        if V is not None:
+            rows = rotate(rows, V, B, bias, T)
+        if delta is not None:
+            rows = scale(rows, delta, bias)
     return rows.view_as(z)
 
 
@@ -145,95 +157,66 @@ def rotate(
 
 def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Compute (1 + δ) (y - b) + b for each row of y (N, out); y itself, bit by bit, for δ = 0."""
-    z = torch.addcmul(y, y, delta)  # not y (1 + δ): narrow dtypes would round a small δ away
-    return z if bias is None else z - delta * bias
+    # Not y (1 + δ): narrow dtypes would round a small δ away.
+    return torch.addcmul(y, y, delta) if bias is None else torch.lerp(y, bias, -delta)
 
 
-class _Rotate(torch.autograd.Function):
-    """H_L (y - b) + b, which saves its result instead of y.
-
-    The result is often saved anyway, by what reads it. y - b = (z - b) + P Bᵀ gives the gradient of V without y:
-    (y - b)ᵀ ∂P = (z - b)ᵀ ∂P + B (Pᵀ ∂P).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        y: torch.Tensor,
-        V: torch.Tensor,
-        B: torch.Tensor,
-        bias: torch.Tensor | None,
-        T: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+def change(y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any) -> tuple[torch.Tensor, Any]:
+    """Compute (1 + δ) H_L (y - b) + b for each row of y (N, out), and P = (y - b) V (N, r) or, without V, None."""
+    P = None
+    if V is not None:
         P = thin(y, V)
         if bias is not None:
             P = P - V.mT @ bias  # `bias @ V` changes its result in place, which selective checkpointing may have saved
-        z = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
-        ctx.save_for_backward(z, V, B, P, bias, T)
+        y = torch.addmm(y, P if T is None else P @ T.mT, B.mT, alpha=-1)
+    return y if delta is None else scale(y, delta, bias), P
+
+
+def change_gradients(
+    gz: torch.Tensor, P: Any, needed: Sequence[bool], y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any
+) -> tuple[Any, ...]:
+    """Compute the gradients of y, b, V, B, T and δ from that of z = (1 + δ) H_L (y - b) + b, if they are `needed`."""
+    g, gb, gV, gB, gT, gdelta = gz, None, None, None, None, None
+    Q = P if T is None else P @ T.mT
+    if delta is not None:
+        if needed[5]:
+            turned = y if V is None else torch.addmm(y, Q, B.mT, alpha=-1)  # again, to save only y
+            gdelta = (gz * turned).sum(0)
+            if bias is not None:
+                gdelta = gdelta - bias * gz.sum(0)
+        g = torch.addcmul(gz, gz, delta)
+    if V is not None:
+        gP = gQ = thin(g, B)  # minus the gradients of P and of Q = P Tᵀ
+        if T is not None:
+            gP, gT = gQ @ T, -(gQ.mT @ P)
+        # With beta = 0, minus a product in one operation.
+        if needed[2]:
+            gV = torch.addmm(V.mT, gP.mT, y, beta=0, alpha=-1).mT
+            if bias is not None:
+                gV = gV + torch.outer(bias, gP.sum(0))
+        if needed[3]:
+            gB = torch.addmm(B.mT, Q.mT, g, beta=0, alpha=-1).mT
+        g = torch.addmm(g, gP, V.mT, alpha=-1)
+    if needed[1]:
+        gb = gz.sum(0) - g.sum(0)
+    return g, gb, gV, gB, gT, gdelta
+
+
+class _Change(torch.autograd.Function):
+    """`change`, which saves y and P, and not its result, which may be changed in place."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> torch.Tensor:
+        z, P = change(*arguments)
+        ctx.save_for_backward(*arguments, P)
         return z
 
     @staticmethod
     def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        try:
-            z, V, B, P, bias, T = ctx.saved_tensors
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error) or "output 0 of _Rotate" not in str(error):
-                raise
-            raise RuntimeError(
-                "HRA with `two_sided`: expected the outputs of an adapted layer in the backward pass, found them "
-                "modified in place by the module that reads them. Set `inplace=False` there, or add `magnitudes=True`, "
-                "with which the layer keeps its outputs for itself."
-            ) from error
+        *arguments, P = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on P's
-            P = _recompute(z, V, B, bias, T)
-        gQ = thin(gz, B)  # minus the gradient of Q = P Tᵀ
-        Q, gP, gT = P, gQ, None
-        if T is not None:
-            Q, gP, gT = P @ T.mT, gQ @ T, -(gQ.mT @ P)
-        gy = gV = gB = gb = None
-        if ctx.needs_input_grad[0]:
-            gy = torch.addmm(gz, gP, V.mT, alpha=-1)
-        if ctx.needs_input_grad[1]:
-            # With beta = 0, minus a product in one operation.
-            gV = torch.addmm((Q.mT @ gP).mT @ B.mT, gP.mT, z, alpha=-1, beta=-1).mT
-            if bias is not None:
-                gV = gV + torch.outer(bias, gP.sum(0))
-        if ctx.needs_input_grad[2]:
-            gB = torch.addmm(B.mT, Q.mT, gz, beta=0, alpha=-1).mT
-        if ctx.needs_input_grad[3]:
-            gb = V @ gP.sum(0)
-        return gy, gV, gB, gb, gT
-
-
-def _recompute(z: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: Any, T: Any) -> torch.Tensor:
-    """Compute P = (y - b) V from z, differentiably: (z - b) V = P - P Tᵀ Bᵀ V."""
-    q = z @ V if bias is None else (z - bias) @ V
-    inner = B.mT @ V if T is None else T.mT @ B.mT @ V
-    eye = torch.eye(V.shape[1], dtype=V.dtype, device=V.device)
-    return torch.linalg.solve(eye - inner, q, left=False)
-
-
-class _Scale(torch.autograd.Function):
-    """(1 + δ) (y - b) + b."""
-
-    @staticmethod
-    def forward(ctx: Any, y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(y, delta, bias)
-        return scale(y, delta, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gz: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        y, delta, bias = ctx.saved_tensors
-        gy = gd = gb = None
-        if ctx.needs_input_grad[0]:
-            gy = torch.addcmul(gz, gz, delta)
-        if ctx.needs_input_grad[1]:
-            gd = (gz * y).sum(0)
-            if bias is not None:
-                gd = gd - bias * gz.sum(0)
-        if ctx.needs_input_grad[2]:
-            gb = -delta * gz.sum(0)
-        return gy, gd, gb
+            _, P = change(*arguments)
+        return change_gradients(gz, P, ctx.needs_input_grad, *arguments)
 
 
 def inverse(steps: Iterable[Step]) -> list[Step]:

@@ -54,7 +54,12 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
         return _accumulate(U, apply_GS)
     if apply_GS:
         return span(U, *basis(U))[:2]
-    return U, (exact(U) @ middle(U)).to(U.dtype)
+    return U, second_factor(U, middle(U))
+
+
+def second_factor(U: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
+    """Compute B = U T (..., n, r) in U's dtype; the transposed product takes half the time in BLAS."""
+    return (T.mT @ exact(U).mT).to(U.dtype).mT
 
 
 def is_transformed() -> bool:
@@ -133,8 +138,8 @@ def _gram_gradient(T: torch.Tensor, gT_T: torch.Tensor) -> torch.Tensor:
 def chain_gradient(U: torch.Tensor, T: torch.Tensor, gB: torch.Tensor) -> torch.Tensor:
     """Compute the gradient of the stacked U (L, n, r) from that of B = U T."""
     W = exact(U)
-    Z = gB.to(T.dtype) @ T.mT
-    return Z.baddbmm_(W, _gram_gradient(T, W.mT @ Z)).to(U.dtype)
+    Z = T @ gB.to(T.dtype).mT  # transposed, like the other products, which takes half the time in BLAS
+    return Z.baddbmm_(_gram_gradient(T, (Z @ W).mT), W.mT).to(U.dtype).mT
 
 
 def basis(U: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -249,8 +254,8 @@ class _Reflect(torch.autograd.Function):
 
 
 def thin(x: torch.Tensor, V: torch.Tensor) -> torch.Tensor:
-    """Compute x V (N, r). With few columns the transposed product is two to four times as fast in MKL."""
-    return (V.mT @ x.mT).mT if V.shape[1] < 16 else x @ V
+    """Compute x V (N, r). With few columns and some rows the transposed product is up to four times as fast in MKL."""
+    return (V.mT @ x.mT).mT if V.shape[1] < 16 <= x.shape[0] else x @ V
 
 
 def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor, T: torch.Tensor | None = None) -> torch.Tensor:

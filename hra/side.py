@@ -70,11 +70,11 @@ class Side:
 
     def stackable(self, name: str) -> nn.Parameter | None:
         """Return an adapter's parameter if its factors may be computed with those of other layers, in `bank.Bank`."""
-        u = self.us.get(name) if self.is_stackable else None
+        u = self.us._parameters.get(name) if self.is_stackable else None
         # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
         if type(u) is not nn.Parameter or hasattr(u, "ds_id"):
             return None
-        if getattr(self.layer, "_is_fsdp_managed_module", False):
+        if self.layer.__dict__.get("_is_fsdp_managed_module"):
             return None
         return None if u.is_meta or u.is_inference() else u
 

@@ -117,7 +117,8 @@ def test_no_gradient_comes_back_through_the_base_to_an_input_that_needs_none(bas
 
         def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
             results = function(*arguments, **(keywords or {}))
-            self.found += tuple(one.shape for one in tree_leaves(results) if isinstance(one, torch.Tensor))
+            if not function.is_view:
+                self.found += tuple(one.shape for one in tree_leaves(results) if isinstance(one, torch.Tensor))
             return results
 
     ours = layer(base)

@@ -65,13 +65,14 @@ def check(ours, x, c=64):
     st.sampled_from(list(EXTENDED.values())),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([(2, 3), (300,)]),
 )
-def test_a_linear_layer_of_any_shape_is_the_definition(n, out, r, form, bias, apply_GS):
+def test_a_linear_layer_of_any_shape_is_the_definition(n, out, r, form, bias, apply_GS, rows):
     torch.manual_seed(0)
     ours = layer(nn.Linear(n, out, bias=bias, dtype=torch.float64), r=r, apply_GS=apply_GS, **form)
     for u in [*ours.hra_u.values(), *ours.hra_u_out.values()]:  # not almost dependent, which makes gradients inexact
         nn.init.orthogonal_(u).data.add_(0.2 * torch.randn_like(u))
-    check(ours, torch.randn(2, 3, n, dtype=torch.float64, requires_grad=True))
+    check(ours, torch.randn(*rows, n, dtype=torch.float64, requires_grad=True), c=512)
 
 
 GEOMETRIES = [
@@ -179,7 +180,8 @@ def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviat
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("alone", ["", "default"], ids=["V and B", "U and T"])
 @pytest.mark.parametrize("hooked", [False, True])
-def test_first_and_second_derivatives(form, bias, alone, hooked):
+@pytest.mark.parametrize("rows", [2, 300])
+def test_first_and_second_derivatives(form, bias, alone, hooked, rows):
     ours = layer(nn.Linear(3, 4, bias=bias, dtype=torch.float64), r=2, **form)
     ours.inputs.alone = ours.outputs.alone = alone
     if hooked:  # the base layer has to be called
@@ -190,7 +192,7 @@ def test_first_and_second_derivatives(form, bias, alone, hooked):
         return torch.func.functional_call(ours, dict(zip(values, changed, strict=True)), (x,))
 
     for needed in (False, True):
-        x = torch.randn(2, 3, dtype=torch.float64, requires_grad=needed)
+        x = torch.randn(rows, 3, dtype=torch.float64, requires_grad=needed)
         inputs = (x, *(value.clone().requires_grad_() for value in values.values()))
         assert gradcheck(output, inputs, fast_mode=True)
         assert gradgradcheck(output, inputs, fast_mode=True)

@@ -27,6 +27,10 @@ computed by hooks or parametrizations, or below another adapter. `to_lora` refus
 groups, or with a dilation or a padding mode, which PEFT's LoRA ignores, and magnitudes of a zero row of W, by whose
 length DoRA divides. `adapter_names`, one adapter per sample, needs evaluation mode and unmerged adapters. With λ = ∞
 (`apply_GS`), no initialisation equals the base model.
+
+`two_sided` and `magnitudes` need layers that compute W x + b with b (or None) as their attribute `bias`, and all
+outputs of a layer in one process: tensor parallelism that splits them is refused, and FSDP1 must not shard the base
+layer alone. r is at most the width of the outputs, per group of a convolution. Merging refuses a δ of -1.
 """
 
 from importlib import import_module

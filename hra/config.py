@@ -28,10 +28,10 @@ class HRAConfig(peft.HRAConfig):
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
     stacked experts of mixture-of-experts models.
 
-    Raises TypeError if `target_parameters` is not a list of names, or `two_sided` or `magnitudes` neither True nor
-    False; ValueError if `target_parameters` is set together with `layers_to_transform`, which does not select among
-    parameters, or with `two_sided` or `magnitudes`, and if `init_scale` is not positive; RuntimeError for `two_sided`
-    and `magnitudes` before `hra.install()`.
+    Raises TypeError if `target_parameters` is not a list of names; ValueError if it is set together with
+    `layers_to_transform`, which does not select among parameters, or with `two_sided` or `magnitudes`, if one of these
+    is neither True nor False, and if `init_scale` is not positive; RuntimeError for `two_sided` and `magnitudes` before
+    `hra.install()`.
 
     After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
     a file, and a configuration, with `two_sided` or `magnitudes`: their `peft_type` is "HRA_EXTENDED" there. It warns
@@ -51,7 +51,7 @@ class HRAConfig(peft.HRAConfig):
         super().__post_init__()
         for name in ("two_sided", "magnitudes"):
             if type(value := getattr(self, name)) is not bool:
-                raise TypeError(f"HRAConfig: expected `{name}` to be True or False, found {value!r}.")
+                raise ValueError(f"HRAConfig: expected `{name}` to be True or False, found {value!r}.")
         if self.extended:
             self._check_extended()
         number = isinstance(self.init_scale, int | float) and not isinstance(self.init_scale, bool)

@@ -37,9 +37,6 @@ HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # keys of HRA's configura
     "r": ((int,), "an integer"),
     "apply_GS": ((bool,), "true or false"),
     "target_modules": ((set, str, type(None)), "a list of names or a regular expression"),
-    "two_sided": ((bool,), "true or false"),
-    "magnitudes": ((bool,), "true or false"),
-    "init_scale": ((int, float, type(None)), "a positive number or null"),
 }
 OPTIONAL = {"hra_u_out": "two_sided", "hra_magnitudes": "magnitudes"}  # tensors of a layer, and their options
 

@@ -63,10 +63,7 @@ def second_factor(U: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
 
 
 def is_transformed() -> bool:
-    """Return whether `torch.func`, forward-mode AD or `torch.jit.trace` follows each operation from the parameters on.
-
-    These need the plain formulas instead of autograd functions, and no values from earlier calls.
-    """
+    """Return whether `torch.func`, forward-mode AD or `torch.jit.trace` needs plain formulas and no earlier values."""
     return torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or forward_ad._current_level >= 0
 
 

@@ -10,8 +10,6 @@ from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, close, explicit,
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from hra import outputs
-
 in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
 BOTH = EXTENDED["both"]
 
@@ -38,10 +36,14 @@ def check(ours, x, c=64):
     gradients = [torch.autograd.grad((one * g).sum(), (x, *trained)) for one in (z, expected)]
     for found, other in zip(*gradients, strict=True):
         close(found, other, n, c)
-    base.requires_grad_(False)  # an input without gradient takes another way
-    first = torch.autograd.grad((ours(x.detach()) * g).sum(), tensors(ours))
-    for found, other in zip(first, gradients[1][1:], strict=False):
-        close(found, other, n, c)
+    base.requires_grad_(False)  # a frozen weight may take another way, also an input without gradient
+    us = tensors(ours)
+    for needed, expected_gradients in (([x, *us], gradients[1]), (us, gradients[1][1:])):
+        z = ours(x if needed[0] is x else x.detach())
+        close(z, expected, n, c)
+        found = torch.autograd.grad((z * g).sum(), needed)
+        for one, other in zip(found, expected_gradients[: len(needed)], strict=True):
+            close(one, other, n, c)
     with torch.no_grad():
         close(ours(x), expected, n, c)
     before, W = base.weight.clone(), adapted_weight(ours)
@@ -63,13 +65,14 @@ def check(ours, x, c=64):
     st.sampled_from(list(EXTENDED.values())),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([(2, 3), (300,)]),
 )
-def test_a_linear_layer_of_any_shape_is_the_definition(n, out, r, form, bias, apply_GS):
+def test_a_linear_layer_of_any_shape_is_the_definition(n, out, r, form, bias, apply_GS, rows):
     torch.manual_seed(0)
     ours = layer(nn.Linear(n, out, bias=bias, dtype=torch.float64), r=r, apply_GS=apply_GS, **form)
     for u in [*ours.hra_u.values(), *ours.hra_u_out.values()]:  # not almost dependent, which makes gradients inexact
         nn.init.orthogonal_(u).data.add_(0.2 * torch.randn_like(u))
-    check(ours, torch.randn(2, 3, n, dtype=torch.float64, requires_grad=True))
+    check(ours, torch.randn(*rows, n, dtype=torch.float64, requires_grad=True), c=512)
 
 
 GEOMETRIES = [
@@ -104,6 +107,20 @@ def test_rotations_keep_the_singular_values_and_magnitudes_set_the_lengths_of_ro
     ours.hra_magnitudes["default"].data.zero_()
     ours.merge()
     close(torch.linalg.svdvals(ours.weight), torch.linalg.svdvals(W), 20)
+
+
+@in_every_form
+@pytest.mark.parametrize("base", [nn.Linear(12, 8), nn.Conv2d(3, 8, 2), nn.Conv2d(4, 8, 2, groups=2)])
+def test_the_only_layer_of_a_model_is_the_definition(form, base):
+    """It computes H = I - U T Uᵀ without B; others of the same width are computed together."""
+    model = adapt(nn.Sequential(base).double(), target_modules=["0"], **form)
+    ours, x = model.base_model.model[0], torch.randn((5, 12) if base.weight.dim() == 2 else (2, base.in_channels, 4, 5))
+    z, expected = model(x.double()), call(ours.base_layer, x.double(), adapted_weight(ours))
+    assert ours.inputs.alone == "default" == (ours.outputs.alone or "default")
+    close(z, expected, 64)
+    gradients = [torch.autograd.grad(one.square().sum(), tensors(ours)) for one in (z, expected)]
+    for found, other in zip(*gradients, strict=True):
+        close(found, other, 64)
 
 
 # The start
@@ -156,21 +173,29 @@ def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviat
     close(ours.hra_u["default"][:, ::2] / deviation, expected / (2 / (3 * 4)) ** 0.5, 1)
 
 
-# Derivatives of the operations
+# Derivatives
 
 
+@in_every_form
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("parts", ["rotation", "rotation with T", "scale", "both", "both with T"])
-def test_derivatives_of_a_rotation_and_a_scale(bias, parts):
-    y, V, B, T, delta, b = (
-        torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((4, 5), (5, 2), (5, 2), (2, 2), 5, 5)
-    )
-    given = y, b if bias else None, *((V, B) if parts != "scale" else (None, None))
-    given = *given, T if "T" in parts else None, None if parts.startswith("rotation") else delta
-    with torch.no_grad():
-        close(outputs._Change.apply(*given), outputs.apply(y, *given[1:]), 8)
-    assert gradcheck(outputs._Change.apply, given)
-    assert gradgradcheck(outputs._Change.apply, given)
+@pytest.mark.parametrize("alone", ["", "default"], ids=["V and B", "U and T"])
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("rows", [2, 300])
+def test_first_and_second_derivatives(form, bias, alone, hooked, rows):
+    ours = layer(nn.Linear(3, 4, bias=bias, dtype=torch.float64), r=2, **form)
+    ours.inputs.alone = ours.outputs.alone = alone
+    if hooked:  # the base layer has to be called
+        ours.base_layer.register_forward_hook(lambda module, inputs, output: None)
+    values = {name: p.detach() for name, p in ours.named_parameters() if not name.endswith("weight")}
+
+    def output(x, *changed):
+        return torch.func.functional_call(ours, dict(zip(values, changed, strict=True)), (x,))
+
+    for needed in (False, True):
+        x = torch.randn(rows, 3, dtype=torch.float64, requires_grad=needed)
+        inputs = (x, *(value.clone().requires_grad_() for value in values.values()))
+        assert gradcheck(output, inputs, fast_mode=True)
+        assert gradgradcheck(output, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("bias", BIASES)

@@ -19,7 +19,7 @@ in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
 @pytest.mark.parametrize("name", ["two_sided", "magnitudes"])
 @pytest.mark.parametrize("value", ["yes", "false", 1, 0, None])
 def test_options_are_true_or_false(name, value):
-    with pytest.raises(TypeError, match=rf"expected `{name}` to be True or False, found {value!r}"):
+    with pytest.raises(ValueError, match=rf"expected `{name}` to be True or False, found {value!r}"):
         hra.HRAConfig(r=4, **{name: value})
 
 
@@ -47,13 +47,6 @@ def test_more_reflections_than_outputs_are_refused(base):
 def test_parameters_that_are_not_the_weight_of_a_layer_are_refused(form):
     with pytest.raises(ValueError, match=r"expected `target_parameters` without `two_sided` and `magnitudes`.*Leave"):
         hra.HRAConfig(r=4, target_parameters=["experts.down_proj"], **form)
-
-
-class Split:
-    """Stands in for the placements of a weight in tensor parallelism."""
-
-    def __init__(self, *placements):
-        self.placements = placements
 
 
 @in_every_form

@@ -62,7 +62,7 @@ def put(path: Path, name: str, lines: list[str]) -> None:
 
 
 def read(results: Path) -> Rows:
-    """Read the results; in the order two-sided.csv, others, next.csv, the later ones replace the earlier."""
+    """Read the results: in the order two-sided.csv, others, next.csv, the later ones replace the earlier."""
     rows: Rows = {}
     for path in sorted(results.glob("*.csv"), key=lambda path: (path.stem != "two-sided") + (path.stem == "next")):
         with open(path) as file:

@@ -9,6 +9,9 @@ from .outputs import change, change_gradients
 from .reflections import thin
 from .side import Parts
 
+# With this many rows per reflection, y is not saved: W (n, r) takes less than 1 % of the step more than yᵀ (N, r).
+ROWS = 128
+
 
 def linear(
     x: torch.Tensor,
@@ -32,19 +35,21 @@ def linear(
 def _forward(
     x: torch.Tensor, W: torch.Tensor, b: Any, V: Any, B: Any, T: Any, *outputs: Any
 ) -> tuple[torch.Tensor, Any, Any, Any]:
-    """Compute z, P = x V, y = W H_R x + b (N, out) if it differs from z, and P_L of `outputs.change`."""
+    """Compute z, P = x V, y = W H_R x + b (N, out) if it has to be saved, and P_L of `outputs.change`."""
     rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
     P = thin(rows, V)
     z, y, PL = plain_linear(torch.addmm(rows, P if T is None else P @ T.mT, B.mT, alpha=-1), W, b), None, None
     if outputs[0] is not None or outputs[3] is not None:
         y, (z, PL) = z, change(z, b, *outputs)
+        if outputs[3] is None and len(rows) >= ROWS * outputs[0].shape[1]:
+            y = None
     if x.dim() != 2:
         z = torch.ops.aten._unsafe_view(z, [*x.shape[:-1], W.shape[0]])  # a view could not be changed in place
     return z, P, y, PL
 
 
 class _Linear(torch.autograd.Function):
-    """Saves x, y and the thin products."""
+    """Saves x, the thin products, and y for δ or few rows."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> torch.Tensor:
@@ -58,21 +63,26 @@ class _Linear(torch.autograd.Function):
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed, and depends on theirs
             _, P, y, PL = _forward(*arguments)
         x, W, b, V, B, T, *outputs = arguments
-        needed, gradients, rows = ctx.needs_input_grad, [None] * 4, gz.reshape(-1, gz.shape[-1])
+        needed, rows = ctx.needs_input_grad, gz.reshape(-1, gz.shape[-1])
+        gradients: list[Any] = [None] * 4
         gb = rows.sum(0) if needed[2] else None
-        if y is not None:
-            rows, _, *gradients = change_gradients(rows, PL, (True, False, *needed[6:]), y, b, *outputs)
         gx = gV = gB = gT = gy = gQ = None
+        x2, Q = x.reshape(-1, x.shape[-1]), P if T is None else P @ T.mT
+        if y is not None or PL is not None:
+            rows, _, *gradients = change_gradients(rows, PL, (True, False, *needed[6:]), y, b, *outputs)
+            if y is None:  # (y - b)ᵀ ∂P_L = W (x - Q Bᵀ)ᵀ ∂P_L
+                gPt = gradients[0].mT
+                gradients[0] = -(torch.addmm(gPt @ x2, gPt @ Q, B.mT, alpha=-1) @ W.mT).mT if needed[6] else None
         if needed[0]:
             gy = rows @ W
             gQ = thin(gy, B)  # minus the gradient of Q = P Tᵀ
         elif needed[3]:  # without gy (N, n)
             gQ = thin(rows, (B.mT @ W.mT).mT)
         if gQ is not None:
-            Q, gP = (P, gQ) if T is None else (P @ T.mT, gQ @ T)
+            gP = gQ if T is None else gQ @ T
             # With beta = 0, minus a product in one operation.
             if needed[3]:
-                gV = torch.addmm(V.mT, gP.mT, x.reshape(-1, len(V)), beta=0, alpha=-1).mT
+                gV = torch.addmm(V.mT, gP.mT, x2, beta=0, alpha=-1).mT
             if needed[4]:
                 gB = torch.addmm(B.mT, *((Q.mT @ rows, W) if gy is None else (Q.mT, gy)), beta=0, alpha=-1).mT
             if needed[5]:

@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from .bank import Factors
 from .outputs import Folded, Outputs, Step, fold, inverse
 from .quantized import is_partitioned, is_plain
-from .reflections import compose, exact
+from .reflections import compose, exact, thin
 
 ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
 
@@ -148,7 +148,7 @@ def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Sequence[torch.T
 
         def turned(rows: torch.Tensor) -> torch.Tensor:
             wide = rows.to(V.dtype, copy=True).flatten(1)
-            return wide.addmm_(wide @ B, V.mT, alpha=-1)
+            return wide.addmm_(thin(wide, B), V.mT, alpha=-1)
 
         M = None
         if VL is not None:

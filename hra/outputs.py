@@ -173,29 +173,38 @@ def change(y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any) -> tu
 
 
 def change_gradients(
-    gz: torch.Tensor, P: Any, needed: Sequence[bool], y: torch.Tensor, bias: Any, V: Any, B: Any, T: Any, delta: Any
+    gz: torch.Tensor, P: Any, needed: Sequence[bool], y: Any, bias: Any, V: Any, B: Any, T: Any, delta: Any
 ) -> tuple[Any, ...]:
-    """Compute the gradients of y, b, V, B, T and δ from that of z = (1 + δ) H_L (y - b) + b, if they are `needed`."""
-    g, gb, gV, gB, gT, gdelta = gz, None, None, None, None, None
-    Q = P if T is None else P @ T.mT
+    """Compute the gradients of y, b, V, B, T and δ from that of z = (1 + δ) H_L (y - b) + b, if they are `needed`.
+
+    Without y, which only δ needs, that of V is replaced with minus that of P.
+    """
+    g = gz
+    gb = gV = gT = gdelta = None
+    gB: Any = None
+    if V is not None and (needed[3] or needed[5]):
+        # With beta = 0, minus a product in one operation.
+        gB = torch.addmm(B.mT, (P if T is None else P @ T.mT).mT, gz, beta=0, alpha=-1).mT
     if delta is not None:
         if needed[5]:
-            turned = y if V is None else torch.addmm(y, Q, B.mT, alpha=-1)  # again, to save only y
-            gdelta = (gz * turned).sum(0)
+            gdelta = (gz * y).sum(0)
+            if V is not None:
+                gdelta = gdelta + (gB * B).sum(1)
             if bias is not None:
                 gdelta = gdelta - bias * gz.sum(0)
         g = torch.addcmul(gz, gz, delta)
+        if V is not None and needed[3]:
+            gB = torch.addcmul(gB, gB, delta[:, None])
     if V is not None:
         gP = gQ = thin(g, B)  # minus the gradients of P and of Q = P Tᵀ
         if T is not None:
             gP, gT = gQ @ T, -(gQ.mT @ P)
-        # With beta = 0, minus a product in one operation.
-        if needed[2]:
+        if y is None:
+            gV = gP
+        elif needed[2]:
             gV = torch.addmm(V.mT, gP.mT, y, beta=0, alpha=-1).mT
             if bias is not None:
                 gV = gV + torch.outer(bias, gP.sum(0))
-        if needed[3]:
-            gB = torch.addmm(B.mT, Q.mT, g, beta=0, alpha=-1).mT
         g = torch.addmm(g, gP, V.mT, alpha=-1)
     if needed[1]:
         gb = gz.sum(0) - g.sum(0)

@@ -16,7 +16,7 @@ def adapted(form, bias=True):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", ["none", "frozen", "trained"])
-@pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12)])
+@pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12), (2, 256, 12)])
 def test_outputs_and_gradients_of_first_and_second_order(form, bias, shape):
     model = adapted(form, bias != "none")
     layers = list(model.base_model.model)
@@ -43,9 +43,10 @@ def test_outputs_and_gradients_of_first_and_second_order(form, bias, shape):
             close(one, other, 12, c=64)
 
 
-def test_one_vector_of_activations_is_kept_per_layer_and_row():
-    """And the inputs, which LoRA keeps too, and r numbers for each side."""
-    rows, sizes = 50, {}
+@pytest.mark.parametrize("rows", [50, 512])
+def test_one_vector_of_activations_is_kept_per_layer_and_row(rows):
+    """Or none, for many rows without δ; and the inputs, which LoRA keeps too, and r numbers for each side."""
+    sizes = {}
 
     def keep(tensor):
         sizes[tensor.untyped_storage().data_ptr()] = tensor.numel()
@@ -55,7 +56,8 @@ def test_one_vector_of_activations_is_kept_per_layer_and_row():
         model, x = adapted(form), torch.randn(rows, 12, dtype=torch.float64, requires_grad=True)
         sizes.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            y = model(x)
+            z = model(x)
         of_rows = sum(size for size in sizes.values() if size % rows == 0)
         r = 4 * (1 + (form != "magnitudes"))
-        assert of_rows == rows * ((12 + 12 + r) + (12 + 7 + r)) and y.requires_grad
+        y = 12 + 7 if rows < 512 or form != "two sides" else 0
+        assert of_rows == rows * (12 + 12 + 2 * r + y) and z.requires_grad

@@ -30,7 +30,7 @@ length DoRA divides. `adapter_names`, one adapter per sample, needs evaluation m
 
 `two_sided` and `magnitudes` need layers that compute W x + b with b (or None) as their attribute `bias`, and all
 outputs of a layer in one process: tensor parallelism that splits them is refused, and FSDP1 must not shard the base
-layer alone. r is at most the width of the outputs, per group of a convolution. Merging refuses a δ of -1.
+layer by itself. r is at most the width of the outputs, per group of a convolution. Merging refuses a δ of -1.
 """
 
 from importlib import import_module

@@ -1,13 +1,14 @@
 """The best learning rate of HRA by rank, for the scale of its start: python -m benchmarks.rates SET [OPTIONS].
 
 With Adam, H depends only on the directions of its columns: a start whose entries have the standard deviation s and the
-learning rate η give the same H in every step as c s and c η. η / s is the angle in radians by which a step in which all
-entries of a column move by η, orthogonally to it, turns its reflection, whatever n and r. Runs start with s = 1/16;
-PEFT's start, s = √(2/(3r)), with the rate η √(32 · 16 / (3 r)) is the same run.
+learning rate η give the same H in every step as c s and c η. A step in which all entries of a column move by η,
+orthogonally to it, turns its reflection by η / s radians, whatever n and r. Runs start with s = 1/16;
+the run from PEFT's start, s = √(2/(3r)), with the rate 16 s η is the same.
 
     llama [--ranks 2 8] [--rates 1e-3 2e-3] [--seeds 1000] [--methods hra lora]    the demo's word problems
-    llama-wide                 the same for a Llama of twice the width, which is trained first, in half an hour
+    llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
     sst2 MODEL DATA            SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
+    fit                        prints the best rates, their power of r and what a common rule costs
     plot                       docs/images/rates.png from results/rates.csv
 
 Rows are appended to benchmarks/results/rates.csv, and runs that it contains are left out.
@@ -17,6 +18,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import peft
 import torch
 
@@ -24,7 +27,7 @@ import hra
 from benchmarks import small_runs
 
 TABLE = small_runs.RESULTS / "rates.csv"
-WIDE = small_runs.ROOT / "resources/pretrained/word-problems-llama-256"
+NARROW = small_runs.ROOT / "resources/pretrained/word-problems-llama-64"
 START = 1 / 16  # standard deviation of the entries of the starting columns
 RANKS = [2, 4, 8, 16, 32, 64]
 RATES = [1.25e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2]
@@ -32,14 +35,14 @@ EPOCHS = 1  # instead of the studies' two, for twice the runs
 KEY = ("set", "method", "r", "rate", "seed")
 
 
-def pretrain_wide() -> Path:
-    """Train the wide Llama as rules/pretrain.smk trains the demo's, on half its rows, unless it exists."""
-    if not (WIDE / "model.safetensors").exists():
+def pretrain_narrow() -> Path:
+    """Train a Llama of half the width as rules/pretrain.smk trains the demo's, for half as long, unless it exists."""
+    if not (NARROW / "model.safetensors").exists():
         sys.path.append(str(small_runs.ROOT / "workflow/scripts"))
         import pretrain_word_problems
 
-        model = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 8}
-        training = {"num_train_epochs": 1, "per_device_train_batch_size": 32, "learning_rate": 1.5e-3}
+        model = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 4, "num_attention_heads": 2}
+        training = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 4e-3}
         params = {
             "rows": 60000,
             "seed": 0,
@@ -47,8 +50,8 @@ def pretrain_wide() -> Path:
             "model": model | {"max_position_embeddings": 256},
             "training": training | {"lr_scheduler_type": "cosine", "warmup_steps": 0.05, "disable_tqdm": True},
         }
-        pretrain_word_problems.main({"params": params, "output": {"weights": WIDE / "model.safetensors"}})
-    return WIDE
+        pretrain_word_problems.main({"params": params, "output": {"weights": NARROW / "model.safetensors"}})
+    return NARROW
 
 
 def adapt(task: small_runs.Task, method: str, r: int):
@@ -85,9 +88,101 @@ def run(task: small_runs.Task, method: str, ranks: list[int], rates: list[float]
                     small_runs.append(TABLE, named | found)
 
 
+def losses(method: str = "hra") -> dict[str, pd.DataFrame]:
+    """Return by set the held-out losses, mean over seeds: a row per rank and a column per rate."""
+    rows = pd.read_csv(TABLE)
+    rows = rows[(rows["method"] == method) & rows["loss"].notna()]
+    return {name: one.pivot_table(index="r", columns="rate", values="loss") for name, one in rows.groupby("set")}
+
+
+def best(row: pd.Series) -> tuple[float, float]:
+    """Return the best rate and its loss: the vertex of the parabola in log η and log loss around the best of a row."""
+    row = row.dropna()
+    place = int(row.argmin())
+    if not 0 < place < len(row) - 1:
+        return float(row.index[place]), float(row.iloc[place])
+    x, y = np.log(row.index[place - 1 : place + 2]), np.log(row.iloc[place - 1 : place + 2])
+    curve = np.polyfit(x, y, 2)
+    vertex = -curve[1] / (2 * curve[0])
+    return float(np.exp(vertex)), float(np.exp(np.polyval(curve, vertex)))
+
+
+def regrets(of_set: pd.DataFrame, power: float) -> tuple[float, pd.Series]:
+    """Return c and the losses by rank, divided by those of the best rates, for the rates η = c r^power.
+
+    c has the lowest maximum over the ranks. Losses between measured rates are interpolated in the logarithms of both;
+    a rate beyond the measured ones has the loss of the nearest.
+    """
+
+    def of(c: float) -> pd.Series:
+        found = {}
+        for r, row in of_set.iterrows():
+            row = row.dropna()
+            loss = np.interp(np.log(c * r**power), np.log(row.index), np.log(row))
+            found[r] = np.exp(loss) / min(best(row)[1], row.min())
+        return pd.Series(found)
+
+    every = of_set.index.to_numpy()[:, None] ** -power * of_set.columns.to_numpy()
+    c = min(np.geomspace(every.min(), every.max(), 400), key=lambda c: of(c).max())
+    return c, of(c)
+
+
+def fit() -> None:
+    """Print the best rate of each rank, their power of r, and what a common rule costs."""
+    for method in ("hra", "lora"):
+        for name, of_set in losses(method).items():
+            print(f"\n{name}, {method}\n{of_set.round(3).to_string(na_rep='')}")
+            rates = {r: best(row) for r, row in of_set.iterrows()}
+            print("best:", ", ".join(f"r = {r}: {rate:.2g} ({loss:.3f})" for r, (rate, loss) in rates.items()))
+            slope = np.polyfit(np.log([*rates]), np.log([rate for rate, _ in rates.values()]), 1)[0]
+            print(f"best rate as a power of r: {slope:.2f}")
+            for power in (0.5, 0, -0.5, -0.75, -1):
+                c, cost = regrets(of_set, power)
+                shown = ", ".join(f"{r}: {100 * (value - 1):.1f}" for r, value in cost.items())
+                print(f"rate = {c:.2g} r^{power}: loss above each rank's best in %: {shown}")
+
+
+def plot() -> None:
+    """Write docs/images/rates.png: loss against rate, a line per rank, for the start of this study and PEFT's."""
+    import matplotlib.pyplot as plt
+
+    from benchmarks import docs_images
+    from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, logarithmic
+
+    plt.switch_backend("Agg")
+    sets, lora = losses(), losses("lora")
+    with plt.rc_context(SETTINGS):
+        figure, axes = plt.subplots(
+            len(sets), 2, figsize=(2 * WIDTH, 3.4 * len(sets)), layout="constrained", sharey="row", squeeze=False
+        )
+        for (name, of_set), of_row in zip(sets.items(), axes, strict=True):
+            for axis, of_start in zip(of_row, (lambda r: START, of_peft), strict=True):
+                for (r, row), colour in zip(
+                    of_set.iterrows(), plt.cm.viridis(np.linspace(0, 0.9, len(of_set))), strict=True
+                ):
+                    row = row.dropna()
+                    axis.plot(row.index * of_start(r) / START, row, "o-", color=colour, label=f"HRA, r = {r}")
+                for (r, row), dash in zip(lora.get(name, pd.DataFrame()).iterrows(), (":", "--", "-."), strict=False):
+                    row = row.dropna()
+                    axis.plot(row.index, row, dash, color="#888888", label=f"LoRA, r = {r}")
+                axis.set_yscale("log")
+                axis.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+                axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.2g}")
+                logarithmic(axis)
+                axis.tick_params(which="both", labelsize=SMALL)
+            of_row[0].set(title=f"{name}, start with standard deviation 1/16", ylabel="held-out loss")
+            of_row[1].set_title(f"{name}, PEFT's start")
+        for axis in axes[-1]:
+            axis.set_xlabel("learning rate")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=SMALL)
+        figure.savefig(docs_images.FOLDER / "rates.png", dpi=130)
+    docs_images.renew("rates")
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=["llama", "llama-wide", "sst2", "plot"])
+    parser.add_argument("set", choices=["llama", "llama-64", "sst2", "fit", "plot"])
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--methods", nargs="+", default=["hra"], choices=["hra", "lora"])
     parser.add_argument("--ranks", nargs="+", type=int, default=RANKS)
@@ -95,12 +190,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1000])
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if given.set in ("fit", "plot"):
+        return {"fit": fit, "plot": plot}[given.set]()
     if given.set == "sst2":
         task = small_runs.sst2(*given.folders)
     elif given.set == "llama":
         task = small_runs.word_problems()
     else:
-        task = small_runs.word_problems(pretrain_wide(), name="word problems, width 256")
+        task = small_runs.word_problems(pretrain_narrow(), name="word problems, width 64")
     task.settings["epochs"] = EPOCHS
     for method in given.methods:
         run(task, method, given.ranks, given.rates, given.seeds)

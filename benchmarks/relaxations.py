@@ -52,6 +52,8 @@ FORMS = {
     "HRA, magnitudes, input scales": Form(0, 8, magnitudes=True, inputs=True),
     "2 + 6, magnitudes": Form(2, 6, magnitudes=True),
     "6 + 2, magnitudes": Form(6, 2, magnitudes=True),
+    "8 + 0, magnitudes": Form(8, 0, magnitudes=True),
+    "4 + 2, magnitudes, input scales": Form(4, 2, magnitudes=True, inputs=True),
 }
 PEFT_FORMS = {"LoRA, r = 4": False, "DoRA, r = 4": True}  # use_dora
 

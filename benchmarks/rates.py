@@ -29,8 +29,10 @@ from benchmarks import small_runs
 TABLE = small_runs.RESULTS / "rates.csv"
 NARROW = small_runs.ROOT / "resources/pretrained/word-problems-llama-64"
 START = 1 / 16  # standard deviation of the entries of the starting columns
+SEED = 1000
 RANKS = [2, 4, 8, 16, 32, 64]
 RATES = [1.25e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2]
+SETS = "word problems", "word problems, width 64", "SST-2"
 EPOCHS = 1  # instead of the studies' two, for twice the runs
 KEY = ("set", "method", "r", "rate", "seed")
 
@@ -89,10 +91,20 @@ def run(task: small_runs.Task, method: str, ranks: list[int], rates: list[float]
 
 
 def losses(method: str = "hra") -> dict[str, pd.DataFrame]:
-    """Return by set the held-out losses, mean over seeds: a row per rank and a column per rate."""
+    """Return by set the held-out losses of the first seed: a row per rank and a column per rate."""
     rows = pd.read_csv(TABLE)
-    rows = rows[(rows["method"] == method) & rows["loss"].notna()]
+    rows = rows[(rows["method"] == method) & (rows["seed"] == SEED)]
     return {name: one.pivot_table(index="r", columns="rate", values="loss") for name, one in rows.groupby("set")}
+
+
+def noise() -> pd.Series:
+    """Return by set the standard deviation of log loss between seeds of the same rank and rate."""
+    rows = pd.read_csv(TABLE)
+    squares = rows.assign(log=np.log(rows["loss"])).groupby(["set", "method", "r", "rate"])["log"].agg(["var", "count"])
+    squares = squares[squares["count"] > 1]
+    squares["var"] *= squares["count"] - 1
+    summed = squares.assign(count=squares["count"] - 1).groupby("set").sum()
+    return (summed["var"] / summed["count"]) ** 0.5
 
 
 def best(row: pd.Series) -> tuple[float, float]:
@@ -110,16 +122,20 @@ def best(row: pd.Series) -> tuple[float, float]:
 def regrets(of_set: pd.DataFrame, power: float) -> tuple[float, pd.Series]:
     """Return c and the losses by rank, divided by those of the best rates, for the rates η = c r^power.
 
-    c has the lowest maximum over the ranks. Losses between measured rates are interpolated in the logarithms of both;
-    a rate beyond the measured ones has the loss of the nearest.
+    c has the lowest maximum over the ranks. Losses between measured rates are interpolated in the logarithms of both.
+    Beyond the measured rates, the loss rises as between the last two, or is that of the last if it fell there.
     """
 
     def of(c: float) -> pd.Series:
         found = {}
         for r, row in of_set.iterrows():
             row = row.dropna()
-            loss = np.interp(np.log(c * r**power), np.log(row.index), np.log(row))
-            found[r] = np.exp(loss) / min(best(row)[1], row.min())
+            x, y, wanted = np.log(row.index.to_numpy()), np.log(row.to_numpy()), np.log(c * r**power)
+            value = np.interp(wanted, x, y)
+            if len(x) > 1:
+                value += max(0, (y[0] - y[1]) / (x[1] - x[0])) * max(0, x[0] - wanted)
+                value += max(0, (y[-1] - y[-2]) / (x[-1] - x[-2])) * max(0, wanted - x[-1])
+            found[r] = np.exp(value) / min(best(row)[1], row.min())
         return pd.Series(found)
 
     every = of_set.index.to_numpy()[:, None] ** -power * of_set.columns.to_numpy()
@@ -129,9 +145,12 @@ def regrets(of_set: pd.DataFrame, power: float) -> tuple[float, pd.Series]:
 
 def fit() -> None:
     """Print the best rate of each rank, their power of r, and what a common rule costs."""
+    print("standard deviation of log loss between seeds:", noise().round(3).to_dict())
     for method in ("hra", "lora"):
         for name, of_set in losses(method).items():
             print(f"\n{name}, {method}\n{of_set.round(3).to_string(na_rep='')}")
+            if len(of_set) < 3:
+                continue
             rates = {r: best(row) for r, row in of_set.iterrows()}
             print("best:", ", ".join(f"r = {r}: {rate:.2g} ({loss:.3f})" for r, (rate, loss) in rates.items()))
             slope = np.polyfit(np.log([*rates]), np.log([rate for rate, _ in rates.values()]), 1)[0]
@@ -155,27 +174,28 @@ def plot() -> None:
         figure, axes = plt.subplots(
             len(sets), 2, figsize=(2 * WIDTH, 3.4 * len(sets)), layout="constrained", sharey="row", squeeze=False
         )
-        for (name, of_set), of_row in zip(sets.items(), axes, strict=True):
+        shown = {}
+        for name, of_row in zip([one for one in SETS if one in sets], axes, strict=True):
             for axis, of_start in zip(of_row, (lambda r: START, of_peft), strict=True):
-                for (r, row), colour in zip(
-                    of_set.iterrows(), plt.cm.viridis(np.linspace(0, 0.9, len(of_set))), strict=True
-                ):
-                    row = row.dropna()
-                    axis.plot(row.index * of_start(r) / START, row, "o-", color=colour, label=f"HRA, r = {r}")
-                for (r, row), dash in zip(lora.get(name, pd.DataFrame()).iterrows(), (":", "--", "-."), strict=False):
-                    row = row.dropna()
-                    axis.plot(row.index, row, dash, color="#888888", label=f"LoRA, r = {r}")
+                for r, row in sets[name].iterrows():
+                    row, colour = row.dropna(), plt.cm.viridis(RANKS.index(r) / len(RANKS))
+                    (line,) = axis.plot(row.index * of_start(r) / START, row, "o-", color=colour)
+                    shown[f"HRA, r = {r}"] = line
+                for r, row in lora.get(name, pd.DataFrame()).iterrows():
+                    row, dash = row.dropna(), {4: ":", 8: "--", 32: "-."}[r]
+                    (line,) = axis.plot(row.index, row, dash, color="#888888")
+                    shown[f"LoRA, r = {r}"] = line
                 axis.set_yscale("log")
                 axis.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
                 axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.2g}")
                 logarithmic(axis)
                 axis.tick_params(which="both", labelsize=SMALL)
-            of_row[0].set(title=f"{name}, start with standard deviation 1/16", ylabel="held-out loss")
-            of_row[1].set_title(f"{name}, PEFT's start")
+            of_row[0].set(title=f"{name}: standard deviation 1/16", ylabel="held-out loss")
+            of_row[1].set_title(f"{name}: PEFT's start")
         for axis in axes[-1]:
             axis.set_xlabel("learning rate")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=SMALL)
+        labels = sorted(shown, key=lambda label: (label.split(",")[0], int(label.split()[-1])))
+        figure.legend([shown[one] for one in labels], labels, loc="outside lower center", ncols=5, fontsize=SMALL)
         figure.savefig(docs_images.FOLDER / "rates.png", dpi=130)
     docs_images.renew("rates")
 
@@ -187,7 +207,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--methods", nargs="+", default=["hra"], choices=["hra", "lora"])
     parser.add_argument("--ranks", nargs="+", type=int, default=RANKS)
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1000])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[SEED])
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if given.set in ("fit", "plot"):

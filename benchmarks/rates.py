@@ -1,9 +1,9 @@
 """The best learning rate of HRA by rank, for the scale of its start: python -m benchmarks.rates SET [OPTIONS].
 
 With Adam, H depends only on the directions of its columns: a start whose entries have the standard deviation s and the
-learning rate η give the same H in every step as c s and c η. A step in which all entries of a column move by η,
-orthogonally to it, turns its reflection by η / s radians, whatever n and r. Runs start with s = 1/16;
-the run from PEFT's start, s = √(2/(3r)), with the rate 16 s η is the same.
+learning rate η give the same H in every step as c s and c η (docs/mathematics.md). So one run with s = 1/16, as these
+have, is also the run with any other start: with PEFT's, s = √(2/(3r)), at the rate 16 s η, and with
+`init_scale=1/128`, s = r/128, at η r/8.
 
     llama [--ranks 2 8] [--rates 1e-3 2e-3] [--seeds 1000] [--methods hra lora]    the demo's word problems
     llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
@@ -64,12 +64,7 @@ def adapt(task: small_runs.Task, method: str, r: int):
         if method == "lora":
             return peft.get_peft_model(model, peft.LoraConfig(lora_alpha=2 * r, **options))
         hra.install()
-        adapted = peft.get_peft_model(model, peft.HRAConfig(**options))
-        with torch.no_grad():
-            for name, parameter in adapted.named_parameters():
-                if "hra_u" in name:
-                    parameter.mul_(START / of_peft(r))
-        return adapted
+        return peft.get_peft_model(model, hra.HRAConfig(init_scale=START / r, **options))
 
     return insert
 
@@ -77,6 +72,11 @@ def adapt(task: small_runs.Task, method: str, r: int):
 def of_peft(r: int) -> float:
     """Return the standard deviation of the entries of PEFT's start."""
     return (2 / (3 * r)) ** 0.5
+
+
+def of_scale(r: int) -> float:
+    """Return the standard deviation of the entries with `init_scale=1/128`."""
+    return r / 128
 
 
 def run(task: small_runs.Task, method: str, ranks: list[int], rates: list[float], seeds: list[int]) -> None:
@@ -153,6 +153,9 @@ def fit() -> None:
                 continue
             rates = {r: best(row) for r, row in of_set.iterrows()}
             print("best:", ", ".join(f"r = {r}: {rate:.2g} ({loss:.3f})" for r, (rate, loss) in rates.items()))
+            if method == "hra":
+                scaled = (f"r = {r}: {rate * of_scale(r) / START:.2g}" for r, (rate, _) in rates.items())
+                print("best with init_scale=1/128:", ", ".join(scaled))
             slope = np.polyfit(np.log([*rates]), np.log([rate for rate, _ in rates.values()]), 1)[0]
             print(f"best rate as a power of r: {slope:.2f}")
             for power in (0.5, 0, -0.5, -0.75, -1):
@@ -162,7 +165,7 @@ def fit() -> None:
 
 
 def plot() -> None:
-    """Write docs/images/rates.png: loss against rate, a line per rank, for the start of this study and PEFT's."""
+    """Write docs/images/rates.png: loss against rate, a line per rank, for `init_scale` and PEFT's start."""
     import matplotlib.pyplot as plt
 
     from benchmarks import docs_images
@@ -176,7 +179,7 @@ def plot() -> None:
         )
         shown = {}
         for name, of_row in zip([one for one in SETS if one in sets], axes, strict=True):
-            for axis, of_start in zip(of_row, (lambda r: START, of_peft), strict=True):
+            for axis, of_start in zip(of_row, (of_scale, of_peft), strict=True):
                 for r, row in sets[name].iterrows():
                     row, colour = row.dropna(), plt.cm.viridis(RANKS.index(r) / len(RANKS))
                     (line,) = axis.plot(row.index * of_start(r) / START, row, "o-", color=colour)
@@ -190,7 +193,7 @@ def plot() -> None:
                 axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.2g}")
                 logarithmic(axis)
                 axis.tick_params(which="both", labelsize=SMALL)
-            of_row[0].set(title=f"{name}: standard deviation 1/16", ylabel="held-out loss")
+            of_row[0].set(title=f"{name}: init_scale=1/128", ylabel="held-out loss")
             of_row[1].set_title(f"{name}: PEFT's start")
         for axis in axes[-1]:
             axis.set_xlabel("learning rate")

@@ -2,7 +2,8 @@
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (an hour on two cores); or any of the groups
-                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, drift, peak, blocks
+                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, drift, peak, blocks,
+                                  two-sided (HRA's forms next to LoRA and DoRA of the same rank: time, peak, merge)
     python -m benchmarks plot     only the figure, from the files in that folder
     python -m benchmarks --device cuda     whole models on a GPU, also with OFT and BOFT: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
@@ -38,9 +39,10 @@ from benchmarks.other_peft import OtherPackages
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # per case: minimum, maximum, and seconds for quick steps
 GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "drift", "peak", "blocks"]
+GROUPS += ["two-sided"]
 CPU_TIME = "--cpu-time" in sys.argv
-COLUMNS = ("frozen", "lora", "peft", "next", "hra")
-RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
+COLUMNS = ("frozen", "lora", "dora", "peft", "next", "hra", "two-sided", "magnitudes")
+RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra", "dora/lora", "two-sided/lora", "magnitudes/lora")
 clock = time.process_time if CPU_TIME else time.perf_counter
 
 
@@ -109,7 +111,7 @@ def row(case: Case, what: str, values: dict[str, list[float]], unit: str) -> dic
     compared, pairs = values, RATIOS
     if what == "peak":  # the additional time of the adapters
         compared = {kind: [peak - values["frozen"][0] for peak in peaks] for kind, peaks in values.items()}
-        pairs = ("hra/lora", "next/lora", "peft/hra")
+        pairs = RATIOS[1:]
     if what == "drift":
         pairs = ()
     ratios = {
@@ -140,12 +142,12 @@ def peak(case: Case) -> dict[str, list[float]]:
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     return {
         kind: [json.loads(subprocess.run([*command, kind], env=env, capture_output=True, check=True, text=True).stdout)]
-        for kind in cases.with_next(cases.KINDS)
+        for kind in cases.with_next(case.kinds)
     }
 
 
 def report_peak(name: str, kind: str) -> None:
-    case = next(case for case in cases.PEAKS if case.name == name)
+    case = next(case for case in cases.PEAKS + cases.TWO_SIDED_PEAKS if case.name == name)
     step = case.steps((kind,))[kind]
     step()
     if torch.cuda.is_available():
@@ -196,17 +198,21 @@ def save(name: str, results: list[dict]) -> None:
 
 def run(groups: list[str]) -> None:
     for group in groups:
-        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks", "next"):
+        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks", "next", "two-sided"):
             keep_heap()
         chosen, merges = [case for case in cases.STEPS + blocks.STEPS if case.group.startswith(group)], []
+        measured = cases.PEAKS if group == "peak" else []
         if group == "next":
             chosen, merges = cases.NEXT, cases.NEXT_MERGES
         elif group == "merge":
             merges = cases.MERGES
-        kinds, most = cases.with_next(("lora", "peft", "hra")), SECONDS if group != "next" else SECONDS / 2
+        elif group == "two-sided":
+            chosen, merges, measured = cases.TWO_SIDED, cases.NEXT_MERGES, cases.TWO_SIDED_PEAKS
+        kinds = cases.EQUAL[1:] if group == "two-sided" else cases.with_next(("lora", "peft", "hra"))
+        most = SECONDS if group != "next" else SECONDS / 2
         steps = (row(c, "inference" if c.inference else "step", measure(c.steps(), most), "s") for c in chosen)
         merged = (row(c, "merge+unmerge", measure(c.merges(kinds), most), "s") for c in merges)
-        peaks = (row(c, "peak", peak(c), "MiB") for c in cases.PEAKS if group == "peak")
+        peaks = (row(c, "peak", peak(c), "MiB") for c in measured)
         drifted = (
             row(case, "drift", values, unit)
             for case in drift.cases()

@@ -62,9 +62,9 @@ def put(path: Path, name: str, lines: list[str]) -> None:
 
 
 def read(results: Path) -> Rows:
-    """Read the results; those of next.csv, which has all kinds in one run, replace others."""
+    """Read the results: in the order two-sided.csv, others, next.csv, the later ones replace the earlier."""
     rows: Rows = {}
-    for path in sorted(results.glob("*.csv"), key=lambda path: path.stem == "next"):
+    for path in sorted(results.glob("*.csv"), key=lambda path: (path.stem != "two-sided") + (path.stem == "next")):
         with open(path) as file:
             for row in csv.DictReader(file):
                 if row.get("hra/lora") or row.get("what") == "drift":

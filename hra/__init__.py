@@ -23,9 +23,14 @@ that ends with an exception, Ctrl-C included, leaves no state behind.
 first forward pass raises an error. The groups of a convolution share the rotation of their patches; PEFT's own HRA
 refuses such layers, also in an adapter file. r is at most the width of the layer's input, and even with the default
 initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied `lm_head`),
-computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, and convolutions with
-groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one adapter per sample, needs
-evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
+computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, convolutions with
+groups, or with a dilation or a padding mode, which PEFT's LoRA ignores, and magnitudes of a zero row of W, by whose
+length DoRA divides. `adapter_names`, one adapter per sample, needs evaluation mode and unmerged adapters. With λ = ∞
+(`apply_GS`), no initialisation equals the base model.
+
+`two_sided` and `magnitudes` need layers that compute W x + b with b (or None) as their attribute `bias`, and all
+outputs of a layer in one process: tensor parallelism that splits them is refused, and FSDP1 must not shard the base
+layer by itself. r is at most the width of the outputs, per group of a convolution. Merging refuses a δ of -1.
 """
 
 from importlib import import_module

@@ -21,7 +21,8 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
     """Show how far every adapted layer is from the base model, for several adapters side by side.
 
     HRA adapters are measured without their base model: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle
-    of rotation. With `--base`, or if one of the adapters is of another method, all are measured by their update
+    of rotation. An adapter of both sides has a second row per layer, `(out)`, and one with magnitudes a column of the
+    largest |δ|. With `--base`, or if one of the adapters is of another method, all are measured by their update
     ΔW = W' - W: its norm relative to W's, the mean angle between the rows of W and W', the largest change of a singular
     value relative to the largest one (0 for a rotation), and in the figure the singular values of ΔW and W. Fully
     trained modules (`modules_to_save`) are not measured.
@@ -35,8 +36,9 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
 
 
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
+    """Export an equivalent LoRA or DoRA adapter, with the adapter's own tokenizer if it has one.
 
+    It is DoRA if the adapter has magnitudes, and then vLLM refuses it: use `hra merge` instead.
     `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
     `pipe.load_lora_weights`. The last line of the output lists the written files.
     """
@@ -68,7 +70,8 @@ def rewind(adapter: str, out: str, strength: float) -> None:
 
     Between t = 0 (the base model) and t = 1 (the adapter as it is), a smaller t keeps more of the base model's
     abilities and less of what was trained. Other finite t extrapolate: 2 doubles every angle, -1 is the inverse. An
-    H with an eigenvalue -1 (an odd r, λ = ∞) has no unique power and is refused for every t.
+    H with an eigenvalue -1 (an odd r, λ = ∞) has no unique power and is refused for every t. Magnitudes 1 + δ become
+    (1 + δ)^t, and are refused for every t unless they are above 0.
     """
     check([adapter], out)
     from . import conversion

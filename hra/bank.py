@@ -1,11 +1,11 @@
 """The factors of all layers of a model, computed together in its forward pass.
 
-T of one layer takes a dozen operations on matrices so small that starting them is most of the cost. Layers of equal
-(n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once per forward pass, and each
-layer takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once; it
-only needs T (for λ = ∞, the basis's coefficients). A layer computes its own factors if it is called outside of its
-model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded. On a CPU
-it keeps them while it needs no gradients (`cache.Cache`).
+T of one layer takes a dozen operations on matrices so small that starting them is most of the cost. The sides of layers
+(`side.Side`) with equal (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once
+per forward pass, and each takes its slices. The backward pass collects the gradients of the slices and propagates them
+to all u at once; it only needs T (for λ = ∞, the basis's coefficients). A side computes its own factors if its layer is
+called outside of its model's forward pass (also when a checkpointed block is run again), has several active adapters or
+is sharded. On a CPU it keeps them while it needs no gradients (`cache.Cache`).
 """
 
 import threading
@@ -30,16 +30,16 @@ from .reflections import (
     cast_gradient,
     chain_gradient,
     compact,
-    exact,
     is_transformed,
     middle,
+    second_factor,
     span,
     span_gradient,
     wide,
 )
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
-Stack = list[tuple[Any, nn.Parameter]]  # layers with equal n, r, dtype, device, λ = ∞ and requires_grad, and their u
+Stack = list[tuple[Any, nn.Parameter]]  # sides with equal n, r, dtype, device, λ = ∞ and requires_grad, and their u
 
 
 class _Stacked(torch.autograd.Function):
@@ -54,7 +54,7 @@ class _Stacked(torch.autograd.Function):
             V, B, N = span(V, C, dependent)
             small = [C, N]
         else:
-            B, small = (exact(V) @ (T := middle(V))).to(V.dtype), [T]
+            B, small = second_factor(V, T := middle(V)), [T]
         V, B = cast(V, B, dtype)
         # Not saved by autograd, which would free them after the first of two separate parts of a forward pass.
         ctx.how, ctx.us, ctx.versions, ctx.small = (apply_GS, dtype), us, [u._version for u in us], small
@@ -75,8 +75,8 @@ class _Stacked(torch.autograd.Function):
         # Not one[used]: a list as an index is copied to the device, which synchronises.
         small = ctx.small if len(used) == L else [torch.stack([one[i] for i in used]) for one in ctx.small]
         nothing = torch.zeros_like(us[0], dtype=dtype)
-        gV, gB = (
-            torch.stack([nothing if (one := g[i]) is None else one for i in used])
+        gV, gB = (  # stacked as (L, r, n), the layout in which the layers compute them
+            torch.stack([(nothing if (one := g[i]) is None else one).mT for i in used]).mT
             for g in (gradients[:L], gradients[L:])
         )
         if torch.is_grad_enabled():  # a gradient of this gradient may be computed
@@ -93,7 +93,7 @@ class _Stacked(torch.autograd.Function):
             else:
                 (T,) = small
                 gU = gV.add_(chain_gradient(U, T, gB))
-            each = gU.to(us[0].dtype).unbind()
+            each = gU.to(us[0].dtype).contiguous().unbind()
         gradient = dict(zip(used, each, strict=True))
         return None, None, *(gradient.get(i) for i in range(L))
 
@@ -105,20 +105,20 @@ class Bank:
         self.trains = torch.is_grad_enabled()
         self._model = model
         self._stacks: dict[str, dict[Any, tuple[Stack, int]]] = {}
-        # By layer, dtype and name: the layer's parameters, u and its version, of which these are the factors.
+        # By side, dtype and name: the side's parameters, u and its version, of which these are the factors.
         self._computed: dict[tuple[Any, ...], tuple[dict[str, Any], nn.Parameter, int, Factors]] = {}
-        # By dtype and names: the layers' kept factors that were valid at the start of this pass.
-        self._valid: dict[tuple[Any, ...], dict[nn.Module, Kept]] = {}
+        # By dtype and names: the sides' factors that were kept, and valid at the start of this pass.
+        self._valid: dict[tuple[Any, ...], dict[Any, Kept]] = {}
 
-    def find(self, layer: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
+    def find(self, side: Any, names: list[str], dtype: torch.dtype) -> Factors | None:
         """Return the factors V and B (n, r) that this pass has computed or, without gradients, found to be valid.
 
-        All layers are compared at the first call, which is faster than one by one between other work. A write to
-        `.data` during a pass takes effect in the next one, any other in this one. None: the layer computes them.
+        All sides are compared at the first call, which is faster than one by one between other work. A write to
+        `.data` during a pass takes effect in the next one, any other in this one. None: the side computes them.
         """
         key = dtype, *names
-        if self._computed and (layer, *key) in self._computed:
-            return self._of_this_pass(layer, *key)
+        if self._computed and (side, *key) in self._computed:
+            return self._of_this_pass(side, *key)
         if self.trains or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
             return None
         valid = self._valid.get(key)
@@ -126,26 +126,26 @@ class Bank:
             kept = _kept.setdefault(self._model, {})
             valid = {of: one for of, one in kept.get(key, {}).items() if one.is_valid()}
             self._valid[key] = kept[key] = valid
-        one = valid.get(layer)
+        one = valid.get(side)
         return one.factors if one is not None and one.is_unchanged() else None
 
-    def keep(self, layer: Any, names: list[str], dtype: torch.dtype, one: Kept) -> None:
-        """Let later passes of this model use the factors that a layer keeps."""
+    def keep(self, side: Any, names: list[str], dtype: torch.dtype, one: Kept) -> None:
+        """Let later passes of this model use the factors that a side keeps."""
         if (valid := self._valid.get((dtype, *names))) is not None:
-            valid[layer] = one
+            valid[side] = one
 
-    def get(self, layer: Any, name: str, u: nn.Parameter, dtype: torch.dtype | None) -> Factors | None:
-        """Return V and B (n, r) of an adapter in `dtype` (None: u's, or float32); None: the layer computes them."""
+    def get(self, side: Any, name: str, u: nn.Parameter, dtype: torch.dtype | None) -> Factors | None:
+        """Return V and B (n, r) of an adapter in `dtype` (None: u's, or float32); None: the side computes them."""
         dtype = dtype or (torch.float64 if u.dtype == torch.float64 else torch.float32)
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
-        stack, index = self._stacks[name].get(layer, ([], 0))
-        layer.alone = name if len(stack) == 1 else ""
+        stack, index = self._stacks[name].get(side, ([], 0))
+        side.alone = name if len(stack) == 1 else ""
         if len(stack) < 2 or stack[index][1] is not u:
             return None
         if u.is_cuda and torch.cuda.is_current_stream_capturing():
             return None  # as in `_of_this_pass`
-        if (layer, dtype, name) not in self._computed:
+        if (side, dtype, name) not in self._computed:
             us = [u for _, u in stack]
             versions = [u._version for u in us]
             with (
@@ -154,11 +154,11 @@ class Bank:
                 torch.enable_grad(),
                 torch.autocast(u.device.type, enabled=False),
             ):
-                flat = _Stacked.apply(layer.hra_apply_GS[name], dtype, *us)
+                flat = _Stacked.apply(side.layer.hra_apply_GS[name], dtype, *us)
             for i, (one, _) in enumerate(stack):
                 factors = flat[i], flat[len(us) + i]
-                self._computed[one, dtype, name] = one.hra_u._parameters, us[i], versions[i], factors
-        return self._of_this_pass(layer, dtype, name)
+                self._computed[one, dtype, name] = one.us._parameters, us[i], versions[i], factors
+        return self._of_this_pass(side, dtype, name)
 
     def _of_this_pass(self, *key: Any) -> Factors | None:
         parameters, u, version, factors = self._computed[key]
@@ -168,21 +168,21 @@ class Bank:
         return None if u.is_cuda and torch.cuda.is_current_stream_capturing() else factors
 
 
-def _layers_of(model: nn.Module) -> list[Any]:
-    if model not in _layers:
-        _layers[model] = [m for m in model.modules() if isinstance(m, HRALayer) and hasattr(m, "stackable")]
-    return _layers[model]
+def _sides_of(model: nn.Module) -> list[Any]:
+    if model not in _sides:
+        _sides[model] = [s for m in model.modules() if isinstance(m, HRALayer) for s in getattr(m, "sides", ())]
+    return _sides[model]
 
 
 def _stacks(model: nn.Module, name: str) -> dict[Any, tuple[Stack, int]]:
-    """Return the stack of each layer and its index there."""
+    """Return the stack of each side and its index there."""
     places: dict[Any, tuple[Stack, int]] = {}
     stacks: dict[tuple[Any, ...], Stack] = defaultdict(list)
-    for layer in _layers_of(model):
-        if (u := layer.stackable(name)) is not None:
-            stack = stacks[*u.shape, u.dtype, u.device, layer.hra_apply_GS[name], u.requires_grad]
-            places[layer] = stack, len(stack)
-            stack.append((layer, u))
+    for side in _sides_of(model):
+        if (u := side.stackable(name)) is not None:
+            stack = stacks[*u.shape, u.dtype, u.device, side.layer.hra_apply_GS[name], u.requires_grad]
+            places[side] = stack, len(stack)
+            stack.append((side, u))
     return places
 
 
@@ -203,8 +203,8 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
-_layers: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
-_kept: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], dict[nn.Module, Kept]]] = WeakKeyDictionary()  # as `_valid`
+_sides: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
+_kept: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], dict[Any, Kept]]] = WeakKeyDictionary()  # as `_valid`
 
 
 def current() -> Bank | None:
@@ -217,18 +217,18 @@ def current() -> Bank | None:
 
 def attach(model: nn.Module) -> None:
     """Let the model's forward passes use a bank, with the layers that it has at the next pass."""
-    _layers.pop(model, None)
+    _sides.pop(model, None)
     _kept.pop(model, None)
     if _begin not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(_begin, with_kwargs=True)
         model.register_forward_hook(_end, always_call=True)
 
 
-def forget(layer: nn.Module) -> None:
-    """Release the factors that are kept for a layer in the passes of models."""
+def forget(side: Any) -> None:
+    """Release the factors that are kept for a side in the passes of models."""
     for of_model in _kept.values():
         for kept in of_model.values():
-            kept.pop(layer, None)
+            kept.pop(side, None)
 
 
 def detach(model: nn.Module) -> None:

@@ -2,8 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -11,39 +9,38 @@ from peft.tuners.hra.config import HRAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from .bank import Factors, can_compare, forget, unseen_by_checkpoints
+from .bank import Factors
 from .bank import current as bank_of_this_pass
-from .cache import Cache, Kept
 from .merging import Merging
+from .outputs import Step
 from .quantized import is_plain
-from .reflections import cast, compact, compose, exact, is_transformed, middle
+from .reflections import cast, exact
+from .side import Parts, Side
 from .unrotated import unrotated
 
-Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
 Rotations = list[tuple[torch.Tensor | None, Parts]]  # rows of the batch (None: all), and their factors
 
 
-def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
-    """Compute V and B of the product of D_1, D_2, ... of each u (n, r), where `kinds` says which have λ = ∞."""
-    with torch.autocast(us[0].device.type, enabled=False):
-        return reduce(compose, map(compact, us, kinds))
-
-
-def _initialise(u: torch.Tensor) -> None:
+def _initialise(u: torch.Tensor, deviation: float | None) -> None:
     for one in u.view(-1, *u.shape[-2:]):
-        nn.init.kaiming_uniform_(one, a=math.sqrt(5))
+        if deviation is None:
+            nn.init.kaiming_uniform_(one, a=math.sqrt(5))
+        else:
+            nn.init.uniform_(one, -math.sqrt(3) * deviation, math.sqrt(3) * deviation)
 
 
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
-    Each adapter has an `hra_u` (n, r); `experts.ParamWrapper` has (E, n, r). Several active adapters are multiplied in
-    order, W D_1 D_2, as in PEFT.
+    Each adapter has an `hra_u` (n, r); `experts.ParamWrapper` has (E, n, r). With the options of `HRAConfig` it also
+    has an `hra_u_out` (out, r) and an `hra_magnitudes` (out,), the δ of W' = diag(1 + δ) H_L W H_R. Several active
+    adapters are multiplied in order, W D_1 D_2, as in PEFT, and on the output side S_2 S_1 W.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
 
+    adapter_layer_names = ("hra_u", "hra_u_out", "hra_magnitudes")  # type: ignore[assignment] # PEFT has one name
     parameter_name: str | None = None  # of the adapted parameter if it is not the base layer's weight
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
@@ -53,15 +50,19 @@ class HRALayer(nn.Module, Merging):
         self.hra_r = {}
         self.hra_apply_GS = {}
         self.hra_u = nn.ParameterDict({})
+        self.hra_u_out = nn.ParameterDict({})
+        self.hra_magnitudes = nn.ParameterDict({})
+        self.inputs = Side(self, "hra_u", is_stackable=self.parameter_name is None)
+        self.outputs = Side(self, "hra_u_out")
+        self.changes_outputs = False
         self._disable_adapters = False
         self.merged_adapters = []
         self.cast_input_dtype_enabled = True
         self.kwargs = kwargs
         self.in_features, self.out_features = self._widths()
         self._merged_factors: Factors | None = None
+        self._merged_steps: list[Step] = []
         self._weight_before_merge: torch.Tensor | None = None
-        self._cache = Cache()
-        self.alone = ""  # the adapter that has the only `hra_u` of its kind in the model, set by the bank
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
 
@@ -78,6 +79,16 @@ class HRALayer(nn.Module, Merging):
     def _stack(self) -> tuple[int, ...]:
         """Return the sizes of `hra_u` before (n, r)."""
         return ()
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Return the rotations of the inputs and of the outputs."""
+        return self.inputs, self.outputs
+
+    @property
+    def out(self) -> int:
+        """Return the width of the outputs, which is the number of rows of `hra_u_out`; groups share them."""
+        return self.out_features // getattr(self.get_base_layer(), "groups", 1)
 
     def get_base_layer(self) -> Any:
         """Return the same as PEFT's method of this name, without its failing look-up in every call."""
@@ -102,7 +113,7 @@ class HRALayer(nn.Module, Merging):
 
     def _base_is_just(self, kind: type[nn.Module]) -> bool:
         """Return whether the base layer is exactly a `kind`, without hooks and with no other `forward`."""
-        base = self.base_layer
+        base: Any = self._modules["base_layer"]
         return (
             type(base) is kind
             and "forward" not in base.__dict__
@@ -113,32 +124,42 @@ class HRALayer(nn.Module, Merging):
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
 
+        With `two_sided` also `hra_u_out` (out, r), with `magnitudes` also `hra_magnitudes` (out,), which is zero.
+
         Raises ValueError if r is not positive. Unless the adapter is being loaded (`inference_mode`, or meta device),
-        also if r is above n or odd with the paired initialisation.
+        also if r is above n (or out) or odd with the paired initialisation.
         """
         if not isinstance(r, int) or r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r!r}")
         base = self.get_base_layer()
         device = next((tensor.device for tensor in itertools.chain(base.parameters(), base.buffers())), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
+        two_sided, magnitudes = getattr(config, "two_sided", False), getattr(config, "magnitudes", False)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(*self._stack(), self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
-            self._check_start(adapter_name, r, config)
+            self._check_start(adapter_name, r, config, self.n, "input")
+            if two_sided:
+                self._check_start(adapter_name, r, config, self.out, "output")
         self.hra_r[adapter_name] = r
         self.hra_apply_GS[adapter_name] = config.apply_GS
-        if config.init_weights and not config.apply_GS and r % 2 == 0:
-            self.reset_hra_parameters(adapter_name)
-        else:
-            self.reset_hra_parameters_random(adapter_name)
+        if two_sided:
+            self.hra_u_out[adapter_name] = nn.Parameter(torch.empty(self.out, r, device=device, dtype=dtype))
+        if magnitudes:
+            zeros = torch.zeros(self.out_features, device=device, dtype=dtype)
+            self.hra_magnitudes[adapter_name] = nn.Parameter(zeros)
+        self.changes_outputs = bool(self.changes_outputs or two_sided or magnitudes)
+        paired = config.init_weights and not config.apply_GS and r % 2 == 0
+        start = self.reset_hra_parameters if paired else self.reset_hra_parameters_random
+        start(adapter_name, getattr(config, "start_deviation", None))
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
-    def _check_start(self, adapter_name: str, r: int, config: HRAConfig) -> None:
+    def _check_start(self, adapter_name: str, r: int, config: HRAConfig, width: int, side: str) -> None:
         error = None
-        if r > self.n:
+        if r > width:
             error = (
-                f"HRA with r = {r} on {self.get_base_layer()}, whose input width is {self.n}: more "
-                f"reflections than dimensions add nothing. Choose r <= {self.n}, or exclude the "
+                f"HRA with r = {r} on {self.get_base_layer()}, whose {side} width is {width}: more "
+                f"reflections than dimensions add nothing. Choose r <= {width}, or exclude the "
                 "layer with `exclude_modules`."
             )
         elif r % 2 and config.init_weights and not config.apply_GS:
@@ -153,34 +174,32 @@ class HRALayer(nn.Module, Merging):
             raise ValueError(error)
 
     @torch.no_grad()
-    def reset_hra_parameters(self, adapter_name: str) -> None:
-        """Initialise (..., n, r), r even, to the base model, as PEFT does: pairs of equal random columns cancel."""
-        u = self.hra_u[adapter_name]
-        half = u.new_empty(*u.shape[:-1], u.shape[-1] // 2)
-        _initialise(half)
-        u.copy_(half.repeat_interleave(2, dim=-1))
+    def reset_hra_parameters(self, adapter_name: str, deviation: float | None = None) -> None:
+        """Initialise (..., n, r), r even, to the base model, as PEFT does: pairs of equal random columns cancel.
+
+        deviation: the standard deviation of the entries; None: PEFT's, √(2/(3r)).
+        """
+        for u in self._columns(adapter_name):
+            half = u.new_empty(*u.shape[:-1], u.shape[-1] // 2)
+            _initialise(half, deviation)
+            u.copy_(half.repeat_interleave(2, dim=-1))
 
     @torch.no_grad()
-    def reset_hra_parameters_random(self, adapter_name: str) -> None:
+    def reset_hra_parameters_random(self, adapter_name: str, deviation: float | None = None) -> None:
         """Initialise (..., n, r) with independent random columns; with `apply_GS`, paired ones would be degenerate."""
-        _initialise(self.hra_u[adapter_name])
+        for u in self._columns(adapter_name):
+            _initialise(u, deviation)
+
+    def _columns(self, adapter_name: str) -> list[nn.Parameter]:
+        return [side.us[adapter_name] for side in self.sides if adapter_name in side.us]
 
     def get_factors(self, adapter_names: list[str]) -> Factors:
-        """Return V and B of D = I - B Vᵀ, the product, in this order, of those adapters that the layer has.
+        """Return V and B of D = I - B Vᵀ of the inputs, the product, in this order, of those adapters the layer has.
 
         Both are (n, r) for r the sum of their ranks, or (E, n, r), float32 or wider, also under autocast, and
         differentiable. Raises KeyError if the layer has none of the adapters.
         """
-        names = [name for name in adapter_names if name in self.hra_u]
-        if not names:
-            raise KeyError(f"expected one of the adapters {list(self.hra_u)} of {self.path}, found {adapter_names}")
-        us = [self.hra_u[name] for name in names]
-        hook: Any = getattr(self.hra_u, "_hf_hook", None) if us[0].is_meta else None
-        if hook is not None:  # offloaded by accelerate, which would load it for calls of `hra_u`
-            hook.pre_forward(self.hra_u)
-            us = [self.hra_u[name] for name in names]
-            hook.post_forward(self.hra_u, None)
-        return product(us, [self.hra_apply_GS[name] for name in names])
+        return self.inputs.product(adapter_names)
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n), or Dᵀ if `reverse`, as PEFT's method does; nothing in this package calls it."""
@@ -196,7 +215,7 @@ class HRALayer(nn.Module, Merging):
         """Return the factors, cast to `dtype`, with the rows of the batch that each of them rotates."""
         if adapter_names is None:
             if self._merged_factors is None:
-                factors = None if self.disable_adapters else self._prepared(self.active_adapters, dtype)
+                factors = None if self.disable_adapters else self.inputs.prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
                 B, V = (factor.to(x.device) for factor in self._merged_factors[::-1])
@@ -216,68 +235,10 @@ class HRALayer(nn.Module, Merging):
             )
         parts: Rotations = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
-            if (factors := self._prepared([name], dtype)) is not None:
+            if (factors := self.inputs.prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
-
-    def stackable(self, name: str) -> nn.Parameter | None:
-        """Return an adapter's `hra_u` if its factors may be computed with those of other layers, in `bank.Bank`."""
-        u = self.hra_u.get(name)
-        # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
-        if type(u) is not nn.Parameter or hasattr(u, "ds_id") or getattr(self, "_is_fsdp_managed_module", False):
-            return None
-        return None if u.is_meta or u.is_inference() else u
-
-    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
-        """Return `get_factors(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
-
-        If no other layer of the model has an `hra_u` of the same kind and nothing is cast, it returns U, U and T: then
-        neither B nor its gradient is computed.
-        """
-        if torch.compiler.is_compiling():
-            return cast(*self.get_factors(adapter_names), dtype)
-        bank = bank_of_this_pass() if shared else None
-        if len(adapter_names) == 1:
-            (name,) = adapter_names
-            u = self.hra_u[name]
-            if bank is not None and (factors := bank.get(self, name, u, dtype)) is not None:
-                return factors
-            # Also in the second run of a checkpointed block, which must save the same tensors as the first.
-            plain = not (self.hra_apply_GS[name] or u.is_meta or is_transformed())
-            if self.alone == name and plain and dtype in (None, u.dtype):
-                with torch.autocast(u.device.type, enabled=False):
-                    return u, u, middle(u).to(u.dtype)
-        with unseen_by_checkpoints():
-            return cast(*self.get_factors(adapter_names), dtype)
-
-    def _prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
-        """Return these adapters' factors, kept ones if no gradients are needed; None if the layer has none of them."""
-        compiling = torch.compiler.is_compiling()
-        bank = None if compiling else bank_of_this_pass()
-        if bank is not None and (factors := bank.find(self, adapter_names, dtype)) is not None:
-            return factors
-        hra_u = self.hra_u
-        names = [name for name in adapter_names if name in hra_u]
-        if not names:
-            return None
-        us = [hra_u[name] for name in names]
-        if compiling or not can_compare(us):
-            return self._factors(names, dtype)
-        # A checkpointed block may run without gradients in a pass that needs them.
-        if (torch.is_grad_enabled() or (bank is not None and bank.trains)) and any([u.requires_grad for u in us]):
-            return self._factors(names, dtype)
-        kinds = [self.hra_apply_GS[name] for name in names]
-
-        def compute(copies: list[torch.Tensor]) -> Factors:
-            V, B = cast(*product(copies, kinds), dtype)
-            # Their columns are contiguous: with one row of x, as in decoding, x V is up to five times as fast.
-            return V.mT.contiguous().mT, B.mT.contiguous().mT
-
-        entry = self._cache.get((dtype, *kinds, *names), us, compute)
-        if bank is not None and not any([u.is_inference() for u in us]):  # these have no versions
-            bank.keep(self, names, dtype, Kept(self, names, kinds, us, entry))
-        return entry[1]
 
     def _working_dtypes(self, x: torch.Tensor) -> tuple[torch.dtype, torch.dtype, torch.dtype | None]:
         """Return the dtypes of the rotation, of the base layer's input and of the output (None: the base layer's)."""
@@ -291,9 +252,9 @@ class HRALayer(nn.Module, Merging):
         return torch.promote_types(given, base), base, given
 
     def delete_adapter(self, adapter_name: str) -> None:
-        """Remove an adapter and the factors that are kept for it."""
-        self._cache.clear()
-        forget(self)
+        """Remove an adapter, and the factors that are kept of any."""
+        for side in self.sides:
+            side.forget()
         super().delete_adapter(adapter_name)
 
     def __repr__(self) -> str:

@@ -31,16 +31,16 @@ def is_same(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
 
 
 class Kept:
-    """The factors that a layer keeps of some adapters, V and B (n, r), and the parameters that they depend on."""
+    """The factors that a `side.Side` keeps of some adapters, V and B (n, r), and the parameters that they depend on."""
 
-    def __init__(self, layer: Any, names: list[str], kinds: list[bool], us: list[nn.Parameter], entry: Entry) -> None:
+    def __init__(self, side: Any, names: list[str], kinds: list[bool], us: list[nn.Parameter], entry: Entry) -> None:
         copies, self.factors = entry
-        self._parameters, self._kinds = layer.hra_u._parameters, layer.hra_apply_GS
+        self._parameters, self._kinds = side.us._parameters, side.layer.hra_apply_GS
         self._sources = list(zip(names, kinds, us, copies, strict=True))
         self._seen = [(name, u, u._version) for name, u in zip(names, us, strict=True)]
 
     def is_valid(self) -> bool:
-        """Return whether the layer's `hra_u` are the same parameters with the same content."""
+        """Return whether the side has the same parameters with the same content."""
         for name, kind, u, copy in self._sources:
             if self._parameters.get(name) is not u or self._kinds.get(name) != kind or not is_same(u, copy):
                 return False

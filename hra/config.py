@@ -1,29 +1,62 @@
-"""PEFT's configuration of HRA with an option for stacked experts, which PEFT's class lacks."""
+"""PEFT's configuration of HRA with options that PEFT's class lacks."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import peft
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+# `peft_type` in the file of an adapter with `two_sided` or `magnitudes`: PEFT alone would load it as another model.
+EXTENDED = "HRA_EXTENDED"
+SCALE = 1 / 128
 
 
 @dataclass
 class HRAConfig(peft.HRAConfig):
-    """`peft.HRAConfig` with `peft.LoraConfig`'s option to adapt parameters that are not the weight of a layer.
+    """`peft.HRAConfig` with adapters of both sides of W, and of parameters that are not the weight of a layer.
 
+    two_sided: W' = H_L W H_R with r reflections on each side, so that the adapter has as many parameters as LoRA with
+    rank r and is equal to one with rank 2 r.
+    magnitudes: W' = diag(1 + δ) W H, or diag(1 + δ) H_L W H_R, with one trained δ per row of W, as many parameters more
+    as DoRA has.
+    init_scale: makes one learning rate fit every r. The columns start with entries of standard deviation `init_scale`
+    times the number of a layer's reflections (r, or 2 r with `two_sided`), instead of PEFT's √(2 / (3 r)). H does not
+    depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a rate η, all
+    reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate for all
+    ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
-    stacked experts of mixture-of-experts models. Raises TypeError if it is not a list of names, ValueError together
-    with `layers_to_transform`, which does not select among parameters.
+    stacked experts of mixture-of-experts models.
 
-    After `hra.install()`, an adapter file with `target_parameters` loads as this class. PEFT without `hra.install()`
-    warns that it ignores the option, and does not load these parts of the adapter.
+    Raises TypeError if `target_parameters` is not a list of names; ValueError if it is set together with
+    `layers_to_transform`, which does not select among parameters, or with `two_sided` or `magnitudes`, if one of these
+    is neither True nor False, and if `init_scale` is not positive; RuntimeError for `two_sided` and `magnitudes` before
+    `hra.install()`.
+
+    After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
+    a file, and a configuration, with `two_sided` or `magnitudes`: their `peft_type` is "HRA_EXTENDED" there. It warns
+    that it ignores `target_parameters`, and does not load these parts of the adapter.
     """
 
+    two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})
+    magnitudes: bool = field(default=False, metadata={"help": "A trained factor for each row of W."})
+    init_scale: float | None = field(
+        default=None, metadata={"help": "Standard deviation of the columns' entries at the start, per reflection."}
+    )
     target_parameters: list[str] | None = field(
         default=None, metadata={"help": "Names of parameters to adapt, such as stacked experts."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("two_sided", "magnitudes"):
+            if type(value := getattr(self, name)) is not bool:
+                raise ValueError(f"HRAConfig: expected `{name}` to be True or False, found {value!r}.")
+        if self.extended:
+            self._check_extended()
+        number = isinstance(self.init_scale, int | float) and not isinstance(self.init_scale, bool)
+        if self.init_scale is not None and not (number and 0 < self.init_scale < math.inf):
+            raise ValueError(f"HRAConfig: expected a positive number as `init_scale`, found {self.init_scale!r}.")
         if self.target_parameters is None:
             return
         if isinstance(self.target_parameters, str) or not all(isinstance(one, str) for one in self.target_parameters):
@@ -37,9 +70,48 @@ class HRAConfig(peft.HRAConfig):
                 'full instead, for example "layers.0.mlp.experts.down_proj".'
             )
 
+    @property  # type: ignore[misc] # PEFT has a field of this name
+    def peft_type(self) -> Any:
+        """Return PEFT's type of HRA; for an extended adapter, while its layers are not installed, one that PEFT lacks.
+
+        PEFT looks up its own layers by this type. They would ignore the options.
+        """
+        is_missing = self.extended and EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING
+        return EXTENDED if is_missing else self.__dict__["peft_type"]
+
+    @peft_type.setter
+    def peft_type(self, value: Any) -> None:
+        self.__dict__["peft_type"] = value
+
+    @property
+    def extended(self) -> bool:
+        """Return whether the adapter changes the output side of W, which PEFT's HRA cannot."""
+        return self.two_sided or self.magnitudes
+
+    @property
+    def start_deviation(self) -> float | None:
+        """Return the standard deviation of the columns' entries at the start; None: PEFT's."""
+        scale = SCALE if self.init_scale is None and self.extended else self.init_scale
+        return None if scale is None else scale * self.r * (2 if self.two_sided else 1)
+
+    def _check_extended(self) -> None:
+        if EXTENDED not in PEFT_TYPE_TO_CONFIG_MAPPING:
+            raise RuntimeError(
+                "HRAConfig with `two_sided` or `magnitudes`: expected the layers of `hra`, found PEFT's, which would "
+                "ignore these options. Call `hra.install()` first."
+            )
+        if self.target_parameters:
+            raise ValueError(
+                "HRAConfig: expected `target_parameters` without `two_sided` and `magnitudes`, which adapt layers, "
+                "found both. Leave one out."
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all options; if `target_parameters` is None, only those of `peft.HRAConfig`, for its adapter files."""
+        """Return all options; those of this class only if they are set, so that other adapters have PEFT's files."""
         options: dict[str, Any] = super().to_dict()
+        for name, default in (("two_sided", False), ("magnitudes", False), ("init_scale", None)):
+            if options[name] == default:
+                options.pop(name)
         if self.target_parameters is None:
             options.pop("target_parameters")
-        return options
+        return options | ({"peft_type": EXTENDED} if self.extended else {})

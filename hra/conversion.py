@@ -1,4 +1,4 @@
-"""Writing a saved adapter as a LoRA adapter, merged into its base model, or at another strength."""
+"""Writing a saved adapter as a LoRA or DoRA adapter, merged into its base model, or at another strength."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ from .base_layer import HRALayer
 from .export import DIFFUSERS_FILE, save
 from .export import to_lora as export
 from .inspection import adapted_layers, probe
-from .loading import find_base, load, read_config, read_weights
+from .loading import check_tensors, find_base, load, read_config, read_weights
+from .outputs import fold
 from .paths import new_folder, share
-from .rewinding import power
+from .rewinding import POWERS
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
 PREPROCESSING = (
@@ -27,7 +28,7 @@ PREPROCESSING = (
 
 
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Write a saved adapter as a LoRA adapter: `hra to-lora`."""
+    """Write a saved adapter as a LoRA or DoRA adapter: `hra to-lora`."""
     folder = new_folder(out)
     found = find_base(adapter, base)
     model, beside = load(adapter, found)
@@ -35,7 +36,8 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
     copy_preprocessing(adapter, folder)
     readers = ["PeftModel.from_pretrained"] + ["load_lora_weights"] * (folder / DIFFUSERS_FILE).is_file()
     layers = sum(key.endswith("lora_A.weight") for key in state)
-    report(folder, f"a LoRA adapter of rank {config.r} on {layers} layers, for {' and '.join(readers)}")
+    kind = "DoRA" if config.use_dora else "LoRA"
+    report(folder, f"a {kind} adapter of rank {config.r} on {layers} layers, for {' and '.join(readers)}")
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:
@@ -73,7 +75,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
 
 
 def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> torch.Tensor:
-    """Compute W x or, if `adapted`, W H x for the 8 inputs of `probe`.
+    """Compute W x or, if `adapted`, diag(1 + δ) H_L W H_R x for the 8 inputs of `probe`.
 
     weight: (out, ...), or E stacked experts. Returns (out, 8) in float64; for experts (E out, 8), one below another.
     """
@@ -81,7 +83,14 @@ def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> tor
     if not adapted:
         return torch.cat([probe(W) for W in matrices])
     factors = (factor.view(-1, *factor.shape[-2:]) for factor in layer.get_factors(layer.active_adapters))
-    return torch.cat([probe(W, (V, B)) for W, V, B in zip(matrices, *factors, strict=True)])
+    y = torch.cat([probe(W, (V, B)) for W, V, B in zip(matrices, *factors, strict=True)])
+    if steps := layer.get_steps(layer.active_adapters):
+        groups = getattr(layer.get_base_layer(), "groups", 1)
+        V, B, d = fold(steps, groups)
+        y = y.view(groups, -1, y.shape[-1])
+        y = y if V is None or B is None else y - B @ (V.mT @ y)
+        y = (y if d is None else d[..., None] * y).flatten(0, 1)
+    return y
 
 
 def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Tensor, torch.Tensor]]) -> str:
@@ -104,26 +113,29 @@ def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Ten
 
 
 def rewind(adapter: str, out: str, strength: float) -> None:
-    """Write a saved adapter with the power H^t instead of each layer's H: `hra rewind`."""
+    """Write a saved adapter with the powers H^t and (1 + δ)^t instead of each layer's H and 1 + δ: `hra rewind`."""
     folder = new_folder(out)
     config = read_config(adapter)
     if not isinstance(config, HRAConfig) or config.apply_GS:
         found = "one with λ = ∞" if isinstance(config, HRAConfig) else config.peft_type.value
         raise ValueError(f"{adapter}: expected an HRA adapter with finite λ, found {found}")
     weights = read_weights(adapter)
-    layers = [key for key in weights if key.endswith(".hra_u")]
+    check_tensors(adapter, config, weights)
+    layers = sum(key.endswith(".hra_u") for key in weights)
     if not layers:
         raise ValueError(f"{adapter}: expected tensors named hra_u, found none. Copy or download it again.")
-    for key in layers:
+    for key, tensor in weights.items():
+        if (change := POWERS.get(key.rpartition(".")[2])) is None:
+            continue
         try:
-            weights[key] = power(weights[key], strength)
+            weights[key] = change(tensor, strength)
         except ValueError as error:
             raise ValueError(f"{adapter}: {key}: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     save(folder, config, weights)
     copy_preprocessing(adapter, folder)
     beyond = "" if 0 <= strength <= 1 else ", an extrapolation: 0 is the base model, 1 the adapter as it is"
-    report(folder, f"{adapter} at strength {strength:g} on {len(layers)} layers{beyond}")
+    report(folder, f"{adapter} at strength {strength:g} on {layers} layers{beyond}")
 
 
 def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> None:

@@ -1,11 +1,12 @@
 """The table and the figure of `hra inspect`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft import HRAConfig
 
-from .inspection import adapted_layers, measure, measure_update
+from .inspection import OUT, adapted_layers, measure, measure_update
 from .loading import find_base, load, read_config
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Measured = dict[str, list[dict[str, Any]]]  # label → layers
 ROTATION = {"orthogonality": "‖I - UᵀU‖", "distance": "‖H - I‖", "angle": "angle (°)"}
+MAGNITUDES = {"magnitude": "max |δ|"}  # of layers that have them
 UPDATE = {"norm": "‖ΔW‖/‖W‖", "angle": "angle (°)", "stretch": "Δσ/σ₁"}
 COUNTS = ("out", "n", "r", "parameters")
 COLOURS = ("#2a6f97", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442", "#000000")
@@ -28,6 +30,8 @@ def inspect(adapters: list[str], png: str | None, base: str | None) -> None:
     rotations = base is None and all(isinstance(config, HRAConfig) for config in types.values())
     measured = {one: measure(one) if rotations else measure_updates(one, base) for one in adapters}
     panels = ROTATION if rotations else UPDATE
+    if any("magnitude" in layer for layers in measured.values() for layer in layers):
+        panels = panels | MAGNITUDES
     letters = dict(zip(adapters, "ABCDEFGH", strict=False)) if len(adapters) > 1 else {adapters[0]: ""}
     titles = {
         letter: f"{letter} {adapter}: {types[adapter].peft_type.value}, "
@@ -66,8 +70,10 @@ def figure_name(adapters: list[str]) -> str:
 
 
 def layer_names(measured: Measured) -> list[str]:
-    """Return the names of all measured layers, each once, in order of first appearance."""
-    return list(dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers))
+    """Return the names of all measured layers, each once, in order of first appearance, both sides together."""
+    found = dict.fromkeys(layer["layer"] for layers in measured.values() for layer in layers)
+    places = {name: place for place, name in enumerate(found)}
+    return sorted(found, key=lambda name: places[name.removesuffix(OUT)])
 
 
 def table(measured: Measured, panels: dict[str, str]) -> "Table":
@@ -84,7 +90,9 @@ def table(measured: Measured, panels: dict[str, str]) -> "Table":
     for name in layer_names(measured):
         rows = [(letter, layer) for letter, layers in measured.items() for layer in layers if layer["layer"] == name]
         for place, (letter, layer) in enumerate(rows):
-            cells = [f"{layer[key]:,}" for key in counts] + [f"{layer[key]:#.3g}".rstrip(".") for key in panels]
+            cells = [f"{layer[key]:,}" for key in counts] + [
+                f"{layer[key]:#.3g}".rstrip(".") if key in layer else "" for key in panels
+            ]
             found.add_row("" if place else name, letter, *cells)
     return found
 
@@ -106,7 +114,7 @@ def plot(measured: Measured, panels: dict[str, str], titles: dict[str, str], png
         axis.set_yticklabels(names if axis is axes[0] else [], fontsize=7)
         for place, (letter, layers) in enumerate(measured.items()):
             rows = [names.index(layer["layer"]) - 0.4 + thickness * (place + 0.5) for layer in layers]
-            values = [layer[key] for layer in layers]
+            values = [layer.get(key, math.nan) for layer in layers]
             axis.barh(rows, values, height=thickness, color=COLOURS[place], label=titles[letter])
     if spectra:
         for place, layers in enumerate(measured.values()):

@@ -16,8 +16,9 @@ from peft.tuners.hra.config import HRAConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from .base_layer import HRALayer, Parts
+from .base_layer import HRALayer
 from .quantized import is_plain
+from .side import Parts
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
@@ -57,14 +58,6 @@ class ParamWrapper(HRALayer):
         """Return the parameter's dtype, or None if it is sharded."""
         parameter = self._parameter()
         return None if hasattr(parameter, "placements") else parameter.dtype
-
-    def stackable(self, name: str) -> None:
-        """Return None: the experts of one module are computed together already."""
-        return None
-
-    def _factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
-        """Return V and B, never U, U and T: W H is computed from V and B."""
-        return super()._factors(adapter_names, dtype, shared=False)
 
     def forward(self, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Any:
         """Call the module with W_e H_e as its parameter.
@@ -108,7 +101,7 @@ class ParamWrapper(HRALayer):
         weight = self._weight_in_memory()
         factors: Parts | None
         if not self.merged:
-            factors = self._prepared(self.active_adapters, weight.dtype)
+            factors = self.inputs.prepared(self.active_adapters, weight.dtype)
         elif self._weight_before_merge is not None:
             return self._weight_before_merge.to(weight.device)
         elif (factors := self._merged_factors) is not None:  # W = (W D) Dᵀ

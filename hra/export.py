@@ -1,8 +1,7 @@
-"""Exact export of HRA adapters as LoRA adapters."""
+"""Exact export of HRA adapters as LoRA or DoRA adapters."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
@@ -11,12 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from . import usage
-from .capabilities import axis_of_lora_a
-from .experts import ParamWrapper
-from .merging import ROWS, not_a_parameter
+from .lora_factors import TENSORS, factors_of
 from .paths import share
-from .quantized import dense_weight, is_partitioned
-from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # begins the keys of PEFT's adapter files
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
@@ -32,12 +27,17 @@ def to_lora(
     beside: Mapping[str, torch.Tensor] | None = None,
     component: str | None = None,
 ) -> tuple[LoraConfig, State]:
-    """Export an HRA adapter as a LoRA adapter with the same outputs up to rounding.
+    """Export an HRA adapter as a LoRA adapter, or with magnitudes as a DoRA adapter, with the same outputs.
 
-    W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors are Vᵀ (r, n) and -W B (out, r) with
-    rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1), for E stacked experts (E r, n) and
-    (out, r E) in PEFT's order. They are valid only for the W that they were computed from. A quantised base weight is
-    dequantised first. If its kernels also round activations, H x and x are rounded differently.
+    They are the same up to rounding. W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors
+    are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1),
+    for E stacked experts (E r, n) and (out, r E) in PEFT's order. They are valid only for the W that they were computed
+    from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x are rounded
+    differently.
+
+    With `two_sided`, LoRA's rank is 2 r: H_L W H_R = W + lora_B lora_A with lora_A = [V_Lᵀ W H_R; V_Rᵀ] (2 r, n) and
+    lora_B = [-B_L, -W B_R] (out, 2 r). With `magnitudes` it is DoRA (`use_dora`), whose `lora_magnitude_vector` (out,),
+    for a convolution (1, out, 1, 1), has the lengths of the rows of H_L W H_R, times 1 + δ.
 
     model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
     adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
@@ -47,13 +47,16 @@ def to_lora(
     If there is a directory, also writes them to it for `PeftModel.from_pretrained` and, if the model belongs to a
     pipeline, for `pipe.load_lora_weights(directory)` (for the model without its pipeline:
     `load_lora_adapter(directory, prefix=component, use_safetensors=True)`). diffusers can load neither biases nor
-    `modules_to_save`: an adapter that has some is written for `PeftModel` only.
+    `modules_to_save`: an adapter that has some is written for `PeftModel` only. diffusers reads DoRA like LoRA.
+    ComfyUI ignores its magnitudes, vLLM refuses it, and so does PEFT on base models quantised by AQLM, AWQ, EETQ or
+    GPTQ: merge such an adapter instead, into the base model without quantisation.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
     that PEFT's LoRA ignores, or `out_proj` of a Mamba model or a single transposed expert, on which PEFT applies no
-    LoRA; TypeError if it is above another adapter, or hooks or parametrizations compute a base weight.
+    LoRA, or has magnitudes of a row of W that is zero, by whose length DoRA divides; TypeError if it is above another
+    adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -69,14 +72,13 @@ def to_lora(
         if name == "hra_u":
             _check_loadable(model, path)
             with onload_layer(layer := model.get_submodule(path)):
-                A, B = _lora_factors(path, layer, adapter_name)
-            if not (A.isfinite().all() and B.isfinite().all()):
-                raise ValueError(
-                    f"to_lora: {path.removeprefix(PREFIX)}: expected finite numbers, found NaN or infinity in the "
-                    "adapter or in the base weight. Export an adapter from before its training diverged."
-                )
+                A, B, m = factors_of(path.removeprefix(PREFIX), layer, adapter_name)
             state |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
-        else:
+            if m is not None:
+                # PEFT writes this key without ".weight" and reads both; transformers' `load_adapter`, which diffusers
+                # calls for a text encoder, reads only this one, and takes random magnitudes for the other.
+                state[f"{path}.lora_magnitude_vector.weight"] = m
+        elif name not in TENSORS:
             state[key] = tensor.detach()
     kept = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"]
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
@@ -84,7 +86,9 @@ def to_lora(
     options["bias"] = config.bias.replace("hra_only", "lora_only")
     if parameters := getattr(config, "target_parameters", None):
         options["target_parameters"] = parameters
-    lora = LoraConfig(r=config.r, lora_alpha=config.r, inference_mode=True, **options)
+    options["use_dora"] = getattr(config, "magnitudes", False)
+    rank = config.r * (2 if getattr(config, "two_sided", False) else 1)
+    lora = LoraConfig(r=rank, lora_alpha=rank, inference_mode=True, **options)
     if directory is not None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -128,64 +132,6 @@ def _check_loadable(model: nn.Module, path: str) -> None:
             f"to_lora: {path.removeprefix(PREFIX)}: PEFT loads no LoRA on `out_proj` of a model of type {kind}, whose "
             "kernels read the weight themselves. Merge the adapter instead (`merge_and_unload`)."
         )
-
-
-@torch.no_grad()
-def _lora_factors(path: str, layer: Any, adapter_name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    if layer.merged:
-        raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
-    if (found := not_a_parameter(layer)) is not None:
-        raise TypeError(f"to_lora: {path.removeprefix(PREFIX)}: {found}.")
-    base, u = layer.get_base_layer(), layer.hra_u[adapter_name]
-    tensors = u, getattr(base, getattr(layer, "parameter_name", None) or "weight", None)
-    if any(hasattr(tensor, "placements") or is_partitioned(tensor) for tensor in tensors):
-        raise ValueError(
-            f"to_lora: {path.removeprefix(PREFIX)}: expected all of its tensors in this process, found parts of them "
-            "(tensor parallelism, FSDP2, ZeRO-3). Save the adapter, and export it in one process (`hra to-lora`)."
-        )
-    V, B = compact(u, layer.hra_apply_GS[adapter_name])
-    if isinstance(layer, ParamWrapper):
-        return _lora_factors_of_experts(path, layer, V, B)
-    if isinstance(base, nn.Conv2d):
-        if base.padding_mode != "zeros" or set(base.dilation) != {1}:
-            raise ValueError(
-                f"to_lora: {path} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
-                "ignores both, so the export would be wrong. Exclude that layer, or merge the adapter instead."
-            )
-        if base.groups > 1:
-            raise ValueError(
-                f"to_lora: {path} has {base.groups} groups; an equivalent LoRA would have rank {base.groups} r, and "
-                "PEFT cannot merge it. Exclude that layer, or merge the adapter instead."
-            )
-        WB = _times(base.weight.flatten(1), B)
-        return V.mT.reshape(-1, *base.weight.shape[1:]).contiguous(), -WB[:, :, None, None].contiguous()
-    return V.mT.contiguous(), -_times(dense_weight(base, len(V), path), B)
-
-
-def _lora_factors_of_experts(
-    path: str, layer: ParamWrapper, V: torch.Tensor, B: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    weight = layer._weight_in_memory()
-    pairs = zip(layer._matrices(weight), B.view(-1, *B.shape[-2:]), strict=True)
-    WB = torch.stack([_times(W, one) for W, one in pairs])
-    if weight.dim() == 2:
-        return V.mT.contiguous(), -WB[0]
-    # The update of the parameter is F Sᵀ, with F (E, a, r) and S (E, b, r) for its axes a and b.
-    F, S = (V, -WB) if layer.transposed else (-WB, V)
-    axis = axis_of_lora_a(getattr(layer.get_base_layer(), "is_transposed", False))
-    if len(weight) == 1 and axis == 1:
-        raise ValueError(
-            f"to_lora: {path}: PEFT applies no LoRA to a single transposed expert. Merge the adapter instead "
-            "(`merge_and_unload`)."
-        )
-    A, B = (S, F) if axis == 2 else (F, S)
-    # PEFT counts experts before ranks in lora_A (E r, ...), and after them in lora_B (..., r E).
-    return A.mT.flatten(0, 1).contiguous(), B.permute(1, 2, 0).flatten(1).contiguous()
-
-
-def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """Compute W B (out, r) in float64, one block of rows at a time, and round once to B's dtype."""
-    return torch.cat([exact(rows) @ exact(B) for rows in weight.split(ROWS)]).to(B.dtype)
 
 
 def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:

@@ -12,11 +12,13 @@ from torch import nn
 
 from .bank import Factors
 from .export import PREFIX
-from .loading import read_config, read_weights
+from .loading import check_tensors, read_config, read_weights
 from .merging import ROWS
 from .penalty import orthogonality_error
 from .quantized import is_plain
 from .reflections import compact, exact
+
+OUT = " (out)"  # ends the name of a layer's output side
 
 
 def measure(adapter: str) -> list[dict[str, Any]]:
@@ -28,30 +30,38 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     `orthogonality`, ‖I_r - UᵀU‖_F of the unit columns (Eq. 6), dimensionless. The measures of a layer with NaN or
     infinity are NaN. Stacked experts (E, n, r) are one dict: the largest of their angles, the means of the others.
 
-    Raises ValueError if the adapter does not exist, is not an HRA adapter or has no layers.
+    With `two_sided`, a second dict follows, of H_L, whose `layer` ends with " (out)" and whose `n` is the number of
+    outputs. With `magnitudes`, the first one also has `magnitude`, the largest |δ|, dimensionless, and counts δ.
+
+    Raises ValueError if the adapter does not exist, is not an HRA adapter, has no layers, or lacks tensors of them.
     """
     config = read_config(adapter)
     if not isinstance(config, HRAConfig):
         raise ValueError(f"{adapter}: expected an HRA adapter, found {config.peft_type}")
+    weights = read_weights(adapter)
+    check_tensors(adapter, config, weights)
     layers = []
-    for key, u in read_weights(adapter).items():
-        if key.endswith(".hra_u"):
+    for key, u in weights.items():
+        path, _, name = key.rpartition(".")
+        if name in ("hra_u", "hra_u_out"):
             V, B = compact(u.double(), config.apply_GS)
             # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
             part = torch.eye(V.shape[-1]) - V.mT @ B
             finite = bool(part.isfinite().all())  # LAPACK may crash on others
             angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
-            layers.append(
-                {
-                    "layer": key.removeprefix(PREFIX).removesuffix(".hra_u"),
-                    "n": u.shape[-2],
-                    "r": u.shape[-1],
-                    "parameters": u.numel(),
-                    "orthogonality": orthogonality_error(u.double()).mean().item(),
-                    "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
-                    "angle": math.degrees(angle),
-                }
-            )
+            layer: dict[str, Any] = {
+                "layer": path.removeprefix(PREFIX) + OUT * (name == "hra_u_out"),
+                "n": u.shape[-2],
+                "r": u.shape[-1],
+                "parameters": u.numel(),
+                "orthogonality": orthogonality_error(u.double()).mean().item(),
+                "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
+                "angle": math.degrees(angle),
+            }
+            if name == "hra_u" and (delta := weights.get(f"{path}.hra_magnitudes")) is not None:
+                layer["parameters"] += delta.numel()
+                layer["magnitude"] = delta.abs().max().item()
+            layers.append(layer)
     if not layers:
         raise ValueError(f"{adapter}: expected tensors named hra_u, found none")
     return layers

@@ -10,16 +10,21 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .bank import Factors
-from .base_layer import HRALayer, Parts, Rotations
-from .quantized import is_cast_by_hooks
+from .base_layer import HRALayer, Rotations
+from .fused import linear
+from .outputs import Step, apply_to_channels
+from .quantized import is_cast_by_hooks, is_plain
 from .reflections import cast, is_transformed, reflect
+from .side import Parts
 
 
 class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
-    If x needs no gradient (in the first layer of a network), it computes W x + b - (W B)(Vᵀx) instead, which saves the
-    backward pass through W, O(N n out). It does not if the base layer has hooks or another `forward`: these get H x.
+    With `two_sided` or `magnitudes`, the steps of `outputs` follow: z = diag(1 + δ) H_L W H x + b.
+
+    With a frozen weight, `fused.linear` computes all of it, unless the base layer has hooks or another `forward`, which
+    get H x, or PyTorch compiles, transforms or traces the operations.
     """
 
     def forward(
@@ -33,14 +38,9 @@ class Linear(HRALayer):
         """
         base: Any = self._modules["base_layer"]  # an attribute takes ten times as long
         dtype, base_dtype, out_dtype = self._working_dtypes(x)
-        if adapter_names is None and torch.is_grad_enabled() and self._gains_from_output_side(x):
-            x = x.to(base_dtype)
-            z = base(x, *args, **kwargs)
-            # Under autocast the other layers' factors are narrower: not worth a second computation for all of them.
-            factors = self._factors(self.active_adapters, None, shared=x.dtype == base.weight.dtype)
-            V, WB = _thin_weights(base.weight, factors, x.dtype)
-            z = torch.addmm(z.reshape(-1, z.shape[-1]), x.reshape(-1, self.n) @ V, WB.t(), alpha=-1).view(z.shape)
-            return z.to(out_dtype)
+        plain = not (args or kwargs) and adapter_names is None and dtype == base_dtype
+        if plain and (z := self._fused(x, dtype)) is not None:
+            return z if out_dtype in (None, z.dtype) else z.to(out_dtype)
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return base(x, *args, **kwargs)
@@ -54,22 +54,35 @@ class Linear(HRALayer):
         if dtype != base_dtype:
             x = x.to(base_dtype)
         z = base(x, *args, **kwargs)
+        if self.changes_outputs:
+            z = self._change_outputs(z, adapter_names, out_dtype and dtype)
         return z if out_dtype in (None, z.dtype) else z.to(out_dtype)
 
-    def _gains_from_output_side(self, x: torch.Tensor) -> bool:
-        if x.requires_grad or self.disable_adapters or self.merged:
-            return False
-        if torch.jit.is_tracing():  # type: ignore[attr-defined] # it compares its result with one without gradients
-            return False
-        us = [self.hra_u[name] for name in self.active_adapters if name in self.hra_u]
-        base = self.base_layer
-        # Only if the weight can be used directly, without a wider copy.
-        return (
-            any(u.requires_grad for u in us)
-            and self._base_is_just(nn.Linear)
-            and all(self.get_base_dtype() == torch.promote_types(u.dtype, torch.float32) for u in us)
-            and not base.weight.requires_grad
-        )
+    def _fused(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+        """Compute z in one autograd function; None: the base layer is not just an `nn.Linear` with a frozen weight."""
+        trains, names = torch.is_grad_enabled(), self.active_adapters
+        if self.merged or self.disable_adapters or not (trains or self.changes_outputs):
+            return None
+        if (len(names) > 1 and self.changes_outputs) or not self._base_is_just(nn.Linear):
+            return None
+        if torch.compiler.is_compiling() or is_transformed():
+            return None
+        base: Any = self._modules["base_layer"]
+        W, b = base._parameters.get("weight"), base._parameters.get("bias")
+        if not is_plain(W) or (trains and W.requires_grad):
+            return None
+        if (inputs := self.inputs.prepared(names, dtype)) is None:
+            return None
+        outputs, delta = None, None
+        if self.changes_outputs:
+            outputs = self.outputs.prepared(names, dtype)
+            magnitudes: Any = self._modules["hra_magnitudes"]
+            delta = magnitudes._parameters.get(names[0])
+            if delta is not None and delta.dtype != dtype:
+                delta = delta.to(dtype)
+        if W.dtype != dtype:  # under autocast
+            W, b = W.to(dtype), None if b is None else b.to(dtype)
+        return linear(x if x.dtype == dtype else x.to(dtype), W, b, inputs, outputs or (), delta)
 
 
 class Conv2d(HRALayer):
@@ -104,15 +117,25 @@ class Conv2d(HRALayer):
         arguments, dtypes and errors are those of `Linear.forward`. Raises TypeError if the base layer has hooks or
         another `forward` and its call is not one convolution with its weight.
         """
-        _, dtype, out_dtype = self._working_dtypes(x)
+        wide, dtype, out_dtype = self._working_dtypes(x)
         base: Any = self.base_layer
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
             return base(x, *args, **kwargs)
         x = x.to(dtype)
         if not self._base_is_just(nn.Conv2d):
-            return self._corrected_within(rotations, x, *args, **kwargs).to(out_dtype)
-        return self._correct(base(x, *args, **kwargs), rotations, x, base.weight, self._convolve).to(out_dtype)
+            z = self._corrected_within(rotations, x, *args, **kwargs)
+        else:
+            z = self._correct(base(x, *args, **kwargs), rotations, x, base.weight, self._convolve)
+        if self.changes_outputs:
+            z = self._change_outputs(z, adapter_names, out_dtype and wide)
+        return z.to(out_dtype)
+
+    def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
+        groups, bias = self.get_base_layer().groups, self._bias() if steps else None
+        for step in steps:
+            z = apply_to_channels(z, step, bias, groups)
+        return z
 
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:
         """Convolve with the base layer's settings and the r `kernels` (r, C, kh, kw).

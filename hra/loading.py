@@ -38,6 +38,7 @@ HRA_KEYS: dict[str, tuple[tuple[type, ...], str]] = {  # keys of HRA's configura
     "apply_GS": ((bool,), "true or false"),
     "target_modules": ((set, str, type(None)), "a list of names or a regular expression"),
 }
+OPTIONAL = {"hra_u_out": "two_sided", "hra_magnitudes": "magnitudes"}  # tensors of a layer, and their options
 
 
 @dataclass
@@ -89,6 +90,8 @@ def read_config(adapter: str) -> Any:
             f"{adapter}: expected a `peft_type` that PEFT {peft.__version__} has, found {error.args[0]!r}. Correct "
             f"{CONFIG_NAME}, or install a version of PEFT that has this type."
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{adapter}: {error} Correct {CONFIG_NAME}.") from error
     for key, (kinds, expected) in HRA_KEYS.items() if isinstance(config, HRAConfig) else ():
         if type(value := getattr(config, key)) not in kinds:
             raise ValueError(f"{adapter}: expected `{key}` to be {expected}, found {value!r}. Correct {CONFIG_NAME}.")
@@ -101,6 +104,25 @@ def read_weights(adapter: str) -> State:
     if Path(adapter).is_dir() and not any((Path(adapter) / name).is_file() for name in files):
         raise ValueError(f"{adapter}: expected {' or '.join(files)}, found neither. Copy or download it again.")
     return load_peft_weights(adapter, device="cpu")
+
+
+def check_tensors(adapter: str, config: Any, weights: State) -> None:
+    """Raise ValueError unless the layers of an HRA adapter's file have exactly the tensors of its options."""
+
+    def paths(name: str) -> set[str]:
+        return {key.rpartition(".")[0] for key in weights if key.rpartition(".")[2] == name}
+
+    layers = paths("hra_u")
+    for name, option in OPTIONAL.items():
+        found, wanted = paths(name), getattr(config, option)
+        if found and not wanted:
+            problem = f"expected no {name} without `{option}` in {CONFIG_NAME}, found {min(found)}.{name}"
+        elif wanted and found != layers:
+            lacking = min(found ^ layers)
+            problem = f"expected a tensor {lacking}.{'hra_u' if lacking in found else name}, found none"
+        else:
+            continue
+        raise ValueError(f"{adapter}: {problem}. Copy or download it again.")
 
 
 def find_base(adapter: str, base: str | None) -> Base:
@@ -179,8 +201,9 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
     unexpected ones.
     """
-    install()
-    saved = read_weights(adapter)
+    config, saved = read_config(adapter), read_weights(adapter)
+    if isinstance(config, HRAConfig):
+        check_tensors(adapter, config, saved)
     labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]
     model, missing = base.load(**class_names(adapter, labels[0]) if labels else {})
     if lacking := sorted(name for name in missing if PREFIX + name not in saved):

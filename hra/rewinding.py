@@ -3,9 +3,13 @@
 LoRA's update is scaled by a factor; a scaled I - B Vᵀ would not be orthogonal. H^t moves along the geodesic from I to H
 instead: it turns the same planes, by t times their angles. The geodesic has no ends, so every finite t is allowed:
 t > 1 extrapolates beyond the adapter, t = -1 is the inverse rotation.
+
+An adapter of both sides and of magnitudes becomes W'(t) = diag(1 + δ)^t H_L^t W H_R^t. This is a path from W to W',
+each of whose factors moves along a geodesic; the path of their product is none.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from peft.tuners.hra.layer import HRALayer
@@ -33,8 +37,7 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     reflections, or an angle of 180°): no unique geodesic leads from I to such an H. This does not depend on t, although
     H^0 = I and H^1 = H would exist.
     """
-    if not math.isfinite(t):
-        raise ValueError(f"expected a finite strength t, found {t}. Use a number, such as 0.5")
+    _check_strength(t)
     if U.dim() not in (2, 3):
         raise ValueError(
             f"expected u of shape (n, r) or (E, n, r), found {tuple(U.shape)}: FSDP1 or ZeRO-3 has sharded it. "
@@ -71,21 +74,52 @@ def power(U: torch.Tensor, t: float) -> torch.Tensor:
     return new.to(wide(U))
 
 
+def power_of_magnitudes(delta: torch.Tensor, t: float) -> torch.Tensor:
+    """Compute δ' of 1 + δ' = (1 + δ)^t for δ (out,), in float64, in δ's dtype or in float32 if that is wider.
+
+    t: any finite number, dimensionless. For t = 1 it returns δ's own values. Raises ValueError if t is not finite and,
+    for every t, if a 1 + δ is not positive or not finite.
+    """
+    _check_strength(t)
+    exact = delta.cpu().double()
+    refused = exact[~((exact > -1) & exact.isfinite())]
+    if len(refused):
+        raise ValueError(
+            f"expected finite magnitudes 1 + δ above 0, which have real powers, found {1 + refused[0].item():g}"
+        )
+    return wide(delta).clone() if t == 1 else torch.expm1(t * torch.log1p(exact)).to(wide(delta))
+
+
+# Name of the parameter → its real power
+POWERS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
+    "hra_u": power,
+    "hra_u_out": power,
+    "hra_magnitudes": power_of_magnitudes,
+}
+
+
+def _check_strength(t: float) -> None:
+    if not math.isfinite(t):
+        raise ValueError(f"expected a finite strength t, found {t}. Use a number, such as 0.5")
+
+
 @torch.no_grad()
 def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     """Replace each layer's H (section 3.1, Eq. 3) by its real power H^t, in place.
 
     t: any finite number, dimensionless. 0 is the base model, 1 the adapter as it is; between them H^t turns the same
     planes by t times their angles. t > 1 extrapolates, and -1 is the inverse. H^t is orthogonal, and
-    (H^s)^t = H^(s t) while s times the largest angle is below 180°.
+    (H^s)^t = H^(s t) while s times the largest angle is below 180°. With `two_sided` and `magnitudes`, the weight
+    becomes diag(1 + δ)^t H_L^t W H_R^t.
 
-    Every `hra_u` of the adapter, (n, r) or (E, n, r) for E stacked experts, keeps its shape. Everything that reads the
-    adapter afterwards (forward passes, merging, `to_lora`, saving) uses H^t. An adapter in bfloat16 or float16 becomes
-    float32, which a small t needs. Classifiers and other `modules_to_save` do not change.
+    Every `hra_u` of the adapter, (n, r) or (E, n, r) for E stacked experts, keeps its shape, and so do `hra_u_out` and
+    `hra_magnitudes`. Everything that reads the adapter afterwards (forward passes, merging, `to_lora`, saving) uses
+    H^t. An adapter in bfloat16 or float16 becomes float32, which a small t needs. Classifiers and other
+    `modules_to_save` do not change.
 
     model: a model with this package's or PEFT's own HRA layers. Raises ValueError, before anything has changed, if t is
     not finite, if no layer has the adapter, if it is merged, offloaded or sharded by FSDP1 or ZeRO-3, or, for every t,
-    if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°).
+    if the H of a layer has no unique real power (an odd r, λ = ∞ or an angle of 180°) or a 1 + δ is not positive.
     """
     layers = {
         path: layer
@@ -95,20 +129,22 @@ def rewind(model: nn.Module, t: float, adapter_name: str = "default") -> None:
     usage.check_layers(layers.items())
     if not layers:
         raise ValueError(f"rewind: expected HRA layers with the adapter {adapter_name!r}, found none")
-    new = {}
+    new = []
     for path, layer in layers.items():
         if layer.merged:
             raise ValueError("rewind: expected an unmerged adapter; call `unmerge_adapter()` first")
         if layer.hra_u[adapter_name].is_meta:
             raise ValueError(f"rewind: {path}: expected weights in memory, found offloaded ones; rewind before that")
-        try:
-            if layer.hra_apply_GS[adapter_name]:
-                raise ValueError("expected a rotation, found λ = ∞ (`apply_GS`), whose H is symmetric")
-            new[path] = power(layer.hra_u[adapter_name], t)
-        except ValueError as error:
-            raise ValueError(f"rewind: {path}: {error}") from None
-    for path, U in new.items():
-        u = layers[path].hra_u[adapter_name]
-        if u.dtype != U.dtype:
-            u.data = u.data.to(U.dtype)
-        u.copy_(U)
+        if layer.hra_apply_GS[adapter_name]:
+            raise ValueError(f"rewind: {path}: expected a rotation, found λ = ∞ (`apply_GS`), whose H is symmetric")
+        for name, change in POWERS.items():
+            if (parameter := getattr(layer, name, {}).get(adapter_name)) is None:
+                continue
+            try:
+                new.append((parameter, change(parameter, t)))
+            except ValueError as error:
+                raise ValueError(f"rewind: {path}.{name}: {error}") from None
+    for parameter, tensor in new:
+        if parameter.dtype != tensor.dtype:
+            parameter.data = parameter.data.to(tensor.dtype)
+        parameter.copy_(tensor)

@@ -22,14 +22,15 @@ def train_sum_and_difference(
 
     Call it once, before the first step. If a step ends with an exception, the model has c and δ instead of u.
 
-    model: a model with this package's or PEFT's own HRA layers, whose `hra_u` are (n, r) with an even r, or (E, n, r)
-    for E stacked experts; columns 2 i and 2 i + 1 are a pair. optimizer: any optimizer that has these parameters.
+    model: a model with this package's or PEFT's own HRA layers, whose `hra_u`, and `hra_u_out` if there are any, are
+    (n, r) with an even r, or (E, n, r) for E stacked experts; columns 2 i and 2 i + 1 are a pair. optimizer: any
+    optimizer that has these parameters.
     ratio: the learning rate of c divided by that of δ (positive, dimensionless), for an optimizer whose steps do not
     depend on the scale of a gradient.
 
     Raises ValueError if no layer has the adapter, if r is odd or λ = ∞ (`apply_GS`, which has no paired
-    initialisation), if `ratio` is not positive, or if the optimizer lacks a layer's `hra_u`. A later `optimizer.step`
-    with a closure raises ValueError, since the closure would use c and δ.
+    initialisation), if `ratio` is not positive, or if the optimizer lacks a layer's parameters. A later
+    `optimizer.step` with a closure raises ValueError, since the closure would use c and δ.
     """
     layers = {
         path: layer
@@ -42,13 +43,16 @@ def train_sum_and_difference(
         raise ValueError(f"expected HRA layers with the adapter {adapter_name!r}, found none")
     if not ratio > 0:
         raise ValueError(f"expected a positive ratio of learning rates, found {ratio}")
+    us: list[nn.Parameter] = []
     for path, layer in layers.items():
-        u = layer.hra_u[adapter_name]
-        if layer.hra_apply_GS[adapter_name] or u.shape[-1] % 2:
-            raise ValueError(f"{path}: expected pairs of columns, found r = {u.shape[-1]}, or λ = ∞ (`apply_GS`)")
-        if id(u) not in stepped:
-            raise ValueError(f"{path}: expected an optimizer of this layer's `hra_u`, found one without it")
-    us = [layer.hra_u[adapter_name] for layer in layers.values()]
+        for name in ("hra_u", "hra_u_out"):
+            if (u := getattr(layer, name, {}).get(adapter_name)) is None:
+                continue
+            if layer.hra_apply_GS[adapter_name] or u.shape[-1] % 2:
+                raise ValueError(f"{path}: expected pairs of columns, found r = {u.shape[-1]}, or λ = ∞ (`apply_GS`)")
+            if id(u) not in stepped:
+                raise ValueError(f"{path}: expected an optimizer of this layer's `{name}`, found one without it")
+            us.append(u)
     gradients: list[tuple[nn.Parameter, torch.Tensor]] = []
 
     @torch.no_grad()

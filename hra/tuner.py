@@ -7,6 +7,7 @@ from typing import Any
 
 import peft
 import peft.tuners.hra
+import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
@@ -17,7 +18,7 @@ from torch import nn
 
 from . import bank, capabilities, targets, usage
 from .base_layer import HRALayer
-from .config import HRAConfig
+from .config import EXTENDED, HRAConfig
 from .experts import ParamWrapper, find_wrapper
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
@@ -43,6 +44,8 @@ class HRAModel(PeftHRAModel):
             # PEFT before 0.20 passes the innermost module for a second adapter.
             outer = self.model.get_submodule(current_key.rpartition(".")[0])
             target = find_wrapper(outer, parameter_name) or target
+        if getattr(hra_config, "two_sided", False) or getattr(hra_config, "magnitudes", False):
+            _check_outputs(target, current_key, target_name)
         if isinstance(target, HRALayer) and target.parameter_name == parameter_name:
             target.update_layer(adapter_name, hra_config.r, hra_config)
             return
@@ -61,7 +64,7 @@ class HRAModel(PeftHRAModel):
                 "model without that quantisation, or quantised by bitsandbytes or torchao; quantise after "
                 "`merge_and_unload`."
             )
-        if any(placement.is_shard(1) for placement in getattr(weight, "placements", ())):
+        if _is_split(weight, 1):
             raise ValueError(
                 f"HRA cannot adapt {current_key}: tensor parallelism splits its input over processes, and H mixes all "
                 f"of it. Exclude it with `exclude_modules`, here {target_name!r}; layers that are split by their "
@@ -152,12 +155,12 @@ class HRAModel(PeftHRAModel):
         super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
         if autocast_adapter_dtype:
             return
-        # The layers create u in float32; only this switch requests the base model's dtype.
+        # The layers create parameters in float32; only this switch requests the base model's dtype.
         for layer in self.model.modules():
-            if isinstance(layer, HRALayer) and adapter_name in layer.hra_u:
-                dtype = layer.get_base_dtype()
-                if dtype is not None:
-                    layer.hra_u[adapter_name] = layer.hra_u[adapter_name].to(dtype)
+            if isinstance(layer, HRALayer) and (dtype := layer.get_base_dtype()) is not None:
+                for parameters in (layer.hra_u, layer.hra_u_out, layer.hra_magnitudes):
+                    if adapter_name in parameters:
+                        parameters[adapter_name] = parameters[adapter_name].to(dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(
@@ -193,6 +196,28 @@ class HRAModel(PeftHRAModel):
                 handle.remove()
 
 
+def _is_split(weight: Any, axis: int) -> bool:
+    """Return whether tensor parallelism splits a weight (out, n) along this axis."""
+    return any(placement.is_shard(axis) for placement in getattr(weight, "placements", ()))
+
+
+def _check_outputs(target: Any, path: str, name: str) -> None:
+    """Raise an error if the outputs of a layer, at this path, cannot be rotated or scaled."""
+    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    if _is_split(getattr(base, "weight", None), 0):
+        raise ValueError(
+            f"HRA with `two_sided` or `magnitudes` cannot adapt {path}: expected all outputs of the layer in this "
+            f"process, found tensor parallelism. Exclude it with `exclude_modules`, here {name!r}, or leave out both "
+            "options."
+        )
+    if not isinstance(bias := getattr(base, "bias", ""), torch.Tensor | None):
+        raise TypeError(
+            f"HRA with `two_sided` or `magnitudes` cannot adapt {path}: expected a layer that computes W x + b, with b "
+            f"or None as its attribute `bias`, found {type(base).__name__} with {bias!r}. Exclude it with "
+            f"`exclude_modules`, here {name!r}, or leave out both options."
+        )
+
+
 # Modules in which PEFT re-exports the names. The defining modules keep PEFT's classes: pickle needs them.
 _NAMESPACES = (peft, peft.tuners, peft.tuners.hra)
 _NAMES = {"HRAModel": HRAModel, "HRALinear": Linear, "HRAConv2d": Conv2d}
@@ -217,6 +242,7 @@ def install() -> None:
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))
         mapping[PeftType.HRA] = ours
+    PEFT_TYPE_TO_CONFIG_MAPPING[EXTENDED] = HRAConfig  # type: ignore[index] # a name in files only
     for namespace in _NAMESPACES:
         for name, ours in _NAMES.items():
             if hasattr(namespace, name):
@@ -225,10 +251,14 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Restore PEFT's own HRA. Existing models are unchanged."""
+    """Restore PEFT's own HRA.
+
+    Existing models are unchanged; with `two_sided` or `magnitudes` they cannot be saved before the next `install`.
+    """
     for target, name, theirs in _replaced:
         if isinstance(target, dict):
             target[name] = theirs
         else:
             setattr(target, name, theirs)
+    PEFT_TYPE_TO_CONFIG_MAPPING.pop(EXTENDED, None)  # type: ignore[call-overload]
     _replaced.clear()

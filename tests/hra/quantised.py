@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import close, vectors
+from sidebyside import EXTENDED, close, random_magnitudes, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -78,25 +78,33 @@ def dequantised(layer) -> torch.Tensor:
 
 
 @pytest.fixture
-def models(folder, kind):
+def form():
+    return {}
+
+
+in_each_form = pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
+
+
+@pytest.fixture
+def models(folder, kind, form):
     """Build the quantised model and a plain one with the same weights and the same trained adapters."""
     base = load(folder, kind)
     plain = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, layer in linears(plain).items():
         layer.weight.data = dequantised(base.get_submodule(name)).detach().clone()
-    return [adapt(base), adapt(plain)]
+    return [adapt(base, **form), adapt(plain, **form)]
 
 
-def adapt(model):
+def adapt(model, **options):
     torch.manual_seed(1)
-    config = HRAConfig(r=4, init_weights=False, task_type="CAUSAL_LM", target_modules=["q_proj", "v_proj", "down_proj"])
-    return get_peft_model(model, config)
+    options |= {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    return random_magnitudes(get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options)))
 
 
 def gradients(model) -> list[torch.Tensor]:
     model.zero_grad()
     model(TOKENS, labels=TOKENS).loss.backward()
-    return [u.grad for name, u in model.named_parameters() if "hra_u" in name]
+    return [u.grad for name, u in model.named_parameters() if "hra_" in name]
 
 
 def evaluate(model) -> torch.Tensor:
@@ -104,6 +112,7 @@ def evaluate(model) -> torch.Tensor:
         return model.eval()(TOKENS).logits
 
 
+@in_each_form
 def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind):
     ours, plain = models
     for mode in (True, False, True):  # the last one after an evaluation
@@ -132,6 +141,15 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
 
 
+def test_magnitudes_are_exported_as_dora(folder, kind, tmp_path):
+    model = adapt(load(folder, kind), **EXTENDED["both"])
+    config, _ = hra.to_lora(model, tmp_path)
+    exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
+    assert config.use_dora
+    close(exported.train()(TOKENS).logits, model.train()(TOKENS).logits, 128)
+
+
+@in_each_form
 def test_checkpoint_comes_back(models, folder, kind, tmp_path):
     ours, _ = models
     expected = evaluate(ours)
@@ -142,7 +160,7 @@ def test_checkpoint_comes_back(models, folder, kind, tmp_path):
 
 
 def parameters(model) -> list[torch.Tensor]:
-    return [u for name, u in model.named_parameters() if "hra_u" in name]
+    return [u for name, u in model.named_parameters() if "hra_" in name]
 
 
 def test_merging_is_refused_by_the_layer_s_name(models):
@@ -171,9 +189,7 @@ def test_repacked_weights_are_neither_trained_on_nor_exported(folder, tmp_path):
         f"base_model.model.{LAYER}.base_layer"
     ].support_avx512bf16_for_cpu  # fast inference stays enabled
     repack(loaded.get_submodule(f"base_model.model.{LAYER}.base_layer"))
-    with pytest.raises(
-        ValueError, match=rf"quantised weight of base_model\.model\.{LAYER}.*found it repacked.*export before"
-    ):
+    with pytest.raises(ValueError, match=rf"quantised weight of {LAYER}.*found it repacked.*export before"):
         hra.to_lora(loaded)
     repack(base.get_submodule("model.layers.1.mlp.up_proj"))  # not a target, but it would block gradients too
     with pytest.raises(

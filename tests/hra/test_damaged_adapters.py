@@ -134,6 +134,12 @@ CONFIGS = {
     "r": ({"r": "four"}, r"expected `r` to be an integer, found 'four'\. Correct adapter_config\.json\.$"),
     "λ": ({"apply_GS": "no"}, r"expected `apply_GS` to be true or false, found 'no'"),
     "targets": ({"target_modules": 3}, r"expected `target_modules` to be a list of names or .*, found 3"),
+    "sides": ({"two_sided": "yes"}, r"HRAConfig: expected `two_sided` to be True or False, found 'yes'"),
+    "magnitudes": ({"magnitudes": 1}, r"HRAConfig: expected `magnitudes` to be True or False, found 1"),
+    "the start": (
+        {"init_scale": "wide"},
+        r"HRAConfig: expected a positive number .*, found 'wide'\. Correct",
+    ),
     "no JSON": ('{"peft_type": "HR', r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
     "no object": ("[1]", r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
 }

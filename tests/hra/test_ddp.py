@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from peft import get_peft_model_state_dict
-from sidebyside import adapt, close
+from sidebyside import EXTENDED, adapt, close
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.nn.parallel import DistributedDataParallel
@@ -26,7 +26,7 @@ def train_in_ddp(folder, config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [{}, {"apply_GS": True}], ids=["chain", "infinite"])
+@pytest.mark.parametrize("config", [{}, {"apply_GS": True}, EXTENDED["both"]], ids=["chain", "infinite", "both sides"])
 def test_ddp_trains_as_one_process_and_stock_PEFT_loads_the_adapter(tmp_path, config):
     model, x, y = problem(**config)
     start = copy.deepcopy(get_peft_model_state_dict(model))
@@ -38,7 +38,8 @@ def test_ddp_trains_as_one_process_and_stock_PEFT_loads_the_adapter(tmp_path, co
         all_close(rank["weights"], get_peft_model_state_dict(model))
     for name, weight in first["weights"].items():
         assert torch.equal(weight, second["weights"][name])
-    close(load_in_stock(tmp_path)(x), model(x), 168, c=32)  # as saved in DDP
+    if "two_sided" not in config:
+        close(load_in_stock(tmp_path)(x), model(x), 168, c=32)  # as saved in DDP
 
 
 class Alike(nn.Module):

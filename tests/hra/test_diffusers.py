@@ -36,7 +36,7 @@ def image(pipe) -> torch.Tensor:
 
 
 def config(part: str, **others) -> HRAConfig:
-    return HRAConfig(r=4, init_weights=False, target_modules=TARGETS[part], **others)
+    return hra.HRAConfig(r=4, init_weights=False, target_modules=TARGETS[part], **others)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,13 @@ def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, b
 
 
 @ALL
-def test_injected_layers_export_for_load_lora_weights(before, tmp_path, part):
+@pytest.mark.parametrize("form", [{}, {"two_sided": True, "magnitudes": True}])
+def test_injected_layers_export_for_load_lora_weights(before, tmp_path, part, form):
     pipe = load()
-    inject_adapter_in_model(config(part), getattr(pipe, part), adapter_name="mine")
+    inject_adapter_in_model(config(part, **form), getattr(pipe, part), adapter_name="mine")
+    for name, parameter in getattr(pipe, part).named_parameters():
+        if "hra_magnitudes" in name:
+            parameter.data.uniform_(-0.5, 0.5)
     hra.to_lora(getattr(pipe, part), tmp_path, adapter_name="mine")
     expected = image(pipe)
     pipe = load()

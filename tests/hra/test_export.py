@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from sidebyside import BIASES, adapt, close, layer
+from sidebyside import BIASES, TARGETS, adapt, close, layer
 from torch import nn
 
 import hra
@@ -38,6 +38,22 @@ def test_exported_lora_gives_the_same_outputs(net, images, tmp_path, config, sto
     assert isinstance(loaded.peft_config["default"], LoraConfig)
     close(loaded(images), model(images), 168)
     assert set(load_file(tmp_path / "adapter_model.safetensors")) == set(state)
+    close(loaded.merge_and_unload()(images), model(images), 168)
+
+
+@pytest.mark.parametrize("config", [*({"bias": bias} for bias in BIASES), {"modules_to_save": ["second"]}])
+def test_exported_dora_gives_the_same_outputs(net, images, tmp_path, config):
+    """With trained biases, which are added to what DoRA scales, and with a trained module."""
+    targets = TARGETS[: 2 if "modules_to_save" in config else 3]
+    options = hra.HRAConfig(r=4, two_sided=True, magnitudes=True, target_modules=targets, **config)
+    model = get_peft_model(copy.deepcopy(net), options)
+    for p in model.parameters():
+        if p.requires_grad:
+            p.data += 0.1 * torch.randn_like(p)
+    _, state = hra.to_lora(model, tmp_path)
+    assert state["base_model.model.conv.lora_magnitude_vector.weight"].shape == (1, 4, 1, 1)
+    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
+    close(loaded(images), model(images), 168)
     close(loaded.merge_and_unload()(images), model(images), 168)
 
 
@@ -104,7 +120,7 @@ def test_quantised_base_that_is_no_matrix_is_refused():
 
     Squared.__name__ = "SquaredLinear"
     model = adapt(nn.Sequential(Squared()), target_modules=["0"])
-    with pytest.raises(ValueError, match=r"base_model\.model\.0 \(SquaredLinear\).*the layer is not linear"):
+    with pytest.raises(ValueError, match=r"of 0 \(SquaredLinear\).*the layer is not linear"):
         hra.to_lora(model)
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sidebyside import Net, adapt
 from torch import nn
 
+import hra
 from hra.__main__ import main
 from hra.display import ROTATION, figure_name, table
 from hra.inspection import adapted_layers, measure, measure_update
@@ -93,6 +94,36 @@ def test_several_adapters_are_shown_side_by_side(llama, capsys, monkeypatch):
         f"{distances[one][name]:#.3g}"
         for one, name in (("first", "q_proj"), ("second", "q_proj"), ("first", "v_proj"), ("second", "o_proj"))
     ]
+
+
+def test_both_sides_and_magnitudes_have_a_row_and_a_column(llama, capsys, monkeypatch):
+    folder, save = llama
+    monkeypatch.chdir(folder)
+    save("one", peft.HRAConfig(r=4, init_weights=False))
+    save("both", hra.HRAConfig(r=4, init_weights=False, two_sided=True, magnitudes=True))
+    path = folder / "both/adapter_model.safetensors"
+    tensors = load_file(path)
+    key = "base_model.model.model.layers.0.self_attn.v_proj"
+    tensors[f"{key}.hra_magnitudes"][5] = -1.25
+    save_file(tensors, path)
+    found = {layer["layer"].rpartition(".")[2]: layer for layer in measure("both")}
+    assert list(found) == ["q_proj", "q_proj (out)", "v_proj", "v_proj (out)"]
+    assert [layer.get("magnitude") for layer in found.values()] == [0, None, 1.25, None]
+    for side, name in (("", "hra_u"), (" (out)", "hra_u_out")):
+        H = sidebyside.dense(*compact(tensors[f"{key}.{name}"].double()))
+        assert found[f"v_proj{side}"]["distance"] == pytest.approx((H - torch.eye(16)).norm().item())
+    main(["inspect", "one", "both"])
+    shown = capsys.readouterr().out
+    assert "A one: HRA, 128 parameters\nB both: HRA, 288 parameters\n" in shown and "max |δ|" in shown
+    last = [line.split()[-1] for line in shown.splitlines() if " 16 " in line]
+    angles = {label: [f"{one['angle']:.3g}" for one in measure(label)] for label in ("one", "both")}
+    assert last == [angles["one"][0], "0.00", angles["both"][1], angles["one"][1], "1.25", angles["both"][3]]
+    assert (folder / "one-and-1-more.png").read_bytes().startswith(b"\x89PNG")
+    main(["inspect", "both", "--base", "base"])
+    shown = capsys.readouterr().out
+    stretch = [float(line.split()[-1]) for line in shown.splitlines() if " 144 " in line]
+    assert "both: HRA, 288 parameters" in shown and "δ|" not in shown
+    assert stretch[0] < 1e-5 < 1e-3 < stretch[1]  # the singular values of v_proj, one of whose rows is -0.25 times W's
 
 
 def test_every_measure_has_three_digits():

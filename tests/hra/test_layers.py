@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import HRAConfig, get_peft_model
-from sidebyside import close, layer, rotated
+from sidebyside import EXTENDED, close, layer, rotated
 from torch import nn
 
 import hra
@@ -209,11 +209,15 @@ def test_input_need_not_be_contiguous_nor_have_rows():
     assert ours(torch.randn(0, 16)).shape == (0, 8)
 
 
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
+in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
 @pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(4, 8, (1, 2), padding="same")])
-@pytest.mark.parametrize("apply_GS", [False, True])
-def test_compiles_without_a_graph_break(base, apply_GS):
+@in_each_form
+def test_compiles_without_a_graph_break(base, form):
     torch._dynamo.reset()
-    ours = layer(copy.deepcopy(base), apply_GS=apply_GS)
+    ours = layer(copy.deepcopy(base), **form)
     ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
     ours.set_adapter(["default", "other"])
     x = torch.randn(5, 16) if isinstance(base, nn.Linear) else torch.randn(2, 4, 5, 6)
@@ -223,34 +227,37 @@ def test_compiles_without_a_graph_break(base, apply_GS):
         ours.zero_grad()
         y = module(x)
         y.square().sum().backward()
-        gradients.append((y, *[u.grad.clone() for u in ours.hra_u.values()]))
+        gradients.append((y, *[p.grad.clone() for p in ours.parameters() if p.requires_grad]))
     for eager, graph in zip(*gradients, strict=True):
         close(graph, eager, 64)
 
 
-def test_gradient_checkpointing_gives_the_same_gradients():
+@in_each_form
+def test_gradient_checkpointing_gives_the_same_gradients(form):
     """Bit for bit if both runs need gradients. In a reentrant checkpoint the first does not."""
-    ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16, requires_grad=True)
-    u = ours.hra_u["default"]
-    plain = torch.autograd.grad(ours(x).square().sum(), (x, u))
+    ours, x = layer(nn.Linear(16, 8), **form), torch.randn(5, 16, requires_grad=True)
+    needed = [x, *(p for p in ours.parameters() if p.requires_grad)]
+    plain = torch.autograd.grad(ours(x).square().sum(), needed)
     for use_reentrant in (False, True):
         y = torch.utils.checkpoint.checkpoint(ours, x, use_reentrant=use_reentrant)
         y.square().sum().backward()
-        for gradient, expected in zip((x.grad, u.grad), plain, strict=True):
-            close(gradient, expected, 16, c=32 if use_reentrant else 0)
-        x.grad = u.grad = None
+        for one, expected in zip(needed, plain, strict=True):
+            close(one.grad, expected, 16, c=32 if use_reentrant else 0)
+            one.grad = None
 
 
-def test_torch_func_transforms_work():
-    ours, x = layer(nn.Linear(6, 3).double()), torch.randn(5, 6).double()
-    name, u = next((n, p) for n, p in ours.named_parameters() if "hra_u" in n)
+@in_each_form
+def test_torch_func_transforms_work(form):
+    ours, x = layer(nn.Linear(6, 4).double(), **form), torch.randn(5, 6).double()
+    trained = {name: p for name, p in ours.named_parameters() if p.requires_grad}
 
-    def loss(u, x):
-        return torch.func.functional_call(ours, {name: u}, (x,)).square().sum()
+    def loss(trained, x):
+        return torch.func.functional_call(ours, trained, (x,)).square().sum()
 
-    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(u.detach(), x)
-    loss(u, x).backward()
-    close(each.sum(0), u.grad, 6)
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))({name: p.detach() for name, p in trained.items()}, x)
+    loss(trained, x).backward()
+    for name, p in trained.items():
+        close(each[name].sum(0), p.grad, 6)
 
 
 def test_narrow_adapter_does_not_narrow_the_merge_of_a_wider_weight():

@@ -5,14 +5,15 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from peft import HRAConfig, get_peft_model
-from sidebyside import adapt, close, layer
+from peft import get_peft_model
+from sidebyside import EXTENDED, adapt, close, config_of, layer, random_magnitudes
 from torch import nn
 from torch.autograd import forward_ad
 
 import hra
 
-kinds = pytest.mark.parametrize("apply_GS", [False, True], ids=["chain", "infinite"])
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
+in_each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 BASES = {"linear": (nn.Linear(16, 8), (5, 16)), "convolution": (nn.Conv2d(3, 4, 3), (2, 3, 6, 6))}
 
 
@@ -23,24 +24,24 @@ def adapted(request):
     return lambda **config: adapt(nn.Sequential(base), target_modules=["0"], **config), torch.randn(shape)
 
 
-@kinds
+@in_each_form
 @pytest.mark.parametrize("needed", [True, False])
-def test_a_trace_has_the_outputs_of_the_model(adapted, apply_GS, needed):
+def test_a_trace_has_the_outputs_of_the_model(adapted, form, needed):
     build, x = adapted
-    model = build(apply_GS=apply_GS)
+    model = build(**form)
     with torch.set_grad_enabled(needed):
         traced = torch.jit.trace(model, x)  # which compares it with a second trace, without gradients
         close(traced(2 * x), model(2 * x), 27)
 
 
-@kinds
-def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, apply_GS, monkeypatch):
+@in_each_form
+def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, form, monkeypatch):
     """As `torch.onnx.export` does with and without Dynamo; the packages that write the file are not installed here."""
     build, x = adapted
-    model = build(apply_GS=apply_GS, r=6).eval()
+    model = build(**form, r=4).eval()
     u = next(u for name, u in model.named_parameters() if "hra_u" in name)
     with torch.no_grad():
-        u[:, 2], u[:, 4] = u[:, 1], 0
+        u[:, 2], u[:, 3] = u[:, 1], 0
     expected = model(x)
     monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
     traced = torch.jit.trace(model, x)
@@ -49,29 +50,30 @@ def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, apply_GS, 
     assert not {kind for kind in used if "linalg" in kind or kind in ("aten::mT", "aten::diag_embed")}
 
 
-@kinds
+@in_each_form
 @pytest.mark.parametrize("needed", [True, False])
-@pytest.mark.parametrize("of", ["x", "u"])
-def test_forward_mode_AD_gives_the_directional_derivative(apply_GS, needed, of):
-    ours, x = layer(nn.Linear(16, 8).double(), apply_GS=apply_GS), torch.randn(5, 16).double()
-    at = {"x": x, "u": ours.hra_u["default"].detach().clone()}
-    direction = torch.randn_like(at[of])
+def test_forward_mode_AD_gives_the_directional_derivative(form, needed):
+    ours, x = layer(nn.Linear(16, 8).double(), **form), torch.randn(5, 16).double()
+    at = {name: p.detach().clone() for name, p in ours.named_parameters() if p.requires_grad} | {"x": x}
+    for of, value in at.items():
+        direction = torch.randn_like(value)
 
-    def call(value):
-        now = at | {of: value}
-        return torch.func.functional_call(ours, {"hra_u.default": now["u"]}, (now["x"],))
+        def call(value, of=of):
+            *parameters, (_, x) = (at | {of: value}).items()
+            return torch.func.functional_call(ours, dict(parameters), (x,))
 
-    with torch.no_grad():
-        expected = (call(at[of] + 1e-6 * direction) - call(at[of] - 1e-6 * direction)) / 2e-6
-    with torch.set_grad_enabled(needed), forward_ad.dual_level():
-        tangent = forward_ad.unpack_dual(call(forward_ad.make_dual(at[of], direction))).tangent
-    torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
+        with torch.no_grad():
+            expected = (call(value + 1e-6 * direction) - call(value - 1e-6 * direction)) / 2e-6
+        with torch.set_grad_enabled(needed), forward_ad.dual_level():
+            tangent = forward_ad.unpack_dual(call(forward_ad.make_dual(value, direction))).tangent
+        torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
 @pytest.mark.parametrize("offload", [disk_offload, cpu_offload])
-def test_an_offloaded_model_computes_exports_and_merges(adapted, offload, tmp_path):
+def test_an_offloaded_model_computes_exports_and_merges(adapted, form, offload, tmp_path):
     build, x = adapted
-    model = build()
+    model = build(**form)
     expected, lora = model(x), hra.to_lora(model)[1]
     where = {"offload_dir": tmp_path} if offload is disk_offload else {}
     offload(model, **where, execution_device=torch.device("cpu"))
@@ -100,7 +102,8 @@ def test_parameters_stay_plain_after_an_evaluation():
             layer(nn.Linear(16, 8), r=r)
 
 
-def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
+@pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
+def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights(form):
     """diffusers' layerwise casting, applied before or after the adapters."""
     from diffusers.hooks import apply_layerwise_casting
 
@@ -111,14 +114,15 @@ def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
     base, x = Net(), torch.randn(2, 3, 6, 6)
     for parameter in base.parameters():
         parameter.data = parameter.data.to(torch.float8_e4m3fn).float()
-    ours = adapt(base, target_modules=["0", "2"])
+    ours = adapt(base, target_modules=["0", "2"], **form)
     expected, lora = ours(x), hra.to_lora(ours)[1]
     for first in (True, False):
         again = copy.deepcopy(base)
         if first:
             apply_layerwise_casting(again, torch.float8_e4m3fn, torch.float32)
         torch.manual_seed(1)  # as in `adapt`, which copies: a copy's hooks would cast the original
-        again = get_peft_model(again, HRAConfig(r=4, target_modules=["0", "2"], init_weights=False))
+        config = config_of(r=4, target_modules=["0", "2"], init_weights=False, **form)
+        again = random_magnitudes(get_peft_model(again, config))
         if not first:
             apply_layerwise_casting(again.get_base_model(), torch.float8_e4m3fn, torch.float32)
         assert again.get_base_model()[0].base_layer.weight.dtype == torch.float8_e4m3fn

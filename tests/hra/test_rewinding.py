@@ -8,14 +8,14 @@ import sidebyside
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import HRAConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
 
 import hra
 from hra.__main__ import main
 from hra.reflections import compact
-from hra.rewinding import power
+from hra.rewinding import power, power_of_magnitudes
 
 
 def dense(U):
@@ -138,11 +138,11 @@ class Model(nn.Module):
 
 def adapted(spread=0.3, **options):
     torch.manual_seed(0)
-    model = get_peft_model(Model().double(), HRAConfig(r=4, target_modules=["conv", "linear"], **options))
+    model = get_peft_model(Model().double(), hra.HRAConfig(r=4, target_modules=["conv", "linear"], **options))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "hra_u" in name:
-                parameter += spread * torch.randn_like(parameter)
+            if "hra_" in name:
+                parameter += spread * torch.randn_like(parameter).clamp(-2, 2)
     return model.eval()
 
 
@@ -201,6 +201,62 @@ def test_files_merging_and_lora_have_the_strength(x, tmp_path):
     close(copy.deepcopy(model).merge_and_unload()(x), expected)
 
 
+BOTH = {"two_sided": True, "magnitudes": True}
+
+
+def test_both_sides_and_magnitudes_at_a_strength(x, tmp_path):
+    model = adapted(**BOTH)
+    full, layer = model(x), model.get_base_model().linear
+    with model.disable_adapter():
+        start = model(x)
+
+    def factors():
+        delta, *us = (one["default"].detach().clone() for one in (layer.hra_magnitudes, layer.hra_u_out, layer.hra_u))
+        return 1 + delta, *map(dense, us)
+
+    whole = factors()
+    model.save_pretrained(tmp_path / "adapter")
+    main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "half"), "0.5"])
+    hra.rewind(model, 0.5)
+    scale, left, right = half = factors()
+    for part, one in zip(half, whole, strict=True):
+        close(part @ part if part.dim() == 2 else part * part, one)
+    merged = copy.deepcopy(model).merge_and_unload().linear.weight
+    close(merged, scale[:, None] * (left @ layer.base_layer.weight @ right))
+    torch.manual_seed(0)
+    close(PeftModel.from_pretrained(Model().double(), tmp_path / "half").eval()(x), model(x))
+    hra.rewind(model, 2)
+    close(model(x), full)
+    hra.rewind(model, 0)
+    close(model(x), start)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_powers_of_magnitudes_multiply_like_numbers_and_are_not_rounded_away(dtype):
+    delta = torch.tensor([0.0, 1e-3, -0.75, 3.0]).to(dtype)
+    half, small = power_of_magnitudes(delta, 0.5), power_of_magnitudes(delta, 1e-3)
+    assert half.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(power_of_magnitudes(half, 2), delta.to(half))
+    torch.testing.assert_close(small, (1e-3 * delta.double().log1p()).expm1().to(half), rtol=1e-6, atol=0)
+    assert power_of_magnitudes(delta, 1).equal(delta.to(half)) and power_of_magnitudes(delta, 0).eq(0).all()
+
+
+@pytest.mark.parametrize("value", [-1.0, -1.5, math.nan, math.inf])
+@pytest.mark.parametrize("t", [0, 1, 0.5])
+def test_magnitudes_without_a_real_power_change_nothing(x, tmp_path, t, value):
+    model = adapted(**BOTH)
+    model.get_base_model().linear.hra_magnitudes["default"].data[3] = value
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    message = rf"linear\.hra_magnitudes: expected finite magnitudes .*, found {1 + value:g}$"
+    with pytest.raises(ValueError, match=f"^rewind: .*{message}"):
+        hra.rewind(model, t)
+    assert all(torch.equal(old, new) or old.isnan().any() for old, new in zip(before, model.parameters(), strict=True))
+    model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(SystemExit, match=f"^hra rewind: .*/adapter: .*{message}"):
+        main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "out"), str(t)])
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_rewound_changes_nothing(x):
     model = adapted()
     with pytest.raises(ValueError, match="adapter 'other', found none"):
@@ -209,7 +265,7 @@ def test_what_cannot_be_rewound_changes_nothing(x):
     with torch.no_grad():
         model.get_base_model().linear.hra_u["default"].copy_(torch.eye(4))
     expected = model(x)
-    with pytest.raises(ValueError, match=r"linear: expected a rotation by angles below 180"):
+    with pytest.raises(ValueError, match=r"linear\.hra_u: expected a rotation by angles below 180"):
         hra.rewind(model, 0.5)
     assert model(x).equal(expected) and not expected.equal(before)
     model.merge_adapter()

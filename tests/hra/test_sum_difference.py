@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from peft import HRAConfig, get_peft_model
+from peft import get_peft_model
 from sidebyside import dense
 from torch import nn
 
@@ -17,7 +17,7 @@ from hra.sum_difference import train_sum_and_difference
 def adapted(r=4, n=12, **options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(n, n), nn.Tanh(), nn.Linear(n, 3)).double()
-    return get_peft_model(model, HRAConfig(r=r, target_modules=["0", "2"], **options))
+    return get_peft_model(model, hra.HRAConfig(r=r, target_modules=["0", "2"], **options))
 
 
 def us(model):
@@ -40,9 +40,9 @@ def coordinates(u):
     return (u[:, 0::2] + u[:, 1::2]) / 2, (u[:, 0::2] - u[:, 1::2]) / 2
 
 
-@pytest.mark.parametrize("ratio", [1.0, 4.0])
-def test_adam_steps_as_if_c_and_delta_were_the_parameters(ratio):
-    model = adapted(init_weights=False)  # at the paired start, the gradient of c is rounding noise
+@pytest.mark.parametrize(("ratio", "options"), [(1.0, {}), (4.0, {}), (4.0, {"two_sided": True, "r": 2})])
+def test_adam_steps_as_if_c_and_delta_were_the_parameters(ratio, options):
+    model = adapted(init_weights=False, **options)  # at the paired start, the gradient of c is rounding noise
     reference = copy.deepcopy(model)
     pairs = [[nn.Parameter(one.clone()) for one in coordinates(u.detach())] for u in us(reference)]
     expected = torch.optim.AdamW(
@@ -156,6 +156,10 @@ def test_another_models_optimizer_and_a_closure_are_errors():
     model, other = adapted(), adapted()
     with pytest.raises(ValueError, match="expected an optimizer of this layer's `hra_u`, found one without it"):
         hra.train_sum_and_difference(model, torch.optim.SGD(us(other), lr=1.0))
+    both = adapted(two_sided=True, r=2)
+    inputs = [u for name, u in both.named_parameters() if "hra_u." in name]
+    with pytest.raises(ValueError, match="expected an optimizer of this layer's `hra_u_out`, found one without it"):
+        hra.train_sum_and_difference(both, torch.optim.SGD(inputs, lr=1.0))
     optimizer = torch.optim.LBFGS(us(model))
     hra.train_sum_and_difference(model, optimizer)
     with pytest.raises(ValueError, match="expected a step without a closure"):

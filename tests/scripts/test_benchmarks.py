@@ -30,10 +30,13 @@ def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch
     assert {kind: row["parameters"] for kind, row in rows.items()} == {
         "frozen": 0,
         "lora": (n + out) * r,
+        "dora": (n + out) * r + out,
         "oft": n * (2 * r - 1) // 2,
         "boft": 2 * n * r + out,  # PEFT stores whole blocks of both factors, and a scale for each output
         "peft": hra,
         "hra": hra,
+        "two-sided": (n + out) * r,
+        "magnitudes": (n + out) * r + out,
     }
     assert all(float(row["10 %"]) <= float(row["seconds"]) <= float(row["90 %"]) for row in rows.values())
     assert rows["lora"]["times LoRA"] == 1

@@ -41,6 +41,7 @@ def broken(monkeypatch):
     return break_it
 
 
+BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
 EVERY_KIND = {
     "hra": {"r": 4, "bias": "hra_only"},
     "lora": {"r": 4, "lora_alpha": 8, "use_rslora": True, "bias": "all"},
@@ -68,7 +69,7 @@ def test_what_every_kind_asks_for_is_built(model, kind, train_head):
 @pytest.mark.parametrize("kind", [kind for kind in EVERY_KIND if kind != "boft"])  # its blocks would be 9 wide
 def test_convolutions_of_a_target_s_name_are_checked_by_their_kernels(model, kind):
     model["first"] = torch.nn.ModuleDict({"query": torch.nn.Conv2d(4, 8, 3)})
-    adapted = adapters.insert(model, asked(kind, **EVERY_KIND[kind]))
+    adapted = adapters.insert(model, asked(kind, **EVERY_KIND[kind] | (BOTH if kind == "hra" else {})))
     assert built_adapters.inputs(built_adapters.adapted_layers(adapted)["first.query"]) == 36
 
 
@@ -82,6 +83,9 @@ def test_convolutions_of_a_target_s_name_are_checked_by_their_kernels(model, kin
             r"query \(32 inputs, 24 outputs\): expected hra_u \(32, 4\), found hra_u \(32, 2\)",
         ),
         ("hra", {"r": 4}, {"apply_GS": True}, "query .* expected hra_apply_GS False, found hra_apply_GS True"),
+        ("hra", BOTH, {"two_sided": False}, r"query .* expected hra_u_out \(24, 4\), found hra_u_out None"),
+        ("hra", BOTH, {"magnitudes": False}, r"query .* expected hra_magnitudes \(24,\), found hra_magnitudes None"),
+        ("hra", {"r": 4}, {"two_sided": True}, r"query .* expected hra_u_out None, found hra_u_out \(24, 4\)"),
         ("lora", {"r": 4}, {"r": 8}, r"query .* lora_A.weight \(4, 32\).*found lora_A.weight \(8, 32\)"),
         ("lora", {"r": 4, "lora_alpha": 8}, {"lora_alpha": 4}, "query .* expected scaling 2.0, found scaling 1.0"),
         ("lora", {"r": 4, "lora_alpha": 8}, {"use_rslora": True}, "query .* expected scaling 2.0, found scaling 4.0"),

@@ -80,7 +80,7 @@ def test_no_option_swallows_a_target():
     assert {command: names for command in commands if (names := swallowed(command))} == {}
 
 
-@pytest.mark.parametrize("study", ["comparison", "comparison_b"])
+@pytest.mark.parametrize("study", ["comparison", "comparison_b", "comparison_c"])
 def test_a_comparison_is_a_target_of_the_demo_on_real_data(study):
     command = made("demo", "DATA=data", f"TASK={study}")
     names = ["config", "real_data", *sorted({"comparison", study})]

@@ -9,11 +9,14 @@ from safetensors.torch import load_file, save_file
 
 import gather_outputs
 import generate_math
+from hra_workflow import methods
 from hra_workflow.core import files, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding
 from rule_jobs import train
 from sums import answers, math_method, said
+
+TWO_SIDED = {"r": 4, "two_sided": True}
 
 
 def test_any_number_of_shards_gives_the_same_bytes(trained):
@@ -173,17 +176,22 @@ def test_what_trained_nothing_is_served_as_it_is(make_math_run, tmp_path):
     assert said(answers(run, serve="lora")) == said(answers(run, serve="adapter"))
 
 
-@pytest.mark.parametrize("kind", ["hra", "lora"])
-def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "peft", "r"),
+    [("hra", None, 4), ("lora", None, 4), ("hra", TWO_SIDED, 8), ("hra", TWO_SIDED | {"magnitudes": True}, 8)],
+)
+def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path, kind, peft, r):
     from peft import PeftModel
 
-    run = make_math_run(math_method(kind))
+    run = make_math_run(math_method(kind, peft))
     train(run)
     generate = generate_math.Run(run.generate(serve="lora"), manifests.folder(run.tiny["model"]), None)
     adapter = generate.model(merge=False)
     base, folder = generate.exported(tmp_path / "lora")
     config = files.read_json(folder / "adapter_config.json")
-    assert (config["peft_type"], config["r"], config["bias"], config["init_lora_weights"]) == ("LORA", 4, "none", True)
+    assert (config["peft_type"], config["r"], config["bias"], config["init_lora_weights"]) == ("LORA", r, "none", True)
+    as_lora = methods.entry(run.method).adapter.as_lora(run.method["peft"])
+    assert as_lora.items() <= config.items()  # what the plan asks vLLM about is what it gets
     x = torch.arange(60)[None]
     lora = PeftModel.from_pretrained(causal_lm.load_model(base, "float32"), folder).eval()
     with torch.inference_mode():

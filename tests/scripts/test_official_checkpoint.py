@@ -28,6 +28,7 @@ def trained(tmp_path_factory):
         "hra": unet_method(),
         "gram-schmidt": unet_method(peft={"r": 4, "apply_GS": True}),
         "lora": unet_method("lora"),
+        "two-sided": unet_method(peft={"r": 4, "two_sided": True, "magnitudes": True}),
     }
     runs = {name: Run(tmp_path_factory.mktemp(name), method) for name, method in methods.items()}
     for run in runs.values():
@@ -61,13 +62,13 @@ def official(state: dict, gram_schmidt: bool):
     return unet
 
 
-@pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora"])
+@pytest.mark.parametrize("kind", ["hra", "gram-schmidt", "lora", "two-sided"])
 def test_the_official_layers_compute_the_same_from_the_whole_checkpoint(trained, tmp_path, kind):
     run, path = trained[kind], tmp_path / "whole.ckpt"
     official_checkpoint.write(MODEL, run.method, run.last, path)
     state = torch.load(path, weights_only=True)
     layers = {name for name in state if name.endswith("attn1.to_q.hra_u") or name.endswith("ff.net.0.proj.hra_u")}
-    assert bool(layers) == (kind != "lora")
+    assert bool(layers) == (kind in ("hra", "gram-schmidt"))
     assert {*ldm_checkpoint.SCHEDULE, ldm_keys.POSITIONS, "control_model.time_embed.0.weight"} <= state.keys()
     ours = control_model.load_trained(MODEL, run.method, run.last)
     with torch.no_grad():

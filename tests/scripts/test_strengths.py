@@ -63,7 +63,7 @@ def test_a_rotation_goes_back_along_its_geodesic(make_math_run):
 
 def test_answers_of_rewound_weights_are_a_benchmark_of_their_own(make_math_run, tmp_path):
     """At strength 1 they are the run's; close to 0 they are the base model's, for an adapter and its LoRA alike."""
-    run = make_math_run(math_method("hra"), epochs=2)
+    run = make_math_run(math_method("hra", {"r": 4, "two_sided": True, "magnitudes": True}), epochs=2)
     record = train(run)
 
     def texts(strength: float | None, serve: str = "adapter") -> list[str]:

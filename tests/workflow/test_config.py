@@ -16,6 +16,7 @@ UNDER = {  # of a demo's config, those that it is merged over
     "config": [],
     "comparison": ["config", "real_data"],
     "comparison_b": ["config", "real_data", "comparison"],
+    "comparison_c": ["config", "real_data", "comparison"],
 }
 
 

@@ -55,7 +55,7 @@ def test_a_file_that_extends_that_of_a_finished_grid_plans_nothing(done):
 
 def test_what_is_added_plans_its_own_jobs(done):
     """Add a seed, a variant, a dataset, a strength and a benchmark; no finished job runs again."""
-    done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r8-lambda1e-5]")
+    done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r4-two-sided]")
     done.change("small.yaml", "mnli], seeds: [0, 1]", "mnli, rte], seeds: [0, 1, 2]")
     done.change("small.yaml", "    averages:", "    rewind: [0.5]\n    averages:")
     # What is appended is not the first benchmark, which selects the best step.
@@ -63,7 +63,7 @@ def test_what_is_added_plans_its_own_jobs(done):
         "small.yaml", "\ntasks:", "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
     )
     names = {"cola": ["validation"], "mnli": ["matched", "mismatched", "again"], "rte": ["validation"]}
-    every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r8-lambda1e-5", seed="0 1 2") for name in names}
+    every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r4-two-sided", seed="0 1 2") for name in names}
     evaluated = {
         f"{run} benchmark={benchmark}{strength}"
         for dataset, benchmarks in names.items()
@@ -74,7 +74,7 @@ def test_what_is_added_plans_its_own_jobs(done):
     assert done.plan() == TABLES | {
         "download_dataset": {"task=glue dataset=rte"},
         "augment": {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
-        | {f"task=glue method=hra variant=r8-lambda1e-5 seed={seed}" for seed in (0, 1, 2)},
+        | {f"task=glue method=hra variant=r4-two-sided seed={seed}" for seed in (0, 1, 2)},
         "train_glue": set.union(*every.values()) - runs(),
         EVALUATION: evaluated,
     }

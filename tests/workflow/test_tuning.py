@@ -157,22 +157,29 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
         project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
 
 
-PLANS = {  # trials and five seeds of every run; the head alone and a run with a given rate have no trials
+PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a run with a given rate have no trials
     "comparison": [f"train_math {5 * (5 + 5) + 1} ", f"train_glue {3 * (4 + 5)} ", "choose 8 ", "evaluate_glue 15 "],
     "comparison_b": [
         *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
         *("choose 16 ", "evaluate_glue 55 "),
     ],
+    "comparison_c": [
+        *(f"train_math {6 * (4 + 10) + 5 * (4 + 5) + 1} ", f"train_glue {(6 + 5) * (4 + 10) + 5 * (4 + 5)} "),
+    ],
 }
 
 
 @pytest.mark.parametrize("study", PLANS)
-def test_a_comparison_plans_its_trials_and_five_seeds(fresh, tmp_path, study):
+def test_a_comparison_plans_its_trials_and_seeds(fresh, tmp_path, study):
     configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", *sorted({"comparison", study}))]
     (tmp_path / "glue_sst2").mkdir()
     for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
         lines = "\n".join(f"1 {split} {index}" for index in range(count))
         (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
+    (tmp_path / "glue_mrpc").mkdir()
+    for split, count in {"train": 4076, "test": 1725}.items():
+        lines = "".join(f"{index % 2}\t{split} {index}\tone\n" for index in range(count))
+        (tmp_path / f"glue_mrpc/msr_paraphrase_{split}.txt").write_text("Quality\t#1 String\t#2 String\n" + lines)
     where = ("--config", f"local_root={tmp_path}", "--configfile", *configs)
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "math", "glue")
     words = " ".join(output.split())

@@ -1,8 +1,9 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
 The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
-machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora). The
-LoRA of a text-to-image model is also in the layouts of diffusers, ComfyUI and kohya's scripts, by diffusers' converter.
+machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora; a DoRA, if it
+has magnitudes). The LoRA of a text-to-image model is also in the layouts of diffusers and, unless it is a DoRA, of
+ComfyUI and kohya's scripts, by diffusers' converter.
 """
 
 import os
@@ -41,9 +42,9 @@ def main(job: dict) -> None:
             resolve_name(params["to_lora"])(str(new), str(lora), str(folder))
         elif component:
             exports.write_lora(new, lora, folder)
-        if (lora / exports.DIFFUSERS).exists() and not exports.write_kohya(lora):
+        if (lora / exports.DIFFUSERS).exists() and (why := exports.write_kohya(lora)):
             title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
-            print(f"{title}: ComfyUI loads lora/{exports.DIFFUSERS}; diffusers has no converter to kohya's layout")
+            print(f"{title}: {why}")
         for name, text in tables.items():
             (new / name).write_bytes(text.encode())
         leaked = leaks.every(params["benchmarks"])

@@ -47,6 +47,7 @@ def check_adapter(folder: Path) -> None:
     import peft
     from safetensors import safe_open
 
+    adapters.install()
     for place in (folder, folder / "lora"):
         if place == folder or place.exists():
             peft.PeftConfig.from_pretrained(str(place))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from blocks import model
+from sidebyside import EXTENDED
 
 from hra import bank
 
@@ -12,9 +13,22 @@ def x():
     return torch.randn(2, 2, 5, 5, dtype=torch.float64)
 
 
-@pytest.fixture(params=[False, True], ids=["chain", "infinite"])
-def ours(request):
-    return model(apply_GS=request.param)
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return FORMS[request.param]
+
+
+@pytest.fixture
+def ours(form):
+    return model(**form)
+
+
+@pytest.fixture
+def both_sides(form):
+    return form.get("two_sided", False)
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from blocks import alone, gradients
 from dispatches import added
-from peft import HRAConfig, LoraConfig
-from sidebyside import adapt
+from peft import LoraConfig
+from sidebyside import EXTENDED, adapt
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hra import bank
+from hra import HRAConfig, bank
 from hra.base_layer import HRALayer
 
 # Operations
@@ -20,6 +20,17 @@ def test_operations_of_a_layer():
     assert forward <= 3 and backward <= 5 and inference <= 2
     lora = added(LoraConfig(r=4))
     assert forward < lora[0] and backward < lora[1] and inference < lora[2]
+
+
+@pytest.mark.parametrize(
+    ("form", "limits"), [("two sides", (5, 9, 4)), ("magnitudes", (5, 9, 4)), ("both", (7, 17, 6))]
+)
+def test_operations_of_a_layer_with_an_output_side(form, limits):
+    """Under autocast, δ is cast; LoRA and DoRA have as many parameters as two sides and both."""
+    counts = added(HRAConfig(r=4, **EXTENDED[form]))
+    assert all(count <= limit for count, limit in zip(counts, limits, strict=True))
+    other = added(LoraConfig(r=4, use_dora=form != "two sides"))
+    assert sum(counts[:2]) < sum(other[:2]) and counts[2] < other[2]
 
 
 def test_operations_of_a_layer_with_infinite_lambda_none_of_which_synchronises():
@@ -76,6 +87,7 @@ def test_a_layer_on_its_own_keeps_no_B_for_the_backward_pass():
 def test_sharded_layers_compute_their_own_in_every_pass(ours, x, stacks, mark):
     layers = [module for module in ours.modules() if isinstance(module, HRALayer)]
     for layer in layers:
-        setattr(layer.hra_u["default"] if mark == "ds_id" else layer, mark, True)
+        for part in layer.parameters() if mark == "ds_id" else [layer]:
+            setattr(part, mark, True)
     gradients(ours, x)
     assert not stacks

@@ -7,7 +7,7 @@ import pytest
 import torch
 from blocks import TARGETS, Blocks, alone, gradients, model, same, trained
 from peft import HRAConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import adapt, close, llama
+from sidebyside import EXTENDED, adapt, close, llama
 from torch import nn
 from torch._dynamo.utils import counters
 from transformers import StaticCache
@@ -28,7 +28,7 @@ def test_injected_models_and_parts_of_larger_models_use_it(x, stacks):
 def test_meta_tensors_compute_their_own_until_they_are_loaded(x, stacks):
     ours = adapt(Blocks().double(), target_modules=TARGETS)
     empty = get_peft_model(Blocks().double(), HRAConfig(r=4, target_modules=TARGETS), low_cpu_mem_usage=True)
-    assert all(layer.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
+    assert all(layer.inputs.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
     empty.load_state_dict(ours.state_dict(), assign=True)
     for name, parameter in empty.named_parameters():
         parameter.requires_grad_("hra_u" in name)
@@ -75,7 +75,7 @@ def test_a_compiled_model_has_no_graph_break(x, stacks):
 def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break():
     torch._dynamo.reset()
     counters.clear()
-    ours = get_peft_model(llama(), HRAConfig(r=4, target_modules="all-linear", init_weights=False))
+    ours = adapt(llama(), target_modules="all-linear", **EXTENDED["both"])
     us = trained(ours)
     optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))

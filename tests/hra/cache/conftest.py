@@ -2,18 +2,20 @@
 
 import pytest
 import torch
-from peft import HRAConfig
-from sidebyside import layer
+from sidebyside import EXTENDED, config_of, layer
 from torch import nn
 
-from hra import base_layer
+from hra import side
+
+FORMS = {"linear, infinite": {"apply_GS": True}, "linear, both sides": EXTENDED["both"]}
 
 
-@pytest.fixture(params=["linear", "linear, infinite", "conv"])
+@pytest.fixture(params=["linear", *FORMS, "conv"])
 def ours(request):
     base = nn.Conv2d(4, 8, 3, padding=1) if request.param == "conv" else nn.Linear(16, 8)
-    ours = layer(base, apply_GS=request.param == "linear, infinite")
-    ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
+    form = FORMS.get(request.param, {})
+    ours = layer(base, **form)
+    ours.update_layer("other", 2, config_of(r=2, init_weights=False, **form | {"apply_GS": False}))
     ours.set_adapter("default")
     return ours
 
@@ -26,11 +28,11 @@ def x(ours):
 @pytest.fixture
 def computed(monkeypatch):
     """Collect the numbers of adapters whose factors a layer computes."""
-    computed, product = [], base_layer.product
+    computed, product = [], side.product
 
     def spy(us, kinds):
         computed.append(len(us))
         return product(us, kinds)
 
-    monkeypatch.setattr(base_layer, "product", spy)
+    monkeypatch.setattr(side, "product", spy)
     return computed

@@ -14,7 +14,8 @@ from peft import HRAConfig
 from sidebyside import adapt
 from torch import nn
 
-from hra import base_layer
+from hra import side
+from hra.base_layer import HRALayer
 
 # Ways to write to a parameter
 
@@ -148,7 +149,7 @@ CHANGES += [through_bfloat16]
 def kept(request, monkeypatch):
     """Have the layers act as on a CPU or as on another device."""
     if request.param == "not kept":
-        monkeypatch.setattr(base_layer, "can_compare", lambda tensors: False)
+        monkeypatch.setattr(side, "can_compare", lambda tensors: False)
     return request.param == "kept"
 
 
@@ -176,7 +177,7 @@ def is_seen(change, ours, x, computed=()):
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("name", ["hra_u", "weight"])
 def test_a_write_is_seen(ours, x, kept, computed, name, write):
-    parameter = ours.hra_u["default"] if name == "hra_u" else ours.get_base_layer().weight
+    parameter = (ours.hra_u_out or ours.hra_u)["default"] if name == "hra_u" else ours.get_base_layer().weight
     is_seen(lambda: WRITES[write](parameter), ours, x, computed if kept else [])
 
 
@@ -202,9 +203,9 @@ def test_a_write_is_seen_by_a_whole_model(kept, computed, write):
     assert bool(computed) == kept
 
 
-def whole():
+def whole(**form):
     layers = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
-    model = adapt(layers, target_modules=["0", "2"]).eval()
+    model = adapt(layers, target_modules=["0", "2"], **form).eval()
     model.add_adapter("other", HRAConfig(r=2, init_weights=False, target_modules=["0", "2"]))
     return model, torch.randn(3, 16)
 
@@ -212,7 +213,7 @@ def whole():
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_change_of_the_layers_is_seen_by_a_whole_model(change):
     model, x = whole()
-    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
+    layers = [module for module in model.modules() if isinstance(module, HRALayer)]
     is_seen(lambda: [change(layer) for layer in layers], model, x)
 
 
@@ -230,11 +231,11 @@ def test_a_change_during_a_pass_is_seen_in_it(change):
 
 
 def test_a_deleted_adapter_is_released():
-    model, x = whole()
+    model, x = whole(two_sided=True)
     with torch.no_grad():
         model(x)
-        copies = [weakref.ref(layer._cache._entries[key][1][1]) for layer, key in entries(model)]
-        assert len(copies) == 2 and all(copy() is not None for copy in copies)
+        copies = [weakref.ref(factors[1]) for _, factors in entries(model)]
+        assert len(copies) == 4 and all(copy() is not None for copy in copies)
         model.set_adapter("other")
         model.delete_adapter("default")
     gc.collect()
@@ -242,5 +243,5 @@ def test_a_deleted_adapter_is_released():
 
 
 def entries(model):
-    layers = [module for module in model.modules() if isinstance(module, base_layer.HRALayer)]
-    return [(layer, key) for layer in layers for key in layer._cache._entries]
+    layers = [module for module in model.modules() if isinstance(module, HRALayer)]
+    return [entry for layer in layers for side in layer.sides for entry in side._cache._entries.values()]

@@ -19,6 +19,17 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 # HRA
 
 
+def hra_changes_outputs(peft: dict) -> bool:
+    """Return whether the adapter changes the output side of W, which neither the paper's HRA nor PEFT's does."""
+    return bool(peft.get("two_sided") or peft.get("magnitudes"))
+
+
+def hra_as_lora(peft: dict) -> dict:
+    """Return the arguments of the LoRA that hra.to_lora writes: rank 2 r for two sides, DoRA for magnitudes."""
+    r = peft.get("r", 8) * (2 if peft.get("two_sided") else 1)
+    return {"r": r, "use_dora": peft.get("magnitudes", False), "bias": peft.get("bias", "none")}
+
+
 def hra_fault(variant: dict) -> str | None:
     peft = variant["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
@@ -31,8 +42,11 @@ def hra_fault(variant: dict) -> str | None:
 
 
 def hra_sweep(variant: dict) -> dict:
-    weight = "inf" if variant["peft"].get("apply_GS") else variant.get("lambda", 0.0)
-    return {"lambda": weight, "series": f"r={variant['peft'].get('r', 8)}"}
+    peft = variant["peft"]
+    r, scale = peft.get("r", 8), peft.get("init_scale")
+    names = [f"r={r}+{r}" if peft.get("two_sided") else f"r={r}"]
+    names += ["magnitudes"] * bool(peft.get("magnitudes")) + [f"initial scale {scale}"] * bool(scale)
+    return {"lambda": "inf" if peft.get("apply_GS") else variant.get("lambda", 0.0), "series": ", ".join(names)}
 
 
 # LoRA and AdaLoRA
@@ -93,9 +107,10 @@ METHODS = {
             tensors=adapter_sizes.hra,
             merges_quantized=False,
             export_lora="hra:to_lora",
+            as_lora=hra_as_lora,
             to_lora="hra.conversion:to_lora",
             measure="hra.inspection:measure",
-            in_official_file=True,
+            in_official_file=lambda peft: not hra_changes_outputs(peft),
         ),
         variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",

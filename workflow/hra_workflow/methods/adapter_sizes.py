@@ -1,7 +1,7 @@
 """The expected sizes of PEFT's layers by kind and type: trainable tensors, and values that the layers record.
 
 Each function of a PEFT config and a layer with n inputs and `out` outputs returns attribute of PEFT's layer → value, or
-shape of a tensor. models/built_adapters.py compares every inserted layer with them.
+shape of a tensor, or None for no tensor. models/built_adapters.py compares every inserted layer with them.
 """
 
 import math
@@ -21,7 +21,8 @@ def per_layer(asked) -> bool:
 
 
 def hra(asked, n: int, out: int) -> dict:
-    return {"hra_u": (n, asked.r), "hra_apply_GS": asked.apply_GS}
+    sizes = {"hra_u": (n, asked.r), "hra_u_out": (out, asked.r) if asked.two_sided else None}
+    return sizes | {"hra_magnitudes": (out,) if asked.magnitudes else None, "hra_apply_GS": asked.apply_GS}
 
 
 def lora(asked, n: int, out: int) -> dict:

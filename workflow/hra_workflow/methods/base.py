@@ -13,7 +13,7 @@ from hra_workflow.methods import rewinding
 class Adapter:
     """An adapter type of PEFT. The defaults mean no adapter.
 
-    config: class in peft; None: no adapter is inserted.
+    config: name of PEFT's config class, or of ours instead of it (peft_types.OWN); None: no adapter is inserted.
     one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
     arguments: function (method, as from grid.method; training steps) → further arguments of that class.
     starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
@@ -23,9 +23,11 @@ class Adapter:
         None: only the values that the layer records of its config are checked.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
+    as_lora: function (arguments of the config class) → those of the LoRA's config.
     to_lora: the same from files, for an adapter that is not a LoRA adapter: (adapter, new folder, base model).
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
-    in_official_file: the official single-file checkpoint has its vectors; other adapters are merged into the weights.
+    in_official_file: function (arguments of the config class) → whether the official single-file checkpoint has its
+        vectors; other adapters are merged into the weights.
     """
 
     config: str | None = None
@@ -38,9 +40,10 @@ class Adapter:
     merges: bool = True
     merges_quantized: bool = True
     export_lora: str | None = None
+    as_lora: Callable[[dict], dict] = lambda peft: peft
     to_lora: str | None = None
     measure: str | None = None
-    in_official_file: bool = False
+    in_official_file: Callable[[dict], bool] = lambda peft: False
 
 
 @dataclass(frozen=True)

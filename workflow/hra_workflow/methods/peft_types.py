@@ -33,6 +33,7 @@ UNMERGEABLE = ("beft", "lily")  # a bias for layers without one; a router that d
 NORMALISATION = ("ln_tuning",)  # types whose targets are not Linear layers
 VIRTUAL = ("prompt_tuning", "p_tuning", "prefix_tuning")  # types with virtual tokens
 CACHED = ("prefix_tuning",)  # … whose tokens are keys and values in a cache, instead of inputs
+OWN = {"hra": "hra"}  # types whose config class another package replaces with one of the same name in its config.py
 RANDOM = ("pvera",)  # random numbers in every training step, which diffusion's checkpoints do not restore
 TARGETS = (
     "target_modules",
@@ -75,14 +76,27 @@ def types() -> dict[str, Registered]:
 
 @cache
 def config_classes() -> dict[str, ast.ClassDef]:
-    """Return the definitions of PEFT's config classes by name."""
+    """Return the definitions of PEFT's config classes by name, and of those that replace one by package.name."""
     paths = [folder() / "config.py", *folder().glob("tuners/*_utils.py"), *folder().glob("tuners/*/config.py")]
-    nodes = [node for path in paths for node in ast.parse(path.read_text()).body]
-    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+    found = {name: node for path in paths for name, node in classes_in(path).items()}
+    for package in OWN.values():
+        (place,) = PathFinder.find_spec(package).submodule_search_locations
+        found |= {f"{package}.{name}": node for name, node in classes_in(Path(place, "config.py")).items()}
+    return found
+
+
+def classes_in(path: Path) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
+
+
+def config_class(kind: str) -> str:
+    """Return the name in `config_classes` of the class that configures a type."""
+    return ".".join(filter(None, [OWN.get(kind), types()[kind].config]))
 
 
 def bases(name: str) -> list[str]:
     """Return a config class and the config classes it derives from."""
+    name = name.removeprefix("peft.")
     if name not in config_classes():
         return []
     return [name, *(one for base in config_classes()[name].bases for one in bases(ast.unparse(base)))]
@@ -115,7 +129,7 @@ def check(place: str, kind: str) -> None:
 
 def check_arguments(place: str, kind: str, peft: dict) -> None:
     """Raise JobError for an argument that the config class of a type lacks, or that the workflow sets."""
-    known = fields(types()[kind].config) - fields("PeftConfig") - {*TARGETS, *OF_MODEL}
+    known = fields(config_class(kind)) - fields("PeftConfig") - {*TARGETS, *OF_MODEL}
     for name in peft:
         expect(
             name not in TARGETS,

@@ -40,11 +40,11 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 
     `task_type`: PEFT's name of the model's task, which it needs for virtual tokens.
     """
-    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
-    config_class = getattr(peft, entry.adapter.config)
+    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[grid.kind_of(method).upper()]  # of HRA, hra.install() replaces it
     arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": method["targets"]}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 

@@ -75,11 +75,13 @@ def recorded(asked, layer) -> dict:
 
 
 def value_of(layer, key: str):
-    """Return the value at `key`; for a tensor its shape, with the kernel of a LoRA convolution as one number."""
+    """Return the value at `key`, or None; for a tensor its shape, with a LoRA convolution's kernel as one number."""
     import torch
 
     first, *rest = key.split(".")
-    value = getattr(layer, first)[NAME]
+    if NAME not in (values := getattr(layer, first)):
+        return None
+    value = values[NAME]
     for part in rest:
         value = getattr(value, part)
     if not isinstance(value, torch.Tensor):

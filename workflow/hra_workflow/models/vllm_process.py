@@ -24,10 +24,10 @@ PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environ
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
 TESTED = SpecifierSet(">=0.32,<0.33")  # by tests/tools/test_vllm_cpu.py
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
-# Arguments of PEFT's configs that vLLM's LoRA supports, or that it need not know. vLLM refuses others, such as
+# Arguments of PEFT's LoRA that vLLM supports, or that it need not know. vLLM refuses others, such as
 # `use_dora` (vllm/lora/peft_helper.py), or ignores them.
 OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "init_lora_weights"}
-OPTIONS |= {"layers_to_transform", "layers_pattern", "exclude_modules", "apply_GS", "init_weights"}
+OPTIONS |= {"layers_to_transform", "layers_pattern", "exclude_modules"}
 
 
 def python() -> str:
@@ -82,7 +82,7 @@ def required() -> str:
 
 
 def obstacle(arguments: dict) -> str | None:
-    """Return why vLLM cannot load an adapter with these arguments of PEFT's config as a LoRA, or None."""
+    """Return why vLLM cannot load a LoRA with these arguments of PEFT's config, or None."""
     for name, value in arguments.items():
         if name not in OPTIONS and value and value != "none":
             return f"vLLM does not support LoRA with `{name}: {json.dumps(value)}`"

@@ -190,11 +190,12 @@ def plain(FakeTensor) -> None:
     import hra.inspection
     import hra.merging
     import hra.quantized
+    import hra.side
 
     is_plain = hra.quantized.is_plain
     for module in (hra.base_layer, hra.experts, hra.inspection, hra.merging, hra.quantized):
         module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
-    hra.base_layer.HRALayer.stackable = lambda self, name: self.hra_u.get(name)
+    hra.side.Side.stackable = lambda self, name: self.us.get(name)
 
 
 def optimizers() -> None:

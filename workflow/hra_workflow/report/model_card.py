@@ -7,6 +7,7 @@ from typing import NamedTuple
 from hra_workflow.report import selections
 
 PAGE = Path(__file__).with_name("page")
+EXTENDED = "_EXTENDED"  # ends the type of an adapter that stock PEFT does not load
 LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
 
 
@@ -61,7 +62,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         datasets=[source.repo] if source else None,
         library_name="peft",
         pipeline_tag=params["pipeline_tag"],
-        tags=[adapter["peft_type"].lower(), record["dataset"]],
+        tags=[adapter["peft_type"].lower().removesuffix(EXTENDED.lower()), record["dataset"]],
         model_name=f"{record['method']}-{record['variant']}-{record['dataset']}",
         eval_results=evaluated or None,
         **license_of(model.get("license")),
@@ -72,11 +73,13 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     titles, notes = (selections.name_splits(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
+    extended = adapter["peft_type"].endswith(EXTENDED)
     snippet = environment.from_string(params["snippet"]).render(
         folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
         revision=f", revision={base.revision!r}" if base else "",
         has_lora=params["has_lora"],
         has_kohya=params["has_kohya"],
+        subfolder=', subfolder="lora"' if extended else "",
         component=params["component"],
         made=made,
         settings=params["settings"],
@@ -102,6 +105,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         steps=steps,
         tuned="chosen" in made["inputs"],  # input of rule train: the values of the best trial
         adapter=adapter,
+        extended=extended,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )
     text = re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"

@@ -32,16 +32,20 @@ def write_lora(adapter: Path, out: Path, base: Path) -> bool:
     return True
 
 
-def write_kohya(lora: Path) -> bool:
-    """Write a folder's diffusers LoRA also in kohya's layout; return False if diffusers cannot convert it.
+def write_kohya(lora: Path) -> str | None:
+    """Write a folder's diffusers LoRA also in kohya's layout; return why this is impossible, or None.
 
-    Its converter knows the names of UNets and would not change those of transformers.
+    diffusers' converter knows the names of UNets and would not change those of transformers. It leaves DoRA's
+    magnitudes with a name that nothing reads, and ComfyUI divides by the row lengths of W instead of those of W + B A
+    (Comfy-Org/ComfyUI at a125cd8, comfy/weight_adapter/base.py: weight_decompose).
     """
     from diffusers.utils import convert_state_dict_to_kohya
     from safetensors.torch import save_file
 
     state = safe_checkpoints.load(lora / DIFFUSERS)
+    if any(".lora_magnitude_vector" in key for key in state):
+        return f"lora/{DIFFUSERS} is a DoRA: ComfyUI and kohya's scripts do not compute what it stands for. Merge it"
     if not all(key.startswith("unet.") for key in state):
-        return False
+        return f"ComfyUI loads lora/{DIFFUSERS}; diffusers has no converter to kohya's layout"
     save_file(convert_state_dict_to_kohya(state), lora / KOHYA)
-    return True
+    return None

@@ -1,7 +1,7 @@
 """A run's complete model as a single-file checkpoint in the format of the official scripts (tool_add_hra.py, train.py).
 
 LDM's layout is extended by `….hra_u` and `….fixed_linear.weight` of every adapted layer and by the hint encoder's
-`control_model.input_hint_block.…`. Methods that the official code does not have are merged into the weights.
+`control_model.input_hint_block.…`. Adapters that the official code does not have are merged into the weights.
 """
 
 import copy
@@ -33,14 +33,15 @@ def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
     if entry.controlnet:
         raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
     merged = control_model.load_trained(folder, method, weights)
-    unet = StableDiffusion(folder).load() if entry.adapter.in_official_file else merged
+    has_vectors = entry.adapter.in_official_file(method["peft"])
+    unet = StableDiffusion(folder).load() if has_vectors else merged
     parts = {
         "unet": unet,
         "vae": components.load(AutoencoderKL, folder, "vae"),
         "text_encoder": components.load(CLIPTextModel, folder, "text_encoder"),
     }
     state = ldm_checkpoint.layout(parts)
-    if entry.adapter.in_official_file:
+    if has_vectors:
         state = adapted(state, safe_checkpoints.load(weights), ldm_checkpoint.names("unet", unet))
     encoder = merged.get_submodule(hint_encoder.NAME)
     for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():

@@ -42,7 +42,8 @@ class MathGeneration(Generation):
         return serving.backend(self.task)
 
     def choices(self) -> list[str]:
-        return [f"answers:  {serving.describe_choice(self.task, self.backend)}"]
+        chosen = serving.describe_choice(self.task, self.backend)
+        return [f"answers:  {chosen}", *serving.describe_merged(self.task, self.backend)]
 
     def begin(self, rules: set[str]) -> None:
         if "generate_math" in rules:

@@ -72,13 +72,18 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
 
 def is_lora(task: Task, run: str) -> bool:
     """Return whether a run has an equivalent LoRA that vLLM can load."""
-    return bool(methods.get(task.config, run.split("/")[0]).adapter.export_lora) and not refusal(task, run)
+    return has_lora(task, run) and not refusal(task, run)
+
+
+def has_lora(task: Task, run: str) -> bool:
+    return bool(methods.get(task.config, run.split("/")[0]).adapter.export_lora)
 
 
 def refusal(task: Task, run: str) -> str | None:
     """Return why vLLM cannot load a run's LoRA, such as DoRA's magnitudes, or None."""
     method, variant = run.split("/")
-    return vllm_process.obstacle(task.config["methods"][method]["variants"][variant].get("peft") or {})
+    peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
+    return vllm_process.obstacle(methods.get(task.config, method).adapter.as_lora(peft))
 
 
 def warnings(backend: str) -> list[str]:
@@ -99,6 +104,14 @@ def describe_choice(task: Task, backend: str) -> str:
         )
     reason = obstacle(task)
     return f"{name} (auto{f': {reason}' if reason else ''})"
+
+
+def describe_merged(task: Task, backend: str) -> list[str]:
+    """Return the runs that are merged because vLLM cannot load their LoRA, and the reason, for the dry run."""
+    runs = [run for run in grid.run_names(task.config, task.name) if methods.trains(task.config, run)]
+    merged = {run: refusal(task, run) for run in runs if backend == VLLM and has_lora(task, run)}
+    auto = [run for run in merged if grid.value_for_run(task.settings["generation"]["serve"], run) == AUTO]
+    return [f"merged:   {run}: {merged[run]}" for run in auto if merged[run]]
 
 
 def save_backend(task: Task, backend: str) -> None:

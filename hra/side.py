@@ -1,0 +1,130 @@
+"""One side of a layer: the chains of reflections of its inputs (`hra_u`) or of its outputs (`hra_u_out`)."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import nn
+
+from .bank import Factors, can_compare, unseen_by_checkpoints
+from .bank import current as bank_of_this_pass
+from .bank import forget as forget_in_passes
+from .cache import Cache, Kept
+from .reflections import cast, compact, compose, is_transformed, middle
+
+Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
+
+
+def product(us: Sequence[torch.Tensor], kinds: Sequence[bool]) -> Factors:
+    """Compute V and B of the product of D_1, D_2, ... of each u (n, r), where `kinds` says which have λ = ∞."""
+    with torch.autocast(us[0].device.type, enabled=False):
+        return reduce(compose, map(compact, us, kinds))
+
+
+def in_memory(us: Any, names: Sequence[str]) -> list[torch.Tensor]:
+    """Return these tensors of a `nn.ParameterDict`, loaded if accelerate has offloaded them."""
+    hook: Any = getattr(us, "_hf_hook", None) if us[names[0]].is_meta else None
+    if hook is not None:  # which would load them for calls of the dict
+        hook.pre_forward(us)
+    tensors = [us[name] for name in names]
+    if hook is not None:
+        hook.post_forward(us, None)
+    return tensors
+
+
+class Side:
+    """The parameters (n, r) of one side of a layer, by adapter, and their factors.
+
+    name: the layer's `nn.ParameterDict` with the parameters. is_stackable: whether `bank.Bank` may compute the factors
+    together with those of other layers.
+    """
+
+    def __init__(self, layer: Any, name: str, is_stackable: bool = True) -> None:
+        self.layer = layer
+        self.name = name
+        self.is_stackable = is_stackable
+        self.alone = ""  # the adapter that has the only parameter of its kind in the model, set by the bank
+        self._cache = Cache()
+
+    @property
+    def us(self) -> Any:
+        """Return the layer's `nn.ParameterDict`."""
+        return self.layer._modules[self.name]  # an attribute takes ten times as long
+
+    def forget(self) -> None:
+        """Release the factors that are kept between calls."""
+        self._cache.clear()
+        forget_in_passes(self)
+
+    def product(self, adapter_names: list[str]) -> Factors:
+        """Return V and B of D_1 D_2 … of those adapters that the side has, in float32 or wider, differentiable.
+
+        Both are (n, r) for r the sum of their ranks, or (E, n, r). Raises KeyError if it has none of them.
+        """
+        us = self.us
+        names = [name for name in adapter_names if name in us]
+        if not names:
+            raise KeyError(f"expected one of the adapters {list(us)} of {self.layer.path}, found {adapter_names}")
+        return product(in_memory(us, names), [self.layer.hra_apply_GS[name] for name in names])
+
+    def stackable(self, name: str) -> nn.Parameter | None:
+        """Return an adapter's parameter if its factors may be computed with those of other layers, in `bank.Bank`."""
+        u = self.us._parameters.get(name) if self.is_stackable else None
+        # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
+        if type(u) is not nn.Parameter or hasattr(u, "ds_id"):
+            return None
+        if self.layer.__dict__.get("_is_fsdp_managed_module"):
+            return None
+        return None if u.is_meta or u.is_inference() else u
+
+    def factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
+        """Return `product(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
+
+        If no other side of the model has a parameter of the same kind and nothing is cast, it returns U, U and T: then
+        neither B nor its gradient is computed.
+        """
+        if torch.compiler.is_compiling():
+            return cast(*self.product(adapter_names), dtype)
+        bank = bank_of_this_pass() if shared else None
+        if len(adapter_names) == 1:
+            (name,) = adapter_names
+            u = self.us[name]
+            if bank is not None and (found := bank.get(self, name, u, dtype)) is not None:
+                return found
+            # Also in the second run of a checkpointed block, which must save the same tensors as the first.
+            plain = not (self.layer.hra_apply_GS[name] or u.is_meta or is_transformed())
+            # A narrow u is not balanced by its lengths, as `cast` does, and T would be out of range.
+            if self.alone == name and plain and dtype in (None, u.dtype) and u.dtype in (torch.float32, torch.float64):
+                with torch.autocast(u.device.type, enabled=False):
+                    return u, u, middle(u).to(u.dtype)
+        with unseen_by_checkpoints():
+            return cast(*self.product(adapter_names), dtype)
+
+    def prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
+        """Return these adapters' factors, kept ones if no gradients are needed; None if the side has none of them."""
+        compiling = torch.compiler.is_compiling()
+        bank = None if compiling else bank_of_this_pass()
+        if bank is not None and (found := bank.find(self, adapter_names, dtype)) is not None:
+            return found
+        side = self.us
+        names = [name for name in adapter_names if name in side]
+        if not names:
+            return None
+        us = [side[name] for name in names]
+        if compiling or not can_compare(us):
+            return self.factors(names, dtype)
+        # A checkpointed block may run without gradients in a pass that needs them.
+        if (torch.is_grad_enabled() or (bank is not None and bank.trains)) and any([u.requires_grad for u in us]):
+            return self.factors(names, dtype)
+        kinds = [self.layer.hra_apply_GS[name] for name in names]
+
+        def compute(copies: list[torch.Tensor]) -> Factors:
+            V, B = cast(*product(copies, kinds), dtype)
+            # Their columns are contiguous: with one row of x, as in decoding, x V is up to five times as fast.
+            return V.mT.contiguous().mT, B.mT.contiguous().mT
+
+        entry = self._cache.get((dtype, *kinds, *names), us, compute)
+        if bank is not None and not any([u.is_inference() for u in us]):  # these have no versions
+            bank.keep(self, names, dtype, Kept(self, names, kinds, us, entry))
+        return entry[1]

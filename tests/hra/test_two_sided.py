@@ -1,0 +1,212 @@
+"""W' = diag(1 + δ) H_L W H_R: outputs, gradients and merged weights are those of the explicit matrices."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, close, explicit, layer
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+
+in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
+BOTH = EXTENDED["both"]
+
+
+def tensors(ours, name="default"):
+    """Return an adapter's parameters."""
+    return [p for key, p in ours.named_parameters() if "hra_" in key and key.endswith(name)]
+
+
+def call(base, x, weight):
+    """Call a base layer with another weight, differentiably."""
+    return torch.func.functional_call(base, {"weight": weight}, (x,))
+
+
+def check(ours, x, c=64):
+    """Compare outputs, gradients and merged weights of a layer with the definition."""
+    base, n = ours.get_base_layer(), ours.n + ours.out
+    for parameter in base.parameters():
+        parameter.requires_grad_(True)
+    trained = [*tensors(ours), *base.parameters()]
+    z, expected = ours(x), call(base, x, adapted_weight(ours))
+    close(z, expected, n, c)
+    g = torch.randn_like(z)
+    gradients = [torch.autograd.grad((one * g).sum(), (x, *trained)) for one in (z, expected)]
+    for found, other in zip(*gradients, strict=True):
+        close(found, other, n, c)
+    base.requires_grad_(False)  # a frozen weight may take another way, also an input without gradient
+    us = tensors(ours)
+    for needed, expected_gradients in (([x, *us], gradients[1]), (us, gradients[1][1:])):
+        z = ours(x if needed[0] is x else x.detach())
+        close(z, expected, n, c)
+        found = torch.autograd.grad((z * g).sum(), needed)
+        for one, other in zip(found, expected_gradients[: len(needed)], strict=True):
+            close(one, other, n, c)
+    with torch.no_grad():
+        close(ours(x), expected, n, c)
+    before, W = base.weight.clone(), adapted_weight(ours)
+    ours.merge()
+    close(base.weight, W, n, c)
+    close(ours(x), expected, n, c)
+    ours.enable_adapters(False)
+    close(ours(x), call(base, x, before), n, 4 * c)
+    ours.unmerge()
+    close(base.weight, before, n, 4 * c)
+    ours.enable_adapters(True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(2, 9),
+    st.integers(2, 9),
+    st.integers(1, 2),
+    st.sampled_from(list(EXTENDED.values())),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([(2, 3), (300,)]),
+)
+def test_a_linear_layer_of_any_shape_is_the_definition(n, out, r, form, bias, apply_GS, rows):
+    torch.manual_seed(0)
+    ours = layer(nn.Linear(n, out, bias=bias, dtype=torch.float64), r=r, apply_GS=apply_GS, **form)
+    for u in [*ours.hra_u.values(), *ours.hra_u_out.values()]:  # not almost dependent, which makes gradients inexact
+        nn.init.orthogonal_(u).data.add_(0.2 * torch.randn_like(u))
+    check(ours, torch.randn(*rows, n, dtype=torch.float64, requires_grad=True), c=512)
+
+
+GEOMETRIES = [
+    ((2, 3), {}),
+    (3, {"stride": (2, 1), "padding": (1, 2), "dilation": (2, 1), "bias": False}),
+    (1, {"padding": 1, "padding_mode": "circular"}),
+    ((2, 3), {"padding": "same", "padding_mode": "reflect"}),
+    (3, {"padding": 1, "groups": 2}),
+    ((2, 1), {"groups": 4, "stride": 2, "bias": False}),
+]
+
+
+@in_every_form
+@pytest.mark.parametrize(("kernel", "options"), GEOMETRIES)
+@pytest.mark.parametrize("layout", ["batch", "channels last", "one image"])
+def test_a_convolution_is_the_definition(form, kernel, options, layout):
+    base = nn.Conv2d(4, 8, kernel, dtype=torch.float64, **options)
+    x = torch.randn(2, 4, 7, 8, dtype=torch.float64)
+    if layout == "channels last":
+        base, x = (one.to(memory_format=torch.channels_last) for one in (base, x))
+    check(layer(base, r=2, **form), (x[0] if layout == "one image" else x).requires_grad_())
+
+
+@pytest.mark.parametrize("apply_GS", [False, True])
+def test_rotations_keep_the_singular_values_and_magnitudes_set_the_lengths_of_rows(apply_GS):
+    ours = layer(nn.Linear(12, 8, dtype=torch.float64), apply_GS=apply_GS, **BOTH)
+    W, delta = ours.weight.detach().clone(), ours.hra_magnitudes["default"].detach().clone()
+    rows = explicit(ours.hra_u_out["default"], apply_GS) @ W
+    ours.merge()
+    close(ours.weight.norm(dim=1), (1 + delta) * rows.norm(dim=1), 20)
+    ours.unmerge()
+    ours.hra_magnitudes["default"].data.zero_()
+    ours.merge()
+    close(torch.linalg.svdvals(ours.weight), torch.linalg.svdvals(W), 20)
+
+
+@in_every_form
+@pytest.mark.parametrize("base", [nn.Linear(12, 8), nn.Conv2d(3, 8, 2), nn.Conv2d(4, 8, 2, groups=2)])
+def test_the_only_layer_of_a_model_is_the_definition(form, base):
+    """It computes H = I - U T Uᵀ without B; others of the same width are computed together."""
+    model = adapt(nn.Sequential(base).double(), target_modules=["0"], **form)
+    ours, x = model.base_model.model[0], torch.randn((5, 12) if base.weight.dim() == 2 else (2, base.in_channels, 4, 5))
+    z, expected = model(x.double()), call(ours.base_layer, x.double(), adapted_weight(ours))
+    assert ours.inputs.alone == "default" == (ours.outputs.alone or "default")
+    close(z, expected, 64)
+    gradients = [torch.autograd.grad(one.square().sum(), tensors(ours)) for one in (z, expected)]
+    for found, other in zip(*gradients, strict=True):
+        close(found, other, 64)
+
+
+# The start
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("base", [nn.Linear(12, 8), nn.Conv2d(3, 8, (2, 2))], ids=["linear", "conv"])
+def test_a_magnitude_of_zero_changes_no_bit(base, dtype):
+    x = torch.randn(5, 12) if isinstance(base, nn.Linear) else torch.randn(2, 3, 5, 6)
+    results = []
+    for form in ({}, {"magnitudes": True}):
+        torch.manual_seed(1)
+        ours = layer(copy.deepcopy(base).to(dtype), init_weights=True, init_scale=1 / 16, **form)
+        results.append([ours(x.to(dtype)), ours(x.to(dtype, copy=True).requires_grad_()), ours.weight])
+    assert not ours.hra_magnitudes["default"].any()
+    assert all(map(torch.equal, *results))
+
+
+@in_every_form
+def test_the_start_is_the_base_model_to_rounding(form):
+    """Not bit by bit: a pair of equal reflections computes (x + a) - a in floating-point numbers."""
+    base, x = nn.Linear(12, 8), torch.randn(5, 12)
+    ours = layer(copy.deepcopy(base), init_weights=True, **form)
+    close(ours(x), base(x), 20)
+    for u in [*ours.hra_u.values(), *ours.hra_u_out.values()]:
+        assert torch.equal(u[:, 0::2], u[:, 1::2])
+
+
+def test_odd_r_starts_elsewhere():
+    with pytest.raises(ValueError, match=r"r = 3: .*even r \(for example 4\)"):
+        layer(nn.Linear(12, 8), r=3, init_weights=True, **BOTH)
+    base, x = nn.Linear(12, 8, dtype=torch.float64), torch.randn(5, 12, dtype=torch.float64)
+    ours = layer(base, r=3, **BOTH)
+    assert not torch.allclose(ours(x), base(x))
+    check(ours, x.requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("config", "deviation"),
+    [({}, (2 / (3 * 4)) ** 0.5), ({"init_scale": 0.02}, 4 * 0.02), (BOTH, 8 / 128), (BOTH | {"init_scale": 2}, 8 * 2)],
+)
+def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviation):
+    torch.manual_seed(3)
+    ours = layer(nn.Linear(4000, 600), init_weights=True, **config)
+    for u in tensors(ours):
+        if u.dim() == 2:
+            close(u.std() / deviation, torch.ones(()), 1, c=0.05 / torch.finfo(torch.float32).eps)
+    torch.manual_seed(3)
+    expected = nn.init.kaiming_uniform_(nn.Linear(4000, 600).weight.new_empty(4000, 2), a=5**0.5)
+    close(ours.hra_u["default"][:, ::2] / deviation, expected / (2 / (3 * 4)) ** 0.5, 1)
+
+
+# Derivatives
+
+
+@in_every_form
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("alone", ["", "default"], ids=["V and B", "U and T"])
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("rows", [2, 300])
+def test_first_and_second_derivatives(form, bias, alone, hooked, rows):
+    ours = layer(nn.Linear(3, 4, bias=bias, dtype=torch.float64), r=2, **form)
+    ours.inputs.alone = ours.outputs.alone = alone
+    if hooked:  # the base layer has to be called
+        ours.base_layer.register_forward_hook(lambda module, inputs, output: None)
+    values = {name: p.detach() for name, p in ours.named_parameters() if not name.endswith("weight")}
+
+    def output(x, *changed):
+        return torch.func.functional_call(ours, dict(zip(values, changed, strict=True)), (x,))
+
+    for needed in (False, True):
+        x = torch.randn(rows, 3, dtype=torch.float64, requires_grad=needed)
+        inputs = (x, *(value.clone().requires_grad_() for value in values.values()))
+        assert gradcheck(output, inputs, fast_mode=True)
+        assert gradgradcheck(output, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("bias", BIASES)
+def test_a_trained_bias_is_not_changed_by_the_output_side(bias):
+    base, x = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4)).double(), torch.randn(5, 12).double()
+    model = adapt(base, target_modules=["0", "2"], bias=bias, **BOTH)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert sum(name.endswith("bias") for name in trained) == 2
+    first, _, last = model.base_model.model
+    expected = call(first.base_layer, x, adapted_weight(first)).tanh()
+    expected = call(last.base_layer, expected, adapted_weight(last))
+    gradients = [torch.autograd.grad(z.square().sum(), trained.values()) for z in (model(x), expected)]
+    for found, other in zip(*gradients, strict=True):
+        close(found, other, 64)

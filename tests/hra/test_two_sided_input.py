@@ -1,0 +1,102 @@
+"""What `two_sided`, `magnitudes` and `init_scale` refuse, by name, before anything is trained."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from peft import get_peft_model, inject_adapter_in_model
+from sidebyside import EXTENDED, adapt, close, config_of, layer
+from torch import nn
+from torch.distributed.tensor import Replicate, Shard
+
+import hra
+
+BOTH = EXTENDED["both"]
+in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
+
+
+@pytest.mark.parametrize("name", ["two_sided", "magnitudes"])
+@pytest.mark.parametrize("value", ["yes", "false", 1, 0, None])
+def test_options_are_true_or_false(name, value):
+    with pytest.raises(ValueError, match=rf"expected `{name}` to be True or False, found {value!r}"):
+        hra.HRAConfig(r=4, **{name: value})
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "small", True])
+@in_every_form
+def test_the_scale_of_the_start_is_positive_and_finite(scale, form):
+    with pytest.raises(ValueError, match=rf"expected a positive number as `init_scale`, found {scale!r}"):
+        hra.HRAConfig(r=4, init_scale=scale, **form)
+
+
+@pytest.mark.parametrize("base", [nn.Linear(12, 3), nn.Conv2d(6, 6, 2, groups=2), nn.Conv2d(6, 6, 2, groups=6)])
+def test_more_reflections_than_outputs_are_refused(base):
+    width = base.out_features if isinstance(base, nn.Linear) else 6 // base.groups
+    message = rf"HRA with r = 4 on {type(base).__name__}.*whose output width is {width}: .*r <= {width}, or exclude"
+    with pytest.raises(ValueError, match=message):
+        layer(copy.deepcopy(base), two_sided=True)
+    ours = layer(copy.deepcopy(base), magnitudes=True)
+    with pytest.raises(ValueError, match="output width"):
+        ours.update_layer("other", 4, config_of(r=4, two_sided=True))
+    assert all("other" not in parameters for parameters in (ours.hra_u, ours.hra_u_out, ours.hra_magnitudes))
+    ours.update_layer("loaded", 4, config_of(r=4, two_sided=True, inference_mode=True))
+
+
+@in_every_form
+def test_parameters_that_are_not_the_weight_of_a_layer_are_refused(form):
+    with pytest.raises(ValueError, match=r"expected `target_parameters` without `two_sided` and `magnitudes`.*Leave"):
+        hra.HRAConfig(r=4, target_parameters=["experts.down_proj"], **form)
+
+
+@in_every_form
+def test_layers_that_tensor_parallelism_splits_by_their_outputs_are_refused(form):
+    for added in (False, True):
+        base = nn.ModuleDict({"up": nn.Linear(12, 8)})
+        base["up"].weight.placements = (Replicate(), Shard(0))
+        message = r"with `two_sided` or `magnitudes` cannot adapt up: .*tensor parallelism\. .*`exclude_modules`.*'up'"
+        config = config_of(target_modules=["up"], r=4, **form)
+        if added:  # to an adapter of the inputs only
+            model = adapt(base, target_modules=["up"])
+            model.base_model.model["up"].base_layer.weight.placements = base["up"].weight.placements
+            with pytest.raises(ValueError, match=message):
+                model.add_adapter("other", config)
+        else:
+            with pytest.raises(ValueError, match=message):
+                get_peft_model(base, config)
+
+
+@in_every_form
+@pytest.mark.parametrize("bias", [{}, {"bias": True}], ids=["no attribute", "not a tensor"])
+def test_a_layer_without_a_known_bias_is_refused(form, bias):
+    class QuantLinear(nn.Module):
+        in_features = out_features = 8
+
+    base = QuantLinear()
+    base.register_buffer("qweight", torch.zeros(8, 4))
+    vars(base).update(bias)
+    message = r"cannot adapt 0: expected a layer that computes W x \+ b, .*`bias`, found QuantLinear with .*'0'"
+    with pytest.raises(TypeError, match=message):
+        layer(base, **form)
+    layer(base)
+
+
+@in_every_form
+def test_layers_of_PEFT_would_ignore_the_options_and_are_never_made(form):
+    """A configuration from before `uninstall`, or unpickled in a process that has not installed the layers."""
+    config, x = config_of(r=4, target_modules=["0"], **form), torch.randn(5, 12)
+    model = adapt(nn.Sequential(nn.Linear(12, 8)), target_modules=["0"], **form)
+    expected, written = model(x), pickle.dumps(config)
+    hra.uninstall()
+    for one in (config, copy.deepcopy(config), pickle.loads(written)):
+        with pytest.raises(KeyError, match="HRA_EXTENDED"):
+            get_peft_model(nn.Sequential(nn.Linear(12, 8)), one)
+        with pytest.raises(ValueError, match="does not support HRA_EXTENDED"):
+            inject_adapter_in_model(one, nn.Sequential(nn.Linear(12, 8)))
+    with pytest.raises(RuntimeError, match=r"found PEFT's, .*Call `hra\.install\(\)` first"):
+        hra.HRAConfig(r=4, **form)
+    close(model(x), expected, 0)  # existing models are unchanged
+    hra.install()
+    for one in (config, pickle.loads(written)):
+        assert one.peft_type == "HRA" and one.to_dict()["peft_type"] == "HRA_EXTENDED"
+        get_peft_model(nn.Sequential(nn.Linear(12, 8)), one)

@@ -1,0 +1,106 @@
+"""HRA with reflections on both sides and magnitudes: what the config allows, what is inserted, and whole runs."""
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+
+import hra
+import publish
+from hra_workflow import methods, tasks
+from hra_workflow.config import validation
+from hra_workflow.core import grid
+from hra_workflow.core.errors import JobError
+from hra_workflow.methods import peft_types
+from hra_workflow.models import adapters, classifier
+from hra_workflow.models.diffusion import exports
+from hra_workflow.preflight import probe
+from support import method, paper_config
+from test_export_adapter import PUBLISHED, cached, exported, in_a_project, pasted  # noqa: F401 # two fixtures
+from test_peft_types import config_with, tiny_models, trained_resumed_and_reloaded  # noqa: F401 # a fixture
+
+BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
+
+
+def test_the_arguments_of_hra_are_read_from_its_own_class():
+    assert peft_types.fields(peft_types.config_class("hra")) == set(hra.HRAConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("peft", "message"),
+    [
+        ({"r": 8, "twosided": True}, "HRAConfig has no such argument .* the nearest is 'two_sided'"),
+        ({"r": 8, "target_parameters": ["w"]}, "target_parameters: .* are those of `targets`"),
+        ({"r": 3, "two_sided": True}, "peft.r is 3; the paired initialisation .* even r"),
+    ],
+)
+def test_wrong_arguments_are_an_error_before_the_first_job(peft, message):
+    with pytest.raises(JobError, match=message):
+        validation.check(config_with("hra", peft=peft))
+
+
+def test_the_figure_over_lambda_joins_only_runs_of_one_form():
+    config = paper_config()
+    variants = config["methods"]["hra"]["variants"]
+    variants["scaled"] = variants["r8"] | {"peft": {"r": 8, "init_scale": 0.1}}
+    runs = [f"hra/{name}" for name in ("r8", "r4-two-sided", "r4-two-sided-magnitudes", "scaled")]
+    config["tasks"]["glue"]["grid"] = [{"runs": runs, "datasets": ["rte"], "seeds": [0]}]
+    series = [one["series"] for one in methods.lambdas(config, "glue").values()]
+    assert series == ["r=8", "r=4+4", "r=4+4, magnitudes", "r=8, initial scale 0.1"]
+
+
+@pytest.mark.parametrize("task", sorted(tasks.classes()))
+def test_the_shipped_variants_run_on_every_task_and_have_probes_of_their_own(task):
+    config = paper_config()
+    block = config["tasks"][task]["grid"][-1]
+    runs = ["hra/r8", "hra/r4-two-sided", "hra/r4-two-sided-magnitudes"]
+    assert not set(runs[1:]) & set(grid.run_names(config, task))
+    config["tasks"][task]["grid"] = [block | {"runs": runs, "seeds": [0]}]
+    validation.check(config)
+    assert set(probe.runs(tasks.load(config)[task])) == set(runs)
+
+
+@pytest.mark.parametrize("architecture", ["classifier", "causal_lm", "unet"])
+def test_a_run_trains_resumes_and_reloads(tiny_models, tmp_path, architecture):  # noqa: F811
+    tiny = tiny_models[architecture]
+    chosen = method("hra", peft=BOTH, targets=tiny.targets)
+    trained_resumed_and_reloaded(tiny, chosen, tmp_path)
+    state = load_file(tmp_path / "last" / adapters.WEIGHTS)
+    assert {name.rpartition(".")[-1] for name in state} >= {"hra_u", "hra_u_out", "hra_magnitudes"}
+
+
+@pytest.mark.parametrize("magnitudes", [False, True])
+def test_both_sides_have_the_parameters_of_lora_and_with_magnitudes_those_of_dora(tiny_models, magnitudes):  # noqa: F811
+    tiny = tiny_models["causal_lm"]
+    chosen = method("hra", peft=BOTH | {"magnitudes": magnitudes}, targets=tiny.targets)
+    lora = method("lora", peft={"r": 4, "use_dora": magnitudes}, targets=tiny.targets)
+    counts = [adapters.count(adapters.insert(tiny.fresh(), one), []) for one in (chosen, lora)]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("peft", [BOTH, {"r": 4, "two_sided": True}], ids=["DoRA", "LoRA"])
+def test_the_card_s_code_loads_the_equivalent_adapter_with_stock_peft(make_run, tmp_path, cached, peft):  # noqa: F811
+    run = make_run(method("hra", peft=peft))
+    folder = exported(run, tmp_path, {"model": PUBLISHED})
+    publish.check_adapter(folder)
+    card = ModelCard.load(folder / "README.md")
+    assert "Stock PEFT refuses the adapter" in card.text and "Stock PEFT loads the adapter" not in card.text
+    assert ("vLLM does not load a DoRA" in card.text) == ("magnitudes" in peft)
+    assert "Its rank is 8" in card.text and "hra" in card.data.tags and "@inproceedings{yuan2024hra" in card.text
+    x = torch.arange(3, 35).reshape(2, 16)
+    base, _ = classifier.load_model(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)
+    with torch.inference_mode():
+        expected = adapters.load(base, run.train["params"]["method"], run.folder / "run/best")(input_ids=x).logits
+        cached(run.tiny["model"])
+        found = pasted(folder)["model"](input_ids=x).logits
+    assert expected.std() > 1e-4
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_dora_is_not_written_for_comfyui(tmp_path):
+    state = {"unet.to_q.lora_A.weight": torch.zeros(2, 4), "unet.to_q.lora_B.weight": torch.zeros(4, 2)}
+    save_file(state, tmp_path / exports.DIFFUSERS)
+    assert exports.write_kohya(tmp_path) is None
+    (tmp_path / exports.KOHYA).unlink()
+    save_file(state | {"unet.to_q.lora_magnitude_vector.weight": torch.ones(4)}, tmp_path / exports.DIFFUSERS)
+    assert "is a DoRA" in exports.write_kohya(tmp_path) and not (tmp_path / exports.KOHYA).exists()

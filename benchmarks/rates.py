@@ -1,9 +1,9 @@
 """The best learning rate of HRA by rank, for the scale of its start: python -m benchmarks.rates SET [OPTIONS].
 
 With Adam, H depends only on the directions of its columns: a start whose entries have the standard deviation s and the
-learning rate η give the same H in every step as c s and c η (docs/mathematics.md). So one run with s = 1/16, as these
-have, is also the run with any other start: with PEFT's, s = √(2/(3r)), at the rate 16 s η, and with
-`init_scale=1/128`, s = r/128, at η r/8.
+learning rate η give the same H in every step as c s and c η (docs/mathematics.md), except for rounding, Adam's ε and
+the clipping of gradients. So one run with s = 1/16, as these have, stands for the run with any other start: with
+PEFT's, s = √(2/(3r)), at the rate 16 s η, and with `init_scale=1/128`, s = r/128, at η r/8.
 
     llama [--ranks 2 8] [--rates 1e-3 2e-3] [--seeds 1000] [--methods hra lora]    the demo's word problems
     llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
@@ -189,8 +189,8 @@ def plot() -> None:
                     (line,) = axis.plot(row.index, row, dash, color="#888888")
                     shown[f"LoRA, r = {r}"] = line
                 axis.set_yscale("log")
-                axis.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
-                axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.2g}")
+                axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+                axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
                 logarithmic(axis)
                 axis.tick_params(which="both", labelsize=SMALL)
             of_row[0].set(title=f"{name}: init_scale=1/128", ylabel="held-out loss")

@@ -38,6 +38,7 @@ MADE_FROM = {
         STYLE,
     ],
     "demo_tuning": ["config/methods.yaml", "config/demo/tune.yaml", "workflow/scripts/tuning_figure.py", STYLE],
+    "rates": ["benchmarks/rates.py", STYLE, f"{RESULTS}/rates.csv"],
     "published": ["benchmarks/published/scatter.py", f"{RESULTS}/published.csv"],
 } | {
     f"{study}_{figure}": ["benchmarks/comparison_page.py", STYLE, f"{RESULTS}/{study}_{table}.csv"]

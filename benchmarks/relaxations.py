@@ -1,9 +1,9 @@
-"""Forms of W' = diag(1 + δ) H_L W H_R with an exact export, on short runs: python -m benchmarks.relaxations SET.
+"""Forms of W' = diag(1 + δ) H_L W H_R on short runs: python -m benchmarks.relaxations SET.
 
 The trial in which relaxations of the two-sided form had to show that they are worth a study: a coefficient per
-reflection, ETHER+'s pairs, scales of the inputs, other numbers of reflections per side. All can be exported as a DoRA,
-or as a LoRA without magnitudes, since they differ from W in a low rank and in the lengths of rows (with scales of the
-inputs, W is changed). Dense prototypes for small layers; the forms that won are in `hra`.
+reflection, ETHER+'s pairs, scales of the inputs, other numbers of reflections per side. A form without scales of the
+inputs is exactly a DoRA, or a LoRA if it has no magnitudes, since it differs from W in a low rank and in the lengths of
+rows; W diag(1 + γ) is neither. Dense prototypes for small layers; `hra` has the forms that the trial did not improve.
 
     llama [--forms two-sided] [--rates 5e-3 1e-2] [--seeds 1 2 3]    the demo's word problems
     sst2 MODEL DATA ...        SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
@@ -52,6 +52,8 @@ FORMS = {
     "HRA, magnitudes, input scales": Form(0, 8, magnitudes=True, inputs=True),
     "2 + 6, magnitudes": Form(2, 6, magnitudes=True),
     "6 + 2, magnitudes": Form(6, 2, magnitudes=True),
+    "8 + 0, magnitudes": Form(8, 0, magnitudes=True),
+    "4 + 2, magnitudes, input scales": Form(4, 2, magnitudes=True, inputs=True),
 }
 PEFT_FORMS = {"LoRA, r = 4": False, "DoRA, r = 4": True}  # use_dora
 

@@ -9,7 +9,7 @@ PEFT's, s = √(2/(3r)), at the rate 16 s η, and with `init_scale=1/128`, s = r
     llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
     sst2 MODEL DATA            SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
     fit                        prints the best rates, their power of r and what a common rule costs
-    plot                       docs/images/rates.png from results/rates.csv
+    page                       the table of docs/library.md and docs/images/rates.png from results/rates.csv
 
 Rows are appended to benchmarks/results/rates.csv, and runs that it contains are left out.
 """
@@ -25,6 +25,8 @@ import torch
 
 import hra
 from benchmarks import small_runs
+from benchmarks.tables import put
+from hra_workflow.report.markdown_text import table
 
 TABLE = small_runs.RESULTS / "rates.csv"
 NARROW = small_runs.ROOT / "resources/pretrained/word-problems-llama-64"
@@ -164,6 +166,29 @@ def fit() -> None:
                 print(f"rate = {c:.2g} r^{power}: loss above each rank's best in %: {shown}")
 
 
+POWERS = {0.5: "PEFT's start", 0: "entries of one size at every r", -1: "init_scale"}
+
+
+def page_table() -> list[str]:
+    """Return the table of docs/library.md: the best rates with `init_scale=1/128`, and what one rate costs by start."""
+    found = losses()
+    lines = [["", *(name for name in SETS)]]
+    for r in RANKS:
+        of_rank = [best(found[name].loc[r]) if r in found[name].index else None for name in SETS]
+        cells = ("–" if one is None else f"{one[0] * of_scale(r) / START:.1e}".replace("e-0", "e-") for one in of_rank)
+        lines.append([f"best rate, r = {r}", *cells])
+    for power, start in POWERS.items():
+        worst = (100 * (regrets(found[name], power)[1].max() - 1) for name in SETS)
+        lines.append([f"one rate for all r, {start}: loss above the best", *(f"{one:.0f} %" for one in worst)])
+    return table(lines, ["left"] + ["right"] * len(SETS)).splitlines()
+
+
+def page() -> None:
+    """Rewrite the table of docs/library.md and the figure."""
+    put(small_runs.ROOT / "docs/library.md", "rates", page_table())
+    plot()
+
+
 def plot() -> None:
     """Write docs/images/rates.png: loss against rate, a line per rank, for `init_scale` and PEFT's start."""
     import matplotlib.pyplot as plt
@@ -205,7 +230,7 @@ def plot() -> None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=["llama", "llama-64", "sst2", "fit", "plot"])
+    parser.add_argument("set", choices=["llama", "llama-64", "sst2", "fit", "page"])
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--methods", nargs="+", default=["hra"], choices=["hra", "lora"])
     parser.add_argument("--ranks", nargs="+", type=int, default=RANKS)
@@ -213,8 +238,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[SEED])
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if given.set in ("fit", "plot"):
-        return {"fit": fit, "plot": plot}[given.set]()
+    if given.set in ("fit", "page"):
+        return {"fit": fit, "page": page}[given.set]()
     if given.set == "sst2":
         task = small_runs.sst2(*given.folders)
     elif given.set == "llama":

@@ -7,6 +7,7 @@ rows; W diag(1 + γ) is neither. Dense prototypes for small layers; `hra` has th
 
     llama [--forms two-sided] [--rates 5e-3 1e-2] [--seeds 1 2 3]    the demo's word problems
     sst2 MODEL DATA ...        SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
+    page                       the table of docs/comparison.md from results/relaxations.csv
 
 Rows are appended to benchmarks/results/relaxations.csv, and runs that it contains are left out.
 """
@@ -16,16 +17,20 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import peft
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from benchmarks import small_runs
+from benchmarks.tables import put
+from hra_workflow.report.markdown_text import table
 
 TABLE = small_runs.RESULTS / "relaxations.csv"
 START = 1 / 16  # standard deviation of the entries of the starting columns
 RATES = [5e-3, 1e-2]  # of all of a form's parameters
+TRIAL = 1000  # the seed of the runs that choose a rate
 EPOCHS = 1  # instead of the studies' two
 KEY = ("set", "form", "rate", "seed")
 
@@ -125,14 +130,36 @@ def adapt(task: small_runs.Task, name: str):
     return insert
 
 
+def page_table() -> list[str]:
+    """Return the table of docs/comparison.md: the trial of every rate, and other seeds of the rates that have them."""
+    rows = pd.read_csv(TABLE)
+    rows = rows[rows["set"] == "word problems"]
+    lines = [["form", "parameters", "trials: rate: loss", "rate", "seeds 1, 2, 3", "mean"]]
+    for form in [*FORMS, *PEFT_FORMS]:
+        of_form = rows[rows["form"] == form].sort_values(["rate", "seed"])
+        if of_form.empty:
+            continue
+        tried = of_form[of_form["seed"] == TRIAL]
+        shown = [f"{rate:g}: {loss:.3f}" for rate, loss in zip(tried["rate"], tried["loss"], strict=True)]
+        parameters, trials = f"{of_form['parameters'].iloc[0]:,}", ", ".join(shown) or "–"
+        repeated = [(f"{rate:g}", one["loss"]) for rate, one in of_form[of_form["seed"] != TRIAL].groupby("rate")]
+        for rate, found in repeated or [("–", pd.Series(dtype=float))]:
+            losses = ", ".join(f"{loss:.3f}" for loss in found) or "–"
+            lines.append([form, parameters, trials, rate, losses, f"{found.mean():.3f}" if len(found) else "–"])
+            form = parameters = trials = ""
+    return table(lines, ["left", "right", "left", "right", "left", "right"]).splitlines()
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=["llama", "sst2"])
+    parser.add_argument("set", choices=["llama", "sst2", "page"])
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--forms", nargs="+", default=[*FORMS, *PEFT_FORMS])
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1000])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[TRIAL])
     given = parser.parse_args(arguments)
+    if given.set == "page":
+        return put(small_runs.ROOT / "docs/comparison.md", "relaxations", page_table())
     torch.set_num_threads(1)
     task = small_runs.word_problems() if given.set == "llama" else small_runs.sst2(*given.folders)
     task.settings["epochs"] = EPOCHS

@@ -1,9 +1,10 @@
-"""The forms of benchmarks/relaxations.py, against their formula."""
+"""The forms of benchmarks/relaxations.py, against their formula, and the pages' tables of these short runs."""
 
 import pytest
 import torch
 
-from benchmarks import relaxations
+from benchmarks import rates, relaxations
+from support import ROOT
 
 
 def factor(columns: list[torch.Tensor], coefficients: list[torch.Tensor]) -> torch.Tensor:
@@ -19,6 +20,11 @@ def product(side: relaxations.Side | None, width: int, n: int) -> torch.Tensor:
     for first in range(0, len(columns), width):
         result = result @ factor(columns[first : first + width], coefficients[first : first + width])
     return result
+
+
+@pytest.mark.parametrize(("page", "study"), [("comparison", relaxations), ("library", rates)])
+def test_the_table_of_the_page_is_that_of_the_results(page, study):
+    assert "\n".join(study.page_table()) in (ROOT / f"docs/{page}.md").read_text()
 
 
 @pytest.mark.parametrize("name", relaxations.FORMS)

@@ -13,12 +13,8 @@ from torch import nn
 
 OPTIONS = {"r", "apply_GS", "init_weights", "bias", "target_modules", "exclude_modules", "layers_to_transform"}
 OPTIONS |= {"layers_pattern", "modules_to_save"}
-OURS = {
-    "two_sided",
-    "magnitudes",
-    "init_scale",
-    "target_parameters",
-}  # in `config.HRAConfig`, and perhaps in a later PEFT
+# In `config.HRAConfig`, and perhaps in a later PEFT.
+OURS = {"two_sided", "magnitudes", "init_scale", "target_parameters"}
 PARAMETERS = {"hra_u", "hra_r", "hra_apply_GS"}
 
 

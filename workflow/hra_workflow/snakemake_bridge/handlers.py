@@ -20,7 +20,8 @@ from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan, power
 from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
-from hra_workflow.snakemake_bridge import gpu_resources, job_events, planned, reasons
+from hra_workflow.snakemake_bridge import archived, gpu_resources, job_events, planned, reasons
+from hra_workflow.tasks import requested_run
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -83,7 +84,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
         return
     if output.dryrun:
         with contextlib.suppress(WorkflowError, SystemExit):  # after an error of the plan, which has been printed
-            end_of_dry_run(workflow, config)
+            end_of_dry_run(workflow, config, basedir)
     elif Quietness.ALL not in (output.quiet or ()):
         show_tables(dag, config, basedir / "workflow/scripts/print_table.py")
     if RerunTrigger.CODE in planning.rerun_triggers:  # the workflow's profiles/default has not been read
@@ -106,8 +107,14 @@ def is_complete(dag) -> bool:
         return False
 
 
-def end_of_dry_run(workflow, config: dict) -> None:
-    """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine."""
+def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
+    """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine.
+
+    In `make archive`, write the archive instead.
+    """
+    if config["request"] and config["request"]["make"] == requested_run.ARCHIVE:
+        archived.write(workflow, config, basedir)
+        return
     known = planned.jobs(workflow.dag, config)
     if config["power"]["effect"]:
         power.show(config, planned.tables(workflow.dag, known))

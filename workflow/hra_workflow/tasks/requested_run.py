@@ -21,6 +21,7 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.base import Task
 
 BEST = "best"
+ARCHIVE = "archive"  # the request of `make archive`, which snakemake_bridge/archived.py reads
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
 OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
@@ -102,7 +103,7 @@ def parse_request(
     """
     advice = NO_CONFIG if is_shipped else OTHER_CONFIG
     asked = config["request"]
-    if not asked:
+    if not asked or asked["make"] == ARCHIVE:
         return None
     to = asked.get("to", "")
     if "table" in asked:

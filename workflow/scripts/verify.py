@@ -1,0 +1,129 @@
+"""Check an archive of `make archive`: its files, records and seals, and its tables, which are made again.
+
+    python workflow/scripts/verify.py glue.zip
+
+It needs no Snakemake, and changes nothing: the tables are made in a temporary folder.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import hra
+from hra_workflow.archive import contents, descriptions
+from hra_workflow.archive.contents import REMEDY
+from hra_workflow.core import records, seals
+from hra_workflow.core.errors import JobError, expect
+
+SCRIPTS = ("collect_trials", "collect_runs", "compare", "table", "cost", "table_retention", "table_compute")
+LARGE = (".safetensors", ".tar", ".png", ".html")  # no table is made from these
+MADE_AGAIN = Path(".made-again")
+
+
+def verify(path: str | Path) -> dict:
+    """Return what was checked; raise JobError, which names the file, if something is wrong."""
+    archive = contents.Archive(path)
+    with contextlib.closing(archive), tempfile.TemporaryDirectory() as folder:
+        listed = archive.check()
+        about = json.loads(archive.read(contents.ABOUT))
+        check_version(path, about)
+        for name in listed:
+            if not name.endswith(LARGE):
+                copy = Path(folder, name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(archive.read(name))
+        with contextlib.chdir(folder):
+            try:
+                found = check_contents(listed)
+                tables = [table for job in about["jobs"] for table in make_again(job, listed)]
+            except JobError as problem:
+                raise JobError(f"{path}: {problem}{other_code(about['project'])}") from None
+        digest = archive.digest(contents.LIST)
+    return found | {"files": len(listed), "tables": len(tables), "sha256": digest}
+
+
+def check_version(path: str | Path, about: dict) -> None:
+    made = about["project"]
+    expect(
+        (about["format"], made["version"]) == (contents.FORMAT, hra.__version__),
+        f"{path}: expected an archive of version {hra.__version__} of this project, format {contents.FORMAT}, found "
+        f"version {made['version']}, format {about['format']}. Verify it with that version{of_commit(made)}.",
+    )
+
+
+def of_commit(project: dict) -> str:
+    return f" (git checkout {project['commit']}, make install)" if project["commit"] else ""
+
+
+def other_code(project: dict) -> str:
+    """Return a sentence if the archive was made with other code than is installed here."""
+    if project["code"] == descriptions.project()["code"]:
+        return ""
+    return f" The archive was made with other code than this; verify it with the same{of_commit(project)}."
+
+
+def check_contents(listed: dict[str, str]) -> dict[str, int]:
+    """Check the records with the weights that they name, and the seals; return their numbers."""
+    found = {"records": 0, "seals": 0}
+    for name in listed:
+        path = Path(name)
+        if path.name in (records.OF_RUN, "metrics.json"):
+            for weights, stated in records.read(path, REMEDY).get("weights_sha256", {}).items():
+                file = f"{path.parent}/{weights}"
+                digest = listed.get(file, stated)  # WEIGHTS=0: no such file
+                expect(digest == stated, f"{file}: expected SHA-256 {stated}, as in {path}, found {digest}. {REMEDY}")
+            found["records"] += 1
+        elif path.name.endswith(".sha256") and path.name.startswith("."):
+            sealed = path.with_name(path.name.removeprefix(".").removesuffix(".sha256"))
+            if str(sealed).endswith(LARGE):
+                stated = dict(line.split("  ", 1)[::-1] for line in path.read_text().splitlines())
+                same = listed.get(str(sealed)) == stated.get(sealed.name)
+                expect(same, f"{sealed}: expected the content of its seal, found another. {REMEDY}")
+            else:
+                seals.read(sealed)
+            found["seals"] += 1
+    return found
+
+
+def make_again(job: dict, listed: dict[str, str]) -> list[str]:
+    """Run a job on the archived files; raise JobError unless its outputs are the archived ones."""
+    script = job["script"]
+    expect(script in SCRIPTS, f"{contents.ABOUT}: expected one of {', '.join(SCRIPTS)}, found {script}. {REMEDY}")
+    given = [path for paths in job["input"].values() for path in ([paths] if isinstance(paths, str) else paths)]
+    for path in [*given, *job["output"].values()]:
+        expect(path in listed, f"{contents.ABOUT}: expected files of the archive, found {path}. {REMEDY}")
+    outputs = {name: str(MADE_AGAIN / path) for name, path in job["output"].items()}
+    with contextlib.redirect_stdout(io.StringIO()):
+        importlib.import_module(script).main(job | {"output": outputs})
+    for path in job["output"].values():
+        expect(
+            Path(path).read_bytes() == (MADE_AGAIN / path).read_bytes(),
+            f"{path}: expected the table that {script}.py makes from the archived records, found another. It was "
+            "edited, or made by other code. In your results, delete it and run again (make run).",
+        )
+    return list(job["output"].values())
+
+
+def summary(found: dict) -> str:
+    return (
+        f"{found['files']} files, {found['records']} records and {found['seals']} seals are intact; "
+        f"{found['tables']} tables, made again from the records, are byte-identical.\n"
+        f"SHA-256 of {contents.LIST}: {found['sha256']}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archive", help="a folder or zip file")
+    try:
+        print(summary(verify(parser.parse_args().archive)))
+    except JobError as problem:
+        raise SystemExit(str(problem)) from None
+
+
+if __name__ == "__main__":
+    main()

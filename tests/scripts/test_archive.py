@@ -1,0 +1,402 @@
+"""`make archive` and `make verify`: nothing private, tables made again from the records, and named errors."""
+
+import gzip
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rocrate.rocrate import ROCrate
+
+import archive
+import collect_runs
+import compare
+import cost
+import factories
+import table
+import verify
+from glue_tables import grid
+from hra_workflow.archive import contents, private_values
+from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from support import ROOT, paper_config
+
+ACCOUNT, HOST, CLUSTER = "alice-q7", "gpu17.cluster.example", "scratchdisk"
+TOKEN, SECRET = "hf_" + "Planted0" * 4, "correct-horse-battery"
+PRIVATE = (ACCOUNT, "gpu17", CLUSTER, TOKEN, SECRET)
+STARTED = 1_795_000_000.0
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> dict:
+    """Build the tables of four runs in folders with private names, and return their description for archive.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        return build(tmp_path_factory.mktemp("built").resolve(), patch)
+
+
+def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
+    here, results = folder / ACCOUNT / "project", folder / CLUSTER / ACCOUNT / "results"
+    for place in (here, results, folder / ACCOUNT / "resources/datasets"):
+        place.mkdir(parents=True)
+    patch.chdir(here)
+    data = folder / ACCOUNT / "resources/datasets/cola.manifest.json"
+    mine = {"own": {"train": f"/home/{ACCOUNT}/mine.csv"}, "sha256": "b" * 64}
+    files.write_json(data, mine)
+    card = {"warnings": ["a warning"], "splits": {}, "own": {}, "entry": ""}
+    files.write_json(data.with_name("cola.card.json"), card)
+    runs = [run | {"inputs": {"dataset": str(data)}} for run in grid(results, runs=("hra/r8", "lora/r8"), seeds=(0, 1))]
+    paths = [plant(results, run, data) for run in runs]
+    every = [
+        factories.collect_job(results, runs, paths) | {"script": "collect_runs.py"},
+        factories.compare_job(results, runs, []) | {"script": "compare.py"},
+        factories.table_job(results, runs) | {"script": "table.py"},
+        factories.cost_job(results, runs) | {"script": "cost.py"},
+    ]
+    every[2]["params"]["data"] = [str(data)]
+    for module, job in zip((collect_runs, compare, table, cost), every, strict=True):
+        module.main(job)
+    logs = here / "logs/train.log"
+    files.write_text(logs, f"=== on {HOST}: {TOKEN}")
+    (results / "figures").mkdir()
+    Image.new("RGB", (4, 4)).save(results / "figures/glue_curves.png")
+    trained = [train_job(path, str(data)) for path, _ in paths]
+    jobs = [*trained, *evaluate_jobs(paths), *map(full, every), figure_job(results)]
+    config = paper_config() | {"pathvars": {"results": str(results), "resources": str(data.parents[1])}}
+    config["local_root"] = f"/home/{ACCOUNT}/data"
+    config["models"]["mine"] = {"source": {"kind": "local", "path": f"/mnt/{CLUSTER}/model", "token": TOKEN}}
+    return {"request": {"make": "archive", "table": "glue"}, "basedir": str(ROOT), "config": config} | {
+        "jobs": jobs,
+        "left_out": [str(results / "figures/glue_lambda.png")],
+        "here": here,
+    }
+
+
+def plant(results: Path, run: dict, data: Path) -> tuple[str, list[str]]:
+    """Write the files of a run, as factories.write, with private values in all of them."""
+    lines = [{"item": 0, "text": f"a {TOKEN} of {HOST} in /mnt/{CLUSTER}/x, by {ACCOUNT}", "last": [0.5]}]
+    path, [metrics] = factories.write(results, run, factories.noisy_curve(run), lines)
+    place = Path(path).parent
+    for name in ("last/adapter_config.json", "last/adapter_model.safetensors"):
+        (place / name).parent.mkdir(exist_ok=True)
+    files.write_json(place / "last/adapter_config.json", {"base_model_name_or_path": f"{data.parents[1]}/models/m"})
+    header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
+    (place / "last/adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    weights = {str(one.relative_to(place)): files.sha256(one) for one in sorted((place / "last").iterdir())}
+    changed = {"weights_sha256": weights, "discarded": [f"/home/{ACCOUNT}/é: of another config, on {HOST}"]}
+    records.write(path, records.read(path) | changed)
+    head = {"weights": weights, "inputs": {str(data): "b" * 64}}
+    answers = Path(metrics).with_name("predictions.jsonl.gz")
+    predictions.write(answers, lines, head)
+    picture = images.Picture("row0", images.to_png(Image.new("RGB", (4, 4))), {"prompt": f"by {ACCOUNT}"})
+    images.pack(answers.with_name("images.tar"), [picture], head=head)
+    found = records.read(metrics)
+    found["made_by"]["inputs"] = head["inputs"]
+    found |= {"predictions_sha256": files.sha256(answers), "record_sha256": records.read(path)[records.SEAL]}
+    records.write(metrics, found)
+    return path, [metrics]
+
+
+def full(job: dict) -> dict:
+    """Add what a job has under Snakemake."""
+    outputs = [*job["output"].values()]
+    given = [path for paths in job["input"].values() for path in ([paths] if isinstance(paths, str) else paths)]
+    more = {"inputs": given, "outputs": outputs, "benchmark": None, "started": STARTED, "finished": STARTED + 60}
+    rule = Path(job["script"] or "sheet").stem
+    return {"rule": rule, "identity": [], "wildcards": {"task": "glue"}, "params": {}} | more | job
+
+
+def train_job(path: str, data: str) -> dict:
+    place = Path(path).parent
+    output = {"record": path, "config": str(place / "last/adapter_config.json")}
+    output |= {"weights": str(place / "last/adapter_model.safetensors")}
+    params = {"method": {"r": 8}, "scratch": f"/mnt/{CLUSTER}/scratch"}
+    job = {"script": "train_glue.py", "input": {"dataset": data}, "output": output, "params": params}
+    return full(job | {"identity": ["method"]})
+
+
+def evaluate_jobs(paths: list[tuple[str, list[str]]]) -> list[dict]:
+    def output(path: str) -> dict:
+        names = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz", "images": "images.tar"}
+        return {name: str(Path(path).with_name(file)) for name, file in names.items()}
+
+    return [
+        full({"script": "evaluate_glue.py", "input": {"record": record}, "output": output(path)})
+        for record, [path] in paths
+    ]
+
+
+def figure_job(results: Path) -> dict:
+    return full({"script": "figures.py", "input": {}, "output": {"png": str(results / "figures/glue_curves.png")}})
+
+
+@pytest.fixture(scope="module")
+def made(built, tmp_path_factory) -> Path:
+    """Return the folder of an archive with adapters and images."""
+    target = tmp_path_factory.mktemp("made") / "glue"
+    with pytest.MonkeyPatch.context() as patch:
+        write(built, patch, file=str(target))
+    return target
+
+
+def write(built: dict, patch: pytest.MonkeyPatch, **request: str) -> Path:
+    patch.chdir(built["here"])
+    for name, value in {"USER": ACCOUNT, "HOSTNAME": HOST, "HF_TOKEN": TOKEN, "MY_SECRET": SECRET}.items():
+        patch.setenv(name, value)
+    patch.setattr(archive.descriptions, "environment", lambda: {"distributions": {}, "at": f"/home/{ACCOUNT}/.venv"})
+    return archive.main(built | {"request": built["request"] | request})
+
+
+@pytest.fixture
+def copy(made, tmp_path) -> Path:
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """Return all contents, decompressed, and the names."""
+    found = {}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        found[str(path.relative_to(folder))] = content.decode(errors="replace")
+    return found
+
+
+def test_nothing_in_it_is_private_and_it_lists_what_was_replaced(built, made):
+    found = texts(made)
+    assert not [(name, value) for name, text in found.items() for value in PRIVATE if value in name + text]
+    assert str(built["here"]) not in str(found) and "/home/" not in str(found) and "train.log" not in str(found)
+    listed = json.loads((made / contents.REPLACED).read_text())
+    run = "results/glue/cola/hra/r8/seed0"
+    assert listed["left_out"] == ["results/figures/glue_lambda.png: not made yet, or outdated (make run)"]
+    assert listed["files"][f"{run}/train.json"]["replaced"] == {"path": 1, "host": 1}
+    here = Path(built["config"]["pathvars"]["results"])
+    assert listed["files"][f"{run}/train.json"]["sha256_before"] == files.sha256(here / f"{run[8:]}/train.json")
+    line = predictions.read(made / run / "dev/predictions.jsonl.gz")[0]
+    assert line == {"item": 0, "text": "a TOKEN of HOST in PATH, by ACCOUNT", "last": [0.5]}
+    inputs = images.made_by(made / run / "dev/images.tar")["inputs"]
+    assert inputs == {"resources/datasets/cola.manifest.json": "b" * 64}
+    assert json.loads((made / f"{run}/last/adapter_config.json").read_text()) == (
+        {"base_model_name_or_path": "resources/models/m"}
+    )
+    assert "pathvars:\n  results: results\n  resources: resources\n" in (made / contents.CONFIG).read_text()
+
+
+def test_seals_and_digests_of_files_with_replacements_fit_each_other(made):
+    run = made / "results/glue/cola/hra/r8/seed0"
+    record, metrics = records.read(run / "train.json"), records.read(run / "dev/metrics.json")
+    assert metrics["record_sha256"] == record[records.SEAL]
+    assert {name: files.sha256(run / name) for name in record["weights_sha256"]} == record["weights_sha256"]
+    assert predictions.evaluated(run / "dev/metrics.json", metrics)
+    assert predictions.read_with_head(run / "dev/predictions.jsonl.gz")[0]["weights"] == record["weights_sha256"]
+    assert images.made_by(run / "dev/images.tar")["weights"] == record["weights_sha256"]
+    seals.read(made / "results/table_glue.md")
+
+
+def test_it_is_verified_elsewhere_without_the_results_and_stays_as_it_is(copy, tmp_path, monkeypatch, capsys):
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["verify.py", "copy"])
+    verify.main()
+    assert "7 tables, made again from the records, are byte-identical" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    assert {"collect_runs", "compare", "table", "cost"} == {one["script"] for one in about(copy)["jobs"]}
+
+
+def about(folder: Path) -> dict:
+    return json.loads((folder / contents.ABOUT).read_text())
+
+
+def test_without_weights_it_has_no_adapters_and_images_and_is_a_zip_file_that_is_never_replaced(built, tmp_path):
+    target = tmp_path / "glue.zip"
+    with pytest.MonkeyPatch.context() as patch:
+        write(built, patch, file=str(target), weights="0")
+        before = target.read_bytes()
+        with pytest.raises(JobError, match=r"glue\.zip: expected no such file, found one\. Delete it, or name another"):
+            write(built, patch, file=str(target), weights="0")
+    assert target.read_bytes() == before and [*tmp_path.iterdir()] == [target]
+    with zipfile.ZipFile(target) as opened:
+        names = opened.namelist()
+    assert not [name for name in names if name.endswith((".safetensors", ".tar"))]
+    assert "results/glue/cola/hra/r8/seed0/last/adapter_config.json" in names
+    assert verify.verify(target)["records"] == 8
+
+    target.write_bytes(before[: len(before) // 2])
+    with pytest.raises(JobError, match=r"glue\.zip: expected a complete zip file, found a damaged one"):
+        verify.verify(target)
+    damaged = bytearray(before)
+    damaged[len(before) // 3] ^= 1
+    target.write_bytes(damaged)
+    with pytest.raises(JobError, match=r"glue\.zip: "):
+        verify.verify(target)
+
+
+METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
+
+
+def edit(folder: Path, name: str, old: str, new: str, times: int = 1) -> None:
+    text = (folder / name).read_text()
+    assert re.search(old, text)
+    (folder / name).write_text(re.sub(old, new, text, count=times))
+
+
+def list_again(folder: Path, name: str) -> None:
+    """Put the SHA-256 of a file into the list, as someone who hides a change."""
+    edit(folder, contents.LIST, f"[0-9a-f]{{64}}  {re.escape(name)}\n", f"{files.sha256(folder / name)}  {name}\n")
+
+
+def seal_again(folder: Path) -> None:
+    value = json.loads((folder / METRICS).read_text())
+    records.write(folder / METRICS, value)
+    list_again(folder, METRICS)
+
+
+def reseal_table(folder: Path) -> None:
+    seal_again(folder)
+    seal = "results/.runs_glue.csv.sha256"
+    place = METRICS.removeprefix("results/")
+    edit(folder, seal, f"[0-9a-f]{{64}}  {place}\n", f"{files.sha256(folder / METRICS)}  {place}\n")
+    list_again(folder, seal)
+
+
+def other_version(folder: Path) -> None:
+    edit(folder, contents.ABOUT, '"version": "[^"]+"', '"version": "9.9.9"')
+    list_again(folder, contents.ABOUT)
+
+
+def other_script(folder: Path) -> None:
+    edit(folder, contents.ABOUT, '"script": "compare"', '"script": "publish"')
+    list_again(folder, contents.ABOUT)
+
+
+def other_weights(folder: Path) -> None:
+    name = METRICS.replace("dev/metrics.json", "last/adapter_model.safetensors")
+    (folder / name).write_bytes(b"other")
+    list_again(folder, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / METRICS).unlink(), rf"expected the \d+ files .*, found no {METRICS}: it was cut"),
+        (lambda folder: (folder / "new.csv").touch(), r"expected only the files of .*, found new\.csv\. Remove it"),
+        (lambda folder: None, rf"{METRICS}: expected SHA-256 \w+, found \w+\. It was edited or damaged"),
+        (lambda folder: list_again(folder, METRICS), rf"{METRICS}: expected the content that was written"),
+        (seal_again, rf"{METRICS}: expected SHA-256 \w+, as in results/\.runs_glue\.csv\.sha256, found"),
+        (reseal_table, r"results/runs_glue\.csv: expected the table that collect_runs\.py makes from the archived"),
+        (other_version, r"expected an archive of version [\d.]+ of this project, format 1, found version 9\.9\.9"),
+        (other_script, r"archive\.json: expected one of .*table_compute, found publish"),
+        (other_weights, r"adapter_model\.safetensors: expected SHA-256 \w+, as in .*train\.json, found"),
+        (lambda folder: (folder / contents.LIST).unlink(), r"expected an archive of `make archive`, found no mani"),
+    ],
+    ids=["missing", "unlisted", "edited", "listed", "sealed", "resealed", "version", "script", "weights", "no list"],
+)
+def test_what_is_wrong_with_an_archive_is_named(copy, change, message):
+    if change not in (other_version, other_script, other_weights):
+        edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
+    change(copy)
+    with pytest.raises(JobError, match=f"^{copy}: .*{message}"):
+        verify.verify(copy)
+
+
+def test_another_code_is_named_where_a_table_differs(copy):
+    edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
+    reseal_table(copy)
+    edit(copy, contents.ABOUT, '"code": "[^"]+"', '"code": "other"')
+    list_again(copy, contents.ABOUT)
+    with pytest.raises(JobError, match="The archive was made with other code than this; verify"):
+        verify.verify(copy)
+
+
+def test_a_zip_file_with_names_outside_of_it_and_no_archive_at_all_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
+        bad.writestr("../outside.txt", "x")
+    with pytest.raises(JobError, match=r"bad\.zip: expected names of files in the archive, found '\.\./outside\.txt'"):
+        verify.verify(tmp_path / "bad.zip")
+    with pytest.raises(JobError, match=r"ARCHIVE=.*none: expected a folder or a zip file, found none"):
+        verify.verify(tmp_path / "none")
+
+
+def test_results_that_are_not_those_of_the_records_are_not_archived(built, tmp_path, monkeypatch):
+    results = Path(built["config"]["pathvars"]["results"])
+    path = results / "table_glue.csv"
+    before = path.read_text(), seals.seal_of(path).read_text()
+    seals.write(path, before[0].replace("HRA", "HRA!", 1), [results / "runs_glue.csv"])
+    try:
+        with pytest.raises(JobError, match=r"Nothing was written\. glue: results/table_glue\.csv: expected the"):
+            write(built, monkeypatch, file=str(tmp_path / "glue"))
+    finally:
+        path.write_text(before[0])
+        seals.seal_of(path).write_text(before[1])
+    assert not [*tmp_path.iterdir()]
+
+
+def files_of(action, key: str) -> set[str]:
+    found = action.get(key, [])
+    return {one.id for one in (found if isinstance(found, list) else [found])}
+
+
+def test_rocrate_reads_the_jobs_with_their_files_params_and_times(made):
+    crate = ROCrate(made)
+    assert crate.mainEntity.id.endswith("Snakefile") and "ComputationalWorkflow" in crate.mainEntity.type
+    assert {one.id for one in crate.root_dataset["conformsTo"]} >= {"https://w3id.org/ro/wfrun/workflow/0.5"}
+    actions = {one.id: one for one in crate.root_dataset["mentions"]}
+    train = next(one for one in actions.values() if METRICS.replace("dev/metrics", "train") in files_of(one, "result"))
+    assert train["instrument"].id.endswith("workflow/scripts/train_glue.py")
+    given = {one.id if one.type == "File" else (one["name"], one.get("value")) for one in train["object"]}
+    assert given == {"resources/datasets/cola.manifest.json", ("method", '{"r": 8}')}
+    assert train["name"].startswith("train_glue") and len(files_of(train, "result")) == 3
+    assert (train["startTime"], train["endTime"]) == ("2026-11-18T11:06:40+00:00", "2026-11-18T11:07:40+00:00")
+    listed = {line.split("  ", 1)[1] for line in (made / contents.LIST).read_text().splitlines()}
+    described = {one.id for one in crate.data_entities} | {contents.CRATE}
+    assert described == listed | {contents.LIST}
+
+
+def test_the_readme_has_a_command_for_every_result(made):
+    readme = (made / contents.README).read_text()
+    runs = sorted(str(path.relative_to(made)) for path in made.rglob("metrics.json"))
+    commands = re.findall(r"^snakemake --cores 2 --configfile config\.yaml -- (\S+)$", readme, re.MULTILINE)
+    assert commands == runs and len(runs) == 4
+    assert f"- {'d' * 40}: 4 runs" in readme and f"git checkout {'d' * 40}" in readme
+
+
+def test_names_of_tasks_methods_and_common_accounts_are_not_private(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    for name in ("hra", "root", "glue", "17", "me"):
+        found = private_values.of_this_machine(config, ROOT, {"USER": name, "HOSTNAME": "localhost"})
+        assert name not in found.names and "localhost" not in found.names
+    found = private_values.of_this_machine(config, ROOT, {"USER": "hra-user", "HF_TOKEN": "short"})
+    assert found.names["hra-user"] == "account" and "short" not in found.tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/data/me/out/glue/x, /data/me/out2", "results/glue/x, PATH"),
+        ("/home/me/project/a.csv and /home/me/project.", "a.csv and .."),
+        ("file:///home/me/project/a", "file://a"),
+        ("../out/x ../../out/x", "resources/x ../../out/x"),
+        ("https://example.org/home/x, 1/2, and/or, </b>", "https://example.org/home/x, 1/2, and/or, </b>"),
+        ("Alice7 alice7_x malice7 alice77", "ACCOUNT ACCOUNT_x malice7 alice77"),
+        (f"hf_{'a' * 20}, sk-{'b' * 20}", "TOKEN, TOKEN"),
+    ],
+)
+def test_a_path_becomes_relative_and_other_texts_stay(text, expected):
+    folders = {"/data/me/out": "results", "/home/me/project": "", "../out": "resources", "/home/me": "home"}
+    assert private_values.Replacements(folders, {"alice7": "account"}).text(text) == expected
+
+
+def test_a_private_value_in_the_metadata_of_weights_is_refused_by_name(built, tmp_path, monkeypatch):
+    path = next(Path(built["config"]["pathvars"]["results"]).rglob("adapter_model.safetensors"))
+    before = path.read_bytes()
+    header = json.dumps({"__metadata__": {"at": f"/home/{ACCOUNT}/x"}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    try:
+        with pytest.raises(JobError, match=r"adapter_model\.safetensors: expected no path, account, host or token"):
+            write(built, monkeypatch, file=str(tmp_path / "glue"))
+    finally:
+        path.write_bytes(before)

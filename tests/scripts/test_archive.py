@@ -381,7 +381,7 @@ def test_names_of_tasks_methods_and_common_accounts_are_not_private(tmp_path, mo
         ("file:///home/me/project/a", "file://a"),
         ("../out/x ../../out/x", "resources/x ../../out/x"),
         ("https://example.org/home/x, 1/2, and/or, </b>", "https://example.org/home/x, 1/2, and/or, </b>"),
-        ("Alice7 alice7_x malice7 alice77", "ACCOUNT ACCOUNT_x malice7 alice77"),
+        ("alice7 alice7_x/alice7/ malice7 alice77 Alice7", "ACCOUNT ACCOUNT_x/ACCOUNT/ malice7 alice77 Alice7"),
         (f"hf_{'a' * 20}, sk-{'b' * 20}", "TOKEN, TOKEN"),
     ],
 )

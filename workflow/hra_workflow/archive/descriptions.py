@@ -1,4 +1,4 @@
-"""What an archive says about itself for people: the environment, and the README with the commands."""
+"""The environment and the README of an archive, with the commands that make each number again."""
 
 import importlib.metadata
 import json

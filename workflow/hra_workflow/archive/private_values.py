@@ -37,7 +37,7 @@ SECRET_LENGTH = 8  # characters of the value of such an environment variable tha
 
 @dataclass
 class Replacements:
-    """What to replace.
+    """The values to replace.
 
     folders: path -> name in the archive, which is "" for the archive itself. names: account or host -> its kind.
     tokens: values. digests: SHA-256 of a content -> that of the content with replacements.
@@ -59,8 +59,8 @@ class Replacements:
         found.append(("path", OTHER_PATH, "PATH"))
         for kind in sorted({*self.names.values()}):
             pieces = "|".join(escaped(name for name in self.names if self.names[name] == kind))
-            pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{pieces})(?![A-Za-z0-9])", re.IGNORECASE)
-            found.append((kind, pattern, kind.upper()))
+            # + as in base64: the report contains images.
+            found.append((kind, re.compile(rf"(?<![A-Za-z0-9+])(?:{pieces})(?![A-Za-z0-9+])"), kind.upper()))
         return found
 
     def relative(self, match: re.Match) -> str:
@@ -123,7 +123,7 @@ def of_this_machine(config: dict, basedir: Path, environment: Mapping[str, str])
     for kind, names in (("account", accounts(environment)), ("host", hosts(environment))):
         for name in names:
             if len(name) >= SHORTEST and not name.isdigit() and name.lower() not in usual:
-                found.names.setdefault(name.lower(), kind)
+                found.names.setdefault(name, kind)
     return found
 
 

@@ -13,7 +13,7 @@ from hra_workflow.snakemake_bridge import planned
 
 
 def write(workflow, config: dict, basedir: Path) -> None:
-    """Write the archive that `request` in the config asks for; print the error if that is impossible."""
+    """Write the requested archive; print the error if that is impossible."""
     try:
         content = json.dumps(described(workflow, config, basedir))
     except JobError as problem:

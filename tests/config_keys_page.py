@@ -20,9 +20,9 @@ These tables are made from [the schema](../../workflow/schemas/config.schema.yam
 a list. The column “default” has the value that holds if your file does not have the key: that of the paper's grid in
 [config/](../../config/README.md), or else that of the code. A required key has none: an entry that you add must have
 it. Values after the name of a task are those of the paper's grid. Unknown keys are rejected. A file may also have the
-key [`extends`](files.md#a-file-that-extends-another). Other pages explain what the tables only list: [what changing a value repeats](reruns.md), [hyper-parameters](hyperparameters.md),
-[methods](methods.md), and the tasks [GLUE](glue.md), [mathematics](math.md), [subjects](subject.md) and
-[control](control.md).
+key [`extends`](files.md#a-file-that-extends-another). Other pages explain what the tables only list: [what changing a
+value repeats](reruns.md), [hyper-parameters](hyperparameters.md), [methods](methods.md), and the tasks [GLUE](glue.md),
+[mathematics](math.md), [subjects](subject.md) and [control](control.md).
 """
 HEAD = "| key | meaning | default | example |\n|---|---|---|---|\n"
 GROUPS = {"models": "Models and sources", "source": "Models and sources", "methods": "Methods", "peft": "Methods"}

@@ -9,6 +9,7 @@ import re
 import huggingface_hub
 import peft
 import pytest
+from jsonschema import Draft202012Validator
 
 import config_keys_page
 import schema_keys
@@ -56,6 +57,7 @@ OF_CODE = [
 
 
 def test_every_key_has_a_meaning_a_default_and_an_example():
+    Draft202012Validator.check_schema(SCHEMA)
     assert len(KEYS) > 400 and list(schema_keys.problems(SCHEMA)) == []
 
 

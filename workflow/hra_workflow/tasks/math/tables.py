@@ -1,6 +1,7 @@
 """The contents of the tables of mathematical reasoning: main table, retention (Table 3) and compute (Table 6)."""
 
 import math
+from difflib import SequenceMatcher
 
 from hra_workflow import methods
 from hra_workflow.core import grid
@@ -25,8 +26,20 @@ class MathTable(Table):
         return [self.name, *(name for name, runs in rows.items() if runs)]
 
     @classmethod
-    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        if not all("output" in line for line in lines):  # general text, whose items have weights
+            return None
         return [(line[metric]["right"],) for line in lines]
+
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return the number of graders that differ, plus the fraction of words that do."""
+        if "output" not in first:
+            return super().change(first, second, score)
+        graded = [{name: value["right"] for name, value in one.items() if has_grade(value)} for one in (first, second)]
+        texts = [line["output"].split() for line in (first, second)]
+        equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
+        return sum(value != graded[1].get(name) for name, value in graded[0].items()) + 1.0 - equal
 
     @classmethod
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
@@ -160,3 +173,7 @@ class MathTable(Table):
         self.check_compute(f"{key}.compute")
         if self.settings.get("retention"):
             self.check_retention(f"{key}.retention")
+
+
+def has_grade(value) -> bool:
+    return isinstance(value, dict) and "right" in value

@@ -32,10 +32,20 @@ class Estimates:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Variances of the difference of two runs on one item with one seed: of its item, of its seed, and the rest."""
+
+    items: float
+    seeds: float
+    rest: float
+
+
+@dataclass(frozen=True)
 class Difference:
     """The `value` of the first run minus that of the second. differing: the items on which they differ.
 
     variances: the value's variances over items and over seeds, which are added, each with its degrees of freedom.
+    noise: for power.py; None with one seed and for an average of columns.
     """
 
     value: float
@@ -43,6 +53,7 @@ class Difference:
     items: int
     seeds: int
     differing: int
+    noise: Noise | None = None
 
     @property
     def error(self) -> float:
@@ -137,17 +148,28 @@ def difference(estimates: Estimates, first: str, second: str, seeds: list[int]) 
     of_first, of_second = (np.stack([estimates.scored[run][seed] for seed in seeds]) for run in (first, second))
     same = (of_first == of_second) | (np.isnan(of_first) & np.isnan(of_second))  # (seeds, items, values)
     if estimates.replicates is None:
-        of_items = (of_first - of_second).mean(axis=(0, 2))
-        over_items = variance(of_items) / estimates.items
+        pairs, samples = (of_first - of_second).mean(axis=2), estimates.items
     else:
         pairs = [estimates.replicates[first][seed] - estimates.replicates[second][seed] for seed in seeds]
-        over_items = variance(np.mean(pairs, axis=0))
+        samples = 1  # a replicate's value has the variance of the mean over items
+    over_items, noise = variance(np.mean(pairs, axis=0)) / samples, None
     variances = [(over_items, max(estimates.items - 1, 1))]
     if len(seeds) > 1:
-        variances.append((variance(by_seed) / len(seeds), len(seeds) - 1))
-    return Difference(
-        float(by_seed.mean()), variances, estimates.items, len(seeds), int((~same).any(axis=(0, 2)).sum())
-    )
+        over_seeds = variance(by_seed) / len(seeds)
+        variances.append((over_seeds, len(seeds) - 1))
+        of_one_seed = float(np.mean([variance(pair) for pair in pairs])) / samples
+        noise = noise_of(estimates.items, len(seeds), of_one_seed, over_items, over_seeds)
+    differing = int((~same).any(axis=(0, 2)).sum())
+    return Difference(float(by_seed.mean()), variances, estimates.items, len(seeds), differing, noise)
+
+
+def noise_of(n: int, k: int, of_one_seed: float, over_items: float, over_seeds: float) -> Noise:
+    """Return the noise of a difference on n items and k seeds (for a mean, that of a two-way analysis of variance).
+
+    of_one_seed, over_items: its variance over items with one seed and with all. over_seeds: its variance over seeds.
+    """
+    rest = max(n * (of_one_seed - over_items) * k / (k - 1), 0.0)
+    return Noise(max(n * over_items - rest / k, 0.0), max(k * over_seeds - rest / n, 0.0), rest)
 
 
 def variance(values: np.ndarray) -> float:

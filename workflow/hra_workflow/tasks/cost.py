@@ -42,14 +42,20 @@ class Cost(Part):
         entry = self.task.data.entry(wildcards["dataset"])
         if stage == "train":
             return self.training_work(entry, wildcards)
-        benchmark, _ = strength_names.split(wildcards.get("benchmark", ""))
-        if stage not in ("generate", "evaluate") or benchmark not in entry.get("benchmarks", {}):
+        if stage not in ("generate", "evaluate"):
             return None
-        name, _, split = entry["benchmarks"][benchmark].rpartition("/")
-        items = rows(self.datasets[name] if name else entry, split)
+        items = self.items(wildcards["dataset"], wildcards.get("benchmark", ""))
         if items and stage == "generate":
             return items / int(wildcards["n_shards"])
         return items and items * FORWARD * len(self.task.selections)
+
+    def items(self, dataset: str, benchmark: str) -> int | None:
+        """Return the number of rows of a benchmark of a dataset, if it is known."""
+        entry, (benchmark, _) = self.task.data.entry(dataset), strength_names.split(benchmark)
+        if benchmark not in entry.get("benchmarks", {}):
+            return None
+        name, _, split = entry["benchmarks"][benchmark].rpartition("/")
+        return rows(self.datasets[name] if name else entry, split)
 
     def tokens(self, stage: str, wildcards: dict) -> float:
         """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""

@@ -18,6 +18,7 @@ class Metric:
     labels: the kind of labels it applies to: classes, two classes or a regression.
     better: which values are better, higher or lower.
     error: takes the same arrays and returns the standard error over items; None: estimate it by bootstrap.
+    answers: whether an item is right or wrong, and the score is the fraction of right ones.
     version: for a custom metric; increase it when the function returns other values, so that they are computed again.
     """
 
@@ -26,6 +27,7 @@ class Metric:
     labels: str = CLASSES
     better: str = "higher"
     error: Callable[..., float] | None = None
+    answers: bool = False
     version: int = 1
 
     def __post_init__(self):

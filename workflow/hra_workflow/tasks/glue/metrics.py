@@ -53,7 +53,7 @@ def pearson_spearman_mean(labels, predictions) -> float:
 
 
 METRICS = {
-    "accuracy": Metric(accuracy, "accuracy", error=error_of_accuracy),
+    "accuracy": Metric(accuracy, "accuracy", error=error_of_accuracy, answers=True),
     "f1": Metric(f1, "F1", TWO_CLASSES),
     "macro_f1": Metric(macro_f1, "macro F1"),
     "accuracy_f1_mean": Metric(accuracy_f1_mean, "mean of accuracy and F1", TWO_CLASSES),

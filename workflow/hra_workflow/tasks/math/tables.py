@@ -1,12 +1,14 @@
 """The contents of the tables of mathematical reasoning: main table, retention (Table 3) and compute (Table 6)."""
 
 import math
+from dataclasses import replace
 from difflib import SequenceMatcher
 
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.math import serving
+from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.table import Table
 
 
@@ -20,6 +22,10 @@ class MathTable(Table):
         "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
         "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
     )
+
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        return replace(super().metric(name), answers=True)  # an answer is graded right or wrong
 
     def names(self) -> list[str]:
         rows = {"retention": self.retention_rows(), "compute": self.compute_rows()}

@@ -14,6 +14,7 @@ import factories
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import html_page, run_statistics
+from hra_workflow.tasks.compared_states import Number, with_holm
 from states import edit, edit_run, write_images, write_run
 from support import ROOT
 from test_compared_tables import make as compared_table
@@ -36,9 +37,9 @@ def section(output: str, title: str) -> list[str]:
 def test_a_state_equals_its_copy_on_another_path(tmp_path, compared):
     run = write_run(tmp_path / "a", wrong=(3,))
     write_run(tmp_path / "a", "lora/r8", 1)
-    shutil.copytree(run, run / "hub/last")  # an export has a copy of the record
-    write_run(tmp_path / "a", "hra/r8@learning_rate-0.1", 1000)
     shutil.copytree(tmp_path / "a", tmp_path / "other/b")
+    shutil.copytree(run, run / "hub/last")  # an export has a copy of the record
+    write_run(tmp_path / "a", "hra/r8@learning_rate-0.1", 1000)  # a trial
     code, output, _ = compared("a", "other/b/")
     assert code == 0 and "Numbers: 0 of 4 differ" in output and output.count("no difference") == 4
     assert "0 of 4 numbers differ beyond rounding" in page_of(output)
@@ -93,6 +94,14 @@ def test_numbers_are_those_of_the_comparison_of_runs(tmp_path, compared):
     assert numbers[1] - numbers[0] == pytest.approx(float(row["difference"]) / 100, abs=1e-6)
     assert numbers[2:] == pytest.approx([float(row["difference"]) / 100, low, high, float(row["p"])], rel=2e-3)
     assert line.endswith("3 seeds × 300 items") and code == 1
+
+
+def test_p_is_corrected_for_all_runs_of_a_benchmark_and_metric():
+    def number(dataset: str, variant: str, p: float) -> Number:
+        return Number(f"glue/{dataset}/hra/{variant}", "dev", "last", "accuracy", (0.5, 0.6), 3, False, p=p)
+
+    found = with_holm([number("rte", "a", 0.01), number("rte", "b", 0.03), number("cola", "a", 0.04)])
+    assert [one.p for one in found] == pytest.approx([0.02, 0.03, 0.04])
 
 
 def test_two_seeds_of_a_run_have_an_interval_over_items_but_no_p(tmp_path, compared):
@@ -159,6 +168,9 @@ def test_items_that_do_not_correspond_have_no_interval(tmp_path, compared):
     predictions.write(path, predictions.read(path)[:-2])
     edit(path.with_name("metrics.json"), predictions_sha256=files.sha256(path))
     assert "(other items (40, now 38))" in page_of(compared("a", "c")[1])
+    write_run(tmp_path / "c", seed=1)  # with all items
+    shutil.copytree(tmp_path / "c", tmp_path / "e")
+    assert "(other items (38, now 40))" in page_of(compared("c", "e")[1])
     (tmp_path / "d" / run.relative_to(tmp_path / "a") / "dev/predictions.jsonl.gz").unlink()
     assert "(no predictions per item)" in page_of(compared("a", "d")[1])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hra_workflow.core import files, predictions
+from hra_workflow.core import files, predictions, records
 from states import edit, edit_run, write_run
 
 
@@ -23,10 +23,16 @@ def edit_digit(name: str):
     return damaged(change)
 
 
-def remove_scores(run: Path) -> None:
+def lower(run: Path) -> dict:
+    found = files.read_json(run / "dev/metrics.json")["selections"]
+    found["last"]["metrics"]["accuracy"]["value"] = 0.5
+    return found
+
+
+def remove_scores(run: Path, **changes) -> None:
     path = run / "dev/predictions.jsonl.gz"
     predictions.write(path, [{"item": line["item"], "label": line["label"]} for line in predictions.read(path)])
-    edit(run / "dev/metrics.json", predictions_sha256=files.sha256(path))
+    edit(run / "dev/metrics.json", predictions_sha256=files.sha256(path), **changes)
 
 
 WRONG = {
@@ -35,6 +41,10 @@ WRONG = {
     "no common run": (
         damaged(lambda run: run.rename(run.with_name("seed1"))),
         r"expected a run that both have, found glue/rte/hra/r8/seed0 in A and glue/rte/hra/r8/seed1 in B\. Pass two",
+    ),
+    "a run and its variant": (
+        lambda folder: shutil.move(folder / "b/glue/rte/hra/r8/seed0/train.json", folder / "b/train.json"),
+        "expected a run that both have, found glue/rte/hra/r8/seed0 in A and the folder itself in B",
     ),
     "edited record": (edit_digit("train.json"), r"b/.*/train.json: expected the content that was written"),
     "edited metrics": (edit_digit("dev/metrics.json"), r"b/.*/dev/metrics.json: expected the content that was written"),
@@ -68,7 +78,19 @@ WRONG = {
     ),
     "predictions of another version": (
         damaged(remove_scores),
-        r"b/.*/predictions.jsonl.gz: expected the items of accuracy = 1 .* \(KeyError: 'last'\).* commit d{40}",
+        r"b/.*/predictions.jsonl.gz: expected predictions of this version .* \(KeyError: 'last'\).* commit d{40}, or",
+    ),
+    "predictions of another version of the task": (
+        damaged(lambda run: remove_scores(run, task_version=2)),
+        r"b/.*/predictions.jsonl.gz: expected predictions of this version of the project, found others \(ValueError",
+    ),
+    "another value from the items": (
+        damaged(lambda run: edit(run / "dev/metrics.json", selections=lower(run))),
+        r"b/.*/predictions.jsonl.gz: .* accuracy is 1 instead of 0.5 in metrics.json, last\)",
+    ),
+    "other results": (
+        damaged(lambda run: records.write(run / "retention.json", {"benchmarks": {}, "task_version": 1})),
+        r"b/.*/retention.json: expected an entry 'device', found none",
     ),
 }
 

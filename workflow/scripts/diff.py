@@ -170,7 +170,8 @@ def texts_of(run: Run, benchmark: str, line: dict) -> dict[str, str]:
     """Return the texts of an item by heading."""
     entry = {"columns": [], "labels": None} | (run.record["fingerprint"].get("dataset") or {})
     metrics = list(dict.fromkeys(metric for _, metric in run.values(benchmark)))
-    texts = run.table.example(line, line, entry | {"metrics": metrics})
+    with run.reading(benchmark):
+        texts = run.table.example(line, line, entry | {"metrics": metrics})
     return {
         selections.TITLES.get(name, name): text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"
         for name, text in texts.items()

@@ -6,8 +6,8 @@ state minus the first (docs/statistics.md).
 
 import heapq
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import listed
@@ -45,7 +45,7 @@ class Item:
     runs: tuple[Run, Run]
     benchmark: str
     lines: tuple[dict, dict]
-    change: float = field(compare=False)
+    change: float
 
 
 @dataclass
@@ -74,9 +74,10 @@ def label(pair: tuple[Run, Run]) -> str:
 def compare_states(first: dict[str, Run], second: dict[str, Run]) -> Difference:
     """Compare the runs that both states have."""
     common = [path for path in first if path in second]
+    shown = [listed("the folder itself" if path == "." else path for path in one) for one in (first, second)]
     expect(
         bool(common),
-        f"expected a run that both have, found {listed(first)} in A and {listed(second)} in B. Pass two folders of the "
+        f"expected a run that both have, found {shown[0]} in A and {shown[1]} in B. Pass two folders of the "
         "same level, such as two folders of results, two method variants or two runs.",
     )
     groups: dict[str, list[tuple[Run, Run]]] = {}
@@ -121,15 +122,18 @@ def in_both(pair: tuple[Run, Run], benchmark: str) -> bool:
 
 def unpaired(loaded: list[tuple], benchmark: str) -> str:
     """Return why the items of two states cannot be paired; "" if they can."""
+    expected = None
     for pair, lines in loaded:
         if None in lines:
             return "no predictions per item"
         first, second = (run.metrics[benchmark]["task_version"] for run in pair)
         if first != second:
             return f"other versions of the task ({first}, now {second})"
-        ours, theirs = (list(dict.fromkeys(map(pair[0].table.item, some))) for some in lines)
-        if ours != theirs:
-            return f"other items ({len(ours)}, now {len(theirs)})"
+        for some in lines:
+            found = list(dict.fromkeys(map(pair[0].table.item, some)))
+            expected = expected or found
+            if found != expected:
+                return f"other items ({len(expected)}, now {len(found)})"
     return ""
 
 
@@ -151,7 +155,7 @@ def number(
         if all(key in run.values(benchmark) for run in pair):
             arrays = [run.scores(benchmark, some, *key) for run, some in zip(pair, lines, strict=True)]
             if any(array is None for array in arrays):
-                return Number(*about, means, len(both), equal, reason="computed from all items together")
+                return Number(*about, means, len(both), equal, reason="not computed from items")
             scored["before"][pair[0].seed], scored["now"][pair[0].seed] = arrays
     if not scored["now"]:
         return Number(*about, means, len(both), equal, reason=reason)
@@ -185,12 +189,16 @@ def with_holm(numbers: list[Number]) -> list[Number]:
 
 def changed(loaded: list[tuple], benchmark: str) -> list[Item]:
     """Return the items whose answers differ most, of all seeds, in descending order."""
-    found = []
-    for pair, lines in loaded:
-        if None in lines:
-            continue
-        table, score = pair[0].table, pair[0].metrics[benchmark].get("score", "")
-        ours, theirs = ({table.item(line): line for line in some} for some in lines)  # of several steps, the last one
-        both = [(ours[item], theirs[item]) for item in ours if item in theirs]
-        found += [Item(pair, benchmark, both_lines, table.change(*both_lines, score)) for both_lines in both]
-    return heapq.nlargest(ITEMS, (item for item in found if item.change > 0), key=lambda item: item.change)
+    every = (item for pair, lines in loaded if None not in lines for item in differing(pair, lines, benchmark))
+    return heapq.nlargest(ITEMS, every, key=lambda item: item.change)
+
+
+def differing(pair: tuple[Run, Run], lines: tuple[list[dict], list[dict]], benchmark: str) -> Iterator[Item]:
+    """Yield the items whose answers differ between two runs."""
+    table, score = pair[0].table, pair[0].metrics[benchmark].get("score", "")
+    before, now = ({table.item(line): line for line in some} for some in lines)  # of several steps, the last one
+    for item in (item for item in before if item in now):
+        with pair[1].reading(benchmark):
+            change = table.change(before[item], now[item], score)
+        if change > 0:
+            yield Item(pair, benchmark, (before[item], now[item]), change)

@@ -1,6 +1,8 @@
 """Finished runs as their folders record them, without a config."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,24 +64,28 @@ class Run:
         Raises JobError for predictions that this version does not read, or from which it computes another value.
         """
         settings = self.metrics[benchmark].get(made_by.KEY, {}).get("settings", {})
-        stated, found = self.values(benchmark)[selection, metric], None
-        try:
+        stated = self.values(benchmark)[selection, metric]
+        with self.reading(benchmark):
             values = self.table.per_item(lines, selection, metric, self.table.recorded_comparison(settings))
             if values is None:
                 return None
             array = np.array(values, float)
             found = self.table.metric(metric).function(*array.T)
-        except (LookupError, TypeError, ValueError) as problem:
-            reason = f"a file that this version does not read ({type(problem).__name__}: {problem})"
-        else:
-            reason = f"{found:.4g}"
-        if found is None or not math.isclose(found, stated, rel_tol=1e-3, abs_tol=1e-3):
-            raise JobError(
-                f"{self.folder / benchmark / FILE}: expected the items of {metric} = {stated:.4g} ({selection}), as in "
-                f"metrics.json, found {reason}: another version of this project made it. Compare it with the code at "
-                f"commit {self.record['commit']}, or delete the file to compare the numbers only."
-            )
+            if not math.isclose(found, stated, rel_tol=1e-3, abs_tol=1e-3):
+                raise ValueError(f"{metric} is {found:.4g} instead of {stated:.4g} in metrics.json, {selection}")
         return array
+
+    @contextlib.contextmanager
+    def reading(self, benchmark: str) -> Iterator[None]:
+        """Raise JobError if the code below cannot use the predictions on a benchmark."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as problem:
+            raise JobError(
+                f"{self.folder / benchmark / FILE}: expected predictions of this version of the project, found others "
+                f"({type(problem).__name__}: {problem}). Compare the states with the code at commit "
+                f"{self.record['commit']}, or delete the file to compare only the numbers."
+            ) from problem
 
 
 def read_state(name: str, path: str) -> dict[str, Run]:
@@ -90,7 +96,10 @@ def read_state(name: str, path: str) -> dict[str, Run]:
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
     runs = [read_run(one) for one in sorted(folders - inner)]
     runs = [run for run in runs if tuning.MARK not in run.record["variant"]]
-    expect(bool(runs), f"{name}={path}: expected a finished run, found no {records.OF_RUN} in it. Correct the path.")
+    expect(
+        bool(runs),
+        f"{name}={path}: expected a finished run, found no {records.OF_RUN} in it, except of trials. Correct the path.",
+    )
     return {run.folder.relative_to(root).as_posix(): run for run in runs}
 
 
@@ -106,7 +115,10 @@ def read_run(folder: Path) -> Run:
     metrics = {name: load(one, "metrics", REMEDY) for name, one in paths.items()}
     for path in sorted(folder.glob("*.json")):  # results of lm-evaluation-harness
         if path.name != records.OF_RUN and "benchmarks" in (content := records.read(path, REMEDY)):
-            metrics[path.stem], paths[path.stem] = like_metrics(content), path
+            try:
+                metrics[path.stem], paths[path.stem] = like_metrics(content), path
+            except KeyError as missing:
+                raise JobError(f"{path}: expected an entry {missing}, found none. {REMEDY}") from missing
     for name, found in metrics.items():
         expect(
             found.get("record_sha256") in (None, record[records.SEAL]),
@@ -118,6 +130,7 @@ def read_run(folder: Path) -> Run:
 
 def like_metrics(content: dict) -> dict:
     """Return the results of several benchmarks in the form of a metrics.json."""
-    found = {f"{name} {one['metric']}": one for name, one in content["benchmarks"].items()}
+    found = {f"{name} {one['metric']}": {"value": one["value"]} for name, one in content["benchmarks"].items()}
     items = {name: one["n_items"] for name, one in content["benchmarks"].items()}
-    return content | {"n_items": items, "selections": {"last": {"step": None, "metrics": found}}}
+    common = {name: content[name] for name in ("task_version", "device", "record_sha256")}
+    return content | common | {"n_items": items, "selections": {"last": {"step": None, "metrics": found}}}

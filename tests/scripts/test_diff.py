@@ -147,7 +147,7 @@ def test_runs_and_results_of_only_one_state_differ(tmp_path, compared):
     shutil.rmtree(tmp_path / "a/glue/rte/lora")
     shutil.rmtree(tmp_path / "b/glue/rte/hra/r8/seed0/dev")
     code, output, _ = compared("a", "b")
-    assert code == 1 and output.count("(only in one of them)") == 2
+    assert code == 1 and output.count("(only in A)") == 2
     diverged = factories.diverged(factories.entry(tmp_path, "rte"))
     records.write(tmp_path / "b/glue/rte/hra/r8/seed0/train.json", diverged)
     code, output, _ = compared("a", "b")

@@ -95,7 +95,8 @@ def columns(one: Number) -> dict[str, str]:
         "B − A": "" if before is None or now is None else signed(now - before),
         "95 % interval": interval(one),
         "p": "" if math.isnan(one.p) else p_text(one.p).removeprefix("p ").removeprefix("= "),
-        "n": plural(one.seeds, "seed") + (f" × {plural(one.difference.items, 'item')}" if one.difference else ""),
+        "n": (plural(one.seeds, "seed") if one.seeds else "")
+        + (f" × {plural(one.difference.items, 'item')}" if one.difference else ""),
     }
 
 

@@ -147,15 +147,16 @@ def number(
     equal = all(first == second or (None not in (first, second) and is_equal(first, second)) for first, second in every)
     about = label(pairs[0]), benchmark, selection, metric
     if not both:
-        one_side = tuple(mean(value for value in side if value is not None) for side in zip(*every, strict=True))
-        return Number(*about, one_side, 0, False, reason="only in one of them")
+        sides = tuple(mean(value for value in side if value is not None) for side in zip(*every, strict=True))
+        reason = "in no common seed" if None not in sides else "only in B" if sides[0] is None else "only in A"
+        return Number(*about, sides, 0, False, reason=reason)
     means = tuple(mean(side) for side in zip(*both, strict=True))
     scored: comparison.Scored = {"now": {}, "before": {}}
     for pair, lines in loaded:
         if all(key in run.values(benchmark) for run in pair):
             arrays = [run.scores(benchmark, some, *key) for run, some in zip(pair, lines, strict=True)]
             if any(array is None for array in arrays):
-                return Number(*about, means, len(both), equal, reason="not computed from items")
+                return Number(*about, means, len(both), equal, reason="computed from all items together")
             scored["before"][pair[0].seed], scored["now"][pair[0].seed] = arrays
     if not scored["now"]:
         return Number(*about, means, len(both), equal, reason=reason)

@@ -39,13 +39,12 @@ class MathTable(Table):
 
     @classmethod
     def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return the number of graders that differ, plus the fraction of words that do."""
+        """Return the fraction of words that differ, plus 1 if only one of the answers is correct."""
         if "output" not in first:
             return super().change(first, second, score)
-        graded = [{name: value["right"] for name, value in one.items() if has_grade(value)} for one in (first, second)]
         texts = [line["output"].split() for line in (first, second)]
         equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
-        return sum(value != graded[1].get(name) for name, value in graded[0].items()) + 1.0 - equal
+        return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
 
     @classmethod
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
@@ -179,7 +178,3 @@ class MathTable(Table):
         self.check_compute(f"{key}.compute")
         if self.settings.get("retention"):
             self.check_retention(f"{key}.retention")
-
-
-def has_grade(value) -> bool:
-    return isinstance(value, dict) and "right" in value

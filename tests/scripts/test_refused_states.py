@@ -57,8 +57,8 @@ WRONG = {
         r"b/.*/predictions.jsonl.gz: expected the file that metrics.json in its folder was computed from",
     ),
     "a newer record": (
-        damaged(lambda run: edit_run(run, energy=3)),
-        r"b/.*/train.json: top level: .*'energy' was unexpected.* for another version of this project, use the code at",
+        damaged(lambda run: edit_run(run, mood=3)),
+        r"b/.*/train.json: top level: .*'mood' was unexpected.* for another version of this project, use the code at",
     ),
     "an older record": (
         damaged(lambda run: edit_run(run, fingerprint=None)),

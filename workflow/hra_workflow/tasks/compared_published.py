@@ -7,6 +7,7 @@ import pandas as pd
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect
 from hra_workflow.report import run_statistics
+from hra_workflow.report.run_columns import OF_TRAINING
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.saved_runs import Run
 
@@ -72,8 +73,7 @@ def compare(task: Task, path: str, runs: list[Run]) -> list[Published]:
 def run_table(runs: list[Run]) -> pd.DataFrame:
     """Build the rows of the run table that run_statistics reads."""
     rows = [
-        {name: run.record[name] for name in ("dataset", "seed", "status", "adapter_parameters", "trainable_parameters")}
-        | {name: run.record[name] for name in ("seconds", "device_seconds", "peak_memory_bytes")}
+        {name: run.record.get(name) for name in ("dataset", "seed", "status", "adapter_parameters", *OF_TRAINING)}
         | {"run": "/".join(run.name.split("/")[2:]), "benchmark": benchmark}
         | {"selection": selection, "metric": metric, "value": value}
         for run in runs

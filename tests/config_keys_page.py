@@ -28,6 +28,7 @@ HEAD = "| key | meaning | default | example |\n|---|---|---|---|\n"
 GROUPS = {"models": "Models and sources", "source": "Models and sources", "methods": "Methods", "peft": "Methods"}
 GROUPS |= {"presets": "Presets", "Hyper-parameters": "Presets", "Top level": "The config"}
 OF_TASKS = {"tasks.{task}: keys of every task": (), "Hyper-parameters": ("defaults",)}  # section: place below a task
+SHORT = 80  # characters of an example that is made of those of a mapping's keys
 PAGES = r"docs/(config/)?([\w-]+)\.md(#[\w-]+)?"
 
 
@@ -61,11 +62,11 @@ def link(title: str) -> str:
 
 
 def row(key: Key) -> str:
-    """Return the row of a key: a mapping whose keys follow shows an example only if the schema has one."""
-    examples = key.get("examples")
+    """Return the row of a key; a mapping whose keys follow shows an example if that is short."""
     meaning = markdown(key.get("description") + values(key))
     meaning += f" Keys: {', '.join(map(link, key.sections))}." if key.sections else ""
-    shown = " or ".join(map(code, examples)) if given(examples) else ""
+    shown = " or ".join(map(code, key.get("examples"))) if given(key.get("examples")) else code(key.example)
+    shown = shown if given(key.get("examples")) or len(shown) <= SHORT else "those of its keys"
     return "| " + " | ".join((f"`{'.'.join(key.path)}`", meaning, default(key), shown)) + " |\n"
 
 

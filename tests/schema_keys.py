@@ -60,6 +60,11 @@ class Key:
         )
 
     @property
+    def example(self) -> Any:
+        """Return its first example, or one made of those of its keys; NOTHING without any."""
+        return example(self.root, self.stated)
+
+    @property
     def keys(self) -> bool:
         """Return whether it is a mapping whose keys the schema lists."""
         return bool(self.sections or any(name in one for one in self.parts for name in ("properties", "title")))
@@ -151,7 +156,7 @@ def problems(root: dict) -> Iterator[str]:
             yield f"{key}: expected `default`, `absent` or an entry in `required`, found none"
         if given(default) and given(absent):
             yield f"{key}: expected one of `default` and `absent`, found both"
-        examples = stated if given(stated) else [one for one in [example(root, key.stated)] if given(one)]
+        examples = stated if given(stated) else [one for one in [key.example] if given(one)]
         if not examples:
             yield f"{key}: expected examples, found none"
         for name, value in [

@@ -85,11 +85,19 @@ def default(key: Key) -> str:
         found = code(value)
     elif given(absent):
         found = markdown(absent)
-    elif key.required and not (key.place or in_every_task(key)):
+    elif key.required and not (in_grid(key) or in_every_task(key)):
         found = "required"
     else:
         found = "that of the grid" if key.place is None or key.sections or not key.keys else "those of its keys"
     return "; ".join(filter(None, [found, shipped(key)]))
+
+
+def in_grid(key: Key) -> bool:
+    """Return whether the paper's grid has the key, which has no name that a user chooses."""
+    if key.place is None:
+        return False
+    above = at(paper_config(), key.place[:-1])
+    return above is not None and key.place[-1] in above
 
 
 def in_every_task(key: Key) -> bool:

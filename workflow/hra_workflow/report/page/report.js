@@ -2,7 +2,7 @@
 // Sorting of tables. A row with an empty first cell belongs to the row above it (ours, then the paper's).
 function key(row, column) {
   const text = row.cells[column].textContent.trim().replace("−", "-");
-  const number = parseFloat(text);
+  const number = parseFloat(text.replaceAll(",", ""));
   return Number.isNaN(number) ? text : number;
 }
 function compare(a, b) {

@@ -139,6 +139,8 @@ rule cost:
             shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             trained=trained_runs,
+            # Without a price, tables that were made before there was one need not be made again.
+            **({"price": config["price"]} if config["price"] else {}),
         ),
     script:
         "../workflow/scripts/cost.py"

@@ -234,6 +234,25 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     assert gpu_hours.by_config(tasks.load(config), left) == 900.0
 
 
+def test_price_and_energy_of_gpu_hours(here):
+    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
+    finished.work, finished.gpus, finished.needed = 100.0, 1, False
+    price = {"gpu_hour": 2.5, "currency": "USD"}
+    content = {"seconds": 7200.0, "device_seconds": 7200.0, "processes": 1, "device": "NVIDIA H100"}
+    files.write_json(finished.record, content | {"watt_hours": 800.0})
+    left = run("train_glue", "train.json", task="glue", dataset="rte")
+    left.work, left.gpus = 400.0, 1
+    found = gpu_hours.hours(done, [left])
+    assert found.price(price) == "about 5 USD used, 20 USD remaining (2.5 per GPU-hour)" and found.price(None) == ""
+    assert found.energy() == "about 0.8 kWh used, 3.2 kWh remaining (GPUs with 400 W, as in finished runs)"
+    lines = plan.table("table_glue", [*done, left], price)
+    assert [line[:18] for line in lines[2:4]] == ["  price:    about ", "  energy:   about "]
+    files.write_json(finished.record, content | {"watt_hours": None})
+    unknown = gpu_hours.hours(done, [])
+    assert unknown.energy() == "" and unknown.price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
+    assert gpu_hours.hours([], []).price(price) == ""
+
+
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
     jobs = bill()
     plan.show(paper_config() | {"max_gpu_hours": 1500}, {"table_a": jobs, "table_b": jobs[:4]}, jobs)

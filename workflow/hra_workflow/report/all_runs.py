@@ -13,7 +13,7 @@ import pandas as pd
 
 from hra_workflow.core import fingerprints, strength_names
 from hra_workflow.report import run_statistics
-from hra_workflow.report.run_columns import COLUMNS, FLAG, LOGARITHMIC, NUMBER, OF_TRAINING, SIZES, TEXT, WHOLE
+from hra_workflow.report.run_columns import COLUMNS, COSTS, FLAG, LOGARITHMIC, NUMBER, ON_DEVICE, TEXT, WHOLE
 
 RUN = run_statistics.RUN
 OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
@@ -97,9 +97,8 @@ def of_runs(table: pd.DataFrame, every: list[tuple]) -> list[Column]:
 
 
 def column(name: str, content: dict[str, list], meaning: str) -> Column:
-    cost = name in (*OF_TRAINING, *SIZES)
-    on_device = name in OF_TRAINING and name not in SIZES
-    return Column(name, meaning, content, "lower" * cost, "cost" * cost, on_device, shown=name in SHOWN)
+    cost = name in COSTS
+    return Column(name, meaning, content, "lower" * cost, "cost" * cost, name in ON_DEVICE, shown=name in SHOWN)
 
 
 def scores(table: pd.DataFrame, every: list[tuple], better: list[tuple[str, str, str]]) -> list[Column]:

@@ -268,11 +268,11 @@ const allRuns = {
   }
 
   function renderPlot(now, {plotted, frontier, notes}) {
-    const canvas = within(".canvas"), {x, y} = now, arrows = {lower: ["←", "↓"], higher: ["→", "↑"]};
+    const plot = within(".plotted"), {x, y} = now, arrows = {lower: ["←", "↓"], higher: ["→", "↑"]};
     const caption = [];
-    canvas.replaceChildren();
+    plot.replaceChildren();
     if (plotted.length) {
-      const width = Math.max(280, Math.min(canvas.clientWidth || 640, 800)), height = Math.round(Math.max(260, Math.min(.6 * width, 420)));
+      const width = Math.max(280, Math.min(plot.clientWidth || 640, 800)), height = Math.round(Math.max(260, Math.min(.6 * width, 420)));
       const [left, right, top, bottom] = [62, 16, 30, 46];
       const [across, up] = [[x, "x"], [y, "y"]].map(([axis, key]) => {
         const cost = axis.kind === "cost", bar = (row) => cost ? 0 : axis.std(row) ?? 0;
@@ -299,11 +299,11 @@ const allRuns = {
           make("title", {}, `${point.name}: ${x.name} ${written(x, point.row)}, ${y.name} ${written(y, point.row)}`)));
         if (place >= 0) svg.append(make("text", {class: "place", x: cx + 8, y: cy - 7}, String(place + 1)));
       }
-      canvas.append(svg);
+      plot.append(svg);
       caption.push(`${several(plotted.length, "run")}, ${frontier.length} on the Pareto frontier: no other run beats them in both values.`);
     } else caption.push(now.numeric.length ? "No run to plot." : "No column of these runs has numbers to plot.");
     if (now.mode === "mean" && plotted.length) caption.push("Points are means over seeds, bars one standard deviation.");
-    within("figcaption").textContent = [...caption, ...notes].join(" ");
+    within(".caption").textContent = [...caption, ...notes].join(" ");
     within(".frontier").replaceChildren(...frontier.map(({row, name}) => make("li", {}, `${name}: ${x.name} ${written(x, row)}, ${y.name} ${written(y, row)}`)));
     const used = new Map(plotted.map(({row, colour}) => [now.cell("method", row), colour]));
     within(".legend").replaceChildren(...[...used].map(([method, colour]) => {

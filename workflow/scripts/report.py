@@ -104,7 +104,8 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
     evaluations, failures = [], [] if record else failed(expected["errors"])
     diverged = record and record["status"] == records.DIVERGED
     if diverged:
-        failures, record = [{"rule": "training", "time": record["finished"], "error": record["error"]}], None
+        failures = [{"rule": "training", "time": record["finished"], "error": record["error"], "tail": ""}]
+        record = None
     for benchmark, errors in expected["benchmarks"].items() if not diverged else ():
         path = folder / benchmark / "metrics.json"
         found = records.read(path) if path.exists() else {}

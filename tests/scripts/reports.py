@@ -7,11 +7,21 @@ from pathlib import Path
 
 from lxml import html
 
+import collect_runs
 import factories
+import glue_tables
+import report
+from hra_workflow.core import files, records
 from support import require
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
 WIDE = "filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerHTML.slice(0, 200)).join()"  # scrolls sideways
+
+# A grid of runs of every status, with a label and an error that are HTML.
+EVIL = "<img src=x onerror=\"document.title='taken'\">'</script><script>document.title='taken'</script>"
+FINISHED = ("head/all", "full/all", "lora/r8", "hra/r8", "adalora/r8", "hra/r8-inf")
+OTHERS = ("bitfit/all", "oft/b16", "boft/m2b8")  # failed, outdated, missing
+DEVICES = {"full/all": "NVIDIA H200", "lora/r8": "NVIDIA H100"}
 
 
 def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> dict:
@@ -52,6 +62,40 @@ def place(run: dict) -> str:
 def job_of(folder: Path, **tasks: dict) -> dict:
     params = {"tasks": tasks, "changes": "tasks:\n  math: null\n"}
     return {"rule": "report", "output": {"html": str(folder / "report.html")}, "params": params, "log": ""}
+
+
+def write_varied(folder: Path) -> Path:
+    """Write the run table and the report of a grid in which one seed of LoRA and all of AdaLoRA have diverged."""
+    expected = glue_tables.grid(folder, ("sst2", "mrpc"), (*FINISHED, *OTHERS), (0, 1, 2))
+    paths = []
+    for run in expected:
+        run["asked"]["method"] |= {"peft": {"r": 8}, "lambda": 0} if run["method"] == "hra" else {}
+        name = f"{run['method']}/{run['variant']}"
+        if name not in (*FINISHED, "oft/b16"):
+            continue
+        seconds = 100.0 + 10 * run["seed"] + len(name)
+        changes = {"device": DEVICES.get(name, EVIL), "device_seconds": seconds}
+        changes["watt_hours"] = 5.0 if name == "full/all" else None
+        record, metrics = factories.write(folder, run, factories.noisy_curve(run), **changes)
+        if name == "oft/b16":
+            records.write(Path(record), records.with_digest(files.read_json(record) | {"task_version": 7}))
+        if name == "adalora/r8" or (name, run["seed"]) == ("lora/r8", 2):
+            records.write(Path(record), records.with_digest(factories.diverged(run)))
+            metrics = []
+        paths.append((record, metrics))
+    for run in expected:
+        if run["method"] == "bitfit":
+            files.write_json(run["errors"][1], {"error": f"out of memory {EVIL}", "rule": "train_glue", "time": "now"})
+    collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
+    glue_tables.make_table(folder, expected)
+    facts = facts_of(folder, expected, (*FINISHED, *OTHERS))
+    facts["labels"]["hra/r8"] = EVIL
+    facts["trained"].remove("head/all")
+    facts["datasets"] |= {"mrpc": facts["datasets"]["sst2"] | {"scores": {"dev": "f1"}, "inputs": {}}}
+    facts["datasets"]["sst2"] |= {"scores": {"dev": "accuracy"}, "inputs": {}}
+    empty = {"figures": {}, "sheets": {}, "data": [], "trials": []}
+    report.main(job_of(folder, glue=facts | empty))
+    return folder
 
 
 def browse(folder: Path, page: Path, script: str, fragment: str = "") -> html.HtmlElement:

@@ -10,56 +10,17 @@ from lxml import html
 
 import collect_runs
 import factories
-import glue_tables
-import report
 from hra_workflow import tasks
-from hra_workflow.core import files, records
 from hra_workflow.report import all_runs, run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.tasks import reported
-from reports import browse, facts_of, job_of
+from reports import EVIL, FINISHED, OTHERS, browse, write_varied
 from support import paper_config
-
-EVIL = "<img src=x onerror=\"document.title='taken'\">'</script><script>document.title='taken'</script>"
-FINISHED = ("head/all", "full/all", "lora/r8", "hra/r8", "adalora/r8", "hra/r8-inf")
-OTHERS = ("bitfit/all", "oft/b16", "boft/m2b8")  # failed, outdated, missing
-DEVICES = {"full/all": "NVIDIA H200", "lora/r8": "NVIDIA H100"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Write the run table and the report of a grid in which one seed of LoRA and all of AdaLoRA have diverged."""
-    folder = tmp_path_factory.mktemp("all_runs")
-    expected = glue_tables.grid(folder, ("sst2", "mrpc"), (*FINISHED, *OTHERS), (0, 1, 2))
-    paths = []
-    for run in expected:
-        run["asked"]["method"] |= {"peft": {"r": 8}, "lambda": 0} if run["method"] == "hra" else {}
-        name = f"{run['method']}/{run['variant']}"
-        if name not in (*FINISHED, "oft/b16"):
-            continue
-        seconds = 100.0 + 10 * run["seed"] + len(name)
-        changes = {"device": DEVICES.get(name, EVIL), "device_seconds": seconds}
-        changes["watt_hours"] = 5.0 if name == "full/all" else None
-        record, metrics = factories.write(folder, run, factories.noisy_curve(run), **changes)
-        if name == "oft/b16":
-            records.write(Path(record), records.with_digest(files.read_json(record) | {"task_version": 7}))
-        if name == "adalora/r8" or (name, run["seed"]) == ("lora/r8", 2):
-            records.write(Path(record), records.with_digest(factories.diverged(run)))
-            metrics = []
-        paths.append((record, metrics))
-    for run in expected:
-        if run["method"] == "bitfit":
-            files.write_json(run["errors"][1], {"error": f"out of memory {EVIL}", "rule": "train_glue", "time": "now"})
-    collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
-    glue_tables.make_table(folder, expected)
-    facts = facts_of(folder, expected, (*FINISHED, *OTHERS))
-    facts["labels"]["hra/r8"] = EVIL
-    facts["trained"].remove("head/all")
-    facts["datasets"] |= {"mrpc": facts["datasets"]["sst2"] | {"scores": {"dev": "f1"}, "inputs": {}}}
-    facts["datasets"]["sst2"] |= {"scores": {"dev": "accuracy"}, "inputs": {}}
-    empty = {"figures": {}, "sheets": {}, "data": [], "trials": []}
-    report.main(job_of(folder, glue=facts | empty))
-    return folder
+    return write_varied(tmp_path_factory.mktemp("all_runs"))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +159,7 @@ def shown(folder) -> dict:
     script = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in given.items())
     script += Path(__file__).with_name("all_runs.js").read_text()
     fragment = "#all-runs?rows=seed&sort=dev%2Faccuracy&filter=method+%3D%3D+%22lora%22&column=label"
-    fragment += "&column=dev%2Faccuracy&column=gone&x=gone&is.gone=1"
+    fragment += "&column=dev%2Faccuracy&column=gone&x=gone&is.gone=%zz"
     document = browse(folder, folder / "report.html", script, fragment)
     found = json.loads(document.find("body").get("data-found"))
     for (points, better), ids in zip(clouds, found.pop("frontiers"), strict=True):
@@ -258,6 +219,7 @@ def test_unknown_values_are_dashes_at_the_end_of_every_order(shown):
 def test_rows_per_seed_and_axes_are_chosen(shown):
     assert len(shown["seeds"]["rows"]) == 3 * (len(FINISHED) + len(OTHERS)) and len(shown["seeds"]["points"]) == 11
     assert "seed" in shown["seeds"]["heads"] and "seeds" not in shown["seeds"]["heads"]
+    assert "favours lucky ones" in shown["seeds"]["caption"] and "lucky" not in shown["reset"]["caption"]
     devices = shown["devices"]["caption"]
     assert "on different devices do not compare: NVIDIA H200; NVIDIA H100; <img" in devices
     assert (

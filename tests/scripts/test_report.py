@@ -223,6 +223,7 @@ def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error
 def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
     clicks = (
         "document.querySelectorAll('#glue thead th button')[1].click();"
+        "document.querySelectorAll('#glue-runs ~ .scroll thead th button')[6].click();"
         f"document.body.dataset.sideways = [document.body, ...document.querySelectorAll('.scroll')].{WIDE}"
     )
     shown_page = browse(tmp_path, made / "report.html", clicks)
@@ -230,6 +231,8 @@ def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_pa
     first = shown_page.xpath("//section[@id='glue']//table")[0]
     assert "SST-2 ↑" in first.xpath(".//td/@data-label")
     assert first.xpath(".//th[@aria-sort='ascending']/button/text()") == ["Params (M) ↓"]
+    runs = shown_page.xpath("//h3[@id='glue-runs']/following-sibling::div[1]/table")[0]
+    assert runs.xpath("./tbody/tr/td[7]/text()") == ["663,552", "184,000,000", "–"]
     rows = run_statistics.read_csv(made / "table_glue.csv")
     ours = rows[(rows["selection"] == "best_on_dev") & (rows["params_M"] != "")]
     shown = [[text(cell) for cell in row] for row in first.xpath(".//tbody/tr")]

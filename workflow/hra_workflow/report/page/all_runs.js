@@ -98,10 +98,10 @@ const allRuns = {
     });
   },
   /** Return the points that no other point beats, starting with the best x; of equal points, the first (report/frontier.py). */
-  frontier(points, [betterX, betterY]) {
+  frontier(points, [wantedX, wantedY]) {
     const sign = {lower: 1, higher: -1};
-    if (!sign[betterX] || !sign[betterY]) return [];
-    const cost = (point) => [sign[betterX] * point.x, sign[betterY] * point.y];
+    if (!sign[wantedX] || !sign[wantedY]) return [];
+    const cost = (point) => [sign[wantedX] * point.x, sign[wantedY] * point.y];
     let best = Infinity;
     return [...points].sort((a, b) => cost(a)[0] - cost(b)[0] || cost(a)[1] - cost(b)[1]).filter((point) => {
       const beats = cost(point)[1] < best;
@@ -243,7 +243,7 @@ const allRuns = {
   }
 
   /** Return the points of the plot, the frontier, and how many rows are not plotted, by reason. */
-  function points({task, columns, view, rows, cell, mode, dataset, x, y}) {
+  function points({task, view, rows, cell, mode, repeated, dataset, x, y}) {
     const plotted = [], without = new Map(), colours = new Map(task.colours);
     for (const row of x && y ? rows : []) {
       const status = cell("status", row), [a, b] = [x.value(row), y.value(row)];
@@ -262,6 +262,7 @@ const allRuns = {
     if (devices.size > 1 && (x.on_device || y.on_device)) notes.push(`Times and memory on different devices do not compare: ${[...devices].join("; ")}.`);
     const partial = plotted.filter(({row}) => cell("status", row) !== "ok");
     if (partial.length) notes.push(`Some seeds have no result: ${partial.map(({row, name}) => `${name} (${cell("status", row)})`).join("; ")}.`);
+    if (mode === "seed" && repeated && frontier.length) notes.push("A frontier of single seeds favours lucky ones.");
     const left = [...without].map(([reason, count]) => `${count} ${reason}`).join(", ");
     if (left) notes.push(`Not plotted: ${left}.`);
     return {plotted, frontier, notes};
@@ -336,6 +337,7 @@ const allRuns = {
       const anchor = [task.name, ...["dataset", "method", "variant", "seed"].map((name) => cell(name, row))].join("-");
       const linked = column.name === "label" && mode === "seed" && document.getElementById(anchor);
       td.append(linked ? make("a", {href: `#${encodeURIComponent(anchor)}`}, text) : text);
+      if (text.length > 40) td.classList.add("text");
       if (column.name === "status") td.classList.add(text === "ok" ? "finished" : "failed");
       if (!index && best.has(row)) td.append(make("span", {class: "best", title: "on the Pareto frontier"}, " ★"));
       return td;
@@ -370,7 +372,7 @@ const allRuns = {
     }
     for (const box of columnBoxes.querySelectorAll("input")) box.checked = now.shown.some(({name}) => name === box.value);
     const picked = new Map(now.picked.map(([key, value]) => [key.slice(3), value]));
-    const filters = [...now.columns.values()].filter(({name}) => name !== "dataset" && (picked.has(name) || ["method", "status"].includes(name) || now.shown.some((one) => one.name === name)))
+    const filters = [...now.columns.values()].filter(({name}) => !["dataset", "error"].includes(name) && (picked.has(name) || ["method", "status"].includes(name) || now.shown.some((one) => one.name === name)))
       .map(({name, value}) => [name, [...new Set([...now.inDataset.map(value).filter((one) => typeof one === "string"), ...(picked.has(name) ? [picked.get(name)] : [])])]])
       .filter(([name, values]) => picked.has(name) || values.length > 1 && values.length <= 40);
     const selects = [...choices.querySelectorAll("select")];

@@ -47,8 +47,12 @@ for (const sheet of document.querySelectorAll(".sheet")) {
 }
 // A link to a run opens its details.
 function open() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target instanceof HTMLDetailsElement) target.open = true;
+  try {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error; // no encoded text, so no run
+  }
 }
 addEventListener("hashchange", open);
 open();

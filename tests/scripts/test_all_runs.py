@@ -11,10 +11,12 @@ from lxml import html
 import collect_runs
 import factories
 from hra_workflow import tasks
-from hra_workflow.report import all_runs, run_statistics
+from hra_workflow.core import seals
+from hra_workflow.report import all_runs, run_statistics, selections
 from hra_workflow.report.frontier import SIGN, frontier
+from hra_workflow.report.run_statistics import RUN
 from hra_workflow.tasks import reported
-from reports import EVIL, FINISHED, OTHERS, browse, write_varied
+from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
 from support import paper_config
 
 
@@ -40,12 +42,12 @@ def read(view: dict, name: str, selection: str = "last") -> list:
 
 def test_every_cell_is_that_of_the_run_table(folder, data):
     runs, view = run_statistics.read_csv(folder / "runs_glue.csv"), data["views"]["seed"]
-    keys = list(zip(*(map(str, read(view, name)) for name in run_statistics.RUN), strict=True))
-    assert keys == list(runs[run_statistics.RUN].drop_duplicates().itertuples(index=False, name=None))
+    keys = list(zip(*(map(str, read(view, name)) for name in RUN), strict=True))
+    assert keys == list(runs[RUN].drop_duplicates().itertuples(index=False, name=None))
     for selection in ("last", "best_on_dev"):
-        ok = runs[(runs["metric"] == "f1") & (runs["selection"] == selection)].set_index(run_statistics.RUN)["value"]
+        ok = runs[(runs["metric"] == "f1") & (runs["selection"] == selection)].set_index(RUN)["value"]
         assert read(view, "dev/f1", selection) == [float(ok[key]) if key in ok else None for key in keys]
-    first = runs.drop_duplicates(run_statistics.RUN)
+    first = runs.drop_duplicates(RUN)
     for name in ("device", "adapter_parameters", "device_seconds", "commit"):
         assert [collect_runs.text(cell) for cell in read(view, name)] == list(first[name]), name
     states = dict(zip(zip(read(view, "label"), read(view, "seed"), strict=True), read(view, "status"), strict=True))
@@ -82,6 +84,15 @@ def test_settings_that_differ_are_columns(data):
     assert "batch_size" not in {column["name"] for column in view["columns"]}  # equal in all runs
 
 
+def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_path):
+    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
+    seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
+    facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
+    view = all_runs.contents("glue", facts, selections.TITLES, [])["views"]["seed"]
+    names = {column["name"] for column in view["columns"]}
+    assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
+
+
 @pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
 def test_directions_are_those_of_the_table_s_columns(task):
     """A metric without a column, or with two directions, has none: the page does not guess."""
@@ -99,7 +110,7 @@ def test_directions_are_those_of_the_table_s_columns(task):
 def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
     table = run_statistics.read_csv(folder / "runs_glue.csv")
     table = pd.concat([table, table.assign(benchmark="dev@0.5"), table.assign(benchmark="test")])
-    every = list(dict.fromkeys(table[run_statistics.RUN].itertuples(index=False, name=None)))
+    every = list(dict.fromkeys(table[RUN].itertuples(index=False, name=None)))
 
     def found(better: list) -> dict[str, str]:
         return {one.name: one.better for one in all_runs.scores(table, every, better) if one.kind == "score"}
@@ -279,7 +290,7 @@ def test_a_large_grid_stays_small(folder):
         for variant in range(88)
         for seed in range(5)
     )
-    every = list(many[run_statistics.RUN].drop_duplicates().itertuples(index=False, name=None))
+    every = list(many[RUN].drop_duplicates().itertuples(index=False, name=None))
     columns = [*all_runs.of_runs(many, every), *all_runs.scores(many, every, [])]
     yes = [True] * len(every)
     views = [all_runs.view(columns, yes, yes), all_runs.view(*all_runs.over_seeds(columns, every, yes, yes, yes))]

@@ -178,7 +178,7 @@ def test_a_run_has_provenance_curve_and_predictions_with_their_inputs(page):
         ["good", "4", "–", "0.0000", "0.0000", "<bad> (4)"],
     ]
     shown = [[text(cell) for cell in row] for row in run.xpath(".//div[@class='examples']//tbody/tr")]
-    assert shown[0] == ["a <script>film</script> no. 0", "<bad>", "<bad>", "good"] and len(shown) == 4
+    assert shown[0] == ["a <script>film</script> no. 0", "<bad>", "<bad> (0.525)", "good (0.525)"] and len(shown) == 4
 
 
 def test_the_page_needs_no_network_and_runs_only_its_own_script(made, page):

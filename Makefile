@@ -61,14 +61,15 @@ PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
 REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
 # The request of `make archive`. TABLE may be a task, whose target also has costs and figures, or another table.
-ARCHIVED = 'request={$(call asked,table,$(TABLE))$(call asked,file,$(TO))$(call asked,weights,$(WEIGHTS))make: archive}'
+ARCHIVED = 'request={$(call asked,table,$(or $(TABLE),all))$(call asked,file,$(TO))$(call asked,weights,$(WEIGHTS))make: archive}'
 OF_TABLE = $(if $(wildcard $(HERE)rules/tasks/$(TABLE).smk),$(TABLE),table_$(TABLE))
+STATES = $(error Which states? make diff A=results B=../old/results, or B=published)
 
 # Run dry and print only the plan, or the reason why there is none. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^(table_|archive )/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan power preflight rehearse report grade export publish archive verify predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -107,6 +108,9 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
+
+diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
+	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)
 
 grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(if $(STYLE),--style $(STYLE)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(ANSWER),--answer $(ANSWER))

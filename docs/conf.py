@@ -30,7 +30,7 @@ TEXTS = {path.resolve(): path for path in DOCS.rglob("*.md") if path.is_symlink(
 BELOW = {
     "comparison": ["comparison-design", "comparison-design-b", "comparison-design-c"],
     "config/readme": [
-        *("files", "models", "methods", "tasks", "hyperparameters", "tuning"),
+        *("keys", "files", "models", "methods", "hyperparameters", "tuning"),
         *("evaluators", "grading", "retention", "reruns"),
     ],
 }

@@ -1,5 +1,5 @@
 # The report: tables, figures, contact sheets and every run, in one HTML file that needs no network.
-# In:  tables, figures and contact sheets of the tasks of `all` that have a table (if none has, of all tasks). The
+# In:  run tables, tables, figures and contact sheets of the tasks of `all` that have a table (if none has, of all tasks). The
 #      script also reads the records, predictions and images of their runs, and the logs of failed jobs.
 # Out: results/report.html.
 # Steps: report.

@@ -22,6 +22,8 @@ localrules:
     figures_stability,
 
 
+CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
+
 # How every table and figure selects and scales the rows of the run table.
 SCORES = recorded_in_order(
     task="{task}",
@@ -117,6 +119,7 @@ rule table:
             benchmarks=lambda wc: user_data.benchmarks(TASKS[wc.task]),
             settings=lambda wc: TASKS[wc.task].table.comparison(),
             metrics=lambda wc: f"{EVAL}/metrics.json",
+            captions=lambda wc: CAPTIONS,
         ),
     script:
         "../workflow/scripts/table.py"
@@ -139,6 +142,8 @@ rule cost:
             shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             trained=trained_runs,
+            # Without a price, tables that were made before there was one need not be made again.
+            **({"price": config["price"]} if config["price"] else {}),
         ),
     script:
         "../workflow/scripts/cost.py"
@@ -168,6 +173,7 @@ rule figures:
             colours=colours.of_methods(config),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
+        **unrecorded(captions=lambda wc: CAPTIONS),
     script:
         "../workflow/scripts/figures.py"
 

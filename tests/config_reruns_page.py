@@ -14,7 +14,7 @@ class, the earliest stage that a change of it repeats. Keys below a listed key h
 listed themselves. Changing an entry that no run uses repeats nothing: a variant, dataset or preset that no grid names,
 or a default that every preset overrides.
 
-The classes are in [the schemas](../../workflow/schemas/config/base.json) (`reruns`). Tests change every leaf of the
+The classes are in [the schema](../../workflow/schemas/config.schema.yaml) (`reruns`). Tests change every leaf of the
 demo's config and compare the jobs of a dry run with its class. They also keep this page current;
 `python tests/config_reruns_page.py` rewrites it.
 """

@@ -145,7 +145,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def package(workflow: Path) -> dict[Path, bytes]:
-    files = [*workflow.glob("hra_workflow/**/*.py"), *workflow.glob("schemas/**/*.json")]
+    files = [*workflow.glob("hra_workflow/**/*.py"), *workflow.glob("schemas/*")]
     return {file.relative_to(workflow): file.read_bytes() for file in files}
 
 

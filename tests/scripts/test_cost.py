@@ -12,7 +12,9 @@ from hra_workflow.report import run_statistics
 SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
 
 
-def made(folder, runs=("hra/r8", "lora/r8"), tuning: str | None = None, **changes) -> tuple[pd.DataFrame, str]:
+def made(
+    folder, runs=("hra/r8", "lora/r8"), tuning: str | None = None, price: dict | None = None, **changes
+) -> tuple[pd.DataFrame, str]:
     """Collect two datasets with two seeds and write their costs; return the table as text and its Markdown."""
     folder.mkdir(exist_ok=True)
     expected = [factories.entry(folder, dataset, run, seed) for run in runs for dataset, seed in SECONDS]
@@ -26,13 +28,15 @@ def made(folder, runs=("hra/r8", "lora/r8"), tuning: str | None = None, **change
     if tuning:
         seals.write(folder / "tune_glue.csv", tuning, [])
         job["input"]["tuning"] = str(folder / "tune_glue.csv")
+    job["params"] |= {"price": price} if price else {}
     cost.main(job)
     return run_statistics.read_csv(job["output"]["csv"]), (folder / "cost_glue.md").read_text()
 
 
 def test_costs_are_means_over_the_runs_of_the_score(tmp_path):
     table, text = made(tmp_path)
-    hra = table[table["run"] == "hra/r8"].set_index("column").drop(columns=["run", "selection"]).astype(float)
+    hra = table[table["run"] == "hra/r8"].set_index("column").drop(columns=["run", "selection"])
+    hra = hra.apply(pd.to_numeric)  # empty: unknown
     assert hra["device_hours"].to_dict() == {"CoLA": 1.5, "RTE": 0.5, "All (acc)": 1, "All (acc/F1 mean)": 1}
     assert hra.loc["All (acc)", ["seconds", "adapter_parameters", "n_seeds"]].tolist() == [1800, 663552, 2]
     assert hra.loc["RTE", "adapter_bytes"] == 4 * 663552 + 1000 and hra.loc["RTE", "peak_memory_bytes"] == 2**30
@@ -48,6 +52,29 @@ def test_the_trials_of_tuning_are_added(tmp_path):
     assert "Tuning (device hours)" in text and "the trials of tuning" in text
 
 
+TRIAL = "dataset,method,variant,device_seconds,watt_hours\n"
+
+
+@pytest.mark.parametrize(
+    ("trial", "watt_hours"), [("cola,hra,r8,1800,30\ncola,hra,r8,,\n", 90), ("cola,hra,r8,1800,\n", None)]
+)
+def test_energy_and_price_of_trainings_and_trials(tmp_path, trial, watt_hours):
+    """A trial that did not train costs nothing; the energy of one that did may be unknown, which is not 0."""
+    price = {"gpu_hour": 2.0, "currency": "EUR"}
+    table, text = made(tmp_path, tuning=TRIAL + trial, price=price, watt_hours=60.0)
+    of_cola = table[table["column"] == "CoLA"].set_index("run")
+    found = {run: tuple(of_cola.loc[run, ["watt_hours", "price"]]) for run in ("hra/r8", "lora/r8")}
+    assert found == {"hra/r8": (str(watt_hours or ""), "4"), "lora/r8": ("60", "3")}
+    cells = {line.split("|")[1].strip(): line for line in text.split("CoLA")[1].splitlines() if line.startswith("|")}
+    assert ("– |" in cells["HRA r=8, λ=0"]) == (watt_hours is None) and "– |" not in cells["LoRA r=8"]
+    assert "Energy (Wh) ↓" in text and "Price (EUR) ↓" in text and "Price: 2 EUR per GPU-hour." in text
+
+
+def test_a_cpu_has_neither_and_they_are_not_shown(tmp_path):
+    table, text = made(tmp_path, price={"gpu_hour": 2.0, "currency": "EUR"}, device="CPU: AMD EPYC", watt_hours=None)
+    assert set(table["price"]) == {""} == set(table["watt_hours"]) and "Energy" not in text and "Price" not in text
+
+
 @pytest.mark.parametrize(("finished", "rows"), [(["hra/r8", "lora/r8"], {"lora/r8"}), (["hra/r8"], set())])
 def test_only_trained_runs_with_a_score_have_a_row(tmp_path, finished, rows):
     expected = [factories.entry(tmp_path, "cola", run, 0) for run in ("hra/r8", "lora/r8")]
@@ -55,6 +82,6 @@ def test_only_trained_runs_with_a_score_have_a_row(tmp_path, finished, rows):
     paths = [factories.write(tmp_path, run, [0.5]) for run in done]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
     params = factories.cost_job(tmp_path, expected)["params"] | {"trained": ["lora/r8"]}
-    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_hours(None), params)
+    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_costs(None), params)
     assert set(table["run"]) == rows
     assert ("No trained run has a score yet" in cost.markdown(table, params)) == (not rows)

@@ -80,8 +80,8 @@ def phrases() -> dict[str, list[str]]:
             f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
             f"so GLUE needs {cards.loc['glue', 'needed_bytes'] / 1e9:.1f} GB there.",
         ],
-        "docs/config/hyperparameters.md": [
-            f"within windows of {length_windows.BATCHES} micro-batches",
+        "docs/config/keys.md": [
+            f"shuffled draws from windows of {length_windows.BATCHES} micro-batches",
             f"float32 takes {2 * gigabytes('llama2-7b'):.0f} GB of GPU memory for LLaMA2-7B, bf16 half of that",
         ],
         "docs/from-the-official-code.md": [

@@ -102,7 +102,7 @@ READERS = {
     "table_compute": computed,
     "export_runs": exported_runs,
     "tuning_figure": tuned,
-    "tuning_hours": lambda folder: cost.tuning_hours(str(folder / "tune_glue.csv")),
+    "tuning_costs": lambda folder: cost.tuning_costs(str(folder / "tune_glue.csv")),
 }
 
 
@@ -115,7 +115,7 @@ READERS = {
         ("one_class_glue.csv", "run", "runs", "table figures"),
         ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute export_runs"),
         ("cost_glue.csv", "CoLA", "MRPC", "figures"),
-        ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_hours"),
+        ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_costs"),
     ],
 )
 def test_an_edited_file_is_refused_by_all_who_read_it(results, name, old, new, readers):

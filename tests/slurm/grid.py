@@ -25,9 +25,9 @@ def new_project(folder: Path) -> Project:
     shutil.copy(Path(__file__).with_name("grid.yaml"), folder)
     # Its training jobs take seconds, so they save a checkpoint after every step.
     project.change(
-        "workflow/schemas/config/base.json",
-        '"minimum": 10, "description": "seconds between',
-        '"minimum": 0, "description": "seconds between',
+        "workflow/schemas/config.schema.yaml",
+        "minimum: 10\n        default: 900\n",
+        "minimum: 0\n        default: 900\n",
     )
     (folder / "data").mkdir()
     write_sentences(folder / "data/sentences")

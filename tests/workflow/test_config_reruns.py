@@ -169,7 +169,7 @@ def demo(tmp_path_factory) -> Demo:
 
 def test_every_key_has_a_class():
     without = [leaf.key for leaf in leaves(validation.schema()) if leaf.reruns not in CLASSES]
-    assert not without, f"workflow/schemas/config/: give these keys, or one above, `reruns`, of {CLASSES}: {without}"
+    assert not without, f"config.schema.yaml: give these keys, or one above, `reruns`, of {CLASSES}: {without}"
 
 
 @pytest.mark.slow

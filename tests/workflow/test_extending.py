@@ -12,8 +12,9 @@ from PIL import Image
 from snakemake.utils import update_config
 
 import evaluate_glue
+import schema_keys
 from hra_workflow import tasks
-from hra_workflow.config import validation
+from hra_workflow.config import overlays, validation
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators import registry
@@ -175,6 +176,11 @@ def extended(tmp_path) -> Project:
     write_sentences(project.folder / "data/intents")
     (project.folder / "mine.yaml").write_text(yaml.safe_dump(MINE))
     return project
+
+
+def test_the_schema_of_a_fifth_task_describes_every_key():
+    (text,) = (block for block in blocks("A task", "yaml") if "schema.yaml" in block.partition("\n")[0])
+    assert list(schema_keys.problems(overlays.merged(validation.written(), yaml.safe_load(text)))) == []
 
 
 def test_a_task_states_a_dozen_names_at_most_which_its_docstring_lists():

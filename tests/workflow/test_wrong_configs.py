@@ -61,7 +61,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.glue.preset.hra", "tabel5", r"unknown preset 'tabel5'; known: table5-lambda0"),
         ("tasks.glue.preset.hraa", "code-head", r"unknown method or variant 'hraa'; known: default, real"),
         ("tasks.glue.model", "bert", r"tasks.glue.model: unknown model 'bert'; known: deberta-v3-base"),
-        ("tasks.glue.resources.runs_per_gpu", 7, r"7 is greater than the maximum of 6 \(training only"),
+        ("tasks.glue.resources.runs_per_gpu", 7, r"7 is greater than the maximum of 6 \(Training only"),
         ("tasks.glue.resources.runs_per_gpu", {"bofft": 2}, r"runs_per_gpu: unknown method or variant 'bofft'"),
         ("tasks.control.resources.runs_per_gpu", 2, r"expected gpu: 1 with runs_per_gpu: 2, found gpu: 8"),
         ("tasks.control.resources.max_gpu.bofft", 2, r"max_gpu: unknown method or variant 'bofft'; known: default"),
@@ -84,7 +84,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ),
         ("datasets.glue.stsb.metrics", ["accuracy"], r"accuracy is for classes, .* a regression. Use one of pearson,"),
         ("datasets.glue.cola.metrics", ["mcc"], r"metrics: expected one of accuracy, .*module:name .*, found 'mcc'"),
-        ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*a commit; main only if"),
+        ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*A commit; main only if"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),
         ("tasks.math.prompt.template", "Q: A:", r"prompt.template: 'Q: A:' does not match .*with \{question\}"),
         (
@@ -100,7 +100,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
             r"expected a model of Stable Diffusion 1.x and 2.x, found flux2",
         ),
         ("tasks.subject.generation.shards", "all", r"shards: 'all' does not match .*auto: one per two hours"),
-        ("tasks.control.generation.shards", 0, r"generation.shards: 0 is less than .*jobs per run"),
+        ("tasks.control.generation.shards", 0, r"generation.shards: 0 is less than .*Jobs per run"),
         ("tasks.math.retention.dataset", "meta", r"retention.dataset: unknown dataset 'meta'; known: metamathqa-40k"),
         ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
         (

@@ -93,7 +93,7 @@ def check(paths: list[str]) -> None:
 
 def main(description: dict) -> Path:
     request, config, jobs = description["request"], description["config"], description["jobs"]
-    basedir, name = Path(description["basedir"]), request.get("table", "all")
+    basedir, name = Path(description["basedir"]), request["table"]
     target = Path(request.get("file") or Path(config["pathvars"]["results"]) / f"archive_{name}.zip")
     contents.expect_absent(target)
     report, left_out = report_of(config["pathvars"]["results"])

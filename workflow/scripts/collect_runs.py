@@ -5,48 +5,26 @@ record has other settings, versions or data than the config (`outdated`) has one
 job, unless the config sets `incomplete: true`.
 """
 
-from functools import cache
 from pathlib import Path
 
-import jsonschema
 import pandas as pd
 
 from hra_workflow.core import files, fingerprints, made_by, records, seals, strength_names
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
+from hra_workflow.core.valid_records import load
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.report.run_statistics import RUN, read_sealed
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
 FROM_RECORD = [
     "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
-    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu",
+    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "watt_hours", "peak_memory_bytes", "runs_per_gpu",
     "device", "processes", "attempts",
     "data_sha256", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
-
-
-@cache
-def validator(name: str) -> jsonschema.protocols.Validator:
-    schema = files.read_json(SCHEMAS / f"{name}.schema.json")
-    return jsonschema.validators.validator_for(schema)(schema)
-
-
-def load(path: str, schema: str) -> dict:
-    """Read a record and validate it against its schema; {} for the results of a diverged run."""
-    value = records.read(path)
-    if schema == "metrics" and value.get("status") == records.DIVERGED:
-        return {}
-    problem = jsonschema.exceptions.best_match(validator(schema).iter_errors(value))
-    if problem:
-        key = ".".join(map(str, problem.absolute_path)) or "top level"
-        raise JobError(
-            f"{path}: {key}: {problem.message} (workflow/schemas/{schema}.schema.json). Delete it and run again."
-        )
-    return value
 
 
 def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, tuple[str, dict]]:

@@ -14,7 +14,7 @@ from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start, tail
 from hra_workflow.data import data_cards, images, leaks
-from hra_workflow.report import class_scores, html_page, run_statistics, selections, unseen, user_functions
+from hra_workflow.report import all_runs, class_scores, html_page, run_statistics, selections, unseen, user_functions
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.tasks.images import ImageEvaluation
 
@@ -45,6 +45,7 @@ def section(name: str, facts: dict) -> dict:
         "figures": figures(facts, runs) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
         "runs": runs,
+        "all_runs": all_runs.contents(name, facts, titles, runs),
     }
 
 
@@ -103,7 +104,8 @@ def run_of(task: str, facts: dict, expected: dict) -> dict:
     evaluations, failures = [], [] if record else failed(expected["errors"])
     diverged = record and record["status"] == records.DIVERGED
     if diverged:
-        failures, record = [{"rule": "training", "time": record["finished"], "error": record["error"]}], None
+        failures = [{"rule": "training", "time": record["finished"], "error": record["error"], "tail": ""}]
+        record = None
     for benchmark, errors in expected["benchmarks"].items() if not diverged else ():
         path = folder / benchmark / "metrics.json"
         found = records.read(path) if path.exists() else {}
@@ -286,7 +288,8 @@ def main(job: dict) -> None:
             "none. Run a table first, e.g. results/table_glue.csv."
         )
     page = html_page.render(sections=sections, summary=summary(sections, params))
-    seals.write(job["output"]["html"], page, [path for facts in params["tasks"].values() for path in facts["tables"]])
+    made_from = [path for facts in params["tasks"].values() for path in (facts["runs"], *facts["tables"])]
+    seals.write(job["output"]["html"], page, made_from)
     print(f"{job['output']['html']}: {len(page.encode()) / 1e6:.1f} MB")
 
 

@@ -1,12 +1,11 @@
 """Validation of the config: one clear message about the first error, with its key."""
 
-import json
 import math
 from functools import cache
 from pathlib import Path
 
 from hra_workflow import ROOT, methods, tasks
-from hra_workflow.config import tuning_checks
+from hra_workflow.config import overlays, tuning_checks
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
 from hra_workflow.config.values import check_folders, check_values
 from hra_workflow.core import grid, tuning
@@ -17,7 +16,7 @@ from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import PARTS, Task
 from hra_workflow.tasks.training import REQUIRED
 
-SCHEMAS = Path(ROOT, "workflow/schemas/config")
+SCHEMA = Path(ROOT, "workflow/schemas/config.schema.yaml")
 
 
 def check(config: dict) -> None:
@@ -30,7 +29,8 @@ def check(config: dict) -> None:
         place = ".".join(str(key) for key in error.absolute_path) or "top level"
         known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
         hint = f"; known keys: {', '.join(sorted(known))}" if known else ""
-        about = f" ({error.schema['description']})" if error.schema.get("description") else ""
+        described, _, _ = error.schema.get("description", "").partition(". ")  # its first sentence
+        about = f" ({described.rstrip('.')})" if described and error.validator != "additionalProperties" else ""
         if error.validator == "type" and isinstance(error.instance, str) and is_number(error.instance):
             hint = "; YAML reads 1e-5 as text: write 1.0e-5"
         if error.validator == "type" and error.instance in ("true", "false"):
@@ -65,27 +65,22 @@ def check(config: dict) -> None:
         tuning_checks.check(known[name], check_hyperparameters)
 
 
+def written() -> dict:
+    """Return the schema as its file has it, merged with those of further tasks."""
+    return overlays.merged(*map(overlays.read, [SCHEMA, *sorted(SCHEMA.parent.glob("config.*.schema.yaml"))]))
+
+
 def schema() -> dict:
-    """Complete base.json with the kinds of methods and with the parts of every task's schema."""
-    base, *parts = (json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("base", *tasks.classes()))
-    names, defs = list(tasks.classes()), base["$defs"]
-    defs["task_name"] = {"enum": names}
+    """Return the schema with the names of tasks, the kinds of methods and the hyper-parameters that can be searched."""
+    complete = written()
+    defs = complete["$defs"]
+    defs["task_name"]["enum"] = list(tasks.classes())
     defs["method"]["properties"]["kind"]["enum"] = [*methods.METHODS, methods.PEFT]
-    for name, part in zip(names, parts, strict=True):
-        datasets = {
-            "type": "object",
-            "propertyNames": {"$ref": "#/$defs/name"},
-            "additionalProperties": part["dataset"],
-        }
-        base["properties"]["datasets"]["properties"][name] = datasets
-        base["properties"]["tasks"]["properties"][name] = part["task"]
-        defs["hyperparameters"]["properties"] |= part.get("hyperparameters", {})
-        defs |= part.get("$defs", {})
-    scalars = {key: one for key, one in defs["hyperparameters"]["properties"].items() if one.get("type") != "object"}
-    defs["search"]["properties"] = {
-        key: {"type": "array", "minItems": 1, "uniqueItems": True, "items": one} for key, one in scalars.items()
-    }
-    return base
+    scalars = {key: one for key, one in defs["hyperparameters"]["properties"].items() if "properties" not in one}
+    values = defs["search"]["additionalProperties"]
+    defs["search"]["properties"] = {key: values | {"items": one} for key, one in scalars.items()}
+    defs["search"]["additionalProperties"] = False
+    return complete
 
 
 @cache

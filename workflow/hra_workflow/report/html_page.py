@@ -14,10 +14,10 @@ from hra_workflow.report.model_card import PAGE, templates
 LARGEST = 16383  # pixels per side of a WebP image
 
 
-def render(**contents) -> str:
-    """Fill page/report.html, including its style sheet and its script; every text is escaped."""
+def render(page: str = "report", **contents) -> str:
+    """Fill page/{page}.html, including the style sheet and the script; every text is escaped."""
     parts = {name: Markup((PAGE / f"report.{name}").read_text()) for name in ("css", "js")}
-    return templates(autoescape=True).get_template("report.html").render(**parts, **contents)
+    return templates(autoescape=True).get_template(f"{page}.html").render(**parts, **contents)
 
 
 def markdown(text: str, level: int) -> Markup:

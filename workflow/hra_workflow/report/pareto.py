@@ -5,8 +5,7 @@ from matplotlib.figure import Figure
 
 from hra_workflow.report import frontier
 from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, logarithmic, say, styles, widen
-
-LOGARITHMIC = 5  # ratio of largest to smallest cost above which the axis is logarithmic
+from hra_workflow.report.run_columns import LOGARITHMIC
 
 
 def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:

@@ -4,6 +4,10 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"  # Arrow's names
 
 # The benchmark of table columns that show the cost of training; their metrics are columns of the run table.
 TRAINING, OF_TRAINING = "training", ("seconds", "device_seconds", "peak_memory_bytes", "trainable_parameters")
+# Costs of a run, of which lower values are better; those that depend on the device.
+COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
+ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
+LOGARITHMIC = 5  # ratio of largest to smallest cost above which an axis is logarithmic
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "task": (TEXT, "glue, math, subject or control"),
@@ -31,6 +35,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "adapter_bytes": (WHOLE, "size of the stored weights"),
     "seconds": (NUMBER, "wall time of the training"),
     "device_seconds": (NUMBER, "of the training, its share of each GPU"),
+    "watt_hours": (NUMBER, "energy of the training, its share of each GPU; empty: unknown"),
     "eval_seconds": (NUMBER, "wall time of the evaluation"),
     "peak_memory_bytes": (WHOLE, "of the training"),
     "device": (TEXT, "GPU or CPU of the training"),

@@ -19,6 +19,7 @@ COLUMNS = [
     "steps",
     "seconds",
     "device_seconds",
+    "watt_hours",
     "device",
     "error",
 ]
@@ -46,6 +47,7 @@ def row(trial: dict) -> dict:
         "steps": record.get("steps"),
         "seconds": record.get("seconds"),
         "device_seconds": record.get("device_seconds", record.get("seconds")),
+        "watt_hours": record.get("watt_hours"),
         "device": record.get("device", ""),
         "error": record.get("error", ""),
     }

@@ -19,7 +19,7 @@ def covered(config: dict, chosen: list[Task]) -> list[Task]:
 
 
 def files_of(config: dict, task: Task) -> dict:
-    """Return the paths of a task's tables (CSV), trials of tuning, figures and contact sheets.
+    """Return the paths of a task's run table, tables (CSV), trials of tuning, figures and contact sheets.
 
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
@@ -36,7 +36,8 @@ def files_of(config: dict, task: Task) -> dict:
             trials.append(str(path))
         elif name in always or path.exists() or not (results / main).exists():
             tables.append(str(path))
-    return {"tables": tables, "trials": trials, "figures": figures, "sheets": sheets}
+    runs = str(results / f"runs_{task.name}.csv")
+    return {"runs": runs, "tables": tables, "trials": trials, "figures": figures, "sheets": sheets}
 
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
@@ -45,7 +46,13 @@ def files(config: dict, chosen: list[Task]) -> list[str]:
     return [
         path
         for kinds in paths
-        for path in (*kinds["tables"], *kinds["trials"], *kinds["figures"].values(), *kinds["sheets"].values())
+        for path in (
+            kinds["runs"],
+            *kinds["tables"],
+            *kinds["trials"],
+            *kinds["figures"].values(),
+            *kinds["sheets"].values(),
+        )
     ]
 
 
@@ -70,6 +77,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             },
             "local": [name for name in grid.datasets(config, task.name) if user_data.is_own(task, name)],
             "selection": task.selections[0],
+            "better": directions(task),
             "published": (task.table.published() or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
@@ -101,6 +109,17 @@ def main_metrics(task: Task, dataset: str) -> dict[str, str]:
         if dataset in column.get("datasets", [column.get("dataset")]):
             found.setdefault(column["benchmark"], column["metric"])
     return found
+
+
+def directions(task: Task) -> list[tuple[str, str, str]]:
+    """List benchmark, metric and the direction of better values of the table's columns and of retention."""
+    columns, retention = grid.columns(task.config, task.name), task.evaluation.retention()
+    return list(
+        dict.fromkeys(
+            (one["benchmark"], one["metric"], one.get("better", "higher"))
+            for one in [*columns, *([retention] if retention else [])]
+        )
+    )
 
 
 def own_functions_of(task: Task) -> list[str]:

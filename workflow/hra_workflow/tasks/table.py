@@ -1,5 +1,6 @@
 """The contents of a task's tables, figures and report."""
 
+import math
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -21,12 +22,14 @@ class Table(Part):
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: the modules that are trained with an adapter but not counted in its parameters.
     notes: paragraphs below the Markdown table, next to the paper's numbers.
+    identity: the entries of predictions.jsonl.gz that are the same for an item of every run.
     """
 
     scale: ClassVar[int] = 100
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
     notes: ClassVar[tuple[str, ...]] = ()
+    identity: ClassVar[tuple[str, ...]] = ("item", "key", "gold", "label", "tokens")
 
     def published(self) -> dict | None:
         """Return the source of the published numbers of the task's table: the paper, the config's source, or None.
@@ -111,6 +114,26 @@ class Table(Part):
     def comparison(self) -> dict:
         """Return the settings that `per_item` and `only_class` depend on."""
         return {}
+
+    @classmethod
+    def recorded_comparison(cls, settings: dict) -> dict:
+        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_by`."""
+        return {}
+
+    # Items of two runs (make diff)
+
+    @classmethod
+    def item(cls, line: dict) -> tuple:
+        """Return the values of `identity` in a line, None for a missing one."""
+        return tuple(line.get(name) for name in cls.identity)
+
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return how much two predictions for an item differ: here, in the main metric; 0 if they are the same."""
+        values = [line.get(score) for line in (first, second)]
+        if None in values:  # a blocked image, or one without a face, has no score
+            return math.inf if values[0] != values[1] else 0.0
+        return abs(values[0] - values[1])
 
     # Predictions in the report
 

@@ -2,7 +2,7 @@
 // Sorting of tables. A row with an empty first cell belongs to the row above it (ours, then the paper's).
 function key(row, column) {
   const text = row.cells[column].textContent.trim().replace("−", "-");
-  const number = parseFloat(text);
+  const number = parseFloat(text.replaceAll(",", ""));
   return Number.isNaN(number) ? text : number;
 }
 function compare(a, b) {
@@ -47,8 +47,12 @@ for (const sheet of document.querySelectorAll(".sheet")) {
 }
 // A link to a run opens its details.
 function open() {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target instanceof HTMLDetailsElement) target.open = true;
+  try {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error; // no encoded text, so no run
+  }
 }
 addEventListener("hashchange", open);
 open();

@@ -1,6 +1,8 @@
 """GLUE with a text classifier."""
 
+import math
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from hra_workflow.core import early_evaluations, grid, strength_names
@@ -125,6 +127,16 @@ class GlueTable(Table):
         labels, predicted = map(set, zip(*cls.per_item(lines, selection, "", settings), strict=True))
         return names[predicted.pop()] if len(predicted) == 1 < len(labels) else None
 
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return the largest difference of a class's probability, or of the value of a regression, of any weights."""
+        return max(
+            abs(one - other)
+            for name in TITLES
+            if name in first and name in second
+            for one, other in zip_longest(probabilities(first[name]), probabilities(second[name]), fillvalue=0.0)
+        )
+
     def comparison(self) -> dict:
         return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
 
@@ -139,12 +151,21 @@ class GlueTable(Table):
         def readable(value: float) -> str:
             return f"{value:.4g}" if labels is None else labels[int(value)]
 
-        predicted = {name: cls.per_item([line], name, "", {})[0][1] for name in TITLES if name in line}
+        def predicted(name: str) -> str:
+            ((_, value),), of_classes = cls.per_item([line], name, "", {}), probabilities(line[name])
+            return readable(value) + (f" ({of_classes[value]:.3f})" if len(of_classes) > 1 else "")
+
         return (
             {name: str(row[name]) for name in dataset["columns"] if name in row}
             | {"label": readable(line["label"])}
-            | {name: readable(value) for name, value in predicted.items()}
+            | {name: predicted(name) for name in TITLES if name in line}
         )
+
+
+def probabilities(scores: list[float]) -> list[float]:
+    """Return the probabilities of classes with these scores; a single score, the value of a regression, unchanged."""
+    powers = [math.exp(score - max(scores)) for score in scores]
+    return [power / sum(powers) for power in powers] if len(scores) > 1 else scores
 
 
 class GlueUsage(Usage):

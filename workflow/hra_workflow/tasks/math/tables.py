@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from difflib import SequenceMatcher
 
 from hra_workflow import methods
 from hra_workflow.core import grid
@@ -31,8 +32,19 @@ class MathTable(Table):
         return [self.name, *(name for name, runs in rows.items() if runs)]
 
     @classmethod
-    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        if not all("output" in line for line in lines):  # general text, whose items have weights
+            return None
         return [(line[metric]["right"],) for line in lines]
+
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return the fraction of words that differ, plus 1 if only one of the answers is correct."""
+        if "output" not in first:
+            return super().change(first, second, score)
+        texts = [line["output"].split() for line in (first, second)]
+        equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
+        return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
 
     @classmethod
     def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:

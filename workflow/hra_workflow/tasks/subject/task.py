@@ -190,6 +190,7 @@ class SubjectEvaluation(ImageEvaluation):
 
 class SubjectTable(Table):
     scale = 1
+    identity = ("prompt_index", "index", "prompt")  # the key has the step
     lambda_sources = ("", "Table 4")
     notes = (
         "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
@@ -221,6 +222,10 @@ class SubjectTable(Table):
 
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
+
+    @classmethod
+    def recorded_comparison(cls, settings: dict) -> dict:
+        return {"best_by": settings.get("evaluation", {}).get("best_by", [])}
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""

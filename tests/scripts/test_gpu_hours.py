@@ -1,0 +1,178 @@
+"""GPU-hours in the plan: by stage and method, their basis, price and energy, and the limit of the config."""
+
+import pytest
+
+from hra_workflow import tasks
+from hra_workflow.config import validation
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import gpu_hours, plan, planned_jobs, row_counts
+from hra_workflow.cost.planned_jobs import Job
+from support import paper_config
+
+
+def run(rule: str, *outputs: str, **wildcards: str) -> Job:
+    wildcards = {"method": "hra", "variant": "r8", "seed": "0"} | wildcards
+    place = "/".join(("results", *(wildcards[name] for name in ("task", "dataset", "method", "variant"))))
+    paths = [f"{place}/{output}" for output in outputs]
+    return Job(rule, wildcards, paths, "log", record=next((path for path in paths if path.endswith("json")), None))
+
+
+def job(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> Job:
+    """Return a job with a guess in the config, if `hours` is one."""
+    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"} | wildcards
+    record = f"results/{rule}/{'/'.join(wildcards.values())}/train.json"
+    return Job(rule, wildcards, [record], "log", record=record, gpus=gpus, stated=hours and hours * 3600)
+
+
+def bill() -> list[Job]:
+    return [
+        *(job("train_glue", 400.0, seed=seed) for seed in "012"),
+        job("train_glue", 300.0, method="lora"),
+        job("train_glue", 10.0, method="oft"),
+        *(job("generate_math", 20.0, shard=shard, n_shards="2", benchmark="gsm8k") for shard in "01"),
+        job("evaluate_glue", 0.25, method="lora"),
+        job("table", None, gpus=0),
+    ]
+
+
+def test_hours_by_stage_and_method_and_the_dearest_items(here):
+    assert plan.table("table_glue", bill()) == [
+        "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
+        "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated from the config)",
+        "  stages:   train 1,510, generate 40, evaluate 0.25",
+        "  methods:  hra 1,240, lora 300, oft 10",
+        "  dearest:  train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 (1 job), "
+        "generate_math cola/hra/r8/gsm8k 40 (2 jobs)",
+        "  longest:  420 hours for glue/cola/hra/r8/seed0, one job after another",
+    ]
+
+
+def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_several(here):
+    several, shared = job("train_control", 80.0, gpus=8), job("train_glue", 10.0, method="lora")
+    shared.runs_per_gpu = 3
+    assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
+    assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
+    assert plan.estimate([Job("latents", {}, ["latents"], "log", gpus=1, stated=3600.0)]).longest() == (0.0, "")
+
+
+def test_how_sure_the_estimate_is(here):
+    measured, tried, unknown = job("train_glue", 9.0), job("train_glue", 9.0, dataset="rte"), job("evaluate_glue", None)
+    done = job("train_glue", None, seed="1")
+    done.record, done.needed, tried.measured = "train.json", False, 3600.0
+    here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
+    tried.rule = "train_math"
+    assert str(plan.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
+        "2 GPU-hours used, about 7 GPU-hours remaining (4 estimated from the config; 2 measured by finished jobs; "
+        "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
+    )
+
+
+def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
+    config = paper_config()
+    mine = config["datasets"]["glue"]["rte"]
+    del mine["rows"]
+    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
+    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
+    found = row_counts.complete(config)
+    assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
+    assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
+
+
+def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
+    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
+    finished.work, finished.gpus = 100.0, 1
+    content = {"seconds": 7200.0, "device_seconds": 1800.0, "processes": 1, "device": "NVIDIA A100"}
+    files.write_json(finished.record, content)
+    left = run("train_glue", "train.json", task="glue", dataset="rte")
+    left.work, left.gpus, left.runs_per_gpu = 400.0, 1, 4
+    found = gpu_hours.hours(done, [left])
+    assert (found.gpu, found.left) == (0.5, 2.0)
+    config = paper_config()
+    config["tasks"]["glue"]["resources"]["minutes"] = 60
+    assert gpu_hours.by_config(tasks.load(config), left) == 900.0
+
+
+def test_price_and_energy_of_gpu_hours(here):
+    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
+    finished.work, finished.gpus, finished.needed = 100.0, 1, False
+    price = {"gpu_hour": 2.5, "currency": "USD"}
+    content = {"seconds": 7200.0, "device_seconds": 7200.0, "processes": 1, "device": "NVIDIA H100"}
+    files.write_json(finished.record, content | {"watt_hours": 800.0})
+    left = run("train_glue", "train.json", task="glue", dataset="rte")
+    left.work, left.gpus = 400.0, 1
+    found = gpu_hours.hours(done, [left])
+    assert found.price(price) == "about 5 USD used, 20 USD remaining (2.5 per GPU-hour)" and found.price(None) == ""
+    assert found.energy() == "about 0.8 kWh used, 3.2 kWh remaining (GPUs with 400 W, as in finished runs)"
+    lines = plan.table("table_glue", [*done, left], price)
+    assert [line[:18] for line in lines[2:4]] == ["  price:    about ", "  energy:   about "]
+    files.write_json(finished.record, content | {"watt_hours": None})
+    unknown = gpu_hours.hours(done, [])
+    assert unknown.energy() == "" and unknown.price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
+    assert gpu_hours.hours([], []).price(price) == ""
+
+
+def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
+    jobs = bill()
+    plan.show(paper_config() | {"max_gpu_hours": 1500}, {"table_a": jobs, "table_b": jobs[:4]}, jobs)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "table_a: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
+        "table_b: 4 jobs (0 done), including 4 training runs",
+        "all 2 tables: 9 jobs",
+    ]
+    assert lines[13].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
+    assert lines[-1].startswith("  warning:  The remaining jobs need about 1,550 GPU-hours (estimated from the config)")
+    for one in jobs:
+        one.needed = False
+    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
+    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
+
+
+def test_a_run_above_the_budget_refuses_to_start(here, capsys):
+    config, jobs = paper_config(), bill()
+    other = job("figures", None, gpus=0)
+
+    def start(**changes) -> None:
+        plan.start(config | changes, {"table_glue": jobs}, [*jobs, other])
+
+    with pytest.raises(JobError) as refused:
+        start(max_gpu_hours=1550)
+    assert str(refused.value) == (
+        "The remaining jobs need about 1,550 GPU-hours (estimated from the config), more than "
+        "`max_gpu_hours: 1,550`. Most expensive: train_glue cola/hra/r8 1,200 (3 jobs), train_glue cola/lora/r8 300 "
+        "(1 job), generate_math cola/hra/r8/gsm8k 40 (2 jobs). Request fewer runs, or raise the limit: "
+        "--config max_gpu_hours=1551"
+    )
+    assert not planned_jobs.TABLES.exists()
+    jobs[0].needed = False  # finished jobs do not count
+    start(max_gpu_hours=1551)
+    saved = {name: planned_jobs.load(path) for results, name, path in planned_jobs.saved() if results == "results"}
+    assert saved == {"table_glue": jobs, planned_jobs.OTHER: [other]}
+    assert capsys.readouterr().err == ""
+    jobs.append(job("evaluate_harness", None))
+    start(max_gpu_hours=1551)
+    text = "`max_gpu_hours` cannot count all jobs: no estimate for 1 job: evaluate_harness\n"
+    assert capsys.readouterr().err == text
+    # No limit; probes are not the run that is limited.
+    start()
+    start(max_gpu_hours=1, preflight="jobs")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(JobError, match="max_gpu_hours"):
+        validation.check(config | {"max_gpu_hours": 0})
+
+
+def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):
+    jobs = [run("train_glue", "train.json", task="glue", dataset="cola", seed=str(seed)) for seed in range(6)]
+    assert plan.gpu_jobs(jobs) == 0
+    for one in jobs:
+        one.gpus, one.work = 1, 10.0
+    assert plan.gpu_jobs(jobs) == 0
+    for one in jobs:
+        one.runs_per_gpu = 4
+    assert plan.gpu_jobs(jobs) == 2
+    jobs[0].needed = jobs[1].needed = False
+    assert plan.gpu_jobs(jobs) == 1
+    assert plan.table("table_glue", jobs)[0].endswith("including 6 training runs (2 done) in 1 GPU job")
+    jobs[2].measured = 360.0
+    assert "at most, measured by make preflight on a run that did not share its GPU" in str(plan.estimate(jobs))

@@ -1,0 +1,113 @@
+"""`make diff` names the input that it refuses, with exit status 2, and replaces no file."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hra_workflow.core import files, predictions, records
+from states import edit, edit_run, write_run
+
+
+def damaged(change):
+    """Return a function that applies a change to the second state of two equal ones."""
+    return lambda folder: change(folder / "b/glue/rte/hra/r8/seed0")
+
+
+def edit_digit(name: str):
+    def change(run: Path) -> None:
+        path = run / name
+        path.write_text(re.sub(r"\d(?=,\n)", "7", path.read_text(), count=1))
+
+    return damaged(change)
+
+
+def lower(run: Path) -> dict:
+    found = files.read_json(run / "dev/metrics.json")["selections"]
+    found["last"]["metrics"]["accuracy"]["value"] = 0.5
+    return found
+
+
+def remove_scores(run: Path, **changes) -> None:
+    path = run / "dev/predictions.jsonl.gz"
+    predictions.write(path, [{"item": line["item"], "label": line["label"]} for line in predictions.read(path)])
+    edit(run / "dev/metrics.json", predictions_sha256=files.sha256(path), **changes)
+
+
+WRONG = {
+    "no folder": (damaged(lambda run: shutil.rmtree(run.parents[4])), "B=b: expected a folder of results or of a run"),
+    "no run": (damaged(lambda run: shutil.rmtree(run)), "B=b: expected a finished run, found no train.json in it"),
+    "no common run": (
+        damaged(lambda run: run.rename(run.with_name("seed1"))),
+        r"expected a run that both have, found glue/rte/hra/r8/seed0 in A and glue/rte/hra/r8/seed1 in B\. Pass two",
+    ),
+    "a run and its variant": (
+        lambda folder: shutil.move(folder / "b/glue/rte/hra/r8/seed0/train.json", folder / "b/train.json"),
+        "expected a run that both have, found glue/rte/hra/r8/seed0 in A and the folder itself in B",
+    ),
+    "edited record": (edit_digit("train.json"), r"b/.*/train.json: expected the content that was written"),
+    "edited metrics": (edit_digit("dev/metrics.json"), r"b/.*/dev/metrics.json: expected the content that was written"),
+    "truncated record": (
+        damaged(lambda run: (run / "train.json").write_text((run / "train.json").read_text()[:-9])),
+        r"b/.*/train.json: expected valid JSON",
+    ),
+    "edited predictions": (
+        damaged(lambda run: predictions.write(run / "dev/predictions.jsonl.gz", [])),
+        r"b/.*/predictions.jsonl.gz: expected the file that metrics.json in its folder was computed from",
+    ),
+    "a newer record": (
+        damaged(lambda run: edit_run(run, mood=3)),
+        r"b/.*/train.json: top level: .*'mood' was unexpected.* for another version of this project, use the code at",
+    ),
+    "an older record": (
+        damaged(lambda run: edit_run(run, fingerprint=None)),
+        r"b/.*/train.json: top level: 'fingerprint' is a required property",
+    ),
+    "an unknown task": (
+        damaged(lambda run: edit_run(run, task="sums")),
+        r"b/.*seed0: expected a run of .*the task sums",
+    ),
+    "another task": (
+        damaged(lambda run: edit_run(run, task="math")),
+        "expected two runs of one task, found glue and math",
+    ),
+    "results of another training": (
+        damaged(lambda run: edit(run / "train.json", seconds=1.0)),
+        r"b/.*/dev/metrics.json: expected the results of the run as it is now, found those of another train.json",
+    ),
+    "predictions of another version": (
+        damaged(remove_scores),
+        r"b/.*/predictions.jsonl.gz: expected predictions of this version .* \(KeyError: 'last'\).* commit d{40}, or",
+    ),
+    "predictions of another version of the task": (
+        damaged(lambda run: remove_scores(run, task_version=2)),
+        r"b/.*/predictions.jsonl.gz: expected predictions of this version of the project, found others \(ValueError",
+    ),
+    "another value from the items": (
+        damaged(lambda run: edit(run / "dev/metrics.json", selections=lower(run))),
+        r"b/.*/predictions.jsonl.gz: .* accuracy is 1 instead of 0.5 in metrics.json, last\)",
+    ),
+    "other results": (
+        damaged(lambda run: records.write(run / "retention.json", {"benchmarks": {}, "task_version": 1})),
+        r"b/.*/retention.json: expected an entry 'device', found none",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_named(tmp_path, compared, name):
+    write_run(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    change, message = WRONG[name]
+    change(tmp_path)
+    code, _, error = compared("a", "b", "--to", "page.html")
+    assert code == 2 and re.search(f"^Error: {message}", error) and not Path("page.html").exists()
+
+
+def test_an_existing_file_is_not_replaced(tmp_path, compared):
+    write_run(tmp_path / "a")
+    Path("page.html").write_text("mine")
+    code, _, error = compared("a", "a", "--to", "page.html")
+    assert code == 2 and "TO=page.html: expected the path of a new file" in error
+    assert Path("page.html").read_text() == "mine"

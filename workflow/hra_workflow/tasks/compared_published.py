@@ -1,0 +1,84 @@
+"""The numbers of a folder's runs next to those of their published row, as the table of their task compares them."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hra_workflow.core import grid
+from hra_workflow.core.errors import expect
+from hra_workflow.report import run_statistics
+from hra_workflow.report.run_columns import OF_TRAINING
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.saved_runs import Run
+
+
+@dataclass(frozen=True)
+class Published:
+    """A column of the table for a run, in its units. cell: the row of the file; ours: `mean`, `std` and `n` over seeds.
+
+    params_M: the millions of parameters of our adapter.
+    """
+
+    column: str
+    cell: dict[str, str]
+    ours: dict[str, float]
+    params_M: str
+
+    @property
+    def difference(self) -> float:
+        """Return the published value minus ours."""
+        return float(self.cell["value"]) - self.ours["mean"]
+
+    @property
+    def decimals(self) -> int:
+        return len(self.cell["value"].partition(".")[2])
+
+    @property
+    def equal(self) -> bool:
+        """Return whether our mean rounds to the published value."""
+        return abs(self.difference) <= 0.5 * 10.0**-self.decimals
+
+
+def compare(task: Task, path: str, runs: list[Run]) -> list[Published]:
+    """Compare the runs of a task with the file `path` of published numbers; raise JobError if it has none of them."""
+    key, columns = f"tasks.{task.name}", grid.columns(task.config, task.name)
+    published = run_statistics.read_published(path)
+    names = list(dict.fromkeys("/".join(run.name.split("/")[2:]) for run in runs))
+    rows = published[published["run"].isin(names)]
+    known = ", ".join(dict.fromkeys(published["run"]))
+    expect(len(rows) > 0, f"{path}: expected a row of {', '.join(names)}, found only {known}. Compare one of these.")
+    single, averages = run_statistics.expand_columns(columns, grid.averages(task.config, task.name))
+    table, scale = run_table(runs), task.table.scale
+    values = run_statistics.scores(table, single, averages, scale)
+    values = values[values["selection"] == task.selections[0]]  # next to which the table has the published values
+    ours = run_statistics.summary(values, averages).to_dict("index")
+    theirs = run_statistics.counterparts(published, columns, grid.averages(task.config, task.name))
+    found = []
+    for row, column in theirs:
+        cells = rows[(rows["row"] == row) & (rows["column"] == run_statistics.scale_free(column))]
+        for cell in cells.to_dict("records"):
+            if mean := ours.get((cell["run"], task.selections[0], column)):
+                params = table[table["run"] == cell["run"]]["adapter_parameters"].mean() / 1e6
+                found.append(Published(column, cell, mean, run_statistics.number(params, 3)))
+    datasets = ", ".join(dict.fromkeys(run.record["dataset"] for run in runs))
+    shown = ", ".join(column["name"] for column in columns)
+    expect(
+        bool(found),
+        f"{path}: expected a published value for {', '.join(names)} on {datasets} in a column of {key}.columns "
+        f"({shown}), found none. Pass the CONFIG of these runs, and for an average the folder of all its datasets.",
+    )
+    return found
+
+
+def run_table(runs: list[Run]) -> pd.DataFrame:
+    """Build the rows of the run table that run_statistics reads."""
+    rows = [
+        {name: run.record.get(name) for name in ("dataset", "seed", "status", "adapter_parameters", *OF_TRAINING)}
+        | {"run": "/".join(run.name.split("/")[2:]), "benchmark": benchmark}
+        | {"selection": selection, "metric": metric, "value": value}
+        for run in runs
+        for benchmark in run.metrics
+        for (selection, metric), value in run.values(benchmark).items()
+    ]
+    expect(bool(rows), "expected a run with results, found none. Finish the runs first (make run).")
+    return pd.DataFrame(rows)

@@ -47,8 +47,8 @@ def describe(name: str, about: dict, jobs: list[dict], names: Iterable[str], sna
     crate, project = ROCrate(version="1.1"), about["project"]
     code = {"version": project["commit"] or project["version"]}
     of_snakefile = {"name": "HRA reproduction", "encodingFormat": "text/plain"} | code
-    workflow = crate.add_workflow(dest_path=snakefile, main=True, lang="snakemake", properties=of_snakefile)
-    workflow["conformsTo"] = {"@id": BIOSCHEMAS}
+    main = crate.add_workflow(dest_path=snakefile, main=True, lang="snakemake", properties=of_snakefile)
+    main["conformsTo"] = {"@id": BIOSCHEMAS}
     root = crate.root_dataset
     root["name"], root["datePublished"] = name, published
     root["description"] = f"Tables, run records and predictions of {name}, with the jobs that made them."
@@ -60,7 +60,7 @@ def describe(name: str, about: dict, jobs: list[dict], names: Iterable[str], sna
         for url, (title, version) in PROFILES.items()
     ]
     scripts = {job["script"] for job in jobs if job["script"]}
-    known = {snakefile: workflow}
+    known = {snakefile: main}
     for path in sorted({*names} - {snakefile, contents.CRATE}):
         kind = {"encodingFormat": TYPES.get(PurePosixPath(path).suffix, "text/plain")}
         if path in scripts:
@@ -91,17 +91,17 @@ def describe(name: str, about: dict, jobs: list[dict], names: Iterable[str], sna
         for path in paths:
             formal = crate.add_formal_parameter(path, "File", f"#{slot}-{digest(path)}", valueRequired=slot == "input")
             formal["workExample"], known[path]["exampleOfWork"] = known[path], formal
-            workflow.append_to(slot, formal, compact=True)
+            main.append_to(slot, formal, compact=True)
     about_run = f"All {len(jobs)} jobs, of one or several calls of Snakemake."
     given, title = entities([contents.CONFIG]), f"Run of the workflow: {name}"
-    actions = [add_action(workflow, "#run", given, tables, title, about_run, jobs)]
+    actions = [add_action(main, "#run", given, tables, title, about_run, jobs)]
     for job in jobs:
         # The params of the jobs that make tables are in archive.json.
         given = entities([*job["inputs"], *([contents.ABOUT] if job["table"] else [])])
         given += [] if job["table"] else [parameter(*one) for one in job["params"].items()]
         listed = ", ".join(f"{key} {value}" for key, value in job["wildcards"].items())
         title, about_job = f"{job['rule']}: {listed}", f"Job of the rule {job['rule']} of the workflow."
-        tool, identifier = known.get(job["script"], workflow), f"#job-{digest(json.dumps(job['outputs']))}"
+        tool, identifier = known.get(job["script"], main), f"#job-{digest(json.dumps(job['outputs']))}"
         actions.append(add_action(tool, identifier, given, job["outputs"], title, about_job, [job]))
     root["mentions"] = actions
     return crate.metadata.generate()

@@ -85,7 +85,7 @@ def of_workflow(basedir: Path, jobs: list[dict]) -> list[Path]:
 def check(paths: list[str]) -> None:
     """Raise JobError if a record or a sealed table has changed since it was written."""
     for path in map(Path, paths):
-        if path.name in (records.OF_RUN, "metrics.json"):
+        if path.name in verify.RECORDS:
             records.read(path)
         elif seals.seal_of(path).exists():
             seals.read(path)

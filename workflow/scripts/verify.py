@@ -21,6 +21,7 @@ from hra_workflow.core import records
 from hra_workflow.core.errors import JobError, expect
 
 SCRIPTS = ("collect_trials", "collect_runs", "compare", "table", "cost", "table_retention", "table_compute")
+RECORDS = (records.OF_RUN, "metrics.json", "retention.json")
 LARGE = (".safetensors", ".tar", ".png", ".html")  # no table is made from these
 MADE_AGAIN = Path(".made-again")
 
@@ -72,7 +73,7 @@ def check_contents(listed: dict[str, str]) -> dict[str, int]:
 
     A file that an archive lacks, such as weights with WEIGHTS=0, is not compared.
     """
-    made = [name for name in listed if Path(name).name in (records.OF_RUN, "metrics.json")]
+    made = [name for name in listed if Path(name).name in RECORDS]
     sealed = [name for name in listed if Path(name).match(".*.sha256")]
     for name in made:
         check_listed(name, records.read(name, REMEDY).get("weights_sha256", {}), listed)

@@ -69,7 +69,7 @@ STATES = $(error Which states? make diff A=results B=../old/results, or B=publis
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^(table_|archive )/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -138,6 +138,12 @@ test-full: $(READY) ## run all tests: the complete demo, every PEFT type and con
 
 fast: $(READY) ## run the fast tests only, in 3 to 4 minutes
 	python -m pytest -m "not slow" -n $(CORES)
+
+case-basic: $(READY) ## run the smaller of the two cases of .test/ and report it, as the Snakemake workflow catalog expects, in a minute
+	$(call case,basic)
+
+case-complex: $(READY) ## run the larger case of .test/ and report it, in 3 minutes
+	$(call case,complex)
 
 stranger: $(READY) ## run the fast tests in a read-only clone without ../shared, in a path with a space, without a HOME; needs root
 	.ci/stranger -n $(CORES)
@@ -210,6 +216,13 @@ release: $(READY) ## set the version in hra/__init__.py and CHANGELOG.md, build 
 
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
+
+# Argument: a folder of .test/, basic or complex. The rule graph is what the catalog draws.
+define case
+	snakemake -s workflow/Snakefile --directory .test --forceall --rulegraph > /dev/null
+	snakemake -s workflow/Snakefile --directory .test --cores $(CORES) --configfile .test/config_$(1)/config.yaml
+	snakemake -s workflow/Snakefile --directory .test --cores $(CORES) --configfile .test/config_$(1)/config.yaml --report report.zip
+endef
 
 $(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
 	$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW))

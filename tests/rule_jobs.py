@@ -27,7 +27,7 @@ def at_a_strength(rule):
     run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
     return rule.params.method(Wildcards(fromdict=run | named)) if named and "method" in rule.params.keys() else {}
 
-def show(workflow, config):
+def show(workflow, config, basedir):
     def given(names):
         return [str(name) for name in names]
 

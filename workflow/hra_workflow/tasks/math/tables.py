@@ -33,7 +33,7 @@ class MathTable(Table):
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
-        if not all("output" in line for line in lines):  # general text, whose items have weights
+        if not all(isinstance(line.get(metric), dict) for line in lines):  # general text, whose items have weights
             return None
         return [(line[metric]["right"],) for line in lines]
 

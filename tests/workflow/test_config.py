@@ -17,6 +17,7 @@ UNDER = {  # of a demo's config, those that it is merged over
     "comparison": ["config", "real_data"],
     "comparison_b": ["config", "real_data", "comparison"],
     "comparison_c": ["config", "real_data", "comparison"],
+    "comparison_d": ["config", "real_data", "comparison"],
 }
 
 

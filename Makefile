@@ -207,15 +207,16 @@ dist: $(READY) ## build sdists and wheels of the library and the executor plugin
 	twine check --strict dist/*
 	check-wheel-contents dist/*.whl
 
-release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATION.cff, build dist/, commit and tag; publishes nothing (VERSION=0.2.0)
+release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATION.cff, build dist/, commit, tag with release notes; publishes nothing (VERSION=0.2.0)
 	@test -z "$$(git status --porcelain)" || { echo 'make release: expected no changes, found some: commit or stash them.'; git status --short; exit 1; }
 	hatchling version $(or $(VERSION),$(error Which version? make release VERSION=0.2.0))
 	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md
 	sed -i 's/^version: [^ ]*/version: $(VERSION)/; s/^date-released: .*/date-released: '"$$(date +%F)/" CITATION.cff
 	$(MAKE) dist
 	git commit -am 'Release $(VERSION)'
-	git tag -a v$(VERSION) -m 'Release $(VERSION)'
-	@echo 'Publish it: git push --follow-tags, then twine upload dist/*'
+	# The release notes: the version's section of CHANGELOG.md.
+	awk '/^## /{shown = /\[$(VERSION)\]/} shown' CHANGELOG.md | git tag -a v$(VERSION) --cleanup=verbatim -F -
+	@echo 'Publish it: git push --follow-tags, gh release create v$(VERSION) --notes-from-tag dist/*, twine upload dist/*'
 
 lock: $(READY) ## write envs/lock.txt after a change of pyproject.toml: versions and hashes of what `make install` installs (UPGRADE=1: newest versions)
 	$(VENV)/bin/pip install -q --disable-pip-version-check uv

@@ -20,7 +20,9 @@ from own_code import blocks
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "snakemake_executor_plugin_slurm_packs"
-RELEASED = f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md .gitignore"
+RELEASED = (
+    f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md CITATION.cff .gitignore"
+)
 VERSION = "99.0.0"
 BEFORE = """
 import torch
@@ -134,12 +136,18 @@ def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, bu
     installed = run(sys.executable, "-m", "hatchling", "metadata", "version", folder=repository / "workflow")
     assert installed.strip() == VERSION
     assert run("git", "describe", folder=repository).strip() == f"v{VERSION}"
+    notes = run("git", "tag", "-l", "--format=%(contents)", f"v{VERSION}", folder=repository).strip()
+    changelog = (repository / "CHANGELOG.md").read_text()
+    section = re.search(rf"^## \[{VERSION}\].*?(?=^## \[)", changelog, re.DOTALL | re.MULTILINE)
+    assert notes == section[0].strip() and "### In short" in notes
     changed = run("git", "show", "--format=%s", "-U0", folder=repository)
     assert changed.startswith(f"Release {VERSION}\n")
-    lines = [line for line in changed.splitlines() if re.match(r"[+-][^+-]", line)]
-    assert [re.sub(r"[\d-]{10}$", "today", line) for line in lines] == (
-        [f"+## [{VERSION}] - today", f'-__version__ = "{hra.__version__}"', f'+__version__ = "{VERSION}"']
-    )
+    lines = [line for line in changed.splitlines() if re.match(r"[+-][^+-]", line) and "date-released" not in line]
+    assert [re.sub(r"[\d-]{10}$", "today", line) for line in lines] == [
+        f"+## [{VERSION}] - today",
+        *(f"-version: {hra.__version__}", f"+version: {VERSION}"),
+        *(f'-__version__ = "{hra.__version__}"', f'+__version__ = "{VERSION}"'),
+    ]
 
 
 def test_what_cannot_be_released_is_an_error(repository):

@@ -114,6 +114,20 @@ def test_two_seeds_of_a_run_have_an_interval_over_items_but_no_p(tmp_path, compa
     assert section(output, "Settings") == ["seed 0, now 1"]
 
 
+def test_a_state_with_other_seeds_is_compared_seed_by_seed(tmp_path, compared):
+    for seed in (0, 1):
+        write_run(tmp_path / "a", seed=seed, wrong=(1, 2))
+    for seed in (5, 6, 7):
+        write_run(tmp_path / "b", seed=seed, wrong=(5,))
+    write_run(tmp_path / "a", "lora/r8")
+    write_run(tmp_path / "b", "lora/r8")
+    code, output, _ = compared("a", "b")
+    lines = [line for line in output.splitlines() if line.startswith("glue/rte/hra/r8 (seeds 0, 1, now 5, 6)")]
+    assert code == 1 and lines and all("2 seeds × 40 items" in line for line in lines)
+    assert "Runs only in B\n  glue/rte/hra/r8/seed7\n" in output and "Runs only in A" not in output
+    assert "seed 0, now 5 (1 of 3 runs: glue/rte/hra/r8/seed0)" in section(output, "Settings")
+
+
 def test_the_ten_items_that_changed_most_are_side_by_side(tmp_path, compared):
     wrong = (7, 30, 2, 11, 12, 13, 14, 15, 16, 17, 18, 19)  # in rising order of their change
     first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b", wrong=wrong)

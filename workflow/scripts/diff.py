@@ -3,8 +3,9 @@
     python workflow/scripts/diff.py A B [--to PAGE] [--configfile FILE …]
 
 A and B are folders of results, of a run, or anything between them, such as a method variant with its seeds. Their runs
-are matched by their paths below A and B. With B = published, the runs of A are compared with their rows of
-config/published, which the config names. The last line has the path of a page with texts and images side by side.
+are matched by their paths below A and B, those of a variant without a common seed in the order of their seeds. With
+B = published, the runs of A are compared with their rows of config/published, which the config names. The last line has
+the path of a page with texts and images side by side.
 Exit status: 0 if all numbers are equal within rounding, 1 if not, 2 for wrong input.
 """
 
@@ -135,7 +136,7 @@ def shown_items(items: list[Item]) -> list[dict]:
     """Return the contents of the page for the items, by run and benchmark."""
     groups: dict[tuple[str, str], list[Item]] = {}
     for one in items:
-        groups.setdefault((label(one.runs), one.benchmark), []).append(one)
+        groups.setdefault((label([one.runs]), one.benchmark), []).append(one)
     return [
         {"run": run, "benchmark": benchmark, "cards": cards(same, benchmark)}
         for (run, benchmark), same in groups.items()

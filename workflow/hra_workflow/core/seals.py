@@ -40,6 +40,23 @@ def check(path: Path, found: str, checked: set[Path]) -> None:
     Files that do not exist are not checked: a folder may be copied without the runs. checked: the files that have been
     checked.
     """
+    for name, digest in check_content(path, found).items():
+        source = path.parent / name
+        if source in checked or not source.exists():
+            continue
+        checked.add(source)
+        now = files.sha256(source)
+        if seal_of(source).exists():
+            check(source, now, checked)
+        if now != digest:
+            raise JobError(
+                f"{path}: expected {source} as when this file was made from it, with SHA-256 {digest}, found {now}. "
+                f"Delete {path} and {REBUILT}"
+            )
+
+
+def check_content(path: Path, found: str) -> dict[str, str]:
+    """Check the digest `found` of a file by its seal; return the digests of the files that it was made from."""
     seal = seal_of(path)
     if not seal.exists():
         raise JobError(
@@ -53,19 +70,15 @@ def check(path: Path, found: str, checked: set[Path]) -> None:
             f"{path}: expected the content that was written, with SHA-256 {stated}, found {found}. It was edited or "
             f"damaged. Delete it and {REBUILT} To change its numbers for other uses, edit a copy."
         )
-    for name, digest in listed.items():
-        source = path.parent / name
-        if source in checked or not source.exists():
-            continue
-        checked.add(source)
-        now = files.sha256(source)
-        if seal_of(source).exists():
-            check(source, now, checked)
-        if now != digest:
-            raise JobError(
-                f"{path}: expected {source} as when this file was made from it, with SHA-256 {digest}, found {now}. "
-                f"Delete {path} and {REBUILT}"
-            )
+    return listed
+
+
+def check_folder(root: Path) -> None:
+    """Raise JobError for a file of a folder that was edited since it was sealed; outdated files are accepted."""
+    for seal in sorted(root.rglob(".*.sha256")):
+        path = seal.with_name(seal.name.removeprefix(".").removesuffix(".sha256"))
+        if path.exists():
+            check_content(path, files.sha256(path))
 
 
 def made_from_another(path: Path, source: Path) -> bool:

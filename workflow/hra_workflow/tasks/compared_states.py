@@ -8,6 +8,7 @@ import heapq
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import listed
@@ -64,15 +65,37 @@ class Difference:
         return not (any(self.only.values()) or self.failed) and all(one.equal for one in self.numbers)
 
 
-def label(pair: tuple[Run, Run]) -> str:
-    """Name a pair of runs, without the seed if it is the same."""
-    first, second = (one.name for one in pair)
+def label(pairs: list[tuple[Run, Run]]) -> str:
+    """Name the pairs of a run in several seeds, without the seeds if they are the same."""
+    first, second = (one.name for one in pairs[0])
     text = first if first == second else f"{first}, now {second}"
-    return text + (f" (seed {pair[0].seed}, now {pair[1].seed})" if pair[0].seed != pair[1].seed else "")
+    before, now = ([str(one.seed) for one in side] for side in zip(*pairs, strict=True))
+    word = "seed" if len(pairs) == 1 else "seeds"
+    return text + (f" ({word} {listed(before)}, now {listed(now)})" if before != now else "")
+
+
+def matched(first: dict[str, Run], second: dict[str, Run]) -> dict[str, Run]:
+    """Return B's runs by path, or, if A has other seeds of the variant only, by A's paths in the order of the seeds."""
+    variants, paths = by_variant(first), {}
+    for variant, seeds in by_variant(second).items():
+        others = variants.get(variant, [])
+        if not {*seeds} & {*others}:
+            paths |= dict(zip(seeds, others, strict=False))
+    return {paths.get(path, path): run for path, run in second.items()}
+
+
+def by_variant(state: dict[str, Run]) -> dict[PurePosixPath, list[str]]:
+    """Return the paths of a state by their parent, in the order of the seeds, without that of the folder itself."""
+    found: dict[PurePosixPath, list[str]] = {}
+    for path in sorted(state, key=lambda path: state[path].seed):
+        if path != ".":
+            found.setdefault(PurePosixPath(path).parent, []).append(path)
+    return found
 
 
 def compare_states(first: dict[str, Run], second: dict[str, Run]) -> Difference:
-    """Compare the runs that both states have."""
+    """Compare the runs that both states have; see `matched`."""
+    second = matched(first, second)
     common = [path for path in first if path in second]
     shown = [listed("the folder itself" if path == "." else path for path in one) for one in (first, second)]
     expect(
@@ -80,7 +103,7 @@ def compare_states(first: dict[str, Run], second: dict[str, Run]) -> Difference:
         f"expected a run that both have, found {shown[0]} in A and {shown[1]} in B. Pass two folders of the "
         "same level, such as two folders of results, two method variants or two runs.",
     )
-    groups: dict[str, list[tuple[Run, Run]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[Run, Run]]] = {}
     found, failed = {}, []
     for path in common:
         pair = first[path], second[path]
@@ -88,12 +111,12 @@ def compare_states(first: dict[str, Run], second: dict[str, Run]) -> Difference:
         expect(kinds[0] == kinds[1], f"expected two runs of one task, found {' and '.join(kinds)}. Choose another one.")
         both = [name for name in pair[0].metrics if name in pair[1].metrics]
         evaluations = {name: (pair[0].metrics[name], pair[1].metrics[name]) for name in both}
-        name = path if path != "." else label(pair)
+        name = path if path != "." else label([pair])
         found[name] = record_differences.between(pair[0].record, pair[1].record, evaluations)
         if pair[0].diverged != pair[1].diverged:
             side = 0 if pair[0].diverged else 1
             failed.append(f"{name} has diverged in {'AB'[side]}: {pair[side].record['error']}")
-        groups.setdefault(label(pair), []).append(pair)
+        groups.setdefault(tuple(run.name for run in pair), []).append(pair)
     results = [compare(pairs) for pairs in groups.values()]
     numbers = with_holm([one for some, _ in results for one in some])
     only = {
@@ -145,7 +168,7 @@ def number(
     every = [tuple(run.values(benchmark).get(key) for run in pair) for pair in pairs]
     both = [values for values in every if None not in values]
     equal = all(first == second or (None not in (first, second) and is_equal(first, second)) for first, second in every)
-    about = label(pairs[0]), benchmark, selection, metric
+    about = label(pairs), benchmark, selection, metric
     if not both:
         sides = tuple(mean(value for value in side if value is not None) for side in zip(*every, strict=True))
         reason = "in no common seed" if None not in sides else "only in B" if sides[0] is None else "only in A"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hra_workflow import tasks
-from hra_workflow.core import made_by, predictions, records, tuning
+from hra_workflow.core import made_by, predictions, records, seals, tuning
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.valid_records import load
 from hra_workflow.tasks.table import Table
@@ -89,9 +89,13 @@ class Run:
 
 
 def read_state(name: str, path: str) -> dict[str, Run]:
-    """Read the runs of a folder by their paths below it, without trials and exports. name: of the folder."""
+    """Read the runs of a folder by their paths below it, without trials and exports. name: of the folder.
+
+    Raises JobError for an edited record, or an edited table in the folder.
+    """
     root = Path(path.removesuffix(f"/{records.OF_RUN}"))
     expect(root.is_dir(), f"{name}={path}: expected a folder of results or of a run, found none. Correct the path.")
+    seals.check_folder(root)
     folders = {file.parent for file in root.rglob(records.OF_RUN)}
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
     runs = [read_run(one) for one in sorted(folders - inner)]

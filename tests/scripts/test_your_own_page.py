@@ -29,6 +29,7 @@ RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.p
 COMPARISON = [ROOT / f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison", "comparison_b")]
 NAMES = {
     "HRA": ["hra/r8"],
+    "HRA on both sides": ["hra/r4-two-sided", "hra/r4-two-sided-magnitudes"],
     "LoRA, DoRA": ["lora/r8", "dora/r8"],
     "OFT, BOFT": ["oft/b16", "boft/m2b8"],
     "(IA)³": ["ia3/outputs"],
@@ -73,7 +74,8 @@ def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch
     compared = overlays.merged(paper, *map(overlays.read, COMPARISON))
     demo = overlays.merged(paper, overlays.read(COMPARISON[0]))
     vera = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
-    small = {"VeRA": (vera, ""), "head only": (demo, "demo")}
+    both_sides = overlays.merged(compared, overlays.read(ROOT / "config/demo/comparison_c.yaml"))
+    small = {"VeRA": (vera, ""), "head only": (demo, "demo"), "HRA on both sides": (both_sides, "")}
     texts = overlays.merged(paper, *project("glue", False))
     (tmp_path / "reviews").rename("texts")
     questions = overlays.merged(paper, *project("math", False))

@@ -67,9 +67,9 @@ ARCHIVED = 'request={$(call asked,table,$(or $(TABLE),all))$(call asked,file,$(T
 OF_TABLE = $(if $(wildcard $(HERE)rules/tasks/$(TABLE).smk),$(TABLE),table_$(TABLE))
 STATES = $(error Which states? make diff A=results B=../old/results, or B=published)
 
-# Run dry and print only the plan, or the reason why there is none. VERBOSE=1: also print every job with its reason.
+# Run dry and print only the plan, or the reason why there is none, and fail then. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
-ONLY_PLAN := $(if $(VERBOSE),,2>&1 | awk '/^(table_|archive )/ {seen = 1} seen {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}')
+ONLY_PLAN := 2>&1 | awk '/^(table_|archive )/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
 .PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 

@@ -45,7 +45,7 @@ def test_targets_of_make_take_several_config_files_and_a_profile():
     assert made("report", "CORES=2", "CONFIG=a.yaml").endswith("--cores 2 --logger rich -- report")
     planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
     assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
-    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue"]
+    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue", "2>&1"]
 
 
 def written() -> list[str]:
@@ -101,11 +101,13 @@ def test_a_comparison_is_a_target_of_the_demo_on_real_data(study, targets):
         ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
     ],
 )
-def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc):
-    output = subprocess.run(["make", "-n", "-o", ".venv/.installed", "plan"], cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("verbose", ["", "1"])
+def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc, verbose):
+    command = ["make", "-n", "-o", ".venv/.installed", "plan", f"VERBOSE={verbose}"]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     (pipe,) = re.findall(r"^snakemake .* 2>&1 \| (.*)", output.stdout, re.MULTILINE)
     done = subprocess.run(["sh", "-c", pipe], input=printed, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == (shown, rc)
+    assert (done.stdout, done.returncode) == (printed if verbose else shown, rc)
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])

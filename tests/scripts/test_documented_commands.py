@@ -139,7 +139,7 @@ PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
 }
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
-OTHERS |= {"apptainer", "curl", "docker", "git", "pre-commit", "twine"}
+OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "twine"}
 RUN_BY_TESTS = "docs/your-own-code.md"  # tests/tools runs its blocks
 
 

@@ -1,4 +1,4 @@
-"""The results of the studies of docs/comparison-design.md (part A) and docs/comparison-design-b.md as tables.
+"""The results of the studies of docs/comparison-design.md (part A), -b.md and -c.md as tables.
 
 comparison_page.py has the commands.
 """
@@ -37,6 +37,12 @@ class Set(NamedTuple):
 OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]
 OTHERS = ("hra/r8-inf", "lora/r4-alpha8", "lora/pissa-r8", "dora/r8", "oft/b16", "boft/m2b8", "ia3/outputs", "full/all")
 ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems, OFT is in part A, and BOFT was excluded because of its time
+BOTH_SIDES, MAGNITUDES = "hra/r4-two-sided", "hra/r4-two-sided-magnitudes"
+OF_PART_C = [
+    *((BOTH_SIDES, "lora/r4-alpha8"), ("hra/r8-two-sided", "lora/r8")),
+    *((MAGNITUDES, "dora/r4-alpha8"), ("hra/r8-two-sided-magnitudes", "dora/r8")),
+    *((BOTH_SIDES, "hra/r8"), (MAGNITUDES, "hra/r8"), (MAGNITUDES, "oft/b16")),
+]
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
 STUDIES = {  # by the name of the config in config/demo and of the study's folder; sets by their names on the page
@@ -48,6 +54,8 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
         "word problems": Set(*WORD_PROBLEMS, [("hra/r8", o) for o in OTHERS if o not in ONLY_SST2], *ONE_STEP),
         "SST-2": Set(*SST2, [("hra/r8", other) for other in OTHERS], kept=COSINE, kept_seeds=3),
     },
+    "comparison_c": {"word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP)},
+    "comparison_d": {"word problems": Set(*WORD_PROBLEMS, [*(OF_PART_C[i] for i in (0, 2, 4))], *ONE_STEP)},
 }
 
 
@@ -80,7 +88,8 @@ def collect(folder: Path, data: Path) -> None:
             found = {key: trial[key] for key in ("learning_rate", "metric", "score", "status", "chosen")}
             trials.append({"set": title, "run": run} | found)
     of_cosine = [row for row in runs if sets[row["set"]].kept == COSINE and row["seed"] < sets[row["set"]].kept_seeds]
-    sentence_embeddings.add_kept(folder, data, of_cosine)
+    if of_cosine:
+        sentence_embeddings.add_kept(folder, data, of_cosine)
     if name == "comparison":
         runs += [{"set": "SST-2"} | sentence_embeddings.frozen(folder, data)]
     for table, rows in zip(TABLES, (runs, trials, contrasts), strict=True):

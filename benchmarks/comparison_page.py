@@ -182,7 +182,8 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
     names, sets = labels(), STUDIES[study]
     with plt.rc_context(SETTINGS):
         trained = runs.loc[runs["parameters"] > 0, "run"].unique()
-        looks, shown = styles(trained, colours.of_methods(paper_methods() | {"tasks": config(study)["tasks"]})), {}
+        studied = {name: one for name, one in config(study)["tasks"].items() if one}
+        looks, shown = styles(trained, colours.of_methods(paper_methods() | {"tasks": studied})), {}
         figure, axes = plt.subplots(
             3, len(sets), figsize=(1.2 * WIDTH, 8.5), layout="constrained", sharey="col", squeeze=False
         )

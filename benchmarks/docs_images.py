@@ -42,7 +42,7 @@ MADE_FROM = {
     "published": ["benchmarks/published/scatter.py", f"{RESULTS}/published.csv"],
 } | {
     f"{study}_{figure}": ["benchmarks/comparison_page.py", STYLE, f"{RESULTS}/{study}_{table}.csv"]
-    for study in ("comparison", "comparison_b")
+    for study in ("comparison", "comparison_b", "comparison_c", "comparison_d")
     for figure, table in (("forest", "contrasts"), ("cost", "runs"))
 }
 

@@ -41,7 +41,9 @@ def test_the_page_has_the_tables_of_the_committed_results():
 
 def test_the_prose_of_the_page_has_the_figures_of_the_results():
     """Every phrase is computed; any other number with a decimal point is in a table of the page or a level."""
-    a, b = ({table: comparison.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES)
+    a, b, c, d = (
+        {table: comparison.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES
+    )
     words, sst2, tried = "word problems", "SST-2", ("lora/r8", "lora/r4-alpha8", "oft/b16")
 
     def mean(study: dict, key: str, name: str, run: str) -> float:
@@ -66,6 +68,11 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
     def range_of(values: list, digits: int, other: int | None = None) -> str:
         return f"{min(values):.{digits}f} to {max(values):.{digits if other is None else other}f}"
 
+    def gap(study: dict, run: str, other: str) -> str:
+        """Return a contrast of word problems in points."""
+        rows = study["contrasts"].loc[[(words, run)]]
+        return f"{rows.loc[rows['other'] == other, 'difference'].item():.1f}"
+
     parameters, seconds, memory = (partial(mean, a, key) for key in ("parameters", "seconds", "memory_mb"))
     of_b = partial(mean, b, "seconds")
     ratio = mean(b, "parameters", words, "dora/r8") / mean(b, "parameters", words, "hra/r8")
@@ -74,6 +81,18 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
     both = {rate: 50 * sum(scores(of, sst2, "hra/r8")[rate] for of in (a, b)) for rate in (5e-3, 2e-2)}
     errors = [100 * np.sqrt(score * (1 - score) / 691) for score in (0.841, 0.858)]
     shares = pd.concat([of["runs"]["cpu_share"].dropna() for of in (a, b)])
+    turned, scaled, large, lora = (
+        *(comparison.BOTH_SIDES, comparison.MAGNITUDES, "hra/r8-two-sided", "lora/r4-alpha8"),
+    )
+    solved, of_c = partial(mean, c, "score", words), partial(mean, c, "seconds", words)
+    kept = [mean(c, "kept", words, run) for run in {run for _, run in c["runs"].index} - {"base/pretrained"}]
+
+    of_d = {key: partial(mean, d, key, words) for key in ("score", "seconds")}
+    mixed = [of_d["score"](run) - solved(run) for run in d["runs"].index.unique("run")]
+
+    def more(run: str, other: str) -> str:
+        return comparison_page.signed(solved(run) - solved(other))
+
     of_lora = b["runs"].loc[[(words, "lora/r4-alpha8")]]
     phrases = [
         f"with {ratio:.1f} times the parameters",
@@ -96,6 +115,21 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
         f"{both[5e-3]:.1f} for 5e-3 and {both[2e-2]:.1f} for 2e-2",
         f"{range_of(errors, 1)} points",
         f"only {(shares >= 0.95).sum()} of {len(shares)} runs reach",
+        f"by {gap(c, turned, lora)} points, and than HRA as the paper defines it, by {gap(c, turned, 'hra/r8')}.",
+        f"solves {solved('hra/r8-two-sided'):.1f} % and LoRA {solved('lora/r8'):.1f} %",
+        f"by {gap(c, scaled, 'hra/r8')} and {gap(c, scaled, 'oft/b16')} points",
+        f"{more(scaled, turned)} points with r = 4 + 4, {more(f'{large}-magnitudes', large)} with r = 8 + 8",
+        f"on held-out rows is {range_of([*scores(c, words, turned)], 3)}, that of LoRA",
+        f"LoRA {range_of([*scores(c, words, lora)], 3)}.",
+        f"{of_c(turned):.0f} seconds per run instead of {of_c(lora):.0f}, with magnitudes {of_c(scaled):.0f} instead "
+        f"of DoRA's {of_c('dora/r4-alpha8'):.0f}.",
+        f"{range_of([*kept], 1)} % of the one-step problems",
+        f"as the paper defines it**, by {gap(d, turned, 'hra/r8')} points",
+        f"undecided**: {of_d['score'](turned):.1f} against {of_d['score'](lora):.1f} %",
+        f"against DoRA**: {of_d['score'](scaled):.1f} against {of_d['score']('dora/r4-alpha8'):.1f} %",
+        f"solves {range_of(mixed, 1)} points more here",
+        f"{of_d['seconds'](turned):.0f} seconds per run instead of {of_d['seconds'](lora):.0f}, with magnitudes "
+        f"{of_d['seconds'](scaled):.0f} instead of DoRA's {of_d['seconds']('dora/r4-alpha8'):.0f}",
         f"(only {'one' if comparison_page.is_quiet(of_lora).sum() == 1 else '?'} of LoRA's runs had a core to itself)",
     ]
     text = comparison_page.PAGE.read_text()
@@ -105,7 +139,7 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
     assert not [phrase for phrase in phrases if phrase not in prose]
     number = r"(?<![\w.,])\d[\d,]*\.\d+"
     known = {*re.findall(number, tables), *re.findall(number, " ".join(phrases)), "0.05", "0.95", "0.9", "0.5"}
-    assert {*re.findall(number, prose)} <= known and len(phrases) == 21
+    assert {*re.findall(number, prose)} <= known and len(phrases) == 34
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -118,7 +152,8 @@ def test_every_run_and_seed_of_the_design_is_in_the_results(study):
         tested = contrasts[contrasts["set"] == name]
         pairs = zip(tested["run"], tested["other"], strict=True)
         assert [pair for pair in pairs if not FORMER.keys() & {*pair}] == one.contrasts
-        assert (tested["seeds"] == 5).all()
+        seeds = pd.Series([run for run, _ in comparison.final_runs(study, one)]).value_counts()
+        assert [*tested["seeds"]] == [*tested["run"].map(seeds).fillna(5)]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -143,7 +178,7 @@ def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
 
 
 def test_a_folder_that_is_no_study_is_an_error(tmp_path):
-    with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b"):
+    with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b or"):
         comparison.collect(tmp_path, tmp_path)
 
 

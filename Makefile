@@ -245,7 +245,8 @@ $(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(f
 define locked
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(HERE)envs/lock.txt
-	$(VENV)/bin/pip install -q --disable-pip-version-check -r $(HERE)envs/torch.txt
+	# Without warnings, since OpenCV has the other of its two names.
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-warn-conflicts -r $(HERE)envs/torch.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e '$(or $(HERE),.)' -e '$(HERE)workflow' -e '$(HERE)$(PLUGIN)'
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(VENV)/quantization -r $(HERE)envs/lock-quantization.txt
 endef

@@ -233,9 +233,9 @@ define case
 	snakemake -s workflow/Snakefile --directory .test --cores $(CORES) --configfile .test/config_$(1)/config.yaml --report report.zip
 endef
 
+# mmcv, mmengine and face-alignment require the build of OpenCV that needs libGL; compute nodes lack it, so the other one is installed.
 $(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(foreach file,lock lock-quantization torch,$(HERE)envs/$(file).txt)
 	$(if $(PINS),$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW)),$(locked))
-	# mmcv, mmengine and face-alignment require the other build of OpenCV, which needs libGL; compute nodes lack it.
 	$(if $(PINS),$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless)
 	$(if $(PINS),$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless)
 	touch $@
@@ -245,7 +245,6 @@ $(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(f
 define locked
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(HERE)envs/lock.txt
-	# Without warnings, since OpenCV has the other of its two names.
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-warn-conflicts -r $(HERE)envs/torch.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e '$(or $(HERE),.)' -e '$(HERE)workflow' -e '$(HERE)$(PLUGIN)'
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(VENV)/quantization -r $(HERE)envs/lock-quantization.txt

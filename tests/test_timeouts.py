@@ -27,7 +27,7 @@ def test_after_it(): pass
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_hung_fixture_fails_and_the_next_test_runs(tmp_path):
     seconds = f"1001.{os.getpid()}"
     (tmp_path / "test_hangs.py").write_text(HANGS.replace("1001", seconds))

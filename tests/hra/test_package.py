@@ -73,6 +73,8 @@ def repository(tmp_path_factory) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    changelog = folder / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("## [Unreleased]\n", "## [Unreleased]\n\n- A change.\n", 1))
     (folder / ".venv").mkdir()
     (folder / ".venv/.installed").touch()
     run("git", "init", "-q", folder=folder)
@@ -139,7 +141,7 @@ def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, bu
     notes = run("git", "tag", "-l", "--format=%(contents)", f"v{VERSION}", folder=repository).strip()
     changelog = (repository / "CHANGELOG.md").read_text()
     section = re.search(rf"^## \[{VERSION}\].*?(?=^## \[)", changelog, re.DOTALL | re.MULTILINE)
-    assert notes == section[0].strip() and "### In short" in notes
+    assert notes == section[0].strip() and "- A change." in notes
     changed = run("git", "show", "--format=%s", "-U0", folder=repository)
     assert changed.startswith(f"Release {VERSION}\n")
     lines = [line for line in changed.splitlines() if re.match(r"[+-][^+-]", line) and "date-released" not in line]

@@ -132,7 +132,7 @@ verify: $(READY) ## check an archive, anywhere: its files, records and seals, an
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
 
-test: $(READY) ## run all tests except the nightly ones, in about 9 minutes on two cores
+test: $(READY) ## run all tests except the nightly ones, in about 10 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
 
 test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in 90 minutes

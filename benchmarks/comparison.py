@@ -43,6 +43,7 @@ OF_PART_C = [
     *((MAGNITUDES, "dora/r4-alpha8"), ("hra/r8-two-sided-magnitudes", "dora/r8")),
     *((BOTH_SIDES, "hra/r8"), (MAGNITUDES, "hra/r8"), (MAGNITUDES, "oft/b16")),
 ]
+OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (MAGNITUDES, "dora/r4-alpha8"), (BOTH_SIDES, "hra/r8")]
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
 STUDIES = {  # by the name of the config in config/demo and of the study's folder; sets by their names on the page
@@ -55,7 +56,7 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
         "SST-2": Set(*SST2, [("hra/r8", other) for other in OTHERS], kept=COSINE, kept_seeds=3),
     },
     "comparison_c": {"word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP)},
-    "comparison_d": {"word problems": Set(*WORD_PROBLEMS, [*(OF_PART_C[i] for i in (0, 2, 4))], *ONE_STEP)},
+    "comparison_d": {"word problems": Set(*WORD_PROBLEMS, OF_PART_D, *ONE_STEP)},
 }
 
 

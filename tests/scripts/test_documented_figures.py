@@ -71,7 +71,7 @@ def phrases() -> dict[str, list[str]]:
         "README.md": [
             f"an estimated {in_gpus('all')} GPU-hours on H100s",
             f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. "
-            f"With reflections on both sides of W: {solved(comparison.BOTH_SIDES, 'comparison_d')} %, not decided",
+            f"With reflections on both sides of W it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
         ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"

@@ -65,7 +65,7 @@ def test_the_conda_environment_has_the_versions_of_the_lock():
 @pytest.mark.parametrize("line", ["--require-hashes --no-deps -r envs/lock.txt", "-r envs/torch.txt"])
 def test_make_install_installs_the_lock(line):
     printed = subprocess.run(["make", "-Bn", "install"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert line in printed and "-c envs" not in printed
+    assert line in printed
 
 
 def test_the_citation_has_the_version():

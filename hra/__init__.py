@@ -36,7 +36,7 @@ layer by itself. r is at most the width of the outputs, per group of a convoluti
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "HRAConfig",
     "OrthogonalityCallback",

@@ -52,6 +52,8 @@ REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach
 # The other folder's Snakefile, if it uses the workflow as a module. A comment after the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
+# Before a run: remove the lock of a Snakemake that was killed.
+UNLOCK := python $(HERE)workflow/scripts/unlock.py
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 # The request of `make export`, `make publish` and `make predict`, as a value of the config. Paths must not contain quotes.
@@ -79,6 +81,7 @@ help: ## list the targets
 install: $(READY) ## create the environment in .venv
 
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
+	@$(UNLOCK) $(RUN_DEMO)
 	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
 	$(REPORT)
 
@@ -86,10 +89,12 @@ new: $(READY) ## make a project: a folder with a config, data and results (NAME=
 	@python $(HERE)workflow/scripts/new_project.py --task $(or $(TASK),glue) $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
 
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
+	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)
 	$(REPORT)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
+	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- table_$(or $(TABLE),$(error Which table? make table TABLE=glue))
 
 status: $(READY) ## show the progress of the last runs and tails of failed logs (TABLE=glue, CONFIG=mine.yaml, WATCH=1: until Ctrl-C)

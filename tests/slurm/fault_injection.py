@@ -4,12 +4,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, inject_faults, new_project, processes
+from support import ROOT
 
 FAULTS = {
     "head/linear": "node down",
@@ -45,6 +47,11 @@ class FaultInjection:
     def kill(self) -> None:
         self.head.kill()
         self.head.wait()
+
+    def unlock(self) -> None:
+        """Remove the lock as `make run` does, before Snakemake."""
+        command = (str(ROOT / "workflow/scripts/unlock.py"), sys.executable, *PROGRAM)
+        assert self.project.start(*COMMAND, program=command).wait() == 0
 
     def wait(self, condition, what: str):
         """Wait for the first true value of `condition()`; Snakemake must not end before."""
@@ -124,7 +131,7 @@ class FaultInjection:
         self.kill()
         self.release("lora/r8")
         self.locked = self.project.snakemake(*COMMAND, "--", *TABLES, ok=False)
-        self.project.snakemake(*COMMAND, "--unlock")
+        self.unlock()
         self.start()
 
         # Killed while the evaluation runs, which then ends with nobody to take note.
@@ -133,7 +140,7 @@ class FaultInjection:
         self.kill()
         self.release("evaluate_math")
         self.wait(lambda: not self.queue("PD", "R", "CG"), "end of all jobs")
-        self.project.snakemake(*COMMAND, "--unlock")
+        self.unlock()
         self.start()
         self.wait(lambda: self.head.poll() is not None, "end of Snakemake")
         assert self.head.returncode == 0, f"{self.output}\n{self.slurm.state()}"

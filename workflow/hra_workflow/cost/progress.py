@@ -55,12 +55,12 @@ def of_runs(history: History) -> str:
     if "running" in running.values():
         return "Snakemake is running."
     if running:
-        host = history.unfinished[history.last]["host"]
+        host = history.unfinished[history.last]["process"]["host"]
         return f"Snakemake is running on {host}, or was killed there (then: snakemake --unlock)."
     if history.last in history.unfinished:
         return (
-            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: snakemake --unlock, "
-            "then the same command."
+            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: the same "
+            "`make run`, or `snakemake --unlock` and the same command."
         )
     return "Snakemake is not running."
 

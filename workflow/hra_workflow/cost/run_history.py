@@ -18,7 +18,7 @@ BEGUN, STARTED, FINISHED, FAILED, ENDED = "begun", "started", "finished", "faile
 
 @dataclass
 class History:
-    """jobs: name → last event. unfinished: run → its process, if it has not ended regularly. last: the last run."""
+    """jobs: name → last event. unfinished: run → its start, if it has not ended regularly. last: the last run."""
 
     jobs: dict[str, dict] = field(default_factory=dict)
     unfinished: dict[str, dict] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class History:
 
         If they cannot, only the last run is returned: a killed run would otherwise count as running indefinitely.
         """
-        states = {run: process_identity.state(process) for run, process in self.unfinished.items()}
+        states = {run: process_identity.state(start["process"]) for run, start in self.unfinished.items()}
         return {
             run: state for run, state in states.items() if state == "running" or (run == self.last and state != "dead")
         }
@@ -59,7 +59,7 @@ def read(path: Path) -> History:
             continue
         history.last = line["run"]
         if line["event"] == BEGUN:
-            history.unfinished[line["run"]] = line["process"]
+            history.unfinished[line["run"]] = line
         elif line["event"] == ENDED:
             history.unfinished.pop(line["run"], None)
         else:

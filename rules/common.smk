@@ -107,6 +107,7 @@ def task_resource(name, default=None, of=training, task=None):
 def resources_of(of, task=None, stage=None):
     """Look up the resources of a stage's jobs but threads; `of` as in task_resource; `stage`: named in profiles."""
     resource = {name: task_resource(name, of=of, task=task) for name in ("gpu", "mem_mb", "runtime")}
+    resource["gpu_mem_mb"] = gpu_resources.memory(config, stage, task)
     return {"nodes": 1, "stage": stage} | resource | on_gpus(resource["gpu"])
 
 

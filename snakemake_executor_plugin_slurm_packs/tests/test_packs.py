@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
+from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_slurm_packs import RUN_PACK, ExecutorSettings, packs, run_pack
 
@@ -74,6 +75,35 @@ def test_a_site_states_partition_model_and_form_of_requests_once():
     assert found["gres"] == "gpu:a100:2" and not {"gpu", "gpu_model"} & set(found)
     assert requested(job(0), gres=True)["gres"] == "gpu:1"
     assert "gres" not in requested(job(0, gpu=0), gres=True)
+
+
+MODELS = "h100:80000 l40s:46000"
+
+
+@pytest.mark.parametrize(
+    ("memories", "model"),
+    [((20000,), "l40s"), ((20000, 26000), "l40s"), ((20000, 26001), "h100"), ((20000, 0), "h100"), ((None,), "h100")],
+)
+def test_jobs_get_the_smallest_gpu_with_enough_memory_for_all_that_share_it(memories, model):
+    jobs = [job(seed, **({} if one is None else {packs.GPU_MEMORY: one})) for seed, one in enumerate(memories)]
+    found = requested(*jobs, gpu_models=MODELS)
+    assert found["gpu_model"] == model and packs.GPU_MEMORY not in found
+
+
+def test_the_model_of_a_rule_or_a_stage_is_not_chosen_by_memory():
+    need = {packs.GPU_MEMORY: 20000, packs.STAGE: "train"}
+    assert requested(job(0, gpu_model="a100", **need), gpu_models=MODELS)["gpu_model"] == "a100"
+    assert requested(job(0, **need), gpu_models=MODELS, stages="train:gpu_model=h100")["gpu_model"] == "h100"
+    assert "gpu_model" not in requested(job(0, gpu=0, **need), gpu_models=MODELS, stages="train:gpu_model=h100")
+
+
+def test_too_small_gpus_and_wrong_models_are_refused():
+    with pytest.raises(WorkflowError, match=r"Rule train: 2 job\(s\) on a GPU need 100000 MB .* h100, has 80000"):
+        requested(*(job(seed, gpu_mem_mb=50000) for seed in range(2)), gpu_models=MODELS)
+    with pytest.raises(WorkflowError, match="gpu-models: expected MODEL:MB, found h100"):
+        ExecutorSettings(gpu_models="l40s:46000 h100")
+    with pytest.raises(WorkflowError, match="expected one of them, found both"):
+        ExecutorSettings(gpu_models=MODELS, gpu_model="h100")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import yte
 
 from hra_workflow import tasks
-from hra_workflow.core import grid
+from hra_workflow.core import files, grid
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config
 
@@ -126,22 +126,40 @@ def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
 
 @pytest.mark.slow
 def test_two_kinds_of_gpu(fresh, tmp_path):
-    """The example of docs/cluster.md: a copy of the profile with a GPU model for one rule."""
+    """The example of docs/cluster.md: a GPU model for one rule, and the memory that other jobs need."""
     (added,) = re.findall(r"```text\n(set-resources:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
     (tmp_path / "config.yaml").write_text(f"{(ROOT / 'profiles/slurm/config.yaml').read_text()}{added}")
+    peaks = [("hra", 20e9), ("hra", 22.8e9), ("oft", 30e9)]
+    jobs = [
+        {"rule": "train_glue", "wildcards": {"task": "glue", "method": method}, "peak_bytes": peak}
+        for method, peak in peaks
+    ]
+    files.write_json(rehearsed := fresh.folder / "results/rehearsal.json", {"jobs": jobs})
     output = fresh.snakemake("--profile", str(tmp_path), "-n", "--", *TARGETS[1:3], TARGETS[0])
-    models = {rule: found.get("gpu_model") for rule, found in planned(output) if found.get("gpu") == "1"}
+    rehearsed.unlink()
+    on_gpus = [(rule, found) for rule, found in planned(output) if found.get("gpu") == "1"]
+    models = {rule: found.get("gpu_model") for rule, found in on_gpus}
     assert {"train_glue", "generate_math", "evaluate_harness"} < models.keys()
     assert {rule for rule, model in models.items() if model} == {"train_math"} and models["train_math"] == "h100"
+    needs = {(rule, found["gpu_mem_mb"]) for rule, found in on_gpus}
+    assert ("train_glue", "25080") in needs and {need for rule, need in needs if rule != "train_glue"} == {"0"}
 
 
-def test_stages_may_have_accounts_and_qos_of_their_own(monkeypatch):
+def test_stages_may_have_accounts_qos_and_gpus_of_their_own(monkeypatch):
     assert "slurm-packs-stages" not in profile("slurm")
-    for name in ("ACCOUNT_TRAIN", "ACCOUNT_EVALUATE", "QOS_TRAIN"):
+    for name in ("ACCOUNT_TRAIN", "ACCOUNT_EVALUATE", "QOS_TRAIN", "GPU_MODEL_GENERATE"):
         monkeypatch.setenv(f"HRA_SLURM_{name}", name.lower())
     assert sorted(profile("slurm")["slurm-packs-stages"].split()) == [
-        "evaluate:slurm_account=account_evaluate", "train:qos=qos_train", "train:slurm_account=account_train"
+        "evaluate:slurm_account=account_evaluate", "generate:gpu_model=gpu_model_generate", "train:qos=qos_train",
+        "train:slurm_account=account_train",
     ]  # fmt: skip
+
+
+def test_a_site_lists_its_gpu_models(monkeypatch):
+    """The example of docs/cluster.md."""
+    (listed,) = re.findall(r'HRA_SLURM_GPU_MODELS="(.*)"', (ROOT / "docs/cluster.md").read_text())
+    monkeypatch.setenv("HRA_SLURM_GPU_MODELS", listed)
+    assert executor_settings().memory_of_models() == {"l40s": 48000, "h100": 85000}
 
 
 def test_memory_grows_with_each_attempt():

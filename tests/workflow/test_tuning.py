@@ -164,7 +164,7 @@ PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a r
         *("choose 16 ", "evaluate_glue 55 "),
     ],
     "comparison_c": [
-        *(f"train_math {6 * (5 + 10) + 5 * (5 + 5) + 1} ", f"train_glue {(6 + 5) * (5 + 10) + 5 * (5 + 5)} "),
+        *(f"train_math {6 * (5 + 10) + 5 * (5 + 5) + 1} ", f"train_glue {5 * (5 + 10)} "),
     ],
     "comparison_d": [f"train_math {5 * (4 + 5)} "],
 }

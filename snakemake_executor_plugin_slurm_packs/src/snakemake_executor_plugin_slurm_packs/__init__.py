@@ -68,6 +68,14 @@ class ExecutorSettings(SlurmSettings):
     gpu_model: Optional[str] = field(  # noqa: UP045
         default=None, metadata={"help": "GPU model of jobs with a GPU that do not have the resource gpu_model."}
     )
+    gpu_models: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "GPU models of the site with their memory in MB, such as 'l40s:46000 h100:81000'. A job without "
+            "the resource gpu_model gets the smallest with enough memory for its resource gpu_mem_mb, and for all jobs "
+            "that share the GPU; the largest if that resource is missing or 0."
+        },
+    )
     gres: bool = field(
         default=False,
         metadata={"help": "Request GPUs with --gres=gpu:MODEL:N instead of --gpus=MODEL:N, which some sites refuse."},
@@ -98,7 +106,22 @@ class ExecutorSettings(SlurmSettings):
             raise WorkflowError(
                 f"slurm-packs-stages: expected STAGE:RESOURCE=VALUE, found {wrong[0]}. Separate several by spaces."
             )
+        self.memory_of_models()
         ExecutorSettings.stated = self
+
+    def memory_of_models(self) -> dict[str, int]:
+        """Return the memory of each GPU model in MB. Raises WorkflowError for another form, and for two defaults."""
+        stated = (self.gpu_models or "").split()
+        if wrong := [one for one in stated if not re.fullmatch(r"[^:]+:[1-9]\d*", one)]:
+            raise WorkflowError(
+                f"slurm-packs-gpu-models: expected MODEL:MB, found {wrong[0]}. Separate several by spaces."
+            )
+        if stated and self.gpu_model:
+            raise WorkflowError(
+                "slurm-packs-gpu-model and slurm-packs-gpu-models: expected one of them, found both. The first is the "
+                "model of all jobs, the second chooses by memory."
+            )
+        return {model: int(memory) for model, _, memory in (one.partition(":") for one in stated)}
 
 
 class Executor(SlurmExecutor):

@@ -14,8 +14,9 @@ from snakemake_executor_plugin_slurm.accounts import validate_account
 from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+from snakemake_interface_common.exceptions import WorkflowError
 
-RESOURCE, STAGE = "jobs_per_gpu", "stage"
+RESOURCE, STAGE, GPU_MEMORY = "jobs_per_gpu", "stage", "gpu_mem_mb"
 LOGGER = logging.getLogger(__name__)
 ENDED, REPORTED = (
     ".ended",
@@ -80,11 +81,16 @@ class Submission:
             self.threads = sum(job.threads for job in jobs)
             for name in {"mem_mb", "cpus_per_task", "cpus_per_gpu"} & set(resources):
                 resources[name] = sum(job.resources[name] for job in jobs)
-        resources |= of_stage(settings, resources.get(STAGE))
         gpu = resources.get("gpu")
         partition = (gpu and settings.gpu_partition) or settings.partition
         defaults = {"slurm_partition": partition, "gpu_model": gpu and settings.gpu_model}
         resources = {name: value for name, value in defaults.items() if value} | resources
+        resources |= of_stage(settings, resources.get(STAGE))
+        resources.pop(GPU_MEMORY, None)
+        if not gpu:
+            resources.pop("gpu_model", None)
+        elif "gpu_model" not in resources and (models := settings.memory_of_models()):
+            resources["gpu_model"] = smallest(models, [job.resources.get(GPU_MEMORY) for job in jobs], first.rule.name)
         if gpu and settings.gres:
             named = ["gpu", resources.pop("gpu_model", None), str(resources.pop("gpu"))]
             resources["gres"] = ":".join(filter(None, named))
@@ -112,6 +118,23 @@ class Submission:
 
 
 read_partitions = cache(partitions.read_partition_file)
+
+
+def smallest(models: dict[str, int], needs: list[int | None], rule: str) -> str:
+    """Return the model with the least memory (MB) for jobs that share a GPU; if a need is unknown, the largest model.
+
+    Raises WorkflowError if no model has enough.
+    """
+    largest = max(models, key=models.get)
+    if not all(needs):
+        return largest
+    if fits := [model for model in models if models[model] >= sum(needs)]:
+        return min(fits, key=models.get)
+    raise WorkflowError(
+        f"Rule {rule}: {len(needs)} job(s) on a GPU need {sum(needs)} MB ({GPU_MEMORY}), and the largest model of "
+        f"slurm-packs-gpu-models, {largest}, has {models[largest]}. Lower {RESOURCE} or the memory of the rule's jobs, "
+        "or add a larger model."
+    )
 
 
 def of_stage(settings, stage: str | None) -> dict[str, str]:

@@ -5,11 +5,13 @@ gpu-server): 100 per GPU, of which each of four runs on one takes 25. `gpu` is t
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import grid
+from hra_workflow.core import files, grid
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.preflight import probe
+from hra_workflow.preflight import probe, rehearsed
 
 PERCENT = "gpu_percent"
 
@@ -25,6 +27,28 @@ def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Ca
 
     own = {"gpu": gpu, PERCENT: percent, "lsf_extra": lsf_option}
     return own | ({"jobs_per_gpu": jobs_per_gpu} if jobs_per_gpu else {})
+
+
+def memory(config: dict, stage: str | None, task: str | None = None) -> Callable:
+    """Return the resource `gpu_mem_mb`: the memory that a job needs on each GPU; 0 if `make rehearse` has not found it.
+
+    It is the most that a job of its stage, task and kind of method needed there, and a tenth more, since published
+    measurements differ by up to that much (docs/gpus.md).
+    """
+
+    def kind(wildcards) -> str | None:
+        method = config["methods"].get(wildcards.get("method"))
+        return method and grid.kind_of(method)
+
+    @cache
+    def peaks() -> dict[tuple, int]:
+        found: dict[tuple, int] = {}
+        for job in files.read_if_valid(Path(config["pathvars"]["results"], rehearsed.FILE)).get("jobs", []):
+            key = (job["rule"].partition("_")[0], job["wildcards"].get("task"), kind(job["wildcards"]))
+            found[key] = max(found.get(key, 0), job["peak_bytes"])
+        return found
+
+    return lambda wildcards: round(1.1e-6 * peaks().get((stage, task or wildcards.get("task"), kind(wildcards)), 0))
 
 
 def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:

@@ -215,7 +215,7 @@ dist: $(READY) ## build sdists and wheels of the library and the executor plugin
 release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATION.cff, build dist/, commit, tag with release notes; publishes nothing (VERSION=0.2.0)
 	@test -z "$$(git status --porcelain)" || { echo 'make release: expected no changes, found some: commit or stash them.'; git status --short; exit 1; }
 	hatchling version $(or $(VERSION),$(error Which version? make release VERSION=0.2.0))
-	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md
+	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md $(PLUGIN)/CHANGELOG.md
 	sed -i 's/^version: [^ ]*/version: $(VERSION)/; s/^date-released: .*/date-released: '"$$(date +%F)/" CITATION.cff
 	$(MAKE) dist
 	git commit -am 'Release $(VERSION)'

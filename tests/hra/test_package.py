@@ -139,6 +139,7 @@ def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, bu
     assert installed.strip() == VERSION
     assert run("git", "describe", folder=repository).strip() == f"v{VERSION}"
     notes = run("git", "tag", "-l", "--format=%(contents)", f"v{VERSION}", folder=repository).strip()
+    assert f"## [{VERSION}]" in (repository / PLUGIN / "CHANGELOG.md").read_text()
     changelog = (repository / "CHANGELOG.md").read_text()
     section = re.search(rf"^## \[{VERSION}\].*?(?=^## \[)", changelog, re.DOTALL | re.MULTILINE)
     assert notes == section[0].strip() and "- A change." in notes
@@ -159,8 +160,9 @@ def test_what_cannot_be_released_is_an_error(repository):
     assert "expected no changes, found some: commit or stash them" in release(repository, "VERSION=99.1", ok=False)
 
 
-def test_the_changelog_is_by_version():
-    headings = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("folder", ["", PLUGIN])
+def test_a_changelog_is_by_version(folder):
+    headings = re.findall(r"^## \[(.*?)\]", (ROOT / folder / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[:2] == ["Unreleased", hra.__version__]
 
 

@@ -1,5 +1,6 @@
 """Which jobs share a GPU, what Slurm is asked for them, and how each ends."""
 
+import inspect
 import json
 import os
 import signal
@@ -11,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
+from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_slurm_packs import RUN_PACK, ExecutorSettings, packs, run_pack
+from snakemake_executor_plugin_slurm_packs import RUN_PACK, Executor, ExecutorSettings, packs, run_pack
 
 # srun, except that it has no Slurm to ask.
 SRUN = '#!/bin/sh\nwhile [ "$1" != sh ]; do shift; done\nexec "$@"\n'
@@ -21,7 +23,7 @@ COMPUTE = "echo $PACKED_JOBS ${{SLURM_NTASKS-unset}} >> {out}"
 
 
 def job(seed: int, name: str = "a", size: int = 4, **resources):
-    values = {"mem_mb": 100, "gpu": 1, "runtime": 60, packs.RESOURCE: size} | resources
+    values = {"mem_mb": 100, "gpu": 1, "runtime": 60, packs.AT_ONCE: size} | resources
     return SimpleNamespace(
         rule=SimpleNamespace(name="train", resources=values),
         is_group=lambda: False,
@@ -49,8 +51,93 @@ def test_only_rules_with_the_resource_are_asked_for_it():
     plain = job(0)
     plain.rule.resources = {}
     plain.resources = None  # may be a function of an input that does not exist yet
-    assert not packs.shares_gpu(plain)
-    assert packs.shares_gpu(job(0)) and not packs.shares_gpu(job(0, size=1))
+    assert not packs.is_packed(plain)
+    assert packs.is_packed(job(0)) and not packs.is_packed(job(0, size=1))
+
+
+def in_series(seed: int, size: int = 3, **resources):
+    return job(seed, size=1, **{packs.IN_SERIES: size} | resources)
+
+
+def test_jobs_in_series_fill_a_slurm_job_by_number_and_by_minutes():
+    jobs = [in_series(seed) for seed in range(7)]
+    assert [len(pack) for pack in packs.distribute(jobs, id)] == [3, 3, 1]
+    assert [len(pack) for pack in packs.distribute(jobs, id, 150)] == [2, 2, 2, 1]
+    assert [len(pack) for pack in packs.distribute(jobs, id, 30)] == [1] * 7  # each is longer than the limit
+    assert packs.is_full(jobs[:3], None) and packs.is_full(jobs[:2], 150) and not packs.is_full(jobs[:2], 180)
+    short = [in_series(seed, runtime=minutes) for seed, minutes in enumerate((50, 10, 40, 5, 20))]
+    made = packs.distribute(short, id, 60)
+    assert [[one.resources.runtime for one in pack] for pack in made] == [[50, 10], [40, 5], [20]]
+    assert [len(packs.full(one, 150)) for one in (jobs[0], job(0), job(0, size=1))] == [2, 4, 1]
+
+
+def test_a_pack_is_of_one_rule_one_shape_and_one_partition():
+    jobs = [in_series(0), job(1, size=3), in_series(2, slurm_partition="a"), in_series(3, slurm_partition="b")]
+    assert [len(pack) for pack in packs.distribute(jobs, id)] == [1] * 4
+
+
+def test_jobs_in_series_request_the_largest_of_each_resource_and_the_sum_of_times():
+    one, two = in_series(0, mem_mb=300, runtime=5), in_series(1, gpu=2, runtime=7)
+    two.threads = 6
+    pack = packs.Submission([one, two], ExecutorSettings(), Path("folder"))
+    found = pack.resources
+    assert (pack.at_once, pack.threads, found.mem_mb, found.gpu, found.runtime) == (1, 6, 300, 2, 12)
+    without_gpu = [in_series(seed, gpu=0, cpus_per_task=2, slurm_partition="cpu") for seed in range(2)]
+    asked = packs.options(packs.Submission(without_gpu, ExecutorSettings(), Path()), ExecutorSettings())
+    assert "gpu" not in asked and "--mem 100" in asked and "--cpus-per-task=2" in asked and "-t 120" in asked
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({packs.AT_ONCE: 0}, "jobs_per_gpu: expected a whole number of at least 1, found 0"),
+        ({packs.IN_SERIES: -1}, "jobs_per_allocation: expected a whole number of at least 1, found -1"),
+        ({packs.IN_SERIES: 2.5}, "found 2.5"),
+        ({packs.AT_ONCE: 2}, "jobs_per_gpu and jobs_per_allocation exclude each other. Set one of them to 1"),
+        ({"runtime": None}, "jobs_per_allocation needs the resource runtime"),
+        ({"mpi": "srun"}, "an MPI job cannot be part of a pack"),
+    ],
+)
+def test_a_pack_that_cannot_be_made_is_an_error_that_names_the_rule(resources, message):
+    with pytest.raises(WorkflowError, match=f"Rule train: .*{message}"):
+        packs.check(in_series(0, **resources))
+
+
+def test_jobs_in_series_are_not_in_a_group():
+    grouped = in_series(0)
+    grouped.group = "some"
+    with pytest.raises(WorkflowError, match="Rule train: jobs_per_allocation has no effect in a group"):
+        packs.check(grouped)
+    packs.check(in_series(0))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_site_s_requeue_can_be_switched_off_for_jobs_and_packs(number):
+    def asked(settings) -> set[str]:
+        pack = packs.Submission([in_series(seed, slurm_partition="cpu") for seed in range(number)], settings, Path())
+        return {"--requeue", "--no-requeue"} & set(packs.options(pack, settings).split())
+
+    assert asked(ExecutorSettings()) == set()  # as the site has set it
+    assert asked(ExecutorSettings(no_requeue=True)) == {"--no-requeue"}
+    assert asked(ExecutorSettings(requeue=True)) == {"--requeue"}
+    with pytest.raises(WorkflowError, match="mutually exclusive"):
+        ExecutorSettings(requeue=True, no_requeue=True)
+
+
+def test_packs_have_the_name_that_the_base_class_reserves_and_has_not_used():
+    pools, arrays = map(inspect.signature, (Executor.run_pool_jobs, SlurmExecutor.run_array_jobs))
+    assert list(pools.parameters) == list(arrays.parameters)
+    assert "run_pool_jobs" in SlurmExecutor.run_jobs.__doc__ and not hasattr(SlurmExecutor, "run_pool_jobs")
+
+
+def test_a_limit_below_a_minute_is_an_error():
+    with pytest.raises(WorkflowError, match="slurm-packs-allocation-minutes: expected 1 or more, found 0"):
+        ExecutorSettings(allocation_minutes=0)
+
+
+def test_a_resource_that_is_not_known_yet_is_no_error():
+    packs.check(in_series(0, **{packs.IN_SERIES: packs.UNKNOWN}))
+    packs.check(in_series(0, runtime=packs.UNKNOWN))
 
 
 def requested(*jobs, **settings) -> dict:
@@ -88,6 +175,8 @@ def test_jobs_get_the_smallest_gpu_with_enough_memory_for_all_that_share_it(memo
     jobs = [job(seed, **({} if one is None else {packs.GPU_MEMORY: one})) for seed, one in enumerate(memories)]
     found = requested(*jobs, gpu_models=MODELS)
     assert found["gpu_model"] == model and packs.GPU_MEMORY not in found
+    series = [in_series(seed, gpu=1, gpu_mem_mb=memory) for seed, memory in enumerate((40000, 30000))]
+    assert requested(*series, gpu_models=MODELS)["gpu_model"] == "l40s"
 
 
 def test_the_model_of_a_rule_or_a_stage_is_not_chosen_by_memory():
@@ -114,9 +203,10 @@ def pack(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_NTASKS", "1")
 
-    def start(*commands: str) -> subprocess.Popen:
-        jobs = [{"command": one, "threads": 1, "mem_mb": 100, "gpu": 1, "log": "log"} for one in commands]
-        (tmp_path / "pack.json").write_text(json.dumps({"jobs": jobs}))
+    def start(*commands: str, at_once: int | None = None) -> subprocess.Popen:
+        values = {"cpus": 1, "minutes": 0, "mem_mb": 100, "gpu": 1, "log": "log"}
+        jobs = [values | {"command": one} for one in commands]
+        (tmp_path / "pack.json").write_text(json.dumps({"jobs": jobs, "at_once": at_once or len(jobs)}))
         return subprocess.Popen([sys.executable, RUN_PACK, tmp_path])
 
     return start
@@ -136,6 +226,37 @@ def test_each_job_of_a_pack_has_its_own_end_and_only_unfinished_ones_start_again
     assert ends(tmp_path) == {"0": 0, "1": 3}
     assert [(tmp_path / name).read_text().count("\n") for name in ("good", "bad")] == [1, 2]
     assert not (tmp_path / "again").exists()
+
+
+def test_jobs_in_series_start_when_the_one_before_has_ended_and_a_failure_ends_only_its_own(pack, tmp_path):
+    line = "echo {0} $PACKED_JOBS >> {1}; sleep 0.1; echo {0} >> {1}"
+    out = tmp_path / "out"
+    assert pack(line.format(0, out), line.format(1, out) + "; exit 3", line.format(2, out), at_once=1).wait() == 1
+    assert ends(tmp_path) == {"0": 0, "1": 3, "2": 0}
+    assert out.read_text() == "0 1\n0\n1 1\n1\n2 1\n2\n"
+
+
+def test_a_requeue_of_jobs_in_series_runs_those_that_have_not_ended(pack, tmp_path):
+    line, out = "echo {1} >> {0}/out; until [ {1} = 0 ] || [ -e {0}/go ]; do sleep 0.1; done", tmp_path / "out"
+    jobs = [line.format(tmp_path, index) for index in range(3)]
+    process = pack(*jobs, at_once=1)
+    while not out.exists() or "1" not in out.read_text():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 1
+    assert ends(tmp_path) == {"0": 0} and "2" not in out.read_text()
+    (tmp_path / "go").touch()
+    assert pack(*jobs, at_once=1).wait() == 0
+    assert ends(tmp_path) == {"0": 0, "1": 0, "2": 0}
+    assert out.read_text().split() == ["0", "1", "1", "2"]
+
+
+def test_a_job_in_series_has_its_own_limits(tmp_path):
+    values = {"command": "x", "cpus": 2, "minutes": 5, "mem_mb": 100, "gpu": None, "log": "log"}
+    command = run_pack.step(values, tmp_path)
+    assert {"--cpus-per-task=2", "--time=5", "--mem=100"} < set(command) and "--gpus" not in " ".join(command)
+    for resources, cpus in (({}, 4), ({"cpus_per_task": 2}, 2), ({"cpus_per_gpu": 3}, 3), ({"cpus_per_task": -1}, 0)):
+        assert packs.cpus(job(0, **resources)) == cpus
 
 
 def test_a_pack_that_is_told_to_end_tells_its_jobs_and_reports_none_of_them_as_failed(pack, tmp_path):
@@ -163,7 +284,8 @@ def test_the_multi_process_service_runs_during_the_pack_and_need_not(tmp_path, m
     with run_pack.multi_process_service() as devices:
         assert ("CUDA_MPS_PIPE_DIRECTORY" in os.environ) == works
         assert devices == ("GPU-b" if works else None)
-    command = run_pack.step({"command": "train", "threads": 1, "mem_mb": 0, "gpu": 1, "log": "log"}, tmp_path, devices)
+    values = {"command": "train", "cpus": 1, "minutes": 0, "mem_mb": 0, "gpu": 1, "log": "log"}
+    command = run_pack.step(values, tmp_path, devices)
     assert command[-1].startswith("export CUDA_VISIBLE_DEVICES=GPU-b; train" if works else "train")
     assert ("take turns" in capsys.readouterr().out) == (not works)
     calls = [line.split()[1:] for line in (tmp_path / "calls").read_text().splitlines()]

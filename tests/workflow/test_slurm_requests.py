@@ -131,6 +131,7 @@ def test_a_job_has_the_partition_and_account_of_its_gpus_and_stage(settings):
     [
         ({"slurm_account": "other"}, "The given account other appears to be invalid"),
         ({"slurm_extra": "--qos=high"}, "not allowed in the 'slurm_extra' parameter"),
+        ({"jobs_per_allocation": 0}, "jobs_per_allocation: expected a whole number of at least 1, found 0"),
     ],
 )
 def test_what_the_executor_refuses_is_shown_without_asking_slurm(settings, sbatch, resources, message):

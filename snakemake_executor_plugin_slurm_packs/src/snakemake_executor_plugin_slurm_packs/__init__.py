@@ -1,6 +1,7 @@
 """Snakemake's executor for Slurm, with four additions.
 
-Packs: jobs with the resource `jobs_per_gpu` above 1 share a GPU, as one Slurm job (packs.py, run_pack.py). For
+Packs: several jobs are one Slurm job (packs.py, run_pack.py). With the resource `jobs_per_gpu` above 1 they share a GPU
+at the same time, with `jobs_per_allocation` they run one after the other (issue 458 of the base class's project). For
 Snakemake they remain separate jobs: each finishes or fails when its process ends, and only failed ones are retried.
 Snakemake's groups do not do that: a failed job fails its group, and the retry starts all of its jobs with --force,
 which deletes the finished outputs of the others.
@@ -18,19 +19,15 @@ base class forgets them after `status_attempts` failures, and Snakemake waits in
 """
 
 import contextlib
-import re
 import shlex
 import shutil
 import sys
 import threading
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Optional
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
-from snakemake_executor_plugin_slurm import ExecutorSettings as SlurmSettings
 from snakemake_executor_plugin_slurm import common_settings
 from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age, should_recommend_squeue_status_command
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
@@ -39,6 +36,7 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_slurm_packs import packs
 from snakemake_executor_plugin_slurm_packs.leftovers import Leftovers
+from snakemake_executor_plugin_slurm_packs.settings import ExecutorSettings
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
 
@@ -48,87 +46,11 @@ RUN_PACK = Path(__file__).with_name("run_pack.py")
 QUIET = 3
 
 
-@dataclass
-class ExecutorSettings(SlurmSettings):
-    """The settings of the Slurm plugin, and additional ones. Snakemake parses the types; it needs Optional."""
-
-    replicates: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Comma-separated wildcards in which replicates differ, such as 'seed'. Replicates take equally "
-            "long: they share a GPU with each other first."
-        },
-    )
-    partition: Optional[str] = field(  # noqa: UP045
-        default=None, metadata={"help": "Partition of jobs that do not have the resource slurm_partition."}
-    )
-    gpu_partition: Optional[str] = field(  # noqa: UP045
-        default=None, metadata={"help": "The same for jobs with a GPU, if it is another one."}
-    )
-    gpu_model: Optional[str] = field(  # noqa: UP045
-        default=None, metadata={"help": "GPU model of jobs with a GPU that do not have the resource gpu_model."}
-    )
-    gpu_models: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "GPU models of the site with their memory in MB, such as 'l40s:46000 h100:81000'. A job without "
-            "the resource gpu_model gets the smallest with enough memory for its resource gpu_mem_mb, and for all jobs "
-            "that share the GPU; the largest if that resource is missing or 0."
-        },
-    )
-    gres: bool = field(
-        default=False,
-        metadata={"help": "Request GPUs with --gres=gpu:MODEL:N instead of --gpus=MODEL:N, which some sites refuse."},
-    )
-    stages: Optional[str] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Resources of the jobs of a stage, which their rules name with the resource `stage`, such as "
-            "'train:slurm_account=grant train:qos=long'. They override those of the rule."
-        },
-    )
-    mps: bool = field(
-        default=False, metadata={"help": "Start NVIDIA's multi-process service for the jobs that share a GPU."}
-    )
-    environment: Optional[Path] = field(  # noqa: UP045
-        default=None,
-        metadata={
-            "help": "Archive (tar) of the Python environment on the shared file system. The first job on a node "
-            "unpacks it to the same path on the node's local disk."
-        },
-    )
-    # Those of this process: in a dry run, Snakemake reads them and keeps none. `packs.options` needs them.
-    stated: ClassVar[Optional["ExecutorSettings"]] = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if wrong := [one for one in (self.stages or "").split() if not re.fullmatch(r"[^:]+:\w+=.+", one)]:
-            raise WorkflowError(
-                f"slurm-packs-stages: expected STAGE:RESOURCE=VALUE, found {wrong[0]}. Separate several by spaces."
-            )
-        self.memory_of_models()
-        ExecutorSettings.stated = self
-
-    def memory_of_models(self) -> dict[str, int]:
-        """Return the memory of each GPU model in MB. Raises WorkflowError for another form, and for two defaults."""
-        stated = (self.gpu_models or "").split()
-        if wrong := [one for one in stated if not re.fullmatch(r"[^:]+:[1-9]\d*", one)]:
-            raise WorkflowError(
-                f"slurm-packs-gpu-models: expected MODEL:MB, found {wrong[0]}. Separate several by spaces."
-            )
-        if stated and self.gpu_model:
-            raise WorkflowError(
-                "slurm-packs-gpu-model and slurm-packs-gpu-models: expected one of them, found both. The first is the "
-                "model of all jobs, the second chooses by memory."
-            )
-        return {model: int(memory) for model, _, memory in (one.partition(":") for one in stated)}
-
-
 class Executor(SlurmExecutor):
     def __init__(self, workflow, logger):
         # Before the base class, whose thread immediately requests the status of jobs.
-        self.waiting: list = []  # jobs that share a GPU, until there are enough for a pack
-        self.to_come: set | None = None  # needed jobs that share a GPU and have not arrived; None: no job has arrived
+        self.waiting: list = []  # jobs of packs, until there are enough for one
+        self.to_come: set | None = None  # needed jobs of packs that have not arrived; None: no job has arrived
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
@@ -154,12 +76,14 @@ class Executor(SlurmExecutor):
         if self.to_come is None:
             needed = list(self.dag.needrun_jobs())
             self.leftovers.cancel({str(path) for job in needed for path in job.output}, self.logger)
-            self.to_come = set(filter(packs.shares_gpu, needed))
-        sharing = [job for job in jobs if packs.shares_gpu(job)]
-        self.to_come -= set(sharing)
-        self.submit([[job] for job in jobs if job not in sharing])
+            remote = [job for job in needed if not job.is_local]
+            for job in remote:
+                packs.check(job)
+            self.to_come = {job for job in remote if packs.is_packed(job) and not job.group}
+        self.submit([[job] for job in jobs if not packs.is_packed(job)])
         with self.changing:
-            self.waiting += sharing
+            self.to_come -= set(jobs)
+            self.waiting += filter(packs.is_packed, jobs)
             self.submit_packs(quiet=False)
 
     def submit(self, packed: list[list]) -> None:
@@ -175,6 +99,10 @@ class Executor(SlurmExecutor):
                 else:
                     super().run_jobs(some)
 
+    def run_pool_jobs(self, jobs: list) -> None:
+        """Submit jobs as one Slurm job. The docstring of the base class's `run_jobs` reserves this name."""
+        self.submit([jobs])
+
     def submit_array(self, submissions: list) -> None:
         """Submit jobs as tasks of one array: Slurm runs one script for all, which starts the task's script."""
         script = self.leftovers.folder.absolute() / f"array-{uuid.uuid4().hex[:12]}.sh"
@@ -186,19 +114,22 @@ class Executor(SlurmExecutor):
         self.run_array_jobs(submissions)
 
     def submit_packs(self, quiet: bool) -> None:
-        """Submit full packs of replicates; if no job has arrived for a while (`quiet`), submit all packs.
+        """Submit full packs; if they share a GPU, of replicates only, unless no job has arrived for a while (`quiet`).
 
-        Keep a last, incomplete pack that jobs which have not arrived can complete.
+        Then submit incomplete packs, too, except those that jobs of their rule which have not arrived can complete.
         """
+        minutes = self.workflow.executor_settings.allocation_minutes
         with self.changing:
             if self.timer:
                 self.timer.cancel()
-            for pack in packs.distribute(self.waiting, self.replicate):
-                full = len(pack) == packs.size(pack[0])
-                alike = len(set(map(self.replicate, pack))) == 1
-                if (full and (alike or quiet)) or (quiet and not (self.to_come and self.active_jobs)):
-                    self.waiting = [job for job in self.waiting if job not in pack]
-                    self.submit([pack])
+            for pack in packs.distribute(self.waiting, self.replicate, minutes):
+                full = packs.is_full(pack, minutes)
+                alike = packs.in_series(pack[0]) or len(set(map(self.replicate, pack))) == 1
+                more = self.active_jobs and any(job.rule.name == pack[0].rule.name for job in self.to_come)
+                if (full and (alike or quiet)) or (quiet and not more):
+                    submitted = set(map(id, pack))
+                    self.waiting = [job for job in self.waiting if id(job) not in submitted]
+                    self.run_pool_jobs(pack)
             if self.waiting:
                 seconds = QUIET * self.workflow.executor_settings.init_seconds_before_status_checks
                 self.timer = threading.Timer(seconds, self.submit_packs_or_stop)
@@ -225,7 +156,7 @@ class Executor(SlurmExecutor):
             command = super().format_job_exec(job.jobs[0])
         else:
             job.write([self.member(one) for one in job.jobs])
-            options = ["--mps"] * self.workflow.executor_settings.mps
+            options = ["--mps"] * (self.workflow.executor_settings.mps and job.at_once > 1)
             command = shlex.join([self.get_python_executable(), str(RUN_PACK), str(job.folder), *options])
             factory = self.workflow.spawned_job_args_factory
             if first := factory.precommand(executor_common_settings=self.common_settings):
@@ -238,7 +169,8 @@ class Executor(SlurmExecutor):
         log.parent.mkdir(parents=True, exist_ok=True)
         return {
             "command": super().format_job_exec(job).replace(self.additional_general_args(), ""),
-            "threads": job.threads,
+            "cpus": packs.cpus(job),
+            "minutes": packs.in_series(job) and packs.runtime(job),
             "mem_mb": job.resources.get("mem_mb"),
             "gpu": job.resources.get("gpu"),
             "log": str(log),
@@ -298,6 +230,9 @@ class Executor(SlurmExecutor):
                 log = str(info.aux["slurm_logfile"])
                 self.report_job_error(info, f"A job of SLURM-job {info.external_jobid} failed.", aux_logs=[log])
         active = {id(info) async for info in super().check_active_jobs(left)}
+        if len(left) < len(active_jobs):  # the base class waits longer each time no Slurm job has ended
+            settings = self.workflow.executor_settings
+            self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
         for info in left:
             if id(info) in active or id(info) not in self.reported:
                 yield info

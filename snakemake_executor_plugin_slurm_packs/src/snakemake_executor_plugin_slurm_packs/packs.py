@@ -1,4 +1,4 @@
-"""Packs, which are jobs that share a GPU as one Slurm job, and the requests to Slurm for single jobs and packs."""
+"""Packs, which are several jobs as one Slurm job, and the requests to Slurm for single jobs and packs."""
 
 import json
 import logging
@@ -16,41 +16,130 @@ from snakemake_executor_plugin_slurm.utils import set_gres_string
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 from snakemake_interface_common.exceptions import WorkflowError
 
-RESOURCE, STAGE, GPU_MEMORY = "jobs_per_gpu", "stage", "gpu_mem_mb"
+AT_ONCE, IN_SERIES, STAGE, GPU_MEMORY = "jobs_per_gpu", "jobs_per_allocation", "stage", "gpu_mem_mb"
 LOGGER = logging.getLogger(__name__)
 ENDED, REPORTED = (
     ".ended",
     ".reported",
 )  # files of a pack's job: its exit status; the same, recorded by Snakemake
+UNKNOWN = "<TBD>"  # Snakemake's value of a resource that depends on a file which does not exist yet
+
+
+def check(job) -> None:
+    """Raise WorkflowError if the resources of a job cannot form a pack."""
+    if in_series(job):
+        if getattr(job, "group", None):
+            raise refused(job, f"{IN_SERIES} has no effect in a group, which is one Slurm job. Remove one of the two")
+        runtime(job)
 
 
 def size(job) -> int:
-    """Return the number of jobs like this one that share a GPU."""
-    return 1 if job.is_group() else int(job.resources.get(RESOURCE, 1))
+    """Return the maximum number of jobs like this one in a Slurm job. Raises WorkflowError if it is invalid."""
+    if job.is_group():
+        return 1
+    numbers = [number(job, name) for name in (AT_ONCE, IN_SERIES)]
+    if min(numbers) > 1:
+        raise refused(job, f"{AT_ONCE} and {IN_SERIES} exclude each other. Set one of them to 1")
+    if max(numbers) > 1 and job.resources.get("mpi"):
+        raise refused(job, "an MPI job cannot be part of a pack. Remove the resource mpi or the one for packs")
+    return max(numbers)
 
 
-def shares_gpu(job) -> bool:
+def number(job, name: str) -> int:
+    value = str(job.resources.get(name, 1))
+    if value == UNKNOWN:
+        return 1
+    if not value.isdecimal() or int(value) < 1:
+        raise refused(job, f"{name}: expected a whole number of at least 1, found {value}")
+    return int(value)
+
+
+def refused(job, reason: str) -> WorkflowError:
+    return WorkflowError(f"Rule {job.rule.name}: {reason}.")
+
+
+def is_packed(job) -> bool:
     # Resources may be functions of inputs that do not exist yet, so they are only evaluated for rules that pack.
-    return not job.is_group() and RESOURCE in getattr(job.rule, "resources", ()) and size(job) > 1
+    stated = () if job.is_group() else getattr(job.rule, "resources", ())
+    return (AT_ONCE in stated or IN_SERIES in stated) and size(job) > 1
 
 
-def distribute(jobs: Iterable, replicate: Callable[[object], Hashable]) -> list[list]:
-    """Distribute jobs over packs of one rule and size: first full packs of replicates, then the others, in order."""
-    by_rule: dict[tuple, list] = {}
-    for job in jobs:
-        by_rule.setdefault((job.rule.name, size(job)), []).append(job)
+def in_series(job) -> bool:
+    """Return whether a job is packed with others that run one after the other."""
+    return is_packed(job) and number(job, IN_SERIES) > 1
+
+
+def runtime(job) -> int:
+    """Return the minutes of a job in series. Raises WorkflowError if they are missing: their sum is the pack's."""
+    minutes = job.resources.get("runtime")
+    if str(minutes) == UNKNOWN:
+        return 1
+    if not minutes:
+        raise refused(job, f"{IN_SERIES} needs the resource runtime, since the time of a pack is that of all its jobs")
+    return int(minutes)
+
+
+def cpus(job) -> int:
+    """Return the cores of a job in a pack, as the base class requests them; 0: the site's default."""
+    found = job.resources.get
+    by_gpu = (found("gpu") or 0) * (found("cpus_per_gpu") or 0)
+    return max(found("cpus_per_task") or by_gpu or job.threads, 0)
+
+
+def distribute(jobs: Iterable, replicate: Callable[[object], Hashable], minutes: int | None = None) -> list[list]:
+    """Distribute jobs over packs of equal kind: on a GPU, first full packs of replicates, then the others, in order.
+
+    `minutes`: the maximum sum of runtimes of a pack in series.
+    """
     packs = []
-    for (_, number), same in by_rule.items():
-        groups: dict[Hashable, list] = {}
-        for job in same:
-            groups.setdefault(replicate(job), []).append(job)
-        full, left = [], []
-        for some in groups.values():
-            whole = len(some) - len(some) % number
-            full += chunks(some[:whole], number)
-            left += some[whole:]
-        packs += full + chunks(left, number)
+    for same in by_key(jobs, kind):
+        left = []
+        for replicates in [same] if in_series(same[0]) else by_key(same, replicate):
+            for pack in cut(replicates, minutes):
+                if is_full(pack, minutes):
+                    packs.append(pack)
+                else:
+                    left += pack
+        packs += cut(left, minutes)
     return packs
+
+
+def kind(job) -> tuple:
+    """Return a key that is equal for jobs of which one Slurm job can be made: numbers in their requests may differ."""
+    others = sorted(f"{name}={value}" for name, value in job.resources.items() if not isinstance(value, int))
+    return job.rule.name, size(job), in_series(job), *others
+
+
+def by_key(jobs: Iterable, key: Callable[[object], Hashable]) -> Iterable[list]:
+    groups: dict[Hashable, list] = {}
+    for job in jobs:
+        groups.setdefault(key(job), []).append(job)
+    return groups.values()
+
+
+def cut(jobs: list, minutes: int | None) -> list[list]:
+    """Cut jobs of one kind into packs, in order."""
+    packs: list[list] = []
+    for job in jobs:
+        if packs and fit([*packs[-1], job], minutes):
+            packs[-1].append(job)
+        else:
+            packs.append([job])
+    return packs
+
+
+def fit(jobs: list, minutes: int | None) -> bool:
+    late = minutes and in_series(jobs[0]) and sum(map(runtime, jobs)) > minutes
+    return len(jobs) <= size(jobs[0]) and not late
+
+
+def is_full(pack: list, minutes: int | None) -> bool:
+    return not fit([*pack, pack[-1]], minutes)
+
+
+def full(job, minutes: int | None) -> list:
+    """Return a full pack of jobs like this one; [job] if it is not packed."""
+    return cut([job] * size(job), minutes)[0]
 
 
 def request(job) -> tuple:
@@ -65,11 +154,14 @@ def chunks(jobs: list, number: int) -> list[list]:
 class Submission:
     """Jobs that the base class submits as one Slurm job: the properties of the first one, with the resources of all.
 
+    Jobs that run `at_once` need the sum of cores and memory, jobs in series the largest of each and the sum of times.
+
     `folder`: the folder in which a pack of several jobs gets a subfolder. `array`: the script of the job array of which
     this is a task.
     """
 
     array: Path | None = None
+    at_once = 1
 
     def __init__(self, jobs: list, settings, folder: Path):
         self.jobs, first = jobs, jobs[0]
@@ -78,9 +170,12 @@ class Submission:
             name = uuid.uuid4().hex[:12]
             self.folder = folder.absolute() / name
             self.name, self.wildcards = "pack", [str(len(jobs)), name]  # in squeue: rule_pack_wildcards_{number}_{name}
-            self.threads = sum(job.threads for job in jobs)
-            for name in {"mem_mb", "cpus_per_task", "cpus_per_gpu"} & set(resources):
-                resources[name] = sum(job.resources[name] for job in jobs)
+            series = in_series(first)
+            self.at_once = 1 if series else len(jobs)
+            self.threads = (max if series else sum)(job.threads for job in jobs)
+            summed = {"runtime"} if series else {"mem_mb", "cpus_per_task", "cpus_per_gpu"}
+            for name in {name for job in jobs for name, value in job.resources.items() if isinstance(value, int)}:
+                resources[name] = (sum if name in summed else max)(job.resources.get(name) or 0 for job in jobs)
         gpu = resources.get("gpu")
         partition = (gpu and settings.gpu_partition) or settings.partition
         defaults = {"slurm_partition": partition, "gpu_model": gpu and settings.gpu_model}
@@ -90,7 +185,7 @@ class Submission:
         if not gpu:
             resources.pop("gpu_model", None)
         elif "gpu_model" not in resources and (models := settings.memory_of_models()):
-            resources["gpu_model"] = smallest(models, [job.resources.get(GPU_MEMORY) for job in jobs], first.rule.name)
+            resources["gpu_model"] = smallest(models, jobs, self.at_once)
         if gpu and settings.gres:
             named = ["gpu", resources.pop("gpu_model", None), str(resources.pop("gpu"))]
             resources["gres"] = ":".join(filter(None, named))
@@ -111,7 +206,7 @@ class Submission:
     def write(self, members: list[dict]) -> None:
         """Write the file that run_pack.py reads."""
         self.folder.mkdir(parents=True)
-        (self.folder / "pack.json").write_text(json.dumps({"jobs": members}))
+        (self.folder / "pack.json").write_text(json.dumps({"jobs": members, "at_once": self.at_once}))
 
     def end_of(self, index: int) -> Path:
         return self.folder / f"{index}{ENDED}"
@@ -120,19 +215,20 @@ class Submission:
 read_partitions = cache(partitions.read_partition_file)
 
 
-def smallest(models: dict[str, int], needs: list[int | None], rule: str) -> str:
-    """Return the model with the least memory (MB) for jobs that share a GPU; if a need is unknown, the largest model.
+def smallest(models: dict[str, int], jobs: list, at_once: int) -> str:
+    """Return the model with the least memory (MB) for a pack; if the need of a job is unknown, the largest model.
 
     Raises WorkflowError if no model has enough.
     """
-    largest = max(models, key=models.get)
+    needs, largest = sorted(job.resources.get(GPU_MEMORY) or 0 for job in jobs), max(models, key=models.get)
     if not all(needs):
         return largest
-    if fits := [model for model in models if models[model] >= sum(needs)]:
+    need = sum(needs[-at_once:])
+    if fits := [model for model in models if models[model] >= need]:
         return min(fits, key=models.get)
     raise WorkflowError(
-        f"Rule {rule}: {len(needs)} job(s) on a GPU need {sum(needs)} MB ({GPU_MEMORY}), and the largest model of "
-        f"slurm-packs-gpu-models, {largest}, has {models[largest]}. Lower {RESOURCE} or the memory of the rule's jobs, "
+        f"Rule {jobs[0].rule.name}: {at_once} job(s) on a GPU need {need} MB ({GPU_MEMORY}), and the largest model of "
+        f"slurm-packs-gpu-models, {largest}, has {models[largest]}. Lower {AT_ONCE} or the memory of the rule's jobs, "
         "or add a larger model."
     )
 

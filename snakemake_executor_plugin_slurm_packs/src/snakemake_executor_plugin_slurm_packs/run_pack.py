@@ -1,10 +1,11 @@
-"""Run the jobs of a pack, which is one Slurm job, as simultaneous job steps that share its GPU.
+"""Run the jobs of a pack, which is one Slurm job, as job steps: at the same time, or one after the other.
 
     python run_pack.py FOLDER [--mps]
 
-FOLDER/pack.json lists the jobs. Each has its own memory limit and ends independently: {index}.ended is its exit status.
-If Slurm requeues the pack, only jobs that have neither succeeded nor been reported as failed ({index}.reported) start
-again. The environment variable PACKED_JOBS of each job is their number.
+FOLDER/pack.json lists the jobs, and how many run `at_once`. Each has its own memory limit, one after the other also its
+own time limit, and ends independently: {index}.ended is its exit status. If Slurm requeues the pack, only jobs that
+have neither succeeded nor been reported as failed ({index}.reported) start again. The environment variable PACKED_JOBS
+of each job is the number of jobs that run at once.
 
 --mps: run NVIDIA's multi-process service meanwhile, so that the jobs' kernels run at the same time.
 
@@ -32,12 +33,13 @@ GRACE_SECONDS = 1
 
 def main(folder: Path, mps: bool = False) -> int:
     """Run all jobs of the pack and return its exit status: 0 if all have succeeded."""
-    jobs = json.loads((folder / "pack.json").read_text())["jobs"]
-    ending = False
+    pack = json.loads((folder / "pack.json").read_text())
+    waiting = [index for index in range(len(pack["jobs"])) if not is_over(folder / str(index))]
+    ending = 0  # the signal with which Slurm has requested the end
 
     def end(number, _):
         nonlocal ending
-        ending = True
+        ending = number
         for process in steps.values():
             process.send_signal(number)
 
@@ -46,12 +48,17 @@ def main(folder: Path, mps: bool = False) -> int:
         signal.signal(number, end)
     failed = False
     with multi_process_service() if mps else contextlib.nullcontext() as devices:
-        for index, job in enumerate(jobs):
-            if not is_over(folder / str(index)):
+        while steps or waiting:
+            if waiting and len(steps) < pack["at_once"] and not ending:
+                index = waiting.pop(0)
                 success(folder, index).unlink(missing_ok=True)
-                command = step(job, success(folder, index), devices)
-                steps[index] = subprocess.Popen(command, env=environment(len(jobs)))
-        while steps:
+                command = step(pack["jobs"][index], success(folder, index), devices)
+                steps[index] = subprocess.Popen(command, env=environment(pack["at_once"]))
+                if ending:  # since the test above
+                    steps[index].send_signal(ending)
+                continue
+            if not steps:
+                return 1  # jobs that have not started are started again with the pack
             process, status = os.wait()
             index = next((index for index, one in steps.items() if one.pid == process), None)
             if index is None:
@@ -85,12 +92,13 @@ def success(folder: Path, index: int) -> Path:
 
 
 def step(job: dict, succeeded: Path, devices: str | None = None) -> list[str]:
-    """Return the command of a job: a job step that shares the pack's GPU, with its own cores and memory limit.
+    """Return the command of a job: a job step that has the pack's GPU, and its own cores and limits.
 
     `devices`: the job's CUDA_VISIBLE_DEVICES, which replaces Slurm's value.
     """
-    options = ["--ntasks=1", "--nodes=1", "--overlap", "--cpu-bind=q", f"--cpus-per-task={job['threads']}"]
-    options += [f"--mem={job['mem_mb']}"] * bool(job["mem_mb"]) + [f"--gpus={job['gpu']}"] * bool(job["gpu"])
+    options = ["--ntasks=1", "--nodes=1", "--overlap", "--cpu-bind=q"]
+    values = {"cpus-per-task": job["cpus"], "time": job["minutes"], "mem": job["mem_mb"], "gpus": job["gpu"]}
+    options += [f"--{name}={value}" for name, value in values.items() if value]
     seen = f"export CUDA_VISIBLE_DEVICES={devices}; " if devices else ""
     command = f"{seen}{job['command']} && touch {shlex.quote(str(succeeded))}"
     return ["srun", *options, f"--output={job['log']}", "--open-mode=append", "sh", "-c", command]

@@ -80,7 +80,9 @@ def scheduler(jobs: Iterable, most_jobs: int | None) -> Iterator[Finding]:
     packs, found = plugin.packs, {}
     for job in {packs.request(job): job for job in jobs}.values():
         try:
-            stated = (packs.options(packs.Submission([job] * packs.size(job), settings, Path()), settings),)
+            packs.check(job)
+            submission = packs.Submission(packs.full(job, settings.allocation_minutes), settings, Path())
+            stated = (packs.options(submission, settings),)
         except (WorkflowError, OSError) as problem:
             stated = "", str(problem)
         found.setdefault(stated, set()).add(job.rule.name)

@@ -144,7 +144,7 @@ SUITES = [
         ),
         differs={
             "waits_below_chunk": "jobs that are ready are submitted: the base class forgets those that it lets wait",
-            "group_job_for_array_rule": "group jobs are never tasks of an array, which the README documents: no warning",
+            "group_job_for_array_rule": "group jobs are never tasks of an array, as documented: no warning",
         },
     ),
 ]

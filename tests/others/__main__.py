@@ -6,6 +6,7 @@ that of the folder. What they load from the Hugging Face Hub is replaced with ra
 names. The counts are compared with the table of docs/library.md; `--write` writes it.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,9 @@ from pathlib import Path
 
 from from_github import checkout
 from suites import ROOT, SUITES, Suite
+
+sys.path.append(str(ROOT / "tests/slurm"))
+import cluster
 
 PAGE = ROOT / "docs/library.md"
 BEGIN, END = "<!-- make others-tests: -->\n", "<!-- end -->\n"
@@ -54,8 +58,8 @@ def run(suite: Suite, folder: Path, options: list[str]) -> dict[str, dict]:
     checkout = folder / suite.package
     for name, text, replacement in suite.edits:
         path = checkout / name
-        if (found := path.read_text().count(text)) != 1:
-            raise SystemExit(f"{name}: expected {text!r} once, found it {found} times. Correct tests/others/suites.py.")
+        if text not in path.read_text():
+            raise SystemExit(f"{name}: expected {text!r}, found no such text. Correct tests/others/suites.py.")
         path.write_text(path.read_text().replace(text, replacement))
     paths = [f"{checkout}/src"] if source_folder(suite) and suite.package == "peft" else []
     paths += [f"{folder}/packages", str(ROOT), str(ROOT / "tests/others")]
@@ -71,7 +75,7 @@ def run(suite: Suite, folder: Path, options: list[str]) -> dict[str, dict]:
             "PYTHONPATH": os.pathsep.join(paths),
         }
     )
-    files = [f"{suite.folder}/test_{name}.py" for name in suite.files.split()]
+    files = [f"{suite.folder}/{name if '.' in name else f'test_{name}.py'}" for name in suite.files.split()]
     # PEFT's settings measure coverage, and make errors of transformers' warnings of deprecation.
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-o", "filterwarnings=", "-p", "others_plugin", "-q"]
     command += ["-p", "no:cacheprovider", "-W", "ignore", *(["-k", suite.select] if suite.select else [])]
@@ -99,30 +103,44 @@ def table(results: dict[str, dict], written: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: list[str]) -> int:
+def prepare(suites: list[Suite], folder: Path) -> None:
+    """Write what the suites import and load, except their own files."""
+    if all(suite.slurm for suite in suites):
+        return
     from stand_ins import write_models  # imports torch and diffusers
 
+    subprocess.run([*PIP, "install", "--no-deps", "--target", f"{folder}/packages", "parameterized"], check=True)
+    write_models(folder / "hub")
+
+
+def main(arguments: list[str]) -> int:
     chosen = [suite for suite in SUITES if suite.name in arguments] or SUITES
     own = {"--write", *(suite.name for suite in SUITES)}
     options = [word for word in arguments if word not in own]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([*PIP, "install", "--no-deps", "--target", f"{folder}/packages", "parameterized"], check=True)
-        write_models(Path(folder, "hub"))
+        prepare(chosen, Path(folder))
         results, missing = {}, []
         for suite in chosen:
+            if suite.slurm and (reason := cluster.lacking()):
+                missing.append(f"{suite.name}: not run, since it needs a Slurm on this machine: {reason}")
+                continue
             try:
                 fetch(suite, Path(folder, suite.package))
             except subprocess.CalledProcessError as error:
                 missing.append(f"{suite.name}: {' '.join(map(str, error.cmd))} has failed")
             else:
-                results[suite.name] = run(suite, Path(folder), options)
+                with contextlib.ExitStack() as stack:
+                    if suite.slurm:
+                        stack.callback(cluster.down)
+                        cluster.up(memory_limits=False)  # their jobs request 5 MB
+                    results[suite.name] = run(suite, Path(folder), options)
     for name, result in results.items():
         for kind, tests in result["names"].items():
             if kind != "passed":
                 print(*(f"{name}: {COLUMNS.get(kind, kind)}: {test}" for test in tests), sep="\n")
     failed = sum(result["counts"].get("failed", 0) for result in results.values())
     before, rest = PAGE.read_text().split(BEGIN)
-    written, after = rest.split(END)
+    written, after = rest.split(END, 1)
     found = table(results, written)
     print(found)
     if "--write" in arguments:

@@ -63,6 +63,8 @@ def export_instead(module, config, adapter_name: str | None = "default") -> None
 
 
 def pytest_configure() -> None:
+    if SUITE.slurm:
+        return
     import hra
 
     hra.install()

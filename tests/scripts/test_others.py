@@ -62,3 +62,11 @@ def test_the_table_keeps_the_lines_of_suites_that_were_not_run(monkeypatch):
     changed = main["table"]({"peft": {"counts": {"passed": 1, "failed": 2}}}, written)
     different = [line for line in changed.splitlines() if line not in written]
     assert len(different) == 1 and different[0].endswith("| 1 | 0 | 0 | 0 | 0 | 0 | 0 |")
+
+
+def test_a_suite_that_needs_slurm_is_not_passed_without_it(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "tests/others")
+    main = runpy.run_path(str(ROOT / "tests/others/__main__.py"), run_name="others")
+    monkeypatch.setattr(main["cluster"], "lacking", lambda: "needs root")
+    assert main["main"](["slurm"]) == 1
+    assert "slurm: not run, since it needs a Slurm on this machine: needs root" in capsys.readouterr().out

@@ -97,8 +97,8 @@ def lacking() -> str:
     return ""
 
 
-def up() -> None:
-    """Start the cluster; returns when the node is idle."""
+def up(memory_limits: bool = True) -> None:
+    """Start the cluster; returns when the node is idle. `memory_limits`: kill jobs that exceed their memory."""
     if reason := lacking():
         raise SystemExit(reason)
     down()
@@ -110,7 +110,8 @@ def up() -> None:
     host = socket.gethostname().partition(".")[0]
     ports = list(itertools.islice(filter(free, range(26817, 27817)), 2))
     sizes = {"cluster": CLUSTER, "ports": ports, "cpus": CPUS, "memory": MEMORY_MB, "gpus": GPUS}
-    (FOLDER / "slurm.conf").write_text(SLURM_CONF.format(host=host, folder=FOLDER, **sizes))
+    settings = SLURM_CONF if memory_limits else SLURM_CONF.replace("JobAcctGatherParams=OverMemoryKill\n", "")
+    (FOLDER / "slurm.conf").write_text(settings.format(host=host, folder=FOLDER, **sizes))
     (FOLDER / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     # Slurm drops a GPU that has no file: each is a twin of /dev/null.
     for index in range(GPUS):

@@ -199,9 +199,9 @@ class Submission:
     def __getattr__(self, name: str):
         return getattr(self.jobs[0], name)
 
-    def log_info(self, skip_dynamic: bool = False) -> None:
+    def log_info(self) -> None:
         for job in self.jobs:
-            job.log_info(skip_dynamic)
+            job.log_info()
 
     def write(self, members: list[dict]) -> None:
         """Write the file that run_pack.py reads."""

@@ -33,14 +33,14 @@ rule many:
 
 rule first:
     output: "first.txt"
-    group: "together"
+    group: "group"
     resources: mem_mb=10, runtime=5
     shell: "touch {output}"
 
 rule last:
     input: "first.txt"
     output: "last.txt"
-    group: "together"
+    group: "group"
     resources: mem_mb=10, runtime=5
     shell: "touch {output}"
 """
@@ -74,7 +74,8 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
     jobs = slurm.jobs()
     packs = [re.sub(r"_\w{12}$", "", job["comment"]) for job in jobs]
     assert Counter(re.sub(r"many_wildcards_\d", "many", pack) for pack in packs) == {
-        "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2, "rule_together": 1
+        "rule_alone": 1, "rule_pack_wildcards_2": 2, "rule_train_wildcards_a_1": 1, "rule_many": 2,
+        "rule_group_first_last": 1
     }, output  # fmt: skip
     assert [job["options"].count("--array=1-2") for job in jobs].count(1) == 2  # the tasks of one array
     assert output.count("Trying to restart job") == 1
@@ -91,7 +92,7 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
         path for line in (folder / "jobs.jsonl").read_text().splitlines() for path in json.loads(line)["outputs"]
     ]
     assert sorted(outputs) == [
-        *("a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "first.txt", "last.txt"),
+        *("a/0.txt", "a/1.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "last.txt"),
         *("many-0.log", "many-1.log"),
     ]
     assert "Nothing to be done" in snakemake()

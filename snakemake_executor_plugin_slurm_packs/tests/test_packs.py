@@ -150,6 +150,13 @@ def test_a_pack_requests_one_gpu_and_the_memory_of_all():
     assert pack.resources.runtime == 60 and pack.name == "pack" and pack.wildcards[0] == "2"
 
 
+def test_group_jobs_are_logged():
+    group, logged = job(0), []
+    group.is_group, group.log_info = lambda: True, lambda: logged.append(group)  # other jobs' log_info has parameters
+    packs.Submission([group], ExecutorSettings(), Path()).log_info()
+    assert logged == [group]
+
+
 def test_a_site_states_partition_model_and_form_of_requests_once():
     site = {"partition": "cpu", "gpu_partition": "gpu", "gpu_model": "a100"}
     found = requested(job(0), **site)

@@ -126,6 +126,13 @@ def test_a_job_has_the_partition_and_account_of_its_gpus_and_stage(settings):
 
 
 @pytest.mark.parametrize("settings", ["bare"], indirect=True)
+def test_preflight_asks_for_as_many_jobs_in_series_as_fit(settings, sbatch):
+    settings.allocation_minutes = 100
+    found = next(planned.scheduler([job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)], 100))
+    assert found.ok and " -t 90 " in sbatch.read_text() and " --mem 10 " in sbatch.read_text()
+
+
+@pytest.mark.parametrize("settings", ["bare"], indirect=True)
 @pytest.mark.parametrize(
     ("resources", "message"),
     [

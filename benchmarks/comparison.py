@@ -44,6 +44,7 @@ OF_PART_C = [
     *((BOTH_SIDES, "hra/r8"), (MAGNITUDES, "hra/r8"), (MAGNITUDES, "oft/b16")),
 ]
 OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (MAGNITUDES, "dora/r4-alpha8"), (BOTH_SIDES, "hra/r8")]
+OF_SST2 = [*OF_PART_D, (MAGNITUDES, "hra/r8")]  # in part C
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
 STUDIES = {  # by the name of the config in config/demo and of the study's folder; sets by their names on the page
@@ -55,7 +56,10 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
         "word problems": Set(*WORD_PROBLEMS, [("hra/r8", o) for o in OTHERS if o not in ONLY_SST2], *ONE_STEP),
         "SST-2": Set(*SST2, [("hra/r8", other) for other in OTHERS], kept=COSINE, kept_seeds=3),
     },
-    "comparison_c": {"word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP)},
+    "comparison_c": {
+        "word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP),
+        "SST-2": Set(*SST2, OF_SST2, kept=COSINE, kept_seeds=3),
+    },
     "comparison_d": {"word problems": Set(*WORD_PROBLEMS, OF_PART_D, *ONE_STEP)},
 }
 
@@ -70,12 +74,15 @@ def read(study: str, table: str) -> pd.DataFrame:
 
 
 def collect(folder: Path, data: Path) -> None:
-    """Read a finished study and write benchmarks/results/{study}_{runs,trials,contrasts}.csv."""
+    """Read a finished study and write benchmarks/results/{study}_{runs,trials,contrasts}.csv.
+
+    A set whose task was not run in the folder keeps its rows, as when a study's sets were run on different machines.
+    """
     name = folder.name
     if name not in STUDIES:
         sys.exit(f"{folder}: expected the folder of a study, {' or '.join(STUDIES)}, found another name")
     runs, trials, contrasts = [], [], []
-    sets = STUDIES[name]
+    sets = {title: one for title, one in STUDIES[name].items() if (folder / "results" / one.task).exists()}
     for title, one in sets.items():
         scored: dict = {}
         for run, seed in final_runs(name, one):
@@ -94,7 +101,10 @@ def collect(folder: Path, data: Path) -> None:
     if name == "comparison":
         runs += [{"set": "SST-2"} | sentence_embeddings.frozen(folder, data)]
     for table, rows in zip(TABLES, (runs, trials, contrasts), strict=True):
-        files.write_text(RESULTS / f"{name}_{table}.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        of_others = [one for one in STUDIES[name] if one not in sets]
+        kept = [read(name, table).query("set in @of_others")] if of_others else []
+        new = pd.concat([*kept, pd.DataFrame(rows)])
+        files.write_text(RESULTS / f"{name}_{table}.csv", new.to_csv(index=False, float_format="%.6g"))
 
 
 def final_runs(study: str, of: Set) -> list[tuple[str, int]]:

@@ -150,6 +150,7 @@ def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, bu
         f"+## [{VERSION}] - today",
         *(f"-version: {hra.__version__}", f"+version: {VERSION}"),
         *(f'-__version__ = "{hra.__version__}"', f'+__version__ = "{VERSION}"'),
+        f"+## [{VERSION}] - today",  # of the executor plugin
     ]
 
 

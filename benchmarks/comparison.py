@@ -83,6 +83,8 @@ def collect(folder: Path, data: Path) -> None:
         sys.exit(f"{folder}: expected the folder of a study, {' or '.join(STUDIES)}, found another name")
     runs, trials, contrasts = [], [], []
     sets = {title: one for title, one in STUDIES[name].items() if (folder / "results" / one.task).exists()}
+    if not sets:
+        sys.exit(f"{folder}/results: expected the results of a task of the study, found none. Run the study to its end")
     for title, one in sets.items():
         scored: dict = {}
         for run, seed in final_runs(name, one):

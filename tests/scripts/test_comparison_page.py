@@ -191,6 +191,8 @@ def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
 def test_a_folder_that_is_no_study_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b or"):
         comparison.collect(tmp_path, tmp_path)
+    with pytest.raises(SystemExit, match="comparison_c/results: expected the results of a task of the study"):
+        comparison.collect(tmp_path / "comparison_c", tmp_path)
 
 
 def test_a_run_without_a_final_record_is_an_error(tmp_path):

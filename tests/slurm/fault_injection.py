@@ -102,11 +102,12 @@ class FaultInjection:
         elif FAULTS[run] == "over the time limit":
             self.slurm.slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
         elif FAULTS[run] == "node down":
-            node, running = self.slurm.slurm("sinfo", "-h", "-o", "%n"), self.slurm.steps()
+            node, running = self.slurm.slurm("squeue", "-h", "-j", job, "-o", "%N"), self.slurm.steps()
             assert any(name.startswith(f"slurmstepd: [{job}.") for name in running), running
+            there = self.slurm.slurm("squeue", "-h", "-w", node, "-t", "R", "-o", "%A").split()
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", f"Reason={self.slurm.TAKEN_OUT}")
             # A node that comes back has rebooted. Where its jobs' steps still end, Slurm drains it: "Duplicate jobid".
-            self.wait(lambda: not self.slurm.steps(), "end of all job steps")
+            self.wait(lambda: not any(map(self.slurm.steps, there)), "end of all job steps of the node")
             self.slurm.slurm("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def run(self) -> None:

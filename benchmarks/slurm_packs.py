@@ -1,0 +1,101 @@
+"""Sixty jobs of one minute on one GPU of Slurm: time, and calls of sbatch, with and without packs of slurm-packs.
+
+    python -m benchmarks.slurm_packs        70 minutes; to benchmarks/results/slurm_packs.csv
+
+Needs root and Debian's slurmctld, slurmd and slurm-client. Each way has a separate Slurm (tests/slurm/cluster.py) with
+one GPU, in separate namespaces; all run at the same time. The jobs sleep, so that those which share the GPU do not slow
+each other down, and the queue has no other jobs: packs on a GPU gain at most this, packs in series at least this.
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks/results/slurm_packs.csv"
+JOBS, SECONDS = 60, 60
+WAYS = {  # executor, resources of the rule
+    "Slurm plugin": ("slurm", ""),
+    "4 jobs share the GPU": ("slurm-packs", ", jobs_per_gpu=4"),
+    "20 jobs in series": ("slurm-packs", ", jobs_per_allocation=20"),
+}
+SNAKEFILE = """
+rule all:
+    input: expand("out/{{number}}", number=range({jobs}))
+
+rule minute:
+    output: "out/{{number}}"
+    resources: gpu=1, mem_mb=500, runtime=5{resources}
+    shell: "sleep {seconds}; touch {{output}}"
+"""
+NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+OWN_FOLDERS = (
+    "/etc/slurm",
+    "/run/slurm",
+    "/tmp/hra-slurm",
+)  # of the configuration, the daemons' sockets and their state
+OWN_SLURM = 'for folder in {0}; do mkdir -p $folder; mount -t tmpfs none $folder; done; exec "$0" "$@"'
+
+
+def run(way: str, folder: Path) -> dict[str, str]:
+    """Run the jobs in one way on a new Slurm; called in separate namespaces."""
+    sys.path.insert(0, str(ROOT / "tests/slurm"))
+    import cluster
+
+    cluster.NODES, cluster.GPUS = {"node": "fake"}, 1
+    executor, resources = WAYS[way]
+    (folder / "Snakefile").write_text(SNAKEFILE.format(jobs=JOBS, seconds=SECONDS, resources=resources))
+    cluster.up()
+    try:
+        options = ["--executor", executor, f"--{executor}-status-command", "squeue", "--jobs", str(JOBS), "-q", "rules"]
+        start = time.monotonic()
+        with (folder / "output").open("w") as output:
+            command = [sys.executable, "-m", "snakemake", *options]
+            subprocess.run(command, cwd=folder, stdout=output, stderr=output, check=True)
+        minutes = (time.monotonic() - start) / 60
+        held = cluster.slurm("squeue", "-h", "-t", "all", "-o", "%M").splitlines()
+    finally:
+        cluster.down()
+    done = len(list((folder / "out").iterdir()))
+    assert done == JOBS, f"expected {JOBS} jobs, found {done}"
+    values = (minutes, sum(map(seconds_of, held)) / 60)
+    return {"way": way, "sbatch calls": str(len(held))} | dict(
+        zip(("minutes", "GPU minutes"), (f"{value:.1f}" for value in values), strict=True)
+    )
+
+
+def seconds_of(elapsed: str) -> int:
+    """Return the seconds of squeue's [hours:]minutes:seconds."""
+    return sum(int(part) * 60**power for power, part in enumerate(reversed(re.split(":", elapsed))))
+
+
+def main() -> None:
+    if len(sys.argv) == 3:
+        row = run(sys.argv[1], Path(sys.argv[2]))
+        with (Path(sys.argv[2]) / "row.csv").open("w", newline="") as stream:
+            csv.DictWriter(stream, row).writerow(row)
+        return
+    script = OWN_SLURM.format(" ".join(OWN_FOLDERS))
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary) / str(number) for number in range(len(WAYS))]
+        started = []
+        for way, folder in zip(WAYS, folders, strict=True):
+            folder.mkdir()
+            command = (*NAMESPACES, "sh", "-c", script, sys.executable, "-m", "benchmarks.slurm_packs", way, folder)
+            started.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}))
+            time.sleep(10)  # each takes free ports
+        failed = [way for way, one in zip(WAYS, started, strict=True) if one.wait()]
+        if failed:
+            raise SystemExit(f"failed: {failed}; see the output above")
+        rows = [(folder / "row.csv").read_text() for folder in folders]
+    RESULT.write_text("way,sbatch calls,minutes,GPU minutes\n" + "".join(rows))
+    print(RESULT.read_text(), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,7 @@ COMPUTE = "echo $PACKED_JOBS ${{SLURM_NTASKS-unset}} >> {out}"
 
 def job(seed: int, name: str = "a", size: int = 4, **resources):
     values = {"mem_mb": 100, "gpu": 1, "runtime": 60, packs.AT_ONCE: size} | resources
+    values["mem"] = f"{values['mem_mb']} MB"  # as in Snakemake
     return SimpleNamespace(
         rule=SimpleNamespace(name="train", resources=values),
         is_group=lambda: False,
@@ -73,7 +74,7 @@ def test_jobs_in_series_fill_a_slurm_job_by_number_and_by_minutes():
 
 def test_a_pack_is_of_one_rule_one_shape_and_one_partition():
     jobs = [in_series(0), job(1, size=3), in_series(2, slurm_partition="a"), in_series(3, slurm_partition="b")]
-    assert [len(pack) for pack in packs.distribute(jobs, id)] == [1] * 4
+    assert [len(pack) for pack in packs.distribute([*jobs, in_series(4, mem_mb=200)], id)] == [2, 1, 1, 1]
 
 
 def test_jobs_in_series_request_the_largest_of_each_resource_and_the_sum_of_times():

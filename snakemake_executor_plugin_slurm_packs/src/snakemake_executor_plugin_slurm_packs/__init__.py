@@ -61,6 +61,8 @@ class Executor(SlurmExecutor):
             # script while it is being written.
             script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
             self.command_prefix = f"{shlex.join([script, str(archive), sys.prefix])} && "
+        # Otherwise, the base class increases the memory of arrays: to 1 MB if the jobs request none.
+        settings.disable_memory_fudge = True
         # The rules whose jobs become tasks of arrays here, instead of in the base class.
         self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
         seconds = QUIET * settings.init_seconds_before_status_checks  # below this, the base class does not use squeue

@@ -22,6 +22,7 @@ ENDED, REPORTED = (
     ".ended",
     ".reported",
 )  # files of a pack's job: its exit status; the same, recorded by Snakemake
+WITH_UNIT = {"mem", "disk"}  # texts that Snakemake derives from mem_mb and disk_mb
 UNKNOWN = "<TBD>"  # Snakemake's value of a resource that depends on a file which does not exist yet
 
 
@@ -106,7 +107,8 @@ def distribute(jobs: Iterable, replicate: Callable[[object], Hashable], minutes:
 
 def kind(job) -> tuple:
     """Return a key that is equal for jobs of which one Slurm job can be made: numbers in their requests may differ."""
-    others = sorted(f"{name}={value}" for name, value in job.resources.items() if not isinstance(value, int))
+    texts = {name: value for name, value in job.resources.items() if not isinstance(value, int)}
+    others = sorted(f"{name}={value}" for name, value in texts.items() if name not in WITH_UNIT)
     return job.rule.name, size(job), in_series(job), *others
 
 

@@ -144,16 +144,17 @@ def is_over(job: dict) -> bool:
 
 
 def digest(job, command: str, workflow) -> str:
-    """Return a digest of what a job is started with: command, resources, params, settings, and the files it reads.
+    """Return a digest of what a job is started with: command, resources, params, config, and the files that it reads.
 
-    `job.rule` has its script; `command` is the job's own, without that of its pack.
+    `command`: that of the job itself, without the one of its pack. A change of installed packages, or of modules in
+    other folders than the script's, is not noticed; Snakemake does not repeat finished jobs because of it either.
     """
     options = (option for option in command.split(" --") if not option.startswith(OF_PROCESS))
     settings = workflow.executor_settings
     script = job.rule.script or job.rule.notebook
-    sources = {file.get_path_or_uri(secret_free=True) for file in workflow.included} | set(workflow.configfiles)
+    sources = {*workflow.included, *workflow.configfiles}
     if script:
-        path = Path(job.rule.basedir.join(job.format_wildcards(script)).get_path_or_uri(secret_free=True))
+        path = Path(str(job.rule.basedir.join(job.format_wildcards(script))))
         sources |= set(path.parent.glob(f"*{path.suffix}"))  # also what it may import
     parts = [
         [sorted(option.split()) for option in options],  # sets have another order in another process
@@ -161,6 +162,7 @@ def digest(job, command: str, workflow) -> str:
         sorted(f"{name}={value}" for name, value in job.resources.items() if name != "tmpdir"),  # that of this machine
         list(map(str, job.params)),
         settings,
+        workflow.globals.get("config"),  # a workflow can read it from other files
         [content(*stat(path)) for path in sorted(map(str, sources))],
         [stat(path) for path in sorted(map(str, [*job.get_wait_for_files(), settings.environment]))],
     ]

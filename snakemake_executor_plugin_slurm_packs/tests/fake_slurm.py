@@ -50,13 +50,17 @@ def squeue(*words: str) -> int:
     if "--states=all" in words and silent.exists() and (left := int(silent.read_text())):
         silent.write_text(str(left - 1))
         return 1
+    named = words[words.index("--name") + 1] if "--name" in words else None
     for path in sorted(FOLDER.glob("*.json")):
+        name = json.loads(path.read_text())["name"]
+        if named not in (None, name):
+            continue
         status = path.with_suffix(".status")
         state = "RUNNING" if not status.exists() else "COMPLETED" if status.read_text() == "0\n" else "FAILED"
         if "--states=all" in words:
             print(f"{path.stem}|{state}")
         elif state == "RUNNING":
-            print(f"{path.stem}\t{json.loads(path.read_text())['name']}")
+            print(f"{path.stem}\t{name}")
     return 0
 
 

@@ -5,9 +5,12 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 from snakemake_executor_plugin_slurm_packs import leftovers
 from snakemake_executor_plugin_slurm_packs.leftovers import FOLDER, Leftovers
@@ -48,18 +51,29 @@ def queue(tmp_path, monkeypatch) -> Queue:
 
 
 def left_by(name: str, queue: Queue, jobs: dict[str, list[str]], **changes) -> None:
-    """Leave jobs (number -> outputs) of a Snakemake, whose process differs from this one by `changes`."""
+    """Leave Slurm jobs (number -> an output per job) of a Snakemake, whose process differs from this one by `changes`.
+
+    The digest of a job is its output, and it ends with the file `{output}.ended`.
+    """
     record = Leftovers(name)
     for number, outputs in jobs.items():
-        for output in outputs:  # a pack is recorded job by job
-            record.submitted(number, [output])
+        infos = [
+            SubmittedJobInfo(SimpleNamespace(output=[output]), number, {"end": Path(f"{output}.ended").absolute()})
+            for output in outputs
+        ]
+        record.submitted(infos, outputs)
         queue.add(number.partition("_")[0], name)
     process = FOLDER / name / "process.json"
     process.write_text(json.dumps(json.loads(process.read_text()) | changes))
 
 
-def start(*outputs: str, name: str = "b") -> None:
-    Leftovers(name).cancel(set(outputs), logging.getLogger())
+def start(*outputs: str, name: str = "b", equal: str = "") -> dict[str, str]:
+    """Start a Snakemake that needs these outputs; the jobs of `equal` are as before. Returns those it takes over."""
+    leftovers = Leftovers(name)
+    needed = {output: output for output in outputs}
+    taken = leftovers.settle(needed, lambda job: job if job in equal.split() else "changed", logging.getLogger())
+    assert not taken or leftovers.folder.name != name
+    return {info.job: info.external_jobid for info in taken}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +115,20 @@ def test_jobs_of_a_snakemake_that_may_live_are_not_cancelled(queue, changes, mes
         start("x")
     assert queue.cancelled == []
     start("y", name="c")  # other outputs
+
+
+def test_unchanged_jobs_of_a_dead_snakemake_are_taken_over_with_its_name(queue, ended, caplog):
+    left_by("a", queue, {"7": ["x"], "8": ["y", "z"], "9": ["w", "v"], "10": ["u"]}, pid=ended)
+    left_by("b", queue, {"11": ["t"]}, pid=ended)
+    Path("z.ended").write_text("1\n")  # has failed, and nobody has noticed
+    # u is needed, and not yet to be submitted; v is not needed; t belongs to another dead one.
+    assert start("x", "y", "z", "w", "u", "t", name="c", equal="x y z w t") == {"x": "7", "y": "8", "w": "9"}
+    assert queue.cancelled == ["10", "11"]
+    assert "Taking over 3 job(s) that an earlier Snakemake, now dead, left in the queue: 7, 8, 9." in caplog.text
+    assert not Path("z.ended").exists()  # a requeued pack does not run it again
+    assert not (FOLDER / "c").exists() and leftovers.state(FOLDER / "a").startswith("is process")
+    with pytest.raises(WorkflowError, match="for another Snakemake, which is process"):
+        start("x", name="d", equal="x")
 
 
 @pytest.mark.parametrize("changes", [{"boot": "before"}, {"start": "1"}])

@@ -24,7 +24,14 @@ class Executor(slurm_packs.Executor):
 
     def __new__(cls):
         self = super().__new__(cls)
-        own = {"waiting": [], "to_come": set(), "reported": set(), "changing": threading.RLock(), "timer": None}
+        own = {
+            "waiting": [],
+            "taken": {},
+            "to_come": set(),
+            "reported": set(),
+            "changing": threading.RLock(),
+            "timer": None,
+        }
         vars(self).update(own, leftovers=SimpleNamespace(folder=None), command_prefix="")
         return self
 

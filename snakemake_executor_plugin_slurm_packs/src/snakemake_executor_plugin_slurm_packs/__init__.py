@@ -6,8 +6,8 @@ Snakemake they remain separate jobs: each finishes or fails when its process end
 Snakemake's groups do not do that: a failed job fails its group, and the retry starts all of its jobs with --force,
 which deletes the finished outputs of the others.
 
-Leftover jobs: jobs that a dead Snakemake left in the queue are cancelled before the same outputs are submitted again
-(leftovers.py).
+Leftover jobs: jobs that a dead Snakemake left in the queue are taken over, or, if anything that they were started with
+has changed, cancelled before the same outputs are submitted again (leftovers.py).
 
 Arrays: with `array_jobs`, jobs of a rule that become ready together with equal requests are one job array. The base
 class waits until all ready jobs of the rule arrive in one call, and forgets those that have arrived before (its issue
@@ -18,13 +18,13 @@ Silence: while squeue or sacct does not respond, for example because the control
 base class forgets them after `status_attempts` failures, and Snakemake waits indefinitely.
 """
 
-import contextlib
 import shlex
 import shutil
 import sys
 import threading
 import uuid
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
@@ -33,9 +33,10 @@ from snakemake_executor_plugin_slurm.job_status_query import get_min_job_age, sh
 from snakemake_executor_plugin_slurm.utils import get_job_wildcards
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from snakemake_executor_plugin_slurm_packs import packs
-from snakemake_executor_plugin_slurm_packs.leftovers import Leftovers
+from snakemake_executor_plugin_slurm_packs.leftovers import Leftovers, digest
 from snakemake_executor_plugin_slurm_packs.settings import ExecutorSettings
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
@@ -52,15 +53,11 @@ class Executor(SlurmExecutor):
         self.waiting: list = []  # jobs of packs, until there are enough for one
         self.to_come: set | None = None  # needed jobs of packs that have not arrived; None: no job has arrived
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
+        self.taken: dict[str, SubmittedJobInfo] = {}  # taken over, by output, until Snakemake starts the job
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
         self.leftovers = Leftovers(self.run_uuid)
         settings, self.command_prefix = workflow.executor_settings, ""
-        if archive := settings.environment:
-            # Copied to the shared file system, since this package may be in the archive. Once: jobs cannot execute a
-            # script while it is being written.
-            script = shutil.copy(UNPACK, self.leftovers.folder.absolute())
-            self.command_prefix = f"{shlex.join([script, str(archive), sys.prefix])} && "
         # Otherwise, the base class increases the memory of arrays: to 1 MB if the jobs request none.
         settings.disable_memory_fudge = True
         # The rules whose jobs become tasks of arrays here, instead of in the base class.
@@ -76,17 +73,60 @@ class Executor(SlurmExecutor):
 
     def run_jobs(self, jobs: list) -> None:
         if self.to_come is None:
-            needed = list(self.dag.needrun_jobs())
-            self.leftovers.cancel({str(path) for job in needed for path in job.output}, self.logger)
-            remote = [job for job in needed if not job.is_local]
+            remote = [job for job in self.dag.needrun_jobs() if not job.is_local]
             for job in remote:
                 packs.check(job)
             self.to_come = {job for job in remote if packs.is_packed(job) and not job.group}
+            self.settle_leftovers({*jobs, *self.dag.ready_jobs})
+        jobs = [job for job in jobs if not (self.taken and self.is_taken_over(job))]
         self.submit([[job] for job in jobs if not packs.is_packed(job)])
         with self.changing:
             self.to_come -= set(jobs)
             self.waiting += filter(packs.is_packed, jobs)
             self.submit_packs(quiet=False)
+
+    def settle_leftovers(self, ready: set) -> None:
+        """Take over the jobs of a dead Snakemake that are as this one would submit them now, and cancel the others."""
+        needed = {str(path): job for job in self.dag.needrun_jobs() for path in job.output}
+        for info in self.leftovers.settle(needed, lambda job: self.digest(job) if job in ready else None, self.logger):
+            self.taken[str(info.job.output[0])] = info
+            self.to_come.discard(info.job)
+        self.run_uuid = self.leftovers.folder.name
+        with self.lock:
+            self.active_jobs += self.taken.values()
+        if archive := self.workflow.executor_settings.environment:
+            # Copied to the shared file system, since this package may be in the archive. Once: jobs cannot execute a
+            # script while it is being written.
+            script = self.leftovers.folder.absolute() / UNPACK.name
+            if not script.exists():
+                shutil.copy(UNPACK, script)
+            self.command_prefix = f"{shlex.join([str(script), str(archive), sys.prefix])} && "
+
+    def digest(self, job) -> str:
+        """Return a digest of what a job is started with; empty for a group."""
+        return "" if job.is_group() else digest(job, super().format_job_exec(job), self.workflow)
+
+    def is_taken_over(self, job) -> bool:
+        """Return whether a job is taken over, which is then reported as submitted: Snakemake starts it."""
+        with self.changing:
+            info = self.taken.pop(next(map(str, job.output), ""), None)
+        if info:
+            info.job = job  # Snakemake may have replaced it
+            self.run_job_pre(job)
+            self.logger.info(f"Job {job.jobid} is SLURM job {info.external_jobid} (log: {info.aux['slurm_logfile']}).")
+            # The base class would add it to the active jobs, of which it has been one since it was taken over.
+            super(RemoteExecutor, self).report_job_submission(info, register_job=False)
+            if report := info.aux.pop("report", None):
+                report()
+        return bool(info)
+
+    def report(self, info: SubmittedJobInfo, report) -> None:
+        """Report the end of a job; if it is taken over and Snakemake has not started it yet, when it does."""
+        with self.changing:
+            if any(info is one for one in self.taken.values()):
+                info.aux["report"] = report
+                return
+        report()
 
     def submit(self, packed: list[list]) -> None:
         settings, alike = self.workflow.executor_settings, {}
@@ -203,27 +243,29 @@ class Executor(SlurmExecutor):
         ]
 
     def report_job_submission(self, job_info, register_job: bool = True) -> None:
-        for info in self.jobs_of(job_info):
-            self.leftovers.submitted(info.external_jobid, info.job.output)
+        infos = self.jobs_of(job_info)
+        in_array = "_" in str(job_info.external_jobid)
+        self.leftovers.submitted(infos, ["" if in_array else self.digest(info.job) for info in infos])
+        for info in infos:
             super().report_job_submission(info, register_job=register_job)
 
     def report_job_success(self, job_info) -> None:
         self.reported.add(id(job_info))
-        super().report_job_success(job_info)
+        self.report(job_info, partial(super().report_job_success, job_info))
 
     def report_job_error(self, job_info, msg=None, **keywords) -> None:
         self.reported.add(id(job_info))
         for info in self.jobs_of(job_info):
-            if exit_status(info) == 0:  # Slurm reports the pack
+            if packs.exit_status(info.aux) == 0:  # Slurm reports the pack
                 self.report_job_success(info)
             else:
-                super().report_job_error(info, msg, **keywords)
+                self.report(info, partial(super().report_job_error, info, msg, **keywords))
 
     async def check_active_jobs(self, active_jobs: list) -> AsyncGenerator:
         self.reported.clear()
         left = []
         for info in active_jobs:
-            status = exit_status(info)
+            status = packs.exit_status(info.aux)
             if status is None:
                 left.append(info)
             elif status == 0:
@@ -243,18 +285,3 @@ class Executor(SlurmExecutor):
         with self.changing:
             self.waiting = []
         super().cancel()
-
-
-def exit_status(info: SubmittedJobInfo) -> int | None:
-    """Return the exit status of an ended, unreported job of a pack; None for any other job.
-
-    The renamed file prevents a requeued pack from running the job again.
-    """
-    path = (info.aux or {}).get("end")
-    if not path:
-        return None
-    with contextlib.suppress(FileNotFoundError):
-        list(path.parent.iterdir())  # NFS caches that a file is missing
-        path.rename(reported := path.with_suffix(packs.REPORTED))
-        return int(reported.read_text())
-    return None

@@ -1,11 +1,15 @@
-"""Jobs that a dead Snakemake left in Slurm's queue.
+"""Jobs that a dead Snakemake left in Slurm's queue: the next one takes them over, or cancels them.
 
 .snakemake/slurm_packs/NAME/    one folder per Snakemake; NAME is the name of its Slurm jobs
     process.json                its process, from which a later Snakemake finds whether it is still running
-    jobs.jsonl                  the Slurm jobs that it has submitted, with their outputs
+    jobs.jsonl                  the Slurm jobs that it has submitted: a line each, with their jobs
     {pack}/                     its packs (packs.py)
+
+A Slurm job is taken over if each of its jobs would be submitted now as it was then (`digest`). The base class finds the
+state of jobs by their name, so the new Snakemake continues under the name of the dead one, in its folder.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,14 +17,20 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from snakemake_executor_plugin_slurm_packs.packs import REPORTED, exit_status
 
 FOLDER = Path(".snakemake/slurm_packs")
 # A cancelled job may save its work; Slurm kills processes that have not ended after KillWait (30 s by default).
 PATIENCE_SECONDS = 120
+# Options of a job's command whose values are files of this process.
+OF_PROCESS = ("runtime-source-cache-path ", "wait-for-files ", "wait-for-files-file ")
 
 
 class Leftovers:
@@ -29,53 +39,149 @@ class Leftovers:
     def __init__(self, name: str):
         self.folder, self.writing = FOLDER / name, threading.Lock()
         self.folder.mkdir(parents=True)
-        (self.folder / "process.json").write_text(json.dumps(this_process()))
+        record(self.folder)
 
-    def submitted(self, number: str, outputs: Iterable) -> None:
-        entry = {"job": str(number), "outputs": list(map(str, outputs))}
+    def submitted(self, infos: list[SubmittedJobInfo], digests: list[str]) -> None:
+        """Record a Slurm job with its jobs, in one line: it is never known in part. A job without a digest is lost."""
+        jobs = [
+            {
+                "outputs": list(map(str, info.job.output)),
+                "digest": digest,
+                "aux": {name: str(path) for name, path in (info.aux or {}).items()},
+            }
+            for info, digest in zip(infos, digests, strict=True)
+        ]
+        entry = {"job": str(infos[0].external_jobid), "jobs": jobs}
         with self.writing, (self.folder / "jobs.jsonl").open("a") as stream:
             stream.write(f"{json.dumps(entry)}\n")
 
-    def cancel(self, outputs: set[str], logger) -> None:
-        """Cancel queued jobs for these outputs whose Snakemake is dead, and remove records without queued jobs.
+    def settle(self, needed: dict[str, object], digest: Callable, logger) -> list[SubmittedJobInfo]:
+        """Take over or cancel queued jobs whose Snakemake is dead, and remove records without queued jobs.
 
-        Raises WorkflowError if that Snakemake is still running, or its state cannot be determined.
+        `needed`: the needed jobs by output. `digest`: returns that of a job, or None if its inputs are not final.
+        Return the jobs that are taken over. Raises WorkflowError if the Snakemake of a job for these outputs is still
+        running, or its state cannot be determined.
         """
-        queue, found = queued(), []
+        queue, lost, equal = queued(), [], {}
         for folder in sorted(FOLDER.iterdir()):
             if folder == self.folder:
                 continue
-            known, status = outputs_of(folder), state(folder)
-            left = [job for job, name in queue.items() if name == folder.name]
-            if status == "dead":
+            known, status = jobs_of(folder), state(folder)
+            left = [number for number, name in queue.items() if name == folder.name]
+            ours = {number: [one for one in known.get(number, []) if needed.keys() & one["outputs"]] for number in left}
+            if status != "dead":
+                if same := sorted(number for number, jobs in ours.items() if jobs):
+                    raise WorkflowError(
+                        f"Job(s) {', '.join(same)} in the queue produce the same outputs for another Snakemake, which "
+                        f"{status}. Wait for it or stop it with Ctrl-C; if it is dead, run "
+                        f"`scancel --name={folder.name}`. Then run this command again."
+                    )
+                continue
+            if not left:
+                shutil.rmtree(folder, ignore_errors=True)
+            equal[folder] = {}
+            for number, jobs in ours.items():
+                jobs = [(needed[(needed.keys() & one["outputs"]).pop()], one) for one in jobs if not is_over(one)]
                 # The outputs of a job are unknown if Snakemake was killed during its submission.
-                found += [job for job in left if job not in known or known[job] & outputs]
-                if not left:
-                    shutil.rmtree(folder, ignore_errors=True)
-            elif ours := [job for job in left if known.get(job, set()) & outputs]:
-                raise WorkflowError(
-                    f"Job(s) {', '.join(sorted(ours))} in the queue produce the same outputs for another Snakemake, "
-                    f"which {status}. Wait for it or stop it with Ctrl-C; if it is dead, run "
-                    f"`scancel --name={folder.name}`. Then run this command again."
-                )
-        if found:
+                if number not in known or any(one.get("digest", "") != digest(job) for job, one in jobs):
+                    lost.append(number)
+                elif jobs:
+                    equal[folder][number] = jobs
+        taken = self.take_over(equal, logger)
+        lost += [number for numbers in equal.values() for number in numbers]
+        if lost:
             logger.warning(
-                f"Cancelling {len(found)} job(s) that an earlier Snakemake, now dead, left in the queue: "
-                f"{', '.join(found)}."
+                f"Cancelling {len(lost)} job(s) that an earlier Snakemake, now dead, left in the queue: "
+                f"{', '.join(lost)}."
             )
-            cancel(set(found))
+            cancel(set(lost))
+        return taken
+
+    def take_over(self, equal: dict[Path, dict[str, list]], logger) -> list[SubmittedJobInfo]:
+        """Continue in the folder with the most Slurm jobs to take over, and remove it from `equal`."""
+        folder = max(equal, key=lambda folder: len(equal[folder]), default=None)
+        numbers = equal.pop(folder, {})
+        jobs = [
+            SubmittedJobInfo(job, number, {name: Path(path) for name, path in one["aux"].items()})
+            for number, found in numbers.items()
+            for job, one in found
+        ]
+        if jobs:
+            record(folder)  # from here on, a Snakemake that is running has this folder and its jobs
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = folder
+            logger.warning(
+                f"Taking over {len(numbers)} job(s) that an earlier Snakemake, now dead, left in the queue: "
+                f"{', '.join(numbers)}."
+            )
+        return jobs
 
 
-def outputs_of(folder: Path) -> dict[str, set[str]]:
-    """Return the outputs of each Slurm job of a Snakemake; a pack or an array has those of all its jobs."""
+def record(folder: Path) -> None:
+    """Record this process as the one of a folder."""
+    new = folder / "process.new"
+    new.write_text(json.dumps(this_process()))
+    new.replace(folder / "process.json")
+
+
+def jobs_of(folder: Path) -> dict[str, list[dict]]:
+    """Return the jobs of each Slurm job of a Snakemake; those of an array are the jobs of all its tasks."""
     path, jobs = folder / "jobs.jsonl", {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
         except ValueError:  # Snakemake was killed while it wrote this line
             continue
-        jobs.setdefault(entry["job"].partition("_")[0], set()).update(entry["outputs"])
+        # Up to version 0.2.0, an entry is that of one job.
+        jobs.setdefault(entry["job"].partition("_")[0], []).extend(entry.get("jobs", [entry]))
     return jobs
+
+
+def is_over(job: dict) -> bool:
+    """Return whether a job of a pack has ended; prevent a requeued pack from running it again."""
+    aux = job.get("aux", {})
+    return exit_status(aux) is not None or ("end" in aux and Path(aux["end"]).with_suffix(REPORTED).exists())
+
+
+def digest(job, command: str, workflow) -> str:
+    """Return a digest of what a job is started with: command, resources, params, config, and the files that it reads.
+
+    `command`: that of the job itself, without the one of its pack. A change of installed packages, or of modules in
+    other folders than the script's, is not noticed; Snakemake does not repeat finished jobs because of it either.
+    """
+    options = (option for option in command.split(" --") if not option.startswith(OF_PROCESS))
+    settings = workflow.executor_settings
+    script = job.rule.script or job.rule.notebook
+    sources = {*workflow.included, *workflow.configfiles}
+    if script:
+        path = Path(str(job.rule.basedir.join(job.format_wildcards(script))))
+        sources |= set(path.parent.glob(f"*{path.suffix}"))  # also what it may import
+    parts = [
+        [sorted(option.split()) for option in options],  # sets have another order in another process
+        job.threads,
+        sorted(f"{name}={value}" for name, value in job.resources.items() if name != "tmpdir"),  # that of this machine
+        list(map(str, job.params)),
+        settings,
+        workflow.globals.get("config"),  # a workflow can read it from other files
+        [content(*stat(path)) for path in sorted(map(str, sources))],
+        [stat(path) for path in sorted(map(str, [*job.get_wait_for_files(), settings.environment]))],
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def stat(path: str) -> tuple:
+    """Return a file's path, time of change and size; without them if it does not exist."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (path,)
+    return path, found.st_mtime_ns, found.st_size
+
+
+@cache
+def content(path: str, *changed: int) -> tuple[str, str]:
+    is_file = changed and Path(path).is_file()
+    return path, hashlib.sha256(Path(path).read_bytes()).hexdigest() if is_file else ""
 
 
 def queued() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Packs, which are several jobs as one Slurm job, and the requests to Slurm for single jobs and packs."""
 
+import contextlib
 import json
 import logging
 import os
@@ -212,6 +213,21 @@ class Submission:
 
     def end_of(self, index: int) -> Path:
         return self.folder / f"{index}{ENDED}"
+
+
+def exit_status(aux: dict | None) -> int | None:
+    """Return the exit status of an ended, unreported job of a pack; None for any other job. `aux`: what is known of it.
+
+    The renamed file prevents a requeued pack from running the job again.
+    """
+    if not (aux and "end" in aux):
+        return None
+    ended = Path(aux["end"])
+    with contextlib.suppress(FileNotFoundError):
+        list(ended.parent.iterdir())  # NFS caches that a file is missing
+        ended.rename(reported := ended.with_suffix(REPORTED))
+        return int(reported.read_text())
+    return None
 
 
 read_partitions = cache(partitions.read_partition_file)

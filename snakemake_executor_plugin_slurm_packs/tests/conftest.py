@@ -25,6 +25,10 @@ class Slurm:
         """Let squeue give no status so many times."""
         (self.folder / "silent").write_text(str(times))
 
+    def refuse(self, times: int) -> None:
+        """Let sbatch fail so many times."""
+        (self.folder / "failing").write_text(str(times))
+
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch) -> Slurm:

@@ -10,7 +10,12 @@ from pathlib import Path
 FOLDER = Path(os.environ["FAKE_SLURM"])
 
 
-def sbatch(*words: str) -> None:
+def sbatch(*words: str) -> int:
+    failing = FOLDER / "failing"
+    if failing.exists() and (left := int(failing.read_text())):
+        failing.write_text(str(left - 1))
+        print("sbatch: error: Unable to contact slurm controller", file=sys.stderr)
+        return 1
     options = {}
     for index, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -43,6 +48,7 @@ def sbatch(*words: str) -> None:
             )
         (FOLDER / f"{name}.json").write_text(json.dumps(job | {"pid": started.pid}))
     print(number)
+    return 0
 
 
 def squeue(*words: str) -> int:

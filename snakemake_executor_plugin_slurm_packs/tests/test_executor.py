@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from snakemake_executor_plugin_slurm_packs import UNPACK
+from snakemake_executor_plugin_slurm_packs import UNPACK, Executor
 
 SNAKEFILE = """
 rule all:
@@ -58,6 +59,34 @@ def snakemake(*options: str, ok: bool = True) -> str:
     done = subprocess.run([*COMMAND, *OPTIONS, *options], capture_output=True, text=True)
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+REFUSED = """
+rule all:
+    input: "0", "1"
+
+rule job:
+    output: "{number}"
+    resources: mem_mb=10, runtime=5, jobs_per_allocation=2
+    shell: "touch {output}"
+"""
+
+
+@pytest.mark.slow
+def test_a_pack_is_submitted_again_if_sbatch_fails(slurm):
+    Path("Snakefile").write_text(REFUSED)
+    Path("environment.tar").touch()
+    slurm.refuse(times=3)
+    output = snakemake("--slurm-packs-array-jobs", "", "--retries", "0")
+    assert re.findall(r"pack is submitted again in (\d) s", output) == ["1", "3", "9"]
+    assert "Unable to contact slurm controller" in output
+    assert len(slurm.jobs()) == 1
+
+
+@pytest.mark.parametrize("properties", [{"pauses": ()}, {"array": Path("script")}, {"attempt": 2}])
+def test_a_submission_that_failed_is_not_repeated_for_ever(properties):
+    submission = SimpleNamespace(**{"name": "job", "pauses": (1, 2), "array": None, "attempt": 1} | properties)
+    assert not Executor.__new__(Executor).submit_again(submission, "sbatch failed")
 
 
 @pytest.mark.slow

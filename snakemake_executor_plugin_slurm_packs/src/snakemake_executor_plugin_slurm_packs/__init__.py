@@ -254,12 +254,25 @@ class Executor(SlurmExecutor):
         self.report(job_info, partial(super().report_job_success, job_info))
 
     def report_job_error(self, job_info, msg=None, **keywords) -> None:
+        if not job_info.external_jobid and self.submit_again(job_info.job, msg):
+            return
         self.reported.add(id(job_info))
         for info in self.jobs_of(job_info):
             if packs.exit_status(info.aux) == 0:  # Slurm reports the pack
                 self.report_job_success(info)
             else:
                 self.report(info, partial(super().report_job_error, info, msg, **keywords))
+
+    def submit_again(self, submission, reason: str | None) -> bool:
+        """Submit a job, but not an array, whose submission has failed once more after a pause, if it has one left."""
+        if submission.array or submission.attempt > 1 or not submission.pauses:
+            return False
+        seconds, *submission.pauses = submission.pauses
+        self.logger.warning(f"{submission.name} is submitted again in {seconds} s. {reason}")
+        timer = threading.Timer(seconds, super().run_jobs, [[submission]])
+        timer.daemon = True
+        timer.start()
+        return True
 
     async def check_active_jobs(self, active_jobs: list) -> AsyncGenerator:
         self.reported.clear()

@@ -160,11 +160,13 @@ class Submission:
     Jobs that run `at_once` need the sum of cores and memory, jobs in series the largest of each and the sum of times.
 
     `folder`: the folder in which a pack of several jobs gets a subfolder. `array`: the script of the job array of which
-    this is a task.
+    this is a task. `pauses`: seconds until it is submitted again each time sbatch fails: the controller may be
+    restarting, or its disk full.
     """
 
     array: Path | None = None
     at_once = 1
+    pauses = (5, 20, 60)
 
     def __init__(self, jobs: list, settings, folder: Path):
         self.jobs, first = jobs, jobs[0]
@@ -208,7 +210,7 @@ class Submission:
 
     def write(self, members: list[dict]) -> None:
         """Write the file that run_pack.py reads."""
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)  # if it is submitted again
         (self.folder / "pack.json").write_text(json.dumps({"jobs": members, "at_once": self.at_once}))
 
     def end_of(self, index: int) -> Path:

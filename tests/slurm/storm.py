@@ -125,8 +125,10 @@ class Storm(FaultInjection):
     # Each returns what ends the fault, or None if it cannot happen now.
 
     def kill_snakemake(self):
-        self.kill()
-        return nothing
+        if self.head.poll() is None:
+            self.kill()
+            return nothing
+        return None
 
     def kill_process(self, script: str):
         """Kill one process of Slurm jobs whose command has this word."""

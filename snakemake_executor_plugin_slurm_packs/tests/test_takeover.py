@@ -111,6 +111,7 @@ def test_jobs_of_killed_snakemakes_run_once_and_the_third_one_ends_with_all_outp
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_job_is_cancelled_if_anything_that_it_was_started_with_has_changed(slurm):
     for name in ("in", "scripts"):
         Path(name).mkdir()

@@ -50,6 +50,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda path: path.stem)
 def test_a_patch_applies_and_its_tests_fail_without_it(patch, folder):
     apply(patch, folder, new_files(patch))  # also its new modules, so that the tests can import them

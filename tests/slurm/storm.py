@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,8 +194,8 @@ def nothing() -> None:
 
 FAULTS = {  # count, method, seconds that it lasts at most; 100 in total
     "Snakemake killed": (12, Storm.kill_snakemake, 0),
-    "training killed": (16, partial(Storm.kill_process, script="train_glue.py"), 0),
-    "Snakemake of a job killed": (8, partial(Storm.kill_process, script="snakemake"), 0),
+    "training killed": (16, lambda storm: storm.kill_process("train_glue.py"), 0),
+    "Snakemake of a job killed": (8, lambda storm: storm.kill_process("snakemake"), 0),
     "job cancelled": (10, lambda storm: storm.job_command("scancel"), 0),
     "job requeued": (12, lambda storm: storm.job_command("scontrol", "requeue"), 0),
     "jobs of a node preempted": (8, Storm.preempt, 0),
@@ -204,7 +203,7 @@ FAULTS = {  # count, method, seconds that it lasts at most; 100 in total
     "node does not respond": (6, Storm.stop_node, 30),
     "controller restarted": (6, lambda storm: storm.restart("slurmctld"), 0),
     "accounting restarted": (3, lambda storm: storm.restart("slurmdbd"), 0),
-    "squeue and sacct fail": (4, partial(Storm.break_queries, how="fail"), 60),
-    "squeue and sacct hang": (4, partial(Storm.break_queries, how="hang"), 60),
+    "squeue and sacct fail": (4, lambda storm: storm.break_queries("fail"), 60),
+    "squeue and sacct hang": (4, lambda storm: storm.break_queries("hang"), 60),
     "controller's disk full": (3, Storm.fill_disk, 20),
 }

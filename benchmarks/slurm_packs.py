@@ -1,6 +1,6 @@
-"""Sixty jobs of one minute on one GPU of Slurm: time, and calls of sbatch, with and without packs of slurm-packs.
+"""Sixty jobs of 20 seconds on one GPU of Slurm: time, and calls of sbatch, with and without packs of slurm-packs.
 
-    python -m benchmarks.slurm_packs        70 minutes; to benchmarks/results/slurm_packs.csv
+    python -m benchmarks.slurm_packs        half an hour; to benchmarks/results/slurm_packs.csv
 
 Needs root and Debian's slurmctld, slurmd and slurm-client. Each way has a separate Slurm (tests/slurm/cluster.py) with
 one GPU, in separate namespaces; all run at the same time. The jobs sleep, so that those which share the GPU do not slow
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks/results/slurm_packs.csv"
-JOBS, SECONDS = 60, 60
+JOBS, SECONDS = 60, 20
 WAYS = {  # executor, resources of the rule
     "Slurm plugin": ("slurm", ""),
     "4 jobs share the GPU": ("slurm-packs", ", jobs_per_gpu=4"),

@@ -42,7 +42,7 @@ def inject_faults(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def processes(script: str) -> list[dict]:
-    """Processes of a script in Slurm jobs: `pid`, `stopped`, and `job`, `gpus` from their environment."""
+    """Processes of a script in Slurm jobs: `pid`, `stopped`, and `job`, `node`, `gpus` from their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,6 +59,7 @@ def processes(script: str) -> list[dict]:
                     "pid": int(folder.name),
                     "stopped": state == "T",
                     "job": values["SLURM_JOB_ID"],
+                    "node": values["SLURMD_NODENAME"],
                     "gpus": values.get("CUDA_VISIBLE_DEVICES"),
                 }
             )

@@ -20,10 +20,10 @@ def test_the_command_makes_the_tables_through_sbatch(faulty):
 
 
 def test_jobs_that_run_together_see_different_gpus(faulty):
-    gpus = {process["job"]: process["gpus"] for process in faulty.together}
+    gpus = {process["job"]: (process["node"], process["gpus"]) for process in faulty.together}
     assert len(gpus) >= len(STOPPED)
     assert len(set(gpus.values())) == len(gpus), gpus
-    assert all(re.fullmatch(r"\d", index) for index in gpus.values()), gpus
+    assert all(re.fullmatch(r"\d", index) for _, index in gpus.values()), gpus
 
 
 def test_two_gpus_are_two_processes(faulty):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,6 +130,25 @@ def test_packs_have_the_name_that_the_base_class_reserves_and_has_not_used():
     pools, arrays = map(inspect.signature, (Executor.run_pool_jobs, SlurmExecutor.run_array_jobs))
     assert list(pools.parameters) == list(arrays.parameters)
     assert "run_pool_jobs" in SlurmExecutor.run_jobs.__doc__ and not hasattr(SlurmExecutor, "run_pool_jobs")
+
+
+@pytest.mark.parametrize(("active", "checked", "submitted"), [([1], [], 0), ([], [1], 0), ([], [], 1)])
+def test_an_incomplete_pack_waits_for_jobs_that_running_ones_can_make_ready(monkeypatch, active, checked, submitted):
+    executor, packed = Executor.__new__(Executor), []
+    settings = ExecutorSettings(init_seconds_before_status_checks=1000)
+    executor.workflow, executor.waiting, executor.to_come = (
+        SimpleNamespace(executor_settings=settings),
+        [job(0)],
+        [job(1)],
+    )
+    # Empty while the base class checks the states of the active jobs.
+    executor.active_jobs, executor.checked = active, checked
+    executor.changing, executor.timer, executor.quiet = threading.RLock(), None, 1000
+    monkeypatch.setattr(executor, "run_pool_jobs", packed.append)
+    executor.submit_packs(quiet=True)
+    assert len(packed) == submitted
+    if executor.timer:
+        executor.timer.cancel()
 
 
 def test_a_limit_below_a_minute_is_an_error():

@@ -54,6 +54,7 @@ class Executor(SlurmExecutor):
         self.to_come: set | None = None  # needed jobs of packs that have not arrived; None: no job has arrived
         self.reported: set[int] = set()  # id() of the jobs whose end was reported since the last status check
         self.taken: dict[str, SubmittedJobInfo] = {}  # taken over, by output, until Snakemake starts the job
+        self.checked: list = []  # jobs of the last status check, during which the base class has no active ones
         self.changing, self.timer = threading.RLock(), None
         super().__init__(workflow, logger)
         self.leftovers = Leftovers(self.run_uuid)
@@ -62,13 +63,13 @@ class Executor(SlurmExecutor):
         settings.disable_memory_fudge = True
         # The rules whose jobs become tasks of arrays here, instead of in the base class.
         self.rules_of_arrays, self.array_jobs = self.array_jobs, set()
-        seconds = QUIET * settings.init_seconds_before_status_checks  # below this, the base class does not use squeue
-        squeue = settings.status_command == "squeue" and should_recommend_squeue_status_command(seconds)
+        self.quiet = QUIET * settings.init_seconds_before_status_checks  # below it, the base class does not use squeue
+        squeue = settings.status_command == "squeue" and should_recommend_squeue_status_command(self.quiet)
         if self.rules_of_arrays and not squeue:
             raise WorkflowError(
                 "Job arrays need squeue, since sacct's state of an array's last task counts for all: expected "
-                f"`slurm-packs-status-command: squeue` and a MinJobAge of {seconds} s or more (scontrol show config), "
-                f"found {settings.status_command} and {get_min_job_age()} s. Submit without arrays here."
+                f"`slurm-packs-status-command: squeue` and a MinJobAge of {self.quiet} s or more (scontrol show "
+                f"config), found {settings.status_command} and {get_min_job_age()} s. Submit without arrays here."
             )
 
     def run_jobs(self, jobs: list) -> None:
@@ -167,14 +168,13 @@ class Executor(SlurmExecutor):
             for pack in packs.distribute(self.waiting, self.replicate, minutes):
                 full = packs.is_full(pack, minutes)
                 alike = packs.in_series(pack[0]) or len(set(map(self.replicate, pack))) == 1
-                more = self.active_jobs and any(job.rule.name == pack[0].rule.name for job in self.to_come)
-                if (full and (alike or quiet)) or (quiet and not more):
+                rules = {job.rule.name for job in self.to_come if self.active_jobs or self.checked}
+                if (full and (alike or quiet)) or (quiet and pack[0].rule.name not in rules):
                     submitted = set(map(id, pack))
                     self.waiting = [job for job in self.waiting if id(job) not in submitted]
                     self.run_pool_jobs(pack)
             if self.waiting:
-                seconds = QUIET * self.workflow.executor_settings.init_seconds_before_status_checks
-                self.timer = threading.Timer(seconds, self.submit_packs_or_stop)
+                self.timer = threading.Timer(self.quiet, self.submit_packs_or_stop)
                 self.timer.daemon = True
                 self.timer.start()
 
@@ -276,7 +276,7 @@ class Executor(SlurmExecutor):
 
     async def check_active_jobs(self, active_jobs: list) -> AsyncGenerator:
         self.reported.clear()
-        left = []
+        self.checked, left = active_jobs, []
         for info in active_jobs:
             status = packs.exit_status(info.aux)
             if status is None:
@@ -290,9 +290,9 @@ class Executor(SlurmExecutor):
         if len(left) < len(active_jobs):  # the base class waits longer each time no Slurm job has ended
             settings = self.workflow.executor_settings
             self.next_seconds_between_status_checks = settings.init_seconds_before_status_checks
-        for info in left:
-            if id(info) in active or id(info) not in self.reported:
-                yield info
+        self.checked = [info for info in left if id(info) in active or id(info) not in self.reported]
+        for info in self.checked:
+            yield info
 
     def cancel(self) -> None:
         with self.changing:

@@ -32,7 +32,8 @@ def use_memory(scratch: Path) -> None:
     """Exceed the memory of a first attempt; in a retry use more than that, too, with the two Snakemakes of the job."""
     while not list(scratch.glob("checkpoint-*/complete")):
         time.sleep(0.02)
-    first = int(os.environ["SLURM_MEM_PER_NODE"]) <= FIRST_LIMIT
+    # In a job step of a pack, which is a first attempt, the variable has the memory of the pack.
+    first = "PACKED_JOBS" in os.environ or int(os.environ["SLURM_MEM_PER_NODE"]) <= FIRST_LIMIT
     used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
     sys.held = b"x" * (FIRST_LIMIT + (200 if first else -300) - used << 20)
     if first:

@@ -180,7 +180,7 @@ def down() -> None:
         while running(FOLDER / "slurmctld.pid") and slurm("squeue", "-h") and time.monotonic() < deadline:
             time.sleep(0.2)
     for name in STOPPED:
-        for path in FOLDER.glob(f"{name}*.pid"):
+        for path in (FOLDER / f"{name}.pid", *FOLDER.glob(f"{name}-*.pid")):
             stop(path)
     for folder in Path("/proc").glob("[0-9]*"):  # what a test that failed has left, and does not end by itself
         with contextlib.suppress(OSError):

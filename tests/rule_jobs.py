@@ -58,7 +58,8 @@ MADE_BY = {
     "base_generated": "generate_base_images",
 }
 BUILT: dict[str, dict] = {}  # the identity of the last job of each rule, and of each rule in a folder
-UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device", "data", "lost"))  # params of all tasks
+# Params of all tasks.
+UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device", "data", "lost"))
 
 
 @cache

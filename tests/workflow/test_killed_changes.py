@@ -19,7 +19,7 @@ import test_control_chain
 import test_subject_chain
 from project import Project
 
-STAND_IN = '''
+STAND_IN = """
 import hashlib, json, os, signal, time
 from pathlib import Path
 
@@ -52,7 +52,7 @@ for path in map(Path, snakemake.output):
         path.write_text(made)
     else:
         path.mkdir(parents=True, exist_ok=True)
-'''
+"""
 ENDS = ["the job is killed", "the job raises an error", "the disk is full", "Snakemake is killed", "Ctrl-C"]
 FILES = "table_glue table_math table_subject table_control sheets/subject_clown sheets/control_scenes"
 TARGETS = [f"results/{name}.{'png' if '/' in name else 'csv'}" for name in FILES.split()]

@@ -21,6 +21,7 @@ class MathData(Data):
     gold = "hra_workflow.tasks.math.answers:gold"
 
     def check_entry(self, key: str, name: str) -> None:
+        super().check_entry(key, name)
         entry = self.datasets[name]
         text, columns = "text" in entry["columns"], ", ".join(entry["columns"])
         expect(

@@ -19,6 +19,7 @@ from hra_workflow.data import image_card, new_inputs, text_tables
         ("a.json", b'[{"text": "a", "text": "b"}]', "'text' more than once"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b", "text": ""}', "line 3: .*'text' more than once"),
         ("a.jsonl", b'{"text": "a\\u0000"}', "line 1, column text: expected text, found the character NUL"),
+        ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate without its other half in 'a.ud83d'. Rem"),
         ("a.parquet", None, "'text' more than once"),
         ("a.txt", b"fine\n\na\0", "line 3, column text: expected text, found the character NUL"),
         ("a.txt", b"fine\ncaf\xe9\n", "line 2: expected text in UTF-8, found the byte 0xe9"),
@@ -39,6 +40,18 @@ def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
         entry = {"splits": {"train": [name]}, "columns": ["text"]}
         with pytest.raises(JobError, match=message):
             text_tables.read_splits("mine", entry, tmp_path, None)
+
+
+def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00", "more": "\\ud83d"}')
+    entry = {"splits": {"train": ["a.jsonl"]}, "columns": ["text"]}
+    (split,) = text_tables.read_splits("mine", entry, tmp_path, None).values()
+    assert split.columns == {"text": ["😀"]}
+    with pytest.raises(JobError, match=r"a.jsonl, line 1, column more: .* found a surrogate"):  # predictions repeat it
+        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "\\ud83d": "\\ud83d"}')
+    with pytest.raises(JobError, match=r"a.jsonl, line 1: expected text, found a surrogate .* in '.ud83d'"):
+        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
 
 
 def test_columns_without_a_name_may_be_several(tmp_path):

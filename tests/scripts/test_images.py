@@ -9,7 +9,7 @@ from PIL import Image
 
 import download
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images
+from hra_workflow.data import image_card, images
 from hra_workflow.tasks.control import hints
 from image_files import cut, picture, subject
 
@@ -39,6 +39,21 @@ def test_greyscale_is_scaled_by_its_range(tmp_path):
     for name, mode in (("16.png", "I;16"), ("16.tif", "I;16B"), ("float.tif", "F")):
         assert Image.open(tmp_path / name).mode == mode
         assert (numpy.asarray(images.load(tmp_path / name)) == grey[..., None]).all()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.webp", "webp"), ("a.png", "png"), ("a.tif", "tiff"), ("a.jpg", "mpo")])
+def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kind):
+    others = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    picture().save(tmp_path / name, kind, save_all=True, append_images=others)
+    paths = {name: tmp_path / name}
+    if kind == "mpo":  # of a camera: the others are previews
+        assert images.load(tmp_path / name).size == (64, 48)
+        return
+    for read in (lambda: images.load(tmp_path / name), lambda: image_card.make_card(paths, 16)):
+        with pytest.raises(JobError, match=rf"/{name}: expected one image, found 3, .*\. Save one of them as a separate"):
+            read()
+    picture().save(tmp_path / name, kind)
+    assert images.load(tmp_path / name).size == (64, 48)
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,17 @@ def decode(
 ) -> Iterator[Image.Image]:
     """Decode an image file, given by path or as an open file; `formats`: Pillow's names of the accepted formats.
 
-    Raises JobError with the file's name if it is truncated, corrupted, of another format, or a decompression bomb.
+    Raises JobError with the file's name if it is truncated, corrupted, of another format, a decompression bomb, or has
+    several images, such as the frames of an animation.
     """
     try:
         with Image.open(source, formats=formats) as image:
+            count = getattr(image, "n_frames", 1)
+            if count > 1 and image.format != "MPO":  # a photograph with its preview
+                raise JobError(
+                    f"{name or source}: expected one image, found {count}, the frames of an animation or pages. Save one "
+                    "of them as a separate file, or remove it."
+                )
             image.load()
             yield image
     except JobError:

@@ -19,7 +19,7 @@ from hra_workflow.data import image_card, new_inputs, text_tables
         ("a.json", b'[{"text": "a", "text": "b"}]', "'text' more than once"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b", "text": ""}', "line 3: .*'text' more than once"),
         ("a.jsonl", b'{"text": "a\\u0000"}', "line 1, column text: expected text, found the character NUL"),
-        ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate without its other half in 'a.ud83d'. Rem"),
+        ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate .* in 'a.ud83d'. Remove"),
         ("a.parquet", None, "'text' more than once"),
         ("a.txt", b"fine\n\na\0", "line 3, column text: expected text, found the character NUL"),
         ("a.txt", b"fine\ncaf\xe9\n", "line 2: expected text in UTF-8, found the byte 0xe9"),
@@ -184,7 +184,7 @@ def test_a_number_that_may_be_a_name_or_a_position_is_refused(tmp_path, name, nu
         f"name or a position in `labels`, found {number(1)}, which is the name '1' and the position of '0';\n  "
         f"{name}, {'line' if name == 'a.jsonl' else 'row'} 2, column label: expected a name or a position in `labels`, "
         f"found {number(1)}, which is the name '1' and the position of '0'.\nStore names as texts, in quotes; for "
-        "positions, use `labels` that are no numbers."
+        "positions, rename `labels` to words."
     )
 
 

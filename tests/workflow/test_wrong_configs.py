@@ -214,7 +214,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
             {"hraa": {"epochs": 1}},
             r"presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra, ",
         ),
-        ("presets.math.full.methods", {"hra/r23": {"epochs": 1}}, r"found 'hra/r23' \(is it 'hra/r32'\?\)\. Use one of .*, hra/r32, "),
+        ("presets.math.full.methods", {"hra/r23": {"epochs": 1}}, r"'hra/r23' \(is it 'hra/r32'\?\)\. Use one of .*, "),
         (
             "presets.glue.full.datasets",
             {"my-rtee": {"epochs": 1}},

@@ -34,9 +34,9 @@ def text_of(path: Path) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        line = content[: problem.start].count(b"\n") + 1
+        line, byte = content[: problem.start].count(b"\n") + 1, content[problem.start]
         raise JobError(
-            f"{path}, line {line}: expected text in UTF-8, found the byte 0x{content[problem.start]:02x}. Save it as UTF-8"
+            f"{path}, line {line}: expected text in UTF-8, found the byte 0x{byte:02x}. Save it as UTF-8"
         ) from problem
 
 

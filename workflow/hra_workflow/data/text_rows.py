@@ -14,7 +14,7 @@ from hra_workflow.data.row_problems import Problem, stop_at
 
 SUGGESTED = (";", "\t", "|", ",")  # separators; an error names the one that fits
 SHOWN = 40  # characters of a value in an error
-# NUL is found in UTF-16 that is read as UTF-8, and in files that a crash has cut. JSON can escape a part of a character.
+# NUL is found in UTF-16 that is read as UTF-8, and in files that a crash has cut. JSON can escape half of a character.
 NUL, SURROGATE = "the character NUL", "a surrogate without its other half"
 REMEDIES = {
     NUL: "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`.",

@@ -194,7 +194,7 @@ def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, l
     total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
     return labels, [
         Problem(invalid, describe, total=total, keys=["label", "labels", "read"]),
-        Problem(both, describe_both, "Store names as texts, in quotes; for positions, use `labels` that are no numbers."),
+        Problem(both, describe_both, "Store names as texts, in quotes; for positions, rename `labels` to words."),
     ]
 
 

@@ -155,7 +155,7 @@ class MathCost(Cost):
             longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
 
-    def tokens(self, stage: str, wildcards: dict) -> float:
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
         if stage == "evaluate" and "benchmark" in wildcards:
             return 0.0  # grading needs no model
         if stage != "generate":

@@ -199,3 +199,12 @@ def test_true_and_false_are_names_and_no_numbers(tmp_path, name):
 
 def test_a_number_that_no_float_can_hold_is_no_label(tmp_path):
     assert "expected a finite number, found 1000" in labelled(tmp_path, "a.jsonl", None, 10**400)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [("politics", ""), ("pos", ""), ("postive", " (is it 'positive'?)"), ("Negative", " (is it 'negative'?)")],
+)
+def test_a_hint_is_a_similar_name_or_none(tmp_path, found, hint):
+    message = labelled(tmp_path, "a.csv", ["negative", "positive"], "positive", found)
+    assert f"expected one of negative, positive, found '{found}'{hint}; 1 of 2 labels" in message

@@ -76,8 +76,8 @@ def warnings(benchmarks: Iterable[dict]) -> list[str]:
     trained = filter(is_training_split, benchmarks)
     elsewhere = [one for one in benchmarks if one["train"] != one["reported"]]
     return [
-        f"{one['dataset']}: the benchmark {one['benchmark']} is the split {one['split']}, all of whose rows are trained on,"
-        " so its scores do not show how a model does on new data"
+        f"{one['dataset']}: the benchmark {one['benchmark']} is the split on which models are trained, so its scores "
+        "do not show how a model does on new data"
         for one in trained
     ] + [
         f"{data_cards.name_of(one['train'])}: {warning}"

@@ -10,6 +10,7 @@ from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import power
 from hra_workflow.report import run_statistics
+from hra_workflow.report.power import NOISE
 from hra_workflow.tasks.table import ENDINGS, OF_ROWS
 from support import paper_config
 from test_compared_tables import make
@@ -33,6 +34,18 @@ def test_the_difference_of_an_average_is_that_of_its_means_in_the_table(tmp_path
         first, second = (means[pair["selection"], pair[name]] for name in ("run_a", "run_b"))
         assert float(pair["difference"]) == pytest.approx(first - second, abs=0.011)
     assert (pairs["p_equivalent"] != "").all() and " points " in (tmp_path / "table_glue.md").read_text()
+
+
+def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_noise(tmp_path):
+    _, job = make(tmp_path)
+    found = []
+    for scale in (1, 100):
+        params = job["params"] | {"columns": [LONE | {"scale": scale}], "averages": {}}
+        pairs, _ = compare.build(run_statistics.read_runs(job["input"]["runs"]), params)
+        found.append(pairs[["difference", "low", "high", *NOISE]].astype(float))
+    times = [100] * 3 + [10_000] * 3
+    assert found[1].to_numpy() == pytest.approx(found[0].to_numpy() * times, rel=1e-5)
+    assert (found[0][[*NOISE]] > 0).any().all()
 
 
 def test_the_power_of_an_average_is_in_the_unit_of_its_columns(tmp_path):
@@ -114,9 +127,7 @@ def test_a_column_has_the_direction_of_its_metric(task, column, better):
     checked(task, [column | {"better": better}])
     wrong = [column | {"better": other}, *([column] if better == "lower" else [])]
     for one in wrong:
-        with pytest.raises(
-            JobError, match=rf"columns: A: expected better: {better}, .* found {other}.*\. Write"
-        ):
+        with pytest.raises(JobError, match=rf"columns: A: expected better: {better}, .* found {other}.*\. Write"):
             checked(task, [one])
 
 

@@ -55,6 +55,15 @@ def trials_at(wildcards):
     return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
 
 
+def trials_of(wildcards):
+    """List the trials of a run."""
+    return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))
+
+
+def all_trials(wildcards):
+    return tuned_runs.all_trials(TASKS[wildcards.task])
+
+
 def record_files(wildcards):
     return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 

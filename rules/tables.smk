@@ -60,6 +60,8 @@ rule runs:
         **unrecorded(
             errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
             evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
+            trials=all_trials,
+            expected_trials=lambda wc: expected_runs.expected_trials(TASKS[wc.task], all_trials(wc)),
         ),
     script:
         "../workflow/scripts/collect_runs.py"

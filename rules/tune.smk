@@ -38,7 +38,10 @@ checkpoint promote:
             trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
         ),
-        **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
+        **unrecorded(
+            expected=lambda wc: expected_runs.expected_trials(TASKS[wc.task], trials_at(wc)),
+            checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc)),
+        ),
     script:
         "../workflow/scripts/promote.py"
 
@@ -53,7 +56,8 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
+        **recorded(trials=trials_of),
+        **unrecorded(expected=lambda wc: expected_runs.expected_trials(TASKS[wc.task], trials_of(wc))),
     script:
         "../workflow/scripts/choose.py"
 
@@ -70,7 +74,11 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
+        **recorded_in_order(trials=all_trials),
+        **unrecorded(
+            expected=lambda wc: expected_runs.expected_trials(TASKS[wc.task], all_trials(wc)),
+            incomplete=config["incomplete"],
+        ),
     script:
         "../workflow/scripts/collect_trials.py"
 

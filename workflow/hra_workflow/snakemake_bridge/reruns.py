@@ -20,7 +20,7 @@ from typing import TypeVar
 from snakemake.io import IOFile
 from snakemake.iocontainers import Wildcards
 
-from hra_workflow.core import fingerprints
+from hra_workflow.core import fingerprints, made_by
 from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, local_files, sources
 from hra_workflow.tasks import user_data
@@ -110,12 +110,14 @@ def evaluations(rules, task: Task, runs: list[dict] | None = None) -> list[dict[
     ]
 
 
-def of_trials(rules, task: Task, trials: list[dict]) -> dict:
-    """Return the identity of the training job of the first trial; the others differ in their values and seeds."""
-    if not trials:
-        return {}
-    run = {name: trials[0][name] for name in ("dataset", "method", "seed")} | {"variant": trials[0]["trial"]}
-    return of_job(getattr(rules, f"train_{task.name}"), run | {"task": task.name})
+def expected(rule, run: dict) -> dict:
+    """Add the other params of its training job's identity to what is expected of a run (tasks/expected_runs.py).
+
+    rule: that of the job. run: the names of the run, and `asked` without these params.
+    """
+    identity = of_job(rule, {name: run[name] for name in made_by.RUN})
+    others = {name: value for name, value in identity.items() if name not in ("hyperparameters", "processes")}
+    return run | {"asked": others | run["asked"]}
 
 
 def lost_inputs(workflow, output: str) -> Callable:

@@ -106,6 +106,22 @@ class Own:
         return any(now[key] != before[key] for key in ("source", "contents"))
 
 
+def test_a_download_that_was_killed_keeps_the_identity_of_the_one_before(tmp_path):
+    """Snakemake has deleted its manifest. A run that was trained on the files before an edit must still be planned."""
+    own = Own(tmp_path)
+    before = own.plan()
+    own.download()
+    own.manifest.unlink()
+    assert not own.is_repeated(before)
+    (own.folder / "config.json").write_text(CONFIG + " ")
+    edited = own.plan()
+    assert edited["contents"] and edited["contents"] != before["contents"]
+    own.download(edited)
+    assert not own.is_repeated(edited)
+    own.manifest.unlink()
+    assert not own.is_repeated(edited)
+
+
 def other_bytes_of_the_same_size_and_time(path: Path) -> None:
     stat = path.stat()
     path.write_bytes(path.read_bytes()[::-1])

@@ -95,6 +95,15 @@ def answer_shards(wildcards):
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
 
 
+def question_manifests(wildcards):
+    names = TASKS["math"].generation.question_datasets(wildcards.dataset)
+    return collect("<resources>/datasets/math/{name}.manifest.json", name=names)
+
+
+def text_manifest(wildcards):
+    return f"<resources>/datasets/math/{TASKS['math'].evaluation.general_text()[0]}.manifest.json"
+
+
 def harness_tasks(wildcards):
     """Select the config keys that the data of the retention benchmarks depend on."""
     benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")

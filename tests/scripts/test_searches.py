@@ -31,6 +31,7 @@ from tuned import RATES, tuned_config
         ({"methods": {"hra": {"learning_rate": [1e-2]}}}, "hra/r8 has 1 combinations of values for trials: 2"),
         ({"methods": {"base": {"learning_rate": [1.0, 2.0]}}}, "methods: base has no learning rate to tune"),
         ({"methods": {"hraa": {}}}, "tune.methods: unknown method or variant 'hraa'"),
+        ({"runs": ["hra"]}, "tune.runs: unknown run of the grid 'hra'; known: .*hra/r8"),
         ({"search": {"batch_size": [32, 33], "gradient_accumulation": [2]}}, "batch_size 33 is not a multiple of"),
         ({"search": {"learning_rate": [1.0e-3, 0.001]}}, r"search.learning_rate: \[0.001, 0.001\] has non-unique"),
         ({"methods": {"hra": {"weight_decay": [0, 0.0]}}}, r"tune.methods.hra.weight_decay: \[0, 0.0\] has non-unique"),

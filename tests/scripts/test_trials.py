@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 import train_glue
 import train_math
 import tuning_figure
+from hra_workflow import tasks
 from hra_workflow.core import files, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
@@ -94,6 +95,19 @@ def test_the_best_mean_score_is_chosen(tmp_path, scores, metric, seeds, chosen):
     trials = made(tmp_path, {"hra/r8": scores}, metric, seeds)
     found = choice(tmp_path, trials, "math" if metric == "loss" else "glue")
     assert found["values"] == {"learning_rate": chosen} and "error" not in found
+
+
+def test_a_choice_counts_every_seed_and_only_complete_trainings():
+    rows = [
+        ("half", 0, 0.25, 0.99), ("half", 1, 0.25, 0.99),
+        ("lost", 0, 1.0, 0.95), ("lost", 1, 1.0, float("nan")),
+        ("done", 0, 0.25, 0.1), ("done", 1, 0.25, 0.1), ("done", 0, 1.0, 0.8), ("done", 1, 1.0, 0.6),
+        ("next", 0, 0.25, 0.9), ("next", 1, 0.25, 0.9), ("next", 0, 1.0, 0.6), ("next", 1, 1.0, 0.6),
+    ]  # fmt: skip
+    trials = pd.DataFrame(rows, columns=["trial", "seed", "rung", "score"]).assign(metric="accuracy")
+    assert tuning_results.best(trials, tasks.classes()["glue"].table) == "done"
+    complete = tuning_results.means(trials[trials["rung"] == tuning.END])
+    assert complete["done"] == pytest.approx(0.7) and pd.isna(complete["lost"])
 
 
 def test_if_all_trials_fail_the_choice_says_so(tmp_path):

@@ -17,7 +17,7 @@ from hra_workflow.config import validation
 from hra_workflow.core import grid, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import markdown_text, power, run_statistics, searches, verdicts
-from hra_workflow.report.run_statistics import Unit
+from hra_workflow.report.column_units import Unit
 from hra_workflow.report.verdicts import Verdict
 from hra_workflow.tasks import tuned_runs
 from support import paper_config

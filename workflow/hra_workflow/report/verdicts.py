@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 
 from hra_workflow.report import comparison, markdown_text, searches
-from hra_workflow.report.run_statistics import Unit
+from hra_workflow.report.column_units import Unit
 
 FEW_ITEMS = 30  # an interval from fewer seeds is rough
 
@@ -149,7 +149,7 @@ def marked(
             best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
         keys = list(zip(table["selection"], table["run"], strict=True))
         added[f"{name}_one_class"] = ["true" if run in constant[one, name] else "" for one, run in keys]
-        added[f"{name}_better"] = "lower" if unit.lower else "higher"
+        added[f"{name}_better"] = unit.better
         added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     return table.assign(**added)
 

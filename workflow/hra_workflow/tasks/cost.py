@@ -1,5 +1,6 @@
 """The cost of a task's jobs for the plan and `make preflight`: resources, rows, bytes and files."""
 
+import math
 from typing import ClassVar
 
 from hra_workflow.core import strength_names, tuning
@@ -7,7 +8,6 @@ from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import held_out_rows
 
-LONGEST_TEXT = 256  # tokens, if no `max_length` limits them
 FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -57,11 +57,11 @@ class Cost(Part):
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
         return rows(self.datasets[name] if name else entry, split)
 
-    def tokens(self, stage: str, wildcards: dict) -> float:
-        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
+        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU; None if unknown."""
         name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
-        settings = self.task.training.relevant_hyperparameters(name, run)
-        return self.datasets[name].get("tokens", settings.get("max_length", LONGEST_TEXT) / 2)
+        longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
+        return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         """Return the fraction of a row's work that a rehearsal of a stage does."""

@@ -67,17 +67,6 @@ def evaluations(task: Task) -> list[dict]:
     return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluation.benchmarks(run)]
 
 
-def deleted_inputs(config: dict, table: str, inputs: list[str]) -> list:
-    """Return the inputs deleted since a table was built, and the time it was built; [] if none.
-
-    Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time
-    distinguishes a second deletion of the same file from the first, which the table's record contains.
-    """
-    built = Path(config["pathvars"]["results"], f"{table}.csv")
-    missing = [path for path in inputs if not Path(path).exists()] if built.exists() else []
-    return [*missing, built.stat().st_mtime_ns] if missing else []
-
-
 def compared(task: Task) -> list[dict]:
     """List the evaluations that a task's table is made from: those on the benchmarks of the runs' datasets."""
     return [

@@ -55,6 +55,27 @@ def trials_at(wildcards):
     return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
 
 
+def trials_of(wildcards):
+    """List the trials of a run."""
+    return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))
+
+
+def all_trials(wildcards):
+    return tuned_runs.all_trials(TASKS[wildcards.task])
+
+
+def expected(task, runs):
+    return [reruns.expected(getattr(rules, f"train_{task}"), run | {"task": task}) for run in runs]
+
+
+def expected_trials(task, trials):
+    return expected(task, expected_runs.expected_trials(TASKS[task], trials))
+
+
+def expected_run(task, run):
+    return expected(task, [run | expected_runs.expected_settings(TASKS[task], run)])[0]
+
+
 def record_files(wildcards):
     return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 

@@ -51,11 +51,15 @@ rule runs:
     params:
         **recorded(
             task="{task}",
-            expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task]),
+            expected=lambda wc: expected(wc.task, expected_runs.expected_runs(TASKS[wc.task])),
             incomplete=config["incomplete"],
             evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
         ),
-        **unrecorded(errors=lambda wc: expected_runs.error_files(TASKS[wc.task])),
+        **unrecorded(
+            errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
+            trials=all_trials,
+            expected_trials=lambda wc: expected_trials(wc.task, all_trials(wc)),
+        ),
         lost=lost_inputs("runs_{task}.csv"),
     script:
         "../workflow/scripts/collect_runs.py"

@@ -37,7 +37,7 @@ checkpoint promote:
         **recorded(
             trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
-            trained=lambda wc: reruns.of_trials(rules, TASKS[wc.task], trials_at(wc)),
+            expected=lambda wc: expected_trials(wc.task, trials_at(wc)),
         ),
         **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
     script:
@@ -55,10 +55,8 @@ checkpoint choose:
         "../envs/hra.yaml"
     params:
         **recorded(
-            trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc)),
-            trained=lambda wc: reruns.of_trials(
-                rules, TASKS[wc.task], tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))
-            ),
+            trials=trials_of,
+            expected=lambda wc: expected_trials(wc.task, trials_of(wc)),
         ),
     script:
         "../workflow/scripts/choose.py"
@@ -76,7 +74,11 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
+        **recorded_in_order(trials=all_trials),
+        **unrecorded(
+            expected=lambda wc: expected_trials(wc.task, all_trials(wc)),
+            incomplete=config["incomplete"],
+        ),
         lost=lost_inputs("tune_{task}.csv"),
     script:
         "../workflow/scripts/collect_trials.py"

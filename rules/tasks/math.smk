@@ -209,7 +209,7 @@ rule table_retention:
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),
             expected=lambda wc: {
-                RETENTION.format(task="math", **run): expected_runs.expected_settings(TASKS["math"], run)
+                RETENTION.format(task="math", **run): expected_run("math", run)
                 for run in TASKS["math"].table.retention_runs()
             },
             evaluations=lambda wc: {

@@ -20,10 +20,10 @@ from typing import TypeVar
 from snakemake.io import IOFile
 from snakemake.iocontainers import Wildcards
 
-from hra_workflow.core import fingerprints
+from hra_workflow.core import fingerprints, made_by
 from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, local_files, sources
-from hra_workflow.tasks import user_data
+from hra_workflow.tasks import requested_run, user_data
 from hra_workflow.tasks.base import Task
 
 LOST = "lost inputs"
@@ -110,12 +110,14 @@ def evaluations(rules, task: Task, runs: list[dict] | None = None) -> list[dict[
     ]
 
 
-def of_trials(rules, task: Task, trials: list[dict]) -> dict:
-    """Return the identity of the training job of the first trial; the others differ in their values and seeds."""
-    if not trials:
-        return {}
-    run = {name: trials[0][name] for name in ("dataset", "method", "seed")} | {"variant": trials[0]["trial"]}
-    return of_job(getattr(rules, f"train_{task.name}"), run | {"task": task.name})
+def expected(rule, run: dict) -> dict:
+    """Add the other params of its training job's identity to what is expected of a run (tasks/expected_runs.py).
+
+    rule: that of the job. run: the names of the run, and `asked` without these params.
+    """
+    identity = of_job(rule, {name: run[name] for name in made_by.RUN})
+    others = {name: value for name, value in identity.items() if name not in ("hyperparameters", "processes")}
+    return run | {"asked": others | run["asked"]}
 
 
 def lost_inputs(workflow, output: str) -> Callable:
@@ -208,8 +210,10 @@ class Downloads:
     def planned(self, wildcards) -> dict:
         named = dict(wildcards.items())
         manifest, source, dataset = self.entry(named)
-        if manifest not in self.known and not self.workflow.is_main_process and Path(manifest).exists():
-            # A compute node may lack the user's files.
+        asked = self.config["request"] or {"make": requested_run.ARCHIVE}
+        reads_results = not self.workflow.is_main_process or asked["make"] != requested_run.ARCHIVE
+        if manifest not in self.known and reads_results and Path(manifest).exists():
+            # On a compute node, or to export a run, the user's files may be missing.
             self.known[manifest] = finished_downloads.planned_params(source, manifest)
         if manifest not in self.known:
             # A forced job uses the config's source: Snakemake deletes the manifest before it runs the job.

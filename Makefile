@@ -117,7 +117,7 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
-	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
 	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)

@@ -62,6 +62,19 @@ def test_own_columns_replace_averages_and_figures(files, averages, figures):
     assert (grid.averages(config, "glue"), config["tasks"]["glue"]["figures"]) == (averages, figures)
 
 
+def test_of_a_preset_the_most_specific_value_wins():
+    """The parts of a preset, from the least specific: each one sets its own value and those of all after it."""
+    config = paper_config()
+    preset = {"all": {}, "methods": {"lora": {}, "lora/r8": {}}, "datasets": {"cola": {}}}
+    config["presets"]["glue"]["mine"] = preset
+    parts = [preset["all"], preset["methods"]["lora"], preset["methods"]["lora/r8"], preset["datasets"]["cola"]]
+    for number, part in enumerate([config["tasks"]["glue"]["defaults"], *parts]):
+        part |= {f"of {one}": number for one in range(number, 5)}
+    config["tasks"]["glue"]["preset"] = "mine"
+    values = grid.hyperparameters(config, "glue", "cola", "lora/r8")
+    assert [values[f"of {number}"] for number in range(5)] == [0, 1, 2, 3, 4]
+
+
 def test_without_own_columns_averages_and_figures_stay():
     stated = paper_config()["tasks"]["glue"]
     config, _ = merged({"tasks": {"glue": {"grid": ONE_RUN}}})

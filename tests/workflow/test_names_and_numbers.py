@@ -37,8 +37,13 @@ def refused(config: dict, message: str) -> None:
         ({"averages": [{"name": "A", "columns": ["A"]}]}, r"tasks.glue.columns and averages: .* found 'A' more than"),
         ({"averages": [{"name": "M", "columns": ["A"]}] * 2}, r"tasks.glue.averages: .* found 'M' more than once"),
         ({"averages": [{"name": "M", "columns": ["A", "A"]}]}, r"tasks.glue.averages.0.columns: .*non-unique"),
-        ({"columns": [COLA, COLA | {"name": "A_std"}]}, r"tasks.glue.columns .*'A_std' is another column of the table"),
-        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*'method' is another column"),
+        ({"columns": [COLA, COLA | {"name": "B_std"}]}, r"tasks.glue.columns .*end in .*_std,.* found 'B_std'. Change"),
+        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*none of .* found 'method'. Change"),
+        ({"columns": [COLA | {"better": "lower"}]}, r"tasks.glue.columns: A: expected better: higher, .* found lower"),
+        (
+            {"columns": [COLA, COLA | {"name": "B", "scale": 1}], "averages": [{"name": "M", "columns": ["A", "B"]}]},
+            r"tasks.glue.averages: M: expected columns with one scale .*, B \(scale 1, better higher\)",
+        ),
         ({"figures": {"parameters": ["A", "A"], "lambda": []}}, r"tasks.glue.figures.parameters: .*non-unique"),
     ],
 )
@@ -89,8 +94,8 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS | {"name": "seed"}]}, r"drift.evaluators: .*'seed'"),
         ("tasks.subject.drift", DRIFT | {"prompts": ["a dog"] * 2}, r"drift.prompts: .*non-unique"),
         ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*non-unique"),
-        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: 'method' is another column"),
-        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: 'ARC_std' is another column"),
+        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: .* found 'method'. Change the name"),
+        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: .* found 'ARC_std'. Change the name"),
         ("tasks.control.sheets.runs", ["hra/r8", "hra/r8"], r"tasks.control.sheets.runs: .*non-unique"),
     ],
 )

@@ -154,7 +154,29 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
 def test_a_key_is_stated_once(tmp_path, text, message):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(JobError, match=message) if message else nullcontext():
-        overlays.check_keys(tmp_path / "own.yaml")
+        overlays.check_written(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: {glue: {grid: [{seeds: [1, 010]}]}}", r"own.yaml: tasks.glue.grid.0.seeds.1: .* 010, .* reads as 8\."),
+        ("tasks:\n  glue:\n    seeds:\n      - 1:30", r"seeds.0: .* found 1:30, which YAML reads as 90\. Write it"),
+        ("max_gpu_hours: 1:30.5", r"max_gpu_hours: .* found 1:30.5, which YAML reads as 90.5\. Write it"),
+        ("a: [0, -0, 0.5, 00.5, 10, 1_000, 0x10, .inf, '010', '1:30', 1.0e-3]", None),
+    ],
+)
+def test_numbers_in_another_base_are_refused(tmp_path, text, message):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(JobError, match=message) if message else nullcontext():
+        overlays.check_written(tmp_path / "own.yaml")
+
+
+def test_a_config_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_bytes("card: a100\n# café".encode("latin-1"))
+    for read in (overlays.read, overlays.check_written):
+        with pytest.raises(JobError, match=r"own.yaml, line 2: expected text in UTF-8, found the byte 0xe9\. Save it"):
+            read(tmp_path / "own.yaml")
 
 
 def test_the_papers_grid_leaves_nothing_out():

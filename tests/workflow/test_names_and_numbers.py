@@ -253,3 +253,17 @@ def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path, tex
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/off.yaml", "--", target, ok=False)
     assert f"Error: config: {key}: expected the settings of a requested table, found null" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("below", "message"),
+    [
+        (b"tasks: {glue: {grid: [{seeds: [010]}]}}", "seeds.0: expected a decimal number, found 010, which YAML"),
+        (b"card: a100 # caf\xe9", "below.yaml, line 1: expected text in UTF-8, found the byte 0xe9. Save it as UTF-8"),
+    ],
+)
+def test_a_file_that_snakemake_would_misread_is_refused(fresh, tmp_path, below, message):
+    (tmp_path / "below.yaml").write_bytes(below)
+    (tmp_path / "mine.yaml").write_text("extends: below.yaml\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/mine.yaml", "--", "all", ok=False)
+    assert f"Error: {tmp_path}/below.yaml" in output and message in output and "Traceback" not in output

@@ -38,7 +38,7 @@ class Verdict:
     one_class: tuple[tuple[str, str], ...] = ()
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
-        """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`.
+        """Write `LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)`.
 
         Without equal searches: `…, a difference at the settings of preset mine, which no equal search chose: …`.
         """

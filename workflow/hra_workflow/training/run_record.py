@@ -53,7 +53,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 def initial_adapter(job: dict) -> Path:
     """Return the folder of a run's initial adapter; raise JobError if it is not the requested one."""
-    made_by.check_manifest(job["input"]["augmented"], job["params"]["augmented"])
+    made_by.check_manifest(job["input"]["augmented"], {"settings": job["params"]["augmented"]})
     return manifests.folder(job["input"]["augmented"])
 
 

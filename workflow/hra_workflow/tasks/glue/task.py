@@ -16,6 +16,7 @@ from hra_workflow.tasks.training import LENGTH, held_out_rows
 
 class GlueData(Data):
     def check_entry(self, key: str, name: str) -> None:
+        super().check_entry(key, name)
         entry = self.datasets[name]
         metrics.check(f"{key}: metrics", entry["metrics"], entry["labels"])
         one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])

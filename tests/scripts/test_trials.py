@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 import train_glue
 import train_math
 import tuning_figure
-from hra_workflow.core import files, tuning
+from hra_workflow.core import files, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
 from sums import LLAMA_TARGETS
@@ -134,6 +134,14 @@ def test_the_table_has_every_trial(collected):
     assert list(table["chosen"]) == ["false", "true", "false", "true", *["false"] * 5]
     assert table["score"][1] == "0.9" and table["score"][2] == "" and table["error"][2] == "nan at step 3"
     assert table["held_out_rows"][0] == "20"
+
+
+def test_a_trial_on_several_devices_costs_their_time(tmp_path):
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, None]})
+    (first, record), second = [(Path(trials[0]["record"]), files.read_json(trials[0]["record"])), trials[1]["record"]]
+    records.write(first, record | {"seconds": 10, "device_seconds": 40})
+    found = tuning_results.table(trials)
+    assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
 
 
 def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):

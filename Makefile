@@ -43,6 +43,9 @@ STUDY := $(filter comparison comparison_b comparison_c comparison_d,$(TASK))
 COMPARED := $(if $(STUDY),$(if $(DATA),$(addprefix $(SHIPPED)/,$(sort comparison.yaml $(STUDY).yaml)),$(error TASK=$(TASK) needs DATA=../shared/data)))
 CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
 TARGETS := $(or $(if $(STUDY),math $(if $(filter comparison_d,$(STUDY)),,glue),$(TASK:tune=glue)),$(if $(DATA),all,glue control))
+# Snakemake reads CONFIG before the workflow does, and ends with a traceback if it is not in UTF-8.
+is_other = $(shell $(PYTHON) -c 'open("$(1)", encoding="utf-8").read()' 2>&1 | grep UnicodeDecodeError)
+$(foreach file,$(wildcard $(CONFIG)),$(if $(call is_other,$(file)),$(error $(file): expected text in UTF-8, found another encoding. Save it as UTF-8)))
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$(PROFILE)) $(PROFILE))) $(CONFIGURED)
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
@@ -114,7 +117,7 @@ report: $(READY) ## write tables, figures and runs to one HTML file: the demo's 
 	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
-	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --retries 1 --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
 	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)

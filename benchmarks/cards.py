@@ -52,7 +52,7 @@ def rehearse(folder: Path, card: str) -> Path:
     own.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
-        options = ["--cores", "2", "--retries", "1", "--keep-going", "--config", "preflight=rehearsal"]
+        options = ["--cores", "2", "--keep-going", "--config", "preflight=rehearsal"]
         snakemake(config, *options, "--", "preflight")  # it fails if a job does not fit, which the results record
     return config
 

@@ -101,6 +101,11 @@ def paper_config() -> dict:
     return copy.deepcopy(read_config())
 
 
+def probed_with(task, run: str = "") -> dict:
+    """Return what the probes of a task record of its model and settings."""
+    return {"task": task.name, "run": run, "workload": task.cost.workload(run)}
+
+
 def merged(*files: dict) -> tuple[dict, list[str]]:
     """Return the checked config as the Snakefile sees it, and the tasks that `all` makes."""
     from snakemake.utils import update_config

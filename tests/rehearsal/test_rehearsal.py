@@ -10,6 +10,7 @@ import pytest
 import controlled
 import subjects
 from hra_workflow import tasks
+from hra_workflow.core import launcher
 from hra_workflow.preflight import rehearsed
 from hra_workflow.rehearsal import cuda
 from hra_workflow.rehearsal.timing import EFFICIENCY, KERNEL_SECONDS, LAUNCH_SECONDS
@@ -61,8 +62,7 @@ for line in sys.stdin:
             module, copy = planted
             exec(compile(Path(copy).read_text(), copy, "exec"), importlib.import_module(module).__dict__)
         os._exit(__main__.main(Path(script), job, Path(result), cuda.CARDS["h100"]))
-    os.wait()
-    print("done", flush=True)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 os._exit(0)
 """
 
@@ -76,8 +76,9 @@ def rehearse():
         def observed(script: Path, job: dict, planted: tuple[str, str] | None = None) -> dict:
             result = Path(job["log"]).with_suffix(".rehearsal.json")
             print(json.dumps([str(script), job, str(result), planted]), file=server.stdin, flush=True)
-            assert server.stdout.readline() == "done\n" and result.exists(), Path(job["log"]).read_text()
-            return json.loads(result.read_text())
+            status = int(server.stdout.readline())
+            assert result.exists(), Path(job["log"]).read_text()
+            return json.loads(result.read_text()) | {"status": status}
 
         yield observed
         server.stdin.close()
@@ -195,6 +196,16 @@ def test_a_training_job_of_every_task(request, rehearse, task):
     step = found["steps"][1]
     assert step["busy_seconds"] < step["seconds"] == pytest.approx(step["operations"] * LAUNCH_SECONDS, rel=0.1)
     assert [finding.ok for finding in findings] == [True], findings
+
+
+def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, tiny_math, tmp_path):
+    job = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", batch_size=16, epochs=1, kill_at_step=1).train
+    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+    killed, found = (rehearse(ROOT / "workflow/scripts/train_math.py", job) for _ in range(2))
+    assert killed["status"] == launcher.KILLED and killed["error"].startswith("Interrupted: stopped at step 1 of 4")
+    assert found["status"] == 0 and json.loads(Path(job["output"]["record"]).read_text())["resumed_from"] == [1]
+    (finding,) = rehearsed.of_job(found, tasks.load(paper_config()))
+    assert finding.ok and finding.text.endswith("; no step waits for the GPU"), finding
 
 
 @pytest.mark.parametrize(("fault", "task"), CASES)

@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+from snakemake.utils import update_config
 
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import plan
-from hra_workflow.preflight import probe, rehearsed
-from support import paper_config
+from hra_workflow.cost import gpu_hours, plan, planned_jobs
+from hra_workflow.preflight import findings, probe, rehearsed
+from hra_workflow.preflight.findings import Finding
+from hra_workflow.snakemake_bridge import gpu_resources
+from support import paper_config, probed_with
 
 GB = 10**9
 STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "kept": {}, "seconds": 0.64, "busy_seconds": 0.32}
@@ -111,25 +114,62 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     (scratch / "train_glue.rehearsal.json").write_text(json.dumps(JOB))
     with pytest.raises(JobError, match=r"make rehearse: .* say TODO"):
         rehearsed.finish(config, {"glue"})
-    printed = capsys.readouterr().out
+    printed, of_glue = capsys.readouterr().out, probed_with(tasks.load(paper_config())["glue"], "hra/r8")
     assert "  ok    train_glue hra/r8: 20 of 80 GB" in printed
     assert "  TODO  glue lora/r8, training: did not run" in printed
-    assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == [JOB] and not scratch.exists()
-    for wanted, kept in ({"math"}, [JOB]), ({"glue"}, []):  # of another table, and of the same one
+    rehearsed_job = JOB | of_glue
+    assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == [rehearsed_job] and not scratch.exists()
+    for wanted, kept in ({"math"}, [rehearsed_job]), ({"glue"}, []):  # of another table, and of the same one
         with pytest.raises(JobError):
             rehearsed.finish(config, wanted)
         assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == kept
-    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB]}))
+    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [rehearsed_job]}))
     (rate,) = json.loads(Path("results/preflight.json").read_text())["rates"]
-    assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} == rate
+    assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
     assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 (hra/r8) of 80 GB, estimated by make rehearse"
     assert plan.memory(paper_config(), ["table_math"]).startswith("unknown; `make rehearse`")
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
-    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB, on_another]}))
+    on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
+    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [rehearsed_job, on_another]}))
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
         "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by make rehearse"
     )
     assert "make rehearse: glue lora/r8, training: did not run" in "\n".join(
         plan.warnings(paper_config(), ["table_glue"], [])
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"tasks": {"glue": {"model": "another"}}}, False),
+        ({"models": {"deberta-v3-base": {"source": {"revision": "another"}}}}, False),
+        ({"tasks": {"glue": {"resources": {"gpu": 2}}}}, False),
+        ({"tasks": {"glue": {"defaults": {"precision": "fp16"}}}}, False),
+        ({"presets": {"glue": {"code-head": {"datasets": {"cola": {"max_length": 256}}}}}}, False),
+        ({"methods": {"hra": {"variants": {"r8": {"peft": {"r": 16}}}}}}, False),
+        ({"tasks": {"glue": {"defaults": {"weight_decay": 0.02}}}}, True),
+        ({"methods": {"lora": {"variants": {"r8": {"peft": {"r": 16}}}}}}, True),
+    ],
+)
+def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehearsed(
+    tmp_path, monkeypatch, change, kept
+):
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    of = probed_with(tasks.load(config)["glue"], "hra/r8")
+    finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
+    rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
+    findings.save("results", probe.REHEARSAL, [finding], [rate])
+    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB | of]}))
+    config["models"]["another"] = config["models"]["deberta-v3-base"]
+    update_config(config, change)
+    assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept
+    assert ("do not fit" in "\n".join(plan.warnings(config, ["table_glue"], []))) == kept
+    need = gpu_resources.memory(config, "train")({"task": "glue", "method": "hra"})
+    assert need == (22000 if kept else 0)
+    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
+    job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
+    gpu_hours.add_estimates(config, [job])
+    assert (job.rehearsed is not None) == kept

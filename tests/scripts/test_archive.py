@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -202,6 +203,33 @@ def test_a_zip_file_with_names_outside_of_it_and_no_archive_at_all_are_refused(t
         verify.verify(tmp_path / "bad.zip")
     with pytest.raises(JobError, match=r"ARCHIVE=.*none: expected a folder or a zip file, found none"):
         verify.verify(tmp_path / "none")
+
+
+def with_file(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    (folder / contents.LIST).write_text(f"{(folder / contents.LIST).read_text()}{files.sha256(folder / name)}  {name}\n")
+
+
+def test_a_large_listed_file_is_not_read_into_memory(copy, tmp_path):
+    with_file(copy, "zeros.txt", bytes(60 * 2**20))
+    own = {one.relative_to(copy).as_posix(): one for one in copy.rglob("*") if one.is_file()}
+    contents.write_zip(tmp_path / "glue.zip", own)
+    tracemalloc.start()
+    verify.verify(tmp_path / "glue.zip")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * 2**20
+
+
+def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused_before_it_is_unpacked(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "UNCHECKED", 2**20)
+    with zipfile.ZipFile(tmp_path / "zeros.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros.txt", bytes(2**21))
+    with pytest.raises(JobError, match=r"zeros\.zip: zeros\.txt: expected a file that unpacks to at most 1 MiB or 200"):
+        verify.verify(tmp_path / "zeros.zip")
+    with_file(copy, "results/predictions.jsonl.gz", gzip.compress(bytes(2**21)))
+    with pytest.raises(JobError, match=r"copy: results/predictions\.jsonl\.gz: expected a file that unpacks to at most"):
+        verify.verify(copy)
 
 
 def test_results_that_are_not_those_of_the_records_are_not_archived(built, tmp_path, monkeypatch):

@@ -151,6 +151,18 @@ def test_an_average_has_the_standard_error_of_independent_columns():
     assert comparison.average([*parts, {}]) == {}
 
 
+@pytest.mark.parametrize("seeds", [(2, 10), (10, 2)])
+def test_an_average_is_tested_if_all_of_its_columns_are(seeds):
+    columns = [
+        comparison.differences(
+            comparison.estimate({"a": in_seeds(drawn(k, 0.9), n), "b": in_seeds(drawn(k + 9, 0.1), n)}, comparison.mean)
+        )
+        for k, n in enumerate(seeds)
+    ]
+    both = comparison.average(columns)["a", "b"]
+    assert (both.seeds, both.tested) == (2, False) and np.isnan(both.p)
+
+
 def test_holm():
     assert comparison.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert comparison.holm([0.9, 0.8]) == [1, 1] and comparison.holm([]) == []

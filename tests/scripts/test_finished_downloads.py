@@ -193,7 +193,7 @@ def linked(tmp_path):
     (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
     (tmp_path / "own/vocab.txt").symlink_to("../near/vocab.txt")
     (tmp_path / "own/.cache").symlink_to("nowhere")
-    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()))
+    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
 
     def planned_and_downloaded(follow_links: bool = False):
         settings = config_of(tmp_path, tmp_path) | {"follow_links": follow_links}
@@ -283,7 +283,8 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
     theirs.manifest = tmp_path / "resources/models/m.manifest.json"
     theirs.download()
     asked = SimpleNamespace(forceall=False, forcerun=[])
-    workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda file: recorded), dag_settings=asked)
+    persistence = SimpleNamespace(input=lambda file: recorded)
+    workflow = SimpleNamespace(persistence=persistence, dag_settings=asked, is_main_process=True)
     downloads = reruns.Downloads(config_of(tmp_path, ours.root), workflow, {})
     message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
     with pytest.raises(SystemExit, match=message) if refused else nullcontext():

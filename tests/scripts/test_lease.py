@@ -120,9 +120,20 @@ def test_in_a_scheduler_s_job_waiting_ends_with_an_error_that_is_not_retried(tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"filelock/2\npid=3\nmode=le", b"\xff\x00"])
-def test_a_damaged_lease_is_replaced_if_nobody_renews_it(tmp_path, content):
+def test_an_incomplete_lease_is_replaced_if_nobody_renews_it(tmp_path, content):
     (path := tmp_path / "lease").write_bytes(content)
-    assert "is damaged" in take(path)[0] and list(tmp_path.iterdir()) == []
+    (said,) = take(path)
+    assert "does not name the process that holds it yet" in said and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"filelock/2\npid=3\nmode=le"])
+def test_a_lease_whose_holder_has_not_written_yet_is_held_and_not_called_damaged(tmp_path, monkeypatch, content):
+    """Such as on a file system on which writing takes seconds."""
+    monkeypatch.setattr(lease, "EXPIRY", 60)
+    (path := tmp_path / "lease").write_bytes(content)
+    with pytest.raises(JobError, match=r"lease exists, but does not name the process that holds it yet; .* again when"):
+        take(path, patience=0.1)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("room", [0, 200])

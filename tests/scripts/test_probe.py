@@ -12,14 +12,14 @@ from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import cpu_time, finished_jobs, gpu_hours, planned_jobs
+from hra_workflow.cost import cpu_time, finished_jobs, gpu_hours, planned_jobs, probed
 from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.training import measurement, run_record
 from published import benchmark
-from support import ROOT, paper_config
+from support import ROOT, paper_config, probed_with
 
 
 @pytest.fixture
@@ -236,12 +236,13 @@ def test_runs_that_share_a_gpu_must_fit_on_it():
 
 def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     every = tasks.load(config)
-    rate = {"task": "glue", "stage": "train", "kind": "hra", "seconds_per_row": 0.5, "device": "NVIDIA H100"}
+    rate = probed_with(every["glue"], "hra/r8") | {"stage": "train", "kind": "hra", "seconds_per_row": 0.5}
+    rate |= {"device": "NVIDIA H100"}
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
     findings.save(tmp_path / "results", "jobs", [], [rate, cpu, other])
     findings.save(tmp_path / "results", probe.REHEARSAL, [], [rate | {"seconds_per_row": 0.25, "busy_per_row": 0.1}])
-    real = gpu_hours.probe_rates(config)["jobs"]
+    real = probed.reported(config, every, "rates")["jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(**changes) -> planned_jobs.Job:

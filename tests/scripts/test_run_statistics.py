@@ -99,6 +99,25 @@ def test_a_curve_is_in_percent_unless_it_is_a_loss(score, value):
     assert run_statistics.curves([record])["value"].tolist() == [value]
 
 
+def test_costs_count_each_training_once_and_a_loss_is_minus_the_mean_of_the_other_runs():
+    loss = {"benchmark": "text", "metric": "loss"}
+    rows = [
+        {"run": run, "seed": seed, "seconds": seconds, "value": value, "trainable_parameters": run == "m/v"} | measured
+        for run, seed, seconds, value in [("m/v", 0, 10, 5.0), ("m/v", 1, 30, 7.0)]
+        + [("base/v", seed, 99, value) for seed, value in enumerate([1.0, 1.5, 6.5])]
+        for measured in ({"benchmark": "test", "metric": "accuracy"}, loss)
+    ]
+    runs = pd.DataFrame(rows).assign(selection="last", dataset="a", status="ok")
+    columns = [
+        {"name": "seconds", "dataset": "a", "benchmark": "training", "metric": "seconds"},
+        {"name": "more", "dataset": "a", "minus": "base/v"} | loss,
+    ]
+    result = run_statistics.summary(run_statistics.scores(runs, columns, {}, scale=1), {})
+    assert result.loc[("m/v", "last", "seconds")].tolist()[::2] == [20, 2]
+    assert result.loc[("m/v", "last", "more"), "mean"] == 6 - 3 and result.loc[("base/v", "last", "more"), "mean"] == 0
+    assert ("base/v", "last", "seconds") not in result.index  # it is not trained
+
+
 @given(st.lists(st.lists(st.none() | st.floats(-1, 1), min_size=2, max_size=2), min_size=1, max_size=6))
 def test_summary_is_what_numpy_says(values):
     """Test any pattern of missing values: mean and std per column, the average only if every column has a value."""

@@ -59,6 +59,13 @@ def test_the_optimiser_has_the_settings_of_the_preset(tmp_path):
     assert made.seed == made.data_seed == 4
 
 
+def test_of_equally_good_steps_the_first_is_the_best(make_run):
+    """Nothing changes at a rate of 1e-30, so every evaluation has the same score."""
+    record = train(make_run(method("head"), learning_rate=1e-30))
+    scores = {point["metrics"]["accuracy"] for point in record["curve"]}
+    assert len(record["curve"]) > 1 == len(scores) and record["best_step"] == record["curve"][0]["step"]
+
+
 def test_an_evaluation_of_other_weights_is_not_taken_over(make_run):
     """What the plan expects of a training job: its results, unless they were asked for later or are lost."""
     import evaluate_glue

@@ -81,6 +81,12 @@ def test_every_seed_is_scored_by_its_own_predictions(tmp_path):
     assert (row["SST-2_unseen"], row["SST-2_unseen_std"]) == ("66.67", "33.33")
 
 
+def test_a_benchmark_on_the_training_split_is_a_leak_of_all_rows(tmp_path):
+    row, text = table_of(tmp_path, leaky(tmp_path, split="train", rows=12))
+    assert (row["SST-2"], row["SST-2_unseen"]) == ("75.00", "") and "SST-2: 12 of 12 rows; " in text
+    assert "sst2: the benchmark dev is the split on which models are trained, so its scores" in text
+
+
 @pytest.mark.parametrize("counts", [{"rows": 11, "in_train_items": ITEMS}, {"in_train_exactly": 3}])
 def test_without_the_items_of_the_predictions_there_is_no_score(tmp_path, counts):
     """The card is of other rows, or an older one."""

@@ -37,8 +37,13 @@ def refused(config: dict, message: str) -> None:
         ({"averages": [{"name": "A", "columns": ["A"]}]}, r"tasks.glue.columns and averages: .* found 'A' more than"),
         ({"averages": [{"name": "M", "columns": ["A"]}] * 2}, r"tasks.glue.averages: .* found 'M' more than once"),
         ({"averages": [{"name": "M", "columns": ["A", "A"]}]}, r"tasks.glue.averages.0.columns: .*non-unique"),
-        ({"columns": [COLA, COLA | {"name": "A_std"}]}, r"tasks.glue.columns .*'A_std' is another column of the table"),
-        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*'method' is another column"),
+        ({"columns": [COLA, COLA | {"name": "B_std"}]}, r"tasks.glue.columns .*end in .*_std,.* found 'B_std'. Change"),
+        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*none of .* found 'method'. Change"),
+        ({"columns": [COLA | {"better": "lower"}]}, r"tasks.glue.columns: A: expected better: higher, .* found lower"),
+        (
+            {"columns": [COLA, COLA | {"name": "B", "scale": 1}], "averages": [{"name": "M", "columns": ["A", "B"]}]},
+            r"tasks.glue.averages: M: expected columns with one scale .*, B \(scale 1, better higher\)",
+        ),
         ({"figures": {"parameters": ["A", "A"], "lambda": []}}, r"tasks.glue.figures.parameters: .*non-unique"),
     ],
 )
@@ -89,8 +94,8 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS | {"name": "seed"}]}, r"drift.evaluators: .*'seed'"),
         ("tasks.subject.drift", DRIFT | {"prompts": ["a dog"] * 2}, r"drift.prompts: .*non-unique"),
         ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*non-unique"),
-        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: 'method' is another column"),
-        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: 'ARC_std' is another column"),
+        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: .* found 'method'. Change the name"),
+        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: .* found 'ARC_std'. Change the name"),
         ("tasks.control.sheets.runs", ["hra/r8", "hra/r8"], r"tasks.control.sheets.runs: .*non-unique"),
     ],
 )
@@ -237,3 +242,17 @@ def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path, tex
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/off.yaml", "--", target, ok=False)
     assert f"Error: config: {key}: expected the settings of a requested table, found null" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("below", "message"),
+    [
+        (b"tasks: {glue: {grid: [{seeds: [010]}]}}", "seeds.0: expected a decimal number, found 010, which YAML"),
+        (b"card: a100 # caf\xe9", "below.yaml, line 1: expected text in UTF-8, found the byte 0xe9. Save it as UTF-8"),
+    ],
+)
+def test_a_file_that_snakemake_would_misread_is_refused(fresh, tmp_path, below, message):
+    (tmp_path / "below.yaml").write_bytes(below)
+    (tmp_path / "mine.yaml").write_text("extends: below.yaml\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/mine.yaml", "--", "all", ok=False)
+    assert f"Error: {tmp_path}/below.yaml" in output and message in output and "Traceback" not in output

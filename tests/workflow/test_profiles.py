@@ -8,7 +8,7 @@ import yte
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
 from snakemake_executor_plugin_slurm_packs import ExecutorSettings
-from support import ROOT, paper_config
+from support import ROOT, paper_config, probed_with
 
 
 def profile(name: str) -> dict:
@@ -130,8 +130,9 @@ def test_two_kinds_of_gpu(fresh, tmp_path):
     (added,) = re.findall(r"```text\n(set-resources:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
     (tmp_path / "config.yaml").write_text(f"{(ROOT / 'profiles/slurm/config.yaml').read_text()}{added}")
     peaks = [("hra", 20e9), ("hra", 22.8e9), ("oft", 30e9)]
+    task = tasks.load(paper_config())["glue"]
     jobs = [
-        {"rule": "train_glue", "wildcards": {"task": "glue", "method": method}, "peak_bytes": peak}
+        probed_with(task) | {"rule": "train_glue", "wildcards": {"task": "glue", "method": method}, "peak_bytes": peak}
         for method, peak in peaks
     ]
     files.write_json(rehearsed := fresh.folder / "results/rehearsal.json", {"jobs": jobs})

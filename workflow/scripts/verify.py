@@ -36,8 +36,9 @@ def verify(path: str | Path) -> dict:
         for name in listed:
             if not name.endswith(LARGE):
                 copy = Path(folder, name)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(archive.read(name))
+                archive.place(name, copy)
+                if name.endswith(".gz"):
+                    archive.check_packed(name, copy)
         with contextlib.chdir(folder):
             try:
                 found = check_contents(listed)

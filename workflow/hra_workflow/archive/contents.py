@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -21,6 +22,8 @@ LIST, ABOUT, CONFIG, README = "manifest-sha256.txt", "archive.json", "config.yam
 REPLACED, ENVIRONMENT, CRATE = "replaced.json", "environment.json", "ro-crate-metadata.json"
 FORMAT = 1  # of archive.json
 PACKED = {".safetensors", ".gz", ".png", ".tar", ".zip"}  # stored in a zip file without compression
+# Maximum compression ratio of files that unpack to more than 64 MiB, and bytes that are unpacked at once.
+RATIO, UNCHECKED, STEP = 200, 1 << 26, 1 << 20
 BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can have
 REMEDY = "Download it again, or make it again (make archive)."
 
@@ -45,6 +48,16 @@ class Archive:
             parts = PurePosixPath(name)
             safe = not parts.is_absolute() and ".." not in parts.parts
             expect(safe, f"{path}: expected names of files in the archive, found {name!r}. Do not unpack it. {REMEDY}")
+        for one in self.zip.infolist():
+            self.check_size(one.filename, one.compress_size, one.file_size)
+
+    def check_size(self, name: str, packed: int, unpacked: int) -> None:
+        """Raise JobError if a file would fill the memory or the disk when it is unpacked."""
+        expect(
+            unpacked <= max(UNCHECKED, RATIO * packed),
+            f"{self.path}: {name}: expected a file that unpacks to at most {UNCHECKED // 2**20} MiB or {RATIO} times "
+            f"its size, found more ({packed:,} bytes). Do not unpack it. {REMEDY}",
+        )
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -59,6 +72,22 @@ class Archive:
         expect(name in self.names, f"{self.path}: expected an archive of `make archive`, found no {name}. {REMEDY}")
         with self.open(name) as stream:
             return stream.read()
+
+    def place(self, name: str, copy: Path) -> None:
+        """Put a file of the archive into an empty folder, without reading it at once."""
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not self.zip:
+            copy.symlink_to((self.path / name).absolute())
+            return
+        with self.open(name) as stream, copy.open("wb") as new:
+            shutil.copyfileobj(stream, new)
+
+    def check_packed(self, name: str, copy: Path) -> None:
+        """Raise JobError if a file in gzip format would fill the memory when it is read."""
+        unpacked, packed = 0, copy.stat().st_size
+        with contextlib.suppress(EOFError, OSError, zlib.error), gzip.open(copy) as stream:  # its reader names damage
+            while part := stream.read(STEP):
+                self.check_size(name, packed, unpacked := unpacked + len(part))
 
     def digest(self, name: str) -> str:
         with self.open(name) as stream:

@@ -19,6 +19,7 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
 REHEARSAL = "HRA_REHEARSAL"  # the card that a rehearsal assumes
+KILLED = os.EX_TEMPFAIL  # exit status of a rehearsal that has killed itself, as planned
 
 
 class ProcessesFailed(Exception):
@@ -65,13 +66,17 @@ def torchrun(script: str, job: dict, count: int) -> None:
 def rehearse(script: str, job: dict, card: str) -> None:
     """Run the script on a fake GPU, in a separate process (rehearsal/); raise ProcessesFailed if it fails.
 
-    `script`: its path in the workflow's folder, from which the process imports it.
+    A training that kills itself (`kill_at_step`) resumes in a second process. `script`: its path in the workflow's
+    folder, from which the process imports it.
     """
     folder = Path(job["params"]["scratch"])
     job_file, result = (folder / f"{job['rule']}.{name}.json" for name in ("job", "rehearsal"))
     files.write_json(job_file, job)
     command = [sys.executable, "-m", "hra_workflow.rehearsal", script, str(job_file), str(result), "--card", card]
-    if status := subprocess.run(command, env=os.environ | started_by_this()).returncode:
+    environment = os.environ | started_by_this()
+    if (status := subprocess.run(command, env=environment).returncode) == KILLED:
+        status = subprocess.run(command, env=environment).returncode
+    if status:
         raise ProcessesFailed(f"the rehearsal ended with status {status}")
 
 

@@ -77,11 +77,11 @@ def held(
 def taken(path: Path, say: Callable[[str], None], deadline: float | None = None) -> Iterator[str]:
     """Hold a lease within the block; yield its token."""
     lease = SoftFileLease(path, lease_duration=EXPIRY, heartbeat_interval=RENEWAL, on_compromise=end)
+    own = process_identity.this_process() | {"slurm": os.environ.get("SLURM_JOB_ID")}
     acquire(lease, path, say, deadline)
-    own = {"since": time.strftime("%FT%TZ", time.gmtime()), "slurm": os.environ.get("SLURM_JOB_ID")}
     try:
         with path.open("a") as stream:  # filelock ignores unknown lines
-            stream.write(f"holder={json.dumps(process_identity.this_process() | own)}\n")
+            stream.write(f"holder={json.dumps(own | {'since': time.strftime('%FT%TZ', time.gmtime())})}\n")
         yield lease.token
     finally:
         lease.release()
@@ -132,7 +132,10 @@ def started_by(holder: dict) -> list[int]:
 def described(path: Path, content: bytes) -> str:
     """Describe the holder of a lease, and how to end it."""
     if not (holder := holder_of(content)):
-        return f"{path} is damaged, so that its holder is unknown; it is taken over if no process renews it."
+        return (
+            f"{path} exists, but does not name the process that holds it yet; it is taken over if no process renews it "
+            f"for {EXPIRY} seconds."
+        )
     left = started_by(holder) if process_identity.state(holder) == "dead" else []
     pids = " ".join(map(str, left or [holder["pid"]]))
     stop = f"`scancel {holder['slurm']}`" if holder["slurm"] else f"`kill {pids}` on {holder['host']}"
@@ -143,11 +146,11 @@ def described(path: Path, content: bytes) -> str:
 
 
 def holder_of(content: bytes) -> dict:
-    """Return the description of a lease's holder, written by `taken`, and its `token`; {} if it is damaged."""
+    """Return the description of a lease's holder, written by `taken`, and its `token`; {} if it is not complete."""
     entries = dict(line.partition("=")[::2] for line in content.decode(errors="replace").splitlines())
     try:
         return json.loads(entries["holder"]) | {"token": entries["token"]}
-    except (ValueError, KeyError, TypeError):  # the holder was killed, or the disk was full, during the write
+    except (ValueError, KeyError, TypeError):  # the holder is writing, or was killed during the write
         return {}
 
 

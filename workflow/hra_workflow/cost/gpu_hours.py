@@ -7,7 +7,7 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import files, gpus, grid, tuning, wording
 from hra_workflow.core.wording import listed, of_jobs, plural, span
-from hra_workflow.cost import cpu_time, finished_jobs, planned_jobs, row_counts
+from hra_workflow.cost import cpu_time, finished_jobs, planned_jobs, probed, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
@@ -212,7 +212,8 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write the estimates of their work and seconds to the planned jobs."""
-    every, rates, jobs = load_tasks(row_counts.complete(config)), probe_rates(config), list(jobs)
+    every, jobs = load_tasks(row_counts.complete(config)), list(jobs)
+    rates = probed.reported(config, every, "rates")
     for job in jobs:
         task = task_of(every, job.rule, job.wildcards)
         job.model = (task and task.settings.get("model")) or ""
@@ -225,12 +226,6 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
         job.rehearsed = by_rates(rates["rehearsal"], every, job)
         job.stated = by_config(every, job)
         job.guessed = cpu_time.guess(config, task_of(every, job.rule, job.wildcards), job)
-
-
-def probe_rates(config: dict) -> dict[str, list[dict]]:
-    """Return the rates that `make preflight` has measured (`jobs`) and that `make rehearse` has estimated."""
-    saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("rates", [])
-    return {part: [rate for rate in saved if rate.get("part") == part] for part in ("jobs", "rehearsal")}
 
 
 def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:

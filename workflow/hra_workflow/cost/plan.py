@@ -4,13 +4,12 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from hra_workflow import tasks
-from hra_workflow.core import files, tuning
+from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
-from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs, power
+from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs, power, probed
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.tasks import tuned_runs, user_data
@@ -145,7 +144,7 @@ def trials(task: Task) -> str:
 
 def memory(config: dict, names: Iterable[str]) -> str:
     """Describe the largest memory that `make rehearse` found for each kind of job of these tables' tasks."""
-    jobs = files.read_if_valid(Path(config["pathvars"]["results"], "rehearsal.json")).get("jobs", [])
+    jobs = probed.rehearsed_jobs(config, tasks.load(config))
     chosen, cards = {task.name: task for task in of_names(config, names)}, {}
     for job in sorted((job for job in jobs if job.get("gpu", 1)), key=lambda job: job["peak_bytes"]):
         if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
@@ -164,12 +163,8 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     notes = []
     for task in chosen:
         notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
-    checks = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get("findings", [])
-    notes += [
-        f"make rehearse: {check['check']}: {check['text']}"
-        for check in checks
-        if check["part"] == "rehearsal" and not check["ok"]
-    ]
+    checks = probed.reported(config, tasks.load(config), "findings")["rehearsal"]
+    notes += [f"make rehearse: {check['check']}: {check['text']}" for check in checks if not check["ok"]]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow.core import files, provenance
@@ -11,11 +11,12 @@ from hra_workflow.core.errors import JobError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `text`: the result, or the problem and its fix."""
+    """One line of the report. `text`: the result, or the problem and its fix. `of`: probe.workload, of probes."""
 
     check: str
     ok: bool
     text: str
+    of: dict[str, str | None] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         return f"  {'ok  ' if self.ok else 'TODO'}  {self.check}: {self.text}"
@@ -51,6 +52,6 @@ def save(results: str | Path, part: str, findings: list[Finding], rates: list[di
     kept = [entry for entry in report["findings"] if entry["part"] != part]
     tasks = {rate["task"] for rate in rates or ()}
     old = [rate for rate in report["rates"] if rate.get("part") != part or rate["task"] not in tasks]
-    new = [{"part": part} | asdict(finding) for finding in findings]
+    new = [{"part": part, "check": one.check, "ok": one.ok, "text": one.text} | one.of for one in findings]
     rates = [{"part": part} | rate for rate in rates or ()]
     files.write_json(path(results), {"time": provenance.now(), "findings": kept + new, "rates": old + rates})

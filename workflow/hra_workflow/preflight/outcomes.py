@@ -130,8 +130,7 @@ def memory(rate: dict) -> str:
 
 def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dict:
     """Return a rate for `make plan`: seconds per row, summed over the processes."""
-    return {
-        "task": task.name,
+    return probe.workload(task, f"{run['method']}/{run['variant']}") | {
         "stage": stage,
         "kind": grid.kind_of(config["methods"][run["method"]]),
         "seconds_per_row": rate["seconds"] / rate["rows"],

@@ -33,9 +33,16 @@ def config_of(config: dict) -> dict:
         for variant in method["variants"].values():
             variant |= {"peft": quick(variant["peft"])} if "peft" in variant else {}
     for name, task in tasks.load(config).items():
+        if task.settings:
+            new["tasks"][name]["workloads"] = {run: task.cost.workload(run) for run in ("", *runs(task))}
         if task.settings and not (runs(task) and shorten(new, task)):
             new["tasks"][name]["grid"] = []
     return new
+
+
+def workload(task: Task, run: str = "") -> dict[str, str | None]:
+    """Return what a finding or a rate of a probe is valid for, which cost/probed.py compares with the config."""
+    return {"task": task.name, "run": run, "workload": task.settings.get("workloads", {}).get(run)}
 
 
 def quick(peft: dict) -> dict:

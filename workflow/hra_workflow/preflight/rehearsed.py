@@ -4,6 +4,7 @@ Jobs that request a GPU have run on a fake one (hra_workflow/rehearsal), at thei
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hra_workflow import methods, tasks
@@ -30,9 +31,11 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     """
     loaded = tasks.load(config)
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.rehearsal.json"))]
+    jobs = [job | workload(loaded, job) for job in jobs]
     shown = [job for job in jobs if job["gpu"] or job["error"]]
-    lines = [line for job in shown for line in of_job(job, loaded)]
-    lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
+    lines = [replace(line, of=workload(loaded, job)) for job in shown for line in of_job(job, loaded)]
+    for task in [task for task in loaded.values() if task.name in wanted]:
+        lines += [replace(line, of=probe.workload(task)) for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
     kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
     files.write_json(results / FILE, {"jobs": kept + jobs})
@@ -42,7 +45,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 
 def of_job(job: dict, loaded: dict[str, tasks.Task]) -> list[Finding]:
     """Describe a rehearsed job: one line per problem, or its needs."""
-    run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
+    run = run_of(job)
     check, task = f"{job['rule']} {run}".strip(), loaded.get(job["wildcards"].get("task"))
     if job["error"]:
         return [Finding(check, False, job["error"] + (f" (at {job['raised']})" if job["raised"] else ""))]
@@ -108,6 +111,17 @@ def float64(job: dict) -> Iterator[str]:
         yield f"computes in float64, at a fraction of the speed of float32: {shown}"
 
 
+def run_of(job: dict) -> str:
+    """Return `method/variant` of a job; empty for a job that runs share."""
+    return "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
+
+
+def workload(loaded: dict[str, tasks.Task], job: dict) -> dict[str, str | None]:
+    """Return what a job's findings are valid for; {} for a job that tasks share, such as an augmentation."""
+    name = owner(loaded, job)
+    return probe.workload(loaded[name], run_of(job)) if name else {}
+
+
 def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
     """Return the name of a rehearsed job's task."""
     task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
@@ -134,8 +148,7 @@ def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | No
         return None
     rows *= task.cost.rehearsed(stage, job["wildcards"].get("dataset"))
     method = config["methods"].get(job["wildcards"].get("method"))
-    return {
-        "task": task.name,
+    return workload(loaded, job) | {
         "stage": stage,
         "kind": method and grid.kind_of(method),
         "seconds_per_row": seconds / rows,

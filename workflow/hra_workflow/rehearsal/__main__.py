@@ -7,13 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-from hra_workflow.core import files, rates
+from hra_workflow.core import files, launcher, rates
 from hra_workflow.core.job import processes, run_guarded
 from hra_workflow.rehearsal import cuda
 
 
 def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool = False) -> int:
-    """Run the script's `main` on the fake device; return 0 unless it fails. kernels: list the kernels of every step."""
+    """Run the script's `main` on the fake device; return 0 unless it fails, and launcher.KILLED if it killed itself.
+
+    kernels: list the kernels of every step.
+    """
     if (count := processes(job)) > 1:  # the first process; the others do not exist
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
         os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
@@ -40,6 +43,8 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
         libraries.rewarded_answers(torch)
     with fake_mode.entered(torch, observer):
         problem = run_guarded(located, job)
+    settings = job["params"].get("hyperparameters") or {}
+    killed = bool(settings.get("kill_at_step")) and str(problem).startswith("Interrupted: ")
     # A training that was killed intentionally continues in another process.
     attempts = [{"peak_bytes": observer.peak, "parts": observer.parts}]
     attempts += [files.read_json(result)] if result.exists() else []
@@ -58,7 +63,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
             "processes": processes(job),
             "rows_per_step": rows_per_step(job),
             "rows_per_device": rows_per_device(job),
-            "period": rates.period(job["params"].get("hyperparameters") or {}),
+            "period": rates.period(settings),
             "peak_bytes": highest["peak_bytes"],
             "parts": highest["parts"],
             "steps": [named(step, kernels) for step in observer.steps],
@@ -67,7 +72,7 @@ def main(script: Path, job: dict, result: Path, card: cuda.Card, kernels: bool =
             "rate": rates.last(job["log"]),
         },
     )
-    return int(problem is not None)
+    return launcher.KILLED if killed else int(problem is not None)
 
 
 def rows_per_step(job: dict) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
-NOT_OWN = ("site-packages", "/rehearsal/", "/core/job.py")  # the last one calls every script
+NOT_OWN = ("site-packages", "/hra_workflow/rehearsal/", "/core/job.py")  # the last one calls every script
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 LONGEST = 3  # lines
 

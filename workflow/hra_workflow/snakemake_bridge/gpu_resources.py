@@ -6,12 +6,12 @@ gpu-server): 100 per GPU, of which each of four runs on one takes 25. `gpu` is t
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 
-from hra_workflow import methods
-from hra_workflow.core import files, grid
+from hra_workflow import methods, tasks
+from hra_workflow.core import grid
+from hra_workflow.cost import probed
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.preflight import probe, rehearsed
+from hra_workflow.preflight import probe
 
 PERCENT = "gpu_percent"
 
@@ -43,7 +43,7 @@ def memory(config: dict, stage: str | None, task: str | None = None) -> Callable
     @cache
     def peaks() -> dict[tuple, int]:
         found: dict[tuple, int] = {}
-        for job in files.read_if_valid(Path(config["pathvars"]["results"], rehearsed.FILE)).get("jobs", []):
+        for job in probed.rehearsed_jobs(config, tasks.load(config)):
             key = (job["rule"].partition("_")[0], job["wildcards"].get("task"), kind(job["wildcards"]))
             found[key] = max(found.get(key, 0), job["peak_bytes"])
         return found

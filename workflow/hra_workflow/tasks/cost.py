@@ -1,13 +1,20 @@
 """The cost of a task's jobs for the plan and `make preflight`: resources, rows, bytes and files."""
 
+import hashlib
+import json
+import math
 from typing import ClassVar
 
-from hra_workflow.core import strength_names, tuning
+from hra_workflow.core import grid, strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
-from hra_workflow.tasks.training import held_out_rows
+from hra_workflow.tasks.training import LENGTH, held_out_rows
 
-LONGEST_TEXT = 256  # tokens, if no `max_length` limits them
+# Hyper-parameters that change neither the memory of a step nor its time.
+LEARNING = (
+    *("learning_rate", "head_learning_rate", "schedule", "warmup_steps", "weight_decay", "max_grad_norm"),
+    *("adam_epsilon", "classifier_dropout", "held_out", "eval_steps", "epoch_steps", *LENGTH),
+)
 FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -23,6 +30,29 @@ class Cost(Part):
         """Return the config's `resources` for jobs of a stage."""
         section = {"generate": "generation", "evaluate": "evaluation"}.get(stage)
         return (self.settings.get(section) or self.settings).get("resources", {})
+
+    def workload(self, run: str = "") -> str | None:
+        """Return a digest of what the memory and the time of the jobs of `method/variant` depend on, except the card.
+
+        run: empty for jobs that runs share. None: the config has no such run.
+        """
+        settings, (method, _, variant) = self.settings, run.partition("/")
+        of_jobs = {
+            name: {key: value for key, value in settings[name].items() if key != "resources"}
+            for name in ("generation", "evaluation", "class_images")
+            if settings.get(name)
+        }
+        found = [self.name, settings["model"], self.config["models"][settings["model"]], settings.get("resolution")]
+        found += [of_jobs, settings["resources"]["gpu"]]
+        if run:
+            variants = self.config["methods"].get(method, {}).get("variants", {})
+            if variant not in variants:
+                return None
+            found.append(variants[variant])
+            for dataset in grid.datasets(self.config, self.name):
+                values = self.task.training.hyperparameters(dataset, run)
+                found.append({key: value for key, value in values.items() if key not in LEARNING})
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
         """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""
@@ -57,11 +87,11 @@ class Cost(Part):
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
         return rows(self.datasets[name] if name else entry, split)
 
-    def tokens(self, stage: str, wildcards: dict) -> float:
-        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
+        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU; None if unknown."""
         name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
-        settings = self.task.training.relevant_hyperparameters(name, run)
-        return self.datasets[name].get("tokens", settings.get("max_length", LONGEST_TEXT) / 2)
+        longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
+        return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         """Return the fraction of a row's work that a rehearsal of a stage does."""

@@ -108,6 +108,11 @@ class ImageEvaluation(Evaluation):
         """Return the metrics of a dataset's images."""
         return registry.metrics(self.evaluators(dataset))
 
+    def better(self, dataset: str, benchmark: str, metric: str) -> str:
+        if benchmark != self.benchmark:
+            return super().better(dataset, benchmark, metric)
+        return registry.directions(self.evaluators(dataset))[metric]
+
     def models(self, dataset: str) -> list[str]:
         """Return the models that the evaluators need."""
         return registry.models(self.evaluators(dataset))

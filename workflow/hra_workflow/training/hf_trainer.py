@@ -4,6 +4,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import torch
+from accelerate.utils import send_to_device
 from transformers import Trainer, TrainerCallback, TrainerState
 
 from hra_workflow import methods
@@ -47,6 +48,20 @@ class Resumable:
         if "head_learning_rate" in self.settings:
             optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
         return self.optimizer
+
+    def get_train_dataloader(self):
+        """Return the loader, which leaves batches on the host: `get_batch_samples` copies them.
+
+        After a resumption, accelerate's loader would wait for every copy (github.com/huggingface/accelerate/issues/4295).
+        """
+        loader = super().get_train_dataloader()
+        loader.device = None
+        return loader
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        on_gpu = torch.device(device).type == "cuda"
+        copied = (send_to_device(batch, device, non_blocking=on_gpu) for batch in epoch_iterator)
+        return super().get_batch_samples(copied, num_batches, device)
 
     def penalised(self, model, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss of a training step with the method's penalty."""

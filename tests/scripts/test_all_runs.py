@@ -74,6 +74,8 @@ def test_means_and_deviations_are_those_of_the_table(folder, data):
     assert checked == len(FINISHED) - 1
     states = dict(zip(runs, read(view, "status"), strict=True))
     assert states["lora/r8"] == "2 ok, 1 diverged" and states["adalora/r8"] == "diverged" and states["hra/r8"] == "ok"
+    counts = {run: cell and cell[2] for run, cell in zip(runs, read(view, "seconds"), strict=True)}
+    assert (counts["lora/r8"], counts["adalora/r8"], counts["hra/r8"]) == (2, None, 3)  # none that diverged
 
 
 def test_settings_that_differ_are_columns(data):

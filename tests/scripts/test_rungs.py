@@ -15,6 +15,7 @@ from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.training.interruption import Interrupted
+from hra_workflow.training.trials import last_step
 from saved_states import check_restored
 from sums import LLAMA_TARGETS
 from support import method
@@ -67,6 +68,12 @@ def test_a_repeated_rung_uses_no_checkpoint_of_a_later_one(make_run):
     assert later["resumed_from"] == [4] and later["steps"] == 7
     again = trained(train_glue, trial_job(run, RUNG))
     assert again["resumed_from"] == [] and again["held_out"] == first["held_out"]
+
+
+@pytest.mark.parametrize(("rung", "steps", "last"), [(0.25, 7, 2), (0.1, 3, 1), (None, 7, 7)])
+def test_a_rung_is_at_the_nearest_step(rung, steps, last):
+    settings = {} if rung is None else {"rung": rung}
+    assert last_step({"params": {"hyperparameters": settings}}, steps) == last
 
 
 # Which go on

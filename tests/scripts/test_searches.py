@@ -63,6 +63,14 @@ def test_a_right_search_passes_and_a_missing_share_does_not():
         validation.check(config)
 
 
+@pytest.mark.parametrize(
+    ("run", "value"), [("hra/r8", 3), ("hra/r8@learning_rate-0.1", 3), ("hra/r4", 2), ("lora/r8", 1)]
+)
+def test_the_value_of_a_variant_precedes_those_of_its_method_and_of_all(run, value):
+    assert grid.value_for_run({"default": 1, "hra": 2, "hra/r8": 3}, run) == value
+    assert grid.value_for_run(7, run) == 7 and grid.value_for_run({"oft": 2}, run) is None
+
+
 def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
     config = tuned_config(rows=500)
     preset = grid.hyperparameters(paper_config(), "glue", "cola", "hra/r8")

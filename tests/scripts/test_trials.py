@@ -216,6 +216,14 @@ def test_the_table_has_every_trial(collected):
     assert table["held_out_rows"][0] == "20"
 
 
+def test_a_trial_on_several_devices_costs_their_time(tmp_path):
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, None]})
+    (first, record), second = [(Path(trials[0]["record"]), files.read_json(trials[0]["record"])), trials[1]["record"]]
+    records.write(first, record | {"seconds": 10, "device_seconds": 40})
+    found = tuning_results.table(trials)
+    assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
+
+
 def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):
     labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
     budget, edge, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)

@@ -1,14 +1,14 @@
 """The best learning rate of HRA by rank, for the scale of its start: python -m benchmarks.rates SET [OPTIONS].
 
-With Adam, H depends only on the directions of its columns: a start whose entries have the standard deviation s and the
-learning rate η give the same H in every step as c s and c η (docs/mathematics.md), except for rounding, Adam's ε and
-the clipping of gradients. So one run with s = 1/16, as these have, stands for the run with any other start: with
-PEFT's, s = √(2/(3r)), at the rate 16 s η, and with `init_scale=1/128`, s = r/128, at η r/8.
+The runs of the method `hra` start with entries of the standard deviation 1/16 at every r. With Adam, H depends only on
+the directions of its columns: a start with the standard deviation s and the learning rate η give the same H in every
+step as c s and c η (docs/mathematics.md), except for rounding, Adam's ε, weight decay and the clipping of gradients. So
+the rates of other starts are derived: with `init_scale=1/128`, s = r/128, a run stands for one at η r/8; with PEFT's,
+s = √(2/(3r)), at 16 s η. The few runs of "hra, init_scale" and "hra, PEFT's start" were trained with these starts.
 
     llama [--ranks 2 8] [--rates 1e-3 2e-3] [--seeds 1000] [--methods hra lora]    the demo's word problems
     llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
     sst2 MODEL DATA            SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
-    fit                        prints the best rates, their power of r and what a common rule costs
     page                       the table of docs/library.md and docs/images/rates.png from results/rates.csv
 
 Rows are appended to benchmarks/results/rates.csv, and runs that it contains are left out.
@@ -16,6 +16,7 @@ Rows are appended to benchmarks/results/rates.csv, and runs that it contains are
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +60,21 @@ def pretrain_narrow() -> Path:
 
 
 def adapt(task: small_runs.Task, method: str, r: int):
-    """Return the function that inserts adapters: `hra` with the start of this study, or `lora` with α = 2 r."""
+    """Return the function that inserts adapters: HRA with a start of STARTS, or `lora` with α = 2 r."""
 
     def insert(model, head: list[str]):
         options = {"r": r, "target_modules": task.targets, "modules_to_save": head or None}
         if method == "lora":
             return peft.get_peft_model(model, peft.LoraConfig(lora_alpha=2 * r, **options))
         hra.install()
-        return peft.get_peft_model(model, hra.HRAConfig(init_scale=START / r, **options))
+        return peft.get_peft_model(model, hra.HRAConfig(init_scale=STARTS[method](r) / r, **options))
 
     return insert
+
+
+def of_study(r: int) -> float:
+    """Return the standard deviation of the entries at the start of the runs of this study."""
+    return START
 
 
 def of_peft(r: int) -> float:
@@ -79,6 +85,9 @@ def of_peft(r: int) -> float:
 def of_scale(r: int) -> float:
     """Return the standard deviation of the entries with `init_scale=1/128`."""
     return r / 128
+
+
+STARTS = {"hra": of_study, "hra, PEFT's start": of_peft, "hra, init_scale": of_scale}
 
 
 def run(task: small_runs.Task, method: str, ranks: list[int], rates: list[float], seeds: list[int]) -> None:
@@ -92,94 +101,58 @@ def run(task: small_runs.Task, method: str, ranks: list[int], rates: list[float]
                     small_runs.append(TABLE, named | found)
 
 
-def losses(method: str = "hra") -> dict[str, pd.DataFrame]:
-    """Return by set the held-out losses of the first seed: a row per rank and a column per rate."""
+def losses(method: str = "hra", start: Callable[[int], float] = of_study) -> dict[str, pd.DataFrame]:
+    """Return by set the held-out losses of the first seed: a row per rank and a column per rate.
+
+    start: the rates of the method's runs are multiplied, per rank, to those that give the same H with this start.
+    """
     rows = pd.read_csv(TABLE)
     rows = rows[(rows["method"] == method) & (rows["seed"] == SEED)]
+    factors = rows["r"].map(start) / START
+    rows["rate"] = [float(f"{rate:.6g}") for rate in rows["rate"] * factors]  # products that are equal up to rounding
     return {name: one.pivot_table(index="r", columns="rate", values="loss") for name, one in rows.groupby("set")}
 
 
-def noise() -> pd.Series:
-    """Return by set the standard deviation of log loss between seeds of the same rank and rate."""
+def noise() -> float:
+    """Return the standard deviation of the logarithm of the loss between seeds of the same set, rank and rate."""
     rows = pd.read_csv(TABLE)
-    squares = rows.assign(log=np.log(rows["loss"])).groupby(["set", "method", "r", "rate"])["log"].agg(["var", "count"])
+    squares = rows.assign(log=np.log(rows["loss"])).groupby(list(KEY[:-1]))["log"].agg(["var", "count"])
     squares = squares[squares["count"] > 1]
-    squares["var"] *= squares["count"] - 1
-    summed = squares.assign(count=squares["count"] - 1).groupby("set").sum()
-    return (summed["var"] / summed["count"]) ** 0.5
+    return float(np.sqrt(np.average(squares["var"], weights=squares["count"] - 1)))
 
 
-def best(row: pd.Series) -> tuple[float, float]:
-    """Return the best rate and its loss: the vertex of the parabola in log η and log loss around the best of a row."""
-    row = row.dropna()
-    place = int(row.argmin())
-    if not 0 < place < len(row) - 1:
-        return float(row.index[place]), float(row.iloc[place])
-    x, y = np.log(row.index[place - 1 : place + 2]), np.log(row.iloc[place - 1 : place + 2])
-    curve = np.polyfit(x, y, 2)
-    vertex = -curve[1] / (2 * curve[0])
-    return float(np.exp(vertex)), float(np.exp(np.polyval(curve, vertex)))
+def common(of_set: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the best of the rates that every rank has, and the worst rank's loss there relative to its best one."""
+    worst = of_set.div(of_set.min(axis=1), axis=0).dropna(axis=1).max()
+    return None if worst.empty else (float(worst.idxmin()), float(worst.min()))
 
 
-def regrets(of_set: pd.DataFrame, power: float) -> tuple[float, pd.Series]:
-    """Return c and the losses by rank, divided by those of the best rates, for the rates η = c r^power.
-
-    c has the lowest maximum over the ranks. Losses between measured rates are interpolated in the logarithms of both.
-    Beyond the measured rates, the loss rises as between the last two, or is that of the last if it fell there.
-    """
-
-    def of(c: float) -> pd.Series:
-        found = {}
-        for r, row in of_set.iterrows():
-            row = row.dropna()
-            x, y, wanted = np.log(row.index.to_numpy()), np.log(row.to_numpy()), np.log(c * r**power)
-            value = np.interp(wanted, x, y)
-            if len(x) > 1:
-                value += max(0, (y[0] - y[1]) / (x[1] - x[0])) * max(0, x[0] - wanted)
-                value += max(0, (y[-1] - y[-2]) / (x[-1] - x[-2])) * max(0, wanted - x[-1])
-            found[r] = np.exp(value) / min(best(row)[1], row.min())
-        return pd.Series(found)
-
-    every = of_set.index.to_numpy()[:, None] ** -power * of_set.columns.to_numpy()
-    c = min(np.geomspace(every.min(), every.max(), 400), key=lambda c: of(c).max())
-    return c, of(c)
-
-
-def fit() -> None:
-    """Print the best rate of each rank, their power of r, and what a common rule costs."""
-    print("standard deviation of log loss between seeds:", noise().round(3).to_dict())
-    for method in ("hra", "lora"):
-        for name, of_set in losses(method).items():
-            print(f"\n{name}, {method}\n{of_set.round(3).to_string(na_rep='')}")
-            if len(of_set) < 3:
-                continue
-            rates = {r: best(row) for r, row in of_set.iterrows()}
-            print("best:", ", ".join(f"r = {r}: {rate:.2g} ({loss:.3f})" for r, (rate, loss) in rates.items()))
-            if method == "hra":
-                scaled = (f"r = {r}: {rate * of_scale(r) / START:.2g}" for r, (rate, _) in rates.items())
-                print("best with init_scale=1/128:", ", ".join(scaled))
-            slope = np.polyfit(np.log([*rates]), np.log([rate for rate, _ in rates.values()]), 1)[0]
-            print(f"best rate as a power of r: {slope:.2f}")
-            for power in (0.5, 0, -0.5, -0.75, -1):
-                c, cost = regrets(of_set, power)
-                shown = ", ".join(f"{r}: {100 * (value - 1):.1f}" for r, value in cost.items())
-                print(f"rate = {c:.2g} r^{power}: loss above each rank's best in %: {shown}")
-
-
-POWERS = {0.5: "PEFT's start", 0: "entries of one size at every r", -1: "init_scale"}
+def derivation_error() -> pd.Series:
+    """Return the losses of the runs with other starts relative to the derived ones, by set, start, r and rate."""
+    ratios = {}
+    for method, start in STARTS.items():
+        if method != "hra":
+            for name, found in losses(method).items():
+                ratios[name, method] = (found / losses(start=start)[name]).stack()
+    return pd.concat(ratios).dropna()
 
 
 def page_table() -> list[str]:
-    """Return the table of docs/library.md: the best rates with `init_scale=1/128`, and what one rate costs by start."""
-    found = losses()
-    lines = [["", *(name for name in SETS)]]
+    """Return the table of docs/library.md: the best rates as trained and with `init_scale`, and the price of one."""
+
+    def short(rate: float) -> str:
+        return np.format_float_scientific(rate, trim="-", exp_digits=1)
+
+    trained, derived = losses(), losses(start=of_scale)
+    lines = [["", *SETS]]
     for r in RANKS:
-        of_rank = [best(found[name].loc[r]) if r in found[name].index else None for name in SETS]
-        cells = ("–" if one is None else f"{one[0] * of_scale(r) / START:.1e}".replace("e-0", "e-") for one in of_rank)
-        lines.append([f"best rate, r = {r}", *cells])
-    for power, start in POWERS.items():
-        worst = (100 * (regrets(found[name], power)[1].max() - 1) for name in SETS)
-        lines.append([f"one rate for all r, {start}: loss above the best", *(f"{one:.0f} %" for one in worst)])
+        best = [(trained[name].loc[r], derived[name].loc[r]) if r in trained[name].index else () for name in SETS]
+        cells = (" → ".join(short(one.idxmin()) for one in pair) or "–" for pair in best)
+        lines.append([f"best rate that was tried, r = {r}", *cells])
+    for title, found in (("σ = 1/16, trained", trained), ("init_scale, derived", derived)):
+        best = [common(found[name]) for name in SETS]
+        cells = (f"{100 * one[1] - 100:.0f} %, at {short(one[0])}" if one else "no common rate" for one in best)
+        lines.append([f"one rate for all r, {title}: loss above the best", *cells])
     return table(lines, ["left"] + ["right"] * len(SETS)).splitlines()
 
 
@@ -190,39 +163,45 @@ def page() -> None:
 
 
 def plot() -> None:
-    """Write docs/images/rates.png: loss against rate, a line per rank, for `init_scale` and PEFT's start."""
+    """Write docs/images/rates.png: loss against rate, a line per rank, as trained and at the rates of `init_scale`."""
     import matplotlib.pyplot as plt
 
     from benchmarks import docs_images
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, logarithmic
 
     plt.switch_backend("Agg")
-    sets, lora = losses(), losses("lora")
+    lora, checks = losses("lora"), losses("hra, init_scale")
+    columns = {
+        "as trained": (losses(), {}, "learning rate, at the start σ = 1/16 of all runs"),
+        "derived for init_scale=1/128": (losses(start=of_scale), checks, "learning rate of the left times r / 8"),
+    }
     with plt.rc_context(SETTINGS):
-        figure, axes = plt.subplots(
-            len(sets), 2, figsize=(2 * WIDTH, 3.4 * len(sets)), layout="constrained", sharey="row", squeeze=False
-        )
+        size = 2 * WIDTH, 3.4 * len(SETS)
+        figure, axes = plt.subplots(len(SETS), 2, figsize=size, layout="constrained", sharey="row")
         shown = {}
-        for name, of_row in zip([one for one in SETS if one in sets], axes, strict=True):
-            for axis, of_start in zip(of_row, (of_scale, of_peft), strict=True):
-                for r, row in sets[name].iterrows():
+        for name, of_row in zip(SETS, axes, strict=True):
+            for axis, (title, (of_column, trained, _)) in zip(of_row, columns.items(), strict=True):
+                for r, row in of_column[name].iterrows():
                     row, colour = row.dropna(), plt.cm.viridis(RANKS.index(r) / len(RANKS))
-                    (line,) = axis.plot(row.index * of_start(r) / START, row, "o-", color=colour)
-                    shown[f"HRA, r = {r}"] = line
+                    (shown[f"HRA, r = {r}"],) = axis.plot(row.index, row, "o-", color=colour)
+                for r, row in trained.get(name, pd.DataFrame()).iterrows():
+                    colour = plt.cm.viridis(RANKS.index(r) / len(RANKS))
+                    row = row.dropna()
+                    (mark,) = axis.plot(row.index, row, "x", color=colour, markersize=10, markeredgewidth=2)
+                    shown["trained with init_scale"] = mark
                 for r, row in lora.get(name, pd.DataFrame()).iterrows():
                     row, dash = row.dropna(), {4: ":", 8: "--", 32: "-."}[r]
-                    (line,) = axis.plot(row.index, row, dash, color="#888888")
-                    shown[f"LoRA, r = {r}"] = line
+                    (shown[f"LoRA, r = {r}"],) = axis.plot(row.index, row, dash, color="#888888")
                 axis.set_yscale("log")
                 axis.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
                 axis.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
                 logarithmic(axis)
                 axis.tick_params(which="both", labelsize=SMALL)
-            of_row[0].set(title=f"{name}: init_scale=1/128", ylabel="held-out loss")
-            of_row[1].set_title(f"{name}: PEFT's start")
-        for axis in axes[-1]:
-            axis.set_xlabel("learning rate")
-        labels = sorted(shown, key=lambda label: (label.split(",")[0], int(label.split()[-1])))
+                axis.set_title(f"{name}: {title}")
+            of_row[0].set_ylabel("held-out loss")
+        for axis, (_, _, label) in zip(axes[-1], columns.values(), strict=True):
+            axis.set_xlabel(label)
+        labels = sorted(shown, key=lambda label: (label.split(",")[0], int(label.split()[-1]) if "=" in label else 0))
         figure.legend([shown[one] for one in labels], labels, loc="outside lower center", ncols=5, fontsize=SMALL)
         figure.savefig(docs_images.FOLDER / "rates.png", dpi=130)
     docs_images.renew("rates")
@@ -230,16 +209,16 @@ def plot() -> None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("set", choices=["llama", "llama-64", "sst2", "fit", "page"])
+    parser.add_argument("set", choices=["llama", "llama-64", "sst2", "page"])
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--methods", nargs="+", default=["hra"], choices=["hra", "lora"])
+    parser.add_argument("--methods", nargs="+", default=["hra"], choices=[*STARTS, "lora"])
     parser.add_argument("--ranks", nargs="+", type=int, default=RANKS)
     parser.add_argument("--rates", nargs="+", type=float, default=RATES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[SEED])
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if given.set in ("fit", "page"):
-        return {"fit": fit, "page": page}[given.set]()
+    if given.set == "page":
+        return page()
     if given.set == "sst2":
         task = small_runs.sst2(*given.folders)
     elif given.set == "llama":

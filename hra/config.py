@@ -20,11 +20,11 @@ class HRAConfig(peft.HRAConfig):
     rank r and is equal to one with rank 2 r.
     magnitudes: W' = diag(1 + δ) W H, or diag(1 + δ) H_L W H_R, with one trained δ per row of W, as many parameters more
     as DoRA has.
-    init_scale: makes one learning rate fit every r. The columns start with entries of standard deviation `init_scale`
-    times the number of a layer's reflections (r, or 2 r with `two_sided`), instead of PEFT's √(2 / (3 r)). H does not
-    depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a rate η, all
-    reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate for all
-    ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
+    init_scale: makes the best learning rate depend less on r. The columns start with entries of standard deviation
+    `init_scale` times the number of a layer's reflections (r, or 2 r with `two_sided`), instead of PEFT's √(2 / (3 r)).
+    H does not depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a
+    rate η, all reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate
+    for all ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
     target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
     stacked experts of mixture-of-experts models.
 

@@ -115,6 +115,11 @@ def hyperparameter(name, default=None):
     return lambda wc: grid.hyperparameters(config, wc.task, wc.dataset, run_name(wc)).get(name, default)
 
 
+def lost_inputs(name):
+    """Return the param that remakes a table or figure after the deletion of a file that it was made from."""
+    return reruns.lost_inputs(workflow, f"{config['pathvars']['results']}/{name}")
+
+
 def in_report(path, caption, what, category="{task}"):
     """Show an output in Snakemake's report; `caption`: relative to the rules' file."""
     return report(path, caption=caption, category=category, labels={"what": what})

@@ -90,12 +90,12 @@ rule evaluate_drift:
         **recorded(
             evaluators=lambda wc: config["tasks"][wc.task]["drift"]["evaluators"],
             task_version=task_version,
-        ),
-        **unrecorded(
             generated=recorded_by(rules.generate_drift),
             base_generated=recorded_by(
                 rules.generate_base_images, lambda wc: {"task": wc.task, "dataset": wc.dataset}
             ),
+        ),
+        **unrecorded(
             scratch=f"{SCRATCH}/{{benchmark}}",
             device=task_resource("device", of="evaluation"),
         ),

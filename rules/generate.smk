@@ -49,8 +49,7 @@ rule gather_outputs:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded(split=lambda wc: benchmark_source(wc)[1]),
-        **unrecorded(generated={}),
+        **recorded(split=lambda wc: benchmark_source(wc)[1], generated={}),
     script:
         "../../workflow/scripts/gather_outputs.py"
 
@@ -68,7 +67,6 @@ rule gather_images:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded(steps=[], prompts=[], images=1),
-        **unrecorded(generated={}),
+        **recorded(steps=[], prompts=[], images=1, generated={}),
     script:
         "../../workflow/scripts/gather_images.py"

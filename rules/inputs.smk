@@ -55,6 +55,27 @@ def trials_at(wildcards):
     return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
 
 
+def trials_of(wildcards):
+    """List the trials of a run."""
+    return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))
+
+
+def all_trials(wildcards):
+    return tuned_runs.all_trials(TASKS[wildcards.task])
+
+
+def expected(task, runs):
+    return [reruns.expected(getattr(rules, f"train_{task}"), run | {"task": task}) for run in runs]
+
+
+def expected_trials(task, trials):
+    return expected(task, expected_runs.expected_trials(TASKS[task], trials))
+
+
+def expected_run(task, run):
+    return expected(task, [run | expected_runs.expected_settings(TASKS[task], run)])[0]
+
+
 def record_files(wildcards):
     return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
 
@@ -93,6 +114,15 @@ def cached_latents(wildcards):
 def answer_shards(wildcards):
     folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
+
+
+def question_manifests(wildcards):
+    names = TASKS["math"].generation.question_datasets(wildcards.dataset)
+    return collect("<resources>/datasets/math/{name}.manifest.json", name=names)
+
+
+def text_manifest(wildcards):
+    return f"<resources>/datasets/math/{TASKS['math'].evaluation.general_text()[0]}.manifest.json"
 
 
 def harness_tasks(wildcards):

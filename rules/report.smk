@@ -25,5 +25,6 @@ rule report:
             tasks=lambda wc: reported.tasks(config, REPORTED),
             changes=lambda wc: overlays.changes(config, CONFIGS),
         ),
+        lost=lost_inputs("report.html"),
     script:
         "../workflow/scripts/report.py"

@@ -51,16 +51,16 @@ rule runs:
     params:
         **recorded(
             task="{task}",
-            expected=lambda wc: expected_runs.expected_runs(TASKS[wc.task]),
+            expected=lambda wc: expected(wc.task, expected_runs.expected_runs(TASKS[wc.task])),
             incomplete=config["incomplete"],
-            vanished=lambda wc: expected_runs.deleted_inputs(
-                config, f"runs_{wc.task}", record_files(wc) + metrics_files(wc)
-            ),
+            evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
         ),
         **unrecorded(
             errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
-            evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
+            trials=all_trials,
+            expected_trials=lambda wc: expected_trials(wc.task, all_trials(wc)),
         ),
+        lost=lost_inputs("runs_{task}.csv"),
     script:
         "../workflow/scripts/collect_runs.py"
 
@@ -84,6 +84,7 @@ rule compare:
     params:
         **SCORES,
         **recorded_in_order(settings=lambda wc: TASKS[wc.task].table.comparison()),
+        lost=lost_inputs("compare_{task}.csv"),
         evaluations=lambda wc, input: expected_runs.with_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
         "../workflow/scripts/compare.py"
@@ -121,6 +122,7 @@ rule table:
             metrics=lambda wc: f"{EVAL}/metrics.json",
             captions=lambda wc: CAPTIONS,
         ),
+        lost=lost_inputs("table_{task}.csv"),
     script:
         "../workflow/scripts/table.py"
 
@@ -145,6 +147,7 @@ rule cost:
             # Without a price, tables that were made before there was one need not be made again.
             **({"price": config["price"]} if config["price"] else {}),
         ),
+        lost=lost_inputs("cost_{task}.csv"),
     script:
         "../workflow/scripts/cost.py"
 
@@ -174,6 +177,7 @@ rule figures:
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
         **unrecorded(captions=lambda wc: CAPTIONS),
+        lost=lost_inputs("figures/{task}_parameters.svg"),
     script:
         "../workflow/scripts/figures.py"
 
@@ -194,6 +198,7 @@ use rule figures as figures_lambda with:
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
             lambdas=lambda wc: methods.lambdas(config, wc.task),
         ),
+        lost=lost_inputs("figures/{task}_lambda.svg"),
 
 
 use rule figures as figures_stability with:
@@ -211,6 +216,7 @@ use rule figures as figures_stability with:
             strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
             untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
+        lost=lost_inputs("figures/{task}_stability.svg"),
 
 
 rule sheet:
@@ -225,5 +231,6 @@ rule sheet:
     params:
         **recorded_in_order(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
         labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
+        lost=lost_inputs("sheets/{task}_{dataset}.png"),
     script:
         "../../workflow/scripts/sheet.py"

@@ -36,6 +36,7 @@ rule train:
             hyperparameters=lambda wc: TASKS[wc.task].training.relevant_hyperparameters(wc.dataset, run_name(wc)),
             processes=lambda wc: TASKS[wc.task].training.processes(run_name(wc)),
             task_version=task_version,
+            data=downloaded(task_model, "<resources>/datasets/{task}/{dataset}.manifest.json"),
         ),
         **unrecorded(
             preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),

@@ -37,6 +37,7 @@ checkpoint promote:
         **recorded(
             trials=trials_at,
             factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
+            expected=lambda wc: expected_trials(wc.task, trials_at(wc)),
         ),
         **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
     script:
@@ -53,7 +54,10 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(trials=lambda wc: tuned_runs.trials(TASKS[wc.task], wc.dataset, run_name(wc))),
+        **recorded(
+            trials=trials_of,
+            expected=lambda wc: expected_trials(wc.task, trials_of(wc)),
+        ),
     script:
         "../workflow/scripts/choose.py"
 
@@ -70,7 +74,12 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(trials=lambda wc: tuned_runs.all_trials(TASKS[wc.task])),
+        **recorded_in_order(trials=all_trials),
+        **unrecorded(
+            expected=lambda wc: expected_trials(wc.task, all_trials(wc)),
+            incomplete=config["incomplete"],
+        ),
+        lost=lost_inputs("tune_{task}.csv"),
     script:
         "../workflow/scripts/collect_trials.py"
 
@@ -91,5 +100,6 @@ rule tuning_figure:
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
         ),
+        lost=lost_inputs("figures/{task}_tuning.svg"),
     script:
         "../workflow/scripts/tuning_figure.py"

@@ -47,7 +47,7 @@ rule export_adapter:
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
         comparison=lambda wc: TASKS[wc.task].table.comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
-        expected=lambda wc: expected_runs.expected_settings(TASKS[wc.task], dict(wc) | {"seed": int(wc.seed)}),
+        expected=lambda wc: expected_run(wc.task, dict(wc) | {"seed": int(wc.seed)}),
         to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),

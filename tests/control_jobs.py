@@ -48,7 +48,8 @@ def prepared(root: Path) -> dict[str, str]:
 
 def draw(archives: str, manifest: str | Path, dataset: dict) -> dict:
     given = {"input": {"dataset": archives}, "output": {"manifest": str(manifest)}}
-    return given | {"params": {"dataset": dataset}, "threads": 2}
+    named = {"dataset": Path(manifest).name.removesuffix(".manifest.json")}
+    return given | {"params": {"dataset": dataset}, "threads": 2, "wildcards": named}
 
 
 class ControlRun(rule_jobs.Run):

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 READ = """
 import json, sys
 from snakemake.cli import main
+from snakemake.io import is_flagged
 from snakemake.iocontainers import Wildcards
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
 from hra_workflow.snakemake_bridge import handlers
@@ -39,6 +40,7 @@ def show(workflow, config, basedir):
         | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
         | {"constant": [name for name, param in rule.params.items() if isinstance(param, Recorded) and fixed(param)]}
         | {"at_a_strength": at_a_strength(rule)}
+        | {"temporary": any(is_flagged(path, "temp") for path in rule.output)}
         for rule in workflow.rules
     }
     print("RULES", json.dumps(names))
@@ -56,7 +58,8 @@ MADE_BY = {
     "base_generated": "generate_base_images",
 }
 BUILT: dict[str, dict] = {}  # the identity of the last job of each rule, and of each rule in a folder
-UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device"))  # params of all tasks
+# Params of all tasks.
+UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device", "data", "lost"))
 
 
 @cache

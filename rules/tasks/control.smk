@@ -38,7 +38,10 @@ rule hints:
     resources:
         **resources_of(hint_resources, task="control"),
     params:
-        **recorded(dataset=lambda wc: TASKS["control"].data.hints(wc.dataset)),
+        **recorded(
+            dataset=lambda wc: TASKS["control"].data.hints(wc.dataset),
+            data=downloaded("<resources>/datasets/control/{dataset}.manifest.json"),
+        ),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
         "../../workflow/scripts/draw_hints.py"
@@ -77,8 +80,10 @@ use rule train as train_control with:
     wildcard_constraints:
         task="control",
     params:
-        **recorded(resolution=lambda wc: config["tasks"][wc.task]["resolution"]),
-        **unrecorded(hints=recorded_by(rules.hints)),
+        **recorded(
+            resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+            hints=recorded_by(rules.hints),
+        ),
 
 
 use rule generate as generate_control with:
@@ -105,7 +110,7 @@ use rule gather_images as gather_control with:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **unrecorded(generated=recorded_by(rules.generate_control)),
+        **recorded(generated=recorded_by(rules.generate_control)),
 
 
 use rule evaluate as evaluate_control with:
@@ -121,8 +126,9 @@ use rule evaluate as evaluate_control with:
         **recorded(
             evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
+            generated=recorded_by(rules.generate_control, generates),
+            data=downloaded(evaluator_models),
         ),
-        **unrecorded(generated=recorded_by(rules.generate_control, generates)),
 
 
 use rule sheet as sheet_control with:

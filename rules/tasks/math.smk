@@ -40,10 +40,7 @@ use rule generate as generate_math with:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
-        datasets=lambda wc: collect(
-            "<resources>/datasets/{{task}}/{name}.manifest.json",
-            name=TASKS[wc.task].generation.question_datasets(wc.dataset),
-        ),
+        datasets=question_manifests,
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
     log:
@@ -59,6 +56,7 @@ use rule generate as generate_math with:
             generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),
             quantization=hyperparameter("quantization"),
+            data=downloaded(question_manifests),
         ),
         **unrecorded(scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}"),
 
@@ -71,8 +69,10 @@ use rule gather_outputs as gather_math with:
     wildcard_constraints:
         task="math",
     params:
-        **recorded(benchmark=lambda wc: strength_names.split(wc.benchmark)[0]),
-        **unrecorded(generated=recorded_by(rules.generate_math)),
+        **recorded(
+            benchmark=lambda wc: strength_names.split(wc.benchmark)[0],
+            generated=recorded_by(rules.generate_math),
+        ),
 
 
 use rule evaluate as evaluate_math with:
@@ -90,8 +90,8 @@ use rule evaluate as evaluate_math with:
             metrics=lambda wc: dataset_entry(wc)["metrics"],
             graders=lambda wc: TASKS[wc.task].evaluation.graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
+            generated=recorded_by(rules.generate_math),
         ),
-        **unrecorded(generated=recorded_by(rules.generate_math)),
 
 
 rule evaluate_general_text:
@@ -99,7 +99,7 @@ rule evaluate_general_text:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         model=task_model,
-        dataset=lambda wc: f"<resources>/datasets/{{task}}/{TASKS[wc.task].evaluation.general_text()[0]}.manifest.json",
+        dataset=text_manifest,
     output:
         metrics=f"{EVAL}/metrics.json",
         predictions=f"{EVAL}/predictions.jsonl.gz",
@@ -122,6 +122,7 @@ rule evaluate_general_text:
             quantization=hyperparameter("quantization"),
             method=method_slice,
             task_version=task_version,
+            data=downloaded(text_manifest),
         ),
         **unrecorded(
             batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
@@ -208,17 +209,15 @@ rule table_retention:
             rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
             seeds=lambda wc: TASKS["math"].table.retention_seeds(),
             expected=lambda wc: {
-                RETENTION.format(task="math", **run): expected_runs.expected_settings(TASKS["math"], run)
+                RETENTION.format(task="math", **run): expected_run("math", run)
                 for run in TASKS["math"].table.retention_runs()
             },
-            vanished=lambda wc: expected_runs.deleted_inputs(config, "table_retention", retention_files(wc)),
-        ),
-        **unrecorded(
             evaluations=lambda wc: {
                 RETENTION.format(task="math", **run): reruns.made(rules.evaluate_harness, {"task": "math"} | run)
                 for run in TASKS["math"].table.retention_runs()
             },
         ),
+        lost=lost_inputs("table_retention.csv"),
     script:
         "../../workflow/scripts/table_retention.py"
 
@@ -238,5 +237,6 @@ rule table_compute:
         "../../envs/hra.yaml"
     params:
         **recorded_in_order(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
+        lost=lost_inputs("table_compute.csv"),
     script:
         "../../workflow/scripts/table_compute.py"

@@ -43,6 +43,7 @@ rule generate_class_images:
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
             sampling=lambda wc: TASKS["subject"].generation.class_sampling(),
+            data=downloaded(lambda wc: model_of("subject")),
         ),
         **unrecorded(
             device=task_resource("device", of="generation", task="subject"),
@@ -67,8 +68,8 @@ use rule gather_images as gather_class_images with:
             steps=[0],
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
+            generated=recorded_by(rules.generate_class_images),
         ),
-        **unrecorded(generated=recorded_by(rules.generate_class_images)),
 
 
 use rule train as train_subject with:
@@ -87,8 +88,8 @@ use rule train as train_subject with:
         **recorded(
             prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
+            class_images_generated=recorded_by(rules.generate_class_images, class_images_of),
         ),
-        **unrecorded(class_images_generated=recorded_by(rules.generate_class_images, class_images_of)),
 
 
 use rule generate as generate_subject with:
@@ -119,8 +120,8 @@ use rule gather_images as gather_subject with:
             steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             images=lambda wc: TASKS["subject"].generation.sampling()["images"],
+            generated=recorded_by(rules.generate_subject),
         ),
-        **unrecorded(generated=recorded_by(rules.generate_subject)),
 
 
 use rule evaluate as evaluate_subject with:
@@ -136,8 +137,9 @@ use rule evaluate as evaluate_subject with:
         **recorded(
             evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
+            generated=recorded_by(rules.generate_subject, generates),
+            data=downloaded(evaluator_models),
         ),
-        **unrecorded(generated=recorded_by(rules.generate_subject, generates)),
 
 
 use rule sheet as sheet_subject with:

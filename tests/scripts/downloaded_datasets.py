@@ -8,6 +8,7 @@ import download
 import rule_jobs
 from hra_workflow.core import files, job
 from hra_workflow.core.errors import JobError
+from hra_workflow.data import finished_downloads
 from support import ROOT
 
 SCHEMA = json.loads((ROOT / "workflow/schemas/manifest.schema.json").read_text())
@@ -40,5 +41,5 @@ def run(manifest, *arguments, **options):
     for path, entry in record["files"].items():
         assert entry == {"bytes": (folder / path).stat().st_size, "sha256": files.sha256(folder / path)}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(record["files"])
-    assert not list(manifest.parent.glob(".*"))  # nothing under way is left
+    assert [*manifest.parent.glob(".*")] == [finished_downloads.copy_of(manifest)]  # nothing under way is left
     return record

@@ -181,6 +181,8 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
             "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
             "evaluations": [{name: made_by(run, name) for name in run["benchmarks"]} for run in expected],
             "incomplete": incomplete,
+            "trials": [],
+            "expected_trials": [],
         },
     }
 

@@ -1,8 +1,13 @@
 """Parameter counts of the paper's models, and what is trainable."""
 
 import json
+from types import SimpleNamespace
+
+import pytest
+import torch
 
 from hra_workflow.models import adapters
+from hra_workflow.training import adalora
 from support import method
 
 
@@ -23,6 +28,21 @@ def test_adalora_schedule_follows_the_number_of_steps():
     stated["peft"] |= {"tinit": 5, "tfinal": 7}  # as a preset may, in steps
     config = adapters.peft_config(stated, total_steps=200)
     assert (config.tinit, config.tfinal, config.total_step) == (5, 7, 200)
+
+
+def test_adaloras_regulariser_is_the_mean_over_its_factors():
+    """Check an A of twice unit length, with ‖4I − I‖_F = 3 √2, and an orthogonal B."""
+    model = torch.nn.ParameterDict({"lora_A": 2 * torch.eye(2, 5), "lora_B": torch.eye(7, 2)})
+    model.peft_config = {"default": SimpleNamespace(orth_reg_weight=0.5)}
+    assert adalora.penalty(model, {}).item() == pytest.approx(0.5 * 3 * 2**0.5 / 2)
+
+
+def test_ranks_are_allocated_after_each_step_counted_from_one():
+    steps = []
+    model = SimpleNamespace(base_model=SimpleNamespace(update_and_allocate=steps.append))
+    for finished in range(3):
+        adalora.AllocateRanks().on_optimizer_step(None, SimpleNamespace(global_step=finished), None, model=model)
+    assert steps == [1, 2, 3]  # PEFT's schedule ends at `total_step`
 
 
 def test_oft_takes_a_block_size_without_r():

@@ -12,7 +12,7 @@ import collect_runs
 import factories
 from hra_workflow import tasks
 from hra_workflow.core import seals
-from hra_workflow.report import all_runs, run_statistics, selections
+from hra_workflow.report import all_runs, column_units, run_statistics, selections
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
 from hra_workflow.tasks import reported
@@ -74,6 +74,8 @@ def test_means_and_deviations_are_those_of_the_table(folder, data):
     assert checked == len(FINISHED) - 1
     states = dict(zip(runs, read(view, "status"), strict=True))
     assert states["lora/r8"] == "2 ok, 1 diverged" and states["adalora/r8"] == "diverged" and states["hra/r8"] == "ok"
+    counts = {run: cell and cell[2] for run, cell in zip(runs, read(view, "seconds"), strict=True)}
+    assert (counts["lora/r8"], counts["adalora/r8"], counts["hra/r8"]) == (2, None, 3)  # none that diverged
 
 
 def test_settings_that_differ_are_columns(data):
@@ -98,7 +100,7 @@ def test_directions_are_those_of_the_table_s_columns(task):
     """A metric without a column, or with two directions, has none: the page does not guess."""
     one = tasks.load(paper_config())[task]
     params = {"columns": one.settings["columns"], "scale": one.table.scale}
-    units = run_statistics.units(params)
+    units = column_units.units(params)
     stated = reported.directions(one)
     for column in params["columns"]:
         wanted = "lower" if units[column["name"]].lower else "higher"

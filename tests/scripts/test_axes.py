@@ -1,5 +1,6 @@
-"""The axes of figures: long labels fit, and no whisker is cut."""
+"""The axes of figures: long labels fit, no whisker is cut, hours have a unit, and curves end together."""
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 import collect_runs
@@ -7,7 +8,7 @@ import cost
 import factories
 import figures
 import test_stability
-from hra_workflow.report import stability
+from hra_workflow.report import pareto, stability, training_curves
 from hra_workflow.report.plot_style import better, dot, widen
 
 KEYS = [(dataset, run, 0) for run in ("hra/r8", "lora/r8") for dataset in factories.METRICS]
@@ -18,6 +19,20 @@ def test_a_whisker_above_100_percent_is_not_cut():
     dot(axes, 1, 95, "HRA", {"color": "black", "marker": "o"}, yerr=7)
     widen(axes, 100)
     assert 102 < axes.get_ylim()[1] <= 102.5
+
+
+def test_the_longest_time_has_at_least_one_of_its_unit():
+    assert [pareto.in_unit(pd.Series([1e-4, longest]))[1] for longest in (1, 0.99, 0.01)] == [
+        "hours", "minutes", "seconds",
+    ]  # fmt: skip
+    assert pareto.in_unit(pd.Series([0.25, 0.5]))[0].tolist() == [15, 30]
+
+
+def test_a_curve_ends_where_a_seed_ends():
+    """A mean over fewer seeds would jump."""
+    rows = [{"seed": seed, "step": step, "value": 9 * seed} for seed in (0, 1) for step in range(3 - seed)]
+    found = training_curves.over_seeds(pd.DataFrame(rows).assign(epoch=0.5, score="accuracy"))
+    assert found["mean"].to_dict() == {0: 4.5, 1: 4.5}
 
 
 def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):

@@ -63,6 +63,16 @@ def test_each_image_is_trained_with_its_caption_and_those_of_the_test_split_are_
     assert "references" not in subject.evaluation.scoring_settings("mine")
 
 
+def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_identifier():
+    config = paper_config()
+    config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
+    subject = tasks.load(config)["subject"]
+    for name in ("dog", "backpack"):
+        scored = subject.evaluation.scoring_settings(name)
+        assert scored["prompts_class"] == [prompt.replace("qwe ", "") for prompt in scored["prompts"]]
+        assert scored["prompts_class"] != scored["prompts"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

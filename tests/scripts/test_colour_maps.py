@@ -40,6 +40,7 @@ def colour_maps(folder: Path, colours: dict[str, list[int]], images: int) -> dic
         "input": {"dataset": str(folder.parent / "set.manifest.json")},
         "output": {"manifest": str(folder.parent / "hints.manifest.json")},
         "params": {"dataset": {"hint": "segmentation", "splits": splits, "resolution": SIDE}},
+        "wildcards": {"dataset": "hints"},
         "threads": 2,
     }
 

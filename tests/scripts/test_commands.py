@@ -94,6 +94,17 @@ def test_a_comparison_is_a_target_of_the_demo_on_real_data(study, targets):
     assert output.returncode == 2 and f"TASK={study} needs DATA=../shared/data" in output.stderr
 
 
+def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path):
+    (tmp_path / "good.yaml").write_text("# café\n", encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("# café\n", encoding="latin-1")
+    assert f"--configfile {tmp_path}/good.yaml {tmp_path}/no.yaml" in made(
+        "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/no.yaml"
+    )
+    refused = ["make", "-n", "-o", ".venv/.installed", "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/other.yaml"]
+    output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
+    assert output.returncode == 2 and f"{tmp_path}/other.yaml: expected text in UTF-8, found another" in output.stderr
+
+
 @pytest.mark.parametrize(
     ("printed", "shown", "rc"),
     [

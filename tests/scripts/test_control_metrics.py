@@ -156,6 +156,18 @@ def test_a_missing_face_never_improves_the_error(seed):
     assert missing["_error_all"] >= landmarks.landmark_scores([anywhere], TRUTH, SIZE)["_error"]
 
 
+def test_every_point_of_a_missing_face_is_at_its_farthest_corner():
+    points = numpy.array([[0, 0], [80, 60]])  # 500 and 400 pixels from the corner (400, 300)
+    assert landmarks.landmark_scores([], points, (400, 300))["_error_all"] == pytest.approx(450)
+
+
+def test_standard_errors_by_hand():
+    expected = {"value": 3, "stderr": pytest.approx((14 / 3 / 4) ** 0.5)}  # squared deviations of 4 + 1 + 0 + 9
+    assert aggregation.summary({"a": numpy.array([1, 2, numpy.nan, 3, 6])})["a"] == expected
+    for weight in (1, 7):
+        assert aggregation.weighted(numpy.array([1, 2, 3, 6]), numpy.full(4, weight)) == expected
+
+
 def test_both_conventions_of_a_set():
     rows = [landmarks.landmark_scores(faces, TRUTH, SIZE) for faces in ([TRUTH + SHIFT], [], [TRUTH], [])]
     values = {

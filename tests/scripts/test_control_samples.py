@@ -20,6 +20,11 @@ def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():
     assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all() and samples[0]["pixels"].min() == -1
 
 
+def test_an_epoch_has_a_step_for_its_last_rows():
+    settings = {"batch_size": 2, "gradient_accumulation": 1, "epochs": 3}
+    assert control_training.schedule(settings, 5) == settings | {"epoch_steps": 3, "max_steps": 9}
+
+
 def test_prompts_are_dropped_at_the_given_rate():
     samples = control_training.Samples(rows(1), SIDE, seed=0, prompt_dropout=0.3)
     dropped = sum(samples[n]["prompt"] == "" for n in range(400))

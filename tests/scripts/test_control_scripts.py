@@ -91,7 +91,7 @@ def test_the_images_of_a_base_model_are_kept_if_only_the_control_images_change(t
 
     def made(hint: str) -> tuple[list, dict]:
         found = files.read_json(tiny_control[hint])
-        files.write_json(manifest, found)
+        files.write_json(manifest, found | {"made_by": found["made_by"] | {"result": "canny"}})
         if not (tmp_path / found["folder"]).exists():
             (tmp_path / found["folder"]).symlink_to(Path(tiny_control[hint]).with_name(found["folder"]))
         train(run)
@@ -107,6 +107,22 @@ def test_the_images_of_a_base_model_are_kept_if_only_the_control_images_change(t
         change()  # another size of the batches, or a damaged archive
         with pytest.raises(TypeError):
             run.generate(batch_size=kept)
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "hra"])
+def test_control_images_of_another_dataset_with_the_same_settings_are_refused(tiny_control, tmp_path, kind):
+    """As after `cp -r` of one dataset's control images over another's."""
+    manifest = tmp_path / "canny.manifest.json"
+    draw_hints.main(draw(tiny_control["dataset"], manifest, entry("canny")))
+    run = ControlRun(tmp_path, tiny_control | {"canny": str(manifest)}, unet_method(kind)).started()
+    found = files.read_json(manifest)
+    files.write_json(manifest, found | {"made_by": found["made_by"] | {"result": "coco"}})
+    with pytest.raises(JobError, match=r"canny\.manifest\.json: .* result coco, now canny\. Delete it"):
+        train(run)
+    other = found["made_by"] | {"inputs": dict.fromkeys(found["made_by"]["inputs"], "0" * 64)}
+    files.write_json(manifest, found | {"made_by": other})
+    with pytest.raises(JobError, match=r"canny\.manifest\.json: .* inputs\..* 000000000000…, now "):
+        train(run)
 
 
 def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
@@ -178,7 +194,7 @@ def test_a_run_on_another_model_is_refused(tiny_control, tmp_path):
 
 def test_an_edited_hint_function_and_a_run_on_the_old_hints(tiny_control, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    source, manifest = tmp_path / "inverted_hints.py", tmp_path / "inverted.manifest.json"
+    source, manifest = tmp_path / "inverted_hints.py", tmp_path / "canny.manifest.json"
     name = "inverted_hints:draw"
 
     def drawn(body: str) -> str:

@@ -1,6 +1,7 @@
 """Hint encoder, ControlNet and their training: initialisation, save and load of every method."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
+from hra_workflow.training import diffusion_trainer
 from two_ranks import on_two_ranks
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -95,7 +97,8 @@ def test_the_method_s_settings_move_the_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "warmup"), [("constant", 2), ("constant_with_warmup", 2), ("linear", 2), ("cosine", 0.25)]
+    ("schedule", "warmup"),
+    [("constant", 2), ("constant_with_warmup", 2), ("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)],
 )
 def test_learning_rates(tmp_path, schedule, warmup):
     """Test warm-up in steps, or as a fraction of all steps."""
@@ -105,8 +108,17 @@ def test_learning_rates(tmp_path, schedule, warmup):
     trainer.train()
     left = [step / 6 for step in range(6)]
     after = {"linear": [1 - one for one in left], "cosine": [(1 + math.cos(math.pi * one)) / 2 for one in left]}
-    expected = [1.0] * 8 if schedule == "constant" else [0.0, 0.5, *after.get(schedule, [1.0] * 6)]
+    start = [0.0, 1.0] if warmup == 1 else [0.0, 0.5]
+    expected = [1.0] * 8 if schedule == "constant" else [*start, *after.get(schedule, [1.0] * 6)]
     assert rates == pytest.approx(expected)
+
+
+def test_a_curve_has_the_means_of_its_intervals():
+    trainer = SimpleNamespace(losses=[1.0, 3.0, 7.0], interval=2, settings={"epoch_steps": 2})
+    assert diffusion_trainer.Trainer.curve(trainer) == [
+        {"step": 2, "epoch": 1.0, "metrics": {"loss": 2.0}},
+        {"step": 3, "epoch": 1.5, "metrics": {"loss": 7.0}},
+    ]
 
 
 def test_a_start_that_does_not_weaken_hints(tmp_path):

@@ -55,6 +55,25 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     assert [one.basis for one in planned("sentiment").estimates] == [gpu_hours.GUESSED]
 
 
+def test_a_guess_takes_the_length_of_the_texts_from_their_card(here):
+    """Not from `max_length`, which may be a hundred times as long; without either, the hours are unknown."""
+    config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
+    del config["datasets"]["glue"]["sentiment"]["tokens"]
+    config["presets"]["glue"]["demo"]["all"]["max_length"] = 512
+    job = run("glue", dataset="sentiment", method="hra", variant="r8", seed=0)
+
+    def flops(characters: int | None) -> float | None:
+        split = {"rows": 960} | ({"characters": characters} if characters else {})
+        card = {"splits": {"train": split, "validation": {"rows": 300}}}
+        files.write_json("demo/resources/datasets/glue/sentiment.card.json", card)
+        gpu_hours.add_estimates(config, [job])
+        return (job.guessed[1] - cpu_time.STARTUP[0]) * cpu_time.FLOPS[1] if job.guessed else None
+
+    assert flops(48) == pytest.approx(6 * 22.7e6 * 12 * job.work)
+    assert flops(50_000) == pytest.approx(6 * 22.7e6 * 512 * job.work)
+    assert flops(None) is None and str(plan.estimate([job])).endswith("(no estimate for 1 job: train_glue)")
+
+
 def test_every_task_of_the_demo_has_a_guess_for_its_runs_on_a_cpu(here):
     config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
     for task in tasks.load(config).values():

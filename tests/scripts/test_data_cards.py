@@ -53,7 +53,7 @@ def test_the_card_of_texts_counts_classes_repeated_rows_leaks_and_contradictions
     dev = {"rows": 4, "classes": {"bad": 1, "good": 3, "fine": 0}, "in_train": 3, "in_train_exactly": 1}
     assert card["splits"]["dev"].pop("in_train_items") == [0, 1, 2]
     assert card["splits"]["dev"].pop("in_train_rows")[1] == ["dev.csv, line 3", "train.csv, line 7"]
-    assert card["splits"] == {"train": train, "dev": dev}
+    assert card["splits"] == {"train": train | {"characters": 6}, "dev": dev | {"characters": 6}}
     assert card["warnings"] == [
         "train has no row with the label 'fine'",
         "1 of 5 rows of train repeat an earlier row, the first: train.csv, line 5, and train.csv, line 2",
@@ -71,7 +71,7 @@ def test_the_card_of_pairs_counts_empty_cells(tmp_path):
     save(tmp_path, "train.csv", ["a,,1.5", *(f"a,{row},1" for row in range(1999))], "s,t,label")
     entry = {"columns": ["s", "t"], "label": "label", "labels": None, "splits": {"train": ["train.csv"]}}
     assert of_texts(tmp_path, entry) == {
-        "splits": {"train": {"rows": 2000, "empty": {"t": 1}}},
+        "splits": {"train": {"rows": 2000, "characters": 4, "empty": {"t": 1}}},
         "warnings": ["t is empty in 1 of 2,000 rows of train, the first: train.csv, line 2"],
     }
 
@@ -86,7 +86,7 @@ def test_the_card_of_questions_compares_them_without_their_solutions(tmp_path):
     entry = {"answer": "metamath", "columns": {"question": "question", "answer": "answer"}}
     entry["splits"] = {"train": ["train.jsonl"], "test": ["test.jsonl"]}
     card = of_texts(tmp_path, entry, answers.gold)
-    del card["splits"]["test"]["in_train_rows"]
+    assert (card["splits"]["test"].pop("characters"), len(card["splits"]["test"].pop("in_train_rows"))) == (25, 2)
     assert card["splits"]["test"] == {"rows": 2, "in_train": 2, "in_train_exactly": 1, "in_train_items": [0, 1]}
     assert card["warnings"][1] == (
         "1 row has another final answer than an earlier row with the same text, the first: test.jsonl, line 2: '5', "

@@ -70,8 +70,10 @@ def phrases() -> dict[str, list[str]]:
     return {
         "README.md": [
             f"an estimated {in_gpus('all')} GPU-hours on H100s",
-            f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. "
-            f"With reflections on both sides of W it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
+            f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both sides "
+            "of W, as in HOFT (arXiv 2505.16531), "
+            f"it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
+            "HRA's learning rate for LLaMA2-7B is a guess.",
         ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
@@ -104,6 +106,16 @@ def phrases() -> dict[str, list[str]]:
 def test_the_pages_have_the_figures():
     wrong = {name: [text for text in texts if text not in page(name)] for name, texts in phrases().items()}
     assert not {name: texts for name, texts in wrong.items() if texts}
+
+
+def test_the_interval_of_an_example_has_its_difference_in_the_middle():
+    """An interval is D ± t √Var(D)."""
+    sentence = r"([\d.]+) points (above|below) [^\[]*\[(−?[\d.]+), (−?[\d.]+)\]"
+    found = [one for path in (ROOT / "docs").glob("*.md") for one in re.findall(sentence, page(f"docs/{path.name}"))]
+    assert len(found) >= 3
+    for size, side, *ends in found:
+        low, high = (float(end.replace("−", "-")) for end in ends)
+        assert (low + high) / 2 == pytest.approx(float(size) * (1 if side == "above" else -1), abs=0.011)
 
 
 def published(name: str) -> pd.DataFrame:

@@ -217,7 +217,7 @@ def test_no_newline_at_the_end_and_a_byte_order_mark(toy):
         ),
         (
             {"train": "label,sentence\n1,a\n".encode("utf-16-le")},
-            r"line 1: .*NUL .*save it as UTF-8 or set `read: {encoding: utf-16}`",
+            r"(?s)line 1: .*NUL .*save it as UTF-8 or set `read: {encoding: utf-16}`",
         ),
         ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
         ({"splits": {"train": ["train.csv", "x.csv"]}}, r"No file .*/x\.csv\. "),

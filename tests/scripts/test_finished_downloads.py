@@ -16,7 +16,6 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import finished_downloads, local_files
 from hra_workflow.preflight import site
 from hra_workflow.snakemake_bridge import reruns
-from support import paper_config
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
 
@@ -106,6 +105,22 @@ class Own:
         return any(now[key] != before[key] for key in ("source", "contents"))
 
 
+def test_a_download_that_was_killed_keeps_the_identity_of_the_one_before(tmp_path):
+    """Snakemake has deleted its manifest. A run that was trained on the files before an edit must still be planned."""
+    own = Own(tmp_path)
+    before = own.plan()
+    own.download()
+    own.manifest.unlink()
+    assert not own.is_repeated(before)
+    (own.folder / "config.json").write_text(CONFIG + " ")
+    edited = own.plan()
+    assert edited["contents"] and edited["contents"] != before["contents"]
+    own.download(edited)
+    assert not own.is_repeated(edited)
+    own.manifest.unlink()
+    assert not own.is_repeated(edited)
+
+
 def other_bytes_of_the_same_size_and_time(path: Path) -> None:
     stat = path.stat()
     path.write_bytes(path.read_bytes()[::-1])
@@ -193,7 +208,7 @@ def linked(tmp_path):
     (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
     (tmp_path / "own/vocab.txt").symlink_to("../near/vocab.txt")
     (tmp_path / "own/.cache").symlink_to("nowhere")
-    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()))
+    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
 
     def planned_and_downloaded(follow_links: bool = False):
         settings = config_of(tmp_path, tmp_path) | {"follow_links": follow_links}
@@ -244,30 +259,6 @@ def test_the_folder_that_a_generator_reads(tmp_path, monkeypatch):
     assert (own.manifest.parent / "m/vocab.txt").read_text() == "two"
 
 
-def test_what_of_the_paper_s_grid_is_not_pinned():
-    """Every other file has a commit or a published hash, and all subjects come from one archive."""
-    config = paper_config()
-    entries = config["models"] | {name: entry for task in config["datasets"].values() for name, entry in task.items()}
-    sources = {name: entry["source"] for name, entry in entries.items()}
-    branches = [name for name, source in sources.items() if source.get("revision") == "main"]
-    assert branches == ["segformer-b4-nvlabs"]
-    hashes = {
-        (name, file): found
-        for name, source in sources.items()
-        if source["kind"] in ("url", "archive")
-        for file, found in finished_downloads.hashes(source).items()
-    }
-    assert {key for key, found in hashes.items() if found is None} == {
-        ("ade20k", "ade20k.zip"),
-        ("celeba-hq", "celeba-hq.zip"),
-        ("coco-blip", "train.jsonl"),
-        ("coco-blip", "validation.jsonl"),
-    }
-    assert [key[0] for key, found in hashes.items() if found and len(found) < 64] == ["segformer-b4-mmseg"]
-    subjects = [entry["source"] for entry in config["datasets"]["subject"].values()]
-    assert len({source["url"] for source in subjects}) == 1 and sum(len(one["files"]) for one in subjects) == 158
-
-
 @pytest.mark.parametrize(
     ("edit", "recorded", "refused"),
     [
@@ -283,7 +274,8 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
     theirs.manifest = tmp_path / "resources/models/m.manifest.json"
     theirs.download()
     asked = SimpleNamespace(forceall=False, forcerun=[])
-    workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda file: recorded), dag_settings=asked)
+    persistence = SimpleNamespace(input=lambda file: recorded)
+    workflow = SimpleNamespace(persistence=persistence, dag_settings=asked, is_main_process=True)
     downloads = reruns.Downloads(config_of(tmp_path, ours.root), workflow, {})
     message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
     with pytest.raises(SystemExit, match=message) if refused else nullcontext():

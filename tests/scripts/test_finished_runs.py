@@ -76,6 +76,19 @@ def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
         assert (record["steps"], record["attempts"]) == ((6, 1) if settings else (12, 3))
 
 
+def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
+    """Check that seconds add up, that the highest peak counts, and that each of two processes has a device."""
+    attempts = {"seconds": [30.0, 0.0], "runs_per_gpu": [1, 1], "peak_memory_bytes": 2**40, "counter": None}
+    attempts |= {"resumed_from": [3], "discarded": [], "started": "now"}
+    monkeypatch.setattr(run_record.trials, "job_entries", lambda job: {})
+    monkeypatch.setattr(run_record, "processes", lambda job: 2)
+    job_of_two = {"params": {"device": "cpu"}, "resources": {}, "fingerprint": {}}
+    run_record.end_attempt(job_of_two, attempts, time.monotonic() - 10, write=False)
+    found = run_record.described(job_of_two, attempts, "cpu")
+    assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"])
+    assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
+
+
 def test_a_run_that_finishes_without_its_snakemake_is_no_output_but_keeps_its_checkpoint(make_run, monkeypatch):
     """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
     run = make_run(method("hra"))

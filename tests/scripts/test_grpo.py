@@ -125,6 +125,7 @@ def test_questions_are_in_the_order_of_trl_over_several_epochs(tiny_math, prompt
     asked = pandas.read_parquet(folder / "train.parquet")["question"]
     assert len(order) == 126 and [row["prompt"] for row in rows] == [prompt.text(asked[at]) for at in order[:90]]
     assert {row["reference"].isdigit() for row in rows} == {True}
+    assert len(grpo.questions(folder, prompt, settings | {"max_steps": 91}, 42, gold)) == 93  # a whole generation more
     with pytest.raises(JobError, match=r"no question of train fits into .* = 3 tokens"):
         grpo.questions(folder, prompt, settings | {"max_length": 11}, 0, gold)
     with pytest.raises(JobError, match="expected at least 65 questions for a generation, found 64"):
@@ -152,6 +153,13 @@ def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
     ids = [prompt.tokenizer(f"The answer is: {value}")["input_ids"] for value in (7, 8)]
     ids[0].append(prompt.tokenizer.eos_token_id)
     assert reward(completion_ids=ids, reference=["7", "7"], prompts=[], trainer_state=None) == [1.0, 0.0]
+
+
+def test_an_answer_is_rewarded_if_any_of_its_readings_is_correct():
+    """The text after the marker is no number, but has one."""
+    output = "The answer is: 6 and 12, so 18 apples are left."
+    found = [rewards.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
+    assert found == [True, False]
 
 
 def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():

@@ -43,8 +43,8 @@ def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment
     assert os.environ["HF_ALLOW_CODE_EVAL"] == "1"
 
 
-def test_a_misspelt_task_is_refused_with_its_neighbours(own_environment, few_tasks):
-    with pytest.raises(JobError, match=r"no task 'humanevl'\. Similar: humaneval"):
+def test_a_misspelt_task_is_refused_with_the_nearest(own_environment, few_tasks):
+    with pytest.raises(JobError, match=r"no task 'humanevl' \(is it 'humaneval'\?\)\. Correct the name"):
         download_harness.open_tasks({"X": {"task": "humanevl"}}, TASKS)
 
 

@@ -1,6 +1,7 @@
 """Photographs as people have them, and tar files of generated ones."""
 
 import struct
+import zipfile
 import zlib
 
 import numpy
@@ -9,9 +10,11 @@ from PIL import Image
 
 import download
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images
+from hra_workflow.data import image_card, images
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.control import hints
 from image_files import cut, picture, subject
+from test_data_cards import Scenes
 
 
 def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
@@ -39,6 +42,32 @@ def test_greyscale_is_scaled_by_its_range(tmp_path):
     for name, mode in (("16.png", "I;16"), ("16.tif", "I;16B"), ("float.tif", "F")):
         assert Image.open(tmp_path / name).mode == mode
         assert (numpy.asarray(images.load(tmp_path / name)) == grey[..., None]).all()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.webp", "webp"), ("a.png", "png"), ("a.tif", "tiff"), ("a.jpg", "mpo")])
+def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kind):
+    others = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    picture().save(tmp_path / name, kind, save_all=True, append_images=others)
+    paths = {name: tmp_path / name}
+    if kind == "mpo":  # of a camera: the others are previews
+        assert images.load(tmp_path / name).size == (64, 48)
+        return
+    for read in (lambda: images.load(tmp_path / name), lambda: image_card.make_card(paths, 16)):
+        with pytest.raises(JobError, match=rf"/{name}: expected one image, found 3, .*\. Save one of them as"):
+            read()
+    picture().save(tmp_path / name, kind)
+    assert images.load(tmp_path / name).size == (64, 48)
+
+
+def test_an_animation_among_control_images_is_found_by_the_plan(here, tmp_path):
+    scenes = Scenes(tmp_path / "rooms")
+    scenes.save([picture()], [picture()])
+    picture().save(tmp_path / "two.png", save_all=True, append_images=[Image.new("RGB", (64, 48))])
+    with zipfile.ZipFile(scenes.folder / "rooms.zip", "w") as archive:
+        for split in ("train", "validation"):
+            archive.write(tmp_path / "two.png", f"{split}/0.png")
+    with pytest.raises(JobError, match=r"rooms\.zip.*train/0\.png: expected one image, found 2, .* or remove it\."):
+        user_data.check(scenes.task, "rooms")
 
 
 @pytest.mark.parametrize(

@@ -198,8 +198,8 @@ def test_missing_and_foreign_weights_are_named_with_the_nearest(tiny, written):
     with pytest.raises(JobError) as refused:
         read(written)
     said = str(refused.value)
-    assert f"1 weights are missing: {name} (nearest: {name.replace('proj_in', 'proj_inn')})" in said
-    assert f"2 weights are foreign: {name.replace('proj_in', 'proj_inn')} (nearest: {name}), junk" in said
+    assert f"1 weights are missing: {name} (is it '{name.replace('proj_in', 'proj_inn')}'?)" in said
+    assert f"2 weights are foreign: {name.replace('proj_in', 'proj_inn')} (is it '{name}'?), junk" in said
 
 
 def test_another_architecture_is_refused(small, written):

@@ -114,6 +114,7 @@ def test_batches_have_similar_lengths_in_random_order():
     assert sorted(found) == list(range(len(lengths))) and len(sampler) == len(lengths)
     assert found != order(sampler, 1) != order(LengthWindows(lengths, 8, seed=4), 1)
     assert found == order(LengthWindows(lengths, 8, seed=3), 0)
+    assert order(sampler, 1) != order(LengthWindows(lengths, 8, seed=4), 0)  # epochs and seeds are not added
 
     def batches(rows: list[int]) -> list[list[int]]:
         return [[lengths[row] for row in rows[first : first + 8]] for first in range(0, 5000, 8)]

@@ -62,6 +62,19 @@ def test_own_columns_replace_averages_and_figures(files, averages, figures):
     assert (grid.averages(config, "glue"), config["tasks"]["glue"]["figures"]) == (averages, figures)
 
 
+def test_of_a_preset_the_most_specific_value_wins():
+    """The parts of a preset, from the least specific: each one sets its own value and those of all after it."""
+    config = paper_config()
+    preset = {"all": {}, "methods": {"lora": {}, "lora/r8": {}}, "datasets": {"cola": {}}}
+    config["presets"]["glue"]["mine"] = preset
+    parts = [preset["all"], preset["methods"]["lora"], preset["methods"]["lora/r8"], preset["datasets"]["cola"]]
+    for number, part in enumerate([config["tasks"]["glue"]["defaults"], *parts]):
+        part |= {f"of {one}": number for one in range(number, 5)}
+    config["tasks"]["glue"]["preset"] = "mine"
+    values = grid.hyperparameters(config, "glue", "cola", "lora/r8")
+    assert [values[f"of {number}"] for number in range(5)] == [0, 1, 2, 3, 4]
+
+
 def test_without_own_columns_averages_and_figures_stay():
     stated = paper_config()["tasks"]["glue"]
     config, _ = merged({"tasks": {"glue": {"grid": ONE_RUN}}})
@@ -141,7 +154,29 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
 def test_a_key_is_stated_once(tmp_path, text, message):
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(JobError, match=message) if message else nullcontext():
-        overlays.check_keys(tmp_path / "own.yaml")
+        overlays.check_written(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: {glue: {grid: [{seeds: [1, 010]}]}}", r"own.yaml: tasks.glue.grid.0.seeds.1: .* 010, .* reads as 8\."),
+        ("tasks:\n  glue:\n    seeds:\n      - 1:30", r"seeds.0: .* found 1:30, which YAML reads as 90\. Write it"),
+        ("max_gpu_hours: 1:30.5", r"max_gpu_hours: .* found 1:30.5, which YAML reads as 90.5\. Write it"),
+        ("a: [0, -0, 0.5, 00.5, 10, 1_000, 0x10, .inf, '010', '1:30', 1.0e-3]", None),
+    ],
+)
+def test_numbers_in_another_base_are_refused(tmp_path, text, message):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(JobError, match=message) if message else nullcontext():
+        overlays.check_written(tmp_path / "own.yaml")
+
+
+def test_a_config_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_bytes("card: a100\n# café".encode("latin-1"))
+    for read in (overlays.read, overlays.check_written):
+        with pytest.raises(JobError, match=r"own.yaml, line 2: expected text in UTF-8, found the byte 0xe9\. Save it"):
+            read(tmp_path / "own.yaml")
 
 
 def test_the_papers_grid_leaves_nothing_out():

@@ -188,9 +188,9 @@ def test_a_kind_of_its_own_is_the_same_entry():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "dora"}, r"chosen.type: expected a type of the installed PEFT \(adalora, .*the nearest is '\w+'"),
-        ({"kind": "LoHa"}, "found 'LoHa'. Correct the name; the nearest is 'loha'"),
-        ({"kind": "vera", "peft": {"rr": 8}}, "v.peft.rr: VeraConfig has no such .*the nearest is 'r'"),
+        ({"kind": "dora"}, r"chosen.type: expected a type of the installed PEFT \(adalora, .*\), found 'dora'"),
+        ({"kind": "LoHa"}, r"found 'LoHa' \(is it 'loha'\?\)\. Correct the name"),
+        ({"kind": "vera", "peft": {"rr": 8}}, "v.peft.rr: VeraConfig has no such .* can set. Use one of .*, r,"),
         ({"kind": "vera", "peft": {"target_modules": ["q"]}}, "peft.target_modules: .* are those of `targets`"),
         ({"kind": "vera", "peft": {"inference_mode": True}}, "VeraConfig has no such argument that a variant can set"),
         ({"kind": "vera", "loraplus_lr_ratio": 16}, "loraplus_lr_ratio is for kind lora, this is vera"),

@@ -109,6 +109,18 @@ def test_centred_crops_are_encoded_once(photograph):
     assert {samples[n][0]["prompt"] for n in range(2)} == {0, 1}
 
 
+def test_encoded_class_images_take_the_random_numbers_of_their_crops(photograph):
+    square = photograph.crop((0, 0, 300, 300))
+    of_class = [images.Picture("0", images.to_png(square), {})]
+    samples = dreambooth.Samples([photograph], of_class, 64, seed=0)
+    before = samples[3]
+    samples.encode(lambda pixels: pixels)
+    after = samples[3]
+    assert torch.equal(before[0]["pixels"], after[0]["pixels"]) and "posterior" in after[1]
+    states = [one[1]["generator"].get_state() for one in (before, after)]
+    assert torch.equal(*states)  # so their noise is the same
+
+
 @pytest.mark.parametrize(("kind", "side"), [(LpipsVgg, 512), (StLpips, 224)])
 def test_lpips_sees_what_the_official_transform_gives(photograph, monkeypatch, kind, side):
     monkeypatch.setattr(kind, "load", lambda *_: torch.nn.Identity())

@@ -114,6 +114,11 @@ def test_a_negative_answer_is_never_the_positive_one(form):
     assert quantities.value(form.format("-5")) is None  # two signs
 
 
+@pytest.mark.parametrize("minus", "-−")
+def test_a_sign_within_a_fraction_is_that_of_the_fraction(minus):
+    assert quantities.value(rf"\frac{{{minus}3}}{{4}}") == Fraction(-3, 4)
+
+
 DECIMAL_FORMS = r"N.|$N|¥N|N €|₹ N|USD N|US$N|Rs. N|\$N|$N$|\(N\)|+N|\boxed{N}|**N**|\text{N}|N\text{ cm}|N^\circ"
 
 

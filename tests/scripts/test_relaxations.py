@@ -1,5 +1,6 @@
 """The forms of benchmarks/relaxations.py, against their formula, and the pages' tables of these short runs."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -25,6 +26,20 @@ def product(side: relaxations.Side | None, width: int, n: int) -> torch.Tensor:
 @pytest.mark.parametrize(("page", "study"), [("comparison", relaxations), ("library", rates)])
 def test_the_table_of_the_page_is_that_of_the_results(page, study):
     assert "\n".join(study.page_table()) in (ROOT / f"docs/{page}.md").read_text()
+
+
+def test_the_page_says_how_far_derived_losses_are_from_trained_ones():
+    error, page = 100 * (rates.derivation_error() - 1), " ".join((ROOT / "docs/library.md").read_text().split())
+    largest = f"−{-error.min():.0f} to +{error.max():.0f} %, {(error**2).mean() ** 0.5:.0f} % on average (rms)"
+    repeated = error.xs(("hra, init_scale", 8), level=(1, 2))
+    assert f"{len(error)} runs of word problems can be compared" in page and largest in page
+    assert f"repeat runs on another processor and differ by up to {repeated.abs().max():.0f} %" in page
+    assert f"deviation of the loss between two seeds is {100 * rates.noise():.0f} %" in page
+
+
+def test_a_common_rate_is_one_that_every_rank_was_trained_with():
+    losses = pd.DataFrame({1e-3: [2.0, None], 2e-3: [1.0, 3.0], 4e-3: [1.5, 2.0]}, index=[2, 4])
+    assert rates.common(losses) == (2e-3, 1.5) and rates.common(losses[[1e-3]]) is None
 
 
 @pytest.mark.parametrize("name", relaxations.FORMS)

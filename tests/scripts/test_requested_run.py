@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import seals, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks import requested_run
 from support import paper_config
@@ -158,6 +158,28 @@ def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     Path("results/runs_glue.csv").unlink()
     with pytest.raises(JobError, match=r"Make the table first \(make run\)"):
         project(make="export", run="best/glue")
+
+
+def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
+    for name in ("train.json", "last/adapter_model.safetensors", "best/adapter_model.safetensors"):
+        path = Path("results/glue/cola/full/all/seed0", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    table = seals.read("results/runs_glue.csv").replace("1.0,outdated", "1.0,ok")
+    seals.write("results/runs_glue.csv", table, [])
+    for run in ("best/glue", "results/glue/cola/full/all/seed0"):
+        with pytest.raises(JobError, match=r"full/all: expected an adapter of PEFT .* Name a run with an adapter"):
+            project(make="export", run=run)
+        assert project(make="predict", run=run, texts="new texts.csv").run.endswith("full/all/seed0")
+
+
+def test_a_tuned_run_needs_the_values_that_its_trials_chose(project):
+    project.config["tasks"]["glue"]["tune"] = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2}
+    for make in ("export", "publish"):
+        with pytest.raises(JobError, match=r"found no results/tune/glue/cola/lora/r8\.json\. Make it again"):
+            project(make=make, run="best/glue")
+    tuning.write_choice("results/tune/glue/cola/lora/r8.json", {"values": {"learning_rate": 1e-3}})
+    assert project(make="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
 
 
 def test_every_task_has_settings_for_predictions_and_code_for_its_card():

@@ -4,6 +4,7 @@ import statistics
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,47 @@ def test_nothing_there_at_all(tmp_path):
     collect(tmp_path, expected, made=[], incomplete=True)
     row = line(make_table(tmp_path, expected), "hra/r8")
     assert (row["CoLA"], row["n_seeds"], row["params_M"], row["CoLA_published"]) == ("", "0", "", "73.70")
+
+
+def test_a_published_value_is_compared_once():
+    """The paper's MNLI is the matched one, which comes first."""
+    published = pd.DataFrame([["HRA", "MNLI", "accuracy", "89.8"]], columns=["row", "column", "metric", "value"])
+    columns = [{"name": f"MNLI ({kind})", "metric": "accuracy"} for kind in ("matched", "mismatched")]
+    assert run_statistics.counterparts(published, columns, {}) == {("HRA", "MNLI (matched)"): 89.8}
+
+
+def test_a_column_has_its_own_scale():
+    rows = [{"dataset": name, "run": "m/v", "seed": 0, "value": 0.5, "status": "ok"} for name in "ab"]
+    runs = pd.DataFrame(rows).assign(selection="last", benchmark="dev", metric="accuracy")
+    columns = [{"name": name, "dataset": name, "benchmark": "dev", "metric": "accuracy"} for name in "ab"]
+    columns[1] |= {"scale": 1}
+    assert run_statistics.scores(runs, columns, {}).set_index("column")["value"].to_dict() == {"a": 50, "b": 0.5}
+
+
+@pytest.mark.parametrize(("score", "value"), [("loss", 2.5), ("accuracy", 250)])
+def test_a_curve_is_in_percent_unless_it_is_a_loss(score, value):
+    record = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 0, "score": score}
+    record["curve"] = [{"step": 1, "epoch": 0.5, "metrics": {score: 2.5}}]
+    assert run_statistics.curves([record])["value"].tolist() == [value]
+
+
+def test_costs_count_each_training_once_and_a_loss_is_minus_the_mean_of_the_other_runs():
+    loss = {"benchmark": "text", "metric": "loss"}
+    rows = [
+        {"run": run, "seed": seed, "seconds": seconds, "value": value, "trainable_parameters": run == "m/v"} | measured
+        for run, seed, seconds, value in [("m/v", 0, 10, 5.0), ("m/v", 1, 30, 7.0)]
+        + [("base/v", seed, 99, value) for seed, value in enumerate([1.0, 1.5, 6.5])]
+        for measured in ({"benchmark": "test", "metric": "accuracy"}, loss)
+    ]
+    runs = pd.DataFrame(rows).assign(selection="last", dataset="a", status="ok")
+    columns = [
+        {"name": "seconds", "dataset": "a", "benchmark": "training", "metric": "seconds"},
+        {"name": "more", "dataset": "a", "minus": "base/v"} | loss,
+    ]
+    result = run_statistics.summary(run_statistics.scores(runs, columns, {}, scale=1), {})
+    assert result.loc[("m/v", "last", "seconds")].tolist()[::2] == [20, 2]
+    assert result.loc[("m/v", "last", "more"), "mean"] == 6 - 3 and result.loc[("base/v", "last", "more"), "mean"] == 0
+    assert ("base/v", "last", "seconds") not in result.index  # it is not trained
 
 
 @given(st.lists(st.lists(st.none() | st.floats(-1, 1), min_size=2, max_size=2), min_size=1, max_size=6))

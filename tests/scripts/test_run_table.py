@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,9 @@ import collect_runs
 import cost
 import factories
 import figures
+import tuned
 from glue_tables import collect, grid, line, make_table
-from hra_workflow.core import files, records, seals
+from hra_workflow.core import files, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 
@@ -169,18 +169,35 @@ def test_metrics_of_another_evaluation_are_refused(tmp_path, monkeypatch, made, 
         collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [path])]))
 
 
-def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
-    (run,) = grid(tmp_path, seeds=(0,))
-    paths = [factories.write(tmp_path, run, [0.5])]
+def tuned_run(folder: Path) -> tuple[dict, list]:
+    """Write a run whose rate trials chose; return its entry and its files."""
+    (run,) = grid(folder, seeds=(0,))
+    paths = [factories.write(folder, run, [0.5])]
     run["asked"]["hyperparameters"] = {k: v for k, v in factories.SETTINGS.items() if k != "learning_rate"}
+    return run | {"chosen": str(folder / "tune/glue/cola/hra/r8.json")}, paths
+
+
+def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
+    run, paths = tuned_run(tmp_path)
     job = factories.collect_job(tmp_path, [run], paths)
-    job["input"]["tuning"] = str(tmp_path / "tune_glue.csv")
-    for chosen, ok in (("1.0e-3", True), ("0.002", False)):
-        rows = [f"cola,hra,r8,{rate},{str(rate == chosen).lower()}" for rate in (chosen, "0.1")]
-        text = "\n".join(["dataset,method,variant,learning_rate,chosen", *rows])
-        seals.write(tmp_path / "tune_glue.csv", text, [])
-        with nullcontext() if ok else pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
-            collect_runs.main(job)
+    with pytest.raises(JobError, match=r"the values that its trials chose are missing \(.*/cola/hra/r8\.json\)"):
+        collect_runs.main(job)
+    tuning.write_choice(run["chosen"], {"values": {"learning_rate": 1e-3}})
+    collect_runs.main(job)
+    tuning.write_choice(run["chosen"], {"values": {"learning_rate": 0.002}})
+    with pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
+        collect_runs.main(job)
+
+
+def test_a_run_whose_trials_are_of_another_config_is_refused(tmp_path):
+    run, paths = tuned_run(tmp_path)
+    trials = tuned.made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
+    (run["chosen"],) = tuned.choices(tmp_path, trials)
+    job = factories.collect_job(tmp_path, [run], paths)
+    job["params"] |= {"trials": trials, "expected_trials": tuned.expected(trials, epochs=4)}
+    named = ".*".join(f"epochs 3, now 4; delete {one['record']}" for one in trials)
+    with pytest.raises(JobError, match=rf"cola/hra/r8/seed0 \(outdated: of its trials: {named}"):
+        collect_runs.main(job)
 
 
 def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):

@@ -15,10 +15,11 @@ from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.training.interruption import Interrupted
+from hra_workflow.training.trials import last_step
 from saved_states import check_restored
 from sums import LLAMA_TARGETS
 from support import method
-from tuned import choices, collect, trial_job, tuned_config
+from tuned import choices, collect, expected, of_trial, trial_job, tuned_config
 
 SHARE = {"share": 0.25, "seed": 0}
 RUNG = 0.4
@@ -69,6 +70,12 @@ def test_a_repeated_rung_uses_no_checkpoint_of_a_later_one(make_run):
     assert again["resumed_from"] == [] and again["held_out"] == first["held_out"]
 
 
+@pytest.mark.parametrize(("rung", "steps", "last"), [(0.25, 7, 2), (0.1, 3, 1), (None, 7, 7)])
+def test_a_rung_is_at_the_nearest_step(rung, steps, last):
+    settings = {} if rung is None else {"rung": rung}
+    assert last_step({"params": {"hyperparameters": settings}}, steps) == last
+
+
 # Which go on
 
 
@@ -83,15 +90,15 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
             if score is not None:
                 held_out = {"metric": metric, "value": score, "rows": 20, "train_rows": 80}
                 content = {"status": "ok", "steps": 10, "seconds": 2.0, "held_out": held_out}
-            records.write(record, content)
             names = {"dataset": "cola", "method": "hra", "variant": "r8", "trial": name, "seed": 0}
             values = {"learning_rate": float(name.split("-")[-1])}
             trials.append(names | {"values": values, "rung": rung, "record": str(record)})
+            records.write(record, of_trial(trials[-1]) | content)
     return trials
 
 
 @pytest.mark.parametrize(
-    ("scores", "metric", "expected"),
+    ("scores", "metric", "best"),
     [
         ({"t-1": 0.5, "t-2": 0.9, "t-3": 0.8, "t-4": 0.1}, "accuracy", ["t-2", "t-3"]),
         ({"t-1": 0.5, "t-2": 0.9, "t-3": 0.8, "t-4": 0.1}, "loss", ["t-1", "t-4"]),
@@ -100,16 +107,17 @@ def made(folder: Path, scores: dict[float, dict[str, float | None]], metric: str
         ({"t-1": None, "t-2": None}, "accuracy", []),
     ],
 )
-def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, scores, metric, expected):
+def test_the_best_half_goes_on_and_the_others_lose_their_checkpoints(tmp_path, scores, metric, best):
     folders = {name: [str(tmp_path / "scratch" / name)] for name in scores}
     for (folder,) in folders.values():
         Path(folder).mkdir(parents=True)
-    job = {"params": {"trials": made(tmp_path, {0.25: scores}, metric), "factor": 2, "checkpoints": folders}}
+    trials = made(tmp_path, {0.25: scores}, metric)
+    job = {"params": {"trials": trials, "expected": expected(trials), "factor": 2, "checkpoints": folders}}
     job["output"] = {"promoted": str(tmp_path / "rung-0.25.json")}
     job["wildcards"] = {"task": "math" if metric == "loss" else "glue"}
     promote.main(job)
-    assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": expected}
-    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == expected
+    assert files.read_json(tmp_path / "rung-0.25.json") == {"trials": best}
+    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == best
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ import pytest
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import grid, tuning
+from hra_workflow.core import finished_run, grid, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk
 from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.tasks import expected_runs, tuned_runs
+from hra_workflow.tasks.glue.task import Glue
 from support import paper_config
 from tuned import RATES, tuned_config
 
@@ -31,6 +33,7 @@ from tuned import RATES, tuned_config
         ({"methods": {"hra": {"learning_rate": [1e-2]}}}, "hra/r8 has 1 combinations of values for trials: 2"),
         ({"methods": {"base": {"learning_rate": [1.0, 2.0]}}}, "methods: base has no learning rate to tune"),
         ({"methods": {"hraa": {}}}, "tune.methods: unknown method or variant 'hraa'"),
+        ({"runs": ["hra"]}, "tune.runs: unknown run of the grid 'hra'; known: .*hra/r8"),
         ({"search": {"batch_size": [32, 33], "gradient_accumulation": [2]}}, "batch_size 33 is not a multiple of"),
         ({"search": {"learning_rate": [1.0e-3, 0.001]}}, r"search.learning_rate: \[0.001, 0.001\] has non-unique"),
         ({"methods": {"hra": {"weight_decay": [0, 0.0]}}}, r"tune.methods.hra.weight_decay: \[0, 0.0\] has non-unique"),
@@ -58,6 +61,14 @@ def test_a_right_search_passes_and_a_missing_share_does_not():
     del config["tasks"]["glue"]["held_out"]
     with pytest.raises(JobError, match=r"tasks.glue.tune: expected `held_out: \{share: 0.1\}`"):
         validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("run", "value"), [("hra/r8", 3), ("hra/r8@learning_rate-0.1", 3), ("hra/r4", 2), ("lora/r8", 1)]
+)
+def test_the_value_of_a_variant_precedes_those_of_its_method_and_of_all(run, value):
+    assert grid.value_for_run({"default": 1, "hra": 2, "hra/r8": 3}, run) == value
+    assert grid.value_for_run(7, run) == 7 and grid.value_for_run({"oft": 2}, run) is None
 
 
 def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
@@ -88,3 +99,27 @@ def test_a_random_search_keeps_its_trials_when_the_budget_grows():
     few, more = (set(tuning.trials(tune | {"trials": count}, "hra/r8")) for count in (3, 5))
     assert len(few) == 3 and len(more) == 5 and few < more
     assert few != set(tuning.trials(tune | {"trials": 3, "seed": 1}, "hra/r8"))
+
+
+def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own_values(here):
+    task = Glue(tuned_config(search={"learning_rate": [1e-3, 2e-3], "eval_batch_size": [8]}))
+    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 0}
+    choice = grid.choice_file(task.config, "glue", "cola", "hra/r8")
+    tuning.write_choice(choice, {"values": {"learning_rate": 2e-3, "eval_batch_size": 8}})
+
+    def trained(variant: str, seed: int) -> dict:
+        """Return the record of a run that is trained now."""
+        asked = {"method": grid.method(task.config, "glue", "hra", variant, "cola"), "seed": seed, "task_version": 1}
+        asked |= {"hyperparameters": task.training.relevant_hyperparameters("cola", f"hra/{variant}"), "inputs": {}}
+        return {"task": "glue"} | run | {"variant": variant, "seed": seed, "fingerprint": asked}
+
+    record, asked = trained("r8", 0), expected_runs.expected_settings(task, run)
+    assert finished_run.list_differences(record, asked) == []
+    tuning.write_choice(choice, {"values": {"learning_rate": 1e-3, "eval_batch_size": 8}})
+    assert finished_run.list_differences(record, asked) == ["learning_rate 0.002, now 0.001"]
+    trials = tuned_runs.trials(task, "cola", "hra/r8")
+    made = [trained(one["trial"], 1000) for one in trials]
+    first, second = expected_runs.expected_trials(task, trials)
+    for one, of_trial in zip(made, (first, second), strict=True):
+        assert finished_run.list_differences(one, of_trial) == []
+    assert finished_run.list_differences(made[0], second)[-1] == "learning_rate 0.001, now 0.002"

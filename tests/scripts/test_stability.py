@@ -84,6 +84,13 @@ def test_images_of_the_base_model_are_identical_to_themselves():
     assert (1.0, 10.0) in dots(figure.axes[0])
 
 
+def test_retention_is_that_of_the_datasets_of_the_column():
+    runs = pd.concat([table(TEXT, VALUES), table(TEXT, {("hra/r8", 1.0): (0.6, 9.9)}).assign(dataset="products")])
+    found = stability.retained(runs, TEXT, {"sums"}).set_index(["run", "strength"])["x"]
+    assert found.to_dict() == pytest.approx({key: loss for key, (_, loss) in VALUES.items()})
+    assert stability.retained(runs, TEXT, {"sums", "products"})["x"].max() == pytest.approx((2.9 + 9.9) / 2)
+
+
 def test_no_retention_yet_is_said():
     runs = table(TEXT, VALUES)
     figure = stability.figure(runs[runs["benchmark"] == "test"], COLUMNS, {}, PARAMS | {"retention": TEXT}, ABOUT)

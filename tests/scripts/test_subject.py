@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.subject.items import items, key
+from hra_workflow.tasks.subject.task import snapshot_steps
 from rule_jobs import train
 from saved_states import check_restored
 from subjects import drawn, pixels, unet_method
@@ -45,10 +46,16 @@ def test_an_epoch_whose_weights_are_gone_is_not_sampled_with_others(make_subject
 
 def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
     whole, parts = make_subject_run(unet_method()), make_subject_run(unet_method(), "parts", gradient_accumulation=2)
-    for run in (whole, parts):
-        train(run)
+    first, second = ([entry["metrics"]["loss"] for entry in train(run)["curve"]] for run in (whole, parts))
+    assert first == pytest.approx(second, rel=1e-3)
     for name, weight in load_file(whole.weights["last"]).items():
         assert torch.allclose(weight, load_file(parts.weights["last"])[name], atol=2e-4), name
+
+
+@pytest.mark.parametrize(("last", "steps"), [(4, [2, 4]), (5, [2, 4, 5])])
+def test_the_weights_at_the_end_of_every_epoch_are_saved_once(last, steps):
+    settings = {"max_steps": last, "epoch_steps": 2, "keep_epochs": "all"}
+    assert snapshot_steps(settings) == steps and snapshot_steps(settings | {"keep_epochs": "last"}) == [last]
 
 
 def test_the_loss_on_class_images_is_weighted():

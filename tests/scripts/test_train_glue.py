@@ -10,6 +10,7 @@ from glue_training import comparable
 from hra_workflow.core import early_evaluations, files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
+from hra_workflow.training import run_record
 from rule_jobs import train
 from saved_states import check_restored
 from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
@@ -45,6 +46,24 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
     assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
     check_restored(run.train)
+
+
+def test_the_optimiser_has_the_settings_of_the_preset(tmp_path):
+    settings = {"learning_rate": 3e-4, "weight_decay": 0.02, "max_grad_norm": 0.3, "adam_epsilon": 1e-6}
+    settings |= {"warmup_steps": 5, "gradient_accumulation": 2, "max_steps": 9}
+    others = {"batch_size": 8, "schedule": "cosine", "precision": "bf16"}
+    made = run_record.training_arguments({"params": {}, "resources": {}}, settings | others, 4, tmp_path, "cpu")
+    names = {"gradient_accumulation": "gradient_accumulation_steps"}
+    assert {name: getattr(made, names.get(name, name)) for name in settings} == settings
+    assert (made.lr_scheduler_type, made.bf16, made.per_device_train_batch_size) == ("cosine", True, 4)
+    assert made.seed == made.data_seed == 4
+
+
+def test_of_equally_good_steps_the_first_is_the_best(make_run):
+    """Nothing changes at a rate of 1e-30, so every evaluation has the same score."""
+    record = train(make_run(method("head"), learning_rate=1e-30))
+    scores = {point["metrics"]["accuracy"] for point in record["curve"]}
+    assert len(record["curve"]) > 1 == len(scores) and record["best_step"] == record["curve"][0]["step"]
 
 
 def test_an_evaluation_of_other_weights_is_not_taken_over(make_run):

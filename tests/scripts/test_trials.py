@@ -1,20 +1,25 @@
 """Trials of hyper-parameters: their training jobs, the choice between them, their table, figure and notes."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+import choose
+import collect_trials
+import promote
 import train_glue
 import train_math
 import tuning_figure
-from hra_workflow.core import files, tuning
+from hra_workflow import tasks
+from hra_workflow.core import files, finished_run, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
 from sums import LLAMA_TARGETS
 from support import method
-from tuned import choice, choices, collect, made, trial_job
+from tuned import choice, choices, collect, expected, made, trial_job
 
 SHARE = {"share": 0.25, "seed": 0}
 
@@ -50,6 +55,9 @@ def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeyp
     train_glue.main(job := trial_job(run))
     record = files.read_json(job["output"]["record"])
     assert (record["status"], record["error"]) == ("failed", "ValueError: no such start")
+    asked = {name: job["params"][name] for name in ("method", "hyperparameters", "task_version")}
+    inputs = {name: job["input"][name] for name in ("model", "dataset")}
+    assert finished_run.list_differences(record, {"asked": asked, "inputs": inputs}) == []
     with pytest.raises(ValueError, match="no such start"):
         train_glue.main(run.train)
 
@@ -96,6 +104,19 @@ def test_the_best_mean_score_is_chosen(tmp_path, scores, metric, seeds, chosen):
     assert found["values"] == {"learning_rate": chosen} and "error" not in found
 
 
+def test_a_choice_counts_every_seed_and_only_complete_trainings():
+    rows = [
+        ("half", 0, 0.25, 0.99), ("half", 1, 0.25, 0.99),
+        ("lost", 0, 1.0, 0.95), ("lost", 1, 1.0, float("nan")),
+        ("done", 0, 0.25, 0.1), ("done", 1, 0.25, 0.1), ("done", 0, 1.0, 0.8), ("done", 1, 1.0, 0.6),
+        ("next", 0, 0.25, 0.9), ("next", 1, 0.25, 0.9), ("next", 0, 1.0, 0.6), ("next", 1, 1.0, 0.6),
+    ]  # fmt: skip
+    trials = pd.DataFrame(rows, columns=["trial", "seed", "rung", "score"]).assign(metric="accuracy")
+    assert tuning_results.best(trials, tasks.classes()["glue"].table) == "done"
+    complete = tuning_results.means(trials[trials["rung"] == tuning.END])
+    assert complete["done"] == pytest.approx(0.7) and pd.isna(complete["lost"])
+
+
 def test_if_all_trials_fail_the_choice_says_so(tmp_path):
     found = choice(tmp_path, made(tmp_path, {"hra/r8": ["FloatingPointError: nan at step 3"] * 3}))
     assert found["values"] == {}
@@ -119,6 +140,65 @@ def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):
                 read()
 
 
+def copied(folder, trials: list[dict]) -> None:
+    shutil.copy(trials[1]["record"], trials[0]["record"])
+
+
+def of_another_seed(folder, trials: list[dict]) -> None:
+    records.write(trials[0]["record"], records.read(trials[0]["record"]) | {"seed": 7})
+
+
+def of_an_earlier_version(folder, trials: list[dict]) -> None:
+    content = records.read(trials[0]["record"])
+    records.write(trials[0]["record"], {name: value for name, value in content.items() if name != "fingerprint"})
+
+
+def of_other_data(folder, trials: list[dict]) -> None:
+    files.write_json(folder / "dataset.manifest.json", {"sha256": 64 * "c"})
+
+
+@pytest.mark.parametrize(
+    ("change", "epochs", "message"),
+    [
+        (copied, 3, r"variant \S+-0\.01, now \S+-0\.001, learning_rate 0\.01, now 0\.001"),
+        (of_another_seed, 3, "seed 7, now 0"),
+        (of_an_earlier_version, 3, "it does not record its settings"),
+        (of_other_data, 3, r"inputs\.dataset null, now cccccccccccc…"),
+        (None, 4, "epochs 3, now 4"),
+    ],
+)
+def test_a_record_of_another_trial_or_config_decides_nothing(tmp_path, change, epochs, message):
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
+    chosen = choices(tmp_path, trials)
+    if change:
+        change(tmp_path, trials)
+    asked = expected(trials, epochs)
+    for one in asked if change is of_other_data else ():
+        one["inputs"] = {"dataset": str(tmp_path / "dataset.manifest.json")}
+    params = {"trials": trials, "expected": asked, "incomplete": False, "factor": 2, "checkpoints": {}}
+    job = {"params": params, "wildcards": {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}}
+    output = {name: str(tmp_path / f"new-{name}") for name in ("choice", "promoted", "csv")}
+    for script in (choose, promote, collect_trials):
+        named = rf"not those that the config specifies: {message}.*; delete {trials[0]['record']}.* Delete the files"
+        with pytest.raises(JobError, match=named):
+            script.main(job | {"output": output, "input": {"choices": chosen}})
+    assert not list(tmp_path.glob("new-*"))
+    job["params"]["incomplete"] = True
+    collect_trials.main(job | {"output": output, "input": {"choices": chosen}})
+    first = run_statistics.read_csv(output["csv"]).iloc[0]
+    assert (first["status"], first["score"]) == ("outdated", "") and first["error"].endswith(trials[0]["record"])
+
+
+def test_a_choice_that_is_not_the_best_of_these_trials_is_refused(tmp_path):
+    """As after a value was removed from the search, in results that were copied without Snakemake's records."""
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
+    chosen = choices(tmp_path, trials)
+    message = r"r8\.json: expected .* best trial, {'learning_rate': 0\.1}, found {'learning_rate': 0\.01}\. Delete it"
+    with pytest.raises(JobError, match=message):
+        collect(tmp_path, trials[::2], chosen)
+    collect(tmp_path, trials[::2], chosen, incomplete=True)
+
+
 @pytest.fixture
 def collected(tmp_path) -> Path:
     """Write the table of trials of three runs."""
@@ -134,6 +214,14 @@ def test_the_table_has_every_trial(collected):
     assert list(table["chosen"]) == ["false", "true", "false", "true", *["false"] * 5]
     assert table["score"][1] == "0.9" and table["score"][2] == "" and table["error"][2] == "nan at step 3"
     assert table["held_out_rows"][0] == "20"
+
+
+def test_a_trial_on_several_devices_costs_their_time(tmp_path):
+    trials = made(tmp_path, {"hra/r8": [0.5, 0.9, None]})
+    (first, record), second = [(Path(trials[0]["record"]), files.read_json(trials[0]["record"])), trials[1]["record"]]
+    records.write(first, record | {"seconds": 10, "device_seconds": 40})
+    found = tuning_results.table(trials)
+    assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
 
 
 def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):

@@ -29,7 +29,7 @@ def test_the_arguments_of_hra_are_read_from_its_own_class():
 @pytest.mark.parametrize(
     ("peft", "message"),
     [
-        ({"r": 8, "twosided": True}, "HRAConfig has no such argument .* the nearest is 'two_sided'"),
+        ({"r": 8, "twosided": True}, r"HRAConfig has no such argument .* \(is it 'two_sided'\?\)"),
         ({"r": 8, "target_parameters": ["w"]}, "target_parameters: .* are those of `targets`"),
         ({"r": 3, "two_sided": True}, "peft.r is 3; the paired initialisation .* even r"),
     ],

@@ -40,15 +40,16 @@ def leaky(folder, split: str = "dev", rows: int = 12, **counts) -> dict:
     return {"dataset": "sst2", "benchmark": "dev", "train": path, "reported": path, "split": split}
 
 
-def answered() -> list[dict]:
-    scores = [{name: [1.0 - answer, float(answer)] for name in ("last", "best_on_dev")} for answer in ANSWERS]
+def answered(answers: np.ndarray = ANSWERS) -> list[dict]:
+    scores = [{name: [1.0 - answer, float(answer)] for name in ("last", "best_on_dev")} for answer in answers]
     return [{"item": item, "label": int(LABELS[item])} | one for item, one in enumerate(scores)]
 
 
-def table_of(folder, benchmark: dict) -> tuple[dict, str]:
+def table_of(folder, benchmark: dict, answers: tuple = (ANSWERS,) * 3) -> tuple[dict, str]:
     """Make the table of three seeds; return its row of the best checkpoint, and its Markdown."""
     expected = grid(folder, datasets=("sst2",))
-    paths = [factories.write(folder, run, [0.1, 0.75], answered()) for run in expected]
+    made = zip(expected, map(answered, answers), strict=True)
+    paths = [factories.write(folder, run, [0.1, 0.75], lines) for run, lines in made]
     collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.table_job(folder, expected)
     job["params"] |= {"benchmarks": [benchmark], "data": [benchmark["train"]]}
@@ -71,6 +72,19 @@ def test_a_table_has_the_score_without_the_rows_that_are_trained_on(tmp_path):
     facts = {"selection": "best_on_dev", "trained": ["hra/r8"], "labels": factories.LABELS, "baselines": []}
     table = run_statistics.read_csv(tmp_path / "table_glue.csv")
     assert report.headline(table, "SST-2", facts)["unseen"] == "66.67 ± 0.00"
+
+
+def test_every_seed_is_scored_by_its_own_predictions(tmp_path):
+    """Test three seeds that answer 6, 9 and 3 of the 9 unseen rows correctly."""
+    flipped = np.where(np.isin(np.arange(12), ITEMS), ANSWERS, 1 - ANSWERS)
+    row, _ = table_of(tmp_path, leaky(tmp_path), (ANSWERS, LABELS, flipped))
+    assert (row["SST-2_unseen"], row["SST-2_unseen_std"]) == ("66.67", "33.33")
+
+
+def test_a_benchmark_on_the_training_split_is_a_leak_of_all_rows(tmp_path):
+    row, text = table_of(tmp_path, leaky(tmp_path, split="train", rows=12))
+    assert (row["SST-2"], row["SST-2_unseen"]) == ("75.00", "") and "SST-2: 12 of 12 rows; " in text
+    assert "sst2: the benchmark dev is the split on which models are trained, so its scores" in text
 
 
 @pytest.mark.parametrize("counts", [{"rows": 11, "in_train_items": ITEMS}, {"in_train_exactly": 3}])

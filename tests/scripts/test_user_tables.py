@@ -1,5 +1,7 @@
 """Whatever reads a table of the user's, for training, predictions or grades, refuses what it would misread."""
 
+import json
+
 import pyarrow.parquet
 import pytest
 from PIL import Image
@@ -17,6 +19,7 @@ from hra_workflow.data import image_card, new_inputs, text_tables
         ("a.json", b'[{"text": "a", "text": "b"}]', "'text' more than once"),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": "b", "text": ""}', "line 3: .*'text' more than once"),
         ("a.jsonl", b'{"text": "a\\u0000"}', "line 1, column text: expected text, found the character NUL"),
+        ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate .* in 'a.ud83d'. Remove"),
         ("a.parquet", None, "'text' more than once"),
         ("a.txt", b"fine\n\na\0", "line 3, column text: expected text, found the character NUL"),
         ("a.txt", b"fine\ncaf\xe9\n", "line 2: expected text in UTF-8, found the byte 0xe9"),
@@ -37,6 +40,18 @@ def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
         entry = {"splits": {"train": [name]}, "columns": ["text"]}
         with pytest.raises(JobError, match=message):
             text_tables.read_splits("mine", entry, tmp_path, None)
+
+
+def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00", "more": "\\ud83d"}')
+    entry = {"splits": {"train": ["a.jsonl"]}, "columns": ["text"]}
+    (split,) = text_tables.read_splits("mine", entry, tmp_path, None).values()
+    assert split.columns == {"text": ["😀"]}
+    with pytest.raises(JobError, match=r"a.jsonl, line 1, column more: .* found a surrogate"):  # predictions repeat it
+        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "\\ud83d": "\\ud83d"}')
+    with pytest.raises(JobError, match=r"a.jsonl, line 1: expected text, found a surrogate .* in '.ud83d'"):
+        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
 
 
 def test_columns_without_a_name_may_be_several(tmp_path):
@@ -127,3 +142,69 @@ def test_an_error_of_images_names_the_skipped_files_too(tmp_path):
     for images, first in ((None, "expected at least 16 × 16 pixels"), (2, "expected 2 images, one per caption")):
         with pytest.raises(JobError, match=rf"{first}(.|\n)*\nAlso: 1 file skipped .*: 1\.heic\. Convert to JPEG"):
             image_card.make_card(paths, 16, tmp_path, images)
+
+
+def labelled(folder, name: str, labels: list | None, *values) -> list | str:
+    """Return the labels of a file with these values, or the text of the error."""
+    path = folder / name
+    if path.suffix == ".parquet":
+        columns = {"text": [f"text {row}" for row in range(len(values))], "label": [*values]}
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    elif path.suffix == ".csv":
+        path.write_text("\n".join(["text,label", *(f"text {row},{one}" for row, one in enumerate(values))]))
+    else:
+        path.write_text("\n".join(json.dumps({"text": f"text {row}", "label": one}) for row, one in enumerate(values)))
+    entry = {"splits": {"train": [name]}, "columns": ["text"], "label": "label", "labels": labels}
+    try:
+        return text_tables.read_splits("mine", entry, folder, None)["train"].columns["label"]
+    except JobError as problem:
+        return str(problem)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_label_means_the_same_in_every_format(tmp_path, name):
+    def read(labels, *values):
+        return labelled(tmp_path, name, labels, *values)
+
+    assert read(["1", "0"], "1", "0", "1") == [0, 1, 0]
+    assert read(["bad", "good"], 1, 0) == read(["0", "1"], 1, 0) == read(["bad", "good"], 1.0, 0.0) == [1, 0]
+    assert read([*"12345"], 5, 1, 4) == read([*"12345"], 5.0, 1.0, 4.0) == [4, 0, 3]  # 5 is no position
+    assert read(["2.0", "1.0"], 1, 2) == [1, 0] and read(["01", "02"], "01", "02") == [0, 1]
+    assert "expected one of 1, 2, 3, found" in read(["1", "2", "3"], 1, 2, 0, 7)
+    assert read(None, 1, 2.5) == [1.0, 2.5]
+    for wrong in ("1_000", "true", ""):
+        assert f"expected a finite number, found {wrong!r}; 1 of 2 labels" in read(None, "2.5", wrong)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("number", [int, float])
+def test_a_number_that_may_be_a_name_or_a_position_is_refused(tmp_path, name, number):
+    assert labelled(tmp_path, name, ["1", "0"], number(1), number(1)) == (
+        f"mine, train: 2 problems:\n  {name}, {'line' if name == 'a.jsonl' else 'row'} 1, column label: expected a "
+        f"name or a position in `labels`, found {number(1)}, which is the name '1' and the position of '0';\n  "
+        f"{name}, {'line' if name == 'a.jsonl' else 'row'} 2, column label: expected a name or a position in `labels`, "
+        f"found {number(1)}, which is the name '1' and the position of '0'.\nStore names as texts, in quotes; for "
+        "positions, rename `labels` to words."
+    )
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_true_and_false_are_names_and_no_numbers(tmp_path, name):
+    for labels in (["true", "false"], ["True", "False"]):
+        assert labelled(tmp_path, name, labels, True, False, True) == [0, 1, 0]
+    assert "expected one of bad, good, found True" in labelled(tmp_path, name, ["bad", "good"], True, False)
+    assert "expected a finite number, found True" in labelled(tmp_path, name, None, True)
+    assert "expected one of None, some, found None" in labelled(tmp_path, name, ["None", "some"], "some", None)
+
+
+def test_a_number_that_no_float_can_hold_is_no_label(tmp_path):
+    assert "expected a finite number, found 1000" in labelled(tmp_path, "a.jsonl", None, 10**400)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [("politics", ""), ("pos", ""), ("positivee", " (is it 'positive'?)"), ("Negative", " (is it 'negative'?)")],
+)
+def test_a_hint_is_a_similar_name_or_none(tmp_path, found, hint):
+    message = labelled(tmp_path, "a.csv", ["negative", "positive"], "positive", found)
+    assert f"expected one of negative, positive, found '{found}'{hint}; 1 of 2 labels" in message

@@ -17,7 +17,7 @@ from hra_workflow.config import validation
 from hra_workflow.core import grid, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import markdown_text, power, run_statistics, searches, verdicts
-from hra_workflow.report.run_statistics import Unit
+from hra_workflow.report.column_units import Unit
 from hra_workflow.report.verdicts import Verdict
 from hra_workflow.tasks import tuned_runs
 from support import paper_config
@@ -34,13 +34,13 @@ def of(value: float, *rest) -> Verdict:
 @pytest.mark.parametrize(
     ("verdict", "unit", "sentence"),
     [
-        (of(4, (0, 7.8), 0.12, 3, 400), PERCENT,
-         "LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)"),
+        (of(4, (0.2, 7.8), 0.12, 3, 400), PERCENT,
+         "LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)"),
         (of(0.2, (-0.3, 0.7), 0.43, 5, 900, 0.004), PERCENT,
          "LoRA is 0.20 points above HRA [−0.30, 0.70], not significant (p = 0.430), "
          "equivalent within 1 point (p = 0.004)"),
-        (of(-4, (-7.8, -1), 1e-5, 5, 400), PERCENT,
-         "LoRA is 4.00 points below HRA [−7.80, −1.00], significant (p < 0.001)"),
+        (of(-4, (-7.8, -0.2), 1e-5, 5, 400), PERCENT,
+         "LoRA is 4.00 points below HRA [−7.80, −0.20], significant (p < 0.001)"),
         (of(-0.25, (-0.4, -0.1), 0.004, 3, 400), ERROR,
          "LoRA is 0.250 below HRA (lower is better) [−0.400, −0.100], significant (p = 0.004)"),
         (of(0.001, (-1, 1), 1, 3, 400), PERCENT,

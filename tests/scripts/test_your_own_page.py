@@ -27,16 +27,6 @@ RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
 RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)
 COMPARISON = [ROOT / f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison", "comparison_b")]
-NAMES = {
-    "HRA": ["hra/r8"],
-    "HRA on both sides": ["hra/r4-two-sided", "hra/r4-two-sided-magnitudes"],
-    "LoRA, DoRA": ["lora/r8", "dora/r8"],
-    "OFT, BOFT": ["oft/b16", "boft/m2b8"],
-    "(IA)³": ["ia3/outputs"],
-    "VeRA": ["vera/r64"],
-    "full": ["full/all"],
-    "head only": ["head/linear"],
-}
 
 
 def test_the_pages_have_these_examples():
@@ -75,23 +65,23 @@ def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch
     demo = overlays.merged(paper, overlays.read(COMPARISON[0]))
     vera = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
     both_sides = overlays.merged(compared, overlays.read(ROOT / "config/demo/comparison_c.yaml"))
-    small = {"VeRA": (vera, ""), "head only": (demo, "demo"), "HRA on both sides": (both_sides, "")}
+    small = {"vera/r256": (vera, ""), "head/linear": (demo, "demo")}
+    small |= dict.fromkeys(("hra/r4-two-sided", "hra/r4-two-sided-magnitudes"), (both_sides, ""))
     texts = overlays.merged(paper, *project("glue", False))
     (tmp_path / "reviews").rename("texts")
     questions = overlays.merged(paper, *project("math", False))
-    for label, *cells in RANGES:
+    assert len(RANGES) == 8
+    for listed, *cells in RANGES:
         smallest, deberta, llama = (list(map(float, re.findall(r"[\d.]+e-\d", cell))) for cell in cells)
-        for run in NAMES[label]:
-            config, preset = small.get(label, (compared, ""))
+        for run in re.findall(r"`(.*?)`", listed):
+            assert run in grid.every_run(paper)  # as a grid takes it
+            config, preset = small.get(run, (compared, ""))
             assert smallest == ends(config, "glue", run, preset), run
             if deberta:
-                assert deberta == (ends(paper, "glue", run, "full") if label == "full" else ends(texts, "glue", run)), (
-                    run
-                )
+                assert deberta == (ends(paper, "glue", run, "full") if run == "full/all" else ends(texts, "glue", run))
             if llama:
-                preset = {"full": "full", "OFT, BOFT": "boft-paper"}.get(label, "")
+                preset = {"full/all": "full", "oft/b16": "boft-paper", "boft/m2b8": "boft-paper"}.get(run, "")
                 assert llama == ends(paper if preset else questions, "math", run, preset), run
-    assert len(RANGES) == len(NAMES)
     for run, name in (("hra/r8", "code-head"), ("lora/r8", "adalora-scripts")):
         (low, high), (least, most) = ends(paper, "glue", run, name), ends(texts, "glue", run)
         assert least <= low <= high <= most

@@ -8,6 +8,7 @@ from hra_workflow.core import records, tuning
 from support import paper_config
 
 RATES = (0.001, 0.01, 0.1)
+NAMES = ("dataset", "method", "variant", "seed")
 
 
 def trial_job(run, rung: float = tuning.END) -> dict:
@@ -41,8 +42,23 @@ def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int =
                     record["held_out"] = {"metric": metric, "value": value, "rows": 20, "train_rows": 80}
                 if score is not None:
                     path.parent.mkdir(parents=True)
-                    records.write(path, record)
+                    records.write(path, of_trial(trials[-1]) | record)
     return trials
+
+
+def of_trial(trial: dict) -> dict:
+    """Return the entries of a trial's record that tell which trial of which config it is."""
+    (one,) = expected([trial])
+    return {name: one[name] for name in NAMES} | {"fingerprint": one["asked"] | {"inputs": {}}}
+
+
+def expected(trials: list[dict], epochs: int = 3) -> list[dict]:
+    """Return what trials are made from, as expected_runs.expected_trials does."""
+    return [
+        {"dataset": one["dataset"], "method": one["method"], "variant": one["trial"], "seed": one["seed"]}
+        | {"asked": {"seed": one["seed"], "hyperparameters": one["values"] | {"epochs": epochs}}, "inputs": {}}
+        for one in trials
+    ]
 
 
 def choices(folder, trials: list[dict], task: str = "glue") -> list[str]:
@@ -52,7 +68,8 @@ def choices(folder, trials: list[dict], task: str = "glue") -> list[str]:
         names = dict(zip(("method", "variant"), run.split("/"), strict=True)) | {"task": task, "dataset": "cola"}
         paths.append(str(folder / f"{task}/cola/{run}.json"))
         of_run = [one for one in trials if one["method"] == names["method"]]
-        choose.main({"params": {"trials": of_run}, "wildcards": names, "output": {"choice": paths[-1]}})
+        params = {"trials": of_run, "expected": expected(of_run)}
+        choose.main({"params": params, "wildcards": names, "output": {"choice": paths[-1]}})
     return paths
 
 
@@ -60,9 +77,11 @@ def choice(folder, trials: list[dict], task: str = "glue") -> dict:
     return tuning.read_choice(*choices(folder, trials, task))
 
 
-def collect(folder, trials: list[dict], chosen: list[str]) -> Path:
+def collect(folder, trials: list[dict], chosen: list[str], incomplete: bool = False, epochs: int = 3) -> Path:
     output = {"csv": str(folder / "tune_glue.csv")}
-    collect_trials.main({"params": {"trials": trials}, "input": {"choices": chosen}, "output": output})
+    params = {"trials": trials, "expected": expected(trials, epochs), "incomplete": incomplete}
+    job = {"params": params, "input": {"choices": chosen}, "output": output, "wildcards": {"task": "glue"}}
+    collect_trials.main(job)
     return folder / "tune_glue.csv"
 
 

@@ -140,7 +140,7 @@ def test_a_custom_metric_is_checked_by_the_dry_run_and_its_version_is_recorded(r
         ("datasets.glue.reviews.metrics", ["my_metrics:distance"], "expected a hra_workflow.tasks.metric.Metric, fou"),
         ("datasets.glue.reviews.metrics", ["my_metrics:mean"], "expected 'mean' in module my_metrics, found Metric, "),
         ("datasets.glue.reviews.metrics", ["my_metric:mean"], "metrics: .* no module my_metric. Correct the name, or"),
-        ("tasks.glue.columns.0.better", "higher", "Distance: lower values of .* are better. Add better: lower"),
+        ("tasks.glue.columns.0.better", "higher", "Distance: expected better: lower, since lower values of"),
     ):
         config = copy.deepcopy(reviews)
         put(config, key, wrong)

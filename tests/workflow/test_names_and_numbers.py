@@ -37,8 +37,13 @@ def refused(config: dict, message: str) -> None:
         ({"averages": [{"name": "A", "columns": ["A"]}]}, r"tasks.glue.columns and averages: .* found 'A' more than"),
         ({"averages": [{"name": "M", "columns": ["A"]}] * 2}, r"tasks.glue.averages: .* found 'M' more than once"),
         ({"averages": [{"name": "M", "columns": ["A", "A"]}]}, r"tasks.glue.averages.0.columns: .*non-unique"),
-        ({"columns": [COLA, COLA | {"name": "A_std"}]}, r"tasks.glue.columns .*'A_std' is another column of the table"),
-        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*'method' is another column"),
+        ({"columns": [COLA, COLA | {"name": "B_std"}]}, r"tasks.glue.columns .*end in .*_std,.* found 'B_std'. Change"),
+        ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*none of .* found 'method'. Change"),
+        ({"columns": [COLA | {"better": "lower"}]}, r"tasks.glue.columns: A: expected better: higher, .* found lower"),
+        (
+            {"columns": [COLA, COLA | {"name": "B", "scale": 1}], "averages": [{"name": "M", "columns": ["A", "B"]}]},
+            r"tasks.glue.averages: M: expected columns with one scale .*, B \(scale 1, better higher\)",
+        ),
         ({"figures": {"parameters": ["A", "A"], "lambda": []}}, r"tasks.glue.figures.parameters: .*non-unique"),
     ],
 )
@@ -59,6 +64,7 @@ def test_a_column_with_the_name_of_a_part_of_another_is_refused(config):
 
 
 LPIPS = {"name": "lpips", "kind": "lpips-vgg", "model": "lpips-vgg"}
+PROMPT = {"kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}
 DRIFT = {"prompts": 2, "images": 1, "evaluators": [LPIPS]}
 ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
 
@@ -67,6 +73,11 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
     ("path", "value", "message"),
     [
         ("methods.hra.variants.r16.label", "LoRA, r=8", r"tasks.\w+.grid: `label` .* found 'LoRA, r=8' more than once"),
+        (
+            "datasets.glue.cola.benchmarks",
+            {"validation": "validation", "training": "train"},
+            r"datasets.glue.cola.benchmarks: expected every name once, found 'training'",
+        ),
         ("datasets.glue.cola.labels", ["a", "a"], r"datasets.glue.cola.labels: .*non-unique"),
         ("datasets.glue.cola.metrics", ["accuracy", "accuracy"], r"datasets.glue.cola.metrics: .*non-unique"),
         ("datasets.glue.cola.splits.train", ["a.tsv", "a.tsv"], r"datasets.glue.cola.splits.train: .*non-unique"),
@@ -77,20 +88,25 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
         ("tasks.subject.evaluation.evaluators", [LPIPS] * 2, r"evaluators: expected every name once, found 'lpips'"),
         (
             "tasks.subject.evaluation.evaluators",
-            [LPIPS, {"name": "lpips_real", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
+            [LPIPS, PROMPT | {"name": "lpips_real"}],
             r"evaluation.evaluators: expected every metric once, found 'lpips_real'",
         ),
         (
             "tasks.subject.evaluation.evaluators",
-            [LPIPS, {"name": "blocked", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
+            [LPIPS, PROMPT | {"name": "blocked"}],
             r"evaluation.evaluators: expected every metric once, found 'blocked'",
+        ),
+        (
+            "tasks.subject.evaluation.evaluators",
+            [LPIPS, PROMPT | {"name": "n_items"}],
+            r"every metric once, found 'n_items",
         ),
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS] * 2}, r"drift.evaluators: .* found 'lpips' more than"),
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS | {"name": "seed"}]}, r"drift.evaluators: .*'seed'"),
         ("tasks.subject.drift", DRIFT | {"prompts": ["a dog"] * 2}, r"drift.prompts: .*non-unique"),
         ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*non-unique"),
-        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: 'method' is another column"),
-        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: 'ARC_std' is another column"),
+        ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: .* found 'method'. Change the name"),
+        ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: .* found 'ARC_std'. Change the name"),
         ("tasks.control.sheets.runs", ["hra/r8", "hra/r8"], r"tasks.control.sheets.runs: .*non-unique"),
     ],
 )
@@ -237,3 +253,17 @@ def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path, tex
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/off.yaml", "--", target, ok=False)
     assert f"Error: config: {key}: expected the settings of a requested table, found null" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("below", "message"),
+    [
+        (b"tasks: {glue: {grid: [{seeds: [010]}]}}", "seeds.0: expected a decimal number, found 010, which YAML"),
+        (b"card: a100 # caf\xe9", "below.yaml, line 1: expected text in UTF-8, found the byte 0xe9. Save it as UTF-8"),
+    ],
+)
+def test_a_file_that_snakemake_would_misread_is_refused(fresh, tmp_path, below, message):
+    (tmp_path / "below.yaml").write_bytes(below)
+    (tmp_path / "mine.yaml").write_text("extends: below.yaml\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/mine.yaml", "--", "all", ok=False)
+    assert f"Error: {tmp_path}/below.yaml" in output and message in output and "Traceback" not in output

@@ -20,11 +20,14 @@ tasks:
 # A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger. From 1 on, it diverges.
 TRAIN = """
 from pathlib import Path
-from hra_workflow.core import records, tuning
-tuning.require_choice({"input": dict(snakemake.input.items())})
-rate = snakemake.params.hyperparameters["hyperparameters"]["learning_rate"]  # as recorded(…) records it
+from hra_workflow.core import fingerprints, job, records, tuning
+job = job.from_snakemake(snakemake)
+tuning.require_choice(job)
+rate = job["params"]["hyperparameters"]["learning_rate"]
 score = rate if snakemake.wildcards.method == "hra" else -rate
 record = {"status": "ok", "seconds": 1, "device": "CPU", "adapter_bytes": 1, "learning_rate": rate}
+record |= job["wildcards"] | {"seed": int(snakemake.wildcards.seed)}
+record["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)
 if rate < 1:
     record["held_out"] = {"metric": "matthews_correlation", "value": score, "rows": 855, "train_rows": 7696}
 else:
@@ -46,6 +49,8 @@ def tuned(fresh: Project, folder) -> Project:
     project = fresh.copy(folder)
     project.stand_in()
     scripts = project.folder / "workflow/scripts"
+    for script in scripts.glob("*.py"):  # a manifest has an SHA-256
+        script.write_text(script.read_text().replace("path.touch()", "path.write_text('{}')"))
     (scripts / "train_glue.py").write_text(TRAIN)
     for script in ("promote.py", "choose.py"):
         (scripts / script).write_text((ROOT / "workflow/scripts" / script).read_text())
@@ -94,6 +99,21 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     again = {f"results/glue/cola/hra/r8/seed{seed}" for seed in (0, 1)}  # not LoRA, whose choice has not changed
     assert trained == again | {f"results/glue/cola/{m}/r8@learning_rate-0.004/seed1000" for m in ("lora", "hra")}
     assert project.plan(TABLE, config="tuned.yaml") == {}
+
+
+@pytest.mark.slow
+def test_a_deleted_trial_choice_or_table_of_trials_is_made_again(fresh, tmp_path):
+    project = tuned(fresh, tmp_path / "project")
+    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
+    project.snakemake(*command)
+    trial = "glue/cola/hra/r8@learning_rate-0.001/seed1000"
+    for name in ("tune_glue.csv", "tune/glue/cola/hra/r8.json", f"{trial}/train.json"):
+        (project.folder / "trained").write_text("")
+        (project.folder / "results" / name).unlink()
+        project.snakemake(*command)
+        assert (project.folder / "results" / name).exists()
+        assert (project.folder / "trained").read_text().split() == [f"results/{trial}"] * name.startswith(trial)
+        assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
 @pytest.mark.slow

@@ -70,7 +70,9 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.math.resources.runs_per_gpu", 2, r"expected runs_per_gpu: 1, since table_compute reports times"),
         ("tasks.math.generation.resources.runs_per_gpu", 2, r"runs_per_gpu is of training only. Remove it"),
         ("tasks.glue.resources.gpu", 3, r"batch_size 32 is not a multiple of gpu × gradient_accumulation = 3"),
-        ("tasks.glue.grid.0.runs", ["hra/r9"], r"unknown variant 'r9'; known: r8"),
+        ("tasks.glue.grid.0.runs", ["full"], r"grid\[0\].runs: unknown run 'full'; known: .*full/all, .*, hra/r8, "),
+        ("tasks.math.grid.0.runs", ["hra/r9"], r"math.grid\[0\].runs: unknown run 'hra/r9'; known: .*, hra/r8, "),
+        ("tasks.math.retention.runs", ["hra"], r"retention.runs: unknown run 'hra'; known: .*, hra/r8, "),
         ("tasks.glue.grid.0.datasets", ["wnli"], r"unknown dataset 'wnli'; known: mnli"),
         ("tasks.glue.grid.0.seeds", ["one"], r"seeds.0: 'one' is not of type 'integer'"),
         ("tasks.glue.resources.save_seconds", 0.4, r"save_seconds: 0.4 is not of type 'integer'.*10 or more"),
@@ -85,6 +87,8 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("datasets.glue.stsb.metrics", ["accuracy"], r"accuracy is for classes, .* a regression. Use one of pearson,"),
         ("datasets.glue.cola.metrics", ["mcc"], r"metrics: expected one of accuracy, .*module:name .*, found 'mcc'"),
         ("datasets.glue.cola.source.revision", "v1", r"revision: 'v1' does not match .*A commit; main only if"),
+        ("datasets.glue.cola.rows", {"tets": 9}, r"glue.cola.rows: unknown split 'tets'; known: train, validation"),
+        ("datasets.math.gsm8k.take", {"tets": 9}, r"math.gsm8k.take: unknown split 'tets'; known: train, test"),
         ("datasets.glue.cola.benchmarks", {"validation": "dev"}, r"unknown split 'dev'; known: train, validation"),
         ("tasks.math.prompt.template", "Q: A:", r"prompt.template: 'Q: A:' does not match .*with \{question\}"),
         (
@@ -208,13 +212,13 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         (
             "presets.glue.full.methods",
             {"hraa": {"epochs": 1}},
-            r"presets.glue.full.methods: .*'hraa'\. .* nearest is 'hra'$",
+            r"presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra, ",
         ),
-        ("presets.math.full.methods", {"hra/r23": {"epochs": 1}}, r"found 'hra/r23'\. .* nearest is 'hra/r32'$"),
+        ("presets.math.full.methods", {"hra/r23": {"epochs": 1}}, r"'hra/r23' \(is it 'hra/r32'\?\)\. Use one of .*, "),
         (
             "presets.glue.full.datasets",
             {"my-rtee": {"epochs": 1}},
-            r"full.datasets: .*'my-rtee'\. .* nearest is 'rte'$",
+            r"full.datasets: .*'my-rtee'\. Use one of mnli, .*, rte",
         ),
         (
             "presets.math.boft-paper.all.gradient_accumulation",

@@ -22,7 +22,7 @@ def main(job: dict) -> None:
         "seed": int(params["seed"]),
         "modules": [],
         "files": {},
-        made_by.KEY: made_by.of_manifest(job),
+        made_by.KEY: made_by.describe(job),
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if methods.entry(method).adapter.config:

@@ -10,7 +10,7 @@ from hra_workflow.report import tuning_results
 
 
 def main(job: dict) -> None:
-    trials = tuning_results.table(job["params"]["trials"])
+    trials = tuning_results.table(job["params"]["trials"], job["params"]["expected"])
     best = tuning_results.best(trials, tasks.classes()[job["wildcards"]["task"]].table)
     if best is None:
         names = "{method}/{variant} on {dataset}".format(**job["wildcards"])

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, made_by, records, seals, strength_names
+from hra_workflow.core import files, fingerprints, finished_run, made_by, records, seals, strength_names
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.core.valid_records import load
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
-from hra_workflow.report.run_statistics import RUN, read_sealed
+from hra_workflow.report.run_statistics import RUN
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
 
@@ -75,36 +75,24 @@ def from_record(record: dict) -> dict:
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 
-def unlike(record: dict, run: dict, chosen: dict[str, str]) -> list[str]:
-    """List the differences of a record from the config. chosen: the values of its best trial, as text."""
-    asked, made = run["asked"], record["hyperparameters"]
-    if chosen:
-        best = {key: equal(made.get(key), value) for key, value in chosen.items()}
-        asked = asked | {"hyperparameters": asked["hyperparameters"] | best}
-    return records.list_differences(record, asked, run["inputs"])
-
-
-def equal(value, text: str):
-    """Return a value if it equals the table's text, else this text."""
-    try:
-        return value if float(value) == float(text) else text
-    except (TypeError, ValueError):
-        return value if str(value) == text else text
-
-
 def outdated(path: str, differences: list[str]) -> dict:
     return {"status": "outdated", "error": f"{', '.join(differences)}; delete {path}"}
 
 
-def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple], chosen: dict) -> list[dict]:
-    """Build the rows of one run of the grid. trained, evaluated: path and content of the records, by key."""
+def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple], trials: dict) -> list[dict]:
+    """Build the rows of one run of the grid. trained, evaluated: path and content of the records, by key.
+
+    trials: why trials are outdated (tuning_results.outdated).
+    """
     key = tuple(run[name] for name in RUN)
     base = dict(zip(RUN, key, strict=True))
     if key not in trained:
         return [base | hole(run["errors"])]
     path, record = trained[key]
     base |= from_record(record)
-    if differences := unlike(record, run, chosen.get(key[:-1], {})):
+    if key[:-1] in trials:
+        return [base | {"status": "outdated", "error": f"of its trials: {trials[key[:-1]]}"}]
+    if differences := finished_run.list_differences(record, run):
         return [base | outdated(path, differences)]
     if record["status"] == records.DIVERGED:
         return [base | {"status": records.DIVERGED, "error": record["error"]}]
@@ -174,10 +162,9 @@ def main(job: dict) -> None:
     evaluations = {(*key, name) for key, run in zip(grid, expected, strict=True) for name in run["benchmarks"]}
     trained = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
     evaluated = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
-    tuning = job["input"].get("tuning")
-    chosen = tuning_results.chosen(read_sealed(tuning)) if tuning else {}
+    trials = tuning_results.outdated(params["trials"], params["expected_trials"])
 
-    rows = [row for run in expected for row in rows_of(run, trained, evaluated, chosen)]
+    rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]
     check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))

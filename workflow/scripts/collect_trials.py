@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from hra_workflow import tasks
 from hra_workflow.core import seals, tuning
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
 
 
 def main(job: dict) -> None:
-    trials = tuning_results.table(job["params"]["trials"])
+    params = job["params"]
+    trials = tuning_results.table(params["trials"], params["expected"], params["incomplete"])
+    kind = tasks.classes()[job["wildcards"]["task"]].table
     # Keys: (dataset, method, variant), the end of the path.
-    chosen = {
-        Path(path).with_suffix("").parts[-3:]: tuning.chosen_values(path)
-        for path in as_list(job["input"].get("choices"))
-    }
+    choices = {Path(path).with_suffix("").parts[-3:]: path for path in as_list(job["input"].get("choices"))}
+    for run, of_run in trials.groupby(tuning_results.RUN):
+        if not params["incomplete"]:
+            tuning_results.check_choice(choices[run], of_run, kind)
+    chosen = {run: tuning.chosen_values(path) for run, path in choices.items()}
     trials["chosen"] = [
         str(one["rung"] == tuning.END and chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower()
         for _, one in trials.iterrows()

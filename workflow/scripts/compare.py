@@ -19,7 +19,7 @@ from hra_workflow import tasks
 from hra_workflow.core import predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.report import comparison, one_class, power, run_statistics
+from hra_workflow.report import column_units, comparison, one_class, power, run_statistics
 
 COLUMNS = [
     "column",
@@ -82,9 +82,7 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
 
 def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Build the tables of pairs, and of runs that predict one class."""
-    columns, scale = params["columns"], params["scale"]
-    single, averages = run_statistics.expand_columns(columns, params["averages"])
-    factors = {column["name"]: column.get("scale", scale) for column in columns}
+    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     found: dict[str, dict] = {selection: {} for selection in params["selections"]}
     table, settings, constant = tasks.classes()[params["task"]].table, params["settings"], []
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
@@ -102,10 +100,9 @@ def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]
         for name, members in averages.items():
             parts = [by_column[member] for member in members]
             by_column[name] = comparison.average(parts) if all(parts) else None
-        for name in [*factors, *params["averages"]]:
-            pairs = list((by_column.get(name) or {}).items())
-            factor = factors.get(name, scale)
-            margin = comparison.MARGIN / factor if factor == 100 else math.nan
+        for name, unit in column_units.units(params).items():
+            pairs, factor = list((by_column.get(name) or {}).items()), unit.scale
+            margin = comparison.MARGIN / factor if unit.percent else math.nan
             adjusted = [
                 comparison.holm(values)
                 for values in ([one.p for _, one in pairs], [one.p_equivalent(margin) for _, one in pairs])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hra_workflow.core import seals
 from hra_workflow.core.job import start
-from hra_workflow.report import markdown_text, run_statistics
+from hra_workflow.report import column_units, markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
 TOTALS = ["tuning_hours", "device_hours", "watt_hours", "price"]
@@ -89,7 +89,7 @@ def markdown(table: pd.DataFrame, params: dict) -> str:
     shown = {name: one for name, one in HEADINGS.items() if name not in OPTIONAL or table[name].fillna(0).any()}
     price = params.get("price") or {}
     headings = shown | ({"price": (f"Price ({price['currency']})", *HEADINGS["price"][1:])} if "price" in shown else {})
-    units = run_statistics.units(params)
+    units = column_units.units(params)
     for columns in groups.values():
         first = next(iter(columns.values()))
         lines = [["Method", *(f"{name} {units[name].arrow}" for name in columns)]]

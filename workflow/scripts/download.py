@@ -25,6 +25,7 @@ from hra_workflow.core.job import start
 from hra_workflow.data import (
     data_cards,
     file_filters,
+    finished_downloads,
     image_card,
     image_tables,
     images,
@@ -129,7 +130,9 @@ def make(job: dict) -> None:
         record |= {"contents": params["contents"]} if params.get("contents") else {}
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
         files.replace_folder(converted if "raw" in record else raw, folder)
-        files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
+        record["sha256"] = files.sha256_of_listing(hashes)
+        files.write_json(finished_downloads.copy_of(manifest), record)
+        files.write_json(manifest, record)
     for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
         shutil.rmtree(old, ignore_errors=True)
     size = sum(entry["bytes"] for entry in record["files"].values())

@@ -7,13 +7,13 @@ Params: include_path (a folder with additional tasks, or null) and benchmarks, n
 unsafe_code}. The harness specifies datasets without a revision: the newest at this moment is kept for all runs.
 """
 
-import difflib
 import os
 from pathlib import Path
 
 from hra_workflow.core import files, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
+from hra_workflow.core.wording import meant
 from hra_workflow.data.http_download import out_of_space
 from hra_workflow.tasks.math import programs
 
@@ -65,9 +65,9 @@ def open_tasks(benchmarks: dict, include_path: str | None):
     for name, benchmark in benchmarks.items():
         task, unsafe = benchmark["task"], benchmark.get("unsafe_code", False)
         if task not in manager.task_index:
-            near = ", ".join(difflib.get_close_matches(task, manager.all_tasks)) or "none"
             raise JobError(
-                f"benchmark {name}: lm-eval {provenance.version('lm_eval')} has no task {task!r}. Similar: {near}."
+                f"benchmark {name}: lm-eval {provenance.version('lm_eval')} has no task {task!r}"
+                f"{meant(task, manager.all_tasks)}. Correct the name; `lm-eval ls tasks` lists all."
             )
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(

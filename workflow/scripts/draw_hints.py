@@ -44,7 +44,7 @@ def main(job: dict) -> None:
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record |= {"colours": colours} if colours else {}
-    record[made_by.KEY] = made_by.of_manifest(job)
+    record[made_by.KEY] = made_by.describe(job)
     record["hint"] = {key: dataset[key] for key in ("hint", "source_sha256") if key in dataset}
     data_cards.save(data_cards.path_of(manifest), contents, dataset, source.get("own", {}))
     hashes = {path: entry["sha256"] for path, entry in found.items()}

@@ -25,7 +25,7 @@ from hra_workflow.tasks import requested_run
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_run(params["record"], params["adapter"], params["model"], job["wildcards"])
-    finished_run.check_current(record, params["record"], **params["expected"])
+    finished_run.check_current(record, params["record"], params["expected"])
     metrics, card = finished_run.read_results(record, params["metrics"]), Path(job["output"]["card"])
     tables = {Path(path).name: seals.read(path) for path in params["tables"] if Path(path).exists()}
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))

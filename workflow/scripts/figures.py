@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, start
-from hra_workflow.report import one_class, pareto, run_statistics, searches, stability, training_curves
+from hra_workflow.report import column_units, one_class, pareto, run_statistics, searches, stability, training_curves
 from hra_workflow.report.plot_style import (
     SETTINGS,
     SMALL,
@@ -36,9 +36,9 @@ from hra_workflow.report.run_statistics import readable, scale_free
 
 def about(name: str, params: dict) -> dict:
     """Return `scale` and `better` (lower or higher) of a column or an average, and the `label` of its axis."""
-    unit = run_statistics.units(params)[name]
-    wanted = "lower" if unit.lower else "higher"
-    return {"scale": unit.scale, "better": wanted, "label": better(f"{name}, %" if unit.percent else name, wanted)}
+    unit = column_units.units(params)[name]
+    label = better(f"{name}, %" if unit.percent else name, unit.better)
+    return {"scale": unit.scale, "better": unit.better, "label": label}
 
 
 def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:

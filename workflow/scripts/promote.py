@@ -15,7 +15,8 @@ from hra_workflow.training import checkpoints
 def main(job: dict) -> None:
     params = job["params"]
     kind = tasks.classes()[job["wildcards"]["task"]].table
-    going_on = tuning_results.going_on(tuning_results.table(params["trials"]), params["factor"], kind)
+    trials = tuning_results.table(params["trials"], params["expected"])
+    going_on = tuning_results.going_on(trials, params["factor"], kind)
     for trial, folders in params["checkpoints"].items():
         for folder in folders if trial not in going_on else ():
             checkpoints.remove(Path(folder))

@@ -13,6 +13,7 @@ from hra_workflow.core import seals
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
+    column_units,
     markdown_text,
     one_class,
     run_statistics,
@@ -88,7 +89,7 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
     """Build the table as text, with one row per line of `layout` and selection."""
     columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
     scale = params.get("scale", 100)
-    units = run_statistics.units(params)
+    units = column_units.units(params)
     single, all_averages = run_statistics.expand_columns(columns, averages)
     datasets = list(dict.fromkeys(column["dataset"] for column in single))
     statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
@@ -157,7 +158,7 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
-    units, source = run_statistics.units(params), run_statistics.source_of(params)["label"]
+    units, source = column_units.units(params), run_statistics.source_of(params)["label"]
     heads = unseen.with_unseen(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
@@ -200,7 +201,7 @@ def notes(
         f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
         "docs/parameters.md compares them with the paper's counts.",
     ]
-    names = list(run_statistics.units(params))
+    names = list(column_units.units(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
     every = {row["run"]: row["label"] for row in params["rows"]}
     reference = every.get(params["verdicts"]["reference"], "")
@@ -243,7 +244,7 @@ def markdown(
 ) -> str:
     """Write the table with its verdicts. constant: from one_class.by_column. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
-    parts, units = [f"# {params['task']}: {models}\n"], run_statistics.units(params)
+    parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
@@ -269,7 +270,7 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
     differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
-    units, same = run_statistics.units(params), one_class.by_column(constant, params)
+    units, same = column_units.units(params), one_class.by_column(constant, params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params, same)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import made_by, records, seals
+from hra_workflow.core import finished_run, made_by, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import markdown_text, run_statistics
@@ -20,7 +20,7 @@ IMPACT, LEFT_OUT = "Overall impact", "not run"
 def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluations: dict[str, dict]) -> pd.DataFrame:
     """Read one row per run, seed and benchmark, in percent; diverged runs have none.
 
-    Raises JobError for an unexpected, duplicate or outdated run. expected: `asked` and `inputs` of each run by its path
+    Raises JobError for an unexpected, duplicate or outdated run. expected: what each run is made from, by its path
     (tasks/expected_runs.py). evaluations: the expected `made_by` of its results.
     """
     rows, origin = [], {}
@@ -33,7 +33,7 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
             raise JobError(f"{path}: {run} is not a row of this table. Add it to the config, or delete the file.")
         if (run, seed) in origin:
             raise JobError(f"{run} seed {seed} has two files: {origin[run, seed]} and {path}. Keep one.")
-        differences = records.list_differences(record, **expected[path])
+        differences = finished_run.list_differences(record, expected[path])
         if found["record_sha256"] != record[records.SEAL]:
             differences.append("the results of another train.json")
         differences += made_by.list_differences(found.get(made_by.KEY, {}), evaluations[path])

@@ -21,6 +21,8 @@ def main(job: dict) -> None:
     method = params["method"]
     device = provenance.pick_device(job)
     model_folder = manifests.folder(job["input"]["model"])
+    hints = {"result": job["wildcards"]["dataset"], "settings": params["hints"]}
+    made_by.check_manifest(job["input"]["dataset"], hints)
     if not methods.entry(method).trains:
         run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return
@@ -32,7 +34,6 @@ def main(job: dict) -> None:
     from hra_workflow.tasks.control import model as control_model
     from hra_workflow.tasks.control import training as control_training
 
-    made_by.check_manifest(job["input"]["dataset"], params["hints"])
     rows = control_data.open_split(job["input"]["dataset"], "train")
     if job["input"]["latents"]:
         rows = latents.open_latents(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)

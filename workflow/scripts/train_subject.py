@@ -69,8 +69,7 @@ def main(job: dict) -> None:
 def class_images(job: dict) -> list[images.Picture]:
     """Read the class images; raise JobError if their settings differ from the config."""
     path = job["input"]["class_images"]
-    if head := images.made_by(path):  # archives of earlier versions have no head
-        made_by.check(path, head, {"settings": job["params"]["class_images_generated"]})
+    made_by.check(path, images.made_by(path), {"settings": job["params"]["class_images_generated"]})
     return list(images.unpack(path))
 
 

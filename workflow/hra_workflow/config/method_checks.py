@@ -1,10 +1,9 @@
 """Validation of method variants and presets."""
 
-from difflib import get_close_matches
-
 from hra_workflow import methods
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.grid import kind_of
+from hra_workflow.core.wording import meant
 from hra_workflow.methods import peft_types
 
 
@@ -59,8 +58,7 @@ def check_preset(place: str, entry: dict, methods: dict, datasets: dict) -> None
     variants = [f"{name}/{variant}" for name, method in methods.items() for variant in method["variants"]]
     for key, known in (("methods", [*methods, *variants]), ("datasets", list(datasets))):
         for name in (one for one in entry.get(key, {}) if one not in known):
-            nearest = "".join(get_close_matches(name, known, n=1, cutoff=0))
             raise JobError(
-                f"{place}.{key}: expected one of the config's {key}, found {name!r}. "
-                f"Correct the name; the nearest is {nearest!r}"
+                f"{place}.{key}: expected one of the config's {key}, found {name!r}{meant(name, known)}. "
+                f"Use one of {', '.join(known)}"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from hra_workflow import ROOT
-from hra_workflow.core.errors import JobError, each_once
+from hra_workflow.core.errors import JobError, each_once, expect
 from hra_workflow.models import diffusion
 
 EXTENDS = "extends"  # the key for the files that a user's file is merged over
@@ -20,16 +20,40 @@ EXTENDS = "extends"  # the key for the files that a user's file is merged over
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+OTHER_BASES = re.compile(r"[-+]?0[0-7_]+|.*:.*")  # YAML 1.1: 010 is octal, 1:30 has base 60
+
+
 def read(path: Path) -> dict:
     """Read a shipped config file; Snakemake's loader takes ten times as long."""
-    return yaml.load(path.read_text(), Loader=LOADER)
+    return yaml.load(text_of(path), Loader=LOADER)
 
 
-def check_keys(path: Path) -> None:
-    """Raise JobError if a user's file has a key twice in a mapping: YAML silently uses the last one."""
-    nodes, seen = [(f"{path}: ", yaml.compose(path.read_text(), Loader=LOADER))], set()
+def text_of(path: Path) -> str:
+    """Return the text of a config file; raise JobError if it is not in UTF-8."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        line, byte = content[: problem.start].count(b"\n") + 1, content[problem.start]
+        raise JobError(
+            f"{path}, line {line}: expected text in UTF-8, found the byte 0x{byte:02x}. Save it as UTF-8"
+        ) from problem
+
+
+def check_written(path: Path) -> None:
+    """Raise JobError for what YAML would silently change in a user's file.
+
+    Of a key that is twice in a mapping, it uses the last one; it reads some numbers in another base.
+    """
+    nodes, seen = [(f"{path}: ", yaml.compose(text_of(path), Loader=LOADER))], set()
     while nodes:
         place, node = nodes.pop()
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
+            expect(
+                not OTHER_BASES.fullmatch(node.value),
+                f"{place.rstrip(' .')}: expected a decimal number, found {node.value}, which YAML reads as "
+                f"{yaml.safe_load(node.value)}. Write it without a leading zero or colon, or a text in quotes",
+            )
         if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
             continue
         seen.add(id(node))  # an alias is the node itself

@@ -8,7 +8,8 @@ from hra_workflow.core import files, provenance
 from hra_workflow.core.job import processes, recorded_params
 
 NEUTRAL_INPUTS = ("latents",)  # latents that were encoded earlier change results only by rounding
-NEUTRAL_ENTRIES = ("rung",)  # hyper-parameter: the rung at which the run of a trial ends
+ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results only by rounding
+NEUTRAL_ENTRIES = ("rung", *ROUNDING)  # rung: the rung at which the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 

@@ -1,8 +1,8 @@
-"""Checks of a finished run whose weights are exported or applied to new inputs."""
+"""Checks of a finished run: whether it is the one that the config specifies, and whether its files belong to it."""
 
 from pathlib import Path
 
-from hra_workflow.core import made_by, manifests, records
+from hra_workflow.core import fingerprints, made_by, manifests, records, tuning
 from hra_workflow.core.errors import expect
 
 
@@ -26,9 +26,29 @@ def read_run(record: str, weights: str, model: str, run: dict[str, str]) -> dict
     return content
 
 
-def check_current(record: dict, path: str, asked: dict, inputs: dict[str, str]) -> None:
-    """Raise JobError unless a run's record, the file `path`, matches the config (records.list_differences)."""
-    differences = records.list_differences(record, asked, inputs)
+def list_differences(record: dict, expected: dict) -> list[str]:
+    """List how a run's record differs from the config, in the form `learning_rate 0.02, now 0.001`.
+
+    expected: what the run is made from (tasks/expected_runs.py): `asked`, the config's entries of the training's
+    fingerprint; `chosen`, the file with the values that trials chose, if the run is tuned; `inputs`, the manifests, of
+    which those that no longer exist are not compared; and the run's names, as far as they are known.
+    """
+    names = {name: expected[name] for name in made_by.RUN if name in expected}
+    found = fingerprints.differences({name: record.get(name) for name in names}, names)
+    if "fingerprint" not in record:
+        return [*found, "it does not record its settings (an earlier version wrote it)"]
+    made, asked, chosen = record["fingerprint"], expected["asked"], expected.get("chosen")
+    if chosen and not Path(chosen).exists():
+        return [*found, f"the values that its trials chose are missing ({chosen})"]
+    if chosen:
+        asked = asked | {"hyperparameters": asked["hyperparameters"] | tuning.read_choice(chosen)["values"]}
+    here = {name: fingerprints.of_input(path) for name, path in expected["inputs"].items() if Path(path).exists()}
+    return found + fingerprints.differences(made, made | asked | {"inputs": made["inputs"] | here})
+
+
+def check_current(record: dict, path: str, expected: dict) -> None:
+    """Raise JobError unless a run's record, the file `path`, matches the config."""
+    differences = list_differences(record, expected)
     expect(
         not differences,
         f"{path}: expected the run that the config specifies, found another one: {', '.join(differences)}. Pass the "

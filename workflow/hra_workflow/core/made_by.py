@@ -6,8 +6,8 @@ images, in their entry `made_by`:
 result      the values of its wildcards, without the shard
 weights     SHA-256 of each file of weights that was used, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
-settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py)
-generated   for metrics, the identity of the job that generated the evaluated outputs
+settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py), for merged outputs
+            that of the job that generated them, which metrics have in the entry `generated`
 
 So a result of another run, other weights or another config is refused, whether a job whose Snakemake was killed, a copy
 or another version left it there.
@@ -33,11 +33,6 @@ def describe(job: dict, weights: dict[str, str] | None = None) -> dict:
         "inputs": {path: fingerprints.of_input(path) for path in manifests_of(job)},
         "settings": recorded_params(job),
     }
-
-
-def of_manifest(job: dict) -> dict:
-    """Return the record of how a manifest's files are made; the manifest itself lists their inputs."""
-    return {"settings": recorded_params(job)}
 
 
 def result(wildcards: dict) -> str:
@@ -74,9 +69,8 @@ def list_differences(found: dict, expected: dict) -> list[str]:
 
 
 def of_evaluation(job: dict) -> dict:
-    """Return the record of how a job's metrics are made; its param `generated` is the identity of the job before."""
-    generated = {name: job["params"][name] for name in ("generated",) if name in job["params"]}
-    return {name: value for name, value in describe(job).items() if name != "weights"} | generated
+    """Return the record of how a job's metrics are made."""
+    return {name: value for name, value in describe(job).items() if name != "weights"}
 
 
 def check_generated(path: str | Path, found: dict, record: dict, wildcards: dict, settings: dict) -> None:
@@ -99,7 +93,6 @@ def check_place(path: str | Path, found: dict) -> None:
     check(path, found, {"result": result(here), "weights": of_run(found, record)})
 
 
-def check_manifest(path: str | Path, settings: dict) -> None:
-    """Raise JobError if a manifest records other settings; those of earlier versions record none."""
-    if found := files.read_json(path).get(KEY):
-        check(path, found, {"settings": settings})
+def check_manifest(path: str | Path, expected: dict) -> None:
+    """Raise JobError unless the files of a manifest were made as expected; see `check`."""
+    check(path, files.read_json(path).get(KEY, {}), expected)

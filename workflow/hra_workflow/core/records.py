@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 
 OF_RUN = "train.json"  # the record of a training job, in the run's folder
@@ -36,14 +36,3 @@ def with_digest(content: dict) -> dict:
 def digest(content: dict) -> str:
     plain = json.loads(json.dumps({key: value for key, value in content.items() if key != SEAL}, allow_nan=False))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def list_differences(record: dict, asked: dict, inputs: dict[str, str]) -> list[str]:
-    """List how a run's record differs from the config, in the form `learning_rate 0.02, now 0.001`.
-
-    asked: the config's entries of the training's fingerprint. inputs: the manifests of the training; those that no
-    longer exist are not compared.
-    """
-    made = record["fingerprint"]
-    here = {name: fingerprints.of_input(path) for name, path in inputs.items() if Path(path).exists()}
-    return fingerprints.differences(made, made | asked | {"inputs": made["inputs"] | here})

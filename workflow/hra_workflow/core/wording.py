@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MINUTE, HOUR = 60, 3600
+ALIKE = 0.75  # of two names: `loar` and `lora`, but not `politics` and `positive`
 
 
 def number(value: float) -> str:
@@ -54,7 +55,7 @@ def span(least: float, most: float) -> str:
 
 
 def meant(found: str, names: Iterable[str]) -> str:
-    """Return a question after the name that a misspelt one may stand for; upper and lower case are the same."""
+    """Return a question after the name that a misspelt one stands for, if one is similar, regardless of case."""
     known = {name.casefold(): name for name in names}
-    nearest = difflib.get_close_matches(found.casefold(), known, 1)
+    nearest = difflib.get_close_matches(found.casefold(), known, 1, ALIKE)
     return f" (is it {known[nearest[0]]!r}?)" if nearest else ""

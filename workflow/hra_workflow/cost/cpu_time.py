@@ -1,4 +1,4 @@
-"""A rough estimate of the CPU time of jobs without measurements, from the size of their model."""
+"""A rough estimate of the CPU time of jobs without measurements, from the sizes of their model and texts."""
 
 import math
 import os
@@ -25,7 +25,7 @@ def guess(config: dict, task: Task | None, job: Job) -> list[float] | None:
     if job.gpus or not job.work or not job.model:
         return None
     tokens, size = task.cost.tokens(job.stage, job.wildcards), parameters(config, job.model)
-    if not size:
+    if not size or tokens is None:
         return None
     threads = min(task.cost.resources(job.rule, job.stage).get("threads", 1), os.cpu_count() or 1)
     flops = FLOPS_PER_PARAMETER * size * tokens * job.work

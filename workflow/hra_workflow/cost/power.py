@@ -18,6 +18,7 @@ from hra_workflow.core.wording import hours_of, plural
 from hra_workflow.cost import gpu_hours, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.report import power
+from hra_workflow.report.column_units import Unit
 from hra_workflow.report.markdown_text import table
 from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.tasks.base import Task
@@ -29,12 +30,11 @@ UNKNOWN = "unknown before two runs have two seeds; make power DEVIATION=1 SCORE=
 class Planned:
     """A column of the table as the grid plans it; an average has several `datasets` and `parts`.
 
-    factor: from scores to the table's units. seeds: the number that most trained runs have. basis: where the noise is
-    from.
+    seeds: the number that most trained runs have. basis: where the noise is from.
     """
 
     name: str
-    factor: float
+    unit: Unit
     datasets: list[str]
     seeds: int
     parts: list[power.Column]
@@ -43,10 +43,10 @@ class Planned:
     @property
     def smallest(self) -> float | None:
         found = power.smallest_difference(self.parts, self.seeds)
-        return None if found is None else self.factor * found
+        return None if found is None else self.unit.scale * found
 
-    def units(self, value: float) -> str:
-        return f"{value:.2g} points" if self.factor == 100 else f"{value:.2g}"
+    def text(self, value: float) -> str:
+        return f"{value:.2g}{' points' * self.unit.percent}"
 
 
 def line(config: dict, table: str) -> list[str]:
@@ -63,7 +63,7 @@ def described(config: dict, task: Task) -> str:
     if not shown:
         return f"no p with fewer than {power.SEEDS} seeds per run"
     ends = [shown[0], shown[-1]] if len(shown) > 1 else shown
-    parts = [f"{one.units(value)} ({one.name}, {plural(one.seeds, 'seed')})" for value, one in ends]
+    parts = [f"{one.text(value)} ({one.name}, {plural(one.seeds, 'seed')})" for value, one in ends]
     return f"{100 * power.GOAL:.0f} % for differences of {' to '.join(parts)}, by {shown[0][1].basis}"
 
 
@@ -85,13 +85,13 @@ def row(one: Planned, effect: float, task: Task, planned: list[Job]) -> list[str
     if not one.parts:
         return [one.name, "–", str(one.seeds), *["–"] * 4, "unknown"]
     smallest, chance, needed, hours = one.smallest, "–", "–", "–"
-    if one.factor == 100:
+    if one.unit.percent:
         if one.seeds >= power.SEEDS:
             chance = f"{100 * power.power(effect / 100, one.parts, one.seeds):.0f} %"
         seeds = power.seeds_needed(effect / 100, one.parts)
         needed = f"more than {power.MOST_SEEDS}" if seeds is None else str(seeds)
         hours = "–" if seeds is None else hours_for(seeds, one.datasets, task, planned)
-    shown, items = "–" if smallest is None else one.units(smallest), sum(part.items for part in one.parts)
+    shown, items = "–" if smallest is None else one.text(smallest), sum(part.items for part in one.parts)
     return [one.name, f"{items:,}", str(one.seeds), shown, chance, needed, hours, one.basis]
 
 
@@ -114,17 +114,15 @@ def columns(config: dict, task: Task) -> Iterator[Planned]:
     """Iterate over the columns of a task's table, averages last; without noise, a column has no parts."""
     found = noise(config, task)
     single = {column["name"]: column for column in grid.columns(config, task.name)}
-    factors = {name: column.get("scale", task.table.scale) for name, column in single.items()}
     averages = grid.averages(config, task.name)
-    for name in [*single, *averages]:
+    for name, unit in task.table.units().items():
         members = [part for member in averages.get(name, [name]) for part in datasets(single[member])]
         parts = [found.get(part) for part in members]
         used = [dataset for _, dataset in members]
         known = None not in parts
         bases = dict.fromkeys(basis for _, basis in parts) if known else {}
         yield Planned(
-            name, factors.get(name, task.table.scale), used, seeds(task, used),
-            [part for part, _ in parts] if known else [], " and ".join(bases),
+            name, unit, used, seeds(task, used), [part for part, _ in parts] if known else [], " and ".join(bases),
         )  # fmt: skip
 
 
@@ -146,12 +144,12 @@ def seeds(task: Task, used: list[str]) -> int:
 
 def noise(config: dict, task: Task) -> dict[tuple[str, str], tuple[power.Column, str]]:
     """Return the noise of columns by their name in compare_{task}.csv and dataset, and where it is from."""
-    measured, found = finished(config, task), {}
+    measured, found, scales = finished(config, task), {}, task.table.units()
     complete = tasks.load(row_counts.complete(config))[task.name]
     for column in grid.columns(config, task.name):
         for name, dataset in datasets(column):
             if pairs := measured.get(name):
-                found[name, dataset] = of_pairs(pairs, column.get("scale", task.table.scale)), "finished runs"
+                found[name, dataset] = of_pairs(pairs, scales[column["name"]].scale), "finished runs"
             elif (one := stated(complete, column, dataset)) is not None:
                 found[name, dataset] = one, "the stated noise"
     return found

@@ -17,7 +17,7 @@ from hra_workflow.core import files
 from hra_workflow.core.wording import plural
 from hra_workflow.data import local_files
 
-VERSION = 3  # of the contents of cards: an older card is made again
+VERSION = 4  # of the contents of cards: an older card is made again
 TRAIN = "train"
 CLASSES = 6  # up to so many classes, a line shows every count
 

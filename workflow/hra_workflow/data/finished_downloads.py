@@ -23,7 +23,7 @@ def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str
     """
     now = {"source": source, "contents": None}
     try:
-        done = files.read_json(manifest) if manifest else {}
+        done = files.read_json(last(manifest)) if manifest else {}
         if not describes(source, done):
             return now
         known = done["own"] if paths else {}
@@ -34,6 +34,18 @@ def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str
     if local_files.hashes(user_files) == local_files.hashes(known):
         return before | ({"paths": paths, "own": user_files} if paths else {})
     return now | {"contents": files.sha256_of_listing(local_files.hashes(user_files))}
+
+
+def last(manifest: str | Path) -> Path:
+    """Return a manifest, or its copy after a download that was killed: Snakemake had deleted the manifest.
+
+    The copy keeps the identity of the download before. Whoever deletes the whole folder deletes it, too.
+    """
+    return path if (path := Path(manifest)).exists() else copy_of(path)
+
+
+def copy_of(manifest: Path) -> Path:
+    return manifest.with_name(f".{manifest.name.removesuffix('.manifest.json')}.last.json")
 
 
 def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, paths: Mapping[str, Path]) -> None:

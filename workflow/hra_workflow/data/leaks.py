@@ -2,7 +2,8 @@
 
 A benchmark is a dict of JSON types: the training set's `dataset`, the benchmark's name, the manifests `train` and
 `reported` of the training and the evaluation dataset, and the latter's `split`. If both are one dataset, its card has
-the number of rows; otherwise a card of the pair has it, next to the training set's, if both contain questions.
+the number of rows, which are all rows if the split is that of the training; otherwise a card of the pair has it, next
+to the training set's, if both contain questions.
 """
 
 from collections.abc import Iterable
@@ -38,9 +39,15 @@ def find_leak(benchmark: dict) -> Leak | None:
     else:
         found, name = card(train, reported, split), f"{data_cards.name_of(reported)}/{split}"
     counts = found.get("splits", {}).get(name, {})
+    if counts and is_training_split(benchmark):
+        counts = counts | {"in_train": counts["rows"], "in_train_items": range(counts["rows"])}
     known = "in_train_items" in counts and (train != reported or is_of(found, train))
     items = frozenset(counts["in_train_items"]) if known else None
     return Leak(counts["rows"], counts["in_train"], items) if counts.get("in_train") else None
+
+
+def is_training_split(benchmark: dict) -> bool:
+    return benchmark["train"] == benchmark["reported"] and benchmark["split"] == data_cards.TRAIN
 
 
 def is_of(card: dict, manifest: str) -> bool:
@@ -61,9 +68,18 @@ def path_of(train: str, reported: str, split: str) -> Path:
 
 
 def warnings(benchmarks: Iterable[dict]) -> list[str]:
-    """Return the warnings of benchmarks in other datasets; outdated cards are made again from downloaded datasets."""
+    """Return the warnings of benchmarks that are training splits or in other datasets, which no data card has.
+
+    Outdated cards are made again from downloaded datasets.
+    """
+    benchmarks = list(benchmarks)
+    trained = filter(is_training_split, benchmarks)
     elsewhere = [one for one in benchmarks if one["train"] != one["reported"]]
     return [
+        f"{one['dataset']}: the benchmark {one['benchmark']} is the split on which models are trained, so its scores "
+        "do not show how a model does on new data"
+        for one in trained
+    ] + [
         f"{data_cards.name_of(one['train'])}: {warning}"
         for one in elsewhere
         for warning in card(one["train"], one["reported"], one["split"]).get("warnings", [])

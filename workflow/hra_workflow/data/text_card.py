@@ -53,6 +53,8 @@ def make_card(splits: dict[str, Split], dataset: dict) -> dict:
     labels = dataset.get("labels")
     rows = {name: examples_of(name, split, labels) for name, split in splits.items()}
     for name, these in rows.items():
+        texts = [values for column, values in these.split.columns.items() if column != "label"]
+        card[name]["characters"] = round(sum(len(text) for values in texts for text in values) / len(these))
         if labels:
             count = Counter(these.classes)
             card[name]["classes"] = {label: count[label] for label in labels}

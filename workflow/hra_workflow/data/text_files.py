@@ -9,7 +9,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def read(
     """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
 
     JSON is recognised by its suffix; other files are read with the config's `read` if it is set, else as .csv, .tsv or
-    Parquet by their suffix. Only these `columns` and the `first` rows of Parquet files, which may not fit into memory,
-    are read. Lines that are no row of these columns are in `broken`.
+    Parquet by their suffix. Only these `columns` of JSON and Parquet, and the `first` rows of Parquet files, which may
+    not fit into memory, are read. Lines that are no row of these columns are in `broken`.
     """
     rows, columns = Rows(), set(columns)
     for path in paths:
         require_file(where, path)
         if path.suffix in (".json", ".jsonl"):
-            read_json(rows, where, path)
+            read_json(rows, where, path, columns)
         elif stated is None and path.suffix not in SEPARATORS:
             read_parquet(rows, where, path, columns, first)
         else:
@@ -189,17 +189,17 @@ def undecodable(where: str, path: Path, encoding: str, problem: UnicodeDecodeErr
 # JSON and Parquet
 
 
-def read_json(rows: Rows, where: str, path: Path) -> None:
+def read_json(rows: Rows, where: str, path: Path, wanted: Set[str]) -> None:
     """Read a list of objects (.json) or one object per line (.jsonl), without type inference."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise undecodable(where, path, "utf-8-sig", problem) from problem
-    add_json(rows, where, path.name, text, by_line=path.suffix == ".jsonl")
+    add_json(rows, where, path.name, text, path.suffix == ".jsonl", wanted)
 
 
-def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool) -> None:
-    """Append a list of objects, or one object per line, of the file `name`."""
+def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool, wanted: Set[str] = frozenset()) -> None:
+    """Append a list of objects, or one object per line, of the file `name`: the wanted columns, else all of them."""
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
     lines, values, unit = [], [], "line" if by_line else "row"
@@ -220,6 +220,8 @@ def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool) -> Non
                 text = f"{name}, {unit} {row}: expected an object, found {str(one)[:SHOWN]!r}"
                 rows.add_broken(len(values), text, "Write one object per row.")
     header = dict.fromkeys(column for value in values for column in value)
+    if wanted and wanted <= header.keys():
+        header = [column for column in header if column in wanted]
     rows.add(where, name, unit, header, lines, [[value.get(column) for value in values] for column in header])
 
 

@@ -14,8 +14,12 @@ from hra_workflow.data.row_problems import Problem, stop_at
 
 SUGGESTED = (";", "\t", "|", ",")  # separators; an error names the one that fits
 SHOWN = 40  # characters of a value in an error
-NUL = "\0"  # found in UTF-16 that is read as UTF-8, and in files that a crash has cut
-UTF_16 = "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`."
+# NUL is found in UTF-16 that is read as UTF-8, and in files that a crash has cut. JSON can escape half of a character.
+NUL, SURROGATE = "the character NUL", "a surrogate without its other half"
+REMEDIES = {
+    NUL: "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`.",
+    SURROGATE: "Remove its escape, or write both.",
+}
 
 
 @dataclass
@@ -40,20 +44,24 @@ class Rows:
     ) -> None:
         """Append the rows of a file; a column that only some files have is None in the others.
 
-        Raises JobError if two columns have the same name, or a name or value contains NUL.
+        Raises JobError if two columns have the same name, or a name or value contains NUL or a lone surrogate.
         """
         header, columns = list(header), list(columns)
         check_names(f"{where}: {name}", header)
-        for column in header:
-            check_text(f"{where}: {name}, {unit} 1", column)
-        with_nul = [
+        wrong = [(1, "", column) for column in header if fault(column)] or sorted(
             (line, column, value)
             for column, values in zip(header, columns, strict=True)
             for line, value in zip(lines, values, strict=True)
-            if isinstance(value, str) and NUL in value
-        ]
-        found = [f"{name}, {unit} {line}, column {column}: {nul(value)}" for line, column, value in sorted(with_nul)]
-        stop_at(where, Problem(range(len(found)), found.__getitem__, UTF_16))
+            if fault(value)
+        )
+
+        def describe(index: int) -> str:
+            line, column, value = wrong[index]
+            place = f"{name}, {unit} {line}{f', column {column}' * bool(column)}"
+            return f"{place}: expected text, found {fault(value)} in {value[:SHOWN]!r}"
+
+        of_kind = {what: [index for index, cell in enumerate(wrong) if fault(cell[-1]) == what] for what in REMEDIES}
+        stop_at(where, *(Problem(of_kind[what], describe, remedy) for what, remedy in REMEDIES.items()))
         before = len(self)
         self.files.append((before, name, unit))
         self.lines += lines
@@ -109,13 +117,17 @@ def check_names(where: str, names: Iterable[str]) -> None:
         raise JobError(f"{where}: expected each column once, found {found} more than once. Rename or remove one.")
 
 
-def check_text(where: str, value) -> None:
-    if isinstance(value, str) and NUL in value:
-        raise JobError(f"{where}: {nul(value)}. {UTF_16}")
-
-
-def nul(value: str) -> str:
-    return f"expected text, found the character NUL in {value[:SHOWN]!r}"
+def fault(value) -> str | None:
+    """Return what a text contains that no file of texts can have, if anything."""
+    if not isinstance(value, str):
+        return None
+    if "\0" in value:
+        return NUL
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return SURROGATE
+    return None
 
 
 def other_separator(header: list[str]) -> str | None:

@@ -72,7 +72,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
         problems.append(unanswered)
     elif "label" in dataset:
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
-        problems.append(unlabelled)
+        problems += unlabelled
     stop_at(f"{name}, {split}", *rows.broken, *problems)
     return Split(converted | found, rows, answers)  # of general text, empty rows separate paragraphs
 
@@ -151,40 +151,65 @@ def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Probl
     return Problem(found, lambda row: f"{rows.where(row)}, {expected}", total=total, keys=["read"])
 
 
-def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, Problem]:
-    """Convert labels to floats (names is None: regression) or to indices of `names`; also return the invalid ones.
+def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, list[Problem]]:
+    """Convert labels to floats (names is None: regression) or to indices of `names`; also return the problems.
 
-    A column has either names or indices, as fits more rows. If a name is a number that is also an index, the column has
-    names.
+    Of classes, a value is a name if its text is one, in any format: JSON's 1 and Parquet's 1.0 are the name '1', true
+    is the name 'true'. A column has either names or indices, as fits more rows; with one number that is both, it has
+    names. If all values may be indices, a number (no text) that is a name and the index of another one is a problem.
     """
     found = rows.columns[column]
-    values, by_name = [to_number(value) for value in found], False
+    values, by_name, both = [to_number(value) for value in found], False, []
     if names is None:
         labels = [value if math.isfinite(value) else None for value in values]
         wanted = "a finite number"
     else:
         indices, positions = ({key: index for index, key in enumerate(keys)} for keys in (range(len(names)), names))
+        numbers = {number: index for index, name in enumerate(names) if math.isfinite(number := to_number(name))}
         labels, wanted = [indices.get(value) for value in values], f"a class, 0 to {len(names) - 1} for {listed(names)}"
-        named = [positions.get(value) if isinstance(value, str) else None for value in found]
-        both = any(a is not None and b is not None for a, b in zip(labels, named, strict=True))
-        texts = any(map(math.isnan, values)) and not any(index is not None for index in labels)
-        if by_name := both or texts or named.count(None) < labels.count(None):
+        named = [
+            next((positions[text] for text in spellings(value) if text in positions), numbers.get(number))
+            for value, number in zip(found, values, strict=True)
+        ]
+        both = [row for row, pair in enumerate(zip(labels, named, strict=True)) if None not in pair]
+        no_numbers = any(map(math.isnan, values)) and not any(index is not None for index in labels)
+        if by_name := bool(both) or no_numbers or named.count(None) < labels.count(None):
+            moved = [row for row in both if labels[row] != named[row] and not isinstance(found[row], str)]
+            both = [] if None in labels else moved
             labels, wanted = named, f"one of {listed(names)}"
 
     def describe(row: int) -> str:
         suggested = meant(str(found[row]), names if by_name else [])
         return f"{rows.where(row)}, column {column}: expected {wanted}, found {found[row]!r}{suggested}"
 
+    def describe_both(row: int) -> str:
+        return (
+            f"{rows.where(row)}, column {column}: expected a name or a position in `labels`, found {found[row]!r}, "
+            f"which is the name {names[labels[row]]!r} and the position of {names[int(values[row])]!r}"
+        )
+
     invalid = [row for row, label in enumerate(labels) if label is None]
     counts = Counter(str(found[row]) for row in invalid)
     each_value = listed((f"{value[:SHOWN]!r} {count}" for value, count in counts.most_common()), NAMED)
     total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
-    return labels, Problem(invalid, describe, total=total, keys=["label", "labels", "read"])
+    return labels, [
+        Problem(invalid, describe, total=total, keys=["label", "labels", "read"]),
+        Problem(both, describe_both, "Store names as texts, in quotes; for positions, rename `labels` to words."),
+    ]
+
+
+def spellings(value) -> list[str]:
+    """Return how a value may be written as a name; nothing for a missing one."""
+    if isinstance(value, bool):
+        return [str(value).lower(), str(value)]  # as JSON and as Python
+    return [] if value is None else [str(value)]
 
 
 def to_number(value) -> float:
-    """Return a number, or a text that is one, as a float; NaN for everything else."""
+    """Return a number, or a text that is one, as a float; NaN for everything else, such as true and '1_000'."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan

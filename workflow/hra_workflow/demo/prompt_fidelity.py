@@ -27,6 +27,7 @@ class PromptFidelity(Evaluator):
     No image has a score if the subject images are not on a plain background.
     """
 
+    better = "higher"
     needs = Needs(prompts=True)
 
     def score(self, images: Collection, reference: Reference) -> Scores:

@@ -25,6 +25,7 @@ class Canny(Evaluator):
     """IoU and F1 of the edge pixels of an image and its source image."""
 
     metrics = ("_iou", "_f1")
+    better = "higher"
     needs = Needs(images="source", gpu=False)
 
     def score(self, images: Collection, reference: Reference) -> Scores:

@@ -17,6 +17,7 @@ class Fid(Evaluator):
     """FID with torchmetrics. The source images get none, since their distance to themselves is 0."""
 
     of_run = ("",)
+    better = "lower"
     needs = Needs(model=True, images="source")
 
     def __init__(self, entry: dict, folder: Path, device: str):

@@ -21,6 +21,7 @@ class Features(Evaluator):
     """
 
     needs = Needs(model=True, images="references", options=("crop",))
+    better = "higher"
     identical = 1.0
     batch = 32
 
@@ -74,6 +75,7 @@ class Dino(Features):
 class DinoDistance(Dino):
     """1 − the cosine similarity, as PEFT's image benchmark defines drift."""
 
+    better = "lower"
     identical = 0.0
 
     def likeness(self, features, reference: Reference) -> Scores:

@@ -20,6 +20,7 @@ class Landmarks(Evaluator):
     """
 
     metrics = ("_error", "_error_all", "_no_face", "_several_faces")
+    better = "lower"
     needs = Needs(model=True, images="source", annotation=("points",))
 
     def score(self, images: Collection, reference: Reference) -> Scores:

@@ -16,7 +16,7 @@ class Lpips(Evaluator):
     official code computes it. `size`: side in pixels to which images are resized; `side` by default.
     """
 
-    metrics = ("_diversity", "_real")
+    metrics = ("_diversity", "_real")  # as diversity, more is better; as an error, less
     needs = Needs(model=True, images="references", options=("size",))
     side: int
 

@@ -52,6 +52,11 @@ def metrics(entries: list[dict]) -> list[str]:
     return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).metrics]
 
 
+def directions(entries: list[dict]) -> dict[str, str]:
+    """Return which values of each metric are better, lower or higher; "": the config decides."""
+    return {name: find(entry["kind"]).better for entry in entries for name in metrics([entry])}
+
+
 def of_run(entries: list[dict]) -> list[str]:
     """List the names of the metrics that are not means over images."""
     return [entry["name"] + ending for entry in entries for ending in find(entry["kind"]).of_run]

@@ -36,6 +36,7 @@ class Segmenter(Evaluator):
     """
 
     metrics = of_run = ("_miou", "_macc", "_aacc")
+    better = "higher"
     needs = Needs(model=True, images="source", annotation=("classes", "colours"))
     batch = 1
 

@@ -6,13 +6,13 @@ It is imported on login nodes. Importing PEFT imports torch, so names and argume
 """
 
 import ast
-from difflib import get_close_matches
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
 from hra_workflow.core.errors import expect
+from hra_workflow.core.wording import meant
 
 # Facts that PEFT's source does not contain: types that need more than targets, a single adapter and the usual inputs.
 SVD = "what it freezes is computed from singular vectors and not saved, and another machine may compute other ones"
@@ -115,11 +115,10 @@ def quantizes(kind: str) -> bool:
 
 def check(place: str, kind: str) -> None:
     """Raise JobError unless PEFT has this type and the workflow can run it."""
-    nearest = "".join(get_close_matches(kind.lower(), types(), n=1, cutoff=0))
     expect(
         kind in types(),
-        f"{place}: expected a type of the installed PEFT ({', '.join(sorted(types()))}), found {kind!r}. "
-        f"Correct the name; the nearest is {nearest!r}",
+        f"{place}: expected a type of the installed PEFT ({', '.join(sorted(types()))}), found {kind!r}"
+        f"{meant(kind, types())}. Correct the name",
     )
     reason = UNSUPPORTED.get(kind)
     if "PromptLearningConfig" in bases(types()[kind].config) and kind not in VIRTUAL:
@@ -135,11 +134,10 @@ def check_arguments(place: str, kind: str, peft: dict) -> None:
             name not in TARGETS,
             f"{place}.{name}: the modules with adapters are those of `targets`, a list of the model. Remove {name}",
         )
-        nearest = "".join(get_close_matches(name, known, n=1, cutoff=0))
         expect(
             name in known,
-            f"{place}.{name}: {types()[kind].config} has no such argument that a variant can set. "
-            f"Correct the name; the nearest is {nearest!r}",
+            f"{place}.{name}: {types()[kind].config} has no such argument that a variant can set"
+            f"{meant(name, known)}. Use one of {', '.join(sorted(known))}",
         )
 
 

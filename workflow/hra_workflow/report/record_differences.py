@@ -46,7 +46,9 @@ def without_versions(content: dict) -> dict:
 
 def settings_of_evaluation(found: dict) -> dict:
     made = found.get(made_by.KEY, {})
-    own = made.get("settings", {}) | made.get("generated", {}) | found.get("generation", {})
+    settings = made.get("settings", {})
+    own = {key: value for key, value in settings.items() if key != "generated"} | settings.get("generated", {})
+    own |= found.get("generation", {})
     return without_versions(own | {"items": found["n_items"]})
 
 

@@ -5,7 +5,6 @@ column with several `datasets` is an average too (`expand_columns`). Scores are 
 """
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -46,39 +45,6 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
-
-
-@dataclass(frozen=True)
-class Unit:
-    """The unit of a column: the factor applied to its scores, whether lower values are better, and its decimals."""
-
-    scale: float
-    lower: bool
-    decimals: int | None = None
-
-    @property
-    def percent(self) -> bool:
-        return self.scale == 100
-
-    @property
-    def digits(self) -> int:
-        """Return the number of decimals, the same for every value of a column."""
-        return (2 if self.percent else 3) if self.decimals is None else self.decimals
-
-    @property
-    def arrow(self) -> str:
-        return "↓" if self.lower else "↑"
-
-
-def units(params: dict) -> dict[str, Unit]:
-    """Return the units of a table's `columns`, then of its `averages`; `scale`: that of columns without one."""
-    scale, averages = params.get("scale", 100), params.get("averages", {})
-    found = {
-        column["name"]: Unit(column.get("scale", scale), column.get("better") == "lower", column.get("digits"))
-        for column in params["columns"]
-    }
-    lower = {name: all(found[member].lower for member in members) for name, members in averages.items()}
-    return found | {name: Unit(scale, one) for name, one in lower.items() if name not in found}
 
 
 def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hra_workflow.core import fingerprints
-from hra_workflow.report import comparison, one_class, run_statistics
+from hra_workflow.report import column_units, comparison, one_class, run_statistics
 from hra_workflow.report.markdown_text import plain
 
 SEEN = "**Rows that are trained on**"
@@ -59,7 +59,7 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     params: those of table.py.
     """
     labels = {row["run"]: plain(row["label"]) for row in params["rows"]}
-    units = run_statistics.units(params)
+    units = column_units.units(params)
     own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
     found: dict[str, list[str]] = {}
     for name in names if len(pairs) else ():

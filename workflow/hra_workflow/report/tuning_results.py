@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import records, tuning
+from hra_workflow.core import finished_run, records, tuning
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.report import markdown_text
 
 RUN = ["dataset", "method", "variant"]
+OUTDATED = "outdated"
 COLUMNS = [
     "rung",
     "metric",
@@ -25,17 +27,38 @@ COLUMNS = [
 ]
 
 
-def table(trials: list[dict]) -> pd.DataFrame:
+def table(trials: list[dict], expected: list[dict], incomplete: bool = False) -> pd.DataFrame:
     """Build one row per trial, rung and seed; a trial whose record does not exist is missing.
 
-    trials: those of hra_workflow/tasks/tuned_runs.py. The score is on the held-out rows, or NaN.
+    trials: those of hra_workflow/tasks/tuned_runs.py. expected: what each is made from (tasks/expected_runs.py). The
+    score is on the held-out rows, or NaN. Raises JobError for a record of another trial, config, dataset or version;
+    with `incomplete`, such a trial is outdated and has no score.
     """
-    return pd.DataFrame([row(one) for one in trials])
+    rows = [row(*one) for one in zip(trials, expected, strict=True)]
+    old = [one["error"] for one in rows if one["status"] == OUTDATED]
+    if old and not incomplete:
+        raise JobError(
+            f"{len(old)} trial(s) are not those that the config specifies: {', '.join(old)}. Delete the files and "
+            "rerun the same command to make them again."
+        )
+    return pd.DataFrame(rows)
 
 
-def row(trial: dict) -> dict:
+def outdated(trials: list[dict], expected: list[dict]) -> dict[tuple[str, ...], str]:
+    """Return the errors of outdated trials by `RUN`; a run of which there are none is missing."""
+    found: dict[tuple[str, ...], str] = {}
+    for one in (row(*pair) for pair in zip(trials, expected, strict=True)):
+        if one["status"] == OUTDATED:
+            key = tuple(one[name] for name in RUN)
+            found[key] = ", ".join(filter(None, [found.get(key), one["error"]]))
+    return found
+
+
+def row(trial: dict, expected: dict) -> dict:
     path = Path(trial["record"])
     record = records.read(path) if path.exists() else {"status": "missing"}
+    if path.exists() and (differences := finished_run.list_differences(record, expected)):
+        record = {"status": OUTDATED, "error": f"{', '.join(differences)}; delete {path}"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
         "rung": trial.get("rung", tuning.END),
@@ -64,6 +87,17 @@ def best(trials: pd.DataFrame, kind) -> str | None:
     With successive halving, it was trained to the end. kind: the tasks.table.Table of the task.
     """
     return next(iter(ranked(trials[trials["rung"] == tuning.END], kind)), None)
+
+
+def check_choice(path: str, trials: pd.DataFrame, kind) -> None:
+    """Raise JobError unless the choice `path` has the values of the best of a run's trials."""
+    found, name = tuning.chosen_values(path), best(trials, kind)
+    values = trials.loc[trials["trial"] == name, "values"].iloc[0] if name else {}
+    expect(
+        found == values,
+        f"{path}: expected the values of the best trial, {values}, found {found}. Delete it and run again: they are "
+        "chosen again.",
+    )
 
 
 def going_on(trials: pd.DataFrame, factor: int, kind) -> list[str]:
@@ -125,15 +159,6 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     if lost:
         lines.append(f"**No trial has a score**: {', '.join(lost)}.")
     return lines
-
-
-def chosen(trials: pd.DataFrame) -> dict[tuple[str, ...], dict[str, str]]:
-    """Return the chosen values by `RUN`; trials and values as in tune_{task}.csv, as text."""
-    rows = trials[trials["chosen"] == "true"].drop_duplicates(RUN)
-    return {
-        tuple(row[name] for name in RUN): {key: row[key] for key in values_of(trials) if row[key]}
-        for _, row in rows.iterrows()
-    }
 
 
 def values_of(trials: pd.DataFrame) -> list[str]:

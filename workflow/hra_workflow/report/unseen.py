@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow.core import predictions, records
-from hra_workflow.report import run_statistics
+from hra_workflow.report import column_units, run_statistics
 
 NAME = "{}_unseen"
 
@@ -50,7 +50,7 @@ def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dic
     scale = params.get("scale", 100)
     values = run_statistics.scores(of_runs(runs, leaked, kind, params), single, averages, scale)
     statistics = run_statistics.summary(values, averages).to_dict("index")
-    units = run_statistics.units(params)
+    units = column_units.units(params)
     for name in names:
         cells = [statistics.get((row["run"], row["selection"], name), {}) for _, row in table.iterrows()]
         for column, statistic in ((NAME.format(name), "mean"), (f"{NAME.format(name)}_std", "std")):

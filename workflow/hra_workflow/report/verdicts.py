@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 
 from hra_workflow.report import comparison, markdown_text, searches
-from hra_workflow.report.run_statistics import Unit
+from hra_workflow.report.column_units import Unit
 
 FEW_ITEMS = 30  # an interval from fewer seeds is rough
 
@@ -38,7 +38,7 @@ class Verdict:
     one_class: tuple[tuple[str, str], ...] = ()
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
-        """Write `LoRA is 4.00 points above HRA [0.00, 7.80], not significant (p = 0.120)`.
+        """Write `LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)`.
 
         Without equal searches: `…, a difference at the settings of preset mine, which no equal search chose: …`.
         """
@@ -149,7 +149,7 @@ def marked(
             best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
         keys = list(zip(table["selection"], table["run"], strict=True))
         added[f"{name}_one_class"] = ["true" if run in constant[one, name] else "" for one, run in keys]
-        added[f"{name}_better"] = "lower" if unit.lower else "higher"
+        added[f"{name}_better"] = unit.better
         added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     return table.assign(**added)
 

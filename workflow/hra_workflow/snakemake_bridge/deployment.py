@@ -82,10 +82,8 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     one of its mapping, such as the benchmark that selects the best step. `configfile:` also prints a line per file.
     """
     modifier, settings = workflow.modifier, workflow.config_settings
-    read = [] if modifier.skip_configfile else overlays.with_extended(settings.configfiles, load_configfile)
+    read = [] if modifier.skip_configfile else overlays.with_extended(settings.configfiles, load)
     own = [config] if modifier.skip_configfile else [content for _, content in read]
-    for path, _ in read:
-        overlays.check_keys(path)
     for stated in (*own, config):  # before the merge, which would not end for a mapping that contains itself
         check_values(stated)
     if read and overlays.EXTENDS not in settings.config:
@@ -106,6 +104,14 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
         # A module statement may have its own `pathvars:`.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
     return config, overlays.finish_merge(config, own)
+
+
+def load(path: Path) -> dict:
+    """Read a user's config file as Snakemake does; raise JobError for what it would misread."""
+    overlays.text_of(path)
+    content = load_configfile(path)
+    overlays.check_written(path)
+    return content
 
 
 def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None:

@@ -1,16 +1,18 @@
 """The five mechanisms that decide whether a job runs again (docs/reruns.md).
 
-identity           `recorded`: Snakemake records the params of a job that its result depends on
+identity           `recorded`: Snakemake records the params of a job that its result depends on; `recorded_by` adds the
+                   identity of the jobs before it, whose outputs a killed job leaves missing
 manifests          `Downloads`: a finished download keeps the identity in its manifest while the config matches it
 fingerprints       training checkpoints have one: training/checkpoints.py
-files              Snakemake finds missing and newer ones; tasks/expected_runs.py those deleted after a table was built
+files              Snakemake finds newer ones, and missing ones that a planned job needs; `lost_inputs` those of tables
 recorded choices   `chosen`, and the backend of answers (tasks/math/serving.py): finished results keep their choice
 
 reasons.py finds and describes the differences.
 """
 
+import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,11 +20,14 @@ from typing import TypeVar
 from snakemake.io import IOFile
 from snakemake.iocontainers import Wildcards
 
+from hra_workflow.core import fingerprints, made_by
 from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, local_files, sources
-from hra_workflow.tasks import user_data
+from hra_workflow.tasks import requested_run, user_data
 from hra_workflow.tasks.base import Task
 
+LOST = "lost inputs"
+MANIFEST = re.compile(r"\b(?:models/(?P<model>[^/]+)|datasets/(?P<task>[^/]+)/(?P<dataset>[^/]+))\.manifest\.json$")
 EXACT = 2**53  # every whole float below is an exact integer
 Choice = TypeVar("Choice")
 
@@ -66,18 +71,34 @@ class Recorded:
 def recorded_by(rule, wildcards: Callable = lambda own: own) -> Callable:
     """Return a param: the identity of another rule's job, which the other job's results contain (core/made_by.py).
 
+    Snakemake deletes the outputs of a job that starts, and does not miss them if no other job is planned. So the jobs
+    after it record its identity, too: if it was killed under a changed config, they are planned, and need its outputs.
+
     wildcards: function of the job's wildcards that returns the other job's wildcards, {} if there is no such job.
     """
-    return lambda own: of_job(rule, Wildcards(fromdict=dict(wildcards(own))))
+    return lambda own: of_job(rule, wildcards(own))
 
 
-def of_job(rule, wildcards) -> dict:
-    recorded = {name: param for name, param in rule.params.items() if isinstance(param, Recorded)} if wildcards else {}
+def of_job(rule, values: Mapping) -> dict:
+    """Return the identity of a rule's job. values: its wildcards."""
+    wildcards = Wildcards(fromdict={name: str(value) for name, value in values.items()})
+    recorded = {name: param for name, param in rule.params.items() if isinstance(param, Recorded)} if values else {}
     return {name: param(wildcards)[name] for name, param in recorded.items()}
 
 
+def of_downloads(rules, inputs: Iterable, wildcards) -> dict[str, str]:
+    """Return hashes of the identities of downloads, by name. inputs: their manifests, as in a rule's `input`."""
+    found = {}
+    for value in (one(wildcards) if callable(one) else one for one in inputs):
+        for path in [value] if isinstance(value, str) else value:
+            named = {key: name for key, name in MANIFEST.search(path.format(**wildcards)).groupdict().items() if name}
+            rule = rules.download_model if "model" in named else rules.download_dataset
+            found["/".join(named.values())] = fingerprints.digest(of_job(rule, named))
+    return found
+
+
 def evaluations(rules, task: Task) -> list[dict[str, dict]]:
-    """Return the expected `settings` and `generated` of each run's metrics (core/made_by.py), by benchmark."""
+    """Return the expected `made_by` of each run's metrics, by benchmark."""
 
     def made_by_benchmark(run: dict, benchmark: str) -> dict:
         rule = getattr(rules, task.evaluation.rule(benchmark))
@@ -89,11 +110,36 @@ def evaluations(rules, task: Task) -> list[dict[str, dict]]:
     ]
 
 
-def made(rule, values: dict) -> dict:
-    """Return the expected `made_by` of the metrics of a rule's job. values: its wildcards."""
-    wildcards = Wildcards(fromdict={name: str(value) for name, value in values.items()})
-    generated = dict(rule.params.items()).get("generated")
-    return {"settings": of_job(rule, wildcards)} | ({"generated": generated(wildcards, None)} if generated else {})
+def made(rule, values: Mapping) -> dict:
+    """Return the expected `made_by` of the metrics of a rule's job, see core/made_by.py. values: its wildcards."""
+    return {"settings": of_job(rule, values)}
+
+
+def expected(rule, run: dict) -> dict:
+    """Add the other params of its training job's identity to what is expected of a run (tasks/expected_runs.py).
+
+    rule: that of the job. run: the names of the run, and `asked` without these params.
+    """
+    identity = of_job(rule, {name: run[name] for name in made_by.RUN})
+    others = {name: value for name, value in identity.items() if name not in ("hyperparameters", "processes")}
+    return run | {"asked": others | run["asked"]}
+
+
+def lost_inputs(workflow, output: str) -> Callable:
+    """Return a param that changes once whenever an input of the finished file `output` has been deleted since.
+
+    A missing input makes no job run. Afterwards the param keeps its value, so it repeats nothing. The time
+    distinguishes a second deletion of the same file from the first. Inputs that the file was not made from are new.
+    """
+
+    def param(wildcards) -> list:
+        record = workflow.persistence.metadata(IOFile(output.format(**wildcards)))
+        if record and (lost := [path for path in record.input if not Path(path).exists()]):
+            return [LOST, *lost, record.endtime]
+        before = [text for text in (record.params if record else ()) if text.startswith(f"[{LOST!r}")]
+        return ast.literal_eval(before[0]) if before else [LOST]
+
+    return param
 
 
 def of_wildcards(name: str, param, form: Callable) -> Callable:
@@ -169,6 +215,11 @@ class Downloads:
     def planned(self, wildcards) -> dict:
         named = dict(wildcards.items())
         manifest, source, dataset = self.entry(named)
+        asked = self.config.get("request") or {"make": requested_run.ARCHIVE}
+        reads_results = not self.workflow.is_main_process or asked["make"] != requested_run.ARCHIVE
+        if manifest not in self.known and reads_results and Path(manifest).exists():
+            # On a compute node, or to export a run, the user's files may be missing.
+            self.known[manifest] = finished_downloads.planned_params(source, manifest)
         if manifest not in self.known:
             # A forced job uses the config's source: Snakemake deletes the manifest before it runs the job.
             settings = self.workflow.dag_settings  # known only after the Snakefile has been read

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import ClassVar
 
 from hra_workflow.core import grid, strength_names, tuning
@@ -14,7 +15,6 @@ LEARNING = (
     *("learning_rate", "head_learning_rate", "schedule", "warmup_steps", "weight_decay", "max_grad_norm"),
     *("adam_epsilon", "classifier_dropout", "held_out", "eval_steps", "epoch_steps", *LENGTH),
 )
-LONGEST_TEXT = 256  # tokens, if no `max_length` limits them
 FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
 
 
@@ -87,11 +87,11 @@ class Cost(Part):
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
         return rows(self.datasets[name] if name else entry, split)
 
-    def tokens(self, stage: str, wildcards: dict) -> float:
-        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU."""
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
+        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU; None if unknown."""
         name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
-        settings = self.task.training.relevant_hyperparameters(name, run)
-        return self.datasets[name].get("tokens", settings.get("max_length", LONGEST_TEXT) / 2)
+        longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
+        return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def rehearsed(self, stage: str, dataset: str | None) -> float:
         """Return the fraction of a row's work that a rehearsal of a stage does."""

@@ -4,6 +4,7 @@ import pkgutil
 from pathlib import Path
 from typing import ClassVar
 
+from hra_workflow.core.errors import one_of
 from hra_workflow.tasks.part import Part
 
 CONVERTED = ("splits", "read", "columns", "label", "labels", "answer", "rows", "max_characters", "shuffle", "take")
@@ -44,6 +45,10 @@ class Data(Part):
 
     def check_entry(self, key: str, name: str) -> None:
         """Raise JobError if a dataset's entry is invalid; `key` is its key in the config."""
+        entry = self.datasets[name]
+        for of_splits in ("rows", "take"):
+            for split in entry.get(of_splits, {}):
+                one_of(f"{key}.{of_splits}", "split", split, entry["splits"])
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict] | None:
         """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.

@@ -55,6 +55,15 @@ class Evaluation(Part):
         found = {name: entry["metrics"] for name in entry["benchmarks"]} | {TRAINING: list(OF_TRAINING)}
         return found | ({retention["benchmark"]: [retention["metric"]]} if retention else {})
 
+    def better(self, dataset: str, benchmark: str, metric: str) -> str:
+        """Return which values of a metric are better, lower or higher; "": the table's column decides."""
+        retention = self.retention()
+        if benchmark == TRAINING:
+            return "lower"
+        if retention and benchmark == retention["benchmark"]:
+            return retention["better"]
+        return self.task.table.metric(metric).better
+
     def benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
         names = [*self.task.data.entry(run["dataset"])["benchmarks"], *self.retention_benchmarks(run)]

@@ -38,20 +38,32 @@ def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
 
 
 def expected_settings(task: Task, run: dict) -> dict:
-    """Return `asked`, the config's part of the fingerprint of a run's training, and `inputs`, its manifests.
+    """Return what the config specifies of a run or a trial, with which finished_run.list_differences compares a record.
 
-    It excludes names, settings that do not change results, the values that trials choose, which are in tune_{task}.csv,
-    and the training settings of a run that trains nothing.
+    asked: its part of the fingerprint of the training, without names, settings that do not change results, values that
+    trials choose, and the training settings of a run that trains nothing. chosen: the file with the values that trials
+    chose, for a tuned run. inputs: its manifests.
     """
-    name = f"{run['method']}/{run['variant']}"
+    name = grid.run_name(run)
     method = grid.method(task.config, task.name, run["method"], run["variant"], run["dataset"])
     specified = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
+    tuned = tuned_runs.is_tuned(task, name)
     if methods.trains(task.config, name):
-        chosen = tuning.search(task.settings["tune"], name) if tuned_runs.is_tuned(task, name) else ()
+        left_out = {*fingerprints.NEUTRAL_ENTRIES, *(tuning.search(task.settings["tune"], name) if tuned else ())}
         values = task.training.relevant_hyperparameters(run["dataset"], name)
-        left_out = {*fingerprints.NEUTRAL_ENTRIES, *chosen}
         specified["hyperparameters"] = {key: value for key, value in values.items() if key not in left_out}
-    return {"asked": specified, "inputs": task.training.inputs(run["dataset"])}
+    chosen = {"chosen": grid.choice_file(task.config, task.name, run["dataset"], name)} if tuned else {}
+    return {"asked": specified, "inputs": task.training.inputs(run["dataset"])} | chosen
+
+
+def expected_trials(task: Task, trials: list[dict]) -> list[dict]:
+    """List the names and the expected settings of the runs of trials (tuned_runs.trials)."""
+    found = []
+    for trial in trials:
+        run = {key: trial[key] for key in ("dataset", "method", "seed")}
+        run["variant"] = tuning.up_to(trial["trial"], trial.get("rung", tuning.END))
+        found.append({"task": task.name} | run | expected_settings(task, run))
+    return found
 
 
 def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str]:
@@ -65,17 +77,6 @@ def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str
 def evaluations(task: Task) -> list[dict]:
     """List the evaluations of a task's runs: a run with each `benchmark`."""
     return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluation.benchmarks(run)]
-
-
-def deleted_inputs(config: dict, table: str, inputs: list[str]) -> list:
-    """Return the inputs deleted since a table was built, and the time it was built; [] if none.
-
-    Snakemake recreates a missing file only for a job that runs; as a param, a missing input makes the job run. The time
-    distinguishes a second deletion of the same file from the first, which the table's record contains.
-    """
-    built = Path(config["pathvars"]["results"], f"{table}.csv")
-    missing = [path for path in inputs if not Path(path).exists()] if built.exists() else []
-    return [*missing, built.stat().st_mtime_ns] if missing else []
 
 
 def compared(task: Task) -> list[dict]:

@@ -18,6 +18,7 @@ from statistics import mean
 from hra_workflow import methods
 from hra_workflow.core import grid, seals, tuning
 from hra_workflow.core.errors import JobError, expect
+from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
 BEST = "best"
@@ -135,11 +136,25 @@ def parse_request(
         passed = " ".join(f"{name.upper()}={path}" for name, path in given.items()) or "nothing"
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
+    if not predicts:
+        check_exported(task, run, weights)
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
     seed = int(asked["seed"]) if "seed" in asked else None
     return Request(run, weights, given, seed, note, to=to, configs=tuple(configs))
+
+
+def check_exported(task: Task, run: str, weights: str) -> None:
+    """Raise JobError unless a run is an adapter, and the values that its trials chose are known."""
+    _, dataset, method, variant, _ = Path(run).parts[-5:]
+    name = f"{method}/{variant}"
+    task.usage.exported(name, weights_file(run, weights))
+    chosen = grid.choice_file(task.config, task.name, dataset, name)
+    expect(
+        not tuned_runs.is_tuned(task, name) or Path(chosen).exists(),
+        f"{run}: expected the values that its trials chose, found no {chosen}. Make it again (make run).",
+    )
 
 
 def weights_in(run: str, pattern: str) -> Iterable[Path]:

@@ -7,12 +7,15 @@ from typing import ClassVar
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import each_once, expect
+from hra_workflow.report.column_units import Unit, units
+from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.part import Part
 
-# Columns of the tables' CSV files: those of a row, and those next to a column, by the endings of their names.
+# Columns of the tables' CSV files: those of a row, and those computed for a column, by the endings of their names.
+# No column of the config has such a name.
 OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
-ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict")
+ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_one_class", "_unseen")
 
 
 class Table(Part):
@@ -64,7 +67,7 @@ class Table(Part):
     # Names
 
     def check_runs(self) -> None:
-        """Raise JobError if two columns of the table, or two of its rows, would have one name."""
+        """Raise JobError for two columns or rows with one name, a wrong direction, or an average of unequal columns."""
         key, columns = f"config: tasks.{self.name}", self.settings["columns"]
         wide = [column["name"] for column in columns if "dataset" not in column]  # computed with one per dataset
         parts = [f"{name}: {dataset}" for name in wide for dataset in grid.datasets(self.config, self.name)]
@@ -72,13 +75,46 @@ class Table(Part):
         self.check_heads(f"{key}.columns and averages", names, parts)
         labels = grid.labels(self.config, self.name)
         each_once(f"{key}.grid: `label` of the variants", "label", labels.values())
+        of_runs = [TRAINING, *([retention["benchmark"]] if (retention := self.task.evaluation.retention()) else [])]
+        for dataset in grid.datasets(self.config, self.name):
+            benchmarks = self.task.data.entry(dataset)["benchmarks"]
+            each_once(f"config: datasets.{self.name}.{dataset}.benchmarks", "name", [*benchmarks, *of_runs])
+        for column in grid.columns(self.config, self.name):
+            for dataset in column.get("datasets") or [column["dataset"]]:
+                self.check_direction(f"{key}.columns: {column['name']}", dataset, column)
+        found = self.units()
+        for name, members in grid.averages(self.config, self.name).items():
+            described = {one: f"scale {found[one].scale:g}, better {found[one].better}" for one in members}
+            expect(
+                len({*described.values()}) == 1,
+                f"{key}.averages: {name}: expected columns with one scale and one better direction, found "
+                f"{', '.join(f'{one} ({text})' for one, text in described.items())}. Remove the columns that differ",
+            )
 
     def check_heads(self, key: str, names: list[str], parts: Iterable[str] = ()) -> None:
         """Raise JobError if columns of a table's CSV file have the same name. `parts`: other names that must differ."""
         each_once(key, "name", [*names, *parts])
-        taken = OF_ROWS | {name + ending for name in names for ending in ENDINGS}
         for name in names:
-            expect(name not in taken, f"{key}: {name!r} is another column of the table's CSV file. Change the name")
+            expect(
+                name not in OF_ROWS and not name.endswith(ENDINGS),
+                f"{key}: expected a name that is none of {', '.join(sorted(OF_ROWS))} and does not end in "
+                f"{', '.join(ENDINGS)}, as computed columns do, found {name!r}. Change the name",
+            )
+
+    def check_direction(self, key: str, dataset: str, column: dict) -> None:
+        """Raise JobError if a column states another better direction than its metric has."""
+        known = self.task.evaluation.better(dataset, column["benchmark"], column["metric"])
+        stated = column.get("better", "higher")
+        expect(
+            known in ("", stated),
+            f"{key}: expected better: {known}, since {known} values of {column['metric']} are better, found "
+            f"{stated}{' (the default)' * ('better' not in column)}. Write better: {known}",
+        )
+
+    def units(self) -> dict[str, Unit]:
+        """Return the units of the table's columns and averages."""
+        columns, averages = (found(self.config, self.name) for found in (grid.columns, grid.averages))
+        return units({"columns": columns, "averages": averages, "scale": self.scale})
 
     # Comparison of runs
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import grid, tuning
+from hra_workflow.core.fingerprints import ROUNDING
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 
@@ -19,7 +20,6 @@ REQUIRED = (
     "adam_epsilon",
     "precision",
 )
-ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results only by rounding
 LENGTH = ("epochs", "max_steps")  # a run has one of them
 IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 

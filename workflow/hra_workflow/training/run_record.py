@@ -3,6 +3,7 @@
 A killed job resumes from the last checkpoint, in the scratch folder, and ends with exactly the same results.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 def initial_adapter(job: dict) -> Path:
     """Return the folder of a run's initial adapter; raise JobError if it is not the requested one."""
-    made_by.check_manifest(job["input"]["augmented"], job["params"]["augmented"])
+    made_by.check_manifest(job["input"]["augmented"], {"settings": job["params"]["augmented"]})
     return manifests.folder(job["input"]["augmented"])
 
 
@@ -61,7 +62,7 @@ def total_steps(rows: int, settings: dict) -> int:
     if "max_steps" in settings:
         return settings["max_steps"]
     batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
-    return int(-(-batches // settings["gradient_accumulation"]) * settings["epochs"])
+    return math.ceil(settings["epochs"] * -(-batches // settings["gradient_accumulation"]))  # as transformers rounds
 
 
 def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:

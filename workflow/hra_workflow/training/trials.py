@@ -93,9 +93,9 @@ def write_failure(job: dict, problem: Exception, started: float, diverged: bool)
         "seconds": round(time.monotonic() - started, 3),
         "device": provenance.device_name(provenance.pick_device(job)),
         "finished": provenance.now(),
+        # A trial may fail before its number of steps is known.
+        "fingerprint": job.get("fingerprint") or fingerprints.of_training(job, steps=0, per_process=False),
     }
-    if diverged:
-        content["fingerprint"] = job["fingerprint"]
     lease.check()
     for name in outputs(job):
         write_empty(record.parent / name)

@@ -1,6 +1,5 @@
 """Reading, without executing code, and writing of single-file Stable Diffusion checkpoints in LDM's layout."""
 
-import difflib
 from pathlib import Path
 
 import numpy
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 from hra.paths import share
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import meant
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models.diffusion import components
 from hra_workflow.models.ldm import keys as ldm_keys
@@ -86,7 +86,7 @@ def check(state: dict, parts: dict, path: Path) -> None:
         ("foreign", strange, list(expected)),
     ):
         if found:
-            shown = [f"{name}{nearest(name, others)}" for name in found[:EXAMPLES]]
+            shown = [f"{name}{meant(name, others)}" for name in found[:EXAMPLES]]
             problems.append(f"{len(found)} weights are {what}: {', '.join(shown)}{' …' * (len(found) > EXAMPLES)}")
     other_shapes = [name for name in expected if name in state and not same_shape(state[name].shape, expected[name])]
     for name in other_shapes[:1]:
@@ -98,11 +98,6 @@ def check(state: dict, parts: dict, path: Path) -> None:
 def same_shape(found: torch.Size, expected: torch.Size) -> bool:
     """Compare shapes; a linear layer of the autoencoder is a 1 × 1 convolution in LDM."""
     return found == expected or tuple(found) == (*expected, 1, 1)
-
-
-def nearest(name: str, others: list[str]) -> str:
-    close = difflib.get_close_matches(name, others, 1)
-    return f" (nearest: {close[0]})" if close else ""
 
 
 def pipeline(state: dict, folder: Path, path: Path):

@@ -74,8 +74,11 @@ def small(maker: Maker) -> Iterator[str]:
             file = maker.read(maker.places["image"], number, key)
             try:
                 with Image.open(file, formats=images.PHOTOGRAPHS) as image:
+                    images.require_one(image, str(file))
                     size = image.size
                     image.verify()
+            except JobError:
+                raise
             except Exception as problem:  # corrupted files make decoders raise struct.error, IndexError, …
                 raise JobError(f"{file}: cannot be decoded as an image ({problem}). Replace or remove it.") from problem
             return min(size) < side

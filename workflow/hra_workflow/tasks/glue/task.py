@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hra_workflow.core import early_evaluations, grid, strength_names
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
 from hra_workflow.tasks.data import generated, rows
@@ -17,6 +16,7 @@ from hra_workflow.tasks.training import LENGTH, held_out_rows
 
 class GlueData(Data):
     def check_entry(self, key: str, name: str) -> None:
+        super().check_entry(key, name)
         entry = self.datasets[name]
         metrics.check(f"{key}: metrics", entry["metrics"], entry["labels"])
         one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])
@@ -101,16 +101,6 @@ class GlueTable(Table):
     )
 
     metric = staticmethod(metrics.find)
-
-    def check_runs(self) -> None:
-        super().check_runs()
-        for column in self.settings["columns"]:
-            lower = column["benchmark"] != TRAINING and self.metric(column["metric"]).better == "lower"
-            expect(
-                not lower or column.get("better") == "lower",
-                f"config: tasks.{self.name}.columns: {column['name']}: lower values of {column['metric']} are better. "
-                "Add better: lower to the column",
-            )
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:

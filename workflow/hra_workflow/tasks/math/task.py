@@ -21,6 +21,7 @@ class MathData(Data):
     gold = "hra_workflow.tasks.math.answers:gold"
 
     def check_entry(self, key: str, name: str) -> None:
+        super().check_entry(key, name)
         entry = self.datasets[name]
         text, columns = "text" in entry["columns"], ", ".join(entry["columns"])
         expect(
@@ -154,7 +155,7 @@ class MathCost(Cost):
             longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
 
-    def tokens(self, stage: str, wildcards: dict) -> float:
+    def tokens(self, stage: str, wildcards: dict) -> float | None:
         if stage == "evaluate" and "benchmark" in wildcards:
             return 0.0  # grading needs no model
         if stage != "generate":

@@ -1,0 +1,158 @@
+"""Columns of a table: one unit for a score and its differences, the metric's direction, and names of their own."""
+
+import pytest
+
+import compare
+import factories
+import table
+from demo_changes import demo_config
+from hra_workflow import tasks
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost import power
+from hra_workflow.report import run_statistics
+from hra_workflow.report.power import NOISE
+from hra_workflow.tasks.table import ENDINGS, OF_ROWS
+from support import paper_config
+from test_compared_tables import make
+from test_unseen import leaky, table_of
+
+LONE = {"name": "RTE", "dataset": "rte", "benchmark": "dev", "metric": "accuracy", "scale": 100}
+TWO = {"columns": [LONE, LONE | {"name": "Again"}], "averages": {"Both": ["RTE", "Again"]}, "scale": 1}
+
+
+def test_the_difference_of_an_average_is_that_of_its_means_in_the_table(tmp_path):
+    """As in control, whose scale is 1, with two columns in percent."""
+    expected, job = make(tmp_path)
+    compare.main(job | {"params": job["params"] | TWO})
+    made = factories.table_job(tmp_path, expected)
+    table.main(
+        made | {"params": made["params"] | TWO | {"verdicts": made["params"]["verdicts"] | {"columns": ["Both"]}}}
+    )
+    means = run_statistics.read_csv(tmp_path / "table_glue.csv").set_index(["selection", "run"])["Both"].astype(float)
+    pairs = run_statistics.read_csv(tmp_path / "compare_glue.csv").set_index("column").loc["Both"]
+    for _, pair in pairs.iterrows():
+        first, second = (means[pair["selection"], pair[name]] for name in ("run_a", "run_b"))
+        assert float(pair["difference"]) == pytest.approx(first - second, abs=0.011)
+    assert (pairs["p_equivalent"] != "").all() and " points " in (tmp_path / "table_glue.md").read_text()
+
+
+def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_noise(tmp_path):
+    _, job = make(tmp_path)
+    found = []
+    for scale in (1, 100):
+        params = job["params"] | {"columns": [LONE | {"scale": scale}], "averages": {}}
+        pairs, _ = compare.build(run_statistics.read_runs(job["input"]["runs"]), params)
+        found.append(pairs[["difference", "low", "high", *NOISE]].astype(float))
+    times = [100] * 3 + [10_000] * 3
+    assert found[1].to_numpy() == pytest.approx(found[0].to_numpy() * times, rel=1e-5)
+    assert (found[0][[*NOISE]] > 0).any().all()
+
+
+def test_the_power_of_an_average_is_in_the_unit_of_its_columns(tmp_path):
+    _, job = make(tmp_path, seeds=4, levels={"hra/r8": 0.92, "lora/r8": 0.9})
+    compare.main(job)
+    found = []
+    for scale in (100, 1):
+        config = paper_config()
+        config["pathvars"] |= {"results": str(tmp_path)}
+        grid = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["rte"], "seeds": [0, 1, 2, 3]}]
+        columns = [LONE | {"benchmark": "validation", "scale": scale}]
+        averages = [{"name": "Mean", "columns": ["RTE"]}]
+        config["tasks"]["glue"] |= {"grid": grid, "columns": columns, "averages": averages}
+        column, average = power.columns(config, tasks.load(config)["glue"])
+        assert column.smallest == average.smallest and average.unit.scale == scale
+        found.append(average.text(1))
+    assert found == ["1 points", "1"]
+
+
+# Averages
+
+EDGES = {"dataset": "scenes-canny", "benchmark": "validation"}
+IOU, F1 = (EDGES | {"name": name, "metric": f"canny_{name}"} for name in ("iou", "f1"))
+POINTS = {
+    "name": "px",
+    "dataset": "scenes-points",
+    "benchmark": "validation",
+    "metric": "points_error",
+    "better": "lower",
+}
+
+
+CONFIG = demo_config()
+
+
+def checked(task: str, columns: list[dict], averages: dict[str, list[str]] | None = None) -> None:
+    """Check these columns of the demo's config."""
+    listed = [{"name": name, "columns": members} for name, members in (averages or {}).items()]
+    settings = CONFIG["tasks"][task] | {"columns": columns, "averages": listed}
+    tasks.load(CONFIG | {"tasks": {task: settings}})[task].table.check_runs()
+
+
+@pytest.mark.parametrize(
+    ("columns", "found"),
+    [
+        ([IOU, F1 | {"scale": 100}], r"found iou \(scale 1, better higher\), f1 \(scale 100, better higher\)"),
+        ([IOU, POINTS], r"found iou \(scale 1, better higher\), px \(scale 1, better lower\)"),
+    ],
+)
+def test_columns_of_unequal_units_are_not_averaged(columns, found):
+    with pytest.raises(JobError, match=rf"^config: tasks.control.averages: All: expected columns .*{found}. Remove"):
+        checked("control", columns, {"All": [column["name"] for column in columns]})
+    for same in ([IOU, F1], [one | {"scale": 100} for one in (IOU, F1)]):
+        checked("control", same, {"All": ["iou", "f1"]})
+
+
+# Directions
+
+WORDS = {"benchmark": "test", "dataset": "word-problems"}
+SECONDS = {"benchmark": "training", "metric": "seconds"}
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "better"),
+    [
+        ("glue", {"benchmark": "validation", "dataset": "sentiment", "metric": "accuracy"}, "higher"),
+        ("glue", SECONDS | {"dataset": "sentiment"}, "lower"),
+        ("math", WORDS | {"metric": "strict"}, "higher"),
+        ("subject", {"benchmark": "prompts", "metric": "blocked"}, "lower"),
+        ("subject", {"benchmark": "prompts", "metric": "efficientnet"}, "higher"),
+        ("subject", SECONDS, "lower"),
+        ("control", POINTS, "lower"),
+        ("control", IOU, "higher"),
+    ],
+)
+def test_a_column_has_the_direction_of_its_metric(task, column, better):
+    column = {"name": "A"} | {key: value for key, value in column.items() if key not in ("name", "better")}
+    other = {"lower": "higher", "higher": "lower"}[better]
+    checked(task, [column | {"better": better}])
+    wrong = [column | {"better": other}, *([column] if better == "lower" else [])]
+    for one in wrong:
+        with pytest.raises(JobError, match=rf"columns: A: expected better: {better}, .* found {other}.*\. Write"):
+            checked(task, [one])
+
+
+def test_the_config_decides_whether_a_distance_of_images_is_an_error():
+    for better in ("higher", "lower"):
+        checked("subject", [{"name": "A", "benchmark": "prompts", "metric": "st_lpips_real", "better": better}])
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", [*sorted(OF_ROWS), *(f"A{ending}" for ending in ENDINGS), "A_unseen_std"])
+def test_no_column_has_a_name_of_computed_columns(name):
+    columns = [IOU | {"name": "A"}, F1 | {"name": "B"}]
+    checked("control", columns, {"A_mean": ["A"]})
+    message = f"columns and averages: expected a name that is none of .* found '{name}'. Change the name"
+    with pytest.raises(JobError, match=message):
+        checked("control", [columns[0], F1 | {"name": name}])
+    with pytest.raises(JobError, match=message):
+        checked("control", columns, {name: ["A", "B"]})
+
+
+def test_every_computed_column_has_such_a_name(tmp_path):
+    table_of(tmp_path, leaky(tmp_path))
+    shown = {"SST-2", "All (acc)", "All (acc/F1 mean)"}
+    found = {*run_statistics.read_csv(tmp_path / "table_glue.csv").columns}
+    assert shown < found and {"SST-2_unseen", "SST-2_unseen_std", "SST-2_one_class"} < found
+    assert all(name in OF_ROWS or name.endswith(ENDINGS) for name in found - shown)

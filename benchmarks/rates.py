@@ -138,7 +138,7 @@ def derivation_error() -> pd.Series:
 
 
 def page_table() -> list[str]:
-    """Return the table of docs/library.md: the best rates as trained and with `init_scale`, and the cost of a common one."""
+    """Return the table of docs/library.md: the best rates as trained and with `init_scale`, and the price of one."""
 
     def short(rate: float) -> str:
         return np.format_float_scientific(rate, trim="-", exp_digits=1)

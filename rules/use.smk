@@ -39,11 +39,9 @@ rule export_adapter:
         model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
         dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
         metrics=lambda wc: {
-            f"{EVAL}/metrics.json".format(benchmark=one, **wc): {
-                "settings": reruns.of_job(
-                    getattr(rules, TASKS[wc.task].evaluation.rule(one)), {**wc, "benchmark": one}
-                )
-            }
+            f"{EVAL}/metrics.json".format(benchmark=one, **wc): reruns.made(
+                getattr(rules, TASKS[wc.task].evaluation.rule(one)), {**wc, "benchmark": one}
+            )
             for one in dataset_entry(wc)["benchmarks"]
         },
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),

@@ -213,9 +213,7 @@ rule table_retention:
                 for run in TASKS["math"].table.retention_runs()
             },
             evaluations=lambda wc: {
-                RETENTION.format(task="math", **run): {
-                    "settings": reruns.of_job(rules.evaluate_harness, {"task": "math"} | run)
-                }
+                RETENTION.format(task="math", **run): reruns.made(rules.evaluate_harness, {"task": "math"} | run)
                 for run in TASKS["math"].table.retention_runs()
             },
         ),

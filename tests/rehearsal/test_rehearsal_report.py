@@ -153,9 +153,7 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
         ({"methods": {"lora": {"variants": {"r8": {"peft": {"r": 16}}}}}}, True),
     ],
 )
-def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehearsed(
-    tmp_path, monkeypatch, change, kept
-):
+def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehearsed(tmp_path, monkeypatch, change, kept):
     monkeypatch.chdir(tmp_path)
     config = paper_config()
     of = probed_with(tasks.load(config)["glue"], "hra/r8")

@@ -207,7 +207,9 @@ def test_a_zip_file_with_names_outside_of_it_and_no_archive_at_all_are_refused(t
 
 def with_file(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
-    (folder / contents.LIST).write_text(f"{(folder / contents.LIST).read_text()}{files.sha256(folder / name)}  {name}\n")
+    (folder / contents.LIST).write_text(
+        f"{(folder / contents.LIST).read_text()}{files.sha256(folder / name)}  {name}\n"
+    )
 
 
 def test_a_large_listed_file_is_not_read_into_memory(copy, tmp_path):
@@ -228,7 +230,9 @@ def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused_before_it_is_
     with pytest.raises(JobError, match=r"zeros\.zip: zeros\.txt: expected a file that unpacks to at most 1 MiB or 200"):
         verify.verify(tmp_path / "zeros.zip")
     with_file(copy, "results/predictions.jsonl.gz", gzip.compress(bytes(2**21)))
-    with pytest.raises(JobError, match=r"copy: results/predictions\.jsonl\.gz: expected a file that unpacks to at most"):
+    with pytest.raises(
+        JobError, match=r"copy: results/predictions\.jsonl\.gz: expected a file that unpacks to at most"
+    ):
         verify.verify(copy)
 
 

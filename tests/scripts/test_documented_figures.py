@@ -71,7 +71,8 @@ def phrases() -> dict[str, list[str]]:
         "README.md": [
             f"an estimated {in_gpus('all')} GPU-hours on H100s",
             f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both sides "
-            f"of W, as in HOFT (arXiv 2505.16531), it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
+            "of W, as in HOFT (arXiv 2505.16531), "
+            f"it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
             "HRA's learning rate for LLaMA2-7B is a guess.",
         ],
         "docs/running.md": [

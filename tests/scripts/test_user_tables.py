@@ -203,7 +203,7 @@ def test_a_number_that_no_float_can_hold_is_no_label(tmp_path):
 
 @pytest.mark.parametrize(
     ("found", "hint"),
-    [("politics", ""), ("pos", ""), ("postive", " (is it 'positive'?)"), ("Negative", " (is it 'negative'?)")],
+    [("politics", ""), ("pos", ""), ("positivee", " (is it 'positive'?)"), ("Negative", " (is it 'negative'?)")],
 )
 def test_a_hint_is_a_similar_name_or_none(tmp_path, found, hint):
     message = labelled(tmp_path, "a.csv", ["negative", "positive"], "positive", found)

@@ -9,6 +9,7 @@ import yaml
 from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, sharding
+from hra_workflow.data import finished_downloads
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
@@ -195,3 +196,26 @@ def test_layers_of_hyperparameters(config):
     values = grid.hyperparameters(config, "glue", "cola", "hra/r8")
     assert (values["epochs"], values["learning_rate"], values["max_length"]) == (2, 0.2, 10)
     assert values["weight_decay"] == 0.01  # the task's default
+
+
+def test_what_of_the_paper_s_grid_is_not_pinned(config):
+    """Every other file has a commit or a published hash, and all subjects come from one archive."""
+    entries = config["models"] | {name: entry for task in config["datasets"].values() for name, entry in task.items()}
+    sources = {name: entry["source"] for name, entry in entries.items()}
+    branches = [name for name, source in sources.items() if source.get("revision") == "main"]
+    assert branches == ["segformer-b4-nvlabs"]
+    hashes = {
+        (name, file): found
+        for name, source in sources.items()
+        if source["kind"] in ("url", "archive")
+        for file, found in finished_downloads.hashes(source).items()
+    }
+    assert {key for key, found in hashes.items() if found is None} == {
+        ("ade20k", "ade20k.zip"),
+        ("celeba-hq", "celeba-hq.zip"),
+        ("coco-blip", "train.jsonl"),
+        ("coco-blip", "validation.jsonl"),
+    }
+    assert [key[0] for key, found in hashes.items() if found and len(found) < 64] == ["segformer-b4-mmseg"]
+    subjects = [entry["source"] for entry in config["datasets"]["subject"].values()]
+    assert len({source["url"] for source in subjects}) == 1 and sum(len(one["files"]) for one in subjects) == 158

@@ -64,6 +64,7 @@ def test_a_column_with_the_name_of_a_part_of_another_is_refused(config):
 
 
 LPIPS = {"name": "lpips", "kind": "lpips-vgg", "model": "lpips-vgg"}
+PROMPT = {"kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}
 DRIFT = {"prompts": 2, "images": 1, "evaluators": [LPIPS]}
 ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
 
@@ -72,6 +73,11 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
     ("path", "value", "message"),
     [
         ("methods.hra.variants.r16.label", "LoRA, r=8", r"tasks.\w+.grid: `label` .* found 'LoRA, r=8' more than once"),
+        (
+            "datasets.glue.cola.benchmarks",
+            {"validation": "validation", "training": "train"},
+            r"datasets.glue.cola.benchmarks: expected every name once, found 'training'",
+        ),
         ("datasets.glue.cola.labels", ["a", "a"], r"datasets.glue.cola.labels: .*non-unique"),
         ("datasets.glue.cola.metrics", ["accuracy", "accuracy"], r"datasets.glue.cola.metrics: .*non-unique"),
         ("datasets.glue.cola.splits.train", ["a.tsv", "a.tsv"], r"datasets.glue.cola.splits.train: .*non-unique"),
@@ -82,13 +88,18 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
         ("tasks.subject.evaluation.evaluators", [LPIPS] * 2, r"evaluators: expected every name once, found 'lpips'"),
         (
             "tasks.subject.evaluation.evaluators",
-            [LPIPS, {"name": "lpips_real", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
+            [LPIPS, PROMPT | {"name": "lpips_real"}],
             r"evaluation.evaluators: expected every metric once, found 'lpips_real'",
         ),
         (
             "tasks.subject.evaluation.evaluators",
-            [LPIPS, {"name": "blocked", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
+            [LPIPS, PROMPT | {"name": "blocked"}],
             r"evaluation.evaluators: expected every metric once, found 'blocked'",
+        ),
+        (
+            "tasks.subject.evaluation.evaluators",
+            [LPIPS, PROMPT | {"name": "n_items"}],
+            r"every metric once, found 'n_items",
         ),
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS] * 2}, r"drift.evaluators: .* found 'lpips' more than"),
         ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS | {"name": "seed"}]}, r"drift.evaluators: .*'seed'"),

@@ -25,7 +25,7 @@ tasks:
     drift: null
     columns:
       - {name: Faithfulness, benchmark: prompts, metric: faithfulness}
-      - {name: Blocked, benchmark: prompts, metric: blocked}
+      - {name: Blocked, benchmark: prompts, metric: blocked, better: lower}
     figures: {parameters: [Faithfulness], lambda: [Faithfulness]}
 """,
 )

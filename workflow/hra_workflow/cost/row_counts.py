@@ -22,7 +22,7 @@ def complete(config: dict) -> dict:
 
 
 def completed(entry: dict, manifest: str) -> dict:
-    """Return a dataset's entry with what its card knows; before its download, there may be none."""
+    """Return a dataset's entry with the numbers of its card, which may not exist before the download."""
     splits = files.read_if_valid(data_cards.path_of(manifest)).get("splits", {})
     characters = splits.get(data_cards.TRAIN, {}).get("characters")
     tokens = {"tokens": -(-characters // CHARACTERS_PER_TOKEN)} if characters else {}

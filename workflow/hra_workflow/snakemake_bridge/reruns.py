@@ -97,17 +97,22 @@ def of_downloads(rules, inputs: Iterable, wildcards) -> dict[str, str]:
     return found
 
 
-def evaluations(rules, task: Task, runs: list[dict] | None = None) -> list[dict[str, dict]]:
-    """Return the expected `settings` of each run's metrics (core/made_by.py), by benchmark. runs: those of the task."""
+def evaluations(rules, task: Task) -> list[dict[str, dict]]:
+    """Return the expected `made_by` of each run's metrics, by benchmark."""
 
     def made_by_benchmark(run: dict, benchmark: str) -> dict:
         rule = getattr(rules, task.evaluation.rule(benchmark))
-        return {"settings": of_job(rule, run | {"task": task.name, "benchmark": benchmark})}
+        return made(rule, run | {"task": task.name, "benchmark": benchmark})
 
     return [
         {benchmark: made_by_benchmark(run, benchmark) for benchmark in task.evaluation.benchmarks(run)}
-        for run in (task.runs() if runs is None else runs)
+        for run in task.runs()
     ]
+
+
+def made(rule, values: Mapping) -> dict:
+    """Return the expected `made_by` of the metrics of a rule's job, see core/made_by.py. values: its wildcards."""
+    return {"settings": of_job(rule, values)}
 
 
 def expected(rule, run: dict) -> dict:
@@ -210,7 +215,7 @@ class Downloads:
     def planned(self, wildcards) -> dict:
         named = dict(wildcards.items())
         manifest, source, dataset = self.entry(named)
-        asked = self.config["request"] or {"make": requested_run.ARCHIVE}
+        asked = self.config.get("request") or {"make": requested_run.ARCHIVE}
         reads_results = not self.workflow.is_main_process or asked["make"] != requested_run.ARCHIVE
         if manifest not in self.known and reads_results and Path(manifest).exists():
             # On a compute node, or to export a run, the user's files may be missing.

@@ -19,6 +19,7 @@ from hra_workflow.tasks.training import Training
 
 DRIFT = "drift"  # the key of the config, and the benchmark
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
+ROW += ("stderr", "n_items", "eval_seconds", "backend", "serve")  # other columns of a benchmark in the report
 # The UNet of Stable Diffusion 1.5, 860 M parameters, needs 339 G multiplications per image of 512 pixels (arXiv
 # 2305.15798): as many as for 400 tokens.
 PIXELS_PER_TOKEN = 512**2 / 400
@@ -111,7 +112,7 @@ class ImageEvaluation(Evaluation):
     def better(self, dataset: str, benchmark: str, metric: str) -> str:
         if benchmark != self.benchmark:
             return super().better(dataset, benchmark, metric)
-        return registry.directions(self.evaluators(dataset))[metric]
+        return "lower" if metric == "blocked" else registry.directions(self.evaluators(dataset))[metric]
 
     def models(self, dataset: str) -> list[str]:
         """Return the models that the evaluators need."""

@@ -8,6 +8,7 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import each_once, expect
 from hra_workflow.report.column_units import Unit, units
+from hra_workflow.report.run_columns import TRAINING
 from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.part import Part
 
@@ -74,6 +75,10 @@ class Table(Part):
         self.check_heads(f"{key}.columns and averages", names, parts)
         labels = grid.labels(self.config, self.name)
         each_once(f"{key}.grid: `label` of the variants", "label", labels.values())
+        of_runs = [TRAINING, *([retention["benchmark"]] if (retention := self.task.evaluation.retention()) else [])]
+        for dataset in grid.datasets(self.config, self.name):
+            benchmarks = self.task.data.entry(dataset)["benchmarks"]
+            each_once(f"config: datasets.{self.name}.{dataset}.benchmarks", "name", [*benchmarks, *of_runs])
         for column in grid.columns(self.config, self.name):
             for dataset in column.get("datasets") or [column["dataset"]]:
                 self.check_direction(f"{key}.columns: {column['name']}", dataset, column)

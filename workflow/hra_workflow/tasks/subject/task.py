@@ -115,10 +115,8 @@ class SubjectTraining(ImageTraining):
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
         shards = self.task.generation.class_shards() if noun else 0
-        return [
-            self.scratch("class_images", noun, f"shard{shard}-of-{shards}", "generate.error.json")
-            for shard in range(shards)
-        ]
+        parts = [f"shard{shard}-of-{shards}" for shard in range(shards)]
+        return [self.scratch("class_images", noun, part, "generate.error.json") for part in parts]
 
 
 class SubjectGeneration(ImageGeneration):
@@ -164,9 +162,6 @@ class SubjectEvaluation(ImageEvaluation):
 
     def metrics(self, dataset: str) -> list[str]:
         return [*super().metrics(dataset), "blocked"]
-
-    def better(self, dataset: str, benchmark: str, metric: str) -> str:
-        return "lower" if metric == "blocked" else super().better(dataset, benchmark, metric)
 
     def scoring_settings(self, dataset: str) -> dict:
         """Return the settings that the evaluation of a subject's images depends on."""

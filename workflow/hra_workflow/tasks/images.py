@@ -112,7 +112,7 @@ class ImageEvaluation(Evaluation):
     def better(self, dataset: str, benchmark: str, metric: str) -> str:
         if benchmark != self.benchmark:
             return super().better(dataset, benchmark, metric)
-        return registry.directions(self.evaluators(dataset))[metric]
+        return "lower" if metric == "blocked" else registry.directions(self.evaluators(dataset))[metric]
 
     def models(self, dataset: str) -> list[str]:
         """Return the models that the evaluators need."""

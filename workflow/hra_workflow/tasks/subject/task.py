@@ -163,9 +163,6 @@ class SubjectEvaluation(ImageEvaluation):
     def metrics(self, dataset: str) -> list[str]:
         return [*super().metrics(dataset), "blocked"]
 
-    def better(self, dataset: str, benchmark: str, metric: str) -> str:
-        return "lower" if metric == "blocked" else super().better(dataset, benchmark, metric)
-
     def scoring_settings(self, dataset: str) -> dict:
         """Return the settings that the evaluation of a subject's images depends on."""
         entry, prompts = self.settings["evaluation"], self.task.data.prompts

@@ -1,7 +1,8 @@
 """Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
     python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
-                                                  their results in FOLDER; write results/cards.csv and docs/gpus.md
+                                                  their results in FOLDER; write results/cards.csv, the rates of the
+                                                  jobs to results/rehearsed.csv, and docs/gpus.md
     python -m benchmarks.cards                    write the table of docs/gpus.md from results/cards.csv
 
 If the default settings do not fit a card, docs/gpus.md has a config for it, which this command uses.
@@ -21,6 +22,7 @@ from hra_workflow.rehearsal import cuda
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/cards.csv", ROOT / "docs/gpus.md"
+RATES = RESULTS.with_name("rehearsed.csv")  # seconds per row of every rehearsed job, from which a plan has its hours
 ALL = "all"
 TABLES = {
     "glue": "Table 2, GLUE",
@@ -37,6 +39,7 @@ SIZES = {name: card.total_memory for name, card in cuda.CARDS.items()}
 MARKED = re.compile(r"(<!-- (cards|stages) -->\n).*?(<!-- end -->)", re.DOTALL)
 STAGES = {"train": "training", "generate": "generation, latents", "evaluate": "evaluation"}
 COLUMNS = ("card", "table", "settings", "gpu_hours", *STAGES, "longest_hours", "peak_bytes", "needed_bytes", "fits")
+OF_RATE = ("card", "task", "stage", "kind", "run", "seconds_per_row", "busy_per_row")
 Rows = dict[tuple[str, str], dict]  # by card and table
 
 
@@ -125,9 +128,33 @@ def measure(folder: Path, card: str) -> list[dict]:
     return rows
 
 
-def read() -> list[dict]:
-    with RESULTS.open() as file:
+def rehearsed(results: Path, card: str) -> list[dict]:
+    """Return the rates that a rehearsal has saved."""
+    saved = [rate | {"card": card} for rate in files.read_json(results / "preflight.json")["rates"]]
+    return [{name: rate[name] for name in OF_RATE} for rate in saved if rate["part"] == "rehearsal"]
+
+
+def rates(card: str = DEFAULT) -> list[dict]:
+    """Return a card's rates as the plan reads them."""
+    numbers = ("seconds_per_row", "busy_per_row")
+    chosen = [rate for rate in read(RATES) if rate["card"] == card]
+    return [rate | {name: float(rate[name]) for name in numbers} | {"device": card} for rate in chosen]
+
+
+def read(path: Path = RESULTS) -> list[dict]:
+    if not path.exists():
+        return []
+    with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def write(path: Path, columns: tuple[str, ...], new: list[dict], cards: list[str]) -> None:
+    """Replace the rows of these cards."""
+    kept = [row for row in read(path) if row["card"] not in cards]
+    with path.open("w") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept + new)
 
 
 def table(rows: list[dict]) -> str:
@@ -184,10 +211,7 @@ if __name__ == "__main__":
     parser.add_argument("cards", nargs="*", choices=[[], *cuda.CARDS])
     options = parser.parse_args()
     if options.folder:
-        new = [row for card in options.cards for row in measure(options.folder.absolute(), card)]
-        kept = [row for row in read() if row["card"] not in options.cards] if RESULTS.exists() else []
-        with RESULTS.open("w") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept + new)
+        folder, chosen = options.folder.absolute(), options.cards
+        write(RESULTS, COLUMNS, [row for card in chosen for row in measure(folder, card)], chosen)
+        write(RATES, OF_RATE, [one for card in chosen for one in rehearsed(folder / card / "results", card)], chosen)
     PAGE.write_text(page(PAGE.read_text()))

@@ -53,7 +53,7 @@ def measure_updates(adapter: str, base: str | None) -> list[dict[str, Any]]:
     from rich.console import Console
     from rich.progress import track
 
-    model, _ = load(adapter, find_base(adapter, base))
+    model, _ = load(adapter, find_base(adapter, base), finite=False)
     layers = list(adapted_layers(model))
     if not layers:
         raise ValueError(f"{adapter}: expected an adapter that changes weights of the base model, found none that does")

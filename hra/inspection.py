@@ -38,7 +38,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     config = read_config(adapter)
     if not isinstance(config, HRAConfig):
         raise ValueError(f"{adapter}: expected an HRA adapter, found {config.peft_type}")
-    weights = read_weights(adapter)
+    weights = read_weights(adapter, finite=False)
     check_tensors(adapter, config, weights)
     layers = []
     for key, u in weights.items():

@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import pickle
 import re
 import sys
 import warnings
@@ -16,6 +17,7 @@ import peft
 from huggingface_hub import hf_hub_download
 from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .export import PREFIX, State
@@ -55,11 +57,24 @@ class Base:
         """Load the base model. Returns it and the names of the weights that its files lack."""
         if self.pipeline:
             options["subfolder"] = self.component
-        with quiet():
-            model, info = self.cls.from_pretrained(
-                self.path, revision=self.revision, output_loading_info=True, **options
-            )
+        try:
+            with quiet():
+                model, info = self.cls.from_pretrained(
+                    self.path, revision=self.revision, output_loading_info=True, **options
+                )
+        except SafetensorError as error:
+            raise damaged(self.path, error) from error
         return model, set(info["missing_keys"])
+
+
+def damaged(path: str | Path, error: Exception) -> ValueError:
+    """Return the error of a file of tensors that cannot be read, or of the first such file in a model's folder."""
+    for file in sorted(Path(path).rglob("*.safetensors"), reverse=True):
+        try:
+            safe_open(file, "pt")
+        except SafetensorError:
+            path = file
+    return ValueError(f"{path}: expected tensors, found a truncated or corrupted file ({error}). Copy it again.")
 
 
 @contextmanager
@@ -98,12 +113,31 @@ def read_config(adapter: str) -> Any:
     return config
 
 
-def read_weights(adapter: str) -> State:
-    """Read an adapter's tensors. Raises ValueError if it is a folder without any."""
-    files = SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
-    if Path(adapter).is_dir() and not any((Path(adapter) / name).is_file() for name in files):
-        raise ValueError(f"{adapter}: expected {' or '.join(files)}, found neither. Copy or download it again.")
-    return load_peft_weights(adapter, device="cpu")
+def read_weights(adapter: str, finite: bool = True) -> State:
+    """Read an adapter's tensors.
+
+    Raises ValueError if it has no file of tensors or a damaged one and, if `finite`, for NaN or infinity.
+    """
+    names = SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
+    files = [path for name in names if (path := Path(adapter) / name).is_file()]
+    if Path(adapter).is_dir() and not files:
+        raise ValueError(f"{adapter}: expected {' or '.join(names)}, found neither. Copy or download it again.")
+    path = files[0] if files else adapter  # the file that PEFT reads
+    try:
+        weights = load_peft_weights(adapter, device="cpu")
+    except pickle.UnpicklingError:  # its own message advises executing the file's contents
+        raise ValueError(
+            f"{path}: expected tensors, found other objects, which could execute code; they were not loaded. Use a "
+            ".safetensors file."
+        ) from None
+    except Exception as error:  # corrupted files make torch raise struct.error, KeyError, UnicodeDecodeError, …
+        if not files:  # of the Hub
+            raise
+        raise damaged(path, error) from error
+    for name, tensor in weights.items() if finite else ():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: expected finite numbers, found NaN or infinity in {name}. Train it again.")
+    return weights
 
 
 def check_tensors(adapter: str, config: Any, weights: State) -> None:
@@ -193,15 +227,15 @@ def component_of(index: Path, pipeline: str, cls: type[nn.Module]) -> str:
     return found[0]
 
 
-def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
+def load(adapter: str, base: Base, finite: bool = True) -> tuple[PeftModel, State]:
     """Load an adapter into this package's layers, on its base model.
 
     Returns the model, and the tensors of `modules_to_save`, by key, that the base model's class has no module for, such
     as a hint encoder that a training script adds to the model. Warns on stderr of weights that neither the base model
     nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
-    unexpected ones.
+    unexpected ones, if a file is damaged and, if `finite`, for NaN or infinity in the adapter.
     """
-    config, saved = read_config(adapter), read_weights(adapter)
+    config, saved = read_config(adapter), read_weights(adapter, finite)
     if isinstance(config, HRAConfig):
         check_tensors(adapter, config, saved)
     labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]

@@ -175,13 +175,37 @@ def test_an_incomplete_adapter_with_a_classifier_is_an_error(classifier, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("command", ["to-lora", "merge", "rewind"])
-def test_an_adapter_with_NaN_is_an_error(saved, command):
+@pytest.mark.parametrize("name", ["classifier.weight", "query.hra_u"])
+def test_an_adapter_with_NaN_or_infinity_is_an_error_that_names_file_and_tensor(
+    classifier, tmp_path, command, name, value
+):
+    rewrite(tmp_path / "adapter", lambda u: {key: one + value if name in key else one for key, one in u.items()})
+    message = rf"^hra {command}: {tmp_path}/adapter/adapter_model\.safetensors: .*NaN or infinity in \S+{name}\. Train"
+    with pytest.raises(SystemExit, match=message):
+        main([command, str(tmp_path / "adapter"), str(tmp_path / "out"), *["0.5"] * (command == "rewind")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["adapter/adapter_model.safetensors", "base/model.safetensors"])
+@pytest.mark.parametrize("kept", [0, 5, -1])
+def test_a_truncated_file_is_named(saved, place, kept):
     folder, _ = saved
-    rewrite(folder / "adapter", lambda u: {key: one.fill_(torch.nan) for key, one in u.items()})
-    with pytest.raises(SystemExit, match=rf"^hra {command}: .*NaN"):
-        main([command, str(folder / "adapter"), str(folder / "out"), *["0.5"] * (command == "rewind")])
+    path = folder / place
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SystemExit, match=rf"^hra merge: {path}: .*truncated or corrupted file \(.*\)\. Copy it"):
+        main(["merge", str(folder / "adapter"), str(folder / "out")])
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04junk", b"junk"])
+def test_a_damaged_file_of_torch_save_is_named(saved, content):
+    folder, _ = saved
+    (folder / "adapter/adapter_model.safetensors").unlink()
+    (path := folder / "adapter/adapter_model.bin").write_bytes(content)
+    with pytest.raises(SystemExit, match=rf"^hra merge: {path}: expected "):
+        main(["merge", str(folder / "adapter"), str(folder / "out")])
 
 
 def test_rewinding_no_layer_is_an_error(saved):

@@ -1,6 +1,7 @@
 """A job rehearsed on a fake GPU: its memory, and the mistakes that a CPU does not show."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,16 @@ import pytest
 
 import controlled
 import subjects
+from benchmarks import cards
 from hra_workflow import tasks
-from hra_workflow.core import launcher
+from hra_workflow.core import grid, launcher
+from hra_workflow.models import model_sizes
 from hra_workflow.preflight import rehearsed
 from hra_workflow.rehearsal import cuda
 from hra_workflow.rehearsal.timing import EFFICIENCY, KERNEL_SECONDS, LAUNCH_SECONDS
 from rule_jobs import maker
 from sums import REWARDED, MathRun, math_method
-from support import ROOT, method, paper_config
+from support import DATASET, ROOT, TINY_MODEL, Run, downloaded, method, paper_config, write_sentences
 
 pytestmark = pytest.mark.slow
 
@@ -238,3 +241,24 @@ def test_training_by_rewards_samples_answers_of_the_largest_length(rehearse, tin
     assert not list(rehearsed.waits(found, tasks.load(paper_config())["math"]))
     first, second, *_ = (step["seconds"] for step in found["steps"])
     assert first > 2 * second  # with the answers
+
+
+@pytest.mark.parametrize("run", ["hra/r8", pytest.param("lora/r8", marks=pytest.mark.full)])
+def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_classifier(rehearse, tmp_path, run):
+    """The model is narrow, on which the number of operations does not depend, and the host's time only on it."""
+    narrow = {"hidden_size": 48, "pooler_hidden_size": 48, "intermediate_size": 96, "vocab_size": 300}
+    config = model_sizes.TRANSFORMERS["deberta-v3-base"] | narrow
+    write_sentences(tmp_path / "raw")
+    given = downloaded(
+        tmp_path, TINY_MODEL | {"model_type": config.pop("model_type"), "config": config}, "glue/tiny", DATASET
+    )
+    paper = paper_config()
+    settings = tasks.load(paper)["glue"].training.hyperparameters("cola", run) | {"epochs": 1, "eval_steps": 4}
+    job = maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train
+    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+    found = rehearse(ROOT / "workflow/scripts/train_glue.py", job)
+    operations = min(step["operations"] for step in found["steps"])
+    shown = re.search(r"DeBERTaV3-base ([\d,]+) and ([\d,]+)", cards.PAGE.read_text())[1 + run.startswith("lora")]
+    assert f"{operations:,}" == shown, "run: python -m benchmarks.cards"
+    (rate,) = [rate for rate in cards.rates() if (rate["run"], rate["stage"]) == (run, "train")]
+    assert rate["seconds_per_row"] * settings["batch_size"] == pytest.approx(operations * LAUNCH_SECONDS, rel=0.01)

@@ -227,12 +227,10 @@ def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused_before_it_is_
     monkeypatch.setattr(contents, "UNCHECKED", 2**20)
     with zipfile.ZipFile(tmp_path / "zeros.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("zeros.txt", bytes(2**21))
-    with pytest.raises(JobError, match=r"zeros\.zip: zeros\.txt: expected a file that unpacks to at most 1 MiB or 200"):
+    with pytest.raises(JobError, match=r"zeros\.zip: zeros\.txt: expected a file that unpacks to at most 1 MiB"):
         verify.verify(tmp_path / "zeros.zip")
     with_file(copy, "results/predictions.jsonl.gz", gzip.compress(bytes(2**21)))
-    with pytest.raises(
-        JobError, match=r"copy: results/predictions\.jsonl\.gz: expected a file that unpacks to at most"
-    ):
+    with pytest.raises(JobError, match=r"copy: results/predictions\.jsonl\.gz: expected a file that unpacks to"):
         verify.verify(copy)
 
 

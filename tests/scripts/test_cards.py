@@ -1,7 +1,13 @@
 """benchmarks/cards.py: docs/gpus.md has the table of the results, which are those of plans and rehearsals."""
 
+import pytest
+
 from benchmarks import cards
-from hra_workflow.core import files
+from hra_workflow import tasks
+from hra_workflow.core import files, grid
+from hra_workflow.cost import gpu_hours
+from hra_workflow.cost.planned_jobs import Job
+from support import paper_config
 
 PLAN = """table_glue: 9 jobs (0 done), including 5 training runs
   hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated by make rehearse)
@@ -25,6 +31,21 @@ def test_hours_are_those_of_the_plan():
         "glue": {"gpu_hours": 1550.0, "longest_hours": 15.8, "train": 1510.0, "generate": 40.0, "evaluate": 0.0},
         "all": {"gpu_hours": 1600.0, "longest_hours": 420.0, "train": 1600.0, "generate": 0.0, "evaluate": 0.0},
     }
+
+
+def test_the_hours_of_glue_are_those_of_the_plan_with_the_rehearsed_rates():
+    """Its jobs are the training runs, which evaluate; tests/rehearsal/test_rehearsal.py has the rates of two."""
+    every = tasks.load(paper_config())
+    resources, seconds = every["glue"].settings["resources"], {}
+    for run in every["glue"].runs():
+        name, wildcards = f"{run['method']}/{run['variant']}", {"task": "glue"} | run
+        job = Job("train_glue", wildcards, [], "", gpus=1, runs_per_gpu=grid.runs_per_gpu(resources, name))
+        job.work = gpu_hours.work(every, job.rule, wildcards)
+        seconds[job.run] = gpu_hours.by_rates(cards.rates(), every, job) * job.runs_per_gpu, job.runs_per_gpu
+    (row,) = [row for row in cards.read() if (row["card"], row["table"]) == (cards.DEFAULT, "glue")]
+    hours = sum(wall / shared for wall, shared in seconds.values()) / 3600
+    assert hours == pytest.approx(float(row["gpu_hours"]), rel=0.005)
+    assert max(wall for wall, _ in seconds.values()) / 3600 == pytest.approx(float(row["longest_hours"]), rel=0.005)
 
 
 def test_a_table_takes_as_long_as_its_longest_run_at_least():

@@ -1,5 +1,6 @@
 """Several processes of one job: a signal reaches each, and none outlives the job."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from hra_workflow.core import files, lease
+from hra_workflow.core import files, launcher, lease
 from hra_workflow.training import checkpoints
 from saved_states import check_same
 from support import ROOT, method
@@ -125,3 +127,17 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     found, expected = (files.read_json(one.train["output"]["record"]) for one in runs)
     assert found["resumed_from"] == [first, second, third] and found["attempts"] == 4
     check_same(found | {"attempts": 1, "resumed_from": []}, run.weights, expected, runs[1].weights)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fails"), [([0], False), ([launcher.KILLED, 0], False), ([1], True), ([launcher.KILLED] * 2, True)]
+)
+def test_a_rehearsal_that_kills_itself_is_continued_once_and_fails_only_if_that_fails(
+    tmp_path, monkeypatch, statuses, fails
+):
+    left = list(statuses)
+    monkeypatch.setattr(launcher.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=left.pop(0)))
+    job = {"rule": "train_glue", "params": {"scratch": str(tmp_path)}}
+    with pytest.raises(launcher.ProcessesFailed) if fails else contextlib.nullcontext():
+        launcher.rehearse("train_glue.py", job, "h100")
+    assert left == []

@@ -1,4 +1,4 @@
-"""What `make preflight` has measured and `make rehearse` has estimated, for the models and settings of the config."""
+"""Read what `make preflight` has measured and `make rehearse` estimated, for the models and settings of the config."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -52,7 +52,7 @@ class Resumable:
     def get_train_dataloader(self):
         """Return the loader, which leaves batches on the host: `get_batch_samples` copies them.
 
-        After a resumption, accelerate's loader would wait for every copy (github.com/huggingface/accelerate/issues/4295).
+        After a resumption, accelerate's would wait for every copy (github.com/huggingface/accelerate/issues/4295).
         """
         loader = super().get_train_dataloader()
         loader.device = None

@@ -68,8 +68,9 @@ tasks:
 """
 SWAPPED = {
     "accuracy": "matthews_correlation", "f1": "accuracy", "accuracy_f1_mean": "accuracy", "strict": "lenient",
-    "lenient": "strict", "efficientnet": "faithfulness", "faithfulness": "efficientnet", "blocked": "efficientnet",
-    "st_lpips_real": "blocked", "st_lpips_diversity": "blocked", "canny_iou": "canny_f1", "canny_f1": "canny_iou",
+    "lenient": "strict", "efficientnet": "faithfulness", "faithfulness": "efficientnet", "blocked": "st_lpips_real",
+    "st_lpips_real": "st_lpips_diversity", "st_lpips_diversity": "st_lpips_real",
+    "canny_iou": "canny_f1", "canny_f1": "canny_iou",
     "classes_miou": "classes_aacc", "classes_aacc": "classes_miou", "points_error": "points_no_face",
     "points_error_all": "points_no_face", "points_no_face": "points_error", "sentiment": "paraphrase",
     "paraphrase": "sentiment",
@@ -164,6 +165,7 @@ NO_OTHER: dict[str, str] = {
     "tasks.math.columns.*.dataset": "the grid has one dataset",
     "tasks.control.columns.[2-6].dataset": "no other dataset has its metric",
     "tasks.[sc]*.columns.*.benchmark": "the task has one benchmark",
+    "tasks.*.columns.*.better": "it is that of the metric",
     "tasks.*.evaluation.evaluators.*.name": "columns name its metrics",
     "tasks.control.evaluation.evaluators.*.kind": "columns name its metrics",
     "tasks.subject.evaluation.evaluators.[12].kind": "columns name its metrics",

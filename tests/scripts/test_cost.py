@@ -52,6 +52,16 @@ def test_the_trials_of_tuning_are_added(tmp_path):
     assert "Tuning (device hours)" in text and "the trials of tuning" in text
 
 
+def test_a_run_without_a_score_adds_no_cost(tmp_path):
+    """Its evaluation is missing, so that the score is that of the other seed."""
+    expected = [factories.entry(tmp_path, "cola", "hra/r8", seed) for seed in (0, 1)]
+    paths = [factories.write(tmp_path, run, [0.5], device_seconds=3600 * (1 + run["seed"])) for run in expected]
+    collect_runs.main(factories.collect_job(tmp_path, expected, [paths[0], (paths[1][0], [])], incomplete=True))
+    params = factories.cost_job(tmp_path, expected)["params"]
+    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_costs(None), params)
+    assert table.set_index("column").loc["CoLA", ["n_seeds", "device_hours"]].tolist() == ["1", 1]
+
+
 TRIAL = "dataset,method,variant,device_seconds,watt_hours\n"
 
 

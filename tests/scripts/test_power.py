@@ -83,14 +83,6 @@ def test_the_smallest_difference_and_the_seeds_have_the_goal():
     assert all(low < high for low, high in pairwise(found)) and 0 < found[0] < comparison.LEVEL
 
 
-def test_a_run_without_a_right_answer_adds_no_noise():
-    """Compare with the other run's noise: half of that of two equal runs, and that of its items."""
-    column = power.stated(0.8, 0.03, 500)
-    equal, one = column.noise(0), column.noise(0.8)
-    assert (one.seeds, one.rest) == pytest.approx((equal.seeds / 2, equal.rest / 2)) and equal.items == 0
-    assert one.items == pytest.approx(0.8 * 0.2 - one.rest)  # of the variance of an answer
-
-
 def test_what_seeds_cannot_show_has_no_number():
     assert power.smallest_difference([fixed(872, 0, 0, 0.1)], 2) is None and power.power(1, [fixed(9, 0, 0, 1)], 2) == 0
     assert power.seeds_needed(0.001, [fixed(100, 0.1, 0, 0.1)]) is None  # the items differ, whatever the seed

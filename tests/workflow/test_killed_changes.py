@@ -154,13 +154,20 @@ def generated(finished, tmp_path_factory) -> dict[str, str]:
     return undisturbed(finished, tmp_path_factory.mktemp("generated") / "project", GENERATED)
 
 
+@pytest.fixture(scope="module")
+def stages(finished, tmp_path_factory) -> list[str]:
+    """Return all stages with temporary outputs, found from the rules."""
+    found = [name for name, rule in rule_jobs.names().items() if rule["temporary"] and name != "generate"]
+    project = changed(finished, tmp_path_factory.mktemp("stages") / "project", GENERATED)
+    assert {*found} <= project.plan(*TARGETS, config="config.yaml").keys(), "GENERATED repeats none of its jobs"
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
-def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, generated, tmp_path, end):
-    """All stages with temporary outputs, found from the rules, end at once."""
+def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, generated, stages, tmp_path, end):
+    """All stages end at once."""
     project = changed(finished, tmp_path / "project", GENERATED)
-    stages = [name for name, rule in rule_jobs.names().items() if rule["temporary"] and name != "generate"]
-    assert {*stages} <= project.plan(*TARGETS, config="config.yaml").keys(), "GENERATED repeats none of its jobs"
     ended_early(project, end, stages)
     project.snakemake(*COMMAND, "--", *TARGETS)
     assert tables(project) == generated
@@ -168,6 +175,7 @@ def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, gen
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_next_command_makes_the_tables_after_a_job_of_any_rule_was_killed(finished, tmp_path, change, task):

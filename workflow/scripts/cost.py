@@ -56,8 +56,10 @@ def build(runs: pd.DataFrame, tuning: pd.DataFrame, params: dict) -> pd.DataFram
     """Build one row per column or average of the table and trained run with a score in it."""
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     datasets = {column["name"]: column["dataset"] for column in single}
-    statistics = run_statistics.summary(run_statistics.scores(runs, single, averages, params["scale"]), averages)
     made, selection = trainings(runs), params["selections"][0]
+    values = run_statistics.scores(runs, single, averages, params["scale"])
+    values = values[values["selection"] == selection].assign(dataset=values["column"].map(datasets))
+    statistics = run_statistics.summary(values, averages)
     keys = pd.MultiIndex.from_frame(made[["dataset", "run"]])
     of_trials = tuning.reindex(keys).set_index(made.index)
     of_trials[~keys.isin(tuning.index)] = 0.0
@@ -68,8 +70,8 @@ def build(runs: pd.DataFrame, tuning: pd.DataFrame, params: dict) -> pd.DataFram
     made["price"] = made["device_hours"].where(on_gpu) * (params.get("price") or {}).get("gpu_hour", math.nan)
     rows = []
     for name in [*(column["name"] for column in params["columns"]), *params["averages"]]:
-        members = {datasets[member] for member in averages.get(name, [name])}
-        groups = made[made["dataset"].isin(members)].groupby("run")[[*COSTS, *TOTALS]]
+        scored = values.loc[values["column"].isin(averages.get(name, [name])), ["dataset", "run", "seed"]]
+        groups = made.merge(scored.drop_duplicates(), on=[*scored]).groupby("run")[[*COSTS, *TOTALS]]
         costs = groups.agg(lambda values: values.mean(skipna=False))
         for run in params["trained"]:
             if (run, selection, name) in statistics.index and run in costs.index:

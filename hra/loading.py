@@ -119,10 +119,10 @@ def read_weights(adapter: str, finite: bool = True) -> State:
     Raises ValueError if it has no file of tensors or a damaged one and, if `finite`, for NaN or infinity.
     """
     names = SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
-    files = [path for name in names if (path := Path(adapter) / name).is_file()]
+    files = [one for name in names if (one := Path(adapter) / name).is_file()]
     if Path(adapter).is_dir() and not files:
         raise ValueError(f"{adapter}: expected {' or '.join(names)}, found neither. Copy or download it again.")
-    path = files[0] if files else adapter  # the file that PEFT reads
+    path: str | Path = files[0] if files else adapter  # the file that PEFT reads
     try:
         weights = load_peft_weights(adapter, device="cpu")
     except pickle.UnpicklingError:  # its own message advises executing the file's contents

@@ -11,11 +11,6 @@ OF_CONFIG = ("mirror", "local_root", "follow_links")
 ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in OF_CONFIG} | {"network": True}
 
 
-def downloaded(*inputs):
-    """Return the param with the identities of the downloads that a job reads; `inputs`: manifests, as in `input`."""
-    return lambda wc: reruns.of_downloads(rules, inputs, wc)
-
-
 localrules:
     download_model,
     download_dataset,

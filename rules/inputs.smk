@@ -8,6 +8,11 @@ def existing(file, task, runs, benchmark=None):
     return [path for path in paths if Path(path).exists()] if config["incomplete"] else paths
 
 
+def downloaded(*inputs):
+    """Return the param with the identities of the downloads that a job reads; `inputs`: manifests, as in `input`."""
+    return lambda wc: reruns.of_downloads(rules, inputs, wc)
+
+
 def published(name, task=None):
     """Return a file of config/published/ if the task's numbers are comparable with it."""
 

@@ -39,7 +39,7 @@ def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str
 def last(manifest: str | Path) -> Path:
     """Return a manifest, or its copy after a download that was killed: Snakemake had deleted the manifest.
 
-    The copy keeps the identity of the download before. Whoever deletes the whole folder deletes it, too.
+    The copy keeps the identity of the download before. It is deleted with the folder.
     """
     return path if (path := Path(manifest)).exists() else copy_of(path)
 

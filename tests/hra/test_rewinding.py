@@ -252,7 +252,9 @@ def test_magnitudes_without_a_real_power_change_nothing(x, tmp_path, t, value):
         hra.rewind(model, t)
     assert all(torch.equal(old, new) or old.isnan().any() for old, new in zip(before, model.parameters(), strict=True))
     model.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(SystemExit, match=f"^hra rewind: .*/adapter: .*{message}"):
+    if not math.isfinite(value):
+        message = r"_model\.safetensors: expected finite numbers, found NaN or infinity in .*\.linear\.hra_magnitudes\."
+    with pytest.raises(SystemExit, match=f"^hra rewind: .*/adapter.*{message}"):
         main(["rewind", str(tmp_path / "adapter"), str(tmp_path / "out"), str(t)])
     assert not (tmp_path / "out").exists()
 

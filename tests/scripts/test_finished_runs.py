@@ -85,7 +85,7 @@ def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
     job_of_two = {"params": {"device": "cpu"}, "resources": {}, "fingerprint": {}}
     run_record.end_attempt(job_of_two, attempts, time.monotonic() - 10, write=False)
     found = run_record.described(job_of_two, attempts, "cpu")
-    assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"])
+    assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"], abs=2e-3)
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
 
 

@@ -122,7 +122,8 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, tiny_co
     with pytest.raises(JobError, match=r"expected the latents of the VAE \w{12}…, found those of .* Delete it and run"):
         train(run)
 
-    smaller = tmp_path / "smaller.manifest.json"
+    smaller = tmp_path / "smaller/canny.manifest.json"
+    smaller.parent.mkdir()
     draw_hints.main(draw(tiny_control["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
     run.tiny = plain | {"canny": str(smaller)}
     with pytest.raises(JobError, match=r"expected the latents of the images \w{12}…, found those of"):

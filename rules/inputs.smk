@@ -66,10 +66,12 @@ def trials_of(wildcards):
 
 
 def all_trials(wildcards):
+    """List the trials of all tuned runs of the task."""
     return tuned_runs.all_trials(TASKS[wildcards.task])
 
 
 def expected(task, runs):
+    """Return what each run or trial is made from, as the config and the identity of its training job specify it."""
     return [reruns.expected(getattr(rules, f"train_{task}"), run | {"task": task}) for run in runs]
 
 

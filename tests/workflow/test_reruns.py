@@ -170,6 +170,7 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
             EVALUATION: {f"{trained} benchmark=validation", f"{evaluated} benchmark=mismatched"},
             "evaluate_harness": {"task=math dataset=metamathqa-40k method=base variant=pretrained seed=0"},
         }
+        assert "  again:    runs: 1 job, deleted input files\n" in done.printed
         done.snakemake(*remake)
         assert done.plan(*tables) == {}
     (done.folder / "results/runs_glue.csv").unlink()  # as by a job that was killed

@@ -6,8 +6,8 @@ images, in their entry `made_by`:
 result      the values of its wildcards, without the shard
 weights     SHA-256 of each file of weights that was used, by its path in the run's folder, as in train.json
 inputs      SHA-256 of the files that each manifest lists, by the path of the manifest
-settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py), for merged outputs
-            that of the job that generated them, which metrics have in the entry `generated`
+settings    the identity of its job: the params that Snakemake records (snakemake_bridge/reruns.py). Merged outputs have
+            that of the job that generated them; metrics contain it as `generated`
 
 So a result of another run, other weights or another config is refused, whether a job whose Snakemake was killed, a copy
 or another version left it there.

@@ -17,6 +17,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from hra_workflow.core import fingerprints
 from hra_workflow.core.wording import listed, of_jobs
 from hra_workflow.cost import planned_jobs
+from hra_workflow.snakemake_bridge import reruns
 
 MOST = 3  # number of causes that are printed for each rule
 ARROW = "→"
@@ -55,11 +56,13 @@ def causes(dag, job, failed: Container[str] = ()) -> list[str]:
     reason, records = dag.reason(job), dag.workflow.persistence
     if not job.output or (reason.missing_output and not records.has_metadata(job)):
         return []
-    found = changes(records.params_changed(job))
+    change = records.params_changed(job)
+    found, is_lost = changes(change), any(text.startswith(f"[{reruns.LOST!r}") for text in change.only_new)
     if reason.updated_input_run:  # the list of a table's runs differs whenever one run does
         found = [text for text in found if ARROW in text]
     facts = {
-        "other settings": reason.params_changed and not found,
+        "deleted input files": is_lost,
+        "other settings": reason.params_changed and not found and not is_lost,
         "other input files": reason.input_changed,
         "newer input files": reason.updated_input - reason.updated_input_run,
         "other code": reason.code_changed,

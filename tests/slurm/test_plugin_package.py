@@ -10,7 +10,7 @@ import pytest
 
 from support import ROOT
 
-PLUGIN = ROOT / "snakemake_executor_plugin_slurm_packs"
+PLUGIN = ROOT / "packages/slurm_packs"
 OLDEST = re.search(r'"snakemake>=([\d.]+)', (PLUGIN / "pyproject.toml").read_text())[1]
 OPTIONS = ["--slurm-packs-status-command", "squeue", "--slurm-packs-init-seconds-before-status-checks", "1"]
 

@@ -28,7 +28,7 @@ def locked(name: str) -> dict[str, Requirement]:
 def stated() -> list[Requirement]:
     """List what the three pyproject.toml state that `make install` needs."""
     found = []
-    for folder, extra in ((".", "cli"), ("workflow", "snakemake"), ("snakemake_executor_plugin_slurm_packs", None)):
+    for folder, extra in ((".", "cli"), ("workflow", "snakemake"), ("packages/slurm_packs", None)):
         content = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
         found += content["project"]["dependencies"] + content["project"].get("optional-dependencies", {}).get(extra, [])
         groups = content.get("dependency-groups", {})

@@ -1,0 +1,1 @@
+"""Programs that read finished results of the HRA workflow."""

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 import factories
+from hra_results import html_page
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
-from hra_workflow.report import html_page, run_statistics
+from hra_workflow.report import run_statistics
 from hra_workflow.tasks.compared_states import Number, with_holm
 from states import edit, edit_run, write_images, write_run
 from support import ROOT

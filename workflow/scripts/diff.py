@@ -17,12 +17,13 @@ from pathlib import Path
 import yaml
 from tabulate import tabulate
 
+from hra_results import html_page
 from hra_workflow import ROOT, tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
-from hra_workflow.report import html_page, run_statistics, selections
+from hra_workflow.report import run_statistics, selections
 from hra_workflow.report.verdicts import p_text
 from hra_workflow.tasks import compared_published, compared_states, requested_run
 from hra_workflow.tasks.compared_published import Published

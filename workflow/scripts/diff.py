@@ -18,6 +18,7 @@ import yaml
 from tabulate import tabulate
 
 from hra_results import html_page
+from hra_results.examples import thumbnails
 from hra_workflow import ROOT, tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files
@@ -29,7 +30,6 @@ from hra_workflow.tasks import compared_published, compared_states, requested_ru
 from hra_workflow.tasks.compared_published import Published
 from hra_workflow.tasks.compared_states import Difference, Item, Number, label
 from hra_workflow.tasks.saved_runs import Run, read_state
-from report import thumbnails
 
 PUBLISHED = "published"
 DIFFERENT, WRONG = 1, 2  # exit status

@@ -12,7 +12,7 @@ from importlib import import_module
 from hra_workflow.core.errors import JobError
 
 # A command is a module with add_arguments(parser) and run(arguments) -> exit status; its docstring is the help.
-COMMANDS: dict[str, str] = {}
+COMMANDS = {"report": "report"}
 WRONG = 2
 
 
@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     try:
         return arguments.run(arguments)
-    except JobError as problem:
+    except (JobError, OSError) as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return WRONG
 

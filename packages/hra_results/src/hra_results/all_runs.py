@@ -41,8 +41,8 @@ class Column:
     shown: bool = False
 
 
-def contents(name: str, facts: dict, titles: dict[str, str], runs: list[dict]) -> dict:
-    """Return the page's data on a task. titles: the names of selections. runs: report.run_of of each run."""
+def contents(name: str, facts: dict, runs: list[dict]) -> dict:
+    """Return the page's data on a task. facts: of contents.json. runs: runs.describe of each run."""
     table = run_statistics.read_sealed(facts["runs"]).reindex(columns=list(COLUMNS), fill_value="")
     every = [tuple(key) for key in table[RUN].drop_duplicates().itertuples(index=False)]
     complete = table.assign(one=~table["status"].isin(run_statistics.NO_TRAINING)).groupby(RUN, sort=False)["one"]
@@ -55,12 +55,12 @@ def contents(name: str, facts: dict, titles: dict[str, str], runs: list[dict]) -
         *settings(every, runs),
     ]
     ok = [status == "ok" for one in columns if one.name == "status" for status in one.cells[""]]
-    found = [one for one in titles if one in set(table["selection"])]
+    found = [one for one in facts["titles"] if one in set(table["selection"])]
     return {
         "name": name,
         "title": facts["title"],
         "datasets": list(facts["datasets"]),
-        "selections": [[one, titles[one]] for one in found],
+        "selections": [[one, facts["titles"][one]] for one in found],
         "selection": next((one for one in (facts["selection"], *found) if one in found), ""),
         "logarithmic": LOGARITHMIC,
         "colours": list(facts["colours"].items()),

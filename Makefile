@@ -52,7 +52,8 @@ PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SHOWN := $(if $(VERBOSE),,--logger rich)
 PASTED = $(1)=$(if $(word 2,$($(1))),"$($(1))",$($(1)))
-REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    everything in one file'
+# The lines at the end of `make run` and `make demo` that recommend a target of targets.mk: RECOMMENDED += $(call recommended,TARGET,what it makes)
+recommended = ; echo '  make $(if $(HERE),-f $(HERE)Makefile )$(1) $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    $(2)'
 # The other folder's Snakefile, if it uses the workflow as a module. A comment after the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
@@ -71,7 +72,7 @@ REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := 2>&1 | awk '/^table_/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight rehearse report grade export predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse grade export predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -81,7 +82,7 @@ install: $(READY) ## create the environment in .venv
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
 	@$(UNLOCK) $(RUN_DEMO)
 	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
-	$(REPORT)
+	@true$(RECOMMENDED)
 
 new: $(READY) ## make a project: a folder with a config, data and results (NAME=reviews, TASK=glue, math, subject or control, DEMO=1: with the demo's model)
 	@python $(HERE)workflow/scripts/new_project.py --task $(or $(TASK),glue) $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
@@ -89,7 +90,7 @@ new: $(READY) ## make a project: a folder with a config, data and results (NAME=
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
 	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)
-	$(REPORT)
+	@true$(RECOMMENDED)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
@@ -107,9 +108,6 @@ power: $(READY) ## print which differences between runs the tables can show, and
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) $(ONLY_PLAN)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
-
-report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: yours)
-	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
 
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from hra_results import html_page
 from hra_workflow import tasks
 from hra_workflow.core import files, made_by, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start, tail
 from hra_workflow.data import data_cards, images, leaks
-from hra_workflow.report import all_runs, class_scores, html_page, run_statistics, selections, unseen, user_functions
+from hra_workflow.report import all_runs, class_scores, run_statistics, selections, unseen, user_functions
 from hra_workflow.report.image_grid import evenly_spaced
 from hra_workflow.tasks.images import ImageEvaluation
 

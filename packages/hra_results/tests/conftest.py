@@ -1,8 +1,13 @@
-"""Fixtures of the package's tests."""
+"""Fixtures of the package's tests, and the helpers of the workflow's tests, which build finished results."""
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from hra_results import __main__ as commands
+
+sys.path.append(str(Path(__file__).parents[3] / "tests/scripts"))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
 from hra_workflow.report import selections
 from hra_workflow.report.verdicts import p_text
+from report import thumbnails
 
 PUBLISHED = "published"
 DIFFERENT = 1  # exit status

@@ -93,4 +93,4 @@ def readme(about: dict, trained: list[dict], metrics: list[str], replaced: Mappi
         "tables": [path for path in tables if path.endswith(".csv")],
         "metrics": sorted(metrics),
     }
-    return html_page.templates().get_template("archive_readme.md").render(parts)
+    return html_page.template("archive_readme.md").render(parts)

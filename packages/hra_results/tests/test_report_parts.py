@@ -8,12 +8,12 @@ from PIL import Image
 
 import factories
 import report
+from hra_results import html_page
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import predictions, records
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
-from hra_workflow.report import html_page
 from support import ROOT, paper_config
 
 RUNS = ("full/all", "hra/r8", "lora/r8")

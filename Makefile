@@ -21,7 +21,6 @@ DEVIATION ?=
 DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
-ARCHIVE ?=
 SUITE ?=
 TOOL ?=
 UPGRADE ?=
@@ -62,24 +61,18 @@ SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profil
 UNLOCK := python $(HERE)workflow/scripts/unlock.py
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-# The request of `make export`, `make publish` and `make predict`, as a value of the config. Paths must not contain quotes.
+# The request of `make export` and `make predict`, as a value of the config. Paths must not contain quotes.
 COMMA := ,
 asked = $(if $(2),$(1): "$(2)"$(COMMA) )
 NEW = $(call asked,texts,$(TEXTS))$(call asked,prompts,$(PROMPTS))$(call asked,images,$(IMAGES))$(call asked,controls,$(CONTROLS))
 USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=results/…)))$(call asked,weights,$(WEIGHTS))
-PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
-REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
-
-# The request of `make archive`. TABLE may be a task, whose target also has costs and figures, or another table.
-ARCHIVED = 'request={$(call asked,table,$(or $(TABLE),all))$(call asked,file,$(TO))$(call asked,weights,$(WEIGHTS))make: archive}'
-OF_TABLE = $(if $(wildcard $(HERE)rules/tasks/$(TABLE).smk),$(TABLE),table_$(TABLE))
-STATES = $(error Which states? make diff A=results B=../old/results, or B=published)
+REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
 # Run dry and print only the plan, or the reason why there is none, and fail then. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
-ONLY_PLAN := 2>&1 | awk '/^(table_|archive )/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
+ONLY_PLAN := 2>&1 | awk '/^table_/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight rehearse diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse grade export predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -119,23 +112,11 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
 	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
-diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
-	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)
-
 grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(if $(STYLE),--style $(STYLE)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(ANSWER),--answer $(ANSWER))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export
-
-publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a dataset)
-	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter export_runs $(CONFIGURED) --config $(REQUEST) -- publish
-
-archive: $(READY) ## write finished tables with records, predictions, adapters, config and environment to a zip file, without private paths and names (TABLE=glue, CONFIG=mine.yaml, WEIGHTS=0: without adapters and images, TO=name.zip or a folder)
-	@$(PLAN) $(CONFIGURED) --config $(ARCHIVED) -- $(if $(TABLE),$(OF_TABLE),all) $(ONLY_PLAN)
-
-verify: $(READY) ## check an archive, anywhere: its files, records and seals, and its tables, which are made again (ARCHIVE=glue.zip or a folder)
-	@python $(HERE)workflow/scripts/verify.py "$(or $(ARCHIVE),$(error Which archive? make verify ARCHIVE=results/archive_glue.zip))"
 
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict

@@ -11,7 +11,6 @@ from rich.console import Console
 import collect_runs
 import factories
 import print_table
-import publish
 import report
 from glue_tables import grid
 from hra_workflow import tasks
@@ -117,7 +116,7 @@ def test_the_scores_are_those_of_the_metrics_code(tmp_path):
         assert unseen.score(values, kind, metric) == pytest.approx(wanted | {"n": len(NEW)})
 
 
-def test_a_model_card_begins_with_the_leak_and_publish_repeats_it(make_run, tmp_path, monkeypatch, capsys):
+def test_a_model_card_begins_with_the_leak(make_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = make_run(method("hra"))
     data, split = manifests.folder(run.tiny["dataset"]), run.evaluate["params"]["dataset"]["split"]
@@ -135,6 +134,3 @@ def test_a_model_card_begins_with_the_leak_and_publish_repeats_it(make_run, tmp_
     first, second = card.data.eval_results
     assert (first.metric_value, second.metric_value) == (new, every) and unseen_rows in first.dataset_name
     assert f"| {rows - 3} |" in card.text
-    monkeypatch.setattr("sys.argv", ["publish.py", str(folder)])
-    publish.main()
-    assert warning.replace("> ", "warning: ", 1) in capsys.readouterr().out.splitlines()

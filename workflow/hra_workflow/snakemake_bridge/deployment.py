@@ -18,7 +18,7 @@ from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
 # Keys that `make` and messages pass by --config. They also apply to a module that gets only a part of the config.
-COMMANDED = ("request", "preflight", "card", "power", "incomplete", "max_gpu_hours")
+COMMANDED = ("request", "plan_file", "preflight", "card", "power", "incomplete", "max_gpu_hours")
 
 
 def check_module(workflow) -> None:

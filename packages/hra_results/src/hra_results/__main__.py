@@ -11,8 +11,8 @@ from importlib import import_module
 
 from hra_workflow.core.errors import JobError
 
-# A command is a module with add_arguments(parser) and run(arguments) -> exit status; its docstring is the help.
-COMMANDS = {"report": "report"}
+# Each command is a module with add_arguments(parser) and run(arguments) -> exit status; its docstring is the help.
+COMMANDS = ("report", "diff", "archive", "verify", "publish")
 WRONG = 2
 
 
@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = [name for name in COMMANDS if name in words[:1]]
     for name in chosen or COMMANDS:
-        module = import_module(f"hra_results.{COMMANDS[name]}")
+        module = import_module(f"hra_results.{name}")
         first = module.__doc__.splitlines()[0]
         command = commands.add_parser(name, help=first, description=first)
         module.add_arguments(command)

@@ -17,9 +17,13 @@ LARGEST = 16383  # pixels per side of a WebP image
 def render(page: str = "report", **contents) -> str:
     """Fill page/{page}.html, including the style sheet and the script; every text is escaped."""
     parts = {name: Markup((PAGE / f"report.{name}").read_text()) for name in ("css", "js")}
-    own = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    templates = Environment(loader=FileSystemLoader(PAGE), **own)
-    return templates.get_template(f"{page}.html").render(**parts, **contents)
+    return template(f"{page}.html", autoescape=True).render(**parts, **contents)
+
+
+def template(name: str, autoescape: bool = False):
+    """Return a template of page/."""
+    own = {"autoescape": autoescape, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=FileSystemLoader(PAGE), **own).get_template(name)
 
 
 def markdown(text: str, level: int) -> Markup:

@@ -1,73 +1,44 @@
 """Compare two states: what differs in settings, libraries, data and code, then in numbers, then in single items.
 
-    python workflow/scripts/diff.py A B [--to PAGE] [--configfile FILE …]
+    python -m hra_results diff A B [--to PAGE] [--configfile FILE …]
 
 A and B are folders of results, of a run, or anything between them, such as a method variant with its seeds. Their runs
 are matched by their paths below A and B, those of a variant without a common seed in the order of their seeds. With
-B = published, the runs of A are compared with their rows of config/published, which the config names. The last line has
-the path of a page with texts and images side by side.
+B = published, the runs of A are compared with their rows of config/published, which the config names: this needs the
+workflow's folder. The last line has the path of a page with texts and images side by side.
 Exit status: 0 if all numbers are equal within rounding, 1 if not, 2 for wrong input.
 """
 
 import argparse
+import hashlib
+import json
 import math
-import sys
+import re
 from pathlib import Path
 
-import yaml
 from tabulate import tabulate
 
 from hra_results import html_page
 from hra_results.examples import thumbnails
-from hra_workflow import ROOT, tasks
-from hra_workflow.config import overlays, validation
+from hra_results.states import compared_states
+from hra_results.states.compared_states import Difference, Item, Number, label
+from hra_results.states.saved_runs import Run, read_state
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
-from hra_workflow.report import run_statistics, selections
+from hra_workflow.report import selections
 from hra_workflow.report.verdicts import p_text
-from hra_workflow.tasks import compared_published, compared_states, requested_run
-from hra_workflow.tasks.compared_published import Published
-from hra_workflow.tasks.compared_states import Difference, Item, Number, label
-from hra_workflow.tasks.saved_runs import Run, read_state
 
 PUBLISHED = "published"
-DIFFERENT, WRONG = 1, 2  # exit status
+DIFFERENT = 1  # exit status
 LINES, GROUPS, SHORT = 20, 3, 100  # in the terminal, maximum lines of a section, groups of items, characters of a text
 LONGEST = 4000  # maximum characters of a text on the page
+NAME = 60  # maximum characters of a state's name in a path
 RULE = (
     f"Two values are equal within rounding if they differ by at most {compared_states.RELATIVE:g} of the value "
     f"(runs_*.csv has six significant digits) or {compared_states.ABSOLUTE:g} (predictions.jsonl.gz has six decimals); "
     "a mean and a published value, if they differ by at most half a unit of its last digit."
 )
-
-
-def compare_published(first: dict[str, Run], configs: list[str]) -> list[Published]:
-    """Compare the runs of a state with their published rows."""
-    if missing := [path for path in configs if not Path(path).is_file()]:
-        raise JobError(f"CONFIG: expected a config file, found no {', '.join(missing)}. Correct the path.")
-    shipped = [Path(ROOT, "config", f"{name}.yaml") for name in ("config", "methods")]
-    shipped += [file for name in tasks.classes() for file in sorted(Path(ROOT, "config", name).glob("*.yaml"))]
-    own = [content for _, content in overlays.with_extended(map(Path, configs), overlays.read)]
-    config = overlays.merged(*map(overlays.read, shipped), *own)
-    overlays.finish_merge(config, own)
-    validation.check(config)
-    found = []
-    for name in dict.fromkeys(run.record["task"] for run in first.values()):
-        expect(
-            name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the CONFIG of the runs."
-        )
-        task = tasks.load(config)[name]
-        file = task.table.published_file(name)
-        expect(
-            bool(file),
-            f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
-            "the data are not the paper's. Pass the CONFIG of runs that have one.",
-        )
-        path = Path(ROOT, "config", "published", f"{file}.csv")
-        runs = [run for run in first.values() if run.record["task"] == name]
-        found += compared_published.compare(task, str(path), runs)
-    return found
 
 
 # What is shown
@@ -110,7 +81,10 @@ def interval(one: Number) -> str:
     return f"[{signed(ends[0])}, {signed(ends[1])}]"
 
 
-def published_columns(one: Published) -> dict[str, str]:
+def published_columns(one) -> dict[str, str]:
+    """Return the cells of a compared_published.Published by heading."""
+    from hra_workflow.report import run_statistics
+
     digits, ours, cell = max(2, one.decimals), one.ours, one.cell
     deviation = "" if math.isnan(ours["std"]) else f" ± {ours['std']:.{digits}f}"
     return {
@@ -215,16 +189,23 @@ def short(texts: dict[str, str]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in cut.items())
 
 
-def print_published(found: list[Published]) -> None:
+def print_published(found: list) -> None:
     print("Settings, libraries, data and code: not recorded with published numbers; their row is below.")
     print(f"\nNumbers: {sum(not one.equal for one in found)} of {len(found)} differ")
     print(tabulate([published_columns(one) for one in found], headers="keys", disable_numparse=True))
 
 
-def show(arguments: argparse.Namespace) -> int:
-    """Print the comparison and write its page; return the exit status."""
+def name_of(states: dict[str, str]) -> str:
+    """Return the name of a comparison as a part of a path: that of A, with a digest of both paths."""
+    places = {name: str(Path(path).resolve()) for name, path in states.items()}
+    digest = hashlib.sha256(json.dumps([places, None]).encode()).hexdigest()
+    return re.sub(r"[^\w.-]+", "-", Path(places["A"]).stem or "nothing")[:NAME] + f"-{digest[:8]}"
+
+
+def show(arguments: argparse.Namespace) -> bool:
+    """Print the comparison and write its page; return whether all numbers are equal."""
     given = {"A": arguments.a, "B": arguments.b}
-    page = arguments.to or f"diffs/{requested_run.name_of(given, None)}.html"
+    page = arguments.to or f"diffs/{name_of(given)}.html"
     expect(
         not (arguments.to and Path(page).exists()),
         f"TO={page}: expected the path of a new file, found a file. Delete it or pass another path.",
@@ -232,7 +213,9 @@ def show(arguments: argparse.Namespace) -> int:
     first = read_state("A", arguments.a)
     contents: dict = {"states": given, "rule": RULE, "sections": {}, "failed": [], "only": {}, "groups": []}
     if arguments.b == PUBLISHED:
-        rows = compare_published(first, arguments.configfile)
+        from hra_results.states import compared_published
+
+        rows = compared_published.compare(first, arguments.configfile)
         print_published(rows)
         numbers, equal = [published_columns(one) | {"equal": one.equal} for one in rows], all(one.equal for one in rows)
     else:
@@ -244,11 +227,10 @@ def show(arguments: argparse.Namespace) -> int:
     counts = sum(not one["equal"] for one in numbers), len(numbers)
     files.write_text(page, html_page.render("diff", numbers=numbers, counts=counts, **contents))
     print(f"\n{RULE}\nTexts and images side by side: {page}")
-    return 0 if equal else DIFFERENT
+    return equal
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="folder of results, of a method variant or of a run")
     parser.add_argument("b", metavar="B", help=f"another one, or {PUBLISHED}")
     parser.add_argument(
@@ -257,13 +239,11 @@ def main() -> None:
     parser.add_argument(
         "--configfile", nargs="+", metavar="FILE", default=[], help=f"config that names the {PUBLISHED} numbers"
     )
-    arguments = parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; raise JobError for wrong input."""
     try:
-        raise SystemExit(show(arguments))
-    except (JobError, OSError, yaml.YAMLError) as problem:
-        print(f"Error: {problem}", file=sys.stderr)
-        raise SystemExit(WRONG) from None
-
-
-if __name__ == "__main__":
-    main()
+        return 0 if show(arguments) else DIFFERENT
+    except OSError as problem:
+        raise JobError(str(problem)) from problem

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from hra_results.states import record_differences
+from hra_results.states.saved_runs import Run
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import listed
-from hra_workflow.report import comparison, record_differences
-from hra_workflow.tasks.saved_runs import Run
+from hra_workflow.report import comparison
 
 # Numbers that differ less are equal: runs_*.csv has six significant digits, predictions have six decimals.
 RELATIVE, ABSOLUTE = 5e-6, 5e-7

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hra_workflow.archive import contents, crate
-from support import ROOT
+from hra_results.archives import contents, crate
 
 COMMIT = "4b4f939c18022550ae0b992b7ddfb2cb5b2e8608"
 # Recommended, but they would name a person, an organisation or a URL: the archive leaves them to its publisher.
@@ -27,7 +26,7 @@ def jobs() -> list[dict]:
 
 def failures(folder: Path, tool: Path, sources) -> list[str]:
     source = sources("RO_CRATE", "ResearchObject/ro-crate", COMMIT, "docs/_specification/1.1")
-    script, context = ROOT / "tests/tools/validated_crates.py", source / "docs/_specification/1.1/context.jsonld"
+    script, context = Path(__file__).with_name("validated_crates.py"), source / "docs/_specification/1.1/context.jsonld"
     done = subprocess.run([tool, script, context, folder], capture_output=True, text=True)
     *found, executed = done.stdout.splitlines() or [""]
     assert int(re.fullmatch(r"checks: (\d+)", executed)[1]) > 100, done.stderr

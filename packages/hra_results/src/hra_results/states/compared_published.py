@@ -1,15 +1,19 @@
 """The numbers of a folder's runs next to those of their published row, as the table of their task compares them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
+from hra_results.states.saved_runs import Run
+from hra_workflow import ROOT, tasks
+from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid
-from hra_workflow.core.errors import expect
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import OF_TRAINING
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.saved_runs import Run
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,48 @@ class Published:
         return abs(self.difference) <= 0.5 * 10.0**-self.decimals
 
 
-def compare(task: Task, path: str, runs: list[Run]) -> list[Published]:
+def compare(state: dict[str, Run], configs: list[str]) -> list[Published]:
+    """Compare the runs of a state with their published rows. configs: config files over the shipped ones."""
+    config = read_config(configs)
+    found = []
+    for name in dict.fromkeys(run.record["task"] for run in state.values()):
+        expect(
+            name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the CONFIG of the runs."
+        )
+        task = tasks.load(config)[name]
+        file = task.table.published_file(name)
+        expect(
+            bool(file),
+            f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
+            "the data are not the paper's. Pass the CONFIG of runs that have one.",
+        )
+        runs = [run for run in state.values() if run.record["task"] == name]
+        found += compare_task(task, str(Path(ROOT, "config", "published", f"{file}.csv")), runs)
+    return found
+
+
+def read_config(paths: list[str]) -> dict:
+    """Merge config files over those of the workflow's folder."""
+    if missing := [path for path in paths if not Path(path).is_file()]:
+        raise JobError(f"CONFIG: expected a config file, found no {', '.join(missing)}. Correct the path.")
+    shipped = [Path(ROOT, "config", f"{name}.yaml") for name in ("config", "methods")]
+    expect(
+        shipped[0].exists(),
+        f"B=published: expected the workflow's config, found no {shipped[0]}. Compare in a clone of the project, where "
+        "hra_workflow is installed with `pip install -e`.",
+    )
+    shipped += [file for name in tasks.classes() for file in sorted(Path(ROOT, "config", name).glob("*.yaml"))]
+    try:
+        own = [content for _, content in overlays.with_extended(map(Path, paths), overlays.read)]
+        config = overlays.merged(*map(overlays.read, shipped), *own)
+    except yaml.YAMLError as problem:
+        raise JobError(str(problem)) from problem
+    overlays.finish_merge(config, own)
+    validation.check(config)
+    return config
+
+
+def compare_task(task: Task, path: str, runs: list[Run]) -> list[Published]:
     """Compare the runs of a task with the file `path` of published numbers; raise JobError if it has none of them."""
     key, columns = f"tasks.{task.name}", grid.columns(task.config, task.name)
     published = run_statistics.read_published(path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hra_workflow.archive import private_values
+from hra_results.archives import private_values
 from support import ROOT, paper_config
 
 

@@ -9,19 +9,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from archived import ACCOUNT, PRIVATE, build, write
 from rocrate.rocrate import ROCrate
 
-import verify
-from archived import ACCOUNT, PRIVATE, build, write
-from hra_workflow.archive import contents
+from hra_results import __main__ as commands
+from hra_results import archive, verify
+from hra_results.archives import contents, descriptions
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 
+METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> dict:
-    """Build the tables of four runs in folders with private names, and return their description for archive.py."""
+    """Build the tables of four runs in folders with private names, and return their plan."""
     with pytest.MonkeyPatch.context() as patch:
         return build(tmp_path_factory.mktemp("built").resolve(), patch)
 
@@ -31,7 +34,7 @@ def made(built, tmp_path_factory) -> Path:
     """Return the folder of an archive with adapters and images."""
     target = tmp_path_factory.mktemp("made") / "glue"
     with pytest.MonkeyPatch.context() as patch:
-        write(built, patch, file=str(target))
+        write(built, patch, to=target)
     return target
 
 
@@ -84,11 +87,30 @@ def test_seals_and_digests_of_files_with_replacements_fit_each_other(made):
 def test_it_is_verified_elsewhere_without_the_results_and_stays_as_it_is(copy, tmp_path, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["verify.py", "copy"])
-    verify.main()
+    assert commands.main(["verify", "copy"]) == 0
     assert "7 tables, made again from the records, are byte-identical" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
     assert {"collect_runs", "compare", "table", "cost"} == {one["script"] for one in about(copy)["jobs"]}
+
+
+def test_without_the_workflow_s_folder_all_but_the_tables_is_verified(copy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(descriptions, "SCRIPTS", tmp_path / "none")
+    assert commands.main(["verify", str(copy)]) == 1
+    output = capsys.readouterr().out
+    assert "8 records and" in output and "seals are intact; 7 tables were not made again" in output
+    assert f"not verified: the tables: expected the scripts that make tables, found no {tmp_path}/none" in output
+    edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
+    assert commands.main(["verify", str(copy)]) == 2
+    assert f"Error: {copy}: {METRICS}: expected SHA-256" in capsys.readouterr().err
+
+
+def test_only_finished_tables_are_archived(built, tmp_path):
+    waiting = [job | {"needed": "train" in job["rule"], "tables": ["table_glue"]} for job in built["jobs"]]
+    (tmp_path / "plan.json").write_text(json.dumps({"version": 1, "jobs": waiting, "config": {}, "basedir": "."}))
+    with pytest.raises(JobError, match=r"expected finished tables, found 4 jobs that have to run: .*Run them first"):
+        archive.write(json.loads((tmp_path / "plan.json").read_text()))
+    (tmp_path / "plan.json").write_text("{}")
+    assert commands.main(["archive", str(tmp_path / "plan.json")]) == 2
 
 
 def about(folder: Path) -> dict:
@@ -98,10 +120,10 @@ def about(folder: Path) -> dict:
 def test_without_weights_it_has_no_adapters_and_images_and_is_a_zip_file_that_is_never_replaced(built, tmp_path):
     target = tmp_path / "glue.zip"
     with pytest.MonkeyPatch.context() as patch:
-        write(built, patch, file=str(target), weights="0")
+        write(built, patch, to=target, weights=False)
         before = target.read_bytes()
         with pytest.raises(JobError, match=r"glue\.zip: expected no such file, found one\. Delete it, or name another"):
-            write(built, patch, file=str(target), weights="0")
+            write(built, patch, to=target, weights=False)
     assert target.read_bytes() == before and [*tmp_path.iterdir()] == [target]
     with zipfile.ZipFile(target) as opened:
         names = opened.namelist()
@@ -117,9 +139,6 @@ def test_without_weights_it_has_no_adapters_and_images_and_is_a_zip_file_that_is
     target.write_bytes(damaged)
     with pytest.raises(JobError, match=r"predictions\.jsonl\.gz: expected an intact file, found Bad CRC-32"):
         verify.verify(target)
-
-
-METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
 
 
 def edit(folder: Path, name: str, old: str, new: str, times: int = 1) -> None:
@@ -241,7 +260,7 @@ def test_results_that_are_not_those_of_the_records_are_not_archived(built, tmp_p
     seals.write(path, before[0].replace("HRA", "HRA!", 1), [results / "runs_glue.csv"])
     try:
         with pytest.raises(JobError, match=r"Nothing was written\. glue: results/table_glue\.csv: expected the"):
-            write(built, monkeypatch, file=str(tmp_path / "glue"))
+            write(built, monkeypatch, to=tmp_path / "glue")
     finally:
         path.write_text(before[0])
         seals.seal_of(path).write_text(before[1])
@@ -284,6 +303,6 @@ def test_a_private_value_in_the_metadata_of_weights_is_refused_by_name(built, tm
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     try:
         with pytest.raises(JobError, match=r"adapter_model\.safetensors: expected no path, account, host or token"):
-            write(built, monkeypatch, file=str(tmp_path / "glue"))
+            write(built, monkeypatch, to=tmp_path / "glue")
     finally:
         path.write_bytes(before)

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from hra_workflow.archive import contents
+from hra_results.archives import contents
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hra_workflow.archive.private_values import Replacements
+from hra_results.archives.private_values import Replacements
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import expect
 from hra_workflow.data import images

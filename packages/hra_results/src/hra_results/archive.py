@@ -1,25 +1,29 @@
 """Write an archive of finished tables: a folder or zip file without private values, which it then verifies.
 
-Standard input is the description of snakemake_bridge/archived.py; `make archive` passes it.
+    snakemake -n --configfile FILE --config plan_file=plan.json -- glue
+    python -m hra_results archive plan.json --table glue [--to FILE] [--no-weights]
+
+The first command writes the jobs of the tables to a file and runs none. `make archive` runs both.
 """
 
-import json
+import argparse
 import os
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import yaml
 
-import verify
-from hra_workflow.archive import contents, crate, descriptions, private_values, rewriting
-from hra_workflow.core import provenance, records, seals
+from hra_results import verify
+from hra_results.archives import contents, crate, descriptions, private_values, rewriting
+from hra_workflow.core import files, provenance, records, seals
 from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core.wording import listed
 
 RESULTS = (".json", ".csv", ".md", ".gz", ".tsv", ".svg", ".png")
 WEIGHTS = (".safetensors", ".tar")
-COMMANDED = ("request", "preflight", "power", "card")  # of the command, not of the results
+COMMANDED = ("plan_file", "request", "preflight", "power", "card")  # of the command, not of the results
+PLAN = 1  # version of the file of a dry run
 
 
 def kept(path: Path, weights: bool) -> bool:
@@ -39,12 +43,11 @@ def texts(value) -> list[str]:
     return [text for part in parts for text in texts(part)]
 
 
-def sources(description: dict) -> list[str]:
+def sources(config: dict, jobs: list[dict], weights: bool) -> list[str]:
     """List the files of this machine that are archived."""
-    config, weights = description["config"], "weights" not in description["request"]
     results = os.path.abspath(config["pathvars"]["results"])
     found: dict[str, None] = {}
-    for job in description["jobs"]:
+    for job in jobs:
         outputs = [path for path in job["outputs"] if Path(os.path.abspath(path)).is_relative_to(results)]
         for path in [*outputs, *filter(None, [job["benchmark"]])]:
             inside = [str(one) for one in sorted(Path(path).rglob("*"))] if Path(path).is_dir() else [path]
@@ -91,14 +94,26 @@ def check(paths: list[str]) -> None:
             seals.read(path)
 
 
-def main(description: dict) -> Path:
-    request, config, jobs = description["request"], description["config"], description["jobs"]
-    basedir, name = Path(description["basedir"]), request["table"]
-    target = Path(request.get("file") or Path(config["pathvars"]["results"]) / f"archive_{name}.zip")
+def finished(plan: dict) -> tuple[list[dict], list[str]]:
+    """Return the finished jobs of a plan, and the outputs of others; raise JobError if a table is not finished."""
+    waiting = [job for job in plan["jobs"] if job["needed"]]
+    if missing := [job["outputs"][0] for job in waiting if job["tables"]]:
+        raise JobError(
+            f"expected finished tables, found {len(missing)} jobs that have to run: {listed(missing)}. Run them first "
+            "(make run), with the same CONFIG; `make plan` lists their reasons."
+        )
+    return [job for job in plan["jobs"] if not job["needed"]], [path for job in waiting for path in job["outputs"]]
+
+
+def write(plan: dict, name: str = "all", to: str | None = None, weights: bool = True) -> Path:
+    """Write an archive; return its path. plan: the file of a dry run. weights: with adapters and images."""
+    config, basedir = plan["config"], Path(plan["basedir"])
+    jobs, unmade = finished(plan)
+    target = Path(to or Path(config["pathvars"]["results"]) / f"archive_{name}.zip")
     contents.expect_absent(target)
     report, left_out = report_of(config["pathvars"]["results"])
-    left_out += [f"{path}: not made yet, or outdated (make run)" for path in description["left_out"]]
-    paths = [*sources(description), *report]
+    left_out += [f"{path}: not made yet, or outdated (make run)" for path in unmade]
+    paths = [*sources(config, jobs, weights), *report]
     check(paths)
     replacements = private_values.of_this_machine(config, basedir, os.environ)
     replacements.add_outside(paths)
@@ -111,7 +126,7 @@ def main(description: dict) -> Path:
             "format": contents.FORMAT,
             "name": name,
             "project": descriptions.project(),
-            "weights": "weights" not in request,
+            "weights": weights,
             "jobs": [table_job(job, replacements) for job in jobs if makes_table(job)],
         }
         merged = replacements.value({key: value for key, value in config.items() if key not in COMMANDED})
@@ -162,9 +177,16 @@ def described(job: dict, replacements: private_values.Replacements, basedir: Pat
     )
 
 
-if __name__ == "__main__":
-    try:
-        main(json.load(sys.stdin))
-    except JobError as problem:
-        print(f"Error: {problem}")
-        raise SystemExit(1) from None
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", help="JSON file of a dry run of the tables (--config plan_file=FILE)")
+    parser.add_argument("--table", default="all", help="name of the archive: that of the table; default: all")
+    parser.add_argument("--to", metavar="FILE", help="zip file, or a folder; default: archive_TABLE.zip in the results")
+    parser.add_argument("--no-weights", action="store_true", help="leave out adapters and generated images")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; raise JobError if a table is not finished, or the archive cannot be written."""
+    plan = files.read_json(arguments.plan)
+    expect(plan.get("version") == PLAN, f"{arguments.plan}: expected the plan of a dry run, found another file.")
+    write(plan, arguments.table, arguments.to, not arguments.no_weights)
+    return 0

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import archive
 import collect_runs
 import compare
 import cost
 import factories
 import table
 from glue_tables import grid
+from hra_results import archive
 from hra_workflow.core import files, predictions, records
 from hra_workflow.data import images
 from support import ROOT, paper_config
@@ -49,15 +49,12 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
     (results / "figures").mkdir()
     Image.new("RGB", (4, 4)).save(results / "figures/glue_curves.png")
     trained = [train_job(path, str(data)) for path, _ in paths]
-    jobs = [*trained, *evaluate_jobs(paths), *map(full, every), figure_job(results)]
+    jobs = [*trained, *evaluate_jobs(paths), *map(full, every), figure_job(results, "curves")]
+    jobs.append(figure_job(results, "lambda") | {"needed": True})
     config = paper_config() | {"pathvars": {"results": str(results), "resources": str(data.parents[1])}}
     config["local_root"] = f"/home/{ACCOUNT}/data"
     config["models"]["mine"] = {"source": {"kind": "local", "path": f"/mnt/{CLUSTER}/model", "token": TOKEN}}
-    return {"request": {"make": "archive", "table": "glue"}, "basedir": str(ROOT), "config": config} | {
-        "jobs": jobs,
-        "left_out": [str(results / "figures/glue_lambda.png")],
-        "here": here,
-    }
+    return {"version": 1, "basedir": str(ROOT), "config": config, "jobs": jobs, "here": here}
 
 
 def plant(results: Path, run: dict, data: Path) -> tuple[str, list[str]]:
@@ -90,6 +87,7 @@ def full(job: dict) -> dict:
     outputs = [*job["output"].values()]
     given = [path for paths in job["input"].values() for path in ([paths] if isinstance(paths, str) else paths)]
     more = {"inputs": given, "outputs": outputs, "benchmark": None, "started": STARTED, "finished": STARTED + 60}
+    more |= {"tables": [], "needed": False}
     rule = Path(job["script"] or "sheet").stem
     return {"rule": rule, "identity": [], "wildcards": {"task": "glue"}, "params": {}} | more | job
 
@@ -114,13 +112,13 @@ def evaluate_jobs(paths: list[tuple[str, list[str]]]) -> list[dict]:
     ]
 
 
-def figure_job(results: Path) -> dict:
-    return full({"script": "figures.py", "input": {}, "output": {"png": str(results / "figures/glue_curves.png")}})
+def figure_job(results: Path, name: str) -> dict:
+    return full({"script": "figures.py", "input": {}, "output": {"png": str(results / f"figures/glue_{name}.png")}})
 
 
-def write(built: dict, patch: pytest.MonkeyPatch, **request: str) -> Path:
+def write(built: dict, patch: pytest.MonkeyPatch, to: Path, **options) -> Path:
     patch.chdir(built["here"])
     for name, value in {"USER": ACCOUNT, "HOSTNAME": HOST, "HF_TOKEN": TOKEN, "MY_SECRET": SECRET}.items():
         patch.setenv(name, value)
     patch.setattr(archive.descriptions, "environment", lambda: {"distributions": {}, "at": f"/home/{ACCOUNT}/.venv"})
-    return archive.main(built | {"request": built["request"] | request})
+    return archive.write(built, "glue", str(to), **options)

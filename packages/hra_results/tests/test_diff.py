@@ -1,22 +1,19 @@
 """`make diff`: two states are compared by settings, versions, data, code, numbers and items."""
 
-import json
 import re
 import shutil
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from states import edit, edit_run, write_images, write_run
 
 import factories
 from hra_results import html_page
-from hra_workflow import tasks
+from hra_results.states.compared_states import Number, with_holm
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import run_statistics
-from hra_workflow.tasks.compared_states import Number, with_holm
-from states import edit, edit_run, write_images, write_run
 from support import ROOT
 from test_compared_tables import make as compared_table
 
@@ -220,38 +217,3 @@ def test_a_run_and_its_published_row(tmp_path, compared):
     factories.write(tmp_path, factories.entry(tmp_path, "cola", "head/all"), [0.5])
     code, _, error = compared("glue/cola/head/all", "published")
     assert code == 2 and "glue.csv: expected a row of head/all, found only full/all, " in error
-
-
-def test_the_change_of_an_item_of_each_task():
-    table = {name: kind.table for name, kind in tasks.classes().items()}
-    answers = [
-        {"output": text, "strict": {"right": right}, "gold": "5"} for text, right in (("a b", True), ("a c", False))
-    ]
-    assert (
-        table["math"].change(*answers, "strict") == 1.5 and table["math"].change(answers[0], answers[0], "strict") == 0
-    )
-    text = {"item": 0, "loss": 2.0, "tokens": 8}
-    assert table["math"].change(text, text | {"loss": 2.5}, "loss") == 0.5
-    assert table["math"].per_item([text], "last", "loss", {}) is None
-    assert table["glue"].change({"last": [0.0, 0.0]}, {"last": [0.0, np.log(3)]}, "") == pytest.approx(0.25)
-    assert table["glue"].change({"last": [1.5]}, {"last": [4.0]}, "") == 2.5  # a regression
-    scored = {"key": "step00010-prompt00-0", "prompt_index": 0, "index": 0, "prompt": "a dog", "dino": 0.5}
-    blocked = scored | {"key": "step00020-prompt00-0", "dino": None}
-    assert (
-        table["subject"].item(scored) == table["subject"].item(blocked) != table["subject"].item(scored | {"index": 1})
-    )
-    assert table["subject"].change(scored, blocked, "dino") == float("inf")
-    assert table["subject"].change(blocked, blocked, "dino") == 0
-
-
-@pytest.mark.parametrize(
-    ("task", "recorded", "settings"),
-    [
-        ("subject", {"evaluation": {"best_by": ["dino"], "evaluators": []}}, {"best_by": ["dino"]}),
-        ("control", {"evaluators": [{"name": "fid", "kind": "fid"}]}, {"of_run": ["fid"]}),
-        ("control", {}, {"of_run": []}),
-        ("glue", {"dataset": {}}, {}),
-    ],
-)
-def test_settings_of_a_comparison_are_read_from_the_record(task, recorded, settings):
-    assert tasks.classes()[task].table.recorded_comparison(json.loads(json.dumps(recorded))) == settings

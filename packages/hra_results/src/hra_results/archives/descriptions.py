@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import hra
-from hra_workflow.archive import contents
+from hra_results import html_page
+from hra_results.archives import contents
+from hra_workflow import ROOT
 from hra_workflow.core import files, installed, provenance
-from hra_workflow.report import model_card
 
-WORKFLOW = Path(__file__).parents[2]
+WORKFLOW = Path(ROOT, "workflow")
+SCRIPTS = WORKFLOW / "scripts"
 # Files of a distribution that differ between two installations of the same version.
 LOCAL = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 
@@ -91,4 +93,4 @@ def readme(about: dict, trained: list[dict], metrics: list[str], replaced: Mappi
         "tables": [path for path in tables if path.endswith(".csv")],
         "metrics": sorted(metrics),
     }
-    return model_card.templates().get_template("archive_readme.md").render(parts)
+    return html_page.template("archive_readme.md").render(parts)

@@ -1,0 +1,68 @@
+"""The jobs of a dry run as a JSON file, for programs that are not part of the workflow: `--config plan_file=FILE`.
+
+The file is an object:
+
+    version   1
+    basedir   the workflow's folder
+    config    the config as merged
+    jobs      the jobs of the targets, finished or not: those of tables first, each after all that it depends on
+
+Paths are relative to the working directory, or absolute. A job has
+
+    rule, wildcards, input, output, params   as its script gets them (core/job.py)
+    identity           names of the params that its results depend on
+    script             name of the file in workflow/scripts, or null
+    inputs, outputs    all its files
+    benchmark          file with its seconds and memory, or null
+    tables             names of the tables that need it, such as table_glue
+    needed             whether it has to run
+    started, finished  times of the finished job in seconds since 1970, null if Snakemake has not recorded them
+    gpu_hours          estimate for a job that has to run on a GPU; null for another one, or if it is unknown
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from hra_workflow.core import files
+from hra_workflow.core import job as scripts
+from hra_workflow.cost import plan
+from hra_workflow.snakemake_bridge import planned
+
+VERSION = 1
+
+
+def write(workflow, config: dict, basedir: Path) -> None:
+    """Write the plan of a dry run to the file of the config."""
+    known = planned.jobs(workflow.dag, config)
+    hours = {id(one.job): one.hours for one in plan.estimate(known.values()).estimates if one.job.gpus}
+    tables = [job for job in known if job.output and Path(job.output[0]).name.startswith("table_")]
+    users: dict = {job: [] for job in planned.above(workflow.dag, *tables, *known) if job.output}
+    for table in tables:
+        for job in planned.above(workflow.dag, table):
+            users[job].append(Path(table.output[0]).stem)
+    jobs = [
+        of_job(workflow, job) | {"tables": names, "needed": known[job].needed, "gpu_hours": hours.get(id(known[job]))}
+        for job, names in users.items()
+    ]
+    content = {"version": VERSION, "basedir": str(basedir), "config": config, "jobs": jobs}
+    files.write_text(config["plan_file"], json.dumps(content, indent=1) + "\n")
+
+
+def of_job(workflow, job) -> dict:
+    """Return a job as its script gets it, with all its files and its times."""
+    plain = scripts.from_snakemake(
+        SimpleNamespace(
+            rule=job.rule.name, input=job.input, output=job.output, params=job.params, resources={}, threads=1,
+            wildcards=SimpleNamespace(items=job.wildcards_dict.items), log=[*job.log, ""],
+        )
+    )  # fmt: skip
+    recorded = workflow.persistence.metadata(job.output[0])
+    return {name: plain[name] for name in ("rule", "wildcards", "input", "output", "params", "identity")} | {
+        "script": Path(job.format_wildcards(str(job.rule.script))).name if job.rule.script else None,
+        "inputs": [str(path) for path in job.input],
+        "outputs": [str(path) for path in job.output],
+        "benchmark": str(job.benchmark) if job.benchmark else None,
+        "started": recorded and recorded.starttime,
+        "finished": recorded and recorded.endtime,
+    }

@@ -15,9 +15,6 @@ WATCH ?=
 NAME ?=
 VERSION ?=
 CARD ?=
-EFFECT ?=
-SCORE ?=
-DEVIATION ?=
 DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
@@ -72,7 +69,7 @@ REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := 2>&1 | awk '/^table_/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight rehearse grade export predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan preflight rehearse grade export predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -101,9 +98,6 @@ status: $(READY) ## show the progress of the last runs and tails of failed logs 
 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml, VERBOSE=1: every job and its reason)
 	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) $(ONLY_PLAN)
-
-power: $(READY) ## print which differences between runs the tables can show, and the seeds for one of EFFECT points, 1 if not given (TABLE=glue, CONFIG=mine.yaml; SCORE=85 DEVIATION=1.5: before runs have finished)
-	@$(PLAN) $(CONFIGURED) --config 'power={effect: $(or $(EFFECT),1)$(if $(SCORE),$(COMMA) score: $(SCORE))$(if $(DEVIATION),$(COMMA) deviation: $(DEVIATION))}' -- $(if $(TABLE),table_$(TABLE),all) $(ONLY_PLAN)
 
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) $(ONLY_PLAN)

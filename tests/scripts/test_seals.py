@@ -13,7 +13,6 @@ import cost
 import factories
 import figures
 import print_table
-import report
 import table
 import table_compute
 import tuning_figure
@@ -61,20 +60,6 @@ def plotted(folder: Path) -> None:
     figures.main(factories.figures_job(folder, runs_of(folder), []))
 
 
-def reported(folder: Path) -> None:
-    facts = {"expected": [], "tables": [str(folder / "table_glue.csv")], "plotted": {"parameters": []}, "title": ""}
-    facts |= {
-        "model": "",
-        "datasets": {},
-        "labels": {},
-        "published": "",
-        "selection": "last",
-        "data": [],
-        "benchmarks": [],
-    }
-    report.section("glue", facts)
-
-
 def tuned(folder: Path) -> None:
     tuning_figure.main({"input": {"trials": str(folder / "tune_glue.csv")}, "output": {}, "params": {"task": "glue"}})
 
@@ -87,7 +72,6 @@ def computed(folder: Path) -> None:
 
 READERS = {
     "print_table": printed,
-    "report": reported,
     "table": lambda folder: table.main(factories.table_job(folder, runs_of(folder))),
     "compare": lambda folder: compare.main(factories.compare_job(folder, runs_of(folder), [])),
     "cost": lambda folder: cost.main(factories.cost_job(folder, runs_of(folder))),
@@ -101,8 +85,7 @@ READERS = {
 @pytest.mark.parametrize(
     ("name", "old", "new", "readers"),
     [
-        ("table_glue.csv", ",HRA,", ",Best,", "print_table report"),
-        ("table_glue.md", "± ", "± 9", "report"),
+        ("table_glue.csv", ",HRA,", ",Best,", "print_table"),
         ("compare_glue.csv", "column", "columns", "table"),
         ("one_class_glue.csv", "run", "runs", "table figures"),
         ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute"),

@@ -1,4 +1,4 @@
-"""Jobs of the report, and Chromium, which opens it."""
+"""Reports on made-up results, and Chromium, which opens them."""
 
 import shutil
 import subprocess
@@ -8,10 +8,12 @@ from pathlib import Path
 from lxml import html
 
 import collect_runs
+import contents as described
 import factories
 import glue_tables
-import report
+from hra_results import contents, report
 from hra_workflow.core import files, records
+from hra_workflow.report import selections
 from support import require
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
@@ -25,7 +27,7 @@ DEVICES = {"full/all": "NVIDIA H200", "lora/r8": "NVIDIA H100"}
 
 
 def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> dict:
-    """Build the params of a report on the grid, whose tables are in `folder`. runs: `method/variant` of the grid."""
+    """Build the facts of contents.json about a grid whose tables are in `folder`. runs: its `method/variant`."""
     labels = {run: factories.LABELS[run] for run in runs}
     dataset = {"columns": ["sentence"], "labels": ["<bad>", "good"], "metrics": ["accuracy"]}
     return {
@@ -43,6 +45,8 @@ def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> 
         "plotted": {"parameters": ["SST-2"], "lambda": []},
         "local": ["sst2"],
         "selection": "best_on_dev",
+        "titles": selections.name_splits(["validation"], selections.TITLES),
+        "images": False,
         "published": True,
         "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}, "scores": {}}},
         "runs": str(folder / "runs_glue.csv"),
@@ -59,9 +63,17 @@ def place(run: dict) -> str:
     return f"glue/{run['dataset']}/{run['method']}/{run['variant']}/seed{run['seed']}"
 
 
-def job_of(folder: Path, **tasks: dict) -> dict:
-    params = {"tasks": tasks, "changes": "tasks:\n  math: null\n"}
-    return {"rule": "report", "output": {"html": str(folder / "report.html")}, "params": params, "log": ""}
+def located(folder: Path, facts: dict) -> dict:
+    """Return the facts as the report reads them."""
+    return contents.located({"results": str(folder), "tasks": {"glue": facts}}, folder)["tasks"]["glue"]
+
+
+def write_report(folder: Path, **tasks: dict) -> Path:
+    """Write contents.json and the report."""
+    params = {"tasks": tasks, "changes": "tasks:\n  math: null\n", "results": str(folder)}
+    described.main({"rule": "contents", "output": {"contents": str(folder / contents.NAME)}, "params": params})
+    report.write(folder, folder / "report.html")
+    return folder / "report.html"
 
 
 def write_varied(folder: Path) -> Path:
@@ -94,7 +106,7 @@ def write_varied(folder: Path) -> Path:
     facts["datasets"] |= {"mrpc": facts["datasets"]["sst2"] | {"scores": {"dev": "f1"}, "inputs": {}}}
     facts["datasets"]["sst2"] |= {"scores": {"dev": "accuracy"}, "inputs": {}}
     empty = {"figures": {}, "sheets": {}, "data": [], "trials": []}
-    report.main(job_of(folder, glue=facts | empty))
+    write_report(folder, glue=facts | empty)
     return folder
 
 

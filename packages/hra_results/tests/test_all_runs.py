@@ -11,9 +11,10 @@ from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
 
 import collect_runs
 import factories
+from hra_results import all_runs
 from hra_workflow import tasks
 from hra_workflow.core import seals
-from hra_workflow.report import all_runs, column_units, run_statistics, selections
+from hra_workflow.report import column_units, run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
 from hra_workflow.tasks import reported
@@ -90,7 +91,7 @@ def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_p
     older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
     seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
     facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
-    view = all_runs.contents("glue", facts, selections.TITLES, [])["views"]["seed"]
+    view = all_runs.contents("glue", facts, [])["views"]["seed"]
     names = {column["name"] for column in view["columns"]}
     assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
 

@@ -1,23 +1,24 @@
 """The HTML report: its numbers are the tables', it needs no other file, and a browser opens it without an error."""
 
+import difflib
 import itertools
 import re
-import sys
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from lxml import html
 from PIL import Image
-from reports import RUNS, WIDE, browse, facts_of, job_of
+from reports import RUNS, WIDE, browse, facts_of, located, write_report
 
 import collect_runs
 import cost
 import factories
 import figures
-import print_table
-import report
 import table
+from hra_results import __main__ as commands
+from hra_results import report, runs
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
@@ -61,7 +62,7 @@ def made(tmp_path_factory) -> Path:
     drawn["params"] |= {"parameters": ["SST-2"]}
     cost.main(factories.cost_job(folder, expected))
     figures.main(drawn)
-    report.main(job_of(folder, glue=facts_of(folder, expected)))
+    write_report(folder, glue=facts_of(folder, expected))
     return folder
 
 
@@ -99,14 +100,15 @@ def test_the_first_screen_is_the_verdict_and_one_figure(page):
     assert "2026-11-25T10:00:00Z to 2026-11-25T10:02:03Z" in text(head)
 
 
-def test_the_command_to_reproduce_is_complete(page):
+def test_the_command_to_reproduce_is_complete(made, page):
     part = page.get_element_by_id("reproduce")
     assert part.find(".//pre").text_content().splitlines() == [
         f"git checkout {'d' * 40}",
         "make install",
         ". .venv/bin/activate",
         "snakemake --cores all --configfile mine.yaml -- glue",
-        "snakemake --cores all --configfile mine.yaml -- report",
+        "snakemake --cores all --configfile mine.yaml -- contents",
+        f"python -m hra_results report {made}",
     ]
     assert "saved there as mine.yaml, and with the local files of glue: sst2:" in text(part)
     assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"
@@ -119,7 +121,7 @@ def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_pat
     monkeypatch.syspath_prepend(tmp_path)
     facts = facts_of(made, [factories.entry(made, "sst2", "hra/r8")])
     facts["functions"] = ["hints_of_a_report:contrast", "hints_of_a_report:other", "my_package.deep:Judge"]
-    report.main(job_of(tmp_path, glue=facts))
+    write_report(tmp_path, glue=facts)
     part = html.parse(str(tmp_path / "report.html")).getroot().get_element_by_id("reproduce")
     assert part.find(".//pre").text_content().splitlines()[3:5] == [
         'export PYTHONPATH="$PWD"  # the folder of hints_of_a_report.py, my_package',
@@ -145,7 +147,8 @@ def test_runs_show_the_metric_of_the_table(tmp_path):
     factories.write(tmp_path, expected, [0.9])
     facts = facts_of(tmp_path, [expected])
     facts["datasets"] = {"mrpc": {"inputs": {}, "scores": {"dev": "f1"}}}
-    (found,) = report.run_of("glue", facts, facts["expected"][0])["evaluations"]
+    facts = located(tmp_path, facts)
+    (found,) = runs.describe("glue", facts, facts["expected"][0])["evaluations"]
     assert (found["score"], found["main"]) == ("accuracy_f1_mean", "0.9100 f1")
 
 
@@ -153,12 +156,13 @@ def test_a_diverged_run_is_named_with_its_error_and_without_a_score(tmp_path):
     expected = factories.entry(tmp_path, "sst2", "hra/r8")
     record, evaluations = factories.write(tmp_path, expected, [0.9])
     records.write(record, factories.diverged(expected))
-    run = report.run_of("glue", facts := facts_of(tmp_path, [expected]), facts["expected"][0])
+    facts = located(tmp_path, facts_of(tmp_path, [expected]))
+    run = runs.describe("glue", facts, facts["expected"][0])
     assert (run["state"], run["evaluations"], run["curve"], run["record"]) == ("diverged", [], None, None)
     assert [failure["error"] for failure in run["failures"]] == ["the training loss is nan at step 7"]
     factories.write(tmp_path, expected, [0.9])  # trained again, but not yet evaluated
     records.write(evaluations[0], {"status": "diverged", "error": "", "seconds": 0.0, "device": ""})
-    assert report.run_of("glue", facts, facts["expected"][0])["state"] == "missing"
+    assert runs.describe("glue", facts, facts["expected"][0])["state"] == "missing"
 
 
 def test_a_failed_run_is_shown_with_its_error_and_the_end_of_its_log(page):
@@ -194,11 +198,55 @@ def test_the_page_needs_no_network_and_runs_only_its_own_script(made, page):
     assert not re.search(r"url\(|@import", page.findtext(".//style"))
 
 
-def test_the_terminal_names_the_report(made, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["print_table.py", str(made / "table_glue.csv")])
-    print_table.main()
-    assert f"{made / 'report.html'} everything in one file" in " ".join(capsys.readouterr().out.split())
-    assert seals.made_from_another(made / "report.html", made / "cost_glue.csv")  # by its seal: not one of its tables
+def lines_of(page: Path) -> list[str]:
+    return page.read_text().replace("><", ">\n<").splitlines()
+
+
+def test_a_copied_folder_has_the_page_without_what_was_outside_it(made, tmp_path, monkeypatch, capsys):
+    """The inputs of the evaluations and the logs of jobs are not in the folder of results."""
+    project, copied = tmp_path / "project", tmp_path / "elsewhere/mine"
+    shutil.copytree(made, project / "results")
+    (project / "results/dev.parquet").rename(project / "dev.parquet")
+    expected = [factories.entry(Path("results"), "sst2", run) for run in RUNS]
+    facts = facts_of(Path("results"), expected)
+    facts["datasets"]["sst2"]["inputs"] = {"dev": "dev.parquet"}
+    monkeypatch.chdir(project)
+    before = lines_of(write_report(Path("results"), glue=facts))
+    copied.parent.mkdir()
+    (project / "results").rename(copied)
+    monkeypatch.chdir(tmp_path)
+    (copied / "report.html").unlink()
+    assert commands.main(["report", "elsewhere/mine", "--to", "page.html"]) == 0
+    assert "page.html: everything in one file" in capsys.readouterr().out
+    assert not (copied / "report.html").exists()
+    changes = [line for line in difflib.ndiff(before, lines_of(tmp_path / "page.html")) if line[0] in "-+"]
+    assert len([line for line in changes if "film" in line]) == 4
+    left = "film|<th>sentence|The end of|step 10|out of memory|</?pre>|</?code>|</p>"
+    assert not [line for line in changes if not re.search(rf"^- .*({left})", line)]
+
+
+@pytest.mark.parametrize(
+    ("name", "old"), [("table_glue.csv", "SST-2"), ("table_glue.md", "± "), ("contents.json", "tiny")]
+)
+def test_an_edited_table_is_refused(made, tmp_path, name, old):
+    shutil.copytree(made, tmp_path / "results")
+    path = tmp_path / "results" / name
+    path.write_text(path.read_text().replace(old, f"{old}9"))
+    with pytest.raises(JobError, match=f"{name}: expected the content that was written"):
+        report.write(tmp_path / "results", tmp_path / "page.html")
+
+
+def test_a_folder_without_contents_is_refused(tmp_path, capsys):
+    assert commands.main(["report", str(tmp_path)]) == commands.WRONG
+    assert "contents.json: expected the file that lists the tasks and runs" in capsys.readouterr().err
+
+
+def test_the_folder_is_that_of_the_config_files(tmp_path):
+    (tmp_path / "base.yaml").write_text("pathvars: {results: demo/results}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "other.yaml").write_text("pathvars: {logs: x}\n")
+    files = [tmp_path / name for name in ("mine.yaml", "other.yaml")]
+    assert [str(report.folder_of(some)) for some in (files, files[1:], [])] == ["demo/results", "results", "results"]
 
 
 def test_figures_and_sheets_have_captions(page):
@@ -214,10 +262,13 @@ def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error
     some, none = ([factories.entry(folder, "sst2", "hra/r8")] for folder in (made, tmp_path))
     none[0]["seed"] = 7
     parts = {"glue": facts_of(made, some), "math": facts_of(made, none)}
-    report.main(job_of(tmp_path, **parts))
-    assert html.parse(str(tmp_path / "report.html")).xpath("//main/section/@id") == ["glue", "all-runs", "reproduce"]
+    assert html.parse(str(write_report(tmp_path, **parts))).xpath("//main/section/@id") == [
+        "glue",
+        "all-runs",
+        "reproduce",
+    ]
     with pytest.raises(JobError, match="expected the results of at least one run of math, found none"):
-        report.main(job_of(tmp_path, math=parts["math"]))
+        write_report(tmp_path, math=parts["math"])
 
 
 def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):

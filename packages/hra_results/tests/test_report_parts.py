@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 import factories
-import report
-from hra_results import html_page
+from hra_results import examples, html_page, report, runs
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import predictions, records
@@ -34,6 +33,10 @@ def test_the_headline_is_on_the_best_run_that_is_no_baseline():
     assert report.headline(pd.DataFrame(rows[2:], columns=names), "SST-2", facts)["verdict"] == "C"
     assert report.headline(pd.DataFrame(rows[2:3], columns=names), "SST-2", facts)["verdict"] is None
     assert report.headline(pd.DataFrame(rows, columns=names).assign(**{"SST-2": ""}), "SST-2", facts) is None
+    unseen = {"SST-2_unseen": "66.67", "SST-2_unseen_std": "0.00"}  # without the rows that are trained on
+    assert (
+        report.headline(pd.DataFrame(rows, columns=names).assign(**unseen), "SST-2", facts)["unseen"] == "66.67 ± 0.00"
+    )
     equal = pd.DataFrame(rows[1:], columns=names).assign(**{"SST-2": "92.00"})
     for better in ("higher", "lower"):  # of equal runs the first one, as for RUN=best
         assert report.headline(equal.assign(**{"SST-2_better": better}), "SST-2", facts)["label"] == "HRA r=8, λ=0"
@@ -46,7 +49,7 @@ def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
     torch.manual_seed(0)
     base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
     peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"])).save_pretrained(tmp_path)
-    found = report.rotation(tmp_path, METHODS["hra"].adapter.measure)
+    found = runs.rotation(tmp_path, METHODS["hra"].adapter.measure)
     assert found["layers"] == 2 and len(found["points"].split()) == 2
     # Columns are drawn in equal pairs, whose reflections cancel: no rotation, and UᵀU is all ones.
     assert found["largest"]["angle"] == pytest.approx(0, abs=1e-4)
@@ -58,8 +61,8 @@ def test_a_figure_without_results_is_left_out():
     facts["figures"] = {"curves": "/nowhere/curves.svg"}
     assert report.figures(facts, [{"curve": None}]) == []
     record = {"task": "glue", "score": "accuracy_f1_mean", "held_out": {"rows": 9}}
-    assert report.title_of(record) == "mean of accuracy and F1 on held-out training rows"
-    assert report.title_of(record | {"task": "math", "score": "loss"}) == "loss"  # that of training
+    assert runs.title_of(record) == "mean of accuracy and F1 on held-out training rows"
+    assert runs.title_of(record | {"task": "math", "score": "loss"}) == "loss"  # that of training
 
 
 @pytest.fixture
@@ -70,6 +73,7 @@ def place(tmp_path):
     return tmp_path / "b"
 
 
+FACTS = {"images": True, "titles": {}}
 HEAD = {"result": "x/x/x/x/x/b", "weights": {}, "settings": {}}
 
 
@@ -84,7 +88,7 @@ def test_images_are_shown_with_their_prompts(place):
     images.pack(place / "images.tar", pictures, head=HEAD)
     lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
     predictions.write(place / "predictions.jsonl.gz", lines)
-    shown = report.examples("subject", place, {"metrics": ["iou"]}, None)
+    shown = examples.chosen("subject", place, {"metrics": ["iou"]}, None, FACTS)
     assert [one["texts"] for one in shown] == [
         {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
     ]
@@ -102,7 +106,7 @@ def test_the_last_epochs_images_of_a_subject_are_shown(place):
     ]
     images.pack(place / "images.tar", pictures, head=HEAD)
     predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
-    (shown,) = report.examples("subject", place, {"metrics": []}, None)
+    (shown,) = examples.chosen("subject", place, {"metrics": []}, None, FACTS)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
 
 

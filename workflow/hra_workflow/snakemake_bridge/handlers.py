@@ -18,7 +18,7 @@ from snakemake.settings.enums import Quietness, RerunTrigger
 
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run
-from hra_workflow.cost import plan, power
+from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
 from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
 
@@ -116,9 +116,6 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         plan_file.write(workflow, config, basedir)
         return
     known = planned.jobs(workflow.dag, config)
-    if config["power"]["effect"]:
-        power.show(config, planned.tables(workflow.dag, known))
-        return
     plan.show(config, planned.tables(workflow.dag, known), known.values())
     for line in reasons.again(workflow.dag, job_events.failed_jobs(config)):
         print(f"  again:    {line}")

@@ -17,7 +17,9 @@ Paths are relative to the working directory, or absolute. A job has
     tables             names of the tables that need it, such as table_glue
     needed             whether it has to run
     started, finished  times of the finished job in seconds since 1970, null if Snakemake has not recorded them
-    gpu_hours          estimate for a job that has to run on a GPU; null for another one, or if it is unknown
+    gpus                  the number that it requests
+    gpu_hours, cpu_hours  spent on the finished job or, for a training that has to run, on its attempts
+    hours_left            estimate for a job that has to run: on GPUs if it requests any, else on CPUs; null: unknown
 """
 
 import json
@@ -35,14 +37,17 @@ VERSION = 1
 def write(workflow, config: dict, basedir: Path) -> None:
     """Write the plan of a dry run to the file of the config."""
     known = planned.jobs(workflow.dag, config)
-    hours = {id(one.job): one.hours for one in plan.estimate(known.values()).estimates if one.job.gpus}
+    left = {id(one.job): one.hours for one in plan.estimate(known.values()).estimates}
     tables = [job for job in known if job.output and Path(job.output[0]).name.startswith("table_")]
     users: dict = {job: [] for job in planned.above(workflow.dag, *tables, *known) if job.output}
     for table in tables:
         for job in planned.above(workflow.dag, table):
             users[job].append(Path(table.output[0]).stem)
     jobs = [
-        of_job(workflow, job) | {"tables": names, "needed": known[job].needed, "gpu_hours": hours.get(id(known[job]))}
+        of_job(workflow, job)
+        | {"tables": names, "needed": known[job].needed, "gpus": known[job].gpus}
+        | {"gpu_hours": (spent := plan.estimate([known[job]])).gpu, "cpu_hours": spent.cpu}
+        | {"hours_left": left.get(id(known[job]), 0.0)}
         for job, names in users.items()
     ]
     content = {"version": VERSION, "basedir": str(basedir), "config": config, "jobs": jobs}

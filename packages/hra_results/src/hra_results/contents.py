@@ -24,7 +24,11 @@ def read(folder: Path) -> dict:
             f"{place}: expected the file that lists the tasks and runs of the results, found none. Run make report, or "
             "snakemake with the target contents, in the project that has made them."
         )
-    content = json.loads(seals.read(place))
+    return located(json.loads(seals.read(place)), folder)
+
+
+def located(content: dict, folder: Path) -> dict:
+    """Replace the paths by those in this folder, and paths of error files by their contents."""
     paths = Paths(folder, Path(content["results"]))
     for task in content["tasks"].values():
         task["runs"] = paths.found(task["runs"])
@@ -49,9 +53,9 @@ class Paths:
     def __init__(self, folder: Path, results: Path):
         self.folder, self.results = folder, results
         parts, here = results.parts, Path(os.path.abspath(folder))
-        in_place = results.is_absolute() or here.parts[-len(parts) :] == parts
-        above = Path.cwd() if results.is_absolute() else Path(*here.parts[: -len(parts)])
-        self.project = above if in_place else None
+        self.project = None  # the folder in which Snakemake ran, if the results are still there
+        if here.parts[-len(parts) :] == parts:
+            self.project = Path.cwd() if results.is_absolute() else Path(*here.parts[: -len(parts)])
 
     def found(self, path: str | None) -> Path | None:
         """Return where a file of contents.json is; None if it was not copied with the results."""

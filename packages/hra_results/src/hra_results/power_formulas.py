@@ -15,7 +15,6 @@ from hra_workflow.report.comparison import LEVEL, SEEDS, Noise
 GOAL = 0.8  # the power with which the smallest difference and the number of seeds are computed
 MOST_SEEDS = 1000
 DRAWS = 500
-NOISE = ("noise_items", "noise_seeds", "noise_rest")  # columns of compare_{task}.csv, in squared units of the table
 SHARED = 0.5  # fraction of an answer's latent variance that belongs to its item
 
 

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 TABLES = [ROOT / "tests/mutants.txt", *sorted(ROOT.glob("[ps]*/*/tests/mutants.txt"))]  # of packages/ and studies/
 # What pip installs from this repository in editable form, and where it is.
 PACKAGES = {"hra": ".", "hra_workflow": "workflow"} | {
-    path.parent.name: str(path.parents[1].relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src/*/__init__.py"))
+    path.parent.name: str(path.parents[1].relative_to(ROOT))
+    for path in sorted(ROOT.glob("packages/*/src/*/__init__.py"))
 }
 OPTIONS = ["-q", "-n", "0", "-m", "not full", "--tb=no", "-p", "no:cacheprovider"]
 

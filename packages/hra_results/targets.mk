@@ -43,3 +43,12 @@ archive: $(READY) ## write finished tables with records, predictions, adapters, 
 
 verify: $(READY) ## check an archive, anywhere: its files, records and seals, and its tables, which are made again (ARCHIVE=glue.zip or a folder)
 	@python -m hra_results verify "$(or $(ARCHIVE),$(error Which archive? make verify ARCHIVE=results/archive_glue.zip))"
+
+# The validator of the metadata of archives; its test is skipped without it.
+test-full: $(HERE).venv-roc-validator/.installed
+
+$(HERE).venv-roc-validator/.installed: $(HERE)packages/hra_results/pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(@D)/bin/pip install -q --disable-pip-version-check --group $<:roc-validator
+	touch $@

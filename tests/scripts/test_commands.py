@@ -133,21 +133,11 @@ def test_targets_for_ones_own_results():
     request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
     exported = commands("export", *run).strip()
     assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
-    published = commands("publish", *run, "TO=me/hra").strip()
-    assert published.endswith(f"--config 'request={{{request}, to: \"me/hra\", make: publish}}' -- publish")
-    published = commands("publish", "TABLE=glue").strip()
-    assert published.endswith("--config 'request={table: \"glue\", make: publish}' -- publish")
     new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
     request += ', texts: "new, and newer.csv", seed: "3", make: predict'
     predicted = commands("predict", *run, *new).strip()
     assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
     assert "--profile slurm --configfile a.yaml" in predicted
-    archived = made("archive", "TABLE=glue", "CONFIG=a.yaml", "WEIGHTS=0", "TO=my glue.zip")
-    request = 'table: "glue", file: "my glue.zip", weights: "0", make: archive'
-    assert archived.endswith(f"progress --configfile a.yaml --config 'request={{{request}}}' -- glue 2>&1 ")
-    assert made("archive", "TABLE=retention").split(" -- ")[1].split()[0] == "table_retention"
-    assert made("archive").split(" -- ")[1].split()[0] == "all"
-    assert commands("verify", "ARCHIVE=my glue.zip").strip() == 'python workflow/scripts/verify.py "my glue.zip"'
 
 
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])

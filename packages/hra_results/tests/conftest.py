@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from hra_results import __main__ as commands
+from rule_jobs import maker
+from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 
-sys.path.append(str(Path(__file__).parents[3] / "tests/scripts"))
+TESTS = Path(__file__).parents[3] / "tests"
+sys.path += [str(TESTS / name) for name in ("scripts", "workflow")]
 
 
 @pytest.fixture
@@ -20,3 +23,11 @@ def compared(tmp_path, monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def make_run(tmp_path, tmp_path_factory):
+    """Provide make_run(method, name=…, **settings) for a tiny classifier."""
+    resources = tmp_path_factory.mktemp("resources")
+    write_sentences(resources / "raw")
+    return maker(Run, tmp_path, downloaded(resources, TINY_MODEL, "glue/tiny", DATASET))

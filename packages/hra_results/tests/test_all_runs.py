@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from lxml import html
-from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
 
 import collect_runs
 import factories
@@ -18,6 +17,7 @@ from hra_workflow.report import column_units, run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
 from hra_workflow.tasks import reported
+from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
 from support import paper_config
 
 

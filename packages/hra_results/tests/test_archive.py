@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from archived import ACCOUNT, PRIVATE, build, write
 from rocrate.rocrate import ROCrate
 
+from archived import ACCOUNT, PRIVATE, build, write
 from hra_results import __main__ as commands
 from hra_results import archive, verify
 from hra_results.archives import contents, descriptions

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from states import edit, edit_run, write_images, write_run
 
 import factories
 from hra_results import html_page
 from hra_results.states.compared_states import Number, with_holm
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import run_statistics
+from states import edit, edit_run, write_images, write_run
 from support import ROOT
 from test_compared_tables import make as compared_table
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from states import edit, edit_run, write_run
 
 from hra_workflow.core import files, predictions, records, seals
+from states import edit, edit_run, write_run
 
 
 def damaged(change):

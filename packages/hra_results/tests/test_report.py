@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from lxml import html
 from PIL import Image
-from reports import RUNS, WIDE, browse, facts_of, located, write_report
 
 import collect_runs
 import cost
@@ -24,6 +23,7 @@ from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import reported
+from reports import RUNS, WIDE, browse, facts_of, located, write_report
 from support import ROOT, paper_config
 
 FINISHED = ("full/all", "hra/r8")

@@ -22,7 +22,7 @@ from hra_results import html_page
 from hra_results.examples import thumbnails
 from hra_results.states import compared_states
 from hra_results.states.compared_states import Difference, Item, Number, label
-from hra_results.states.saved_runs import Run, read_state
+from hra_results.states.saved_runs import REMEDY, Run, read_state
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
@@ -247,3 +247,5 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if show(arguments) else DIFFERENT
     except OSError as problem:
         raise JobError(str(problem)) from problem
+    except KeyError as missing:  # records are not compared with their schemas without the workflow's folder
+        raise JobError(f"expected records of this version with an entry {missing}, found none. {REMEDY}") from missing

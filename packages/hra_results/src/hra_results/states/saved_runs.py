@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hra_workflow import tasks
-from hra_workflow.core import made_by, predictions, records, seals, tuning
+from hra_workflow import ROOT, tasks
+from hra_workflow.core import made_by, predictions, records, seals, tuning, valid_records
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.core.valid_records import load
 from hra_workflow.tasks.table import Table
 
 FILE = "predictions.jsonl.gz"
@@ -107,16 +106,24 @@ def read_state(name: str, path: str) -> dict[str, Run]:
     return {run.folder.relative_to(root).as_posix(): run for run in runs}
 
 
+def load(path: Path, schema: str) -> dict:
+    """Read a record, {} for the results of a diverged run; check its schema, which the workflow's folder has."""
+    if Path(ROOT, "workflow/schemas").is_dir():
+        return valid_records.load(path, schema, REMEDY)
+    content = records.read(path, REMEDY)
+    return {} if schema == "metrics" and content.get("status") == records.DIVERGED else content
+
+
 def read_run(folder: Path) -> Run:
     """Read a run; raise JobError for a record that was edited, does not fit the schema, or is of another training."""
-    record = load(folder / records.OF_RUN, "record", REMEDY)
+    record = load(folder / records.OF_RUN, "record")
     expect(
         record["task"] in tasks.classes(),
         f"{folder}: expected a run of {', '.join(tasks.classes())}, found one of the task {record['task']}. Use the "
         "version of this project that has this task.",
     )
     paths = {one.parent.name: one for one in sorted(folder.glob("*/metrics.json"))}
-    metrics = {name: load(one, "metrics", REMEDY) for name, one in paths.items()}
+    metrics = {name: load(one, "metrics") for name, one in paths.items()}
     for path in sorted(folder.glob("*.json")):  # results of lm-evaluation-harness
         if path.name != records.OF_RUN and "benchmarks" in (content := records.read(path, REMEDY)):
             try:

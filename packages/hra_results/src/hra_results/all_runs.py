@@ -13,12 +13,15 @@ import pandas as pd
 
 from hra_workflow.core import fingerprints, strength_names
 from hra_workflow.report import run_statistics
-from hra_workflow.report.run_columns import COLUMNS, COSTS, FLAG, LOGARITHMIC, NUMBER, ON_DEVICE, TEXT, WHOLE
+from hra_workflow.report.run_columns import COLUMNS, FLAG, LOGARITHMIC, NUMBER, OF_TRAINING, TEXT, WHOLE
 
 RUN = run_statistics.RUN
 OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
 # Of a row of the run table but not of a run, or replaced by columns of the page.
 OF_ROW = ("task", "benchmark", "strength", "selection", "metric", "value", "stderr", "step", "status", "error")
+# Costs of a run, of which lower values are better; those that depend on the device.
+COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
+ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
 SHOWN = ("seed", "status", "adapter_parameters", "device_seconds", "peak_memory_bytes")
 SEVERAL = "several"  # the cell of a method variant whose seeds have different values
 CONVERT = {TEXT: str, FLAG: str, WHOLE: int, NUMBER: float}

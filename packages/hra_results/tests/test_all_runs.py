@@ -11,14 +11,11 @@ from lxml import html
 import collect_runs
 import factories
 from hra_results import all_runs
-from hra_workflow import tasks
 from hra_workflow.core import seals
-from hra_workflow.report import column_units, run_statistics
+from hra_workflow.report import run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
-from hra_workflow.tasks import reported
 from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
-from support import paper_config
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +91,6 @@ def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_p
     view = all_runs.contents("glue", facts, [])["views"]["seed"]
     names = {column["name"] for column in view["columns"]}
     assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
-
-
-@pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
-def test_directions_are_those_of_the_table_s_columns(task):
-    """A metric without a column, or with two directions, has none: the page does not guess."""
-    one = tasks.load(paper_config())[task]
-    params = {"columns": one.settings["columns"], "scale": one.table.scale}
-    units = column_units.units(params)
-    stated = reported.directions(one)
-    for column in params["columns"]:
-        wanted = "lower" if units[column["name"]].lower else "higher"
-        assert (column["benchmark"], column["metric"], wanted) in stated
-    metrics = [(benchmark, metric) for benchmark, metric, _ in stated]
-    assert len(metrics) == len(set(metrics))
 
 
 def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):

@@ -18,13 +18,11 @@ import figures
 import table
 from hra_results import __main__ as commands
 from hra_results import report, runs
-from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
-from hra_workflow.tasks import reported
 from reports import RUNS, WIDE, browse, facts_of, located, write_report
-from support import ROOT, paper_config
+from support import ROOT
 
 FINISHED = ("full/all", "hra/r8")
 LOG = "step 10\nout of memory <here>"
@@ -130,19 +128,10 @@ def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_pat
     assert "saved there as hints_of_a_report.py, with your own module my_package, and with" in text(part)
     shown = {one.findtext("summary"): one.findtext(".//code") for one in part.iter("details")}
     assert shown.keys() == {"mine.yaml", "hints_of_a_report.py"} and "return image < 3" in shown["hints_of_a_report.py"]
-    config = paper_config()
-    config["datasets"]["control"]["coco"]["hint"] = "hints_of_a_report:contrast"
-    control = tasks.load(config)["control"]
-    assert reported.own_functions_of(control) == ["hints_of_a_report:contrast"]
 
 
 def test_runs_show_the_metric_of_the_table(tmp_path):
-    """Not the first one of the evaluation: canny_iou, where the config's column is canny_f1."""
-    config = paper_config()
-    columns = [column for column in config["tasks"]["control"]["columns"] if column.get("metric") != "canny_iou"]
-    config["tasks"]["control"] |= {"columns": columns, "figures": {"parameters": [], "lambda": []}}
-    control = tasks.load(config)["control"]
-    assert reported.main_metrics(control, "coco") == {"validation": "canny_f1"}
+    """Not the first one of the evaluation."""
     expected = factories.entry(tmp_path, "mrpc", "hra/r8")
     factories.write(tmp_path, expected, [0.9])
     facts = facts_of(tmp_path, [expected])

@@ -1,19 +1,14 @@
 """Parts of the HTML report: the headline, figures, images, the rotation of layers, and the config's changes."""
 
-from functools import partial
-
 import pandas as pd
 import pytest
 from PIL import Image
 
 import factories
 from hra_results import examples, html_page, report, runs
-from hra_workflow import tasks
-from hra_workflow.config import overlays
 from hra_workflow.core import predictions, records
 from hra_workflow.data import images
 from hra_workflow.methods import METHODS
-from support import ROOT, paper_config
 
 RUNS = ("full/all", "hra/r8", "lora/r8")
 
@@ -108,19 +103,3 @@ def test_the_last_epochs_images_of_a_subject_are_shown(place):
     predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
     (shown,) = examples.chosen("subject", place, {"metrics": []}, None, FACTS)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)
-
-
-def test_the_changes_merged_over_the_papers_config_are_the_config():
-    from yaml import safe_load
-
-    of_tasks = [file for name in tasks.classes() for file in sorted((ROOT / "config" / name).glob("*.yaml"))]
-    changes = partial(overlays.changes, shipped=[ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks])
-    config = paper_config()
-    assert changes(config) == ""
-    for name in ("config", "quick"):
-        config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))
-    assert overlays.merged(paper_config(), safe_load(changes(config))) == config
-    config["mirror"] = "https://me:secret@mirror.example/data"
-    assert safe_load(changes(config))["mirror"] == "https://mirror.example/data"
-    del config["tasks"]["math"]
-    assert safe_load(changes(config))["tasks"]["math"] is None

@@ -13,7 +13,7 @@ from rocrate.rocrate import ROCrate
 
 from archived import ACCOUNT, PRIVATE, build, write
 from hra_results import __main__ as commands
-from hra_results import archive, verify
+from hra_results import verify
 from hra_results.archives import contents, descriptions
 from hra_workflow.core import files, predictions, records, seals
 from hra_workflow.core.errors import JobError
@@ -102,15 +102,6 @@ def test_without_the_workflow_s_folder_all_but_the_tables_is_verified(copy, tmp_
     edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
     assert commands.main(["verify", str(copy)]) == 2
     assert f"Error: {copy}: {METRICS}: expected SHA-256" in capsys.readouterr().err
-
-
-def test_only_finished_tables_are_archived(built, tmp_path):
-    waiting = [job | {"needed": "train" in job["rule"], "tables": ["table_glue"]} for job in built["jobs"]]
-    (tmp_path / "plan.json").write_text(json.dumps({"version": 1, "jobs": waiting, "config": {}, "basedir": "."}))
-    with pytest.raises(JobError, match=r"expected finished tables, found 4 jobs that have to run: .*Run them first"):
-        archive.write(json.loads((tmp_path / "plan.json").read_text()))
-    (tmp_path / "plan.json").write_text("{}")
-    assert commands.main(["archive", str(tmp_path / "plan.json")]) == 2
 
 
 def about(folder: Path) -> dict:

@@ -1,10 +1,13 @@
 """The make targets of archives, exports and comparisons call the right commands."""
 
+import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from hra_results import __main__ as program
 from support import ROOT
 from test_commands import commands
 
@@ -44,6 +47,23 @@ def test_an_archive_is_written_from_the_plan_of_its_tables(called):
     planned = commands("archive", "TABLE=retention", "CONFIG=a.yaml")
     assert re.search(r'--configfile a\.yaml --config plan_file="\$plan" -- table_retention ', planned)
     assert " -- glue " in commands("archive", "TABLE=glue") and " -- all " in commands("archive")
+
+
+def test_only_finished_tables_are_archived(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    jobs = [{"needed": True, "tables": tables, "outputs": [f"{tables}.csv"]} for tables in (["table_glue"], [])]
+    plan = {"version": 1, "basedir": ".", "config": {}, "jobs": jobs}
+    for content, message in (
+        (
+            plan,
+            "expected finished tables, found 1 jobs that have to run: ['table_glue'].csv. Run them first (make run)",
+        ),
+        ({}, "plan.json: expected the plan of a dry run, found another file."),
+    ):
+        Path("plan.json").write_text(json.dumps(content))
+        assert program.main(["archive", "plan.json"]) == 2
+        assert message in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "plan.json"]
 
 
 def test_an_export_is_checked_and_published(called):

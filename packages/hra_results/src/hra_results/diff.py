@@ -245,7 +245,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; raise JobError for wrong input."""
     try:
         return 0 if show(arguments) else DIFFERENT
-    except OSError as problem:
-        raise JobError(str(problem)) from problem
     except KeyError as missing:  # records are not compared with their schemas without the workflow's folder
         raise JobError(f"expected records of this version with an entry {missing}, found none. {REMEDY}") from missing

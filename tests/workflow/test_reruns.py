@@ -9,6 +9,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+import results_contract
 from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
@@ -206,14 +207,15 @@ def test_a_plan_file_has_every_job_with_its_state_and_the_tables_that_need_it(do
     assert table["input"]["runs"] == runs_csv and table["params"]["scale"] == 100
     assert train["tables"] == table["tables"] == ["table_glue"] and cost["tables"] == []
     assert (train["needed"], table["needed"], cost["needed"], cost["started"]) == (False, False, True, None)
-    assert {job["gpu_hours"] for job in found["jobs"]} == {None}
+    assert {job["hours_left"] for job in found["jobs"] if not job["needed"]} == {0.0}
+    assert list(results_contract.refused("plan", [found])) == []
     places = [[*jobs].index(one) for one in (f"{run}/train.json", runs_csv, "results/compare_glue.csv")]
     assert places == sorted(places) and [*jobs].index("results/table_glue.csv") < [*jobs].index("results/cost_glue.csv")
 
     (done.folder / run / "train.json").unlink()
     done.snakemake("-n", "-q", *command)
     jobs = {job["outputs"][0]: job for job in json.loads((done.folder / "new/plan.json").read_text())["jobs"]}
-    assert jobs[f"{run}/train.json"]["needed"]
+    assert jobs[f"{run}/train.json"]["needed"] and jobs[f"{run}/train.json"]["hours_left"] > 0
     refused = done.snakemake("-q", *command, ok=False)
     assert "`--config plan_file` is for a dry run: add -n" in refused
 

@@ -1,25 +1,6 @@
 """The jobs of a dry run as a JSON file, for programs that are not part of the workflow: `--config plan_file=FILE`.
 
-The file is an object:
-
-    version   1
-    basedir   the workflow's folder
-    config    the config as merged
-    jobs      the jobs of the targets, finished or not: those of tables first, each after all that it depends on
-
-Paths are relative to the working directory, or absolute. A job has
-
-    rule, wildcards, input, output, params   as its script gets them (core/job.py)
-    identity           names of the params that its results depend on
-    script             name of the file in workflow/scripts, or null
-    inputs, outputs    all its files
-    benchmark          file with its seconds and memory, or null
-    tables             names of the tables that need it, such as table_glue
-    needed             whether it has to run
-    started, finished  times of the finished job in seconds since 1970, null if Snakemake has not recorded them
-    gpus                  the number that it requests
-    gpu_hours, cpu_hours  spent on the finished job or, for a training that has to run, on its attempts
-    hours_left            estimate for a job that has to run: on GPUs if it requests any, else on CPUs; null: unknown
+workflow/schemas/plan.schema.json describes it.
 """
 
 import json

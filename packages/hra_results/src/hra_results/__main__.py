@@ -1,6 +1,6 @@
 """Read finished results of the HRA workflow.
 
-    python -m hra_results COMMAND …
+    python -m hra_results COMMAND …    # COMMAND --help prints its options
 
 Exit status: that of the command; 2 for wrong input.
 """

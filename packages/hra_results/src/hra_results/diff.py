@@ -27,7 +27,6 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed, plural
 from hra_workflow.report import selections
-from hra_workflow.report.verdicts import p_text
 
 PUBLISHED = "published"
 DIFFERENT = 1  # exit status
@@ -67,7 +66,7 @@ def columns(one: Number) -> dict[str, str]:
         "B": number(now),
         "B − A": "" if before is None or now is None else signed(now - before),
         "95 % interval": interval(one),
-        "p": "" if math.isnan(one.p) else p_text(one.p).removeprefix("p ").removeprefix("= "),
+        "p": "" if math.isnan(one.p) else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
         "n": (plural(one.seeds, "seed") if one.seeds else "")
         + (f" × {plural(one.difference.items, 'item')}" if one.difference else ""),
     }

@@ -6,7 +6,7 @@ They have the form of fingerprints.differences: `learning_rate 0.02, now 0.001`.
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import fingerprints, made_by
+from hra_workflow.core import fingerprints
 
 VERSIONS = ("task_version", "method_version")
 
@@ -45,7 +45,7 @@ def without_versions(content: dict) -> dict:
 
 
 def settings_of_evaluation(found: dict) -> dict:
-    made = found.get(made_by.KEY, {})
+    made = found.get("made_by", {})
     settings = made.get("settings", {})
     own = {key: value for key, value in settings.items() if key != "generated"} | settings.get("generated", {})
     own |= found.get("generation", {})
@@ -69,7 +69,7 @@ def data(record: dict) -> dict:
 
 def data_of_evaluation(found: dict) -> dict:
     """Return the digests of the inputs of an evaluation, without the folder in which a project keeps them."""
-    inputs = found.get(made_by.KEY, {}).get("inputs", {})
+    inputs = found.get("made_by", {}).get("inputs", {})
     return {"/".join(Path(path).parts[-2:]).removesuffix(".manifest.json"): digest for path, digest in inputs.items()}
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from hra_workflow import ROOT, tasks
-from hra_workflow.core import made_by, predictions, records, seals, tuning, valid_records
+from hra_workflow.core import predictions, records, seals, valid_records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.table import Table
 
 FILE = "predictions.jsonl.gz"
+TRIAL = "@"  # in the name of a variant: a trial of hyper-parameters
 REMEDY = "Copy it again from its origin; for another version of this project, use the code at the commit in train.json."
 
 
@@ -62,7 +63,7 @@ class Run:
 
         Raises JobError for predictions that this version does not read, or from which it computes another value.
         """
-        settings = self.metrics[benchmark].get(made_by.KEY, {}).get("settings", {})
+        settings = self.metrics[benchmark].get("made_by", {}).get("settings", {})
         stated = self.values(benchmark)[selection, metric]
         with self.reading(benchmark):
             values = self.table.per_item(lines, selection, metric, self.table.recorded_comparison(settings))
@@ -98,7 +99,7 @@ def read_state(name: str, path: str) -> dict[str, Run]:
     folders = {file.parent for file in root.rglob(records.OF_RUN)}
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
     runs = [read_run(one) for one in sorted(folders - inner)]
-    runs = [run for run in runs if tuning.MARK not in run.record["variant"]]
+    runs = [run for run in runs if TRIAL not in run.record["variant"]]
     expect(
         bool(runs),
         f"{name}={path}: expected a finished run, found no {records.OF_RUN} in it, except of trials. Correct the path.",

@@ -8,6 +8,7 @@ import pytest
 from yaml import safe_load
 
 import contents
+import results_contract
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import files, seals
@@ -17,11 +18,12 @@ from hra_workflow.tasks import reported
 from support import ROOT, paper_config
 
 
-def written(tmp_path: Path, config: dict) -> dict:
-    """Write the contents of a config whose results are in tmp_path, and read them."""
+def written(tmp_path: Path, task: str) -> dict:
+    """Write the contents of the paper's config for a task with results in tmp_path, and read them."""
+    config = paper_config()
     config["pathvars"] |= {"results": str(tmp_path)}
-    described = reported.tasks(config, [tasks.load(config)["glue"]])
-    for path in (described["glue"]["runs"], *described["glue"]["tables"]):
+    described = reported.tasks(config, [tasks.load(config)[task]])
+    for path in (described[task]["runs"], *described[task]["tables"]):
         seals.write(path, "a\n", [])
     output = str(tmp_path / "contents.json")
     params = {"tasks": described, "changes": "", "results": str(tmp_path)}
@@ -30,7 +32,7 @@ def written(tmp_path: Path, config: dict) -> dict:
 
 
 def test_the_runs_and_their_files_are_named(tmp_path):
-    glue = written(tmp_path, paper_config())["tasks"]["glue"]
+    glue = written(tmp_path, "glue")["tasks"]["glue"]
     assert glue["runs"] == str(tmp_path / "runs_glue.csv") and str(tmp_path / "table_glue.csv") in glue["tables"]
     assert len(glue["expected"]) == len(tasks.load(paper_config())["glue"].runs())
     run = next(one for one in glue["expected"] if one["dataset"] == "cola")
@@ -41,6 +43,11 @@ def test_the_runs_and_their_files_are_named(tmp_path):
     (tmp_path / "table_glue.csv").write_text("b\n")
     with pytest.raises(JobError, match=r"table_glue.csv: expected the content that was written"):
         seals.read(tmp_path / "contents.json")
+
+
+@pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
+def test_they_fit_the_contract(tmp_path, task):
+    assert list(results_contract.refused("contents", [written(tmp_path, task)])) == []
 
 
 def test_warnings_of_the_data_and_the_user_s_functions_are_part_of_it(tmp_path, monkeypatch):

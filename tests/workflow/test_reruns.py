@@ -10,6 +10,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
+import results_contract
 from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
@@ -209,6 +210,7 @@ def test_a_plan_file_has_every_job_with_its_state_and_the_tables_that_need_it(do
     assert train["tables"] == table["tables"] == ["table_glue"] and cost["tables"] == []
     assert (train["needed"], table["needed"], cost["needed"], cost["started"]) == (False, False, True, None)
     assert {job["gpus"] for job in found["jobs"]} == {0} and train["hours_left"] == 0
+    assert list(results_contract.refused("plan", [found])) == []
     places = [[*jobs].index(one) for one in (f"{run}/train.json", runs_csv, "results/compare_glue.csv")]
     assert places == sorted(places) and [*jobs].index("results/table_glue.csv") < [*jobs].index("results/cost_glue.csv")
 

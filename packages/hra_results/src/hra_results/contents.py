@@ -36,8 +36,8 @@ def located(content: dict, folder: Path) -> dict:
         task["tables"] = [paths.found(first), *paths.existing(others)]
         task["trials"] = paths.existing(task["trials"])
         for name in ("figures", "sheets"):
-            located = {key: paths.found(path) for key, path in task[name].items()}
-            task[name] = {key: path for key, path in located.items() if path and path.exists()}
+            places = {key: paths.found(path) for key, path in task[name].items()}
+            task[name] = {key: path for key, path in places.items() if path and path.exists()}
         for dataset in task["datasets"].values():
             dataset["inputs"] = {key: paths.found(path) for key, path in dataset["inputs"].items()}
         for run in task["expected"]:

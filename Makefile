@@ -14,7 +14,6 @@ PROFILE ?=
 WATCH ?=
 NAME ?=
 VERSION ?=
-CARD ?=
 EFFECT ?=
 SCORE ?=
 DEVIATION ?=
@@ -78,7 +77,7 @@ STATES = $(error Which states? make diff A=results B=../old/results, or B=publis
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := 2>&1 | awk '/^(table_|archive )/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -117,9 +116,6 @@ preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour
 
 report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: yours)
 	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
-
-rehearse: $(READY) ## run every kind of job at its real size on a fake GPU, to find its memory, waits and wrong devices; needs no GPU and no Hub (TABLE=glue, CONFIG=mine.yaml, CARD=h100)
-	@$(SNAKEMAKE) --cores $(CORES) $(CONFIGURED) $(SHOWN) --keep-going --config preflight=rehearsal $(if $(CARD),card=$(CARD)) -- preflight$(if $(TABLE),_$(TABLE))
 
 diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
 	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)

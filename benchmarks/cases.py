@@ -149,7 +149,7 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
     def build() -> tuple[nn.Module, torch.Tensor]:
         from transformers import AutoConfig, AutoModel
 
-        from hra_workflow.models.model_sizes import TRANSFORMERS
+        from fakegpu.workflow.model_sizes import TRANSFORMERS
 
         config = AutoConfig.for_model(**TRANSFORMERS["deberta-v3-base"] | {"vocab_size": 100})
         return AutoModel.from_config(config).eval(), torch.randn(batch, tokens, 768)

@@ -16,14 +16,13 @@ from snakemake.cli import get_argument_parser
 
 from hra.__main__ import build_parser
 from hra_workflow import tasks
-from hra_workflow.rehearsal import cuda
 from support import ROOT, paper_config
 from test_documented_examples import PAGES
 
 OTHER_PAGES = ("hra/README.md", "packages/slurm_packs/README.md")
 INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
 PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = "".join(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("*/*/targets.mk")])
 RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
     path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
 ), re.MULTILINE))  # fmt: skip
@@ -36,7 +35,6 @@ VALUES = {  # of a variable of make
     "TABLE": TABLES,
     "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b", "comparison_c", "comparison_d"},
     "PROFILE": {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")},
-    "CARD": {*cuda.CARDS},
 }
 
 

@@ -19,7 +19,7 @@ from hra_workflow.core.errors import JobError, expect
 
 RESULTS = (".json", ".csv", ".md", ".gz", ".tsv", ".svg", ".png")
 WEIGHTS = (".safetensors", ".tar")
-COMMANDED = ("request", "preflight", "power", "card")  # of the command, not of the results
+COMMANDED = ("request", "preflight", "power", "probes")  # of the command, not of the results
 
 
 def kept(path: Path, weights: bool) -> bool:

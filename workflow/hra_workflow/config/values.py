@@ -64,6 +64,6 @@ def check_folders(folders: Mapping[str, str]) -> None:
 def as_number(text: Any) -> Any:
     """Convert a text that is a number; return anything else as it is."""
     try:
-        return float(text)
+        return int(text) if str(text).isdigit() else float(text)
     except (TypeError, ValueError):
         return text

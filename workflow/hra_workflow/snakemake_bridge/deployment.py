@@ -18,7 +18,7 @@ from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
 # Keys that `make` and messages pass by --config. They also apply to a module that gets only a part of the config.
-COMMANDED = ("request", "preflight", "card", "power", "incomplete", "max_gpu_hours")
+COMMANDED = ("request", "preflight", "probes", "power", "incomplete", "max_gpu_hours")
 
 
 def check_module(workflow) -> None:
@@ -58,10 +58,9 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         config, chosen = complete(workflow, config, basedir, shipped)
         validation.check(config)
         enter_container(workflow, config["container"], basedir)
-    os.environ.pop(launcher.REHEARSAL, None)
-    if config["preflight"] in probe.PARTS:
-        if config["preflight"] == probe.REHEARSAL:
-            os.environ[launcher.REHEARSAL] = config["card"]
+    os.environ.pop(launcher.RUN_JOBS_WITH, None)
+    if config["preflight"] == "jobs":
+        os.environ |= {launcher.RUN_JOBS_WITH: command} if (command := config["probes"]["command"]) else {}
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over the keys of a module
     return config, chosen
@@ -94,8 +93,9 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
         "`configfile:` before this one",
     )
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
-    if isinstance(commanded.get("power"), dict):  # Snakemake reads the values of a mapping as text
-        commanded["power"] = {key: as_number(value) for key, value in commanded["power"].items()}
+    for name in ("power", "probes"):
+        if isinstance(commanded.get(name), dict):  # Snakemake reads the values of a mapping as text
+            commanded[name] = {key: as_number(value) for key, value in commanded[name].items()}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:

@@ -1,9 +1,9 @@
-"""The clock of a rehearsal: what a cache holds, and what takes a kernel's time."""
+"""The clock of a fake GPU: what a cache holds, and what takes a kernel's time."""
 
 import pytest
 
-from hra_workflow.rehearsal import cuda, timing
-from hra_workflow.rehearsal.timing import Cache, Clock, Speed
+from fakegpu import cuda, timing
+from fakegpu.timing import Cache, Clock, Speed
 
 SPEED = Speed(100e12, 50e12, 10e12, 5e12, 1e12, 4e12, 40e6)
 

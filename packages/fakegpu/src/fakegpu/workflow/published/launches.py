@@ -1,6 +1,6 @@
 """Estimate the host time per kernel launch, from published steps that the GPU does not limit.
 
-    python -m benchmarks.published.launches
+    python -m fakegpu.workflow.published.launches
 
 launches.csv has the milliseconds with their sources; the kernels of the same model and batch are counted here, on a
 fake GPU. A step also includes time without kernels, such as the Trainer's or the pipeline's Python, so the quotient is
@@ -11,8 +11,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.models import model_sizes
-from hra_workflow.rehearsal import cuda
+from fakegpu import cuda
+from fakegpu.workflow import model_sizes
 
 
 def built(name: str, kind: str, **arguments):
@@ -77,8 +77,8 @@ STEPS = {"deberta": deberta, "llama-forward": llama_forward, "llama-backward": l
 
 def main() -> None:
     torch = cuda.load()
-    from hra_workflow.rehearsal import fake_mode
-    from hra_workflow.rehearsal.observer import Observer
+    from fakegpu import fake_mode
+    from fakegpu.observer import Observer
 
     card = cuda.CARDS["a100"]
     observer, kernels = Observer(torch, card.speed), {}

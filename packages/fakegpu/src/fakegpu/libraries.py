@@ -1,14 +1,40 @@
 """Changes of torch and other libraries for tensors without content: reading, writing, attention, moving.
 
-They are not undone: the process rehearses one job and ends.
+They are not undone: the process runs one script and ends. A library is changed when the script imports it.
 """
 
 import contextlib
 import functools
 import os
 import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 
 SAMPLED_TOKENS = 16
+
+
+class Imports(MetaPathFinder):
+    """Changes modules: those that are imported, and the others as soon as they are."""
+
+    def __init__(self, changes: dict[str, Callable]):
+        self.changes = changes
+        for name in changes.keys() & sys.modules.keys():
+            self.changes.pop(name)(sys.modules[name])
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path=None, target=None):
+        if not (change := self.changes.pop(name, None)):
+            return None
+        found = (other.find_spec(name, path, target) for other in sys.meta_path if hasattr(other, "find_spec"))
+        spec = next(filter(None, found))
+        execute = spec.loader.exec_module
+
+        def changed(module) -> None:
+            execute(module)
+            change(module)
+
+        spec.loader.exec_module = changed
+        return spec
 
 
 def prepare(torch, FakeTensor, unset_fake, observer) -> None:
@@ -21,12 +47,18 @@ def prepare(torch, FakeTensor, unset_fake, observer) -> None:
     files(torch, FakeTensor, unset_fake, observer)
     attention(torch)
     modules(torch, FakeTensor)
-    plain(FakeTensor)
     optimizers()
     processes()
-    samplers()
-    linear_attention()
-    sampled_answers(torch, observer)
+    schedulers = ("dpmsolver_multistep", "euler_discrete", "flow_match_euler_discrete")
+    Imports(
+        {f"diffusers.schedulers.scheduling_{name}": sampler for name in schedulers}
+        | {
+            "accelerate.accelerator": accelerator,
+            "diffusers.pipelines.stable_diffusion.safety_checker": safety_checker,
+            "transformers.models.qwen3_5.modeling_qwen3_5": linear_attention,
+            "transformers.generation.utils": functools.partial(sampled_answers, torch, observer),
+        }
+    )
 
 
 def inference_mode(torch):
@@ -70,14 +102,13 @@ def content(torch, FakeTensor, unset_fake, observer) -> None:
 
 
 def finite(torch) -> None:
-    """Consider fake numbers finite: a training whose weights are not finite ends as diverged."""
+    """Consider fake numbers finite: a script may end if its weights are not."""
     isfinite = torch.isfinite
     torch.isfinite = lambda tensor: torch.ones((), dtype=torch.bool) if tensor.is_cuda else isfinite(tensor)
 
 
 def files(torch, FakeTensor, unset_fake, observer) -> None:
     """Write zeros instead of fake tensors, and read files as tensors on the CPU."""
-    import safetensors.torch
     from torch.utils._pytree import tree_map
 
     def real(value):
@@ -96,7 +127,7 @@ def files(torch, FakeTensor, unset_fake, observer) -> None:
 
         return replacement
 
-    save, save_file = torch.save, safetensors.torch.save_file
+    save = torch.save
 
     def save_real(value, *arguments, **keywords):
         value = tree_map(real, value)
@@ -108,14 +139,20 @@ def files(torch, FakeTensor, unset_fake, observer) -> None:
         with unset_fake():
             save_file({name: tensor.clone() for name, tensor in tensors.items()}, *arguments, **keywords)
 
-    torch.save, safetensors.torch.save_file = save_real, save_file_real
-    torch.load = outside(torch.load, map_location="cpu")
-    safetensors.torch.load_file = outside(safetensors.torch.load_file, device="cpu")
-    import peft.peft_model
-    import peft.utils.save_and_load
+    torch.save, torch.load = save_real, outside(torch.load, map_location="cpu")
+    with contextlib.suppress(ModuleNotFoundError):
+        import safetensors.torch
 
-    peft.utils.save_and_load.safe_load_file = safetensors.torch.load_file
-    peft.peft_model.safe_save_file = save_file_real
+        save_file = safetensors.torch.save_file
+        safetensors.torch.save_file = save_file_real
+        safetensors.torch.load_file = outside(safetensors.torch.load_file, device="cpu")
+        load_file = safetensors.torch.load_file
+        Imports(
+            {
+                "peft.utils.save_and_load": lambda module: setattr(module, "safe_load_file", load_file),
+                "peft.peft_model": lambda module: setattr(module, "safe_save_file", save_file_real),
+            }
+        )
 
 
 def attention(torch) -> None:
@@ -183,21 +220,6 @@ def modules(torch, FakeTensor) -> None:
     nn.Module._apply = apply
 
 
-def plain(FakeTensor) -> None:
-    """Make HRA treat fake tensors as plain ones: because of their type, it would treat them as quantised or sharded."""
-    import hra.base_layer
-    import hra.experts
-    import hra.inspection
-    import hra.merging
-    import hra.quantized
-    import hra.side
-
-    is_plain = hra.quantized.is_plain
-    for module in (hra.base_layer, hra.experts, hra.inspection, hra.merging, hra.quantized):
-        module.is_plain = lambda weight: isinstance(weight, FakeTensor) or is_plain(weight)
-    hra.side.Side.stackable = lambda self, name: self.us.get(name)
-
-
 def optimizers() -> None:
     """Make AdamW update several parameters per kernel, as on a GPU: torch checks the exact type of a tensor."""
     from torch.optim import Adam
@@ -210,16 +232,14 @@ def optimizers() -> None:
 
 def processes() -> None:
     """Make every process group and its models work as in a single process, without communication."""
-    import accelerate
     import torch.distributed
     from torch import nn
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    from hra_workflow.training.interruption import CheckpointOnSignal
 
     init = torch.distributed.init_process_group
 
     def init_fake(*_, **__):
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+
         init("fake", store=FakeStore(), rank=0, world_size=int(os.environ["WORLD_SIZE"]))
 
     class Alone(nn.Module):
@@ -235,29 +255,32 @@ def processes() -> None:
 
     torch.distributed.init_process_group = init_fake
     torch.distributed.broadcast_object_list = lambda *_, **__: None
-    CheckpointOnSignal.agreed = staticmethod(lambda request, _: request)
     nn.parallel.DistributedDataParallel = Alone
-    accelerate.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor
 
 
-def samplers() -> None:
-    """Replace diffusers' functions that need values to find a time step and to check an image's content."""
-    from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
-    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+def accelerator(module) -> None:
+    module.Accelerator.pad_across_processes = lambda self, tensor, *_, **__: tensor
 
-    forward = StableDiffusionSafetyChecker.forward
+
+def safety_checker(module) -> None:
+    """Let diffusers' check of an image's content pass."""
+    forward = module.StableDiffusionSafetyChecker.forward
 
     def passing(self, clip_input, images):
         return forward(self, clip_input, images)[0], [False] * len(images)
 
-    StableDiffusionSafetyChecker.forward = passing
-    for scheduler in (DPMSolverMultistepScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler):
-        scheduler.index_for_timestep = lambda self, *_, **__: 0
+    module.StableDiffusionSafetyChecker.forward = passing
 
 
-def linear_attention() -> None:
+def sampler(module) -> None:
+    """Replace the function of diffusers' schedulers that needs values to find a time step."""
+    for name in ("DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"):
+        if hasattr(module, name):
+            getattr(module, name).index_for_timestep = lambda self, *_, **__: 0
+
+
+def linear_attention(module) -> None:
     """Count the gated delta rule as one product, as a fused kernel: transformers' own code loops over tokens."""
-    from transformers.models.qwen3_5 import modeling_qwen3_5
 
     def fused(query, key, value, g, beta, initial_state=None, output_final_state=False, **_):
         made = value * (query.mean() + key.mean() + g.mean() + beta.mean())
@@ -265,12 +288,11 @@ def linear_attention() -> None:
             initial_state = value.new_zeros(value.shape[0], value.shape[2], key.shape[3], value.shape[3])
         return made, initial_state if output_final_state else None
 
-    modeling_qwen3_5.torch_chunk_gated_delta_rule = modeling_qwen3_5.torch_recurrent_gated_delta_rule = fused
+    module.torch_chunk_gated_delta_rule = module.torch_recurrent_gated_delta_rule = fused
 
 
-def sampled_answers(torch, observer) -> None:
+def sampled_answers(torch, observer, module) -> None:
     """Compute a few tokens of every answer, and count their time for all of them: with fake tokens, none ends."""
-    from transformers import GenerationMixin
 
     def generate(self, input_ids=None, generation_config=None, max_new_tokens=None, **_):
         limit = max_new_tokens or generation_config.max_new_tokens
@@ -281,10 +303,10 @@ def sampled_answers(torch, observer) -> None:
         observer.clock.advance((observer.clock() - started) * max(0, limit / SAMPLED_TOKENS - 1))
         return torch.nn.functional.pad(input_ids, (0, limit), value=1)
 
-    GenerationMixin.generate = generate
+    module.GenerationMixin.generate = generate
 
 
-def rewarded_answers(torch) -> None:
+def rewarded_answers(torch, _) -> None:
     """Give TRL answers of the largest length: it would cut fake ones at a fake end."""
     from trl import GRPOTrainer
 

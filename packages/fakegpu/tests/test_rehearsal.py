@@ -10,13 +10,12 @@ import pytest
 
 import controlled
 import subjects
-from benchmarks import cards
+from fakegpu import cuda
+from fakegpu.timing import EFFICIENCY, KERNEL_SECONDS, LAUNCH_SECONDS
+from fakegpu.workflow import cards, model_sizes
+from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core import grid, launcher
-from hra_workflow.models import model_sizes
-from hra_workflow.preflight import rehearsed
-from hra_workflow.rehearsal import cuda
-from hra_workflow.rehearsal.timing import EFFICIENCY, KERNEL_SECONDS, LAUNCH_SECONDS
 from rule_jobs import maker
 from sums import REWARDED, MathRun, math_method
 from support import DATASET, ROOT, TINY_MODEL, Run, downloaded, method, paper_config, write_sentences
@@ -48,9 +47,10 @@ FAULTS = (None, "device", "dtype", "item and leak")
 FORKS = """
 import gc, importlib, json, os, sys
 from pathlib import Path
-from hra_workflow.rehearsal import __main__, cuda
+from fakegpu import cuda
+from fakegpu.workflow import job as rehearsal
 
-torch = cuda.load()
+torch, settings = cuda.load(), rehearsal.settings
 cuda.load = lambda: torch
 import torch._dynamo, peft, diffusers.pipelines.stable_diffusion.safety_checker
 import hra_workflow.training.diffusion_trainer, hra_workflow.training.hf_trainer, hra_workflow.training.interruption
@@ -64,7 +64,9 @@ for line in sys.stdin:
         if planted:
             module, copy = planted
             exec(compile(Path(copy).read_text(), copy, "exec"), importlib.import_module(module).__dict__)
-        os._exit(__main__.main(Path(script), job, Path(result), cuda.CARDS["h100"]))
+            own = [str(Path(copy).parent)]
+            rehearsal.settings = lambda *job: settings(*job) | {"own": settings(*job)["own"] + own}
+        os._exit(rehearsal.main(Path(script), job, Path(result), cuda.CARDS["h100"]))
     print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 os._exit(0)
 """
@@ -77,7 +79,7 @@ def rehearse():
     with subprocess.Popen([sys.executable, "-c", FORKS], text=True, **pipes) as server:
 
         def observed(script: Path, job: dict, planted: tuple[str, str] | None = None) -> dict:
-            result = Path(job["log"]).with_suffix(".rehearsal.json")
+            result = Path(job["log"]).with_suffix(".out.json")
             print(json.dumps([str(script), job, str(result), planted]), file=server.stdin, flush=True)
             status = int(server.stdout.readline())
             assert result.exists(), Path(job["log"]).read_text()
@@ -259,6 +261,6 @@ def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_cla
     found = rehearse(ROOT / "workflow/scripts/train_glue.py", job)
     operations = min(step["operations"] for step in found["steps"])
     shown = re.search(r"DeBERTaV3-base ([\d,]+) and ([\d,]+)", cards.PAGE.read_text())[1 + run.startswith("lora")]
-    assert f"{operations:,}" == shown, "run: python -m benchmarks.cards"
+    assert f"{operations:,}" == shown, "run: python -m fakegpu.workflow.cards"
     (rate,) = [one for one in cards.rates() if (one["task"], one["run"], one["stage"]) == ("glue", run, "train")]
     assert rate["seconds_per_row"] * settings["batch_size"] == pytest.approx(operations * LAUNCH_SECONDS, rel=0.01)

@@ -1,8 +1,8 @@
-"""The estimated time of a rehearsed job: of the host, which queues kernels, and of the GPU, which runs them.
+"""The estimated time of a run: of the host, which queues kernels, and of the GPU, which runs them.
 
 A kernel takes the longest of its floating-point operations at the card's rate, the bytes that it moves to and from
 memory, and all bytes that it reads and writes, which the card's cache (L2) may hold. The constants were chosen by
-`python -m benchmarks.published` on half of PEFT's published experiments; docs/gpus.md has the error on the other half.
+`python -m fakegpu.workflow.published` on half of PEFT's published experiments; gpus.md has the error on the other half.
 """
 
 from collections import OrderedDict
@@ -80,7 +80,7 @@ class Clock:
         self.host = self()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, for work that is not rehearsed."""
+        """Let time pass, for work that is not run."""
         self.host = self.device = self() + seconds
 
     def run(self, kind: str, flops: float, moved: float, used: float) -> None:

@@ -8,11 +8,11 @@ import sys
 import traceback
 from pathlib import Path
 
-from benchmarks.published import experiments
+from fakegpu import cuda
+from fakegpu.workflow import job as rehearsal
+from fakegpu.workflow.published import experiments
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.rehearsal import __main__ as rehearsal
-from hra_workflow.rehearsal import cuda
 
 AT_ONCE = 2
 LONGEST = 250  # characters at the end of an error, its most informative part
@@ -72,7 +72,7 @@ def in_turn(jobs: list[tuple[Path, dict]], result: Path, card: str) -> int:
             status = 1
             with contextlib.suppress(BaseException):
                 try:
-                    status = rehearsal.main(script, job, part(result, job), cuda.card(card), kernels=True)
+                    status = rehearsal.main(script, job, part(result, job), cuda.CARDS[card], kernels=True)
                 except BaseException:
                     traceback.print_exc()
             sys.stdout.flush()

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hra_workflow.rehearsal import libraries, waits
+from fakegpu import libraries, waits
 
 
 @contextlib.contextmanager

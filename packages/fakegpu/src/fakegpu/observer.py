@@ -1,14 +1,14 @@
-"""Counts of a rehearsal: memory on the device, waits of the host for it, operations."""
+"""Counts of a run: memory on the device, waits of the host for it, operations."""
 
 import gc
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from hra_workflow.rehearsal import lines
-from hra_workflow.rehearsal.float64 import Float64
-from hra_workflow.rehearsal.timing import Cache, Clock, Speed
+from fakegpu import lines
+from fakegpu.float64 import Float64
+from fakegpu.timing import Cache, Clock, Speed
 
 ALLOCATION = 512  # bytes: torch's allocator rounds up to a multiple
 WITHOUT_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view")
@@ -27,10 +27,11 @@ class Made(NamedTuple):
 class Observer:
     """Counts while a job runs.
 
+    float64: folders whose operations in float64 are intended.
     `live`, `peak`: bytes on the device. `started`: number of kernels. `steps`: the counts of each optimizer step.
     """
 
-    def __init__(self, torch, speed: Speed):
+    def __init__(self, torch, speed: Speed, float64: Iterable[str] = ()):
         from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
         self.torch, self.clock, self.cache = torch, Clock(speed), Cache(speed.cache_bytes)
@@ -39,7 +40,7 @@ class Observer:
         self.waits: Counter = Counter()
         self.kernels: Counter = Counter()  # by kind, operations and bytes (Clock.run)
         self.flops: Counter = Counter()
-        self.float64 = Float64(torch)
+        self.float64 = Float64(torch, float64)
         self.before = (0.0, 0.0)  # the clock's time and work at the end of the last step
         self.steps: list[dict] = []
         self.parts: dict[str, int] = {}

@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from hra_workflow.core.errors import JobError, one_of
-from hra_workflow.rehearsal.timing import Speed
+from fakegpu.timing import Speed
 
 SOURCE = Path(__file__).with_name("guard.cpp")
 CONTEXT_BYTES = 600_000_000  # size of a CUDA context with cuBLAS and cuDNN
@@ -52,16 +51,14 @@ CARDS = {
 }
 
 
-def card(name: str) -> Card:
-    """Return a card by its name; raise JobError with the known ones."""
-    one_of("--card", "GPU", name, CARDS)
-    return CARDS[name]
+class NoDevice(Exception):
+    """Raised if this machine or this version of torch cannot have a fake device."""
 
 
 def load():
     """Import torch with the guard in place, and return it. Call before anything else imports torch.
 
-    Raises JobError without a C++ compiler, or if the guard does not fit this version of torch.
+    Raises NoDevice without a C++ compiler, or if the guard does not fit this version of torch.
     """
     package = Path(importlib.util.find_spec("torch").origin).parent
     guard = build(package)
@@ -70,9 +67,9 @@ def load():
     guard = ctypes.CDLL(str(guard), mode=ctypes.RTLD_GLOBAL)
     import torch
 
-    guard.hra_fake_cuda_guard()
-    if not guard.hra_has_cuda():
-        raise JobError(f"torch {torch.__version__} was used before the rehearsal began, or does not know its hooks.")
+    guard.fake_cuda_guard()
+    if not guard.has_fake_cuda():
+        raise NoDevice(f"torch {torch.__version__} was used before the fake GPU, or does not know its hooks.")
     return torch
 
 
@@ -80,13 +77,13 @@ def build(torch_package: Path) -> Path:
     """Compile the guard once per version of torch, and return the library."""
     version = (torch_package / "version.py").read_bytes()
     digest = hashlib.sha256(SOURCE.read_bytes() + version).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hra-rehearsal")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "fakegpu")
     library = cache / f"guard-{digest}.so"
     if library.exists():
         return library
     compiler = shutil.which("g++") or shutil.which("clang++")
     if not compiler:
-        raise JobError("a rehearsal compiles 60 lines of C++ once: expected g++ or clang++, found neither.")
+        raise NoDevice("A fake GPU compiles 60 lines of C++ once: expected g++ or clang++, found neither. Install one.")
     cache.mkdir(parents=True, exist_ok=True)
     new = library.with_suffix(f".{os.getpid()}")
     options = ["-O1", "-shared", "-fPIC", "-std=c++20", f"-I{torch_package / 'include'}", f"-L{torch_package / 'lib'}"]
@@ -95,7 +92,7 @@ def build(torch_package: Path) -> Path:
     )
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[:300])
-        raise JobError(f"guard.cpp does not compile against this version of torch: {first}")
+        raise NoDevice(f"guard.cpp does not compile against this version of torch: {first}")
     os.replace(new, library)
     return library
 

@@ -1,4 +1,4 @@
-"""benchmarks.published: the facts, the jobs made from them, and what the docs say of the error."""
+"""fakegpu.workflow.published: the facts, the jobs made from them, and what gpus.md says of the error."""
 
 import csv
 import json
@@ -6,11 +6,11 @@ import math
 
 import pytest
 
-from benchmarks.published import __main__ as published
-from benchmarks.published import efficiencies, experiments
+from fakegpu import cuda, timing
+from fakegpu.workflow.published import __main__ as published
+from fakegpu.workflow.published import efficiencies, experiments
 from hra_workflow.methods import peft_types
-from hra_workflow.rehearsal import cuda, timing
-from support import ROOT, SHARED
+from support import SHARED
 
 FACTS = published.measured()
 GIVEN = SHARED / "reference/peft_measured_steps.csv"
@@ -96,7 +96,7 @@ def test_error_is_of_the_logarithm():
 
 
 def test_the_docs_say_the_errors_of_the_results():
-    page = (ROOT / "docs/gpus.md").read_text()
+    page = (published.PACKAGE / "gpus.md").read_text()
     rows = results()
     assert [(row["benchmark"], row["experiment"]) for row in rows] == [(r["benchmark"], r["experiment"]) for r in FACTS]
     for (half, benchmark), found in published.errors(rows).items():

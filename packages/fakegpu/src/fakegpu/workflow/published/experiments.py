@@ -11,13 +11,14 @@ from pathlib import Path
 
 import yaml
 
+from fakegpu.workflow import model_sizes
 from hra_workflow.core import grid
 from hra_workflow.data import synthetic
 from hra_workflow.methods import peft_types
 from hra_workflow.preflight import probe
 from hra_workflow.tasks.training import ROUNDING
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[6]
 SCRIPTS = ROOT / "workflow/scripts"
 STEPS = 3  # the first step includes the start, the second has usual rows, the last the longest ones
 TIMED = 1
@@ -60,8 +61,7 @@ class Benchmark:
         return {}
 
     def model(self) -> str:
-        source = {"kind": "init", "generator": "hra_workflow.models.model_sizes:write", "name": self.settings["model"]}
-        return self.made("model", self.settings["model"], source)
+        return self.made("model", self.settings["model"], model_sizes.source(self.settings["model"]))
 
     def made(self, kind: str, name: str, source: dict, **params) -> str:
         """Make the files of a model or a dataset, once; return their manifest."""

@@ -1,13 +1,16 @@
-"""benchmarks/cards.py: docs/gpus.md has the table of the results, which are those of plans and rehearsals."""
+"""workflow/cards.py: gpus.md has the table of the results, which are those of plans and rehearsals."""
 
+import re
+
+import pandas as pd
 import pytest
 
-from benchmarks import cards
+from fakegpu.workflow import cards
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
 from hra_workflow.cost import gpu_hours
 from hra_workflow.cost.planned_jobs import Job
-from support import paper_config
+from support import ROOT, paper_config
 
 PLAN = """table_glue: 9 jobs (0 done), including 5 training runs
   hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated by make rehearse)
@@ -22,7 +25,7 @@ all 2 tables: 9 jobs
 
 def test_the_page_has_the_table_of_the_results():
     text = cards.PAGE.read_text()
-    assert text == cards.page(text), "run: python -m benchmarks.cards"
+    assert text == cards.page(text), "run: python -m fakegpu.workflow.cards"
     assert cards.settings().keys() <= cards.cuda.CARDS.keys()
 
 
@@ -34,7 +37,7 @@ def test_hours_are_those_of_the_plan():
 
 
 def test_the_hours_of_glue_are_those_of_the_plan_with_the_rehearsed_rates():
-    """Its jobs are the training runs, which evaluate; tests/rehearsal/test_rehearsal.py has the rates of two."""
+    """Its jobs are the training runs, which evaluate; test_rehearsal.py has the rates of two."""
     every = tasks.load(paper_config())
     resources, seconds = every["glue"].settings["resources"], {}
     for run in every["glue"].runs():
@@ -84,3 +87,16 @@ def test_the_cards_that_a_table_fits_on():
     assert cards.smallest(20e9) == "all"
     assert cards.smallest(48e9) == "`a6000`, `a100`, `h100`, `h200`"
     assert cards.merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}}) == {"a": 1, "b": {"c": 4, "d": 3}}
+
+
+def test_the_pages_have_the_figures():
+    def hours(row: str) -> str:
+        return re.search(rf"\| {row} \| [\d.]+ GB \|[^|]*\| ([\d.]+) GPU-hours", page)[1]
+
+    page, readme = (" ".join(path.read_text().split()) for path in (cards.PAGE, ROOT / "README.md"))
+    glue, found = float(hours("Table 2, GLUE")), pd.read_csv(cards.RESULTS).query("card == 'h100'").set_index("table")
+    resources = paper_config()["tasks"]["glue"]["resources"]
+    assert f"an estimated {hours('all')} GPU-hours on H100s" in readme
+    assert f"may be between {glue * 17 / 28:.0f} and {glue * 47 / 28:.0f}," in page
+    assert f"{['', 'One run', 'Two runs', 'Three runs'][resources['runs_per_gpu']['default']]} share a GPU." in page
+    assert f"so GLUE needs {found.loc['glue', 'needed_bytes'] / 1e9:.1f} GB there." in page

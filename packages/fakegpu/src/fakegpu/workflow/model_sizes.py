@@ -1,15 +1,15 @@
-"""The sizes of the shipped models: folders without weights, from which pretrained.py builds random ones.
+"""The sizes of the shipped models: folders without weights, from which the workflow builds random ones.
 
-Rehearsals use them, so they need neither the Hub nor 14 GB of weights. The numbers are those of the models' config
+`make rehearse` uses them, so it needs neither the Hub nor 14 GB of weights. The numbers are those of the models' config
 files.
 """
 
 from pathlib import Path
 
+from fakegpu.workflow import pipeline_sizes as sizes
 from hra_workflow.core import files
 from hra_workflow.core.errors import one_of
 from hra_workflow.models import diffusion, pretrained
-from hra_workflow.models.diffusion import sizes
 
 
 def decoder(model_type: str, width: int, layers: int, heads: int, keys: int, size: int, inner: int, **more) -> dict:
@@ -117,6 +117,11 @@ SAFETY_CHECKER = {
 }
 CHECKED = ("stable-diffusion-v1-5",)  # pipelines with a safety checker
 NAMES = (*TRANSFORMERS, *sizes.PIPELINES)
+
+
+def source(name: str) -> dict | None:
+    """Return the source of a model for the workflow's probes; None for one whose sizes are not known."""
+    return {"kind": "init", "generator": "fakegpu.workflow.model_sizes:write", "name": name} if name in NAMES else None
 
 
 def write(folder: Path, name: str) -> None:

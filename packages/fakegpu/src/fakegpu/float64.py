@@ -1,20 +1,20 @@
-"""Operations in float64 on the device, which most cards compute at 1/64 of float32's speed.
-
-`hra` intentionally computes the factors of its chain in float64; other operations in float64 are mistakes.
-"""
+"""Operations in float64 on the device, which most cards compute at 1/64 of float32's speed."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 from torch.utils._pytree import tree_leaves
 
-from hra_workflow.rehearsal import lines
+from fakegpu import lines
 
 
 class Float64:
-    """Counts the operations by name and lines, except those of `hra` and its backward passes."""
+    """Counts the operations by name and lines, except those of `intended` folders and their backward passes."""
 
-    def __init__(self, torch):
+    def __init__(self, torch, intended: Iterable[str] = ()):
         self.torch, self.dtypes = torch, (torch.float64, torch.complex128)
+        self.folders = tuple(f"{Path(folder)}/" for folder in intended)
         self.counted: Counter = Counter()
         self.forward: dict[int, lines.Places] = {}  # number of an autograd node → the lines of its forward operation
 
@@ -38,4 +38,4 @@ class Float64:
 
     def intended(self, places: lines.Places) -> bool:
         own = (file for file, _ in places if lines.is_own(file))
-        return next(own, "").startswith(lines.layers())
+        return next(own, "").startswith(self.folders)

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 from snakemake.utils import update_config
 
+from fakegpu import run
+from fakegpu.workflow import __main__ as command
+from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import gpu_hours, plan, planned_jobs
-from hra_workflow.preflight import findings, probe, rehearsed
+from hra_workflow.preflight import findings, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.snakemake_bridge import gpu_resources
 from support import paper_config, probed_with
 
-GB = 10**9
+GB, BY = 10**9, {"by": "make rehearse"}
 STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "kept": {}, "seconds": 0.64, "busy_seconds": 0.32}
 JOB = {
     "rule": "train_glue",
@@ -34,6 +37,8 @@ JOB = {
     "period": 1,
     "parts": {"weights": 4 * GB, "activations": 16 * GB},
     "steps": [STEP] * 3,
+    "seconds_per_step": 0.64,
+    "busy_per_step": 0.32,
 }
 WAIT = {"what": "item()", "lines": "scripts/train_glue.py:9", "count": 2}
 LOSS = {"what": "item()", "lines": "training/diffusion_trainer.py:9 < training/diffusion_trainer.py:1", "count": 2}
@@ -101,17 +106,28 @@ def test_every_fault_of_a_job_is_a_line():
 @pytest.mark.parametrize("sampled", [4, 2])  # steps; a resumed attempt has only those of a generation
 def test_the_rate_of_steps_on_sampled_answers_is_that_of_a_generation(sampled):
     steps = [STEP | {"seconds": seconds} for seconds in (64.0, 0.64, 64.0, 0.64)]
-    config = paper_config()
-    rate = rehearsed.of_plan(config, tasks.load(config), JOB | {"period": 2, "steps": steps[:sampled]})
+    rate = run.rate(steps[:sampled], run.Settings(period=2, rows_per_step=64))
     assert rate["seconds_per_row"] == pytest.approx((64 + 0.64) / 2 / 64) and rate["busy_per_row"] == 0.005
+    assert rate["seconds_per_step"] == pytest.approx((64 + 0.64) / 2) and not run.rate(steps[:1], run.Settings())
+
+
+def test_the_rate_of_answers_is_that_of_an_answer_s_usual_tokens():
+    config = paper_config()
+    job = JOB | {"rule": "generate_math", "rate": {"rows": 8, "seconds": 4.0}}
+    job |= {"wildcards": JOB["wildcards"] | {"task": "math", "dataset": "metamathqa-40k"}}
+    del job["seconds_per_step"], job["busy_per_step"]
+    tokens = config["datasets"]["math"]["metamathqa-40k"]["tokens"]
+    rate = rehearsed.of_plan(config, tasks.load(config), job)
+    assert rate["seconds_per_row"] == pytest.approx(4 / 8 * tokens / rehearsed.TOKENS)
 
 
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    config = probe.config_of(copy.deepcopy(paper_config()) | {"preflight": probe.REHEARSAL})
+    paper = copy.deepcopy(paper_config()) | {"preflight": "jobs"}
+    config = probe.config_of(paper | {"probes": paper["probes"] | command.PROBES | {"command": "any"}})
     scratch = Path(config["pathvars"]["scratch"], "a")
     scratch.mkdir(parents=True)
-    (scratch / "train_glue.rehearsal.json").write_text(json.dumps(JOB))
+    (scratch / "train_glue.out.json").write_text(json.dumps(JOB))
     with pytest.raises(JobError, match=r"make rehearse: .* say TODO"):
         rehearsed.finish(config, {"glue"})
     printed, of_glue = capsys.readouterr().out, probed_with(tasks.load(paper_config())["glue"], "hra/r8")
@@ -123,20 +139,18 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
         with pytest.raises(JobError):
             rehearsed.finish(config, wanted)
         assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == kept
-    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [rehearsed_job]}))
     (rate,) = json.loads(Path("results/preflight.json").read_text())["rates"]
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
+    warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))
+    assert "make rehearse: glue lora/r8, training: did not run" in warnings
     assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 (hra/r8) of 80 GB, estimated by make rehearse"
-    assert plan.memory(paper_config(), ["table_math"]).startswith("unknown; `make rehearse`")
+    assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
     on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
-    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [rehearsed_job, on_another]}))
+    findings.save("results", "rehearsal", [], memory=[one | BY for one in (rehearsed_job, on_another)])
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
         "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by make rehearse"
-    )
-    assert "make rehearse: glue lora/r8, training: did not run" in "\n".join(
-        plan.warnings(paper_config(), ["table_glue"], [])
     )
 
 
@@ -156,11 +170,10 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
 def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehearsed(tmp_path, monkeypatch, change, kept):
     monkeypatch.chdir(tmp_path)
     config = paper_config()
-    of = probed_with(tasks.load(config)["glue"], "hra/r8")
+    of = probed_with(tasks.load(config)["glue"], "hra/r8") | BY
     finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
     rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
-    findings.save("results", probe.REHEARSAL, [finding], [rate])
-    Path("results/rehearsal.json").write_text(json.dumps({"jobs": [JOB | of]}))
+    findings.save("results", "rehearsal", [finding], rates=[rate | BY], memory=[JOB | of])
     config["models"]["another"] = config["models"]["deberta-v3-base"]
     update_config(config, change)
     assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept
@@ -170,4 +183,4 @@ def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehears
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
     job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
     gpu_hours.add_estimates(config, [job])
-    assert (job.rehearsed is not None) == kept
+    assert (job.estimated.get("estimated by make rehearse") is not None) == kept

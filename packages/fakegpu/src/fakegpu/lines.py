@@ -1,14 +1,14 @@
-"""The lines of this repository at which a rehearsed job waits, makes a tensor, or raises an error."""
+"""The lines of a script and its own folders at which it waits, makes a tensor, or raises an error."""
 
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-OWN = ("/workflow/scripts/", "/hra_workflow/", "/hra/")
-NOT_OWN = ("site-packages", "/hra_workflow/rehearsal/", "/core/job.py")  # the last one calls every script
+OWN: tuple[str, ...] = ()  # the folders whose lines are shown, set by run.py
+HERE = str(Path(__file__).parent)
+CALLER = str(Path(__file__).with_name("run.py"))  # lines outside of it are no script's
 LIBRARIES = ("transformers", "accelerate", "diffusers", "peft")
 LONGEST = 3  # lines
 
@@ -17,11 +17,11 @@ Places = tuple[Place, ...]
 
 
 def running() -> Places:
-    """Return the innermost running lines of this repository, after the lines of the library that they call."""
+    """Return the innermost running own lines, after the lines of the library that they call."""
 
     def outwards() -> Iterator[Place]:
         frame = sys._getframe(2)
-        while frame:
+        while frame and frame.f_code.co_filename != CALLER:
             yield frame.f_code.co_filename, frame.f_lineno
             frame = frame.f_back
 
@@ -49,18 +49,13 @@ def chosen(places: Iterable[Place]) -> Places:
 
 @cache
 def is_own(file: str) -> bool:
-    return any(part in file for part in OWN) and not any(part in file for part in NOT_OWN)
+    inside = (file.removeprefix(folder) for folder in OWN if file.startswith(folder))
+    return not file.startswith(HERE) and any("site-packages" not in rest for rest in inside)
 
 
 @cache
 def is_library(file: str) -> bool:
     return any(f"/{library}/" in file for library in LIBRARIES)
-
-
-@cache
-def layers() -> str:
-    """Return the folder of the library `hra`."""
-    return str(Path(importlib.util.find_spec("hra").origin).parent) + "/"
 
 
 def shown(places: Places) -> str:

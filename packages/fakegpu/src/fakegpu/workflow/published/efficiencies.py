@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.stats import spearmanr
 
-from hra_workflow.rehearsal import cuda, timing
+from fakegpu import cuda, timing
 
 FITTED = ("half", "float32")  # the kinds of products in these experiments
 OUTLIER = 0.08  # relative error above which an experiment has less weight

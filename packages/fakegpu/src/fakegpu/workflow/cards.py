@@ -1,11 +1,11 @@
 """Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
 
-    python -m benchmarks.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or read
-                                                  their results in FOLDER; write results/cards.csv, the rates of the
-                                                  jobs to results/rehearsed.csv, and docs/gpus.md
-    python -m benchmarks.cards                    write the table of docs/gpus.md from results/cards.csv
+    python -m fakegpu.workflow.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or
+                                                        read their results in FOLDER; write results/cards.csv, the rates
+                                                        of the jobs to results/rehearsed.csv, and gpus.md
+    python -m fakegpu.workflow.cards                    write the table of gpus.md from results/cards.csv
 
-If the default settings do not fit a card, docs/gpus.md has a config for it, which this command uses.
+If the default settings do not fit a card, gpus.md has a config for it, which this command uses.
 """
 
 import argparse
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import yaml
 
+from fakegpu import cuda
+from fakegpu.workflow import __main__ as command
+from fakegpu.workflow.findings import NAME
 from hra_workflow.core import files, grid
 from hra_workflow.core.wording import number
-from hra_workflow.rehearsal import cuda
 
-ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "benchmarks/results/cards.csv", ROOT / "docs/gpus.md"
+PACKAGE, ROOT = Path(__file__).parents[3], Path(__file__).parents[5]
+RESULTS, PAGE = PACKAGE / "results/cards.csv", PACKAGE / "gpus.md"
 RATES = RESULTS.with_name("rehearsed.csv")  # seconds per row of every rehearsed job, from which a plan has its hours
 ALL = "all"
 TABLES = {
@@ -53,10 +55,10 @@ def rehearse(folder: Path, card: str) -> Path:
     config, own = folder / f"{card}.yaml", folder / card
     places = {name: str(own / name) for name in ("results", "resources", "scratch", "logs")}
     own.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump({"pathvars": places, "card": card}) + settings().get(card, ""))
+    config.write_text(yaml.safe_dump({"pathvars": places}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
-        options = ["--cores", "2", "--keep-going", "--config", "preflight=rehearsal"]
-        snakemake(config, *options, "--", "preflight")  # it fails if a job does not fit, which the results record
+        # It fails if a job does not fit, which the results record.
+        snakemake(config, "--cores", "2", "--keep-going", *command.options(card))
     return config
 
 
@@ -131,7 +133,7 @@ def measure(folder: Path, card: str) -> list[dict]:
 def rehearsed(results: Path, card: str) -> list[dict]:
     """Return the rates that a rehearsal has saved."""
     saved = [rate | {"card": card} for rate in files.read_json(results / "preflight.json")["rates"]]
-    return [{name: rate[name] for name in OF_RATE} for rate in saved if rate["part"] == "rehearsal"]
+    return [{name: rate[name] for name in OF_RATE} for rate in saved if rate["part"] == NAME]
 
 
 def rates(card: str = DEFAULT) -> list[dict]:

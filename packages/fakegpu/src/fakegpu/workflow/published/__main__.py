@@ -1,12 +1,12 @@
 """Rehearse published experiments, and compare the rehearsed seconds and memory with the measured ones.
 
-    python -m benchmarks.published FOLDER [--half calibration]
+    python -m fakegpu.workflow.published FOLDER [--half calibration]
 
 measured.csv has the measurements with their sources, files of PEFT's results: milliseconds are the sum of `train time`
 divided by the last `step` of `metrics`, reserved_bytes is `accelerator_memory_max`. The constants of the rehearsal's
-clock (rehearsal/timing.py) are those with the best fit on the first half; they are printed next to the ones in use. The
-other half was examined once. The command writes benchmarks/results/published.csv and docs/images/published.png from
-both halves. FOLDER keeps the rehearsals: 5 minutes on two cores.
+clock (timing.py) are those with the best fit on the first half; they are printed next to the ones in use. The other
+half was examined once. The command writes results/published.csv and images/published.png of the package from both
+halves. FOLDER keeps the rehearsals: 5 minutes on two cores.
 """
 
 import argparse
@@ -17,9 +17,8 @@ from pathlib import Path
 # Set before torch and pyarrow are imported: a process with threads cannot be forked safely.
 os.environ |= {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
-HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results/published.csv"
-PLOT = HERE.parents[1] / "docs/images/published.png"
+HERE, PACKAGE = Path(__file__).parent, Path(__file__).parents[4]
+RESULTS, PLOT = PACKAGE / "results/published.csv", PACKAGE / "images/published.png"
 HALVES = ("calibration", "held-out")
 RESERVED = 1.03  # bytes that torch's allocator reserves per allocated byte, on the first half
 
@@ -31,9 +30,9 @@ def measured() -> list[dict]:
 
 def compared(row: dict, observed: dict) -> dict:
     """Return a row of the results: the published and rehearsed milliseconds and bytes, or the reason for none."""
-    from benchmarks.published import efficiencies
-    from benchmarks.published.experiments import BENCHMARKS, TIMED
-    from hra_workflow.rehearsal import cuda
+    from fakegpu import cuda
+    from fakegpu.workflow.published import efficiencies
+    from fakegpu.workflow.published.experiments import BENCHMARKS, TIMED
 
     result = {name: row[name] for name in ("benchmark", "experiment", "half", "milliseconds", "reserved_bytes")}
     result |= {"rehearsed_milliseconds": "", "rehearsed_bytes": "", "kernels": "", "left_out": observed["error"] or ""}
@@ -48,7 +47,7 @@ def compared(row: dict, observed: dict) -> dict:
 
 def errors(results: list[dict]) -> dict[tuple[str, str], dict]:
     """Return the errors of time and memory by half and benchmark (`both`: all benchmarks)."""
-    from benchmarks.published.efficiencies import error
+    from fakegpu.workflow.published.efficiencies import error
 
     found = {}
     rehearsed = [row for row in results if not row["left_out"]]
@@ -65,8 +64,8 @@ def errors(results: list[dict]) -> dict[tuple[str, str], dict]:
 
 
 def fit(facts: list[dict], observed: dict) -> None:
-    from benchmarks.published import efficiencies
-    from benchmarks.published.experiments import TIMED
+    from fakegpu.workflow.published import efficiencies
+    from fakegpu.workflow.published.experiments import TIMED
 
     pairs = [(row, observed[row["benchmark"], row["experiment"]]) for row in facts if row["half"] == HALVES[0]]
     found = efficiencies.fitted(
@@ -86,13 +85,12 @@ def fit(facts: list[dict], observed: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.published", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fakegpu.workflow.published", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=HALVES, help="only one, without writing results")
     arguments = parser.parse_args()
 
-    from benchmarks import docs_images
-    from benchmarks.published import rehearse, scatter
+    from fakegpu.workflow.published import rehearse, scatter
 
     facts = [row for row in measured() if arguments.half in (None, row["half"])]
     observed = rehearse.rehearse(facts, arguments.folder)
@@ -111,7 +109,6 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(results)
         scatter.draw(results, errors(results)[HALVES[1], "both"]["time"], PLOT)
-        docs_images.renew(PLOT.stem)
 
 
 if __name__ == "__main__":

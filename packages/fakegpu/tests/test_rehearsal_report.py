@@ -5,17 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
-from snakemake.utils import update_config
 
 from fakegpu import run
 from fakegpu.workflow import __main__ as command
 from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import gpu_hours, plan, planned_jobs
+from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe
-from hra_workflow.preflight.findings import Finding
-from hra_workflow.snakemake_bridge import gpu_resources
 from support import paper_config, probed_with
 
 GB, BY = 10**9, {"by": "make rehearse"}
@@ -152,35 +149,3 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
         "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by make rehearse"
     )
-
-
-@pytest.mark.parametrize(
-    ("change", "kept"),
-    [
-        ({"tasks": {"glue": {"model": "another"}}}, False),
-        ({"models": {"deberta-v3-base": {"source": {"revision": "another"}}}}, False),
-        ({"tasks": {"glue": {"resources": {"gpu": 2}}}}, False),
-        ({"tasks": {"glue": {"defaults": {"precision": "fp16"}}}}, False),
-        ({"presets": {"glue": {"code-head": {"datasets": {"cola": {"max_length": 256}}}}}}, False),
-        ({"methods": {"hra": {"variants": {"r8": {"peft": {"r": 16}}}}}}, False),
-        ({"tasks": {"glue": {"defaults": {"weight_decay": 0.02}}}}, True),
-        ({"methods": {"lora": {"variants": {"r8": {"peft": {"r": 16}}}}}}, True),
-    ],
-)
-def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_was_rehearsed(tmp_path, monkeypatch, change, kept):
-    monkeypatch.chdir(tmp_path)
-    config = paper_config()
-    of = probed_with(tasks.load(config)["glue"], "hra/r8") | BY
-    finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
-    rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
-    findings.save("results", "rehearsal", [finding], rates=[rate | BY], memory=[JOB | of])
-    config["models"]["another"] = config["models"]["deberta-v3-base"]
-    update_config(config, change)
-    assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept
-    assert ("do not fit" in "\n".join(plan.warnings(config, ["table_glue"], []))) == kept
-    need = gpu_resources.memory(config, "train")({"task": "glue", "method": "hra"})
-    assert need == (22000 if kept else 0)
-    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
-    job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
-    gpu_hours.add_estimates(config, [job])
-    assert (job.estimated.get("estimated by make rehearse") is not None) == kept

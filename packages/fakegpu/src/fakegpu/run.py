@@ -63,12 +63,12 @@ def observe(script: Path, job: dict, card: cuda.Card, kernels: bool = False) -> 
     lines.OWN = tuple(f"{Path(folder)}/" for folder in settings.own or [script.parent])
     observer, started, problem = Observer(torch, card.speed, settings.float64), time.monotonic(), None
     cuda.imitate(torch, card, observer)
+    sys.path.insert(0, str(script.parent))
     if settings.clock:
         module, _, attribute = settings.clock.partition(":")
         setattr(importlib.import_module(module), attribute, observer.clock)
     for name in settings.prepare:
         pkgutil.resolve_name(name)(torch, observer)
-    sys.path.insert(0, str(script.parent))
     module = __import__(script.stem) if settings.main else None
     with fake_mode.entered(torch, observer):
         try:

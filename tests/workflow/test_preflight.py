@@ -82,7 +82,7 @@ def test_another_command_runs_the_probes_and_a_function_reports_them(fresh, tmp_
     monkeypatch.setenv("PYTHONPATH", f"{own}:{os.environ.get('PYTHONPATH', '')}")
     one_run = "tasks: {glue: {grid: [{runs: [hra/r8], datasets: [cola], seeds: [0]}], resources: {gpu: 1}}}"
     (project.folder / "one.yaml").write_text(one_run)
-    probes = f"folder: tried, steps: 4, kill_at: 1, report: 'own_report:finish', command: 'python {own}/profiler.py any'"
+    probes = f"folder: tried, kill_at: 1, report: 'own_report:finish', command: 'python {own}/profiler.py any'"
     command = ("--cores", "1", "-q", "all", "--configfile", "small.yaml", "one.yaml", "--config", "preflight=jobs")
     project.snakemake(*command, f"probes={{{probes}}}", "--", "preflight_glue", program=("-m", "snakemake"))
     report = json.loads((project.folder / "report.json").read_text())

@@ -1,9 +1,9 @@
 """Run a training script at its real size on a CUDA device that exists only for torch's FakeTensorMode.
 
 Tensors on the device have shapes, dtypes and an address, but no content, so a script takes minutes on two cores and no
-memory of a GPU. What is observed: the peak memory and its parts, the estimated time, every wait of the host for the
-device with its line, tensors on the wrong device or of the wrong dtype, memory that a step does not free, and
-operations in float64.
+memory of a GPU. It reports the peak memory and its parts, the estimated time, every wait of the host for the device
+with its line, tensors on the wrong device or of the wrong dtype, memory that a step does not free, and operations in
+float64.
 
     python -m fakegpu train.py                                     any script; prints a report
     python -m fakegpu SCRIPT JOB.json OUT.json --card h100         a module with `main(job)`; writes a JSON file

@@ -1,4 +1,4 @@
-"""What was observed of a run, in words."""
+"""Describe the observations of a run in sentences."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The run of a script on a fake GPU, and what was observed of it."""
+"""The run of a script on a fake GPU, and its observations."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ KILLED = os.EX_TEMPFAIL  # exit status of a script that has killed itself, as pl
 
 @dataclass(frozen=True)
 class Settings:
-    """What a job tells, under its key `fakegpu`; all of it is optional.
+    """Settings of a job, in its key `fakegpu`; all are optional.
 
     main: the function of the script that gets the job; null: the script runs as __main__, with these `arguments`.
     own: folders whose lines of code are shown; the script's folder if not given.

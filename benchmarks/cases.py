@@ -164,7 +164,8 @@ def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
     def build() -> tuple[nn.Module, torch.Tensor]:
         from transformers import DebertaV2Config, DebertaV2Model
 
-        return DebertaV2Model(DebertaV2Config(**DEBERTA_V3_BASE, vocab_size=100)).eval(), torch.randn(batch, tokens, 768)
+        model = DebertaV2Model(DebertaV2Config(**DEBERTA_V3_BASE, vocab_size=100)).eval()
+        return model, torch.randn(batch, tokens, 768)
 
     targets = ["query_proj", "key_proj", "value_proj", "dense"]
     return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=embeddings)

@@ -52,7 +52,7 @@ class Mutant:
 
 
 def read() -> dict[str, Mutant]:
-    """Read every mutants.txt: for each, a line `NAME FILE`, lines `- ` of the old text, `+ ` of the new, and `? TESTS`."""
+    """Read every mutants.txt: per mistake a line `NAME FILE`, `- ` old text, `+ ` new text, and `? TESTS`."""
     parts: dict[str, tuple[str, dict[str, list[str]]]] = {}
     for line in filter(None, (line for table in TABLES for line in table.read_text().splitlines())):
         if line[0] not in "-+?#":

@@ -1,8 +1,11 @@
 """What the plan takes from results/preflight.json: the hours, memory and findings of probes, whoever wrote them."""
 
+from pathlib import Path
+
 import pytest
 from snakemake.utils import update_config
 
+import results_contract
 from hra_workflow import tasks
 from hra_workflow.cost import gpu_hours, plan, planned_jobs
 from hra_workflow.preflight import findings
@@ -55,6 +58,7 @@ def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_probes_foun
     finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
     rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
     findings.save("results", "profile", [finding], rates=[rate | BY], memory=[MEMORY | of])
+    assert not [*results_contract.problems(Path("results"))]
     config["models"]["another"] = config["models"]["deberta-v3-base"]
     update_config(config, change)
     assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import results_contract
 from fakegpu import run
 from fakegpu.workflow import __main__ as command
 from fakegpu.workflow import findings as rehearsed
@@ -136,7 +137,9 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
         with pytest.raises(JobError):
             rehearsed.finish(config, wanted)
         assert json.loads(Path("results/rehearsal.json").read_text())["jobs"] == kept
-    (rate,) = json.loads(Path("results/preflight.json").read_text())["rates"]
+    preflight = json.loads(Path("results/preflight.json").read_text())
+    assert not [*results_contract.refused("preflight", [preflight])]
+    (rate,) = preflight["rates"]
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
     warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))

@@ -5,7 +5,7 @@
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the
-commands that write their pages: benchmarks/comparison_page.py, benchmarks/published/__main__.py.
+command that writes their pages: benchmarks/comparison_page.py.
 """
 
 import ast
@@ -39,7 +39,6 @@ MADE_FROM = {
     ],
     "demo_tuning": ["config/methods.yaml", "config/demo/tune.yaml", "workflow/scripts/tuning_figure.py", STYLE],
     "rates": ["benchmarks/rates.py", STYLE, f"{RESULTS}/rates.csv"],
-    "published": ["benchmarks/published/scatter.py", f"{RESULTS}/published.csv"],
 } | {
     f"{study}_{figure}": ["benchmarks/comparison_page.py", STYLE, f"{RESULTS}/{study}_{table}.csv"]
     for study in ("comparison", "comparison_b", "comparison_c", "comparison_d")

@@ -54,7 +54,6 @@ include: BASEDIR / "rules/drift.smk"
 include: BASEDIR / "rules/tables.smk"
 include: BASEDIR / "rules/report.smk"
 include: BASEDIR / "rules/use.smk"
-include: BASEDIR / "rules/pretrain.smk"
 include: BASEDIR / "rules/preflight.smk"
 
 

@@ -4,8 +4,10 @@ The text encoder is not trained, as in Stable Diffusion, but here it is also not
 words, which suffices for short captions. If it were trained too, all captions would be similar for thousands of steps.
 """
 
+import copy
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -36,14 +38,22 @@ def main(job: dict) -> None:
     # With CLIP's 0.02, the word embeddings would be dominated by the layers' outputs.
     torch.nn.init.normal_(pipeline.text_encoder.get_input_embeddings().weight)
     pipeline.vae.register_to_config(scaling_factor=1 / float(mean.std()))
-    tiny_diffusion.save_half(pipeline, folder)
+    save_half(pipeline, folder)
     for phase, changes in enumerate(params["phases"]):
         if phase:  # with its own random numbers, so that it can also start from the previous stage's saved weights
             torch.manual_seed(params["seed"] + phase)
             rng = Random(f"captions {params['seed']} {phase}")
         for step in train_denoiser(pipeline, scenes, mean, deviation, rng, **params["denoiser"] | changes):
             print(f"stage {phase}, step {step}: saved to {folder}", file=sys.stderr, flush=True)
-            tiny_diffusion.save_half(pipeline, folder)
+            save_half(pipeline, folder)
+
+
+def save_half(pipeline, folder: Path) -> None:
+    """Write a copy of the pipeline in float16, half the size."""
+    smaller = copy.deepcopy({name: getattr(pipeline, name) for name in ("text_encoder", "unet", "vae")})
+    for part in smaller.values():
+        part.half()
+    type(pipeline)(**pipeline.components | smaller, requires_safety_checker=False).save_pretrained(folder)
 
 
 def train_autoencoder(
@@ -63,7 +73,7 @@ def train_autoencoder(
     with torch.no_grad():
         vae.quant_conv.bias[vae.config.latent_channels :] = -6
     for step in range(total):
-        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (object_images.scene, object_images.any_scene)]
+        scenes = [draw(rng) for _ in range(batch_size // 2) for draw in (object_images.scene, any_scene)]
         batch = tensor(scenes)
         if step < crop_steps:
             batch = torch.stack([cut(*pair, crop, rng) for pair in zip(batch, scenes, strict=True)])
@@ -74,6 +84,20 @@ def train_autoencoder(
         (loss + kl * posterior.kl().mean() / posterior.mean[0].numel()).backward()
         advance(optimizer, schedule)
         report("autoencoder", step, total, loss.detach())
+
+
+def any_scene(rng: Random) -> object_images.Scene:
+    """Draw a scene in unnamed colours, perhaps with a band: the autoencoder must cover more than captions describe."""
+
+    def colour() -> tuple[int, int, int]:
+        return tuple(rng.randrange(256) for _ in range(3))
+
+    found = replace(object_images.scene(rng), colour=colour(), background=colour())
+    return replace(
+        found,
+        lower=colour() if rng.random() < 0.5 else None,
+        band=colour() if rng.random() < 0.5 else None,
+    )
 
 
 def cut(picture, scene, side: int, rng: Random):

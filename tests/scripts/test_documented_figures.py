@@ -1,6 +1,6 @@
 """Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
 
-Pages with their own test: comparison.md (test_comparison_page.py), gpus.md (test_published.py, test_cards.py),
+Pages with their own test: gpus.md (test_published.py, test_cards.py),
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
 """
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import comparison, tables
+from benchmarks import tables
 from hra_workflow.core import grid
 from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
@@ -30,11 +30,6 @@ def page(name: str) -> str:
 
 def minutes(task: str) -> str:
     return f"{TASKS[task]['resources']['save_seconds'] / 60:.0f}"
-
-
-def solved(run: str, study: str) -> str:
-    runs = comparison.read(study, "runs").set_index(["set", "run"])
-    return f"{runs.loc[[('word problems', run)], 'score'].mean():.0f}"
 
 
 def seeds(task: str) -> str:
@@ -61,8 +56,6 @@ def official_checkpoints() -> int:
 
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
-    mixed_batches = ("comparison", "comparison_b", "comparison_d")
-    lora = sorted({solved("lora/r4-alpha8", study) for study in mixed_batches})
     hours = float(in_gpus("Table 2, GLUE"))
     cards = pd.read_csv(ROOT / "benchmarks/results/cards.csv").query("card == 'h100'").set_index("table")
     counts = {name: len(set(published(name)["run"])) for name in ("peft_metamathqa", "peft_image")}
@@ -70,9 +63,6 @@ def phrases() -> dict[str, list[str]]:
     return {
         "README.md": [
             f"an estimated {in_gpus('all')} GPU-hours on H100s",
-            f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both sides "
-            "of W, as in HOFT (arXiv 2505.16531), "
-            f"it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
             "HRA's learning rate for LLaMA2-7B is a guess.",
         ],
         "docs/running.md": [

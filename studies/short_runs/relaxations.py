@@ -1,4 +1,4 @@
-"""Forms of W' = diag(1 + δ) H_L W H_R on short runs: python -m benchmarks.relaxations SET.
+"""Forms of W' = diag(1 + δ) H_L W H_R on short runs: python -m studies.short_runs.relaxations SET.
 
 The trial in which relaxations of the two-sided form had to show that they are worth a study: a coefficient per
 reflection, ETHER+'s pairs, scales of the inputs, other numbers of reflections per side. A form without scales of the
@@ -7,9 +7,9 @@ rows; W diag(1 + γ) is neither. Dense prototypes for small layers; `hra` has th
 
     llama [--forms two-sided] [--rates 5e-3 1e-2] [--seeds 1 2 3]    the demo's word problems
     sst2 MODEL DATA ...        SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
-    page                       the table of docs/comparison.md from results/relaxations.csv
+    page                       the table of README.md from results/relaxations.csv
 
-Rows are appended to benchmarks/results/relaxations.csv, and runs that it contains are left out.
+Rows are appended to results/relaxations.csv, and runs that it contains are left out.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from benchmarks import small_runs
 from benchmarks.tables import put
 from hra_workflow.report.markdown_text import table
+from studies.short_runs import small_runs
 
 TABLE = small_runs.RESULTS / "relaxations.csv"
 START = 1 / 16  # standard deviation of the entries of the starting columns
@@ -131,7 +131,7 @@ def adapt(task: small_runs.Task, name: str):
 
 
 def page_table() -> list[str]:
-    """Return the table of docs/comparison.md: the trial of every rate, and other seeds of the rates that have them."""
+    """Return the table of README.md: the trial of every rate, and other seeds of the rates that have them."""
     rows = pd.read_csv(TABLE)
     rows = rows[rows["set"] == "word problems"]
     lines = [["form", "parameters", "trials: rate: loss", "rate", "seeds 1, 2, 3", "mean"]]
@@ -159,7 +159,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[TRIAL])
     given = parser.parse_args(arguments)
     if given.set == "page":
-        return put(small_runs.ROOT / "docs/comparison.md", "relaxations", page_table())
+        return put(small_runs.PAGE, "relaxations", page_table())
     torch.set_num_threads(1)
     task = small_runs.word_problems() if given.set == "llama" else small_runs.sst2(*given.folders)
     task.settings["epochs"] = EPOCHS

@@ -1,7 +1,7 @@
 """Short training runs on two CPU cores, for questions that take a hundred of them: word problems and SST-2.
 
 Data, tokens, masks and the held-out tenth are the workflow's, and so are the hyper-parameters of the studies
-(config/demo/comparison.yaml), except that the batches of both tasks contain rows of similar length, in random order.
+(studies/comparison), except that the batches of both tasks contain rows of similar length, in random order.
 A run returns its loss on the held-out tenth; its row is appended to a table at once.
 """
 
@@ -28,8 +28,8 @@ from hra_workflow.models import causal_lm, classifier, prompts
 from hra_workflow.tasks.math import answers
 from hra_workflow.training.length_windows import LengthWindows
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks/results"
+ROOT, STUDY = Path(__file__).parents[2], Path(__file__).parent
+RESULTS, PAGE = STUDY / "results", STUDY / "README.md"
 LLAMA = ROOT / "workflow/word-problems-llama"
 EVALUATED = 100  # rows per batch
 
@@ -47,13 +47,13 @@ class Task(NamedTuple):
 
 
 def config(name: str) -> dict:
-    return yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    return yaml.safe_load((ROOT / f"{name}.yaml").read_text())
 
 
 def settings(of: str) -> dict:
     """Return the hyper-parameters of the studies for a task, with the defaults of the task and of the demo."""
-    demo, study = config("demo/config")["tasks"][of], config("demo/comparison")
-    defaults = config(f"{of}/task")["tasks"][of]["defaults"] | demo.get("defaults", {})
+    demo, study = config("config/demo/config")["tasks"][of], config("studies/comparison/config/comparison")
+    defaults = config(f"config/{of}/task")["tasks"][of]["defaults"] | demo.get("defaults", {})
     return defaults | study["presets"][of]["comparison"]["all"] | {"held_out": study["tasks"][of]["held_out"]}
 
 

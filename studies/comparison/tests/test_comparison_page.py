@@ -1,4 +1,4 @@
-"""docs/comparison.md: its tables come from the committed results, and its verdicts from the designs' rule."""
+"""results.md: its tables come from the committed results, and its verdicts from the designs' rule."""
 
 import re
 from functools import partial
@@ -9,11 +9,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from benchmarks import comparison, comparison_page, sentence_embeddings
+from benchmarks import docs_images
 from hra_workflow.core import records
+from studies.comparison import collect, page, sentence_embeddings
 from support import ROOT
 
-STUDIES, FORMER, TABLES = comparison.STUDIES, comparison_page.FORMER, comparison.TABLES
+STUDIES, FORMER, TABLES = collect.STUDIES, page.FORMER, collect.TABLES
 
 
 def contrast(**values) -> pd.Series:
@@ -30,25 +31,32 @@ def contrast(**values) -> pd.Series:
     ],
 )
 def test_a_verdict_is_what_the_design_says(values, found):
-    assert comparison_page.verdict(contrast(**values)) == found
+    assert page.verdict(contrast(**values)) == found
 
 
 def test_the_page_has_the_tables_of_the_committed_results():
-    text = comparison_page.PAGE.read_text()
-    results = {study: {table: comparison.read(study, table) for table in comparison.TABLES} for study in STUDIES}
-    assert comparison_page.page(text, results) == text
+    text = page.PAGE.read_text()
+    results = {study: {table: collect.read(study, table) for table in collect.TABLES} for study in STUDIES}
+    assert page.page(text, results) == text
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("figure", page.FIGURES)
+def test_the_figures_are_made_from_the_results(study, figure):
+    """Otherwise: python -m studies.comparison.page."""
+    assert docs_images.stated(page.image(study, figure)) == docs_images.digest(page.made_from(study, figure))
 
 
 def test_the_prose_of_the_page_has_the_figures_of_the_results():
     """Every phrase is computed; any other number with a decimal point is in a table of the page or a level."""
     a, b, c, d = (
-        {table: comparison.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES
+        {table: collect.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES
     )
     words, sst2, tried = "word problems", "SST-2", ("lora/r8", "lora/r4-alpha8", "oft/b16")
 
     def mean(study: dict, key: str, name: str, run: str) -> float:
         rows = study["runs"].loc[[(name, run)]]
-        return rows[comparison_page.is_quiet(rows) if key == "seconds" else rows["parameters"] > 0][key].mean()
+        return rows[page.is_quiet(rows) if key == "seconds" else rows["parameters"] > 0][key].mean()
 
     def scores(study: dict, name: str, run: str) -> pd.Series:
         return study["trials"].loc[[(name, run)]].set_index("learning_rate")["score"].sort_index()
@@ -63,7 +71,7 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
         """Return the best losses and the gain in solved problems of two runs, as a row of the page's table."""
         losses = " → ".join(f"{scores(a, words, run).min():.3f}" for run in (before, after))
         gain = mean(a, "score", words, after) - mean(a, "score", words, before)
-        return f"| {losses} | {comparison_page.signed(gain)} |"
+        return f"| {losses} | {page.signed(gain)} |"
 
     def range_of(values: list, digits: int, other: int | None = None) -> str:
         return f"{min(values):.{digits}f} to {max(values):.{digits if other is None else other}f}"
@@ -81,7 +89,7 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
     both = {rate: 50 * sum(scores(of, sst2, "hra/r8")[rate] for of in (a, b)) for rate in (5e-3, 2e-2)}
     errors = [100 * np.sqrt(score * (1 - score) / 691) for score in (0.841, 0.858)]
     shares = pd.concat([of["runs"]["cpu_share"].dropna() for of in (a, b)])
-    turned, scaled = comparison.BOTH_SIDES, comparison.MAGNITUDES
+    turned, scaled = collect.BOTH_SIDES, collect.MAGNITUDES
     large, lora, dora = "hra/r8-two-sided", "lora/r4-alpha8", "dora/r4-alpha8"
     solved, of_c = partial(mean, c, "score", words), partial(mean, c, "seconds", words)
     kept = [mean(c, "kept", words, run) for run in {run for _, run in c["runs"].index} - {"base/pretrained"}]
@@ -90,7 +98,7 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
     mixed = [of_d["score"](run) - solved(run) for run in d["runs"].index.unique("run")]
 
     def more(run: str, other: str) -> str:
-        return comparison_page.signed(solved(run) - solved(other))
+        return page.signed(solved(run) - solved(other))
 
     right, time = partial(mean, c, "score", sst2), partial(mean, c, "seconds", sst2)
     similar = [f"{mean(c, 'kept', sst2, run):.1f}" for run in (lora, "hra/r8", turned, scaled)]
@@ -141,9 +149,9 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
         f"by {range_of(mixed, 1)} points (not tested)",
         f"{of_d['seconds'](turned):.0f} seconds per run instead of {of_d['seconds'](lora):.0f}, with magnitudes "
         f"{of_d['seconds'](scaled):.0f} instead of DoRA's {of_d['seconds'](dora):.0f}",
-        f"(only {'one' if comparison_page.is_quiet(of_lora).sum() == 1 else '?'} of LoRA's runs had a core to itself)",
+        f"(only {'one' if page.is_quiet(of_lora).sum() == 1 else '?'} of LoRA's runs had a core to itself)",
     ]
-    text = comparison_page.PAGE.read_text()
+    text = page.PAGE.read_text()
     tables = "".join(re.findall(r"<!-- table.*?<!-- end -->", text, re.DOTALL))
     prose = re.sub(r"<!-- table.*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
     prose = " ".join(prose.split())
@@ -155,22 +163,22 @@ def test_the_prose_of_the_page_has_the_figures_of_the_results():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_run_and_seed_of_the_design_is_in_the_results(study):
-    runs, contrasts = comparison.read(study, "runs"), comparison.read(study, "contrasts")
+    runs, contrasts = collect.read(study, "runs"), collect.read(study, "contrasts")
     for name, one in STUDIES[study].items():
         of_set = runs[runs["set"] == name]
         found = {(run, seed) for run, seed in zip(of_set["run"], of_set["seed"], strict=True) if "/" in run}
-        assert {(run, seed) for run, seed in found if run not in FORMER} == set(comparison.final_runs(study, one))
+        assert {(run, seed) for run, seed in found if run not in FORMER} == set(collect.final_runs(study, one))
         tested = contrasts[contrasts["set"] == name]
         pairs = zip(tested["run"], tested["other"], strict=True)
         assert [pair for pair in pairs if not FORMER.keys() & {*pair}] == one.contrasts
-        seeds = pd.Series([run for run, _ in comparison.final_runs(study, one)]).value_counts()
+        seeds = pd.Series([run for run, _ in collect.final_runs(study, one)]).value_counts()
         assert [*tested["seeds"]] == [*tested["run"].map(seeds).fillna(5)]
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_runs_of_a_contrast_had_equal_searches(study):
     """Otherwise the page may not call one of them better (docs/statistics.md)."""
-    trials, contrasts = comparison.read(study, "trials"), comparison.read(study, "contrasts")
+    trials, contrasts = collect.read(study, "trials"), collect.read(study, "contrasts")
     counts = trials.groupby(["set", "run"])["learning_rate"].nunique()
     for _, row in contrasts.iterrows():
         assert counts[row["set"], row["run"]] == counts[row["set"], row["other"]] > 1
@@ -178,11 +186,11 @@ def test_the_runs_of_a_contrast_had_equal_searches(study):
 
 def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
     rng = np.random.default_rng(0)
-    contrasts = [*comparison.OF_PART_A, ("lora/r8", "lora/r4-alpha8")]
+    contrasts = [*collect.OF_PART_A, ("lora/r8", "lora/r4-alpha8")]
     names = {run for pair in contrasts for run in pair}
     scored = {run: {seed: [(float(x),) for x in rng.random(400) < 0.5] for seed in range(5)} for run in sorted(names)}
     scored["hra/r8"] = {seed: [(1.0,)] * 400 for seed in range(5)}
-    rows = pd.DataFrame(comparison.compare("set", contrasts, scored, lambda values: float(np.mean(values))))
+    rows = pd.DataFrame(collect.compare("set", contrasts, scored, lambda values: float(np.mean(values))))
     better = rows[rows["run"] == "hra/r8"]
     assert (better["difference"] > 45).all() and (better["p_holm"] < 0.05).all() and len(better) == 2
     assert (rows["p_holm"] >= rows["p"]).all() and (rows[rows["run"] == "lora/r8"]["p_holm"] > 0.05).all()
@@ -190,17 +198,17 @@ def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
 
 def test_a_folder_that_is_no_study_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b or"):
-        comparison.collect(tmp_path, tmp_path)
+        collect.collect(tmp_path, tmp_path)
     with pytest.raises(SystemExit, match="comparison_c/results: expected the results of a task of the study"):
-        comparison.collect(tmp_path / "comparison_c", tmp_path)
+        collect.collect(tmp_path / "comparison_c", tmp_path)
 
 
 def test_a_run_without_a_final_record_is_an_error(tmp_path):
     with pytest.raises(SystemExit, match="seed0: expected the record of a finished run, found none"):
-        comparison.final_run(tmp_path / "seed0", STUDIES["comparison"]["SST-2"])
+        collect.final_run(tmp_path / "seed0", STUDIES["comparison"]["SST-2"])
     records.write(tmp_path / "train.json", {"status": "diverged", "error": "loss nan"})
     with pytest.raises(SystemExit, match="expected a finished run, found one that diverged: loss nan"):
-        comparison.final_run(tmp_path, STUDIES["comparison"]["SST-2"])
+        collect.final_run(tmp_path, STUDIES["comparison"]["SST-2"])
 
 
 def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
@@ -221,9 +229,9 @@ def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
 def test_every_point_of_the_forest_plot_stands_beside_the_name_of_its_contrast(tmp_path, monkeypatch):
     import matplotlib.pyplot as plt
 
-    monkeypatch.setattr(comparison_page, "IMAGES", tmp_path)
-    contrasts, names = comparison.read("comparison_b", "contrasts"), comparison_page.labels()
-    comparison_page.draw_contrasts("comparison_b", contrasts)
+    monkeypatch.setattr(page, "IMAGES", tmp_path)
+    contrasts, names = collect.read("comparison_b", "contrasts"), page.labels()
+    page.draw_contrasts("comparison_b", contrasts)
     for axis, name in zip(plt.gcf().axes, STUDIES["comparison_b"], strict=True):
         names_of_rows = [label.get_text() for label in axis.get_yticklabels()]
         drawn = {names_of_rows[int(text.xy[1])]: text.xy[0] for text in axis.texts}

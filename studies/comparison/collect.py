@@ -1,7 +1,4 @@
-"""The results of the studies of docs/comparison-design.md (part A), -b.md and -c.md as tables.
-
-comparison_page.py has the commands.
-"""
+"""The results of the studies of design.md (part A), design-b.md and design-c.md as tables; page.py has the commands."""
 
 import sys
 from pathlib import Path
@@ -11,13 +8,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from benchmarks import sentence_embeddings
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import comparison
+from studies.comparison import sentence_embeddings
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks/results"
+STUDY = Path(__file__).parent
+RESULTS = STUDY / "results"
 TABLES = ("runs", "trials", "contrasts")
 
 
@@ -47,7 +44,7 @@ OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (MAGNITUDES, "dora/r4-alpha8"), (BO
 OF_SST2 = [*OF_PART_D, (MAGNITUDES, "hra/r8")]  # in part C
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
-STUDIES = {  # by the name of the config in config/demo and of the study's folder; sets by their names on the page
+STUDIES = {  # by the name of the file in config/ and of the study's folder; sets by their names on the page
     "comparison": {
         "word problems": Set(*WORD_PROBLEMS, OF_PART_A, *ONE_STEP),
         "SST-2": Set(*SST2, OF_PART_A, kept=COSINE),
@@ -65,8 +62,8 @@ STUDIES = {  # by the name of the config in config/demo and of the study's folde
 
 
 def config(name: str) -> dict:
-    """Return a config of the demo, without the configs that it is merged over."""
-    return yaml.safe_load((ROOT / f"config/demo/{name}.yaml").read_text())
+    """Return the config of a study, without the configs that it is merged over."""
+    return yaml.safe_load((STUDY / f"config/{name}.yaml").read_text())
 
 
 def read(study: str, table: str) -> pd.DataFrame:
@@ -74,7 +71,7 @@ def read(study: str, table: str) -> pd.DataFrame:
 
 
 def collect(folder: Path, data: Path) -> None:
-    """Read a finished study and write benchmarks/results/{study}_{runs,trials,contrasts}.csv.
+    """Read a finished study and write results/{study}_{runs,trials,contrasts}.csv.
 
     A set whose task was not run in the folder keeps its rows, as when a study's sets were run on different machines.
     """

@@ -1,4 +1,4 @@
-"""The best learning rate of HRA by rank, for the scale of its start: python -m benchmarks.rates SET [OPTIONS].
+"""The best learning rate of HRA by rank, for the scale of its start: python -m studies.short_runs.rates SET [OPTIONS].
 
 The runs of the method `hra` start with entries of the standard deviation 1/16 at every r. With Adam, H depends only on
 the directions of its columns: a start with the standard deviation s and the learning rate η give the same H in every
@@ -9,9 +9,9 @@ s = √(2/(3r)), at 16 s η. The few runs of "hra, init_scale" and "hra, PEFT's 
     llama [--ranks 2 8] [--rates 1e-3 2e-3] [--seeds 1000] [--methods hra lora]    the demo's word problems
     llama-64                   the same for a Llama of half the width, which is trained first, in a few minutes
     sst2 MODEL DATA            SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA
-    page                       the table of docs/library.md and docs/images/rates.png from results/rates.csv
+    page                       the table of README.md and results/rates.png from results/rates.csv
 
-Rows are appended to benchmarks/results/rates.csv, and runs that it contains are left out.
+Rows are appended to results/rates.csv, and runs that it contains are left out.
 """
 
 import argparse
@@ -25,11 +25,13 @@ import peft
 import torch
 
 import hra
-from benchmarks import small_runs
+from benchmarks import docs_images
 from benchmarks.tables import put
 from hra_workflow.report.markdown_text import table
+from studies.short_runs import small_runs
 
-TABLE = small_runs.RESULTS / "rates.csv"
+TABLE, IMAGE = (small_runs.RESULTS / name for name in ("rates.csv", "rates.png"))
+MADE_FROM = [Path(__file__), docs_images.STYLE, TABLE]
 NARROW = small_runs.ROOT / "resources/pretrained/word-problems-llama-64"
 START = 1 / 16  # standard deviation of the entries of the starting columns
 SEED = 1000
@@ -41,10 +43,9 @@ KEY = ("set", "method", "r", "rate", "seed")
 
 
 def pretrain_narrow() -> Path:
-    """Train a Llama of half the width as rules/pretrain.smk trains the demo's, for half as long, unless it exists."""
+    """Train a Llama of half the width as studies/demo_models trains the demo's, for half as long, unless it exists."""
     if not (NARROW / "model.safetensors").exists():
-        sys.path.append(str(small_runs.ROOT / "workflow/scripts"))
-        import pretrain_word_problems
+        from studies.demo_models import pretrain_word_problems
 
         model = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 4, "num_attention_heads": 2}
         training = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 4e-3}
@@ -157,16 +158,15 @@ def page_table() -> list[str]:
 
 
 def page() -> None:
-    """Rewrite the table of docs/library.md and the figure."""
-    put(small_runs.ROOT / "docs/library.md", "rates", page_table())
+    """Rewrite the table of README.md and the figure."""
+    put(small_runs.PAGE, "rates", page_table())
     plot()
 
 
 def plot() -> None:
-    """Write docs/images/rates.png: loss against rate, a line per rank, as trained and at the rates of `init_scale`."""
+    """Write results/rates.png: loss against rate, a line per rank, as trained and at the rates of `init_scale`."""
     import matplotlib.pyplot as plt
 
-    from benchmarks import docs_images
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, logarithmic
 
     plt.switch_backend("Agg")
@@ -203,8 +203,8 @@ def plot() -> None:
             axis.set_xlabel(label)
         labels = sorted(shown, key=lambda label: (label.split(",")[0], int(label.split()[-1]) if "=" in label else 0))
         figure.legend([shown[one] for one in labels], labels, loc="outside lower center", ncols=5, fontsize=SMALL)
-        figure.savefig(docs_images.FOLDER / "rates.png", dpi=130)
-    docs_images.renew("rates")
+        figure.savefig(IMAGE, dpi=130)
+    docs_images.stamp(IMAGE, MADE_FROM)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""Write the tables and figures of docs/comparison.md from benchmarks/results/comparison*.csv.
+"""Write the tables and figures of results.md from results/comparison*.csv.
 
-    make demo TASK=comparison DATA=../shared/data                          a study; TASK=comparison_b: the other one
-    python -m benchmarks.comparison_page demo/comparison ../shared/data    collect it in half an hour, rewrite the page
-    python -m benchmarks.comparison_page                                   rewrite it from results/comparison*.csv
+    make demo TASK=comparison DATA=../shared/data                     a study; TASK=comparison_b: the other one
+    python -m studies.comparison.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
+    python -m studies.comparison.page                                 rewrite it from results/comparison*.csv
 
 A run of a study without a final record raises an error.
 """
@@ -15,12 +15,13 @@ import pandas as pd
 import yaml
 
 from benchmarks import docs_images
-from benchmarks.comparison import ROOT, STUDIES, TABLES, Set, collect, config, read
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
+from studies.comparison.collect import RESULTS, STUDIES, STUDY, TABLES, Set, collect, config, read
 
-PAGE, IMAGES = ROOT / "docs/comparison.md", ROOT / "docs/images"
+PAGE, IMAGES = STUDY / "results.md", RESULTS
+FIGURES = {"forest": "contrasts", "cost": "runs"}  # and the tables that they show
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
 FORMER = {  # runs in the results that commit 3fd83f6 could train, with `sum_difference_lr_ratio: 1`, and their labels
     "hra/r8-sd": "HRA, r=8, sum and difference",
@@ -31,7 +32,7 @@ VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "u
 
 def paper_methods() -> dict:
     """Return the config of the paper's methods, under its key `methods`."""
-    return yaml.safe_load((ROOT / "config/methods.yaml").read_text())
+    return yaml.safe_load((docs_images.ROOT / "config/methods.yaml").read_text())
 
 
 def labels() -> dict[str, str]:
@@ -120,7 +121,17 @@ def rewrite() -> None:
     for study, of_study in results.items():
         draw_contrasts(study, of_study["contrasts"])
         draw_costs(study, of_study["runs"])
-        docs_images.renew(f"{study}_forest", f"{study}_cost")
+        for figure in FIGURES:
+            docs_images.stamp(image(study, figure), made_from(study, figure))
+
+
+def image(study: str, figure: str) -> Path:
+    return IMAGES / f"{study}_{figure}.png"
+
+
+def made_from(study: str, figure: str) -> list[Path]:
+    """Return the sources of a figure."""
+    return [Path(__file__), docs_images.STYLE, RESULTS / f"{study}_{FIGURES[figure]}.csv"]
 
 
 def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
@@ -169,7 +180,7 @@ def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
             axis.set_title(name, fontsize=10)
             axis.set_ylim(len(pairs) - 0.5, -0.6)
         figure.supxlabel("difference in points, 95 % interval (shaded: within one)", fontsize=SMALL)
-        figure.savefig(IMAGES / f"{study}_forest.png", dpi=200)
+        figure.savefig(image(study, "forest"), dpi=200)
 
 
 def draw_costs(study: str, runs: pd.DataFrame) -> None:
@@ -205,7 +216,7 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
                 sizes.locator_params(axis="x", nbins=4)
                 sizes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
         figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=2, fontsize=SMALL)
-        figure.savefig(IMAGES / f"{study}_cost.png", dpi=200)
+        figure.savefig(image(study, "cost"), dpi=200)
 
 
 def main(arguments: list[str]) -> None:

@@ -63,9 +63,8 @@ def compare_published(first: dict[str, Run], configs: list[str]) -> list[Publish
             f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
             "the data are not the paper's. Pass the CONFIG of runs that have one.",
         )
-        path = Path(ROOT, "config", "published", f"{file}.csv")
         runs = [run for run in first.values() if run.record["task"] == name]
-        found += compared_published.compare(task, str(path), runs)
+        found += compared_published.compare(task, str(file), runs)
     return found
 
 

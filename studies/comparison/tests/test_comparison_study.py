@@ -1,4 +1,4 @@
-"""The comparison's configs and commands, and what other pages say about its results."""
+"""The configs and commands of the comparison, and the numbers of its results on other pages."""
 
 import re
 import subprocess

@@ -105,10 +105,10 @@ def shorten(new: dict, task: Task) -> bool:
     longest = max(filter(None, lengths), default=None)
     part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
     # Texts have different lengths, so every batch gets other rows; images have one size.
-    rows = max(one.get("generation_batch_size", one["batch_size"]) for one in settings.values())
+    rows = max(task.training.period(one) * one["batch_size"] for one in settings.values())
     rows *= STEPS[part] if longest else 1
-    values = {run: short(one, rows, longest, STEPS[part]) for run, one in settings.items()}
-    period = rates.period(settings[chosen[0]])
+    values = {run: short(one, rows, longest, STEPS[part], task.training.period(one)) for run, one in settings.items()}
+    period = rates.period(values[chosen[0]])
     values[chosen[0]]["kill_at_step"] = -(-KILL_AT[part] // period) * period
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
@@ -146,17 +146,18 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
     ]
 
 
-def short(settings: dict, rows: int, longest: int | None, steps: int) -> dict:
+def short(settings: dict, rows: int, longest: int | None, steps: int, period: int) -> dict:
     """Return a run's hyper-parameters for a number of steps on `rows` rows."""
     # Schedules in steps are left out, and vLLM, which a fake GPU cannot run.
     kept = (grid.SAMPLER,) if steps == STEPS["jobs"] else ()
     flat = {key: value for key, value in settings.items() if key in kept or not isinstance(value, dict)}
-    steps = max(steps, 2 * rates.period(settings))
+    steps = max(steps, 2 * period)
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
     # Sorted from long to short, the first step would have the longest texts, and a resumed run does not repeat it.
     changes |= {"shuffle": True, "group_by_length": False} if not flat.get("shuffle", True) else {}
-    return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
+    of_probe = {"kill_at_step": 0} | ({"period": period} if period > 1 else {})
+    return flat | {key: value for key, value in changes.items() if key in flat} | of_probe
 
 
 def limit(entry: dict, changes: dict) -> None:

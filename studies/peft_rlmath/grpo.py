@@ -5,15 +5,18 @@ a generation ends: TRL's checkpoints do not contain answers.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.tasks.math import answers
 from hra_workflow.training.hf_trainer import Resumable
+from hra_workflow.training.learner import Learner
+from studies.peft_rlmath import task
 
 
 def arguments(values: dict, vllm: dict | None, prompt) -> dict:
@@ -108,7 +111,7 @@ class ResumableGRPOTrainer(Resumable, GRPOTrainer):
 
     def __init__(self, *, method: dict, settings: dict, **keywords):
         super().__init__(method=method, settings=settings, **keywords)
-        self.restart_every = rates.period(settings)
+        self.restart_every = task.period(settings)
         # TRL adds a copy of the initial adapter as the reference. That is the base model, which needs no copy, unless
         # the initialisation (PiSSA) has moved a part of its weights into the adapter.
         moved = isinstance((method["peft"] or {}).get("init_lora_weights"), str)
@@ -118,3 +121,22 @@ class ResumableGRPOTrainer(Resumable, GRPOTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return self.penalised(model, loss)
+
+
+class RewardLearner(Learner):
+    """Learn from rewards for sampled answers."""
+
+    logged = ("loss", "reward")  # the latter at the first step of a generation
+
+    def arguments(self) -> dict:
+        values = {name: self.settings[name] for name in task.VALUES}
+        return arguments(values, self.settings.get("vllm"), self.prompt)
+
+    def rows(self, folder: Path, seed: int) -> Dataset:
+        return questions(folder, self.prompt, self.settings, seed, partial(answers.gold, self.settings["answer"]))
+
+    def trainer(self, held, **common) -> ResumableGRPOTrainer:
+        common["model"].generation_config.eos_token_id = self.prompt.ends
+        right = partial(task.is_right, self.settings["reward"], self.settings["answer"])
+        tokenizer = self.prompt.tokenizer
+        return ResumableGRPOTrainer(processing_class=tokenizer, reward_funcs=rewards(right, tokenizer), **common)

@@ -9,21 +9,24 @@ from hra_workflow.core import grid
 from hra_workflow.report import colours, one_class, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, tuned_runs
-from published import PUBLISHED, peft_benchmark
-from support import SHARED
+from support import ROOT, SHARED, with_files
 
+FILE, RESULTS = (
+    ROOT / "studies/peft_metamathqa/config.yaml",
+    ROOT / "studies/peft_metamathqa/results/peft_metamathqa.csv",
+)
 REFERENCE = SHARED / "reference/peft_benchmark_metamathqa.csv"
 DATASET = "metamathqa-peft"
 
 
 @pytest.fixture
 def task():
-    return load(peft_benchmark())["math"]
+    return load(with_files(FILE))["math"]
 
 
 @pytest.fixture(scope="module")
 def published() -> pandas.DataFrame:
-    return run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv")
+    return run_statistics.read_csv(RESULTS)
 
 
 def run_table(accuracies: dict[str, list[float]]) -> pandas.DataFrame:
@@ -131,19 +134,9 @@ def test_the_figure_has_one_kind_of_dot_for_all_that_we_do_not_run(task, publish
     assert "others of PEFT" in texts and "hollow: PEFT" in texts and len(texts) < 8
 
 
-@pytest.mark.parametrize("stated", [True, False])
-def test_other_tables_keep_the_papers_numbers(task, stated):
-    task.settings["published"] = stated
-    assert task.table.published_file("math") == ("math" if stated else None)
-    assert task.table.published_file("compute") == ("compute" if stated else None)
-    assert (task.table.published() or {"label": None})["label"] == ("paper" if stated else None)
-    task.settings["published"] = {"file": "peft_metamathqa", "label": "PEFT", "notes": []}
-    assert task.table.published_file("math") == "peft_metamathqa" and task.table.published_file("compute") is None
-
-
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not on this machine")
 def test_the_published_rows_are_all_results_by_accuracy():
-    ours = run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv")
+    ours = run_statistics.read_csv(RESULTS)
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     theirs = pandas.read_csv(REFERENCE)
     assert len(theirs) == 63 and ours["row"].astype(int).tolist() == [n for n in range(1, 64) for _ in range(4)]

@@ -1,10 +1,17 @@
-"""Training by rewards for sampled answers (GRPO): its hyper-parameters and the checks of the config."""
+"""The task math with training by rewards for sampled answers (GRPO): its hyper-parameters and the checks of the config.
+
+A config names the class as `tasks.math.class: studies.peft_rlmath.task:RewardedMath`.
+"""
+
+import math
+from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core.errors import expect
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.math import graders
+from hra_workflow.tasks.math.task import Math, MathTraining
 
 VALUES = (  # hyper-parameters with the names of TRL's arguments
     "num_generations",
@@ -25,21 +32,10 @@ VALUES = (  # hyper-parameters with the names of TRL's arguments
 )
 
 
-def depends_on(values: dict, dataset: dict) -> dict:
-    """Return what the rewards depend on, besides the hyper-parameters `values`: the grader and the marks of answers."""
-    return {"reward_version": graders.find(values["reward"]).version, "answer": dataset["answer"]}
-
-
 def check(task: Task, run: str, values: dict) -> None:
-    """Raise JobError if `method/variant` cannot be trained by rewards, or has only a part of their settings."""
+    """Raise JobError if `method/variant` cannot be trained by rewards."""
     key = f"config: tasks.{task.name}: {run}"
-    stated = [name for name in (*VALUES, "vllm") if name in values]
-    if "reward" not in values:
-        expect(not stated, f"{key}: {', '.join(stated)} need a `reward`. Add it to the preset, or remove them")
-        return
     graders.find(values["reward"], f"{key}: reward")
-    missing = [name for name in VALUES if name not in values]
-    expect(not missing, f"{key}: `reward` also needs {', '.join(missing)}. Add them to its preset")
     entry = methods.get(task.config, run.split("/")[0])
     micro_batch = values["batch_size"] // values["gradient_accumulation"]
     sizes = values["num_generations"], values["generation_batch_size"]
@@ -76,6 +72,12 @@ def check(task: Task, run: str, values: dict) -> None:
         expect(possible, f"{key}: {problem}")
 
 
+def period(values: dict) -> int:
+    """Return the number of steps after which a generation of answers ends with a step."""
+    answers = values["generation_batch_size"] * values["num_iterations"]
+    return math.lcm(answers, values["batch_size"]) // values["batch_size"]
+
+
 def is_right(reward: str, style: str, output: str, gold: str) -> bool:
     """Return whether the grader `reward` accepts an output; one that exceeds its limits is wrong."""
     readings, right = graders.find(reward).functions()
@@ -83,3 +85,34 @@ def is_right(reward: str, style: str, output: str, gold: str) -> bool:
         return any(right(style, reading, gold) for reading in readings(style, output))
     except TimeoutError:
         return False
+
+
+class RewardedTraining(MathTraining):
+    learner = "studies.peft_rlmath.grpo:RewardLearner"
+
+    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
+        """Add what the rewards depend on: the grader and the marks of answers."""
+        values = super().relevant_hyperparameters(dataset, run)
+        if not values:  # of a run that trains nothing
+            return {}
+        version, answer = graders.find(values["reward"]).version, self.datasets[dataset]["answer"]
+        return values | {"reward_version": version, "answer": answer}
+
+    def period(self, values: dict) -> int:
+        return period(values)
+
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        return {"peft_rlmath/grpo.py": 11 * micro_batches}  # TRL reads its metrics
+
+    def check_runs(self) -> None:
+        super().check_runs()
+        for run in self.task.runs():
+            name = f"{run['method']}/{run['variant']}"
+            if methods.trains(self.config, name):
+                check(self.task, name, self.hyperparameters(run["dataset"], name))
+
+
+class RewardedMath(Math):
+    required = (*Math.required, "reward", *VALUES)
+    schema = Path(__file__).with_name("config.schema.yaml")
+    training = RewardedTraining

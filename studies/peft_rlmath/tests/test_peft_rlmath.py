@@ -16,12 +16,13 @@ from hra_workflow.data import text_tables
 from hra_workflow.models import model_sizes
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
-from hra_workflow.tasks.math import answers, graders, rewards
-from hra_workflow.training import grpo, run_record
-from published import PUBLISHED, benchmark
-from support import ROOT
+from hra_workflow.tasks.math import answers, graders
+from hra_workflow.training import run_record
+from studies.peft_rlmath import grpo
+from studies.peft_rlmath import task as module
+from support import ROOT, with_files
 
-DATASET = "gsm8k-rl"
+STUDY, DATASET = "studies/peft_rlmath", "gsm8k-rl"
 RUNS = {  # learning rates of training_params.json
     "hra/lr8e-05": 8e-5, "hra/lr5e-4": 5e-4, "hra/r32": 4e-5, "lora/lr8e-5": 8e-5, "lora/r1-a32": 4e-5, "dora/r4": 4e-5,
     "ia3/lr1e-03": 1e-3,
@@ -30,7 +31,7 @@ RUNS = {  # learning rates of training_params.json
 
 @pytest.fixture(scope="module")
 def config() -> dict:
-    return benchmark("peft_rlmath")
+    return with_files(f"{STUDY}/config.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def task(config):
 
 def test_the_config_is_valid_and_so_is_its_demo(config):
     validation.check(config)
-    demo = benchmark("peft_rlmath", "peft_rlmath_demo")
+    demo = with_files(f"{STUDY}/config.yaml", f"{STUDY}/demo.yaml")
     validation.check(demo)
     assert load(demo)["math"].table.published() is None
 
@@ -66,7 +67,7 @@ def test_training_is_that_of_the_default_parameters(task, tmp_path):
     class Plain:
         chat = False
 
-    sampled = grpo.arguments({name: settings[name] for name in rewards.VALUES}, None, Plain())
+    sampled = grpo.arguments({name: settings[name] for name in module.VALUES}, None, Plain())
     made = run_record.training_arguments(job, settings | {"precision": "float32"}, 42, tmp_path, "cpu", **sampled)
     assert (made.per_device_train_batch_size, made.steps_per_generation, made.seed) == (1, 8, 42)
     assert (made.adam_beta1, made.adam_beta2, made.num_generations, made.use_vllm) == (0.9, 0.999, 8, False)
@@ -107,57 +108,16 @@ def test_answers_are_those_of_the_merged_model(task):
     assert [task.cost.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
 
 
-GRADED = [  # output, reference, and what their extract_boxed and safe_grade return
-    ("So \\boxed{18}.", "18", True),
-    ("\\boxed{3} no, \\boxed{18}", "18", True),
-    ("\\boxed{18} no, \\boxed{3}", "18", False),
-    ("18", "18", False),
-    ("\\boxed 18", "18", True),
-    ("\\boxed18", "18", False),
-    ("a } closes nothing: \\boxed{18}", "18", False),
-    ("\\boxed{\\boxed{18}}", "18", True),
-    ("\\boxed{{18}}", "18", True),
-    ("\\boxed{18.0}", "18", True),
-    ("\\boxed{18.5}", "18", False),
-    ("\\boxed{\\$2,125}", "2,125", True),
-    ("\\boxed{2{,}125}", "2,125", True),
-    ("\\boxed{2\\,125}", "2,125", False),
-    ("\\boxed{2125.00}", "2,125", True),
-    ("\\boxed{18 \\text{ miles}}", "18", True),
-    ("\\boxed{18\\text{hours}}", "18", True),
-    ("\\boxed{18 hours}", "18", True),
-    ("\\boxed{18 dollars}", "18", False),
-    ("\\boxed{\\textbf{18}}", "18", True),
-    ("\\boxed{18\\%}", "18", True),
-    ("\\boxed{x=18}", "18", True),
-    ("\\boxed{eggs=18}", "18", False),
-    ("\\boxed{36/2}", "18", False),  # sympy would say yes, but is never asked
-    ("\\boxed{\\frac{36}{2}}", "18", False),
-    ("\\boxed{(18)}", "18", False),
-    ("\\boxed{-18}", "18", False),
-    ("\\boxed{18 and 18}", "18", False),
-    ("\\boxed{}", "18", False),
-    ("\\boxed{inf}", "18", False),
-    ("\\boxed{1e400}", "18", False),
-]
-
-
-@pytest.mark.parametrize(("output", "gold", "right"), GRADED)
-def test_answers_are_graded_by_its_rules(output, gold, right):
-    assert rewards.is_right("boxed", "gsm8k", output, gold) == right
-    assert answers.grade("gsm8k", output, gold)["boxed"]["right"] == right
-
-
 def test_a_grader_that_exceeds_its_limits_rewards_nothing(monkeypatch):
     def slow(style, answer, gold):
         raise TimeoutError
 
     monkeypatch.setitem(graders.GRADERS, "boxed", graders.Grader(answers.boxed_readings, slow))
-    assert not rewards.is_right("boxed", "gsm8k", "\\boxed{18}", "18")
+    assert not module.is_right("boxed", "gsm8k", "\\boxed{18}", "18")
 
 
 def test_published_rows_have_sources_and_the_config_s_columns(config, task):
-    ours = run_statistics.read_csv(PUBLISHED / "peft_rlmath.csv")
+    ours = run_statistics.read_csv(ROOT / STUDY / "results/peft_rlmath.csv")
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     assert (
         ours["source"].str.match(r"huggingface/peft#3078 d2587c8 method_comparison/RLMath/temporary_results/\S+").all()
@@ -168,7 +128,7 @@ def test_published_rows_have_sources_and_the_config_s_columns(config, task):
     scores = ours[ours["column"] == "GSM8K"].set_index("run")["value"].astype(float)
     times = ours[ours["column"] == "Time (s)"].set_index("run")["value"].astype(float)
     assert scores.drop("base/pretrained").is_monotonic_decreasing and scores["base/pretrained"] == 68.8
-    page = (ROOT / "docs/benchmarks.md").read_text().partition("## Reinforcement learning")[2]
+    page = (ROOT / STUDY / "README.md").read_text()
     for run in RUNS:
         assert f"{times[run]:,.0f}" in page and f"{scores[run]:.1f}" in page, run
 

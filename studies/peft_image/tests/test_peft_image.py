@@ -14,11 +14,10 @@ from config_keys import at
 from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.report import run_statistics
-from published import PUBLISHED
-from support import ROOT, SHARED
-from test_overlays import merged
+from support import ROOT, SHARED, merged
 
-FILE = ROOT / "config/benchmarks/peft_image.yaml"
+STUDY = ROOT / "studies/peft_image"
+FILE = STUDY / "config.yaml"
 THEIRS = SHARED / "reference/peft_benchmark_image.csv"
 WEIGHTS = 3_875_544_576  # "num_trainable_params" of full fine-tuning
 RUNS = {
@@ -99,7 +98,7 @@ def test_what_is_evaluated_is_as_there(config, subject):
 
 @pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
 def test_published_rows_are_theirs(config):
-    ours = run_statistics.read_csv(PUBLISHED / "peft_image.csv")
+    ours = run_statistics.read_csv(STUDY / "results/peft_image.csv")
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     with THEIRS.open(newline="") as stream:
         theirs = list(csv.DictReader(stream))
@@ -135,3 +134,8 @@ def test_trained_parameters_are_theirs(config):
             assert sum(parameter.numel() for parameter in model.parameters()) == WEIGHTS
             adapted = adapters.insert(model, grid.method(config, "subject", *run.split("/")), [])
             assert adapters.count(adapted, [])["adapter_parameters"] == expected, run
+
+
+def test_the_page_has_the_published_rows_and_the_measured_ratios(check_rows, check_blocks):
+    check_rows(STUDY, "DINOv2 similarity")
+    check_blocks(STUDY, ("double-stream block", "single-stream block"))

@@ -22,17 +22,17 @@ from hra_workflow.data import text_tables
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
-from hra_workflow.tasks.math import answers, graders
+from hra_workflow.tasks.math import answers
 from hra_workflow.training import length_windows, run_record
-from published import PUBLISHED, peft_benchmark
-from support import ROOT, SHARED, put
+from support import ROOT, put, with_files
 
+STUDY = "studies/peft_metamathqa"
 DATASET, RUN = "metamathqa-peft", "hra/r32"
 
 
 @pytest.fixture
 def config() -> dict:
-    return peft_benchmark()
+    return with_files(f"{STUDY}/config.yaml")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
 
 
 def test_the_demo_of_the_benchmark_is_valid(config):
-    own = overlays.read(ROOT / "config/benchmarks/peft_metamathqa_demo.yaml")
+    own = overlays.read(ROOT / STUDY / "demo.yaml")
     merged = overlays.merged(config, own)
     overlays.finish_merge(merged, [own])
     validation.check(merged)
@@ -153,48 +153,6 @@ def test_answers_have_at_most_300_tokens_from_a_model_in_bf16(config):
     assert generation.answer_settings(RUN)["stop"] == []
 
 
-@pytest.mark.parametrize(
-    ("output", "gold", "answer", "right"),
-    [
-        ("It is 9 * 2 = 18.\n#### 18\nThe answer is: 18", "18", "18", True),
-        ("The answer is: 18.\n\nQuestion: What?", "18", "18", True),  # the rest of the line only
-        ("So the answer is clear. The answer is $18.00!", "18", "18.00", True),
-        ("The answer is: 50%", "50", "50", True),
-        ("The answer is: 5/2", "2.5", "5/2", True),
-        ("The answer is: 5/2/1", "2.5", "5/2/1", False),
-        ("The answer is: 1/0", "0", "1/0", False),
-        ("The answer is: 2125", "2,125", "2125", False),  # a thousands separator is no number
-        ("The answer is: 2,125", "2,125", "2,125", True),
-        ("The answer is: 18 apples", "18", "18 apples", False),
-        (
-            "The answer is: 3. No: the answer is 4. The answer is 5",
-            "5",
-            "3. No: the answer is 4. The answer is 5",
-            False,
-        ),
-        ("The final answer is 7\n#### 8", "8", "7", False),  # the first kind of marker counts
-        ("the answer is: 18", "18", None, False),
-        ("18", "18", None, False),
-    ],
-)
-def test_answers_are_graded_by_its_rules(output, gold, answer, right):
-    """utils.py, 0134244: parse_answer, convert_to_decimal, get_accuracy."""
-    graded = answers.grade("gsm8k", output, gold)["peft"]
-    assert graded == {"answer": answer, "right": right}
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="no ../shared/data on this machine")
-def test_no_question_has_a_marker_and_its_references_are_right():
-    """PEFT parses prompt and answer as one text; without a marker in the question that is the answer's."""
-    lines = (SHARED / "data/gsm8k/test_700.jsonl").read_text().splitlines()
-    read, right = graders.GRADERS["peft"].functions()
-    for line in map(json.loads, lines):
-        assert read("gsm8k", line["question"]) == []
-        (found,) = read("gsm8k", line["answer"])
-        assert right("gsm8k", found, answers.gold("gsm8k", line["answer"]))
-
-
 def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_math, tmp_path):
     """run.py, 026d1e0, calculate_mean_per_token_loss, with the shift of #3419: all tokens weigh the same."""
     entry, source = config["tasks"]["math"]["general_text"], config["datasets"]["math"]["finewiki-100"]
@@ -252,7 +210,7 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
     """`num_trainable_params` of the results; adapter_config.json of the experiments."""
     method = grid.method(config, "math", *run.split("/"))
     assert parameters.count("math", parameters.base_model("math", "llama-3.2-3b", method), method, []) == published
-    found = run_statistics.read_csv(PUBLISHED / "peft_metamathqa.csv").set_index("run")["params_M"].to_dict()
+    found = run_statistics.read_csv(ROOT / STUDY / "results/peft_metamathqa.csv").set_index("run")["params_M"].to_dict()
     if run in found:
         assert math.isclose(float(found[run]) * 1e6, published, rel_tol=1e-5)
 
@@ -278,8 +236,8 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
         ("datasets.math.metamathqa-peft.score", "official", r"score: unknown metric 'official'; known: peft, strict"),
         (
             "tasks.math.published.file",
-            "peft",
-            r"published.file: unknown file 'peft'; known: compute, .*peft_metamathqa",
+            "peft.csv",
+            r"published.file: expected a CSV file, found no .*/peft\.csv",
         ),
         ("tasks.math.published.noise", {"GSM": 1}, r"published.noise: unknown column 'GSM'; known: GSM8K"),
         ("tasks.math.tune.runs", ["hra/r8"], r"tune.runs: unknown run of the grid 'hra/r8'; known: hra/r32"),
@@ -297,3 +255,8 @@ def test_neither_steps_nor_epochs_is_an_error(config):
     del config["presets"]["math"]["peft-benchmark"]["all"]["max_steps"]
     with pytest.raises(JobError, match=r"epochs or max_steps is missing: neither tasks.math.defaults nor the preset"):
         validation.check(config)
+
+
+def test_the_page_has_the_published_rows_and_the_measured_ratios(check_rows, check_blocks):
+    check_rows(ROOT / STUDY, "GSM8K, %")
+    check_blocks(ROOT / STUDY, ("q_proj", "v_proj", "decoder block"))

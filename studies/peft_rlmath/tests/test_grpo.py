@@ -2,6 +2,7 @@
 
 import pandas
 import pytest
+from rewarded import REWARDED, right_by_chance
 from trl.trainer.utils import RepeatSampler
 
 import hra
@@ -10,33 +11,16 @@ from hra_workflow.config import validation
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm, prompts
+from hra_workflow.preflight import probe
 from hra_workflow.tasks import load
-from hra_workflow.tasks.math import rewards
-from hra_workflow.training import grpo
-from published import benchmark
 from rule_jobs import train
 from saved_states import check_same, stop_after
-from sums import REWARDED, math_method, start_of
-from support import put
-from test_math import train_one_rank
-from two_ranks import on_two_ranks
+from studies.peft_rlmath import grpo, task
+from sums import math_method, start_of
+from support import put, with_files
+from two_ranks import on_two_ranks, train_one_rank
 
-
-def right_by_chance(reward: str, style: str, output: str, gold: str) -> bool:
-    return sum(map(ord, output)) % 2 == 0
-
-
-@pytest.fixture
-def make_rewarded_run(make_math_run, monkeypatch):
-    """Provide make_rewarded_run(method, name, **settings), whose answers are right by chance."""
-    monkeypatch.setattr(rewards, "is_right", right_by_chance)
-
-    def made(method, name="run", **settings):
-        run = make_math_run(method, name, **REWARDED | settings)
-        del run.settings["epochs"]
-        return run
-
-    return made
+FILE = "studies/peft_rlmath/config.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +44,7 @@ def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, k
 
 
 def rewarded_rank(job: dict, step: int | None = None) -> None:
-    rewards.is_right = right_by_chance
+    task.is_right = right_by_chance
     train_one_rank(job, step)
 
 
@@ -149,7 +133,7 @@ def each_once(sampler) -> list[int]:
 
 
 def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
-    reward = grpo.rewards(lambda output, gold: rewards.is_right("strict", "metamath", output, gold), prompt.tokenizer)
+    reward = grpo.rewards(lambda output, gold: task.is_right("strict", "metamath", output, gold), prompt.tokenizer)
     ids = [prompt.tokenizer(f"The answer is: {value}")["input_ids"] for value in (7, 8)]
     ids[0].append(prompt.tokenizer.eos_token_id)
     assert reward(completion_ids=ids, reference=["7", "7"], prompts=[], trainer_state=None) == [1.0, 0.0]
@@ -158,15 +142,15 @@ def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
 def test_an_answer_is_rewarded_if_any_of_its_readings_is_correct():
     """The text after the marker is no number, but has one."""
     output = "The answer is: 6 and 12, so 18 apples are left."
-    found = [rewards.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
+    found = [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
     assert found == [True, False]
 
 
 def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():
-    task = load(benchmark("peft_rlmath"))["math"]
-    found = task.training.relevant_hyperparameters("gsm8k-rl", "hra/r32")
+    math = load(with_files(FILE))["math"]
+    found = math.training.relevant_hyperparameters("gsm8k-rl", "hra/r32")
     assert (found["reward"], found["reward_version"], found["answer"]) == ("boxed", 1, "gsm8k")
-    assert task.training.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
+    assert math.training.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
 
 
 ALL = "presets.math.peft-rlmath.all"
@@ -189,7 +173,7 @@ ALL = "presets.math.peft-rlmath.all"
     ],
 )
 def test_what_cannot_be_rewarded_is_one_message(path, value, message):
-    config = benchmark("peft_rlmath")
+    config = with_files(FILE)
     config["tasks"]["math"]["resources"]["gpu"] = 0 if path.endswith("vllm") else 1
     put(config, path, value)
     with pytest.raises(JobError, match=message):
@@ -199,19 +183,19 @@ def test_what_cannot_be_rewarded_is_one_message(path, value, message):
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("beta", "`reward` also needs beta. Add"),
-        ("reward", r"num_generations, .*, vllm need a `reward`\. Add it"),
+        ("beta", "beta is missing: neither tasks.math.defaults nor the preset gives it"),
+        ("reward", "reward is missing: neither tasks.math.defaults nor the preset gives it"),
     ],
 )
 def test_a_part_of_the_settings_is_one_message(removed, message):
-    config = benchmark("peft_rlmath")
+    config = with_files(FILE)
     del config["presets"]["math"]["peft-rlmath"]["all"][removed]
     with pytest.raises(JobError, match=message):
         validation.check(config)
 
 
 def test_vllm_gets_its_arguments(prompt, tmp_path):
-    values = {name: REWARDED[name] for name in rewards.VALUES}
+    values = {name: REWARDED[name] for name in task.VALUES}
     vllm = {"gpu_memory_utilization": 0.5, "max_model_length": 1536, "enable_sleep_mode": True}
     made = grpo.arguments(values, vllm, prompt)
     arguments = made.pop("kind")(
@@ -219,3 +203,25 @@ def test_vllm_gets_its_arguments(prompt, tmp_path):
     )
     assert arguments.use_vllm and arguments.vllm_mode == "colocate" and arguments.vllm_gpu_memory_utilization == 0.5
     assert arguments.steps_per_generation == 4 and not grpo.arguments(values, None, prompt).get("use_vllm")
+
+
+def test_unknown_keys_are_errors_and_the_task_without_the_class_has_none_of_these():
+    config = with_files(FILE)
+    put(config, f"{ALL}.num_generation", 8)
+    with pytest.raises(JobError, match="'num_generation' was unexpected"):
+        validation.check(config)
+    config = with_files(FILE)
+    del config["tasks"]["math"]["class"]
+    with pytest.raises(JobError, match=r"'beta', .*'reward'.* were unexpected"):
+        validation.check(config)
+
+
+def test_a_probe_is_killed_and_ends_where_answers_do():
+    config = with_files(FILE) | {"preflight": "jobs"}
+    changes = {"generation_batch_size": 64, "vllm": {"enable_sleep_mode": True}}  # 64 answers: for 16 steps
+    config["presets"]["math"]["peft-rlmath"]["all"] |= changes
+    made = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"].values()
+    assert {one["max_steps"] for one in made} == {32} and sum(one["kill_at_step"] for one in made) == 16
+    assert all(one["vllm"] for one in made) and {one["period"] for one in made} == {16}
+    rehearsed = probe.config_of(config | {"preflight": probe.REHEARSAL})["presets"]["math"][probe.NAME]["methods"]
+    assert not any("vllm" in one for one in rehearsed.values())

@@ -75,7 +75,7 @@ STATES = $(error Which states? make diff A=results B=../old/results, or B=publis
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
 ONLY_PLAN := 2>&1 | awk '/^(table_|archive )/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan power preflight rehearse report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint size actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -163,6 +163,10 @@ changed: $(READY) ## run the fast tests of what has changed since the last call;
 lint: $(READY) ## format the code and check all files that git tracks, code and prose, with the hooks of .pre-commit-config.yaml
 	pre-commit run --all-files
 	pre-commit run --all-files --hook-stage pre-push
+	@python .ci/size.py
+
+size: $(READY) ## print lines per part and per reading path, and fail beyond the limits of .ci/size.yaml
+	@python .ci/size.py
 
 actionlint: $(READY) ## check .github/workflows with actionlint, which its package downloads from GitHub
 	pre-commit run --all-files --hook-stage manual

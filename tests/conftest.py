@@ -25,9 +25,9 @@ for name in ("MAKEFLAGS", "MFLAGS", "VENV", "PINS"):  # of `make compat`: a `mak
 
 
 def group(nodeid: str) -> str:
-    """Return the group of tests that share a process: one per file, and one for all Slurm tests (one cluster)."""
+    """Return the group of tests that share a process: one per file, and one for those that share a Slurm cluster."""
     file = nodeid.partition("::")[0]
-    return "tests/slurm" if file.startswith("tests/slurm/") else file
+    return "Slurm" if "/tests/slurm/" in file else file
 
 
 class ByGroup(LoadScopeScheduling):

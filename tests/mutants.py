@@ -1,9 +1,10 @@
 """Plant one mistake at a time into a copy of the code, and show which test fails: python tests/mutants.py [NAME ...].
 
-mutants.txt, here and in the tests of packages and studies, has the mistakes, each with the test files of which one must fail; of `FILE:WORD`, the tests with this word
-in their name run first, which saves time. When tests are merged or removed, every mutant must still be killed. At the
-end, the tests that failed run in the copy without a mistake, and must pass. The exit status is 1 if a mutant survives,
-does not apply any more, or is killed by what fails without it, too.
+mutants.txt, here and in the tests of packages and studies, has the mistakes, each with the test files of which one must
+fail; of `FILE:WORD`, the tests with this word in their name run first, which saves time. When tests are merged or
+removed, every mutant must still be killed. At the end, the tests that failed run in the copy without a mistake, and
+must pass. The exit status is 1 if a mutant survives, does not apply any more, or is killed by what fails without it,
+too.
 """
 
 import os
@@ -19,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 TABLES = [ROOT / "tests/mutants.txt", *sorted(ROOT.glob("[ps]*/*/tests/mutants.txt"))]  # of packages/ and studies/
 # What pip installs from this repository in editable form, and where it is.
 PACKAGES = {"hra": ".", "hra_workflow": "workflow"} | {
-    path.parent.name: str(path.parents[1].relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src/*/__init__.py"))
+    path.parent.name: str(path.parents[1].relative_to(ROOT))
+    for path in sorted(ROOT.glob("packages/*/src/*/__init__.py"))
 }
 OPTIONS = ["-q", "-n", "0", "-m", "not full", "--tb=no", "-p", "no:cacheprovider"]
 
@@ -50,7 +52,7 @@ class Mutant:
 
 
 def read() -> dict[str, Mutant]:
-    """Read every mutants.txt: for each, a line `NAME FILE`, lines `- ` of the old text, `+ ` of the new, and `? TESTS`."""
+    """Read every mutants.txt: per mistake a line `NAME FILE`, `- ` old text, `+ ` new text, and `? TESTS`."""
     parts: dict[str, tuple[str, dict[str, list[str]]]] = {}
     for line in filter(None, (line for table in TABLES for line in table.read_text().splitlines())):
         if line[0] not in "-+?#":

@@ -19,10 +19,8 @@ import hra
 from own_code import blocks
 
 ROOT = Path(__file__).parents[2]
-PLUGIN = "packages/slurm_packs"
-RELEASED = (
-    f"hra {PLUGIN} envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md CITATION.cff .gitignore"
-)
+PACKAGES = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))]
+RELEASED = "hra envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md CITATION.cff .gitignore"
 VERSION = "99.0.0"
 BEFORE = """
 import torch
@@ -66,9 +64,9 @@ def release(repository: Path, *variables: str, ok: bool = True) -> str:
 def repository(tmp_path_factory) -> Path:
     """Release a version of a copy of the repository."""
     folder = tmp_path_factory.mktemp("release")
-    for name in RELEASED.split():
+    for name in [*RELEASED.split(), *map(str, PACKAGES)]:
         source, target = ROOT / name, folder / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -131,15 +129,16 @@ def python(built, metadata, tmp_path_factory) -> Path:
 
 
 def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, built):
-    assert {path.name.removeprefix("hra").removeprefix(PLUGIN) for path in built.iterdir()} == (
-        {f"-{VERSION}.tar.gz", f"-{VERSION}-py3-none-any.whl"}
-    )
-    assert len(list(built.iterdir())) == 4
+    names = ["hra", *(path.parent.name for one in PACKAGES for path in (ROOT / one).glob("src/*/__init__.py"))]
+    assert {path.name for path in built.iterdir()} == {
+        f"{name}-{VERSION}{ending}" for name in names for ending in (".tar.gz", "-py3-none-any.whl")
+    }
     installed = run(sys.executable, "-m", "hatchling", "metadata", "version", folder=repository / "workflow")
     assert installed.strip() == VERSION
     assert run("git", "describe", folder=repository).strip() == f"v{VERSION}"
     notes = run("git", "tag", "-l", "--format=%(contents)", f"v{VERSION}", folder=repository).strip()
-    assert f"## [{VERSION}]" in (repository / PLUGIN / "CHANGELOG.md").read_text()
+    for folder in PACKAGES:
+        assert f"## [{VERSION}]" in (repository / folder / "CHANGELOG.md").read_text()
     changelog = (repository / "CHANGELOG.md").read_text()
     section = re.search(rf"^## \[{VERSION}\].*?(?=^## \[)", changelog, re.DOTALL | re.MULTILINE)
     assert notes == section[0].strip() and "- A change." in notes
@@ -150,7 +149,7 @@ def test_a_release_has_one_version_a_changelog_a_commit_and_a_tag(repository, bu
         f"+## [{VERSION}] - today",
         *(f"-version: {hra.__version__}", f"+version: {VERSION}"),
         *(f'-__version__ = "{hra.__version__}"', f'+__version__ = "{VERSION}"'),
-        f"+## [{VERSION}] - today",  # of the executor plugin
+        *(f"+## [{VERSION}] - today" for _ in PACKAGES),
     ]
 
 
@@ -161,10 +160,10 @@ def test_what_cannot_be_released_is_an_error(repository):
     assert "expected no changes, found some: commit or stash them" in release(repository, "VERSION=99.1", ok=False)
 
 
-@pytest.mark.parametrize("folder", ["", PLUGIN])
-def test_a_changelog_is_by_version(folder):
-    headings = re.findall(r"^## \[(.*?)\]", (ROOT / folder / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[:2] == ["Unreleased", hra.__version__]
+def test_changelogs_are_by_version():
+    for folder in ("", *PACKAGES):
+        headings = re.findall(r"^## \[(.*?)\]", (ROOT / folder / "CHANGELOG.md").read_text(), re.MULTILINE)
+        assert headings[:1] == ["Unreleased"] and headings[1:2] in ([], [hra.__version__]), folder
 
 
 def test_both_contain_the_library_only(built):

@@ -3,13 +3,14 @@
 Their files come with the source distribution of the installed package, from a commit on GitHub, or, with
 `PEFT_SOURCE=folder` (`DIFFUSERS_SOURCE`, …) in the environment, from a folder with the repository; PEFT itself is then
 that of the folder. What they load from the Hugging Face Hub is replaced with random models of the same classes and
-names. The counts are compared with the table of docs/library.md; `--write` writes it.
+names. The counts are compared with the tables of docs/library.md and of packages; `--write` writes them.
 """
 
 import contextlib
 import importlib.metadata
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,10 +21,10 @@ from pathlib import Path
 from from_github import checkout
 from suites import ROOT, SUITES, Suite
 
-sys.path.append(str(ROOT / "tests/slurm"))
-import cluster
-
-PAGE = ROOT / "docs/library.md"
+SUITES = [
+    *SUITES,
+    *(runpy.run_path(str(path))["SUITE"] for path in sorted(ROOT.glob("packages/*/tests/others/suite.py"))),
+]
 BEGIN, END = "<!-- make others-tests: -->\n", "<!-- end -->\n"
 COLUMNS = {"passed": "passed", "skipped": "skipped by themselves", "Hub": "not run: need the Hub", "CUDA": "CUDA"}
 COLUMNS |= {"PEFT": "a later PEFT", "differs": "differ on purpose", "anyway": "fail without it, too"}
@@ -62,7 +63,7 @@ def run(suite: Suite, folder: Path, options: list[str]) -> dict[str, dict]:
             raise SystemExit(f"{name}: expected {text!r}, found no such text. Correct tests/others/suites.py.")
         path.write_text(path.read_text().replace(text, replacement))
     paths = [f"{checkout}/src"] if source_folder(suite) and suite.package == "peft" else []
-    paths += [f"{folder}/packages", str(ROOT), str(ROOT / "tests/others")]
+    paths += [f"{folder}/packages", str(ROOT), str(ROOT / "tests/others"), str(suite.stand_ins)]
     paths += [str(Path(sys.prefix, "quantization"))] if "quantization" in suite.files else []
     environment = (
         os.environ
@@ -94,10 +95,10 @@ def row(suite: Suite, result: dict[str, dict]) -> str:
     return f"| {' | '.join(cells + [str(counts.get(kind, 0)) for kind in COLUMNS])} |"
 
 
-def table(results: dict[str, dict], written: str) -> str:
-    """Return the table with new lines for the suites that were run, and the written ones for the others."""
+def table(results: dict[str, dict], written: str, suites: list[Suite]) -> str:
+    """Return a page's table with new lines for the suites that were run, and the written ones for the others."""
     lines = [f"| | {' | '.join(COLUMNS.values())} |", f"|---|{'--:|' * len(COLUMNS)}"]
-    for suite in SUITES:
+    for suite in suites:
         old = [line for line in written.splitlines() if line.startswith(f"| {suite.what} (")]
         lines += [row(suite, results[suite.name])] if suite.name in results else old
     return "\n".join(lines) + "\n"
@@ -105,7 +106,7 @@ def table(results: dict[str, dict], written: str) -> str:
 
 def prepare(suites: list[Suite], folder: Path) -> None:
     """Write what the suites import and load, except their own files."""
-    if all(suite.slurm for suite in suites):
+    if all(suite.machine for suite in suites):
         return
     from stand_ins import write_models  # imports torch and diffusers
 
@@ -121,32 +122,30 @@ def main(arguments: list[str]) -> int:
         prepare(chosen, Path(folder))
         results, missing = {}, []
         for suite in chosen:
-            if suite.slurm and (reason := cluster.lacking()):
-                missing.append(f"{suite.name}: not run, since it needs a Slurm on this machine: {reason}")
+            if reason := suite.lacking():
+                missing.append(f"{suite.name}: not run: {reason}")
                 continue
             try:
                 fetch(suite, Path(folder, suite.package))
             except subprocess.CalledProcessError as error:
                 missing.append(f"{suite.name}: {' '.join(map(str, error.cmd))} has failed")
             else:
-                with contextlib.ExitStack() as stack:
-                    if suite.slurm:
-                        stack.callback(cluster.down)
-                        cluster.up(JobAcctGatherParams=None)  # their jobs request 5 MB, which is no limit then
+                with suite.machine() if suite.machine else contextlib.nullcontext():
                     results[suite.name] = run(suite, Path(folder), options)
     for name, result in results.items():
         for kind, tests in result["names"].items():
             if kind != "passed":
                 print(*(f"{name}: {COLUMNS.get(kind, kind)}: {test}" for test in tests), sep="\n")
     failed = sum(result["counts"].get("failed", 0) for result in results.values())
-    before, rest = PAGE.read_text().split(BEGIN)
-    written, after = rest.split(END, 1)
-    found = table(results, written)
-    print(found)
-    if "--write" in arguments:
-        PAGE.write_text(before + BEGIN + found + END + after)
-    elif "PEFT_SOURCE" not in os.environ and "-k" not in options and found != written:
-        missing.append(f"{PAGE.name} has other counts: look for the reason, then write them with --write.")
+    for page in dict.fromkeys(suite.page for suite in SUITES):
+        before, rest = page.read_text().split(BEGIN)
+        written, after = rest.split(END, 1)
+        found = table(results, written, [suite for suite in SUITES if suite.page == page])
+        print(found)
+        if "--write" in arguments:
+            page.write_text(before + BEGIN + found + END + after)
+        elif "PEFT_SOURCE" not in os.environ and "-k" not in options and found != written:
+            missing.append(f"{page.name} has other counts: look for the reason, then write them with --write.")
     print(*missing, sep="\n")
     return int(bool(failed or missing))
 

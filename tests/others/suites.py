@@ -1,11 +1,14 @@
 """The test suites of other projects that `make others-tests` runs, and what of each is left out or expected to fail."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/library.md"
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Suite:
     `files`: names of test files, without `test_`; with `.py`, as they are.
     `edits`: (file, text, replacement) that add this package's layers as a case, where the suite lists others only, or
     replace the tested executor.
-    `slurm`: the tests are about the executor and need the one-node Slurm, and none of the models.
+    `machine`: a context in which the tests run, which need none of the models; `lacking`: why this machine has none, or
+    None. `page`: the file with its line of the table; `stand_ins`: a folder of modules for `edits`.
     `differs`: part of a test's name and the reason why this package fails it on purpose.
     `anyway`: part of a test's name and the reason why it fails without this package, too.
     """
@@ -29,7 +33,10 @@ class Suite:
     select: str = ""
     repository: str = ""
     commit: str = ""
-    slurm: bool = False
+    machine: Callable[[], AbstractContextManager] | None = None
+    lacking: Callable[[], str | None] = lambda: None
+    page: Path = PAGE
+    stand_ins: Path = Path(__file__).parent
     environment: dict[str, str] = field(default_factory=dict)
     edits: tuple[tuple[str, str, str], ...] = ()
     differs: dict[str, str] = field(default_factory=dict)
@@ -43,9 +50,6 @@ def retention_tasks() -> list[str]:
     return [each["task"] for each in benchmarks if "unsafe_code" not in each]  # whose metric is on the Hub
 
 
-THEIRS = "from snakemake_executor_plugin_slurm import "
-EXECUTOR = "from slurm_stand_ins import Executor\n"
-SETTINGS = "from snakemake_executor_plugin_slurm_packs import ExecutorSettings\n"
 HRA_CASE = 'TEST_CASES = [\n    (HRAConfig, {"r": 8, "target_modules": ["q_proj", "v_proj"]}),'
 SUITES = [
     Suite(
@@ -118,36 +122,5 @@ SUITES = [
             ("tests/test_tasks.py", "from .utils import new_tasks", "new_tasks = list"),  # not in its distribution
             ("tests/test_tasks.py", 'TASKS = ["arc_easy"]', f"TASKS = {retention_tasks()}"),
         ),
-    ),
-    Suite(
-        name="slurm",
-        package="snakemake_executor_plugin_slurm",
-        files="tests.py account array_jobs array_status_lookup cli parsing partition_selection scontrol_parsing "
-        "time_conversion",
-        what="tests of Snakemake's Slurm plugin and of its plugin interface, with `slurm-packs` as the executor",
-        slurm=True,
-        edits=(
-            (
-                "tests/tests.py",
-                f"{THEIRS}ExecutorSettings",
-                "from slurm_stand_ins import ExecutorSettings, TestRegistry",
-            ),
-            ("tests/tests.py", 'return "slurm"', 'return "slurm-packs"'),
-            ("tests/test_account.py", f"{THEIRS}Executor\n", EXECUTOR),
-            (
-                "tests/test_array_jobs.py",
-                f"{THEIRS}(\n    Executor,\n    ExecutorSettings,",
-                f"{EXECUTOR}{SETTINGS}{THEIRS}(",
-            ),
-            ("tests/test_array_status_lookup.py", f"{THEIRS}Executor,", f"{EXECUTOR}{THEIRS}"),
-            ("tests/test_cli.py", f"{THEIRS}Executor, ExecutorSettings\n", f"{EXECUTOR}{SETTINGS}"),
-        ),
-        differs={
-            "waits_below_chunk": "jobs that are ready are submitted: the base class forgets those that it lets wait",
-            "group_job_for_array_rule": "group jobs are never tasks of an array, as documented: no warning",
-        },
-        anyway={
-            "TestEfficiencyReport::test_simple_workflow": "the report needs Slurm's accounting database",
-        },
     ),
 ]

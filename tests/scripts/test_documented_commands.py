@@ -14,16 +14,20 @@ from pathlib import Path
 import pytest
 from snakemake.cli import get_argument_parser
 
+import packages
 from hra.__main__ import build_parser
 from hra_workflow import tasks
 from hra_workflow.rehearsal import cuda
 from support import ROOT, paper_config
 from test_documented_examples import PAGES
 
-OTHER_PAGES = ("hra/README.md", "packages/slurm_packs/README.md")
+OTHER_PAGES = [
+    "hra/README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("[ps]*/*/*.md")) if path.name != "CHANGELOG.md"),
+]
 INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
 PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = "".join(path.read_text() for path in [ROOT / "Makefile", *sorted(ROOT.glob("[ps]*/*/targets.mk"))])
 RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
     path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
 ), re.MULTILINE))  # fmt: skip
@@ -42,10 +46,13 @@ VALUES = {  # of a variable of make
 
 def exists(path: str) -> bool:
     """Return whether a path exists, of this repository or of its installation in /opt/hra, or stands for the user's."""
-    return bool(PLACEHOLDER.match(path)) or (ROOT / path.removeprefix("/opt/hra/")).exists()
+    file = ROOT / path.removeprefix("/opt/hra/")
+    return bool(PLACEHOLDER.match(path)) or file.exists() or packages.is_deleted(file)
 
 
 def make(words: list[str]) -> Iterator[str]:
+    if packages.TARGETS & {*words}:
+        return
     words = iter(words)
     for word in words:
         name, is_variable, value = word.partition("=")
@@ -101,6 +108,8 @@ def python(words: list[str]) -> Iterator[str]:
     if words[0] == "-c":
         return
     module = words.pop(1) if words[0] == "-m" else None
+    if (module or "").partition(".")[0] in packages.DELETED:
+        return
     spec = find_spec(module) if module else None
     file = Path(spec.origin) if spec else ROOT / words[0]
     file = file / "__main__.py" if file.is_dir() else file

@@ -6,7 +6,6 @@ import pytest
 
 from hra_workflow.preflight import site
 from hra_workflow.snakemake_bridge import planned
-from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 
 STARTS = "sbatch: Job 1 to start at 2026-11-28T05:00:13 using 8 processors on nodes n1 in partition gpu"
 
@@ -47,7 +46,7 @@ def test_the_number_of_jobs_that_may_be_submitted(commands, listed, status, expe
 
 def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(ExecutorSettings, "stated", None)
+    monkeypatch.setattr(planned, "entry_points", lambda group: [])
     commands("sbatch", "no controller", 1)  # installed, but not used
     jobs = [SimpleNamespace(resources={"gpu": gpu}) for gpu in (1, 2)]
     first, gpus = planned.scheduler(jobs, most_jobs=None)
@@ -57,6 +56,20 @@ def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch):
     assert all(one.ok for one in planned.scheduler(jobs, most_jobs=None))
     (first,) = planned.scheduler(jobs, most_jobs=40)
     assert first.ok and "no Slurm here" in first.text
+
+
+def test_every_request_of_an_executor_that_tells_them_is_tested(commands, monkeypatch):
+    commands("sbatch", STARTS)
+    told = [({"train"}, "-p gpu", ""), ({"evaluate"}, "", "no such account")]
+    asked = []
+    entry = SimpleNamespace(load=lambda: lambda jobs: asked.append(jobs) or told)
+    monkeypatch.setattr(planned, "entry_points", lambda group: [entry] * (group == planned.REQUESTS))
+    first, second = planned.scheduler(["a job"], most_jobs=1)
+    assert first.ok and "Slurm, train" in str(first) and asked == [["a job"]]
+    assert not second.ok and second.text.startswith("no such account")
+    entry.load = lambda: lambda jobs: None  # another executor is in use
+    (first,) = planned.scheduler([], most_jobs=1)
+    assert first.ok and "does not tell its requests" in first.text
 
 
 def test_disk(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import results_contract
 from support import ROOT
 
 MAJORITY = 50.0
@@ -29,6 +30,7 @@ def test_the_demo_and_the_whole_demo_print_tables_in_which_every_method_has_lear
     followed = check_control(tables, "Edges IoU", most=0.95, margin=0.03)
     error = {run: float(row["Points error (px, missing points farthest)"]) for run, row in followed.items()}
     assert max(error["lora/r8"], error["hra/r8"]) < error["base/pretrained"] / 1.5, error
+    assert list(results_contract.problems(tables)) == []
 
 
 def make_demo(*variables: str) -> None:

@@ -190,17 +190,11 @@ def test_a_task_states_a_dozen_names_at_most_which_its_docstring_lists():
         assert {name for name in vars(kind) if not name.startswith("_")} <= listed
 
 
-def test_the_jobs_of_a_fifth_task_are_charged_to_the_accounts_of_their_stages(extended, monkeypatch):
-    for name, script in {"sbatch": "echo Job 1 to start >&2", "sacctmgr": "echo lab; echo grant"}.items():
-        (extended.folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (extended.folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(extended.folder), prepend=":")
-    for name, value in {"PARTITION": "gpu", "ACCOUNT": "lab", "ACCOUNT_TRAIN": "grant"}.items():
-        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
-    command = ("-n", "-q", "--profile", "slurm", "--configfile", "mine.yaml", "--config", "preflight=login")
-    output = extended.snakemake(*command, "--", "preflight_intents")
-    asked = dict(re.findall(r"ok    Slurm, (.*): Job 1 to start \(-A (\w+) ", output))
-    assert asked["train_intents"] == "grant" and asked["evaluate_intents"] == "lab", output
+def test_the_jobs_of_a_fifth_task_name_their_stages(extended):
+    """A site's accounts and QOS by stage hold for them, too (profiles/slurm)."""
+    output = extended.snakemake("-n", "--cores", "1", "--configfile", "mine.yaml", "--", *TARGETS_OF_TASK)
+    stages = dict(re.findall(r"^rule (\w+_intents):\n(?:    .*\n)*?    resources: .*stage=(\w+)", output, re.MULTILINE))
+    assert stages["train_intents"] == "train" and stages["evaluate_intents"] == "evaluate", output
 
 
 @pytest.mark.full

@@ -4,23 +4,25 @@ import re
 
 import pytest
 import yte
+from snakemake_executor_plugin_slurm import ExecutorSettings
+from yte.exceptions import YteError
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
-from snakemake_executor_plugin_slurm_packs import ExecutorSettings
 from support import ROOT, paper_config, probed_with
 
 
-def profile(name: str) -> dict:
-    with (ROOT / f"profiles/{name}/config.yaml").open() as stream:
-        return yte.process_yaml(stream, require_use_yte=True)
+def profile(name: str, executor: str = "slurm-packs") -> dict:
+    return yte.process_yaml(text_of(name, executor), require_use_yte=True)
 
 
-def executor_settings() -> ExecutorSettings:
-    """Return the settings that profiles/slurm states; a key that is none of them is an error."""
-    prefix = "slurm-packs-"
-    stated = {key.removeprefix(prefix): value for key, value in profile("slurm").items() if key.startswith(prefix)}
-    return ExecutorSettings(**{key.replace("-", "_"): value for key, value in stated.items()})
+def text_of(name: str, executor: str) -> str:
+    """Return a profile, which names its executor in one line."""
+    return (
+        (ROOT / f"profiles/{name}/config.yaml")
+        .read_text()
+        .replace("executor = 'slurm-packs'", f"executor = '{executor}'")
+    )
 
 
 def test_profiles_keep_to_their_rooms():
@@ -30,6 +32,27 @@ def test_profiles_keep_to_their_rooms():
     slurm = profile("slurm")
     assert slurm["executor"] == "slurm-packs" and slurm["slurm-packs-status-command"] == "squeue"
     assert slurm["retries"] > 0
+
+
+SITE = {"ACCOUNT": "lab", "PARTITION": "cpu", "QOS": "high", "JOBS": "7", "ARRAYS": "all"}
+
+
+def test_the_profile_works_with_snakemake_s_slurm_plugin_after_a_change_of_one_line(monkeypatch):
+    for name, value in SITE.items():
+        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
+    found = profile("slurm", "slurm")
+    stated = {key.removeprefix("slurm-"): value for key, value in found.items() if key.startswith("slurm")}
+    settings = ExecutorSettings(**{key.replace("-", "_"): value for key, value in stated.items()})
+    assert settings.requeue and settings.array_jobs == "all"
+    defaults = {"slurm_account": "'lab'", "slurm_partition": "'cpu'", "qos": "'high'"}
+    assert found["default-resources"] | defaults == found["default-resources"]
+
+
+@pytest.mark.parametrize("name", ["GPU_MODEL", "GRES", "ACCOUNT_TRAIN"])
+def test_what_only_the_profile_s_executor_knows_is_refused_with_another(monkeypatch, name):
+    monkeypatch.setenv(f"HRA_SLURM_{name}", "1")
+    with pytest.raises(YteError, match=f"HRA_SLURM_{name}: expected the executor slurm-packs, found slurm. Unset"):
+        profile("slurm", "slurm")
 
 
 # Every rule with a GPU in the paper's grid, and runs that train nothing.
@@ -48,9 +71,11 @@ TARGETS = [
 
 
 @pytest.fixture(scope="module")
-def jobs(fresh) -> list[tuple[str, dict[str, str]]]:
+def jobs(fresh, tmp_path_factory) -> list[tuple[str, dict[str, str]]]:
     """Return rule and resources, with `threads`, of every kind of job of a dry run."""
-    return planned(fresh.snakemake("--profile", "slurm", "-n", "--", *TARGETS))
+    folder = tmp_path_factory.mktemp("profile")
+    (folder / "config.yaml").write_text(text_of("slurm", "slurm"))
+    return planned(fresh.snakemake("--profile", str(folder), "-n", "--", *TARGETS))
 
 
 def planned(output: str) -> list[tuple[str, dict[str, str]]]:
@@ -95,40 +120,11 @@ def test_jobs_name_their_stage_and_ask_lsf_for_their_gpus(jobs):
         assert found.get("lsf_extra") == (None if gpus == "0" else f"-gpu num={gpus}"), rule
 
 
-def test_a_site_says_what_is_its_own_in_the_environment(monkeypatch):
-    assert profile("slurm")["default-resources"] == {"mem_mb": 4000, "runtime": 60}
-    assert not {"slurm-packs-gres", "slurm-packs-array-jobs"} & profile("slurm").keys()
-    site = {
-        "ACCOUNT": "123",
-        "PARTITION": "cpu",
-        "GPU_PARTITION": "gpu",
-        "GPU_MODEL": "a100",
-        "QOS": "high",
-        "GRES": "1",
-        "JOBS": "7",
-        "ARRAYS": "all",
-        "ENVIRONMENT": "/shared/environment.tar",
-    }
-    for name, value in site.items():
-        monkeypatch.setenv(f"HRA_SLURM_{name}", value)
-    monkeypatch.setenv("HRA_MPS", "1")
-    slurm = profile("slurm")
-    assert slurm["jobs"] == "7"
-    # Snakemake evaluates them: 123 would be a number.
-    assert slurm["default-resources"] | {"slurm_account": "'123'", "qos": "'high'"} == slurm["default-resources"]
-    stated = {name: slurm[f"slurm-packs-{name}"] for name in ("partition", "gpu-partition", "gpu-model")}
-    assert stated == {"partition": "cpu", "gpu-partition": "gpu", "gpu-model": "a100"}
-    assert slurm["slurm-packs-gres"] is slurm["slurm-packs-mps"] is True
-    assert slurm["slurm-packs-environment"] == "/shared/environment.tar"
-    assert (slurm["slurm-packs-array-jobs"], slurm["max-jobs-per-timespan"]) == ("all", "100/1s")
-    executor_settings()
-
-
 @pytest.mark.slow
 def test_two_kinds_of_gpu(fresh, tmp_path):
     """The example of docs/cluster.md: a GPU model for one rule, and the memory that other jobs need."""
     (added,) = re.findall(r"```text\n(set-resources:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
-    (tmp_path / "config.yaml").write_text(f"{(ROOT / 'profiles/slurm/config.yaml').read_text()}{added}")
+    (tmp_path / "config.yaml").write_text(f"{text_of('slurm', 'slurm')}{added}")
     peaks = [("hra", 20e9), ("hra", 22.8e9), ("oft", 30e9)]
     task = tasks.load(paper_config())["glue"]
     jobs = [
@@ -144,23 +140,6 @@ def test_two_kinds_of_gpu(fresh, tmp_path):
     assert {rule for rule, model in models.items() if model} == {"train_math"} and models["train_math"] == "h100"
     needs = {(rule, found["gpu_mem_mb"]) for rule, found in on_gpus}
     assert ("train_glue", "25080") in needs and {need for rule, need in needs if rule != "train_glue"} == {"0"}
-
-
-def test_stages_may_have_accounts_qos_and_gpus_of_their_own(monkeypatch):
-    assert "slurm-packs-stages" not in profile("slurm")
-    for name in ("ACCOUNT_TRAIN", "ACCOUNT_EVALUATE", "QOS_TRAIN", "GPU_MODEL_GENERATE"):
-        monkeypatch.setenv(f"HRA_SLURM_{name}", name.lower())
-    assert sorted(profile("slurm")["slurm-packs-stages"].split()) == [
-        "evaluate:slurm_account=account_evaluate", "generate:gpu_model=gpu_model_generate", "train:qos=qos_train",
-        "train:slurm_account=account_train",
-    ]  # fmt: skip
-
-
-def test_a_site_lists_its_gpu_models(monkeypatch):
-    """The example of docs/cluster.md."""
-    (listed,) = re.findall(r'HRA_SLURM_GPU_MODELS="(.*)"', (ROOT / "docs/cluster.md").read_text())
-    monkeypatch.setenv("HRA_SLURM_GPU_MODELS", listed)
-    assert executor_settings().memory_of_models() == {"l40s": 48000, "h100": 85000}
 
 
 def test_memory_grows_with_each_attempt():

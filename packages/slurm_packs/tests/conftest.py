@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from project import Project
+
 COMMANDS = ("sbatch", "squeue", "scancel", "srun", "scontrol", "sinfo", "sacct")
 
 
@@ -38,3 +40,9 @@ def slurm(tmp_path, monkeypatch) -> Slurm:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     return fake
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory) -> Project:
+    """Provide the workflow as a project without results."""
+    return Project.fresh(tmp_path_factory.mktemp("fresh") / "project")

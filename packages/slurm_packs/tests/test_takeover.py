@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from test_executor import COMMAND
 
 # Every job is recorded in the file `ran`, and waits for the file `go`, except one of the pack.

@@ -100,7 +100,11 @@ def existing(folder: str) -> Path:
 
 def gpus(most: int, jobs_here: bool) -> Iterator[Finding]:
     """Compare the `most` GPUs of a job with this machine's, if the jobs run here and not in Slurm."""
-    reason = "the jobs run on this machine" if jobs_here else "no Slurm here (no `sbatch`), or another executor"
+    reason = (
+        "the jobs run on this machine"
+        if jobs_here
+        else "no Slurm here (no `sbatch`), or an executor that does not tell its requests"
+    )
     yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
     if most and jobs_here:
         here = len(local_gpus.visible())

@@ -1,11 +1,9 @@
 """Snakemake's plan as plain data: its jobs for cost/, and their requests to a scheduler for preflight/."""
 
-import shutil
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
 
 from hra_workflow.core import job as scripts
@@ -14,6 +12,7 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.preflight import site
 from hra_workflow.preflight.findings import Finding
 
+REQUESTS = "hra_workflow.scheduler_requests"
 RECORDS = ("train.json", "metrics.json", "retention.json")
 
 
@@ -66,25 +65,16 @@ def requested(job, name: str) -> int:
     return int(job.resources.get(name) or 0)
 
 
-def scheduler(jobs: Iterable, most_jobs: int | None) -> Iterator[Finding]:
-    """Test every request of the jobs with Slurm, as the executor of profiles/slurm would send it.
+def scheduler(jobs: list, most_jobs: int | None) -> Iterator[Finding]:
+    """Test every request of the jobs with Slurm, as the executor in use would send it, if it registers its requests.
 
-    `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them on this machine.
+    An entry point of the group REQUESTS is a function of Snakemake's jobs. It returns the rules, the options of sbatch
+    and the executor's reason against submitting them, "" if there is none, of each different request; None if its
+    executor is not in use. `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them here.
     """
-    # Not installed on machines without Slurm; Snakemake imports all installed executors.
-    plugin = sys.modules.get("snakemake_executor_plugin_slurm_packs")
-    settings = plugin and plugin.ExecutorSettings.stated
-    if not settings or not shutil.which("sbatch"):
-        yield from site.gpus(max((requested(job, "gpu") for job in jobs), default=0), most_jobs is None)
-        return
-    packs, found = plugin.packs, {}
-    for job in {packs.request(job): job for job in jobs}.values():
-        try:
-            packs.check(job)
-            submission = packs.Submission(packs.full(job, settings.allocation_minutes), settings, Path())
-            stated = (packs.options(submission, settings),)
-        except (WorkflowError, OSError) as problem:
-            stated = "", str(problem)
-        found.setdefault(stated, set()).add(job.rule.name)
-    yield from (site.request(rules, *stated) for stated, rules in found.items())
-    yield from site.limits(most_jobs)
+    for entry in entry_points(group=REQUESTS):
+        if (found := entry.load()(jobs)) is not None:
+            yield from (site.request(*one) for one in found)
+            yield from site.limits(most_jobs)
+            return
+    yield from site.gpus(max((requested(job, "gpu") for job in jobs), default=0), most_jobs is None)

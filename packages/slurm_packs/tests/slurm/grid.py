@@ -22,7 +22,7 @@ def new_project(folder: Path) -> Project:
     """Set up the workflow with the tiny grid and its data."""
     project = Project.fresh(folder)
     project.link_library()
-    shutil.copy(Path(__file__).with_name("grid.yaml"), folder)
+    shutil.copy(ROOT / "tests/data/tiny_grid.yaml", folder / "grid.yaml")
     # Its training jobs take seconds, so they save a checkpoint after every step.
     project.change(
         "workflow/schemas/config.schema.yaml",

@@ -1,7 +1,7 @@
 """A real Slurm on this machine, set up from scratch: two nodes with dummy GPUs of two models. Root, seconds.
 
-    python tests/slurm/cluster.py up
-    python tests/slurm/cluster.py down
+    python packages/slurm_packs/tests/slurm/cluster.py up
+    python packages/slurm_packs/tests/slurm/cluster.py down
 
 Needs Slurm 23.11 or later: Debian 13's slurmctld, slurmd and slurm-client. No cgroups, no systemd, no munge: what a
 container has. Without an accounting database, unless a test starts one (accounting.py).

@@ -15,7 +15,8 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from hra_workflow.snakemake_bridge import planned
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
 from support import ROOT
-from test_profiles import executor_settings, jobs, profile  # noqa: F401 a fixture
+from test_profiles import jobs, profile  # noqa: F401 a fixture
+from test_slurm_profile import executor_settings
 
 COMMANDS = {
     "sbatch": 'echo "$*" >> "$0.log"; echo 1',

@@ -1,0 +1,63 @@
+"""docs/results-contract.md: what it lists is what finished runs consist of; test_demo.py checks the demo's results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import cost
+import factories
+import results_contract
+import table
+import test_compared_tables
+from hra_workflow.core import files
+from hra_workflow.report.run_columns import COLUMNS
+from support import ROOT
+
+SCHEMAS = ROOT / "workflow/schemas"
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """Write the runs and tables of three methods with three seeds, and a run that has diverged."""
+    expected, _ = test_compared_tables.make(tmp_path)
+    table.main(factories.table_job(tmp_path, expected))
+    cost.main(factories.cost_job(tmp_path, expected))
+    return tmp_path
+
+
+def test_finished_results_fit_the_contract(results):
+    assert list(results_contract.problems(results)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        ("runs_glue.csv", r",accuracy,[\d.]+", ",accuracy,high", "value: 'high' is not of type 'number'"),
+        ("table_glue.csv", "n_seeds", "seeds", "'n_seeds' is a required property"),
+        ("glue/rte/hra/r8/seed0/train.json", '"adapter_bytes"', '"bytes"', "'adapter_bytes' is a required property"),
+        ("glue/rte/hra/r8/seed0/dev/metrics.json", '"n_items"', '"items"', "'n_items' is a required property"),
+        ("notes.txt", "", "", "notes.txt: not in the contract"),
+    ],
+)
+def test_what_does_not_fit_is_found(results, file, old, new, problem):
+    path = results / file
+    text = path.read_text() if path.exists() else ""
+    path.write_text(re.sub(old, new, text))
+    assert problem in "\n".join(results_contract.problems(results))
+
+
+def test_the_page_and_the_schemas_list_the_same_files():
+    linked = set(re.findall(r"schemas/(\w+)\.schema\.json", results_contract.PAGE))
+    present = {path.name.partition(".")[0] for path in SCHEMAS.glob("*.schema.json")} - {"card", "manifest"}
+    assert linked == present
+    assert {kind for kind in results_contract.KINDS.values() if kind} <= linked
+    for name in linked:
+        assert files.read_json(SCHEMAS / f"{name}.schema.json")["required"] or name == "prediction"
+
+
+def test_the_run_table_has_the_columns_of_its_schema():
+    properties = files.read_json(SCHEMAS / "runs.schema.json")["properties"]
+    assert [(name, entry["description"]) for name, entry in properties.items()] == [
+        (name, meaning) for name, (_, meaning) in COLUMNS.items()
+    ]

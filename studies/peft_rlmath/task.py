@@ -101,9 +101,6 @@ class RewardedTraining(MathTraining):
     def period(self, values: dict) -> int:
         return period(values)
 
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        return {"peft_rlmath/grpo.py": 11 * micro_batches}  # TRL reads its metrics
-
     def check_runs(self) -> None:
         super().check_runs()
         for run in self.task.runs():

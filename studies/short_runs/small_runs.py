@@ -1,7 +1,7 @@
 """Short training runs on two CPU cores, for questions that take a hundred of them: word problems and SST-2.
 
 Data, tokens, masks and the held-out tenth are the workflow's, and so are the hyper-parameters of the studies
-(studies/comparison), except that the batches of both tasks contain rows of similar length, in random order.
+(studies/equal_budgets), except that the batches of both tasks contain rows of similar length, in random order.
 A run returns its loss on the held-out tenth; its row is appended to a table at once.
 """
 
@@ -52,7 +52,7 @@ def config(name: str) -> dict:
 
 def settings(of: str) -> dict:
     """Return the hyper-parameters of the studies for a task, with the defaults of the task and of the demo."""
-    demo, study = config("config/demo/config")["tasks"][of], config("studies/comparison/config/comparison")
+    demo, study = config("config/demo/config")["tasks"][of], config("studies/equal_budgets/config/comparison")
     defaults = config(f"config/{of}/task")["tasks"][of]["defaults"] | demo.get("defaults", {})
     return defaults | study["presets"][of]["comparison"]["all"] | {"held_out": study["tasks"][of]["held_out"]}
 

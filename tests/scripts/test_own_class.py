@@ -1,4 +1,4 @@
-"""A class of one's own instead of a task's: what it adds to the schema, how its runs learn, its published numbers."""
+"""A custom class instead of a task's: its keys in the schema, its learner; and published numbers from a path."""
 
 import sys
 from types import ModuleType
@@ -64,7 +64,9 @@ def test_its_keys_are_checked_and_only_it_has_them(config):
     with pytest.raises(JobError, match=r"rows_at_once: '8' is not of type 'integer' \(Rows of two steps\)"):
         validation.check(config)
     del config["tasks"]["math"]["defaults"]["rows_at_once"]
-    with pytest.raises(JobError, match=r"rows_at_once is missing: neither tasks\.math\.defaults nor the preset gives it"):
+    with pytest.raises(
+        JobError, match=r"rows_at_once is missing: neither tasks\.math\.defaults nor the preset gives it"
+    ):
         validation.check(config)
     put(config, "tasks.math.defaults.rows_at_once", 8)
     del config["tasks"]["math"]["class"]

@@ -1,4 +1,4 @@
-"""How a causal language model learns: from the answers of the data, unless a task's class names another learner."""
+"""Learning of a causal language model: from the answers of the data, unless a task's class names another learner."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from hra_workflow.training import hf_trainer
 class Learner:
     """Learn the answers of the data, or their whole texts.
 
-    settings: the hyper-parameters of a run. prompt: a prompts.Prompt. logged: entries of the Trainer's log for the curve,
-    of which the last one is the score.
+    settings: the hyper-parameters of a run. prompt: a prompts.Prompt. logged: entries of the Trainer's log for the
+    curve, of which the last one is the score.
     """
 
     logged: tuple[str, ...] = ("loss",)

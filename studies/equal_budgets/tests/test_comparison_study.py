@@ -9,10 +9,10 @@ import new_project
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, tuning
 from project import Project
-from studies.comparison import collect
+from studies.equal_budgets import collect
 from support import ROOT, paper_config
 
-CONFIGS = "studies/comparison/config"
+CONFIGS = "studies/equal_budgets/config"
 DEMO = ["config/demo/config.yaml", "config/demo/real_data.yaml"]
 FIRST = (ROOT / "docs/your-own.md").read_text()
 RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)

@@ -11,7 +11,7 @@ import yaml
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import comparison
-from studies.comparison import sentence_embeddings
+from studies.equal_budgets import sentence_embeddings
 
 STUDY = Path(__file__).parent
 RESULTS = STUDY / "results"

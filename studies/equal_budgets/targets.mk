@@ -2,6 +2,6 @@
 COMPARISON := $(filter comparison comparison_b comparison_c comparison_d,$(TASK))
 ifneq ($(COMPARISON),)
 $(if $(DATA),,$(error TASK=$(TASK) needs DATA=../shared/data))
-CONFIGS := $(SHIPPED)/config.yaml $(SHIPPED)/real_data.yaml $(patsubst %,$(HERE)studies/comparison/config/%.yaml,$(sort comparison $(COMPARISON)))
+CONFIGS := $(SHIPPED)/config.yaml $(SHIPPED)/real_data.yaml $(patsubst %,$(HERE)studies/equal_budgets/config/%.yaml,$(sort comparison $(COMPARISON)))
 TARGETS := math$(if $(filter comparison_d,$(COMPARISON)),, glue)
 endif

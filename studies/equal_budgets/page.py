@@ -1,8 +1,8 @@
 """Write the tables and figures of results.md from results/comparison*.csv.
 
     make demo TASK=comparison DATA=../shared/data                     a study; TASK=comparison_b: the other one
-    python -m studies.comparison.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
-    python -m studies.comparison.page                                 rewrite it from results/comparison*.csv
+    python -m studies.equal_budgets.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
+    python -m studies.equal_budgets.page                                 rewrite it from results/comparison*.csv
 
 A run of a study without a final record raises an error.
 """
@@ -18,7 +18,7 @@ from benchmarks import docs_images
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
-from studies.comparison.collect import RESULTS, STUDIES, STUDY, TABLES, Set, collect, config, read
+from studies.equal_budgets.collect import RESULTS, STUDIES, STUDY, TABLES, Set, collect, config, read
 
 PAGE, IMAGES = STUDY / "results.md", RESULTS
 FIGURES = {"forest": "contrasts", "cost": "runs"}  # and the tables that they show

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from benchmarks import docs_images
 from hra_workflow.core import records
-from studies.comparison import collect, page, sentence_embeddings
+from studies.equal_budgets import collect, page, sentence_embeddings
 from support import ROOT
 
 STUDIES, FORMER, TABLES = collect.STUDIES, page.FORMER, collect.TABLES
@@ -43,7 +43,7 @@ def test_the_page_has_the_tables_of_the_committed_results():
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("figure", page.FIGURES)
 def test_the_figures_are_made_from_the_results(study, figure):
-    """Otherwise: python -m studies.comparison.page."""
+    """Otherwise: python -m studies.equal_budgets.page."""
     assert docs_images.stated(page.image(study, figure)) == docs_images.digest(page.made_from(study, figure))
 
 

@@ -1,6 +1,6 @@
 """Sixty jobs of 20 seconds on one GPU of Slurm: time, and calls of sbatch, with and without packs of slurm-packs.
 
-    python -m benchmarks.slurm_packs        half an hour; to benchmarks/results/slurm_packs.csv
+    python packages/slurm_packs/benchmark.py        half an hour; to benchmark.csv next to it
 
 Needs root and Debian's slurmctld, slurmd and slurm-client. Each way has a separate Slurm (tests/slurm/cluster.py) with
 one GPU, in separate namespaces; all run at the same time. The jobs sleep, so that those which share the GPU do not slow
@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks/results/slurm_packs.csv"
+PACKAGE = Path(__file__).resolve().parent
+RESULT = PACKAGE / "benchmark.csv"
 JOBS, SECONDS = 60, 20
 WAYS = {  # executor, resources of the rule
     "Slurm plugin": ("slurm", ""),
@@ -41,7 +41,7 @@ OWN_SLURM = 'for folder in {0}; do mkdir -p $folder; mount -t tmpfs none $folder
 
 def run(way: str, folder: Path) -> dict:
     """Run the jobs in one way on a new Slurm; called in separate namespaces."""
-    sys.path.insert(0, str(ROOT / "tests/slurm"))
+    sys.path.insert(0, str(PACKAGE / "tests/slurm"))
     import cluster
 
     cluster.NODES, cluster.GPUS = {"node": "fake"}, 1
@@ -83,8 +83,8 @@ def main() -> None:
         started = []
         for way, folder in zip(WAYS, folders, strict=True):
             folder.mkdir()
-            command = (*NAMESPACES, "sh", "-c", script, sys.executable, "-m", "benchmarks.slurm_packs", way, folder)
-            started.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}))
+            command = (*NAMESPACES, "sh", "-c", script, sys.executable, __file__, way, folder)
+            started.append(subprocess.Popen(command, env=os.environ | {"TMPDIR": str(folder)}))
             time.sleep(10)  # each takes free ports
         failed = [way for way, one in zip(WAYS, started, strict=True) if one.wait()]
         if failed:

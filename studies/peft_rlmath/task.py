@@ -1,10 +1,9 @@
 """The task math with training by rewards for sampled answers (GRPO): its hyper-parameters and the checks of the config.
 
-A config names the class as `tasks.math.class: studies.peft_rlmath.task:RewardedMath`.
+A config names the class as `tasks.math.class: studies.peft_rlmath.task:RewardedMath`; task.schema.yaml has its keys.
 """
 
 import math
-from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core.errors import expect
@@ -111,5 +110,4 @@ class RewardedTraining(MathTraining):
 
 class RewardedMath(Math):
     required = (*Math.required, "reward", *VALUES)
-    schema = Path(__file__).with_name("config.schema.yaml")
     training = RewardedTraining

@@ -1,20 +1,18 @@
 """A custom class instead of a task's: its keys in the schema, its learner; and published numbers from a path."""
 
+import re
 import sys
-from types import ModuleType
 
 import pytest
+import yaml
 
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import probe
 from hra_workflow.tasks import load
-from hra_workflow.tasks.glue.task import Glue
-from hra_workflow.tasks.math.task import Math, MathTraining
-from hra_workflow.training.learner import Learner
 from rule_jobs import train
 from sums import math_method
-from support import ROOT, paper_config, put
+from support import ROOT, merged, paper_config, put
 
 SCHEMA = """
 $defs:
@@ -24,10 +22,16 @@ $defs:
 """
 
 
+MODULE = """
+from hra_workflow.tasks.glue.task import Glue
+from hra_workflow.tasks.math.task import Math, MathTraining
+from hra_workflow.training.learner import Learner
+
+
 class TwoSteps(MathTraining):
     learner = "my_math:Reversed"
 
-    def period(self, values: dict) -> int:
+    def period(self, values):
         return 2
 
 
@@ -42,16 +46,16 @@ class Reversed(Learner):
 class MyMath(Math):
     required = (*Math.required, "rows_at_once")
     training = TwoSteps
+"""
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch) -> dict:
-    """Provide a config that names MyMath."""
-    module = ModuleType("my_math")
-    module.MyMath, module.Reversed, module.Glue = MyMath, Reversed, Glue
-    monkeypatch.setitem(sys.modules, "my_math", module)
-    monkeypatch.setattr(MyMath, "schema", tmp_path / "my.schema.yaml")
-    MyMath.schema.write_text(SCHEMA)
+    """Provide a config that names MyMath of my_math.py."""
+    (tmp_path / "my_math.py").write_text(MODULE)
+    (tmp_path / "my_math.schema.yaml").write_text(SCHEMA)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_math", raising=False)
     config = paper_config()
     put(config, "tasks.math.class", "my_math:MyMath")
     put(config, "tasks.math.defaults.rows_at_once", 8)
@@ -78,7 +82,10 @@ def test_its_keys_are_checked_and_only_it_has_them(config):
     ("name", "message"),
     [
         ("my_math:Glue", r"tasks\.math\.class: expected a subclass of hra_workflow\.tasks\.math\.task:Math, found"),
-        ("my_math:Other", r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, MyMath, Reversed"),
+        (
+            "my_math:Other",
+            r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Learner, .*, MyMath",
+        ),
         ("no_math:MyMath", r"tasks\.math\.class: .* no module no_math\. .* to PYTHONPATH"),
     ],
 )
@@ -86,6 +93,18 @@ def test_a_class_that_does_not_fit_is_one_message(config, name, message):
     put(config, "tasks.math.class", name)
     with pytest.raises(JobError, match=message):
         validation.check(config)
+
+
+def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
+    page = (ROOT / "docs/extending.md").read_text().partition("## A task that differs")[2].partition("\n## ")[0]
+    module, changes, schema = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_tasks.py").write_text(module)
+    (tmp_path / "my_tasks.schema.yaml").write_text(schema)
+    monkeypatch.syspath_prepend(tmp_path)
+    config, _ = merged(yaml.safe_load(changes))
+    task = load(config)["math"]
+    assert (task.training.learner, task.required[-1]) == ("my_learners:Sampler", "samples")
+    assert task.training.hyperparameters("metamathqa-40k", "hra/r32")["samples"] == 8
 
 
 def test_its_probes_end_where_a_period_does(config):
@@ -97,7 +116,7 @@ def test_its_probes_end_where_a_period_does(config):
 @pytest.mark.slow
 def test_its_learner_chooses_rows_and_the_curve(make_math_run, config):
     plain, own = (make_math_run(math_method("lora"), name, group_by_length=False) for name in ("plain", "own"))
-    own.GIVEN = own.GIVEN | {"learner": TwoSteps.learner}
+    own.GIVEN = own.GIVEN | {"learner": "my_math:Reversed"}
     records = [train(plain), train(own)]
     assert {*records[0]["curve"][0]["metrics"]} == {"loss"} and {*records[1]["curve"][0]["metrics"]} == {
         "grad_norm",

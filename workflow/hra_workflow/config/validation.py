@@ -24,8 +24,7 @@ def check(config: dict) -> None:
     from jsonschema.exceptions import best_match
 
     check_values(config)
-    own = tuple(task.schema for task in tasks.own_classes(config).values() if task.schema)
-    error = best_match(validator(*own).iter_errors(config))
+    error = best_match(validator(*tasks.own_schemas(config)).iter_errors(config))
     if error:
         place = ".".join(str(key) for key in error.absolute_path) or "top level"
         known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")

@@ -1,6 +1,5 @@
 """The description of a task; its parts, in modules next to this one, serve the rules, the plan and the tables."""
 
-from pathlib import Path
 from typing import ClassVar
 
 from hra_workflow.core import grid
@@ -24,7 +23,6 @@ class Task:
     required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED); a tuple of
         several: exactly one of them.
     selections: the checkpoints shown in tables; the first is that of the official code.
-    schema: a YAML file that is merged over the config's schema, if the config names the class (`tasks.{task}.class`).
     data: its datasets; used by downloads, the checks of the config and preflight.
     training: the training of its runs; used by the rules of training and the checks.
     generation: the generation of its outputs; used by the rules of generation and a dry run.
@@ -42,7 +40,6 @@ class Task:
     architecture: ClassVar[str]
     required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
     selections: tuple[str, ...] = ("last",)
-    schema: ClassVar[Path | None] = None
     data = Data
     training = Training
     generation = Generation

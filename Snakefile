@@ -52,7 +52,6 @@ include: BASEDIR / "rules/generate.smk"
 include: BASEDIR / "rules/evaluate.smk"
 include: BASEDIR / "rules/drift.smk"
 include: BASEDIR / "rules/tables.smk"
-include: BASEDIR / "rules/report.smk"
 include: BASEDIR / "rules/use.smk"
 include: BASEDIR / "rules/preflight.smk"
 

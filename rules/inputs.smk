@@ -55,11 +55,6 @@ def drift_dataset(wildcards):
     return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
 
 
-def trials_at(wildcards):
-    """List the trials of a run that are compared at a rung."""
-    return tuned_runs.at(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards), float(wildcards.rung))
-
-
 def trials_of(wildcards):
     """List the trials of a run."""
     return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))

@@ -47,8 +47,7 @@ rule train:
             eval_batch_size=hyperparameter("eval_batch_size"),
             augmented=recorded_by(rules.augment, initial_of),
             trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
-            # All rungs of a trial share a training checkpoint.
-            scratch=lambda wc: SCRATCH.format(**{**wc, "variant": tuning.split(wc.variant)[0]}),
+            scratch=SCRATCH,
         ),
     script:
         "../../workflow/scripts/train_{wildcards.task}.py"

@@ -1,14 +1,10 @@
 # Stage 3a, tune: for tasks with `tune`, trials of hyper-parameters on held-out rows of the training data. A trial is a training
 # run (rules/train.smk) of a variant such as r8@learning_rate-0.001.
-# With successive halving, a trial is a run per rung, such as r8@learning_rate-0.001@rung-0.25, which resumes from the run of
-# the previous rung.
 # In:  the records of the trials.
-# Out: results/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json (the trials promoted from a rung),
-#      results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the final runs read),
+# Out: results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the final runs read),
 #      results/tune_{task}.csv (every trial), results/figures/{task}_tuning.svg and .png.
-# Steps: promote, choose, collect_trials, tuning_figure.
-# `promote` is a checkpoint: a rung's trials are known once those of the previous rung are finished.
-# Again: `promote` and `choose` after their trials, or if the values to try have changed. `choose` is a checkpoint and its file is
+# Steps: choose, collect_trials, tuning_figure.
+# Again: `choose` after its trials, or if the values to try have changed. `choose` is a checkpoint and its file is
 # `ancient` in rule train: after it has run, Snakemake compares the params of the final runs again. Equal values repeat no training.
 
 from hra_workflow.report import colours
@@ -16,37 +12,14 @@ from hra_workflow.tasks import tuned_runs
 
 
 localrules:
-    promote,
     choose,
     collect_trials,
     tuning_figure,
 
 
-checkpoint promote:
-    input:
-        records=lambda wc: tuned_runs.records_at(TASKS[wc.task], wc, float(wc.rung), checkpoints),
-    output:
-        promoted="<results>/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.json",
-    log:
-        "<logs>/tune/{task}/{dataset}/{method}/{variant}/rung-{rung}.log",
-    wildcard_constraints:
-        rung=r"[\d.e-]+",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **recorded(
-            trials=trials_at,
-            factor=lambda wc: TASKS[wc.task].settings["tune"]["halving"]["factor"],
-            expected=lambda wc: expected_trials(wc.task, trials_at(wc)),
-        ),
-        **unrecorded(checkpoints=lambda wc: tuned_runs.checkpoints_of(TASKS[wc.task], trials_at(wc))),
-    script:
-        "../workflow/scripts/promote.py"
-
-
 checkpoint choose:
     input:
-        records=lambda wc: tuned_runs.records(TASKS[wc.task], wc, checkpoints),
+        records=lambda wc: [trial["record"] for trial in trials_of(wc)],
     output:
         choice="<results>/tune/{task}/{dataset}/{method}/{variant}.json",
     log:
@@ -64,7 +37,7 @@ checkpoint choose:
 
 rule collect_trials:
     input:
-        records=lambda wc: tuned_runs.all_records(TASKS[wc.task], checkpoints, config["incomplete"]),
+        records=lambda wc: tuned_runs.records(TASKS[wc.task], config["incomplete"]),
         # The run table reads this file and so waits for the training runs that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:

@@ -104,7 +104,7 @@ ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
     ("asked", "message"),
     [
         (ASKED, "learning_rate 0.001, now 0.005"),
-        ({"hyperparameters": factories.SETTINGS | {"rung": 0.5}}, None),  # neutral
+        ({"hyperparameters": factories.SETTINGS | {"eval_batch_size": 2}}, None),  # neutral
         ({"hyperparameters": factories.SETTINGS | {"warmup_steps": 7}}, "warmup_steps null, now 7"),
         ({"method": {"version": 2}}, "method.version 1, now 2"),
         ({"task_version": 2}, "task_version 1, now 2"),

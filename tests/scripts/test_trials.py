@@ -9,7 +9,6 @@ from safetensors.numpy import load_file
 
 import choose
 import collect_trials
-import promote
 import train_glue
 import train_math
 import tuning_figure
@@ -104,17 +103,11 @@ def test_the_best_mean_score_is_chosen(tmp_path, scores, metric, seeds, chosen):
     assert found["values"] == {"learning_rate": chosen} and "error" not in found
 
 
-def test_a_choice_counts_every_seed_and_only_complete_trainings():
-    rows = [
-        ("half", 0, 0.25, 0.99), ("half", 1, 0.25, 0.99),
-        ("lost", 0, 1.0, 0.95), ("lost", 1, 1.0, float("nan")),
-        ("done", 0, 0.25, 0.1), ("done", 1, 0.25, 0.1), ("done", 0, 1.0, 0.8), ("done", 1, 1.0, 0.6),
-        ("next", 0, 0.25, 0.9), ("next", 1, 0.25, 0.9), ("next", 0, 1.0, 0.6), ("next", 1, 1.0, 0.6),
-    ]  # fmt: skip
-    trials = pd.DataFrame(rows, columns=["trial", "seed", "rung", "score"]).assign(metric="accuracy")
+def test_a_choice_counts_every_seed():
+    scores = {"lost": (0.95, float("nan")), "done": (0.8, 0.6), "next": (0.6, 0.6)}
+    rows = [(trial, seed, score) for trial, found in scores.items() for seed, score in enumerate(found)]
+    trials = pd.DataFrame(rows, columns=["trial", "seed", "score"]).assign(metric="accuracy")
     assert tuning_results.best(trials, tasks.classes()["glue"].table) == "done"
-    complete = tuning_results.means(trials[trials["rung"] == tuning.END])
-    assert complete["done"] == pytest.approx(0.7) and pd.isna(complete["lost"])
 
 
 def test_if_all_trials_fail_the_choice_says_so(tmp_path):
@@ -175,10 +168,10 @@ def test_a_record_of_another_trial_or_config_decides_nothing(tmp_path, change, e
     asked = expected(trials, epochs)
     for one in asked if change is of_other_data else ():
         one["inputs"] = {"dataset": str(tmp_path / "dataset.manifest.json")}
-    params = {"trials": trials, "expected": asked, "incomplete": False, "factor": 2, "checkpoints": {}}
+    params = {"trials": trials, "expected": asked, "incomplete": False}
     job = {"params": params, "wildcards": {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}}
-    output = {name: str(tmp_path / f"new-{name}") for name in ("choice", "promoted", "csv")}
-    for script in (choose, promote, collect_trials):
+    output = {name: str(tmp_path / f"new-{name}") for name in ("choice", "csv")}
+    for script in (choose, collect_trials):
         named = rf"not those that the config specifies: {message}.*; delete {trials[0]['record']}.* Delete the files"
         with pytest.raises(JobError, match=named):
             script.main(job | {"output": output, "input": {"choices": chosen}})

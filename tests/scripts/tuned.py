@@ -11,14 +11,12 @@ RATES = (0.001, 0.01, 0.1)
 NAMES = ("dataset", "method", "variant", "seed")
 
 
-def trial_job(run, rung: float = tuning.END) -> dict:
-    """Return the job of a trial up to a rung, with outputs of its own: rules/common.smk gives it no benchmarks."""
-    job, variant = run.train, tuning.up_to(f"v{tuning.MARK}learning_rate-0.005", rung)
+def trial_job(run) -> dict:
+    """Return the job of a trial, with outputs of its own: rules/common.smk gives it no benchmarks."""
+    job, variant = run.train, f"v{tuning.MARK}learning_rate-0.005"
     job["wildcards"] = job["wildcards"] | {"variant": variant}
     if "evaluation" in job["params"]:
         job["params"]["evaluation"] = job["params"]["evaluation"] | {"benchmarks": {}}
-    if rung < tuning.END:
-        job["params"]["hyperparameters"] = job["params"]["hyperparameters"] | {"rung": rung}
     job["output"] = {name: path.replace("/run/", f"/{variant}/") for name, path in job["output"].items()}
     return job
 

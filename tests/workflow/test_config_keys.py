@@ -74,12 +74,7 @@ def test_every_key_has_a_meaning_a_default_and_an_example():
         ),
         ("properties.max_gpu_hours", "examples", None, "max_gpu_hours: expected examples, found none"),
         ("properties.max_gpu_hours", "examples", [1, "many"], "max_gpu_hours: example 'many': 'many' is not of type"),
-        (
-            "$defs.tune.properties.halving.properties.factor",
-            "examples",
-            [1],
-            "tune.halving.factor: example 1: 1 is ",
-        ),
+        ("$defs.tune.properties.rows", "examples", [0], "tune.rows: example 0: 0 is "),
         ("$defs.model.properties.head", "absent", None, "models.{name}.head: expected `default`, `absent` or"),
         ("$defs.gigabytes", "description", None, "models.{name}.gigabytes: expected a description, found none"),
         (

@@ -24,7 +24,7 @@ from project import Project
 TASKS = ("glue", "math", "subject", "control")
 STAGES = {  # the first that a rule matches
     "data": "download_* hints latents",
-    "training": "augment train_* promote choose *_class_images",
+    "training": "augment train_* choose *_class_images",
     "evaluation": "generate_* gather_* evaluate_*",
     "table": "*",
 }

@@ -14,7 +14,7 @@ from hra_workflow.report import searches
 from hra_workflow.tasks import tuned_runs
 from support import ROOT, paper_config
 
-TRAINED = {"glue": 14, "math": 14, "subject": 2, "control": 2}  # of those tuned: 6, and 2 × 4 first trials
+TRAINED = {"glue": 14, "math": 14, "subject": 2, "control": 2}  # of those tuned: 6, and 2 × 4 trials
 EACH = [(task, demo) for task in new_project.TEMPLATES for demo in (True, False)]
 
 
@@ -37,7 +37,7 @@ def test_a_demo_project_plans_its_examples_and_writes_to_its_folder_only(fresh, 
     written = re.findall(r"^    (?:output|log): (.*)", printed, re.MULTILINE)
     assert len(written) > 10 and all(path.startswith("mine/") for paths in written for path in paths.split(", "))
     assert re.search(rf"^table_{task}: .* including {TRAINED[task]} training runs", printed, re.MULTILINE)
-    tuned = f"  trials:   {task}: 4 for each of 2 runs, as much training as 2.5 more seeds; trials of later"
+    tuned = f"  trials:   {task}: 4 for each of 2 runs, as much training as 4 more seeds"
     assert (tuned in printed) == (TRAINED[task] > 2)
     assert "  warning:" not in printed
 

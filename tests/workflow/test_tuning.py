@@ -52,8 +52,7 @@ def tuned(fresh: Project, folder) -> Project:
     for script in scripts.glob("*.py"):  # a manifest has an SHA-256
         script.write_text(script.read_text().replace("path.touch()", "path.write_text('{}')"))
     (scripts / "train_glue.py").write_text(TRAIN)
-    for script in ("promote.py", "choose.py"):
-        (scripts / script).write_text((ROOT / "workflow/scripts" / script).read_text())
+    (scripts / "choose.py").write_text((ROOT / "workflow/scripts/choose.py").read_text())
     (project.folder / "tuned.yaml").write_text(TUNED)
     return project
 
@@ -128,53 +127,6 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == finals("lora")
     incomplete = project.plan(TABLE, config="tuned.yaml", extra=("--config", "incomplete=True"))
     assert incomplete.keys() == {"runs", "compare", "table"}
-
-
-@pytest.mark.full
-def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
-    project = tuned(fresh, tmp_path / "project")
-    rates = "[1.0e-3, 2.0e-3, 4.0e-3, 8.0e-3]"
-    project.change("tuned.yaml", RATES, f"{rates}}}, halving: {{rungs: [0.25, 0.5], factor: 2}}, trials: 4")
-    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
-    every = {"0.001", "0.002", "0.004", "0.008"}
-    planned = project.plan(TABLE, config="tuned.yaml")
-    assert planned["train_glue"] == trials(*(f"{rate}@rung-0.25" for rate in every)) | finals("lora", "hra")
-
-    def trained() -> dict[str, set[str]]:
-        paths = (project.folder / "trained").read_text().split()
-        (project.folder / "trained").unlink()
-        names = [path.removeprefix("results/glue/cola/").split("/") for path in paths]
-        return {m: {trial.removeprefix("r8@learning_rate-") for name, trial, _ in names if name == m} for m in METHODS}
-
-    project.snakemake(*command)
-    first = {f"{rate}@rung-0.25" for rate in every}
-    assert trained() == {
-        "lora": first | {"0.001@rung-0.5", "0.002@rung-0.5", "0.001", "r8"},
-        "hra": first | {"0.004@rung-0.5", "0.008@rung-0.5", "0.008", "r8"},
-    }
-    assert project.plan(TABLE, config="tuned.yaml") == {}
-
-    # Of five, three and then two go on: what is there already is not trained again.
-    project.change("tuned.yaml", f"{rates}}}", f"{rates[:-1]}, 1.6e-2]}}")
-    project.change("tuned.yaml", "trials: 4", "trials: 5")
-    assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == trials("0.016@rung-0.25")
-    project.snakemake(*command)
-    assert trained() == {
-        "lora": {"0.016@rung-0.25", "0.004@rung-0.5", "0.002"},
-        "hra": {"0.016@rung-0.25", "0.016@rung-0.5", "0.016", "r8"},
-    }
-    assert project.plan(TABLE, config="tuned.yaml") == {}
-
-    # Other rungs: the trials that go on from them are known when the rungs are finished.
-    whole = {"0.001", "0.002", "0.004", "0.008", "0.016"}
-    for rungs, planned in {
-        "[0.25]": trials("0.004"),  # of three that go on, two have been trained to the end
-        "[0.4]": trials(*(f"{rate}@rung-0.4" for rate in whole)),
-        "[0.75]": trials(*(f"{rate}@rung-0.75" for rate in whole)),
-    }.items():
-        project.change("tuned.yaml", "rungs: [0.25, 0.5]", f"rungs: {rungs}")
-        assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == planned
-        project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
 
 
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):

@@ -1,4 +1,4 @@
-"""Write the table of trials: one row per dataset, run, trial, rung and seed, with values and held-out score.
+"""Write the table of trials: one row per dataset, run, trial and seed, with values and held-out score.
 
 A trial that diverged or failed has its error and no score. For each dataset and run, the trial whose values the final
 runs use is marked.
@@ -25,8 +25,7 @@ def main(job: dict) -> None:
             tuning_results.check_choice(choices[run], of_run, kind)
     chosen = {run: tuning.chosen_values(path) for run, path in choices.items()}
     trials["chosen"] = [
-        str(one["rung"] == tuning.END and chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower()
-        for _, one in trials.iterrows()
+        str(chosen.get(tuple(one[tuning_results.RUN])) == one["values"]).lower() for _, one in trials.iterrows()
     ]
     values = pd.DataFrame(list(trials.pop("values")), index=trials.index)
     trials = pd.concat([trials[[*tuning_results.RUN, "trial", "seed"]], values, trials[tuning_results.COLUMNS]], axis=1)

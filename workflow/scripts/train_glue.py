@@ -71,7 +71,7 @@ def main(job: dict) -> None:
         eval_dataset=dev.select(order),
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=judge,
-        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model, sign), *trials.callbacks(job)],
+        callbacks=[hf_trainer.KeepBest(scratch / "best", dataset["score"], model, sign)],
         method=method,
         settings=settings,
         head=head,

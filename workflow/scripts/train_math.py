@@ -87,7 +87,6 @@ def main(job: dict) -> None:
         train_dataset=train,
         method=method,
         settings=settings,
-        callbacks=trials.callbacks(job),
     )
     try:
         attempts = run_record.run_to_end(job, trainer, started, total_steps)

@@ -1,8 +1,7 @@
 """Plot the trials of hyper-parameters: score on held-out rows against the learning rate, one curve per run.
 
 If the search has other hyper-parameters, a point is the best trial over them. Trials without a score are crosses at the
-bottom; those that ended at a rung of successive halving are hollow. The figure is written as SVG and PNG, reproducibly
-for the same data.
+bottom. The figure is written as SVG and PNG, reproducibly for the same data.
 """
 
 import math
@@ -13,7 +12,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow import tasks
-from hra_workflow.core import tuning
 from hra_workflow.core.job import start
 from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.report.plot_style import (
@@ -34,7 +32,6 @@ AXIS = "learning_rate"
 
 def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     """Plot one panel per dataset."""
-    trials = tuning_results.at_last_rung(trials)
     labels, datasets = params["labels"], list(dict.fromkeys(trials["dataset"]))
     keys = tuning_results.values_of(trials)
     key = AXIS if AXIS in keys else keys[0]
@@ -57,13 +54,9 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     legend(figure, list(shown.values()), "lower")
     lost = trials[trials["score"].isna()]
     counts = lost.groupby("status", sort=False).size()
-    remarks = []
-    if (trials["rung"] < tuning.END).any():
-        remarks.append("Hollow: after a part of the training, at the last rung that the trial has reached")
     if len(lost):
-        remarks.append("Crosses, without a score: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    if remarks:
-        footnote(figure, remarks)
+        of_status = ", ".join(f"{count} {name}" for name, count in counts.items())
+        footnote(figure, [f"Crosses, without a score: {of_status}"])
     return figure
 
 
@@ -85,9 +78,6 @@ def panel(ax, trials: pd.DataFrame, key: str, wanted: str, style: dict, labels: 
         if len(chosen):
             x = chosen["x"].iloc[0]
             ax.plot([x], [line[x]], marker=look["marker"], color=look["color"], markersize=9)
-        rungs = own.groupby("x", sort=numbers)["rung"].max()
-        early = line[rungs < tuning.END]
-        ax.plot(early.index, early, **look | {"linestyle": "none"}, markersize=4, markerfacecolor="white")
         lost = list(dict.fromkeys(own.loc[own["score"].isna(), "x"]))
         ax.plot(lost, [0.02] * len(lost), "x", color=look["color"], transform=ax.get_xaxis_transform())
     if numbers and (trials["x"] > 0).all():

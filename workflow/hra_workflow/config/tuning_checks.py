@@ -42,16 +42,6 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
             f"{place}: {run} has {found} combinations of values for trials: {budget}. Every method gets the same "
             f"number of trials: state {budget} combinations" + " or more" * (sampler == "random"),
         )
-        check_rungs(f"{place}.halving", tune)
         for dataset in grid.datasets(task.config, task.name):
             for trial in tuning.trials(tune, run):
                 check_run(task, dataset, trial)
-
-
-def check_rungs(place: str, tune: dict) -> None:
-    """Raise JobError if the rungs do not increase, or if one of them has only one trial to choose from."""
-    left, rungs = tune["trials"], tuning.rungs(tune)[:-1]
-    expect(rungs == sorted(set(rungs)), f"{place}.rungs: expected increasing fractions of the training, found {rungs}")
-    for rung in rungs:
-        expect(left > 1, f"{place}: one trial is left before rung {rung:g}, which decides nothing. Remove it")
-        left = tuning.count_promoted(left, tune["halving"]["factor"])

@@ -9,7 +9,6 @@ from hra_workflow.core.job import processes, recorded_params
 
 NEUTRAL_INPUTS = ("latents",)  # latents that were encoded earlier change results only by rounding
 ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results only by rounding
-NEUTRAL_ENTRIES = ("rung", *ROUNDING)  # rung: the rung at which the run of a trial ends
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 
@@ -46,7 +45,7 @@ def of_input(path: str) -> str:
 def differences(saved: dict, now: dict) -> list[str]:
     """List the entries that differ, in the form `learning_rate 0.02, now 0.001`."""
     before, after = flatten(saved), flatten(now)
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in NEUTRAL_ENTRIES]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in ROUNDING]
     return [f"{key} {format_value(before.get(key))}, now {format_value(after.get(key))}" for key in keys]
 
 

@@ -41,11 +41,6 @@ def choice_file(config: dict, task: str, dataset: str, run: str) -> str:
     return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}.json"
 
 
-def promotion_file(config: dict, task: str, dataset: str, run: str, rung: float) -> str:
-    """Return the path of the list of trials of `method/variant` that continue after a rung."""
-    return f"{config['pathvars']['results']}/tune/{task}/{dataset}/{run}/rung-{rung:g}.json"
-
-
 def columns(config: dict, task: str) -> list[dict]:
     """List the table's columns; a column without a dataset is the mean over all `datasets` of the grid."""
     every = {"datasets": datasets(config, task)}
@@ -109,8 +104,7 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     values = {key: value for key, value in values.items() if key in (kind, SAMPLER) or not isinstance(value, dict)}
     tune, held_out = settings.get("tune"), {}
     if trial != run:
-        trial, rung = tuning.split(trial)
-        values |= tuning.trials(tune, run)[trial] | ({"rung": rung} if rung < tuning.END else {})
+        values |= tuning.trials(tune, run)[trial]
         held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
     elif tuning.is_tuned(tune, run):
         values |= tuning.chosen_values(choice_file(config, task, dataset, run))

@@ -142,8 +142,7 @@ def forget_finished(job: dict, pathvars: dict) -> None:
     """Delete the checkpoints of the training runs whose records a job reads: Snakemake has recorded these runs as done.
 
     If they remained, a repeated training job would end immediately. The checkpoints of a run that another process is
-    training remain. So do those of a trial that ended at a rung, because the next rung continues from them: the
-    record's path has the rung's name, the folder of checkpoints only the trial's.
+    training remain.
     """
     for name in ("record", "records"):
         for record in as_list(job["input"].get(name)):

@@ -1,22 +1,17 @@
 """Tuning of hyper-parameters: the trials of a run, and the values chosen from them.
 
 A trial is a training run whose variant names its values, `r8@learning_rate-0.001`: it starts from the variant's initial
-adapter and has a separate folder. With successive halving (Jamieson and Talwalkar, arXiv 1502.07943), trials are
-compared at rungs, fractions of the training, and only the best continue: `r8@learning_rate-0.001@rung-0.25` is the run
-of a trial up to a rung.
+adapter and has a separate folder.
 """
 
 import hashlib
 import itertools
-import math
 from pathlib import Path
 
 from hra_workflow.core import records
 from hra_workflow.core.errors import JobError
 
 MARK = "@"  # not allowed in names of variants (the schema's pattern), and safe in paths
-RUNG = f"{MARK}rung-"
-END = 1.0  # the last rung: the complete training
 FIRST_SEED = 1000  # seeds of the trials: a final run with a trial's seed would be a run that was selected
 VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # the suffix of a trial's variant, as a regular expression
 
@@ -56,55 +51,6 @@ def trials(tune: dict, run: str) -> dict[str, dict]:
 def seeds(tune: dict) -> range:
     """Return the seeds with which every trial is trained."""
     return range(FIRST_SEED, FIRST_SEED + tune.get("seeds", 1))
-
-
-def rungs(tune: dict) -> list[float]:
-    """List the fractions of the training after which trials are compared, `END` last."""
-    return [*(tune.get("halving") or {}).get("rungs", []), END]
-
-
-def up_to(trial: str, rung: float) -> str:
-    """Return the name of the run of a trial up to a rung."""
-    return trial if rung == END else f"{trial}{RUNG}{rung:g}"
-
-
-def split(run: str) -> tuple[str, float]:
-    """Split the name of a run into the trial and the rung; the rung of any other run is `END`."""
-    trial, _, rung = run.partition(RUNG)
-    return trial, float(rung or END)
-
-
-def attempts(variant: str) -> str:
-    """Return the name of the record of a run's attempts; the runs of a trial up to several rungs share a folder."""
-    rung = split(variant)[1]
-    return "attempts.json" if rung == END else f"attempts-{rung:g}.json"
-
-
-def rung_before(tune: dict, rung: float) -> float:
-    """Return the rung before a rung; 0 for the first one."""
-    return max((one for one in rungs(tune) if one < rung), default=0.0)
-
-
-def fraction(tune: dict | None, variant: str) -> float:
-    """Return the fraction of the training that a run takes; a trial's run starts at the rung before."""
-    if MARK not in variant:
-        return END
-    rung = split(variant)[1]
-    return rung - rung_before(tune, rung)
-
-
-def count_promoted(trials: int, factor: int) -> int:
-    """Return the number of trials that continue after a rung: 1/factor of them, rounded up."""
-    return math.ceil(trials / factor)
-
-
-def trainings(tune: dict) -> float:
-    """Return the cost of a run's trials on a dataset, in units of one complete training run on all rows."""
-    left, before, total = tune["trials"], 0.0, 0.0
-    for rung in rungs(tune):
-        total += left * (rung - before)
-        left, before = count_promoted(left, (tune.get("halving") or {"factor": 1})["factor"]), rung
-    return total * len(seeds(tune))
 
 
 def write_choice(path: str | Path, content: dict) -> None:

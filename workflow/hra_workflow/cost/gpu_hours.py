@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, gpus, grid, tuning, wording
+from hra_workflow.core import files, gpus, grid, wording
 from hra_workflow.core.wording import listed, of_jobs, plural, span
 from hra_workflow.cost import cpu_time, finished_jobs, planned_jobs, probed, row_counts
 from hra_workflow.cost.planned_jobs import Job
@@ -193,7 +193,7 @@ def lost(job: Job) -> float:
     """Return the device-seconds of the attempts of an unfinished training run."""
     if job.stage != "train" or not job.error:
         return 0.0
-    attempts = Path(job.error).with_name(tuning.attempts(job.wildcards["variant"]))
+    attempts = Path(job.error).with_name("attempts.json")
     return gpus.device_seconds(files.read_if_valid(attempts)) * max(1, job.gpus)
 
 

@@ -136,11 +136,11 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 
 
 def trials(task: Task) -> str:
-    """Describe the cost of tuning, and that the numbers of jobs do not include trials of later rungs yet."""
+    """Describe the cost of tuning."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
     text = f"{task.name}: {tune['trials']} for each of {plural(count, 'run')}, as much training as "
-    text += f"{number(tuning.trainings(tune))} more seeds" + " at most" * ("rows" in tune)
-    return text + "; trials of later rungs are planned after the earlier rungs" * tuned_runs.halved(task)
+    more = number(tune["trials"] * len(tuning.seeds(tune)))
+    return text + f"{more} more seeds" + " at most" * ("rows" in tune)
 
 
 def memory(config: dict, names: Iterable[str]) -> str:

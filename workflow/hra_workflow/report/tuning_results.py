@@ -11,7 +11,6 @@ from hra_workflow.report import markdown_text
 RUN = ["dataset", "method", "variant"]
 OUTDATED = "outdated"
 COLUMNS = [
-    "rung",
     "metric",
     "score",
     "status",
@@ -28,7 +27,7 @@ COLUMNS = [
 
 
 def table(trials: list[dict], expected: list[dict], incomplete: bool = False) -> pd.DataFrame:
-    """Build one row per trial, rung and seed; a trial whose record does not exist is missing.
+    """Build one row per trial and seed; a trial whose record does not exist is missing.
 
     trials: those of hra_workflow/tasks/tuned_runs.py. expected: what each is made from (tasks/expected_runs.py). The
     score is on the held-out rows, or NaN. Raises JobError for a record of another trial, config, dataset or version;
@@ -61,7 +60,6 @@ def row(trial: dict, expected: dict) -> dict:
         record = {"status": OUTDATED, "error": f"{', '.join(differences)}; delete {path}"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
-        "rung": trial.get("rung", tuning.END),
         "metric": score.get("metric", ""),
         "score": score.get("value", float("nan")),
         "status": record["status"],
@@ -76,17 +74,14 @@ def row(trial: dict, expected: dict) -> dict:
     }
 
 
-def means(trials: pd.DataFrame) -> pd.Series:
-    """Return the mean score over seeds by trial, in order; NaN if one of its seeds has none."""
-    return trials.groupby("trial", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False))
-
-
 def best(trials: pd.DataFrame, kind) -> str | None:
     """Return the trial of one run with the best mean over seeds, the first of equal ones; None if none has a score.
 
-    With successive halving, it was trained to the end. kind: the tasks.table.Table of the task.
+    A trial has no mean if one of its seeds has no score. kind: the tasks.table.Table of the task.
     """
-    return next(iter(ranked(trials[trials["rung"] == tuning.END], kind)), None)
+    lower = any(kind.metric(name).better == "lower" for name in filter(None, trials["metric"].unique()))
+    means = trials.groupby("trial", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False)).dropna()
+    return next(iter(means.sort_values(ascending=lower, kind="stable").index), None)
 
 
 def check_choice(path: str, trials: pd.DataFrame, kind) -> None:
@@ -98,24 +93,6 @@ def check_choice(path: str, trials: pd.DataFrame, kind) -> None:
         f"{path}: expected the values of the best trial, {values}, found {found}. Delete it and run again: they are "
         "chosen again.",
     )
-
-
-def going_on(trials: pd.DataFrame, factor: int, kind) -> list[str]:
-    """List the trials of one run and rung that continue to the next: the best 1/factor, rounded up, in order."""
-    best = ranked(trials, kind)[: tuning.count_promoted(trials["trial"].nunique(), factor)]
-    return [trial for trial in trials["trial"].unique() if trial in best]
-
-
-def ranked(trials: pd.DataFrame, kind) -> list[str]:
-    """List the trials with a score, from the best mean over seeds to the worst."""
-    lower = any(kind.metric(name).better == "lower" for name in filter(None, trials["metric"].unique()))
-    return list(means(trials).dropna().sort_values(ascending=lower, kind="stable").index)
-
-
-def at_last_rung(trials: pd.DataFrame) -> pd.DataFrame:
-    """Select the rows of the last rung that each trial has reached; `rung` becomes numeric."""
-    trials = trials.assign(rung=pd.to_numeric(trials["rung"]))
-    return trials[trials["rung"] == trials.groupby([*RUN, "trial"])["rung"].transform("max")]
 
 
 def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
@@ -134,14 +111,6 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
         f"and dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial "
         f"reads what is reported. `tune_{task}.csv` has every trial and the chosen values."
     ]
-    counts = trials.groupby([*RUN, "rung"], sort=False)["trial"].nunique().groupby(level="rung").max()
-    shares = sorted(counts.index, key=float)
-    if len(shares) > 1:
-        parts = [f"{counts[share]} for {float(share):.3g}" for share in shares]
-        lines.append(
-            f"Successive halving: of these trials, the best went on at each rung ({', '.join(parts)} of the training); "
-            "the choice is between those trained to the end."
-        )
     edges, lost = [], []
     for (dataset, method, variant), group in groups:
         name = markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")

@@ -92,14 +92,13 @@ class Cost(Part):
         return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
-        """Return the rows of all steps and of the evaluations on dev in between; for a trial, after the rung before."""
+        """Return the rows of all steps and of the evaluations on dev in between."""
         run = f"{wildcards['method']}/{wildcards['variant']}"
         values = self.task.training.hyperparameters(wildcards["dataset"], run)
         total = rows(entry, "train") or 0
         held_out = held_out_rows(total, values)
         used = min(total - held_out, values.get("held_out", {}).get("train_rows", total)) * values.get("epochs", 0)
         used = values.get("max_steps", 0) * values["batch_size"] or used
-        used *= tuning.fraction(self.settings.get("tune"), wildcards["variant"])
         if not used or not values.get("eval_steps"):
             return used or None
         dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import fingerprints, grid, tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
@@ -49,21 +49,18 @@ def expected_settings(task: Task, run: dict) -> dict:
     specified = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
     tuned = tuned_runs.is_tuned(task, name)
     if methods.trains(task.config, name):
-        left_out = {*fingerprints.NEUTRAL_ENTRIES, *(tuning.search(task.settings["tune"], name) if tuned else ())}
+        searched = tuning.search(task.settings["tune"], name) if tuned else ()
         values = task.training.relevant_hyperparameters(run["dataset"], name)
-        specified["hyperparameters"] = {key: value for key, value in values.items() if key not in left_out}
+        specified["hyperparameters"] = {key: value for key, value in values.items() if key not in searched}
     chosen = {"chosen": grid.choice_file(task.config, task.name, run["dataset"], name)} if tuned else {}
     return {"asked": specified, "inputs": task.training.inputs(run["dataset"])} | chosen
 
 
 def expected_trials(task: Task, trials: list[dict]) -> list[dict]:
     """List the names and the expected settings of the runs of trials (tuned_runs.trials)."""
-    found = []
-    for trial in trials:
-        run = {key: trial[key] for key in ("dataset", "method", "seed")}
-        run["variant"] = tuning.up_to(trial["trial"], trial.get("rung", tuning.END))
-        found.append({"task": task.name} | run | expected_settings(task, run))
-    return found
+    names = ("dataset", "method", "seed")
+    runs = [{name: trial[name] for name in names} | {"variant": trial["trial"]} for trial in trials]
+    return [{"task": task.name} | run | expected_settings(task, run) for run in runs]
 
 
 def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str]:

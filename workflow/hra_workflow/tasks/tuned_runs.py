@@ -1,10 +1,9 @@
 """The tuned runs of a task, and their trials."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, grid, tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.tasks.base import Task
 
@@ -15,11 +14,6 @@ def is_tuned(task: Task, run: str) -> bool:
     return covered and methods.trains(task.config, run) and tuning.MARK not in run
 
 
-def halved(task: Task) -> bool:
-    """Return whether only the best trials are trained to the end."""
-    return len(tuning.rungs(task.settings.get("tune") or {})) > 1
-
-
 def choice(task: Task, wildcards) -> str | list:
     """Return the file with the chosen values of a training job; [] if it is not tuned."""
     run = run_name(wildcards)
@@ -27,42 +21,17 @@ def choice(task: Task, wildcards) -> str | list:
 
 
 def trials(task: Task, dataset: str, run: str) -> list[dict]:
-    """List the trials of `method/variant` on a dataset, one per seed: names, `values`, and the path of its `record`.
-
-    With successive halving, there is one per rung and seed, with its `rung`; at a later rung only those that have been
-    promoted to it, as far as this is known.
-    """
+    """List the trials of `method/variant` on a dataset, one per seed: names, `values`, and the path of its `record`."""
     tune, path_of_run = task.settings["tune"], grid.paths(task.config)["run"]
     method, variant = run.split("/")
-    names = {"dataset": dataset, "method": method}
-    values, rungs, seeds = tuning.trials(tune, run), tuning.rungs(tune), tuning.seeds(tune)
-
-    def entry(trial: str, rung: float, seed: int) -> dict:
-        folder = path_of_run.format(task=task.name, variant=tuning.up_to(trial, rung), seed=seed, **names)
-        own = {"variant": variant, "trial": trial, "seed": seed, "values": values[f"{method}/{trial}"]}
-        return names | own | {"record": f"{folder}/train.json"} | ({"rung": rung} if len(rungs) > 1 else {})
-
-    going_on, entries = [name.split("/")[1] for name in values], []
-    for rung in rungs:
-        entries += [entry(trial, rung, seed) for trial in going_on for seed in seeds]
-        path = Path(grid.promotion_file(task.config, task.name, dataset, run, rung))
-        promoted = files.read_json(path)["trials"] if rung < tuning.END and path.exists() else []
-        going_on = [trial for trial in going_on if trial in promoted]
+    names, entries = {"dataset": dataset, "method": method}, []
+    for name, values in tuning.trials(tune, run).items():
+        trial = name.split("/")[1]
+        for seed in tuning.seeds(tune):
+            folder = path_of_run.format(task=task.name, variant=trial, seed=seed, **names)
+            own = {"variant": variant, "trial": trial, "seed": seed, "values": values}
+            entries.append(names | own | {"record": f"{folder}/train.json"})
     return entries
-
-
-def at(task: Task, dataset: str, run: str, rung: float) -> list[dict]:
-    """List the trials that are compared at a rung."""
-    return [trial for trial in trials(task, dataset, run) if trial["rung"] == rung]
-
-
-def checkpoints_of(task: Task, trials: list[dict]) -> dict[str, list[str]]:
-    """Return the folders of the training checkpoints of trials, by trial."""
-    scratch, folders = grid.paths(task.config)["scratch"], {}
-    for trial in trials:
-        folder = scratch.format(task=task.name, **trial | {"variant": trial["trial"]})
-        folders.setdefault(trial["trial"], []).append(folder)
-    return folders
 
 
 def all_trials(task: Task) -> list[dict]:
@@ -108,40 +77,7 @@ def choices(task: Task, incomplete: bool = False) -> list[str]:
     return [path for path in paths if Path(path).exists()] if incomplete else paths
 
 
-# Used by rules/tune.smk. `checkpoints`: Snakemake's; `promote.get` makes it finish a rung before the next call.
-
-
-def records_at(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
-    """List the records of the trials that are compared at a rung of successive halving."""
-    missing = finish_before(task, names, rung, checkpoints)
-    return missing + [trial["record"] for trial in at(task, names["dataset"], run_name(names), rung)]
-
-
-def records(task: Task, names: Mapping[str, str], checkpoints) -> list[str]:
-    """List the records of all trials of a run on a dataset."""
-    missing = finish_before(task, names, tuning.END, checkpoints)
-    return missing + [trial["record"] for trial in trials(task, names["dataset"], run_name(names))]
-
-
-def all_records(task: Task, checkpoints, incomplete: bool) -> list[str]:
+def records(task: Task, incomplete: bool = False) -> list[str]:
     """List the records of all trials of the task; with `incomplete`, those that exist."""
-    if incomplete:
-        return [trial["record"] for trial in all_trials(task) if Path(trial["record"]).exists()]
-    return [path for names in tuned(task) for path in records(task, names, checkpoints)]
-
-
-def finish_before(task: Task, names: Mapping[str, str], rung: float, checkpoints) -> list[str]:
-    """Make Snakemake finish the rung before a rung, or return the list of its best trials if it does not exist yet.
-
-    The list is a new input, so the job runs again. A job that only waits for a checkpoint runs again if its inputs or
-    params have changed. Snakemake compares these when all are known: never, if nothing makes the checkpoint run.
-    """
-    before = tuning.rung_before(task.settings["tune"], rung)
-    if not before:
-        return []
-    promoted = grid.promotion_file(task.config, task.name, names["dataset"], run_name(names), before)
-    if not Path(promoted).exists():
-        return [promoted]
-    keys = ("task", "dataset", "method", "variant")
-    checkpoints.promote.get(**{key: names[key] for key in keys}, rung=f"{before:g}")
-    return []
+    paths = [trial["record"] for trial in all_trials(task)]
+    return [path for path in paths if Path(path).exists()] if incomplete else paths

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import energy, files, fingerprints, gpus, made_by, manifests, provenance, records, tuning
+from hra_workflow.core import energy, files, fingerprints, gpus, made_by, manifests, provenance, records
 from hra_workflow.core.job import processes
 from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
@@ -93,7 +93,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job), trainer.restart_every)
     trainer.add_callback(on_signal)
     wall, cpu = time.monotonic(), time.process_time()
-    if checkpoint and checkpoints.step_of(checkpoint) == trials.last_step(job, steps):
+    if checkpoint and checkpoints.step_of(checkpoint) == steps:
         trainer.resume(checkpoint)
         print("this run had been trained before")
     else:
@@ -118,16 +118,11 @@ def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
 
     A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
     """
-    scratch, steps = Path(job["params"]["scratch"]), job["fingerprint"]["steps"]
+    scratch = Path(job["params"]["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
     discarded = checkpoints.claim(scratch, job["fingerprint"])
-    # A trial that is repeated up to a rung cannot resume from a checkpoint of a later rung.
-    end = trials.last_step(job, steps)
-    passed = [one for one in checkpoints.by_step(scratch) if end < checkpoints.step_of(one)]
-    for one in passed:
-        checkpoints.remove(one)
     checkpoint, damaged = checkpoints.newest(scratch)
-    if (passed or damaged) and not checkpoint:  # the kept weights belong to the lost checkpoint
+    if damaged and not checkpoint:  # the kept weights belong to the lost checkpoint
         for name in checkpoints.KEPT:
             checkpoints.remove(scratch / name)
     discarded += damaged
@@ -164,7 +159,7 @@ def end_attempt(job: dict, attempts: dict, started: float, write: bool = True) -
 
 
 def attempts_file(job: dict) -> Path:
-    return Path(job["params"]["scratch"], tuning.attempts(job["wildcards"]["variant"]))
+    return Path(job["params"]["scratch"], "attempts.json")
 
 
 def finish(

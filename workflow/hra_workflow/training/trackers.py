@@ -19,7 +19,7 @@ from accelerate.tracking import GeneralTracker, MLflowTracker, TensorBoardTracke
 from transformers import TrainerCallback
 from transformers.integrations import rewrite_logs
 
-from hra_workflow.core import files, fingerprints, lease, tuning
+from hra_workflow.core import files, fingerprints, lease
 from hra_workflow.core.job import describe
 from hra_workflow.training import trials
 
@@ -123,9 +123,7 @@ def id_of(tracker: GeneralTracker) -> str:
 
 
 def run_name(job: dict) -> str:
-    """Return task/dataset/method/variant/seed; a trial's runs up to several rungs have the same name."""
-    names = job["wildcards"] | {"variant": tuning.split(job["wildcards"]["variant"])[0]}
-    return "{task}/{dataset}/{method}/{variant}/seed{seed}".format(**names)
+    return "{task}/{dataset}/{method}/{variant}/seed{seed}".format(**job["wildcards"])
 
 
 def configuration(job: dict) -> dict[str, bool | int | float | str]:

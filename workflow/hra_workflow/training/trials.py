@@ -58,25 +58,6 @@ def is_of_device(problem: Exception) -> bool:
     return isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
 
 
-def last_step(job: dict, steps: int) -> int:
-    """Return the step at which a run ends: the step of a trial's rung, or the last of all `steps`."""
-    return max(1, round(job["params"]["hyperparameters"].get("rung", tuning.END) * steps))
-
-
-def callbacks(job: dict) -> list:
-    """Return the callback that ends a trial at its rung; [] for other runs."""
-    from transformers import TrainerCallback
-
-    class EndAtRung(TrainerCallback):
-        """Ends training with a checkpoint, from which the run up to the next rung continues."""
-
-        def on_step_end(self, args, state, control, **_):
-            if last_step(job, state.max_steps) == state.global_step < state.max_steps:
-                control.should_save = control.should_training_stop = True
-
-    return [EndAtRung()] if is_trial(job) else []
-
-
 def score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
     """Return the entry `held_out` of the record: the score on which a trial is evaluated, and the numbers of rows."""
     return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}

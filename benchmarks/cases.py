@@ -143,16 +143,29 @@ def embeddings(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return model(inputs_embeds=x).last_hidden_state
 
 
+DEBERTA_V3_BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+}  # and the class's defaults
+
+
 def deberta(r: int = 8, batch: int = 4, tokens: int = 128) -> Case:
     """Build DeBERTaV3-base without its embedding table (irrelevant here), with every linear layer adapted."""
 
     def build() -> tuple[nn.Module, torch.Tensor]:
-        from transformers import AutoConfig, AutoModel
+        from transformers import DebertaV2Config, DebertaV2Model
 
-        from hra_workflow.models.model_sizes import TRANSFORMERS
-
-        config = AutoConfig.for_model(**TRANSFORMERS["deberta-v3-base"] | {"vocab_size": 100})
-        return AutoModel.from_config(config).eval(), torch.randn(batch, tokens, 768)
+        model = DebertaV2Model(DebertaV2Config(**DEBERTA_V3_BASE, vocab_size=100)).eval()
+        return model, torch.randn(batch, tokens, 768)
 
     targets = ["query_proj", "key_proj", "value_proj", "dense"]
     return Case("deberta-base", f"{batch}x{tokens} tokens", build, targets, r, call=embeddings)

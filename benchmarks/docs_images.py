@@ -5,7 +5,7 @@
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the
-commands that write their pages, such as benchmarks/published/__main__.py.
+commands that write their pages.
 """
 
 import ast
@@ -39,7 +39,6 @@ MADE_FROM = {
         STYLE,
     ],
     "demo_tuning": ["config/methods.yaml", "config/demo/tune.yaml", "workflow/scripts/tuning_figure.py", STYLE],
-    "published": ["benchmarks/published/scatter.py", "benchmarks/results/published.csv"],
 }
 
 

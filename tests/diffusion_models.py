@@ -1,5 +1,21 @@
 """Tiny models of every diffusion architecture with random weights: components of the real classes in other sizes."""
 
+import json
+from pathlib import Path
+
+import diffusers
+import torch
+from tokenizers import pre_tokenizers
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2TokenizerFast,
+    Qwen3ForCausalLM,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
 CLIP = {
     "vocab_size": 514,
     "bos_token_id": 512,
@@ -29,7 +45,7 @@ UNET = {
     "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
 }
-SIZES = {  # model (diffusion.sizes) -> component -> what differs from the real size
+SIZES = {  # model -> component -> its sizes
     "stable-diffusion-v1-5-pruned": {"unet": UNET, "vae": VAE, "text_encoder": CLIP},
     "stable-diffusion-xl-base-1.0": {
         "unet": UNET
@@ -87,8 +103,125 @@ SIZES = {  # model (diffusion.sizes) -> component -> what differs from the real 
 }
 
 
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+TEXT, PROJECTED = (CLIPTextModel, {}), (CLIPTextModelWithProjection, {"hidden_act": "gelu"})
+TOKENIZER = CLIPTokenizer, {}
+UNUSED = ("use_quant_conv", "use_post_quant_conv")
+PIPELINES = {  # model -> diffusers' class, and component -> class and its other settings
+    "stable-diffusion-v1-5-pruned": (
+        "StableDiffusionPipeline",
+        {
+            "unet": (diffusers.UNet2DConditionModel, {}),
+            "vae": (diffusers.AutoencoderKL, {}),
+            "text_encoder": TEXT,
+            "tokenizer": TOKENIZER,
+            "scheduler": (
+                diffusers.PNDMScheduler,
+                BETAS | {"skip_prk_steps": True, "steps_offset": 1, "set_alpha_to_one": False},
+            ),
+        },
+    ),
+    "stable-diffusion-xl-base-1.0": (
+        "StableDiffusionXLPipeline",
+        {
+            "unet": (
+                diffusers.UNet2DConditionModel,
+                {"use_linear_projection": True, "addition_embed_type": "text_time"},
+            ),
+            "vae": (diffusers.AutoencoderKL, {"scaling_factor": 0.13025}),
+            "text_encoder": TEXT,
+            "text_encoder_2": PROJECTED,
+            "tokenizer": TOKENIZER,
+            "tokenizer_2": TOKENIZER,
+            "scheduler": (diffusers.EulerDiscreteScheduler, BETAS | {"steps_offset": 1, "timestep_spacing": "leading"}),
+        },
+    ),
+    "stable-diffusion-3.5-medium": (
+        "StableDiffusion3Pipeline",
+        {
+            "transformer": (diffusers.SD3Transformer2DModel, {"qk_norm": "rms_norm"}),
+            "vae": (
+                diffusers.AutoencoderKL,
+                {
+                    "scaling_factor": 1.5305,
+                    "shift_factor": 0.0609,
+                    "use_quant_conv": False,
+                    "use_post_quant_conv": False,
+                },
+            ),
+            "text_encoder": (CLIPTextModelWithProjection, {}),
+            "text_encoder_2": PROJECTED,
+            "text_encoder_3": (T5EncoderModel, {"feed_forward_proj": "gated-gelu"}),
+            "tokenizer": TOKENIZER,
+            "tokenizer_2": TOKENIZER,
+            "tokenizer_3": (T5TokenizerFast, {}),
+            "scheduler": (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0}),
+        },
+    ),
+    "flux2-klein-base-4b": (
+        "Flux2KleinPipeline",
+        {
+            "transformer": (diffusers.Flux2Transformer2DModel, {"guidance_embeds": False}),
+            "vae": (diffusers.AutoencoderKLFlux2, {}),
+            "text_encoder": (Qwen3ForCausalLM, {"tie_word_embeddings": True}),
+            "tokenizer": (Qwen2TokenizerFast, {}),
+            "scheduler": (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0, "use_dynamic_shifting": True}),
+        },
+    ),
+}
+
+
 def source(model: str, **sizes: dict | None) -> dict:
     """Return the source of a tiny model; `sizes`: changes per component, None for one that is left out."""
     changed = {name: one and SIZES[model].get(name, {}) | one for name, one in sizes.items()}
-    generator = "hra_workflow.models.diffusion.sizes:write"
-    return {"kind": "init", "generator": generator, "model": model, "sizes": SIZES[model] | changed, "seed": 0}
+    return {"kind": "init", "generator": "diffusion_models:write", "model": model, "sizes": SIZES[model] | changed}
+
+
+def write(folder: Path, model: str, sizes: dict[str, dict | None]) -> None:
+    """Write a pipeline with random weights to a folder in diffusers' layout; `sizes`: None omits a component."""
+    pipeline, listed = PIPELINES[model]
+    index = {"_class_name": pipeline}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for name, (cls, settings) in listed.items():
+            if sizes.get(name, {}) is None:
+                index[name] = [None, None]
+                continue
+            index[name] = [cls.__module__.partition(".")[0], cls.__name__]
+            settings = settings | sizes.get(name, {})
+            if cls in TOKENIZERS:
+                made = TOKENIZERS[cls](**settings)
+            else:
+                made = cls(cls.config_class(**settings)) if index[name][0] == "transformers" else cls(**settings)
+            made.save_pretrained(folder / name)
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def clip_tokenizer(**settings):
+    """Return CLIP's tokenizer with bytes as its only tokens."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocabulary, [], **{"model_max_length": 77} | settings)
+
+
+def t5_tokenizer(**settings):
+    letters = ["▁", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    pieces = [(name, 0.0) for name in ("<pad>", "</s>", "<unk>")] + [(letter, -2.0) for letter in letters]
+    return T5TokenizerFast(pieces, extra_ids=0, **settings)
+
+
+def qwen_tokenizer(**settings):
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokens = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Qwen2TokenizerFast({token: index for index, token in enumerate(tokens)}, [], **settings)
+    tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n"
+        "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    )
+    return tokenizer
+
+
+TOKENIZERS = {CLIPTokenizer: clip_tokenizer, T5TokenizerFast: t5_tokenizer, Qwen2TokenizerFast: qwen_tokenizer}

@@ -8,8 +8,8 @@ then the merge and unmerge that send the weights to vLLM. The answers themselves
 import json
 import sys
 
-from hra_workflow.models import model_sizes
-from hra_workflow.rehearsal import cuda
+from fakegpu import cuda
+from fakegpu.workflow import job, model_sizes
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ANSWERS, TOKENS, ANSWER_TOKENS = 4, 750, 650  # a step reads 3,000 tokens (`num_tokens` of its results)
@@ -68,12 +68,13 @@ def step(torch, observer, kind: str, rank: int) -> dict[str, float]:
 
 
 def main(kind: str, rank: str = "16", card: str = "h100") -> None:
-    torch, found = cuda.load(), cuda.card(card)
-    from hra_workflow.rehearsal import fake_mode
-    from hra_workflow.rehearsal.observer import Observer
+    torch, found = cuda.load(), cuda.CARDS[card]
+    from fakegpu import fake_mode
+    from fakegpu.observer import Observer
 
     observer = Observer(torch, found.speed)
     cuda.imitate(torch, found, observer)
+    job.prepare()
     with fake_mode.entered(torch, observer):
         parts = step(torch, observer, kind, int(rank))
     print(json.dumps({"layer": kind, "r": int(rank), "card": found.name} | parts))

@@ -14,7 +14,7 @@ import sums
 import support
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, causal_lm, decoding, memory, model_sizes, model_types, prompts
+from hra_workflow.models import adapters, causal_lm, decoding, memory, model_types
 from predicted import answering, predict
 from rule_jobs import train
 from test_export_adapter import export_unevaluated, pasted
@@ -177,25 +177,6 @@ def test_modernbert_predicts_and_is_loaded_by_stock_libraries(tmp_path, monkeypa
     torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
     torch.testing.assert_close(found[0], found[2], atol=1e-4, rtol=1e-4)
     assert found[0].std() > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [  # of the published weights
-        ("llama-3.2-1b", 1_235_814_400),
-        ("llama-3.2-3b", 3_212_749_824),
-        ("qwen3-0.6b", 596_049_920),
-        ("qwen3-1.7b", 1_720_574_976),
-        ("qwen3-4b", 4_022_468_096),
-        ("qwen3-8b", 8_190_735_360),
-        ("gemma-3-1b-it", 999_885_952),
-    ],
-)
-def test_a_rehearsal_has_the_real_sizes(tmp_path, name, parameters):
-    model_sizes.write(tmp_path, name)
-    assert causal_lm.count_parameters(tmp_path) == parameters
-    settings = chat_models.CHAT | {"arguments": {}}
-    assert prompts.Prompt(settings, causal_lm.load_tokenizer(tmp_path), tmp_path).chat
 
 
 def test_the_known_types_are_those_of_transformers():

@@ -15,11 +15,11 @@ import diffusion_models
 import subjects
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, built_adapters, diffusion
-from hra_workflow.models.diffusion import exports, sizes
+from hra_workflow.models.diffusion import exports
 from hra_workflow.models.diffusion.sampling import Sampler
 from rule_jobs import train
 from subjects import SAMPLING, SubjectRun
-from support import downloaded, method, paper_config
+from support import downloaded, method
 from test_export_adapter import export_unevaluated
 
 pytestmark = pytest.mark.slow
@@ -166,15 +166,6 @@ def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
     assert image.size == (32, 32)
 
 
-@pytest.mark.parametrize("name", [name for name in diffusion_models.SIZES if name != "stable-diffusion-v1-5-pruned"])
-def test_the_sizes_of_a_rehearsal_are_the_model_s(tmp_path, name):
-    sizes.write(tmp_path, name)
-    entry = paper_config()["models"][name]
-    assert diffusion.architecture_name(tmp_path) == entry["architecture"]
-    network = diffusion.architecture_in(tmp_path).load(weights=False)
-    assert sum(one.numel() for one in network.parameters()) == entry["parameters"]
-
-
 @pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)
 def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
     model, seen = diffusion.architecture_in(trained.base), []
@@ -188,7 +179,7 @@ def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
 @pytest.mark.parametrize("trained", ["stable-diffusion-3.5-medium"], indirect=True)
 def test_stable_diffusion_3_works_without_t5(trained, tmp_path):
     generator = diffusion_models.source("stable-diffusion-3.5-medium", text_encoder_3=None, tokenizer_3=None)
-    sizes.write(tmp_path, generator["model"], generator["sizes"], 0)
+    diffusion_models.write(tmp_path, generator["model"], generator["sizes"])
     with_t5, without = (
         diffusion.architecture_in(one).embeddings(["a ball"], "float32", "cpu") for one in (trained.base, tmp_path)
     )

@@ -13,8 +13,7 @@ def test_an_image_is_made_from_what_is_here_today(name):
     path, sources = docs_images.FOLDER / f"{name}.png", docs_images.MADE_FROM[name]
     assert docs_images.stated(path) == docs_images.digest(sources), (
         f"docs/images/{name}.png was made from another state of {', '.join(map(str, sources))}. Run "
-        "make docs-images (demo_*) or python -m benchmarks.published; if the change does not show in the image: "
-        "python -m benchmarks.docs_images --same"
+        "make docs-images; if the change does not show in the image: python -m benchmarks.docs_images --same"
     )
 
 

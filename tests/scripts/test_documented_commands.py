@@ -17,7 +17,6 @@ from snakemake.cli import get_argument_parser
 import packages
 from hra.__main__ import build_parser
 from hra_workflow import tasks
-from hra_workflow.rehearsal import cuda
 from support import ROOT, paper_config
 from test_documented_examples import PAGES
 
@@ -40,7 +39,6 @@ VALUES = {  # of a variable of make
     "TABLE": TABLES,
     "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b", "comparison_c", "comparison_d"},
     "PROFILE": {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")},
-    "CARD": {*cuda.CARDS},
 }
 
 

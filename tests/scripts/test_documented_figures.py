@@ -1,12 +1,11 @@
 """Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
 
-Pages with their own test: gpus.md (test_published.py, test_cards.py),
+Pages with their own test:
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
 """
 
 import re
 
-import pandas as pd
 import pytest
 import yaml
 
@@ -35,11 +34,6 @@ def seeds(task: str) -> str:
     return NUMBERS[max(len(block["seeds"]) for block in TASKS[task]["grid"])]
 
 
-def in_gpus(row: str) -> str:
-    """Return the GPU-hours of a row of the first table of docs/gpus.md."""
-    return re.search(rf"\| {row} \| [\d.]+ GB \|[^|]*\| ([\d.]+) GPU-hours", page("docs/gpus.md"))[1]
-
-
 def gigabytes(model: str) -> float:
     return CONFIG["models"][model]["gigabytes"]
 
@@ -55,21 +49,13 @@ def official_checkpoints() -> int:
 
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
-    hours = float(in_gpus("Table 2, GLUE"))
-    cards = pd.read_csv(ROOT / "benchmarks/results/cards.csv").query("card == 'h100'").set_index("table")
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
         "README.md": [
-            f"an estimated {in_gpus('all')} GPU-hours on H100s",
             "HRA's learning rate for LLaMA2-7B is a guess.",
         ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
-        ],
-        "docs/gpus.md": [
-            f"may be between {hours * 17 / 28:.0f} and {hours * 47 / 28:.0f},",
-            f"{NUMBERS[TASKS['glue']['resources']['runs_per_gpu']['default']].capitalize()} runs share a GPU.",
-            f"so GLUE needs {cards.loc['glue', 'needed_bytes'] / 1e9:.1f} GB there.",
         ],
         "docs/config/keys.md": [
             f"shuffled draws from windows of {length_windows.BATCHES} micro-batches",

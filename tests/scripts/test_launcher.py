@@ -132,12 +132,16 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
 @pytest.mark.parametrize(
     ("statuses", "fails"), [([0], False), ([launcher.KILLED, 0], False), ([1], True), ([launcher.KILLED] * 2, True)]
 )
-def test_a_rehearsal_that_kills_itself_is_continued_once_and_fails_only_if_that_fails(
+def test_a_job_of_another_command_that_kills_itself_is_continued_once_and_fails_only_if_that_fails(
     tmp_path, monkeypatch, statuses, fails
 ):
-    left = list(statuses)
-    monkeypatch.setattr(launcher.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=left.pop(0)))
+    left, words = list(statuses), []
+    monkeypatch.setattr(
+        launcher.subprocess, "run", lambda given, **_: words.append(given) or SimpleNamespace(returncode=left.pop(0))
+    )
     job = {"rule": "train_glue", "params": {"scratch": str(tmp_path)}}
     with pytest.raises(launcher.ProcessesFailed) if fails else contextlib.nullcontext():
-        launcher.rehearse("train_glue.py", job, "h100")
-    assert left == []
+        launcher.run_with("profiler --card 'any one'", "train_glue.py", job)
+    names = [str(tmp_path / f"train_glue.{name}.json") for name in ("job", "out")]
+    assert left == [] and words == [["profiler", "--card", "any one", "train_glue.py", *names]] * len(statuses)
+    assert files.read_json(names[0]) == job

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -41,12 +42,28 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
             assert settings["batch_size"] == before["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
             steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
-            assert steps == probe.STEPS["jobs"], run
+            assert steps == 20, run
         assert sum(task.training.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
-def test_the_folders_of_probes_are_left_out_of_measured_jobs():
-    assert planned_jobs.PROBES == (probe.NAME, probe.REHEARSAL)
+def own_source(name: str) -> dict | None:
+    return {"kind": "local", "path": name} if name == "llama2-7b" else None
+
+
+def test_a_command_may_run_other_probes_without_a_check_of_the_device(config):
+    own = {"folder": "tried", "steps": 4, "kill_at": 1, "threads": 1, "tokens": 16, "command": "profiler"}
+    config["probes"] |= own | {"models": "test_probe:own_source"}
+    made = probe.config_of(config | {"preflight": "jobs"})
+    runs = made["presets"]["math"][probe.NAME]["methods"].values()
+    assert sum(one["kill_at_step"] for one in runs) == 1
+    assert made["models"]["llama2-7b"]["source"] == {"kind": "local", "path": "llama2-7b"}
+    assert {Path(folder).name for folder in made["pathvars"].values()} == {"tried"}
+    math = tasks.load(made)["math"]
+    assert math.settings["resources"]["threads"] == 1
+    assert {*math.settings["generation"]["max_new_tokens"].values()} == {16}
+    assert not [path for path in probe.inputs(made, math, "math") if "device" in path]
+    made["probes"]["command"] = None
+    assert [path for path in probe.inputs(made, math, "math") if "device" in path]
 
 
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
@@ -120,7 +137,7 @@ def hub(tmp_path, name: str, config: dict) -> dict:
 
 def configured(tmp_path, source: dict):
     """Download it as the probes' rule `download_model` does."""
-    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path), "preflight": "jobs"}
+    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path), "probes": {"models": None}}
     source = probe.source(found | {"models": {"any": {"source": source}}}, "any")
     download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source))
     return tmp_path / "model"
@@ -228,9 +245,10 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     rate |= {"device": "NVIDIA H100"}
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
-    findings.save(tmp_path / "results", "jobs", [], [rate, cpu, other])
-    findings.save(tmp_path / "results", probe.REHEARSAL, [], [rate | {"seconds_per_row": 0.25, "busy_per_row": 0.1}])
-    real = probed.reported(config, every, "rates")["jobs"]
+    findings.save(tmp_path / "results", "jobs", [], rates=[rate, cpu, other])
+    estimate = rate | {"by": "a profiler", "seconds_per_row": 0.25, "busy_per_row": 0.1}
+    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
+    real = [rate for rate in probed.reported(config, every, "rates") if rate["part"] == "jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(**changes) -> planned_jobs.Job:
@@ -246,17 +264,17 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0 + cpu_time.LIKELY_STARTUP
     text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by make preflight)"
     assert str(gpu_hours.hours([], [planned()])) == text
-    rehearsed = planned()
-    gpu_hours.add_estimates(config, [rehearsed])
-    assert rehearsed.rehearsed == pytest.approx(rehearsed.work * 0.25 + start)
-    assert gpu_hours.estimate(rehearsed, {}).basis == gpu_hours.PROBED
-    rehearsed.measured = None
-    assert gpu_hours.estimate(rehearsed, {}).basis == gpu_hours.REHEARSED
+    job, basis = planned(), "estimated by a profiler"
+    gpu_hours.add_estimates(config, [job])
+    assert job.estimated == {basis: pytest.approx(job.work * 0.25 + start)}
+    assert gpu_hours.estimate(job, {}).basis == gpu_hours.PROBED
+    job.measured = None
+    assert gpu_hours.estimate(job, {}).basis == basis
     # Two runs wait half as long for their hosts, but four not less than their kernels take.
     for runs, seconds in (2, 0.125), (4, 0.1):
-        rehearsed.runs_per_gpu = runs
-        gpu_hours.add_estimates(config, [rehearsed])
-        assert rehearsed.rehearsed == pytest.approx(rehearsed.work * seconds + start / runs)
+        job.runs_per_gpu = runs
+        gpu_hours.add_estimates(config, [job])
+        assert job.estimated[basis] == pytest.approx(job.work * seconds + start / runs)
 
 
 def test_the_demos_config_has_probes_of_every_task():

@@ -16,8 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import hra
-from diffusion_models import SIZES
-from hra_workflow.models.diffusion.sizes import write
+from diffusion_models import SIZES, write
 from own_code import blocks
 from support import ROOT
 
@@ -191,7 +190,7 @@ def test_the_other_scripts_export_what_their_checkpoints_hold(scripts, tmp_path,
     data = images(tmp_path / "IMAGES", 2, None if model else "a red cup")
     base = tmp_path / "model" if model else PIPELINE
     if model:
-        write(base, model, SIZES[model] | sizes, 0)
+        write(base, model, SIZES[model] | sizes)
     edit(next(scripts.glob(f"*/{name}")), tmp_path)
     command = [sys.executable, name, "--pretrained_model_name_or_path", base, *data, *options, "--output_dir", "OUT"]
     command += ["--resolution", "64", "--train_batch_size", "1", "--max_train_steps", "2", "--checkpointing_steps", "2"]

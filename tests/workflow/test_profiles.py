@@ -127,13 +127,11 @@ def test_two_kinds_of_gpu(fresh, tmp_path):
     (tmp_path / "config.yaml").write_text(f"{text_of('slurm', 'slurm')}{added}")
     peaks = [("hra", 20e9), ("hra", 22.8e9), ("oft", 30e9)]
     task = tasks.load(paper_config())["glue"]
-    jobs = [
-        probed_with(task) | {"rule": "train_glue", "wildcards": {"task": "glue", "method": method}, "peak_bytes": peak}
-        for method, peak in peaks
-    ]
-    files.write_json(rehearsed := fresh.folder / "results/rehearsal.json", {"jobs": jobs})
+    of_all = probed_with(task) | {"by": "a profiler", "rule": "train_glue", "card_bytes": 80e9}
+    jobs = [of_all | {"wildcards": {"task": "glue", "method": method}, "peak_bytes": peak} for method, peak in peaks]
+    files.write_json(probes := fresh.folder / "results/preflight.json", {"memory": jobs})
     output = fresh.snakemake("--profile", str(tmp_path), "-n", "--", *TARGETS[1:3], TARGETS[0])
-    rehearsed.unlink()
+    probes.unlink()
     on_gpus = [(rule, found) for rule, found in planned(output) if found.get("gpu") == "1"]
     models = {rule: found.get("gpu_model") for rule, found in on_gpus}
     assert {"train_glue", "generate_math", "evaluate_harness"} < models.keys()

@@ -79,4 +79,4 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), rehearsed=True)
+    start(main, __file__, globals().get("snakemake"), loads_model=True)

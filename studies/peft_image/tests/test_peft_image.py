@@ -122,10 +122,10 @@ def test_trained_parameters_are_theirs(config):
     import torch
     from diffusers import Flux2Transformer2DModel
 
+    from fakegpu.workflow import pipeline_sizes
     from hra_workflow.models import adapters
-    from hra_workflow.models.diffusion import sizes
 
-    _, _, klein = sizes.PIPELINES["flux2-klein-base-4b"][1]["transformer"]
+    _, _, klein = pipeline_sizes.PIPELINES["flux2-klein-base-4b"][1]["transformer"]
 
     with torch.device("meta"):
         assert list(grid.run_names(config, "subject")) == list(RUNS)

@@ -9,11 +9,11 @@ import pandas
 import pytest
 import torch
 
+from fakegpu.workflow import model_sizes
 from hra_workflow.config import validation
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
-from hra_workflow.models import model_sizes
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load
 from hra_workflow.tasks.math import answers, graders

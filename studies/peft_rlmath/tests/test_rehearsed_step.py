@@ -9,7 +9,7 @@ import pytest
 from sums import math_method
 from support import ROOT
 
-REHEARSAL = "hra_workflow.rehearsal"  # `make rehearse` runs it
+REHEARSAL = "fakegpu.workflow.job"  # `make rehearse` runs it
 
 
 @pytest.mark.slow

@@ -33,13 +33,13 @@ def start(
     snakemake=None,
     done: Callable[[dict], bool] = lambda job: False,
     trains: bool = False,
-    rehearsed: bool = False,
+    loads_model: bool = False,
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
     Both are called while no other process makes the same outputs (lease.py), and this process ends when its Snakemake
-    ends. trains: the job then saves a checkpoint first. rehearsed: `make rehearse` runs the job, without content, even
-    if it needs no GPU.
+    ends. trains: the job then saves a checkpoint first. loads_model: HRA_RUN_JOBS_WITH runs the job even if it needs no
+    GPU.
     """
     if snakemake is None:
         if len(sys.argv) != 2:
@@ -68,11 +68,11 @@ def start(
             stack.enter_context(lease.held(lease.paths(job, trains), say, patience, trains))
             if done(job):
                 return
-            card = os.environ.get(launcher.REHEARSAL)
-            if card and (rehearsed or int(job["resources"].get("gpu", 0))):
-                launcher.rehearse(str(Path(snakemake.scriptdir, Path(script).name)), job, card)
+            command = os.environ.get(launcher.RUN_JOBS_WITH)
+            if command and (loads_model or int(job["resources"].get("gpu", 0))):
+                launcher.run_with(command, str(Path(snakemake.scriptdir, Path(script).name)), job)
                 return
-            if not card:  # the findings of a rehearsal are in these folders too
+            if not command:  # what the command has written is in these folders too
                 forget_finished(job, snakemake.config.get("pathvars", {}))
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY, is_orphane
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
 GRACE_SECONDS = 120
-REHEARSAL = "HRA_REHEARSAL"  # the card that a rehearsal assumes
-KILLED = os.EX_TEMPFAIL  # exit status of a rehearsal that has killed itself, as planned
+# The command that runs the jobs on GPUs instead of this Python, as `COMMAND SCRIPT JOB.json OUT.json`.
+RUN_JOBS_WITH = "HRA_RUN_JOBS_WITH"
+KILLED = os.EX_TEMPFAIL  # exit status of such a command if the job has killed itself, as planned
 
 
 class ProcessesFailed(Exception):
@@ -63,21 +65,19 @@ def torchrun(script: str, job: dict, count: int) -> None:
             signal.signal(number, handler)
 
 
-def rehearse(script: str, job: dict, card: str) -> None:
-    """Run the script on a fake GPU, in a separate process (rehearsal/); raise ProcessesFailed if it fails.
+def run_with(command: str, script: str, job: dict) -> None:
+    """Run the script by a command of HRA_RUN_JOBS_WITH; raise ProcessesFailed if it fails.
 
     A training that kills itself (`kill_at_step`) resumes in a second process. `script`: its path in the workflow's
     folder, from which the process imports it.
     """
-    folder = Path(job["params"]["scratch"])
-    job_file, result = (folder / f"{job['rule']}.{name}.json" for name in ("job", "rehearsal"))
+    job_file, result = (Path(job["params"]["scratch"], f"{job['rule']}.{name}.json") for name in ("job", "out"))
     files.write_json(job_file, job)
-    command = [sys.executable, "-m", "hra_workflow.rehearsal", script, str(job_file), str(result), "--card", card]
-    environment = os.environ | started_by_this()
-    if (status := subprocess.run(command, env=environment).returncode) == KILLED:
-        status = subprocess.run(command, env=environment).returncode
+    words, environment = [*shlex.split(command), script, str(job_file), str(result)], os.environ | started_by_this()
+    if (status := subprocess.run(words, env=environment).returncode) == KILLED:
+        status = subprocess.run(words, env=environment).returncode
     if status:
-        raise ProcessesFailed(f"the rehearsal ended with status {status}")
+        raise ProcessesFailed(f"{words[0]} ended with status {status}")
 
 
 def name_this_process(main: bool) -> None:

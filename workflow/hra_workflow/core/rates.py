@@ -7,7 +7,7 @@ from pathlib import Path
 from hra_workflow.core import provenance
 
 MARK = "rate: "
-clock = time.monotonic  # the clock of the reported time; a rehearsal replaces it with the estimated time of its GPU
+clock = time.monotonic  # the clock of the reported time, which HRA_RUN_JOBS_WITH may replace
 
 
 def report(rows: int, seconds: float, device: str) -> None:

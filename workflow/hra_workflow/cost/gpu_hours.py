@@ -13,7 +13,6 @@ from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
 MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
-REHEARSED = "estimated by make rehearse"
 EARLIER = "measured by earlier jobs with the same model"
 GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
 PROBED_ALONE = "at most, measured by make preflight on a run that did not share its GPU"
@@ -179,7 +178,7 @@ def estimate(job: Job, rates: dict[tuple, list]) -> Estimate:
         MEASURED: finished_jobs.by_records(job, rates),
         EARLIER: job.earlier,
         tried: job.measured,
-        REHEARSED: job.rehearsed,
+        **job.estimated,
         CONFIGURED: job.stated if job.gpus else None,
         GUESSED: job.guessed,
     }
@@ -214,6 +213,9 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write the estimates of their work and seconds to the planned jobs."""
     every, jobs = load_tasks(row_counts.complete(config)), list(jobs)
     rates = probed.reported(config, every, "rates")
+    measured = [rate for rate in rates if rate["part"] == "jobs"]
+    commands = dict.fromkeys(rate["by"] for rate in rates if "by" in rate)
+    estimated = {f"estimated by {one}": [rate for rate in rates if rate.get("by") == one] for one in commands}
     for job in jobs:
         task = task_of(every, job.rule, job.wildcards)
         job.model = (task and task.settings.get("model")) or ""
@@ -222,8 +224,8 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     earlier = finished_jobs.rates_of(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
     for job in jobs:
         job.earlier = finished_jobs.by_records(job, earlier) if job.work else None
-        job.measured = by_rates(rates["jobs"], every, job)
-        job.rehearsed = by_rates(rates["rehearsal"], every, job)
+        job.measured = by_rates(measured, every, job)
+        job.estimated = {basis: by_rates(of_basis, every, job) for basis, of_basis in estimated.items()}
         job.stated = by_config(every, job)
         job.guessed = cpu_time.guess(config, task_of(every, job.rule, job.wildcards), job)
 

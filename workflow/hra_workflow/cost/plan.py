@@ -4,6 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 
 from hra_workflow import tasks
 from hra_workflow.core import tuning
@@ -143,18 +144,20 @@ def trials(task: Task) -> str:
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
-    """Describe the largest memory that `make rehearse` found for each kind of job of these tables' tasks."""
-    jobs = probed.rehearsed_jobs(config, tasks.load(config))
-    chosen, cards = {task.name: task for task in of_names(config, names)}, {}
-    for job in sorted((job for job in jobs if job.get("gpu", 1)), key=lambda job: job["peak_bytes"]):
+    """Describe the largest memory that probes found for each kind of job of these tables' tasks."""
+    jobs = sorted(probed.reported(config, tasks.load(config), "memory"), key=lambda job: job["peak_bytes"])
+    chosen, cards, commands = {task.name: task for task in of_names(config, names)}, {}, {}
+    for job in jobs:
         if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
             run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
             text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
             cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
+            commands[job["by"]] = True
     if not cards:
-        return "unknown; `make rehearse` shows it without a GPU"
+        known = "".join(f"; `{one.name}` shows it without a GPU" for one in entry_points(group="hra_workflow.memory"))
+        return f"unknown{known}"
     parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
-    return f"{'; '.join(parts)}, estimated by make rehearse"
+    return f"{'; '.join(parts)}, estimated by {listed(commands)}"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
@@ -163,8 +166,8 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     notes = []
     for task in chosen:
         notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
-    checks = probed.reported(config, tasks.load(config), "findings")["rehearsal"]
-    notes += [f"make rehearse: {check['check']}: {check['text']}" for check in checks if not check["ok"]]
+    checks = [one for one in probed.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]]
+    notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
 
 

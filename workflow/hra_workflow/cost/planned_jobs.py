@@ -11,7 +11,6 @@ from urllib.parse import quote, unquote
 from hra_workflow.core import files
 
 TABLES = Path(".snakemake/tables")  # per folder of results, one file per table, from the last run that requested it
-PROBES = ("preflight", "rehearsal")  # names of the folders of results of probes, which are no runs (preflight/probe.py)
 OTHER = "other"  # the file of targets that no table needs, such as figures
 
 
@@ -29,12 +28,13 @@ class Job:
     runs_per_gpu: int = 1
     work: float | None = None  # rows, see gpu_hours.work
     measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
-    rehearsed: float | None = None  # GPU-seconds estimated from the rates of `make rehearse`
+    estimated: dict[str, float] = field(default_factory=dict)  # GPU-seconds by other rates in preflight.json, by basis
     stated: float | None = None  # GPU-seconds estimated from the config
     model: str = ""  # of its task
     earlier: list[float] | None = None  # device-seconds by earlier jobs with this model, the least and the most
     guessed: list[float] | None = None  # CPU-seconds guessed from the size of the model, the least and the most
     needed: bool = True  # at the time of planning
+    probe: bool = False  # of `make preflight`, which is no run
 
     @property
     def stage(self) -> str:
@@ -67,13 +67,18 @@ def save(results: str, table: str, planned: list[Job]) -> None:
 
 
 def load(path: Path) -> list[Job]:
-    return [Job(**entry) for entry in files.read_json(path)]
+    return [read(entry) for entry in files.read_json(path)]
+
+
+def read(entry: dict) -> Job:
+    """Return a saved job, also one of another version of the workflow with other estimates."""
+    return Job(**{name: value for name, value in entry.items() if name in Job.__dataclass_fields__})
 
 
 def every() -> Iterator[Job]:
     """Iterate over the jobs of every table that was requested in this folder, except probes; skip damaged files."""
-    chosen = (path for results, _, path in saved() if Path(results).name not in PROBES)
-    return (Job(**entry) for path in chosen for entry in files.read_if_valid(path))
+    jobs = (read(entry) for _, _, path in saved() for entry in files.read_if_valid(path))
+    return (job for job in jobs if not job.probe)
 
 
 def saved() -> list[tuple[str, str, Path]]:

@@ -1,4 +1,4 @@
-"""The findings of `make preflight` and `make rehearse`, one line per check, and their JSON reports with rates."""
+"""The findings of `make preflight`, one line per check, and results/preflight.json (docs/results.md)."""
 
 import shutil
 from collections.abc import Iterable
@@ -43,15 +43,19 @@ def path(results: str | Path) -> Path:
 
 def load(results: str | Path) -> dict:
     """Return the last report; an empty one if it does not exist."""
-    return files.read_if_valid(path(results)) or {"findings": [], "rates": []}
+    return {"findings": [], "rates": [], "memory": []} | files.read_if_valid(path(results))
 
 
-def save(results: str | Path, part: str, findings: list[Finding], rates: list[dict] | None = None) -> None:
-    """Replace the findings of one part in the report of a folder of results, and its rates of the same tasks."""
+def save(results: str | Path, part: str, findings: list[Finding], **measured: list[dict]) -> None:
+    """Replace the findings of one part in the report of a folder of results.
+
+    `measured`: its `rates` and its `memory`, which replace those of the part for the same tasks.
+    """
     report = load(results)
     kept = [entry for entry in report["findings"] if entry["part"] != part]
-    tasks = {rate["task"] for rate in rates or ()}
-    old = [rate for rate in report["rates"] if rate.get("part") != part or rate["task"] not in tasks]
     new = [{"part": part, "check": one.check, "ok": one.ok, "text": one.text} | one.of for one in findings]
-    rates = [{"part": part} | rate for rate in rates or ()]
-    files.write_json(path(results), {"time": provenance.now(), "findings": kept + new, "rates": old + rates})
+    for name, entries in measured.items():
+        tasks = {entry["task"] for entry in entries}
+        old = [entry for entry in report[name] if entry["part"] != part or entry["task"] not in tasks]
+        report[name] = old + [{"part": part} | entry for entry in entries]
+    files.write_json(path(results), report | {"time": provenance.now(), "findings": kept + new})

@@ -22,7 +22,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     """
     pairs = list(of_probes(config, wanted))
     results = Path(config["pathvars"]["results"]).parent
-    findings.save(results, "jobs", [finding for finding, _ in pairs], [rate for _, rate in pairs if rate])
+    findings.save(results, "jobs", [finding for finding, _ in pairs], rates=[rate for _, rate in pairs if rate])
     both = [Finding(entry["check"], entry["ok"], entry["text"]) for entry in findings.load(results)["findings"]]
     findings.conclude("make preflight", findings.path(results), both, config["pathvars"])
 

@@ -1,7 +1,8 @@
-"""The config of the probes of `make preflight` and `make rehearse`: the grid's models and settings on synthetic data.
+"""The config of the probes of `make preflight`: the grid's models and settings on synthetic data.
 
 Every task keeps one run per kind of method as a probe. The workflow's rules and scripts run the probes, so they measure
-the code of the real runs, for 20 steps, or for 4 on a fake GPU. Weights that are not downloaded yet are random.
+the code of the real runs, for 20 steps. Weights that are not downloaded yet are random. Config key `probes` changes
+steps, models and more, and may name a command that runs the jobs.
 """
 
 import copy
@@ -9,16 +10,11 @@ import shutil
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import grid, rates
+from hra_workflow.core import grid, imports, rates
 from hra_workflow.evaluators import registry
-from hra_workflow.models import model_sizes
 from hra_workflow.tasks.base import Task
 
-NAME = "preflight"  # name of the dataset, the preset, and the folder in each of `pathvars`
-REHEARSAL = "rehearsal"
-PARTS = ("jobs", REHEARSAL)  # values of config key `preflight` with probes
-STEPS = {"jobs": 20, REHEARSAL: 4}
-KILL_AT = {"jobs": 10, REHEARSAL: 1}  # step after which the first run of a task is killed
+NAME = "preflight"  # name of the dataset and the preset
 MINUTES = 20  # maximum that a job requests: short jobs start sooner
 
 
@@ -26,8 +22,7 @@ def config_of(config: dict) -> dict:
     """Return the config of the probes."""
     new = copy.deepcopy(config)
     new["report_to"] = []
-    folder_name = REHEARSAL if config["preflight"] == REHEARSAL else NAME
-    new["pathvars"] = {name: f"{folder}/{folder_name}" for name, folder in config["pathvars"].items()}
+    new["pathvars"] = {name: f"{folder}/{config['probes']['folder']}" for name, folder in config["pathvars"].items()}
     new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}
     for method in new["methods"].values():
         for variant in method["variants"].values():
@@ -57,8 +52,9 @@ def manifest(config: dict, model: str) -> Path:
 def source(config: dict, model: str) -> dict:
     """Return a model's source for the probes: its downloaded files, else its configurations on the Hub."""
     stated, path = config["models"][model]["source"], manifest(config, model)
-    if config["preflight"] == REHEARSAL and model in model_sizes.NAMES:
-        return {"kind": "init", "generator": "hra_workflow.models.model_sizes:write", "name": model}
+    own = config["probes"]["models"]
+    if own and (found := imports.import_named(own, "config: probes.models")(model)):
+        return found
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
     if stated["kind"] != "hub":
@@ -103,13 +99,13 @@ def shorten(new: dict, task: Task) -> bool:
     datasets = grid.datasets(task.config, name)
     lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
-    part = REHEARSAL if task.config["preflight"] == REHEARSAL else "jobs"
+    probes = task.config["probes"]
     # Texts have different lengths, so every batch gets other rows; images have one size.
     rows = max(task.training.period(one) * one["batch_size"] for one in settings.values())
-    rows *= STEPS[part] if longest else 1
-    values = {run: short(one, rows, longest, STEPS[part], task.training.period(one)) for run, one in settings.items()}
+    rows *= probes["steps"] if longest else 1
+    values = {run: short(one, rows, longest, probes, task.training.period(one)) for run, one in settings.items()}
     period = rates.period(values[chosen[0]])
-    values[chosen[0]]["kill_at_step"] = -(-KILL_AT[part] // period) * period
+    values[chosen[0]]["kill_at_step"] = -(-probes["kill_at"] // period) * period
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
@@ -132,7 +128,7 @@ def shorten(new: dict, task: Task) -> bool:
             metrics = registry.metrics(kept)
             best_by = [metric for metric in evaluation["best_by"] if metric in metrics]
             entry["evaluation"]["best_by"] = best_by or metrics[:1]
-    limit(entry, {"threads": 1} if part == REHEARSAL else {})  # a rehearsal has one thread
+    limit(entry, {"threads": probes["threads"]} if probes["threads"] else {})
     return True
 
 
@@ -146,12 +142,12 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
     ]
 
 
-def short(settings: dict, rows: int, longest: int | None, steps: int, period: int) -> dict:
-    """Return a run's hyper-parameters for a number of steps on `rows` rows."""
-    # Schedules in steps are left out, and vLLM, which a fake GPU cannot run.
-    kept = (grid.SAMPLER,) if steps == STEPS["jobs"] else ()
+def short(settings: dict, rows: int, longest: int | None, probes: dict, period: int) -> dict:
+    """Return a run's hyper-parameters for the steps of a probe on `rows` rows."""
+    # Schedules in steps are left out, and vLLM, whose process `command` would not run.
+    kept = () if probes["command"] else (grid.SAMPLER,)
     flat = {key: value for key, value in settings.items() if key in kept or not isinstance(value, dict)}
-    steps = max(steps, 2 * period)
+    steps = max(probes["steps"], 2 * period)
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
     # Sorted from long to short, the first step would have the longest texts, and a resumed run does not repeat it.
@@ -183,7 +179,7 @@ def inputs(config: dict, task: Task, table: str) -> list[str]:
     files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
     for run in probes[-1:]:
         files += metrics(config, task, run)
-    device = [] if config["preflight"] == REHEARSAL else [f"{config['pathvars']['results']}/device{gpus(task)}.json"]
+    device = [] if config["probes"]["command"] else [f"{config['pathvars']['results']}/device{gpus(task)}.json"]
     return device + files if probes else []
 
 

@@ -10,7 +10,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
-from hra_workflow.config.values import check_values
+from hra_workflow.config.values import as_number, check_values
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
@@ -18,7 +18,7 @@ from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
 # Keys that `make` and messages pass by --config. They also apply to a module that gets only a part of the config.
-COMMANDED = ("request", "plan_file", "preflight", "card", "incomplete", "max_gpu_hours")
+COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
 
 
 def check_module(workflow) -> None:
@@ -58,10 +58,9 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         config, chosen = complete(workflow, config, basedir, shipped)
         validation.check(config)
         enter_container(workflow, config["container"], basedir)
-    os.environ.pop(launcher.REHEARSAL, None)
-    if config["preflight"] in probe.PARTS:
-        if config["preflight"] == probe.REHEARSAL:
-            os.environ[launcher.REHEARSAL] = config["card"]
+    os.environ.pop(launcher.RUN_JOBS_WITH, None)
+    if config["preflight"] == "jobs":
+        os.environ |= {launcher.RUN_JOBS_WITH: command} if (command := config["probes"]["command"]) else {}
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over the keys of a module
     return config, chosen
@@ -94,6 +93,8 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
         "`configfile:` before this one",
     )
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
+    if isinstance(commanded.get("probes"), dict):  # Snakemake reads the values of a mapping as text
+        commanded["probes"] = {key: as_number(value) for key, value in commanded["probes"].items()}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:

@@ -11,7 +11,6 @@ from hra_workflow import methods, tasks
 from hra_workflow.core import grid
 from hra_workflow.cost import probed
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.preflight import probe
 
 PERCENT = "gpu_percent"
 
@@ -30,10 +29,10 @@ def on_gpus(gpu: Callable, jobs_per_gpu: Callable | None = None) -> dict[str, Ca
 
 
 def memory(config: dict, stage: str | None, task: str | None = None) -> Callable:
-    """Return the resource `gpu_mem_mb`: the memory that a job needs on each GPU; 0 if `make rehearse` has not found it.
+    """Return the resource `gpu_mem_mb`: the memory that a job needs on each GPU; 0 if no probe has found it.
 
-    It is the most that a job of its stage, task and kind of method needed there, and a tenth more, since published
-    measurements differ by up to that much (docs/gpus.md).
+    It is the most that a probe of its stage, task and kind of method needed, and a tenth more, since published
+    measurements differ from estimates by up to that much.
     """
 
     def kind(wildcards) -> str | None:
@@ -43,7 +42,7 @@ def memory(config: dict, stage: str | None, task: str | None = None) -> Callable
     @cache
     def peaks() -> dict[tuple, int]:
         found: dict[tuple, int] = {}
-        for job in probed.rehearsed_jobs(config, tasks.load(config)):
+        for job in probed.reported(config, tasks.load(config), "memory"):
             key = (job["rule"].partition("_")[0], job["wildcards"].get("task"), kind(job["wildcards"]))
             found[key] = max(found.get(key, 0), job["peak_bytes"])
         return found
@@ -57,7 +56,7 @@ def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     A retry does not share its GPU, in case the runs did not fit on one, and neither do the jobs of `make preflight`.
     """
     stated = config["tasks"][wildcards.task]["resources"]
-    shares = attempt == 1 and config["preflight"] not in probe.PARTS and methods.get(config, wildcards.method).trains
+    shares = attempt == 1 and config["preflight"] != "jobs" and methods.get(config, wildcards.method).trains
     return grid.runs_per_gpu(stated, grid.run_name(wildcards)) if shares and stated["gpu"] else 1
 
 

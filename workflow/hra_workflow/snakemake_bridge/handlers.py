@@ -16,10 +16,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness, RerunTrigger
 
-from hra_workflow.core import launcher
+from hra_workflow.core import imports, launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, outcomes, probe, rehearsed, site
+from hra_workflow.preflight import findings, probe, site
 from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
@@ -61,16 +61,16 @@ def start(workflow, config: dict) -> None:
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
-    if config["preflight"] in probe.PARTS:
+    if config["preflight"] == "jobs":
         probe.forget_logs(config)
 
 
 def end(workflow, config: dict) -> None:
-    """Report the results of the probes of `make preflight` and `make rehearse`, after success and after an error."""
-    if config["preflight"] in probe.PARTS:
-        report = rehearsed if config["preflight"] == probe.REHEARSAL else outcomes
+    """Report the results of the probes of `make preflight`, after success and after an error."""
+    if config["preflight"] == "jobs":
         with ending_the_run():
-            report.finish(config, {job.wildcards.get("task") for job in planned.jobs(workflow.dag, config).values()})
+            finish = imports.import_named(config["probes"]["report"], "config: probes.report")
+            finish(config, {job.wildcards.get("task") for job in planned.jobs(workflow.dag, config).values()})
 
 
 # At exit

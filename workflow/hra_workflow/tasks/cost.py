@@ -91,10 +91,6 @@ class Cost(Part):
         longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
         return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
-    def rehearsed(self, stage: str, dataset: str | None) -> float:
-        """Return the fraction of a row's work that a rehearsal of a stage does."""
-        return 1.0
-
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
         """Return the rows of all steps and of the evaluations on dev in between; for a trial, after the rung before."""
         run = f"{wildcards['method']}/{wildcards['variant']}"

@@ -69,7 +69,8 @@ class GlueEvaluation(Evaluation):
 
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
-        if strength_names.split(benchmark)[1] or self.config["preflight"] == "jobs":
+        measured = self.config["preflight"] == "jobs" and not self.config["probes"]["command"]
+        if strength_names.split(benchmark)[1] or measured:
             return False  # training evaluates only the trained weights; preflight measures the evaluation separately
         folder = grid.paths(self.config)["eval"].format(**wildcards)
         return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))

@@ -14,7 +14,6 @@ from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
 
-REHEARSED_TOKENS = 16
 LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
 
 
@@ -69,10 +68,9 @@ class MathData(Data):
         }, {"generation": generation | {"shards": 1, "backend": "transformers"} | self.shorter(generation)}
 
     def shorter(self, generation: dict) -> dict:
-        """Return the limits of answers in a rehearsal, which would take hours for complete answers."""
-        if self.config["preflight"] != "rehearsal":
-            return {}
-        return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], REHEARSED_TOKENS)}
+        """Return the limits of answers, if `probes` has one."""
+        tokens = self.config["probes"]["tokens"]
+        return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], tokens)} if tokens else {}
 
 
 class MathTraining(Training):
@@ -160,10 +158,6 @@ class MathCost(Cost):
             return super().tokens(stage, wildcards)
         longest = max(self.settings["generation"]["max_new_tokens"].values())
         return FORWARD * self.datasets[wildcards["dataset"]].get("tokens", longest)
-
-    def rehearsed(self, stage: str, dataset: str | None) -> float:
-        tokens = self.datasets.get(dataset, {}).get("tokens", REHEARSED_TOKENS)
-        return REHEARSED_TOKENS / tokens if stage == "generate" else 1.0
 
 
 class MathUsage(Usage):

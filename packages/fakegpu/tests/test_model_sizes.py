@@ -1,0 +1,36 @@
+"""The sizes of `make rehearse` are those of the published models."""
+
+import pytest
+
+import chat_models
+from fakegpu.workflow import model_sizes, pipeline_sizes
+from hra_workflow.models import causal_lm, diffusion, prompts
+from support import paper_config
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [  # of the published weights
+        ("llama-3.2-1b", 1_235_814_400),
+        ("llama-3.2-3b", 3_212_749_824),
+        ("qwen3-0.6b", 596_049_920),
+        ("qwen3-1.7b", 1_720_574_976),
+        ("qwen3-4b", 4_022_468_096),
+        ("qwen3-8b", 8_190_735_360),
+        ("gemma-3-1b-it", 999_885_952),
+    ],
+)
+def test_a_rehearsal_has_the_real_sizes(tmp_path, name, parameters):
+    model_sizes.write(tmp_path, name)
+    assert causal_lm.count_parameters(tmp_path) == parameters
+    settings = chat_models.CHAT | {"arguments": {}}
+    assert prompts.Prompt(settings, causal_lm.load_tokenizer(tmp_path), tmp_path).chat
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion-xl-base-1.0", "stable-diffusion-3.5-medium", "flux2-klein-base-4b"])
+def test_the_sizes_of_a_rehearsal_are_the_model_s(tmp_path, name):
+    pipeline_sizes.write(tmp_path, name)
+    entry = paper_config()["models"][name]
+    assert diffusion.architecture_name(tmp_path) == entry["architecture"]
+    network = diffusion.architecture_in(tmp_path).load(weights=False)
+    assert sum(one.numel() for one in network.parameters()) == entry["parameters"]

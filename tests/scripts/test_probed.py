@@ -1,0 +1,71 @@
+"""What the plan takes from results/preflight.json: the hours, memory and findings of probes, whoever wrote them."""
+
+from pathlib import Path
+
+import pytest
+from snakemake.utils import update_config
+
+import results_contract
+from hra_workflow import tasks
+from hra_workflow.cost import gpu_hours, plan, planned_jobs
+from hra_workflow.preflight import findings
+from hra_workflow.preflight.findings import Finding
+from hra_workflow.snakemake_bridge import gpu_resources
+from support import paper_config, probed_with
+
+GB, BY = 10**9, {"by": "a profiler"}
+MEMORY = {
+    "rule": "train_glue",
+    "wildcards": {"task": "glue", "method": "hra", "variant": "r8"},
+    "peak_bytes": 20 * GB,
+    "card_bytes": 80 * GB,
+}
+
+
+def test_the_plan_names_the_memory_of_every_task_and_the_command_that_found_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loaded = tasks.load(paper_config())
+    assert plan.memory(paper_config(), ["table_glue"]).startswith("unknown")
+    of_math = MEMORY | {
+        "rule": "train_math",
+        "wildcards": MEMORY["wildcards"] | {"task": "math"},
+        "card_bytes": 48 * GB,
+    }
+    entries = [MEMORY | probed_with(loaded["glue"], "hra/r8"), of_math | probed_with(loaded["math"], "hra/r8")]
+    findings.save("results", "profile", [], memory=[one | BY for one in entries])
+    assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
+        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by a profiler"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"tasks": {"glue": {"model": "another"}}}, False),
+        ({"models": {"deberta-v3-base": {"source": {"revision": "another"}}}}, False),
+        ({"tasks": {"glue": {"resources": {"gpu": 2}}}}, False),
+        ({"tasks": {"glue": {"defaults": {"precision": "fp16"}}}}, False),
+        ({"presets": {"glue": {"code-head": {"datasets": {"cola": {"max_length": 256}}}}}}, False),
+        ({"methods": {"hra": {"variants": {"r8": {"peft": {"r": 16}}}}}}, False),
+        ({"tasks": {"glue": {"defaults": {"weight_decay": 0.02}}}}, True),
+        ({"methods": {"lora": {"variants": {"r8": {"peft": {"r": 16}}}}}}, True),
+    ],
+)
+def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_probes_found(tmp_path, monkeypatch, change, kept):
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    of = probed_with(tasks.load(config)["glue"], "hra/r8") | BY
+    finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
+    rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
+    findings.save("results", "profile", [finding], rates=[rate | BY], memory=[MEMORY | of])
+    assert not [*results_contract.problems(Path("results"))]
+    config["models"]["another"] = config["models"]["deberta-v3-base"]
+    update_config(config, change)
+    assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept
+    assert ("do not fit" in "\n".join(plan.warnings(config, ["table_glue"], []))) == kept
+    need = gpu_resources.memory(config, "train")({"task": "glue", "method": "hra"})
+    assert need == (22000 if kept else 0)
+    wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
+    job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
+    gpu_hours.add_estimates(config, [job])
+    assert (job.estimated.get("estimated by a profiler") is not None) == kept

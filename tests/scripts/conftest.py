@@ -1,7 +1,6 @@
 """Fixtures of the scripts' tests."""
 
 import shutil
-import sys
 
 import pytest
 
@@ -66,19 +65,3 @@ def trained_subject(trained_subject_once, tmp_path):
     """Provide a copy of a run of a subject that has been trained."""
     shutil.copytree(trained_subject_once.folder, tmp_path / "run")
     return SubjectRun(tmp_path / "run", trained_subject_once.tiny, trained_subject_once.method)
-
-
-@pytest.fixture
-def compared(tmp_path, monkeypatch, capsys):
-    """Provide a function that runs diff.py in tmp_path and returns its exit status, output and errors."""
-    import diff
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["diff.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            diff.main()
-        return ended.value.code, *capsys.readouterr()
-
-    return run

@@ -8,11 +8,9 @@ import table
 from demo_changes import demo_config
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import power
 from hra_workflow.report import run_statistics
-from hra_workflow.report.power import NOISE
+from hra_workflow.report.comparison import NOISE
 from hra_workflow.tasks.table import ENDINGS, OF_ROWS
-from support import paper_config
 from test_compared_tables import make
 from test_unseen import leaky, table_of
 
@@ -46,23 +44,6 @@ def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_n
     times = [100] * 3 + [10_000] * 3
     assert found[1].to_numpy() == pytest.approx(found[0].to_numpy() * times, rel=1e-5)
     assert (found[0][[*NOISE]] > 0).any().all()
-
-
-def test_the_power_of_an_average_is_in_the_unit_of_its_columns(tmp_path):
-    _, job = make(tmp_path, seeds=4, levels={"hra/r8": 0.92, "lora/r8": 0.9})
-    compare.main(job)
-    found = []
-    for scale in (100, 1):
-        config = paper_config()
-        config["pathvars"] |= {"results": str(tmp_path)}
-        grid = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["rte"], "seeds": [0, 1, 2, 3]}]
-        columns = [LONE | {"benchmark": "validation", "scale": scale}]
-        averages = [{"name": "Mean", "columns": ["RTE"]}]
-        config["tasks"]["glue"] |= {"grid": grid, "columns": columns, "averages": averages}
-        column, average = power.columns(config, tasks.load(config)["glue"])
-        assert column.smallest == average.smallest and average.unit.scale == scale
-        found.append(average.text(1))
-    assert found == ["1 points", "1"]
 
 
 # Averages

@@ -42,7 +42,6 @@ def test_targets_of_make_take_several_config_files_and_a_profile():
     assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
         ["snakemake", "--profile", "slurm", "--configfile", "a.yaml", "b.yaml", "--logger", "rich", "--", "table_glue"]
     )
-    assert made("report", "CORES=2", "CONFIG=a.yaml").endswith("--cores 2 --logger rich -- report")
     planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
     assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
     assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue", "2>&1"]
@@ -75,7 +74,6 @@ def test_no_option_swallows_a_target():
         made("demo", "DATA=data", "TASK=comparison"),
         made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
         made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
-        made("report"),
     ]
     assert {command: names for command in commands if (names := swallowed(command))} == {}
 
@@ -135,21 +133,11 @@ def test_targets_for_ones_own_results():
     request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
     exported = commands("export", *run).strip()
     assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
-    published = commands("publish", *run, "TO=me/hra").strip()
-    assert published.endswith(f"--config 'request={{{request}, to: \"me/hra\", make: publish}}' -- publish")
-    published = commands("publish", "TABLE=glue").strip()
-    assert published.endswith("--config 'request={table: \"glue\", make: publish}' -- publish")
     new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
     request += ', texts: "new, and newer.csv", seed: "3", make: predict'
     predicted = commands("predict", *run, *new).strip()
     assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
     assert "--profile slurm --configfile a.yaml" in predicted
-    archived = made("archive", "TABLE=glue", "CONFIG=a.yaml", "WEIGHTS=0", "TO=my glue.zip")
-    request = 'table: "glue", file: "my glue.zip", weights: "0", make: archive'
-    assert archived.endswith(f"progress --configfile a.yaml --config 'request={{{request}}}' -- glue 2>&1 ")
-    assert made("archive", "TABLE=retention").split(" -- ")[1].split()[0] == "table_retention"
-    assert made("archive").split(" -- ")[1].split()[0] == "all"
-    assert commands("verify", "ARCHIVE=my glue.zip").strip() == 'python workflow/scripts/verify.py "my glue.zip"'
 
 
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
@@ -159,8 +147,9 @@ def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_p
         (tmp_path / own).touch()
     expected = f"--workflow-profile {ROOT}/profiles/default" if own else f"--snakefile {ROOT}/Snakefile"
     for paths, pasted in (("a.yaml", "a.yaml"), ("a.yaml b.yaml", '"a.yaml b.yaml"')):
-        ending = f"make report CONFIG={pasted}    everything in one file'\n"
-        assert commands("run", f"CONFIG={paths}").endswith(ending)
+        recommended = "RECOMMENDED=$(call recommended,pages,what they show)"  # as a targets.mk does with +=
+        ending = f"make pages CONFIG={pasted}    what they show'\n"
+        assert commands("run", f"CONFIG={paths}", recommended).endswith(ending)
     for target in ("plan", "run", "export"):
         makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
         command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import compare
+import factories
 from benchmarks import coverage
 from hra_workflow import tasks
 from hra_workflow.evaluators import aggregation
@@ -247,3 +249,33 @@ def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
     found = [table.per_item([line], "last", name, settings) for name in (*line, "fid")]
     assert found == [[(0.5,)], None, None]
     assert comparison.mean(np.array([1.0, np.nan, 0.0])) == 0.5
+
+
+def test_noise_is_estimated_without_bias_for_means_and_for_metrics_of_all_items():
+    """One true noise, many small studies; the metric of labels and predictions goes through the bootstrap."""
+    rng, true, found = np.random.default_rng(0), comparison.Noise(0.04, 0.04, 0.09), []
+    k, n = 4, 50
+    for _ in range(1000):
+        parts = [scale * rng.standard_normal(size) for scale, size in ((0.2, n), (0.2, (k, 1)), (0.3, (k, n)))]
+        scored = {"a": {seed: one[:, None] for seed, one in enumerate(sum(parts))}}
+        scored["b"] = {seed: np.zeros((n, 1)) for seed in range(k)}
+        found.append(comparison.difference(comparison.estimate(scored, comparison.mean), "a", "b", [*range(k)]).noise)
+    for part in ("items", "seeds", "rest"):
+        assert np.mean([getattr(one, part) for one in found]) == pytest.approx(getattr(true, part), rel=0.1)
+
+    labels = rng.integers(0, 2, 400)
+    right = {run: {seed: rng.random(400) < level for seed in range(5)} for run, level in (("a", 0.9), ("b", 0.8))}
+    as_labels = {
+        run: {seed: np.stack([labels, np.where(one, labels, 1 - labels)], axis=1) for seed, one in of.items()}
+        for run, of in right.items()
+    }
+    of_means = {run: {seed: one[:, None].astype(float) for seed, one in of.items()} for run, of in right.items()}
+    first, second = (
+        comparison.differences(comparison.estimate(scored, metric))["a", "b"].noise
+        for scored, metric in ((of_means, comparison.mean), (as_labels, metrics.accuracy))
+    )
+    assert second.rest == pytest.approx(first.rest, rel=0.1) and second.items == pytest.approx(first.items, abs=0.01)
+
+
+def test_the_columns_of_noise_have_one_name():
+    assert tuple(factories.COMPARED[-3:]) == comparison.NOISE == tuple(compare.COLUMNS[-3:])

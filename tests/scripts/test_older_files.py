@@ -1,16 +1,13 @@
-"""The files listed below a printed table are marked if they are older than the table or than the runs."""
+"""The files listed below a printed table are marked if they are older than the runs."""
 
-import os
 import re
 import sys
 from pathlib import Path
 
-import pytest
-
 import print_table
 from hra_workflow.core import seals
 
-RUNS, REPORT = ["(older than the runs: make run)"], ["(older than this table: make report)"]
+RUNS = ["(older than the runs: make run)"]
 
 
 def marks(folder: Path, monkeypatch, capsys) -> dict[str, list[str]]:
@@ -28,22 +25,14 @@ def write(folder: Path, value: int) -> None:
         seals.write(folder / name, f"a\n{value}\n", [folder / "runs_x.csv"])
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_files_older_than_the_table_or_the_runs_are_marked(tmp_path, monkeypatch, capsys, sealed):
+def test_files_older_than_the_runs_are_marked(tmp_path, monkeypatch, capsys):
     write(tmp_path, 1)
     (tmp_path / "figures").mkdir()
     for name in ("cost_x.md", "figures/x_pareto.png"):
         (tmp_path / name).touch()
     seals.write(tmp_path / "cost_x.csv", "b\n", [tmp_path / "runs_x.csv"])
-    report = tmp_path / "report.html"
-    seals.write(report, "", [tmp_path / "table_x.csv"])
-    if not sealed:  # an earlier version wrote the report
-        seals.seal_of(report).unlink()
-    names = {"table_x.csv", "table_x.md", "runs_x.csv", "cost_x.md", "x_pareto.png", "report.html"}
+    names = {"table_x.csv", "table_x.md", "runs_x.csv", "cost_x.md", "x_pareto.png"}
     assert marks(tmp_path, monkeypatch, capsys) == {name: [] for name in names}
     write(tmp_path, 2)
-    os.utime(tmp_path / "table_x.csv", (report.stat().st_mtime + 1,) * 2)
     found = marks(tmp_path, monkeypatch, capsys)
-    assert {name: mark for name, mark in found.items() if mark} == (
-        dict.fromkeys(["cost_x.md", "x_pareto.png"], RUNS) | {"report.html": REPORT}
-    )
+    assert {name: mark for name, mark in found.items() if mark} == dict.fromkeys(["cost_x.md", "x_pareto.png"], RUNS)

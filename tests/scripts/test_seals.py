@@ -10,11 +10,9 @@ from rich.console import Console
 import collect_runs
 import compare
 import cost
-import export_runs
 import factories
 import figures
 import print_table
-import report
 import table
 import table_compute
 import tuning_figure
@@ -58,28 +56,8 @@ def printed(folder: Path) -> str:
     return console.export_text()
 
 
-def exported_runs(folder: Path) -> None:
-    params = {"runs": str(folder / "runs_glue.csv"), "table": str(folder / "table_glue.md")}
-    output = {"card": str(folder / "hub/runs_glue/README.md")}
-    export_runs.main({"params": params, "output": output, "wildcards": {"task": "glue"}})
-
-
 def plotted(folder: Path) -> None:
     figures.main(factories.figures_job(folder, runs_of(folder), []))
-
-
-def reported(folder: Path) -> None:
-    facts = {"expected": [], "tables": [str(folder / "table_glue.csv")], "plotted": {"parameters": []}, "title": ""}
-    facts |= {
-        "model": "",
-        "datasets": {},
-        "labels": {},
-        "published": "",
-        "selection": "last",
-        "data": [],
-        "benchmarks": [],
-    }
-    report.section("glue", facts)
 
 
 def tuned(folder: Path) -> None:
@@ -94,13 +72,11 @@ def computed(folder: Path) -> None:
 
 READERS = {
     "print_table": printed,
-    "report": reported,
     "table": lambda folder: table.main(factories.table_job(folder, runs_of(folder))),
     "compare": lambda folder: compare.main(factories.compare_job(folder, runs_of(folder), [])),
     "cost": lambda folder: cost.main(factories.cost_job(folder, runs_of(folder))),
     "figures": plotted,
     "table_compute": computed,
-    "export_runs": exported_runs,
     "tuning_figure": tuned,
     "tuning_costs": lambda folder: cost.tuning_costs(str(folder / "tune_glue.csv")),
 }
@@ -109,11 +85,10 @@ READERS = {
 @pytest.mark.parametrize(
     ("name", "old", "new", "readers"),
     [
-        ("table_glue.csv", ",HRA,", ",Best,", "print_table report"),
-        ("table_glue.md", "± ", "± 9", "report export_runs"),
+        ("table_glue.csv", ",HRA,", ",Best,", "print_table"),
         ("compare_glue.csv", "column", "columns", "table"),
         ("one_class_glue.csv", "run", "runs", "table figures"),
-        ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute export_runs"),
+        ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute"),
         ("cost_glue.csv", "CoLA", "MRPC", "figures"),
         ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_costs"),
     ],
@@ -143,7 +118,7 @@ def test_a_table_is_refused_if_what_it_was_made_from_has_changed(results):
     before = record.read_bytes()
     content = files.read_json(record)
     records.write(record, content | {"seconds": content["seconds"] + 1})  # trained again, and no table was built
-    for reader in ("print_table", "table", "export_runs"):
+    for reader in ("print_table", "table"):
         with pytest.raises(JobError, match=r"runs_glue.csv: expected .*train.json as when this file was made from it"):
             READERS[reader](results)
     record.write_bytes(before)

@@ -131,9 +131,8 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     assert printed[3].startswith("  methods:  hra ")
     assert re.match(r"  dearest:  train_glue qqp/hra/r8 [\d.]+ \(5 jobs\), train_glue qqp/", printed[4])
     assert re.fullmatch(r"  longest:  [\d.]+ hours for glue/qqp/[\w/-]+/seed\d, one job after another", printed[5])
-    assert printed[6].startswith("  power:    unknown before two runs have two seeds; make power ")
-    assert printed[7] == "table_retention: 12 jobs (0 done), including 2 training runs, 3 evaluations"
-    assert printed[13] == "all 2 tables: 1,059 jobs"
+    assert printed[6] == "table_retention: 12 jobs (0 done), including 2 training runs, 3 evaluations"
+    assert printed[12] == "all 2 tables: 1,059 jobs"
     lines = {line.strip() for line in printed}
     assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
     assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines

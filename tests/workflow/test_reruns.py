@@ -5,10 +5,12 @@ import re
 import shutil
 import time
 
+import jsonschema
 import pytest
 import yaml
 from snakemake.utils import update_config
 
+import results_contract
 from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
@@ -190,26 +192,34 @@ def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):
     assert "train_glue" in done.plan()
 
 
-def test_an_archive_has_every_finished_job_and_is_refused_if_one_of_a_table_has_to_run(done):
-    (done.folder / "workflow/scripts/archive.py").write_text('import sys; print("archive", sys.stdin.read())')
-    request = "request={table: glue, weights: '0', make: archive}"
-    command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--config", request, "--", "glue")
-    printed = done.snakemake(*command)
-    found = json.loads(printed.split("archive ", 1)[1])
+def test_a_plan_file_has_every_job_with_its_state_and_the_tables_that_need_it(done):
+    command = ("--cores", "1", "--configfile", "small.yaml", "--config", "plan_file=new/plan.json", "--", "glue")
+    printed = done.snakemake("-n", "-q", *command)
+    assert "table_glue:" not in printed
+    found = json.loads((done.folder / "new/plan.json").read_text())
+    jsonschema.validate(found, json.loads((ROOT / "workflow/schemas/plan.schema.json").read_text()))
+    assert found["basedir"] == str(done.folder)
+    assert found["config"]["pathvars"]["results"] == "results"
     jobs = {job["outputs"][0]: job for job in found["jobs"]}
-    run = "results/glue/cola/hra/r8/seed0"
+    run, runs_csv = "results/glue/cola/hra/r8/seed0", "results/runs_glue.csv"
     assert sum(one.endswith("train.json") for one in jobs) == len(runs())
-    train, table = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"]
+    train, table, cost = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"], jobs["results/cost_glue.csv"]
     assert train["script"] == "train_glue.py" and 0 < train["started"] <= train["finished"] <= time.time()
     assert {"method", "hyperparameters"} <= set(train["identity"]) and train["params"]["method"]["kind"] == "hra"
-    assert table["input"]["runs"] == "results/runs_glue.csv" and table["params"]["scale"] == 100
-    assert "results/cost_glue.csv" in found["left_out"] and found["config"]["pathvars"]["results"] == "results"
-    assert list(jobs).index("results/runs_glue.csv") < list(jobs).index("results/compare_glue.csv")
+    assert table["input"]["runs"] == runs_csv and table["params"]["scale"] == 100
+    assert train["tables"] == table["tables"] == ["table_glue"] and cost["tables"] == []
+    assert (train["needed"], table["needed"], cost["needed"], cost["started"]) == (False, False, True, None)
+    assert {job["gpus"] for job in found["jobs"]} == {0} and train["hours_left"] == 0
+    assert list(results_contract.refused("plan", [found])) == []
+    places = [[*jobs].index(one) for one in (f"{run}/train.json", runs_csv, "results/compare_glue.csv")]
+    assert places == sorted(places) and [*jobs].index("results/table_glue.csv") < [*jobs].index("results/cost_glue.csv")
 
     (done.folder / run / "train.json").unlink()
-    refused = done.snakemake(*command)
-    assert re.search(r"Error: expected finished tables, found \d+ jobs that have to run: .*Run them first", refused)
-    assert "archive {" not in refused
+    done.snakemake("-n", "-q", *command)
+    jobs = {job["outputs"][0]: job for job in json.loads((done.folder / "new/plan.json").read_text())["jobs"]}
+    assert jobs[f"{run}/train.json"]["needed"]
+    refused = done.snakemake("-q", *command, ok=False)
+    assert "`--config plan_file` is for a dry run: add -n" in refused
 
 
 def test_an_export_and_a_prediction_train_nothing(done):
@@ -224,9 +234,6 @@ def test_an_export_and_a_prediction_train_nothing(done):
     planned = done.plan("predict", extra=("--config", f"request={json.dumps(request)}"))
     assert planned.keys() == {"predict_inputs", "predict"}
     assert re.fullmatch(rf"{named} inputs=small-\w+", *planned["predict_inputs"])
-    request = {"table": "glue", "make": "publish"}
-    planned = done.plan("publish", extra=("--config", f"request={json.dumps(request)}"))
-    assert planned == {"export_runs": {"task=glue"}, "publish": set()}
     options = ("-n", "--cores", "1", "--configfile", "small.yaml", "--")
     refused = done.snakemake(*options, f"results/glue/cola/full/all/{card}", ok=False)
     assert "expected an adapter of PEFT to export, found weights of kind full" in refused

@@ -50,10 +50,6 @@ def test_a_tuned_run_is_exported_and_its_trials_are_those_of_the_config(fresh, t
         project.snakemake(*COMMAND, "--config", f"request={json.dumps(request | {'make': 'export'})}", "--", "export")
     assert {path.parent.name for path in (project.folder / run).glob("hub/*/README.md")} == {"best", "last"}
 
-    request = "request={table: glue, file: ../glue, make: archive}"
-    archived = project.snakemake("-n", *COMMAND, "--config", request, "--", TABLE)
-    assert re.search(r"\d tables, made again from the records, are byte-identical", archived)
-
     # One trial is copied over another.
     before, first = (project.folder / run / "train.json").read_text(), trials[0].read_text()
     shutil.copy(trials[1], trials[0])

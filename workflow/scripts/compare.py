@@ -4,7 +4,7 @@ There is one row per column, selection and pair, in the table's units: the diffe
 seeds, its 95 % interval (t, over seeds and items, report/comparison.py), p, p adjusted for the number of pairs in the
 column (Holm), and the adjusted p that they differ by less than a point. p is empty for pairs with too few common seeds,
 and the last p also for a column that is not in percent. A metric of all items together, such as FID, has no rows.
-The last columns are the variances from which the plan computes its power (report/power.py).
+The last columns are the variances from which the power of a study is computed (docs/statistics.md).
 A second table names the runs that predict one class for every item (report/one_class.py).
 """
 
@@ -19,7 +19,7 @@ from hra_workflow import tasks
 from hra_workflow.core import predictions, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.report import column_units, comparison, one_class, power, run_statistics
+from hra_workflow.report import column_units, comparison, one_class, run_statistics
 
 COLUMNS = [
     "column",
@@ -34,7 +34,7 @@ COLUMNS = [
     "p_equivalent",
     "n_items",
     "n_seeds",
-    *power.NOISE,
+    *comparison.NOISE,
 ]
 
 
@@ -113,7 +113,7 @@ def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]
                 noise = (
                     [number(factor**2 * part, 6) for part in astuple(one.noise)]
                     if one.noise
-                    else [""] * len(power.NOISE)
+                    else [""] * len(comparison.NOISE)
                 )
                 rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds, *noise])
     return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(constant, columns=one_class.COLUMNS)

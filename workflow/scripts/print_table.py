@@ -159,12 +159,6 @@ def main() -> None:
         raise SystemExit("\n".join(problems))
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
-    for report in dict.fromkeys(path.with_name("report.html") for path in arguments.tables):
-        if report.exists():
-            shown = [path for path in arguments.tables if path.parent == report.parent]
-            old = any(seals.made_from_another(report, path) for path in shown)
-            remark = f" (older than {'a' if len(shown) > 1 else 'this'} table: make report)" * old
-            steps.append((f"everything in one file, for a browser{remark}", report))
     width = max(len(str(place)) for _, place in steps)
     for what, place in steps:
         console.print(f"  {place!s:<{width}}  {what}", markup=False, highlight=False, soft_wrap=True)

@@ -39,11 +39,6 @@ def check(config: dict) -> None:
             hint = f"; write {error.instance:.0f}"
         raise JobError(f"config: {place}: {error.message}{about}{hint}")
     check_folders(config["pathvars"])
-    expect(
-        (config["power"]["score"] is None) == (config["power"]["deviation"] is None),
-        "config: power: expected both `score` and `deviation`, or neither, found one. Add the other: make power "
-        "SCORE=85 DEVIATION=1.5",
-    )
     for name, method in config["methods"].items():
         check_type(f"config: methods.{name}", method)
         for variant, entry in method["variants"].items():

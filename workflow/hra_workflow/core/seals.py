@@ -73,14 +73,6 @@ def check_content(path: Path, found: str) -> dict[str, str]:
     return listed
 
 
-def check_folder(root: Path) -> None:
-    """Raise JobError for a file of a folder that was edited since it was sealed; outdated files are accepted."""
-    for seal in sorted(root.rglob(".*.sha256")):
-        path = seal.with_name(seal.name.removeprefix(".").removesuffix(".sha256"))
-        if path.exists():
-            check_content(path, files.sha256(path))
-
-
 def made_from_another(path: Path, source: Path) -> bool:
     """Return whether a file was not made from this content of `source`: by its seal, or without one by their times."""
     seal = seal_of(path)

@@ -10,7 +10,7 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
-from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs, power, probed
+from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs, probed
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.tasks import tuned_runs, user_data
@@ -24,7 +24,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
         print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
         return
     for name, planned in tables.items():
-        print("\n".join([*table(name, planned, config["price"]), *power.line(config, name)]))
+        print("\n".join(table(name, planned, config["price"])))
     if tables:
         print("\n".join(together(config, list(tables), list(of_tables(tables).values()))))
     if problem := budget(config, every):

@@ -17,6 +17,7 @@ import pandas as pd
 REPLICATES = 1000
 SEEDS = 3  # minimum of common seeds of two runs: fewer do not show how much seeds differ
 LEVEL = 0.05  # significance level
+NOISE = ("noise_items", "noise_seeds", "noise_rest")  # columns of compare_{task}.csv, in squared units of the table
 MARGIN = 1.0  # points: runs are on the same level if their difference is significantly smaller
 Scored = dict[str, dict[int, np.ndarray]]  # run → seed → (n items, k values)
 
@@ -45,7 +46,7 @@ class Difference:
     """The `value` of the first run minus that of the second. differing: the items on which they differ.
 
     variances: the value's variances over items and over seeds, which are added, each with its degrees of freedom.
-    noise: for power.py; None with one seed and for an average of columns.
+    noise: None with one seed and for an average of columns.
     """
 
     value: float

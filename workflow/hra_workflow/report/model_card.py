@@ -22,11 +22,11 @@ def on_hub(manifest: dict) -> Repository | None:
     return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
 
 
-def templates(autoescape: bool = False):
-    """Return jinja's environment of the templates of cards and of the report."""
+def templates():
+    """Return jinja's environment of the templates of cards."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    own = {"autoescape": autoescape, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    own = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     return Environment(loader=FileSystemLoader(PAGE), **own)
 
 

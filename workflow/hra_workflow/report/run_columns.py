@@ -4,9 +4,6 @@ TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"  # Arrow's names
 
 # The benchmark of table columns that show the cost of training; their metrics are columns of the run table.
 TRAINING, OF_TRAINING = "training", ("seconds", "device_seconds", "peak_memory_bytes", "trainable_parameters")
-# Costs of a run, of which lower values are better; those that depend on the device.
-COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
-ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
 LOGARITHMIC = 5  # ratio of largest to smallest cost above which an axis is logarithmic
 
 COLUMNS: dict[str, tuple[str, str]] = {

@@ -18,10 +18,9 @@ from snakemake.settings.enums import Quietness, RerunTrigger
 
 from hra_workflow.core import imports, launcher
 from hra_workflow.core.errors import JobError, ending_the_run
-from hra_workflow.cost import plan, power
+from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe, site
-from hra_workflow.snakemake_bridge import archived, gpu_resources, job_events, planned, reasons
-from hra_workflow.tasks import requested_run
+from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
@@ -56,8 +55,9 @@ def start(workflow, config: dict) -> None:
     """Record the jobs and choices; end the run if it must not start."""
     known = planned.jobs(workflow.dag, config)
     with ending_the_run("Nothing was started. "):
-        if config["preflight"] == "login":
-            raise JobError("`--config preflight=login` is for a dry run: add -n")
+        if config["preflight"] == "login" or config["plan_file"]:
+            key = "plan_file" if config["plan_file"] else "preflight=login"
+            raise JobError(f"`--config {key}` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
@@ -110,15 +110,12 @@ def is_complete(dag) -> bool:
 def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
     """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine.
 
-    In `make archive`, write the archive instead.
+    With `plan_file`, write the plan to it instead.
     """
-    if config["request"] and config["request"]["make"] == requested_run.ARCHIVE:
-        archived.write(workflow, config, basedir)
+    if config["plan_file"]:
+        plan_file.write(workflow, config, basedir)
         return
     known = planned.jobs(workflow.dag, config)
-    if config["power"]["effect"]:
-        power.show(config, planned.tables(workflow.dag, known))
-        return
     plan.show(config, planned.tables(workflow.dag, known), known.values())
     for line in reasons.again(workflow.dag, job_events.failed_jobs(config)):
         print(f"  again:    {line}")

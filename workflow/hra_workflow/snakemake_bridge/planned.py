@@ -29,9 +29,9 @@ def tables(dag, known: dict[object, Job]) -> dict[str, list[Job]]:
     return {name: [known[job] for job in above(dag, last[name])] for name in sorted(last)}
 
 
-def above(dag, last) -> Iterator:
-    """Iterate over a job and everything it depends on, dependencies first, once each."""
-    seen, stack = set(), [(last, False)]
+def above(dag, *last) -> Iterator:
+    """Iterate over jobs and everything they depend on, dependencies first, once each."""
+    seen, stack = set(), [(job, False) for job in reversed(last)]
     while stack:
         job, ready = stack.pop()
         if ready:

@@ -23,7 +23,7 @@ from snakemake.iocontainers import Wildcards
 from hra_workflow.core import fingerprints, made_by
 from hra_workflow.core.errors import ending_the_run
 from hra_workflow.data import finished_downloads, local_files, sources
-from hra_workflow.tasks import requested_run, user_data
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.base import Task
 
 LOST = "lost inputs"
@@ -215,8 +215,7 @@ class Downloads:
     def planned(self, wildcards) -> dict:
         named = dict(wildcards.items())
         manifest, source, dataset = self.entry(named)
-        asked = self.config.get("request") or {"make": requested_run.ARCHIVE}
-        reads_results = not self.workflow.is_main_process or asked["make"] != requested_run.ARCHIVE
+        reads_results = not self.workflow.is_main_process or self.config.get("request")
         if manifest not in self.known and reads_results and Path(manifest).exists():
             # On a compute node, or to export a run, the user's files may be missing.
             self.known[manifest] = finished_downloads.planned_params(source, manifest)

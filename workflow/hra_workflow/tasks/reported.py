@@ -1,13 +1,14 @@
-"""The contents of results/report.html: tasks, files and runs."""
+"""The contents of results/contents.json: tasks, files and runs."""
 
 from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.report import colours, user_functions
+from hra_workflow.report import colours, selections, user_functions
 from hra_workflow.tasks import user_data
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
+from hra_workflow.tasks.expected_runs import errors_of_run
+from hra_workflow.tasks.images import ImageEvaluation
 
 
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
@@ -41,7 +42,7 @@ def files_of(config: dict, task: Task) -> dict:
 
 
 def files(config: dict, chosen: list[Task]) -> list[str]:
-    """List the files that the report is made from."""
+    """List the files that contents.json describes."""
     paths = [files_of(config, task) for task in covered(config, chosen)]
     return [
         path
@@ -77,16 +78,19 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             },
             "local": [name for name in grid.datasets(config, task.name) if user_data.is_own(task, name)],
             "selection": task.selections[0],
+            "titles": selections.name_splits(selections.splits(user_data.benchmarks(task)), selections.TITLES),
+            "images": isinstance(task.evaluation, ImageEvaluation),
             "better": directions(task),
             "published": (task.table.published() or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
                 run
+                | errors_of_run(task, run)
                 | {
                     "folder": folder.format(task=task.name, **run),
                     "measure": methods.get(config, run["method"]).adapter.measure,
                 }
-                for run in with_errors(expected_runs(task), error_files(task))
+                for run in task.runs()
             ],
         }
         for task in covered(config, chosen)
@@ -94,7 +98,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
 
 
 def examples_of(task: Task, name: str) -> dict:
-    """Return the settings for a dataset's predictions in the report, and per benchmark the file with their inputs."""
+    """Return the settings that show a dataset's predictions, and per benchmark the file with their inputs."""
     entry = task.data.entry(name)
     inputs = {benchmark: task.table.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     shown = {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry}

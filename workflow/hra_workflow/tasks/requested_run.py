@@ -1,7 +1,6 @@
-"""The requests of `make export`, `make publish` and `make predict`: a finished run, its weights, and new inputs.
+"""The requests of `make export` and `make predict`: a finished run, its weights, and new inputs.
 
-RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table. `make publish`
-also takes a table, for all of its runs.
+RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table.
 """
 
 import csv
@@ -22,7 +21,6 @@ from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
 BEST = "best"
-ARCHIVE = "archive"  # the request of `make archive`, which snakemake_bridge/archived.py reads
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
 OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
@@ -42,34 +40,30 @@ class Request:
     """A request.
 
     run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
-    table: folder of the exported runs of a table, instead of a run. to: the repository to upload to, or empty.
     configs: paths of the config files.
     """
 
-    run: str = ""
-    weights: str = ""
+    run: str
+    weights: str
     given: dict[str, str] = field(default_factory=dict)
     seed: int | None = None
     note: str = ""
-    table: str = ""
-    to: str = ""
     configs: tuple[str, ...] = ()
 
     @property
     def variables(self) -> str:
         """Return the variables that name the run, its weights and its config to `make`."""
-        run, config = self.run and os.path.relpath(self.run), " ".join(self.configs)
-        stated = {"RUN": run, "WEIGHTS": self.weights, "CONFIG": f'"{config}"' if " " in config else config}
+        config = " ".join(self.configs)
+        stated = {
+            "RUN": os.path.relpath(self.run),
+            "WEIGHTS": self.weights,
+            "CONFIG": f'"{config}"' if " " in config else config,
+        }
         return " ".join(f"{name}={value}" for name, value in stated.items() if value)
 
     @property
-    def hub(self) -> str:
-        """Return the folder for the Hub."""
-        return self.table or f"{self.run}/hub/{self.weights}"
-
-    @property
     def card(self) -> str:
-        return f"{self.hub}/README.md"
+        return f"{self.run}/hub/{self.weights}/README.md"
 
     @property
     def predictions(self) -> str:
@@ -104,11 +98,8 @@ def parse_request(
     """
     advice = NO_CONFIG if is_shipped else OTHER_CONFIG
     asked = config["request"]
-    if not asked or asked["make"] == ARCHIVE:
+    if not asked:
         return None
-    to = asked.get("to", "")
-    if "table" in asked:
-        return Request(table=f"{config['pathvars']['results']}/hub/runs_{asked['table']}", to=to)
     given = {name: asked[name] for name in GIVEN if name in asked}
     for name, path in given.items():
         wanted = "a file (.csv, .tsv, .json, .jsonl, .parquet or .txt)" if name in TABLES else "an image or a folder"
@@ -142,7 +133,7 @@ def parse_request(
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
     seed = int(asked["seed"]) if "seed" in asked else None
-    return Request(run, weights, given, seed, note, to=to, configs=tuple(configs))
+    return Request(run, weights, given, seed, note, tuple(configs))
 
 
 def check_exported(task: Task, run: str, weights: str) -> None:

@@ -156,7 +156,7 @@ class Table(Part):
         """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_by`."""
         return {}
 
-    # Items of two runs (make diff)
+    # Items of two runs
 
     @classmethod
     def item(cls, line: dict) -> tuple:

@@ -1,1 +1,1 @@
-"""Programs that read finished results of the HRA workflow."""
+"""Programs that read finished results of the HRA workflow: a page, differences, power, archives, publishing."""

@@ -1,0 +1,33 @@
+"""Fixtures of the package's tests, and the helpers of the workflow's tests, which build finished results."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hra_results import __main__ as commands
+from rule_jobs import maker
+from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
+
+TESTS = Path(__file__).parents[3] / "tests"
+sys.path += [str(TESTS / name) for name in ("scripts", "workflow")]
+
+
+@pytest.fixture
+def compared(tmp_path, monkeypatch, capsys):
+    """Provide a function that compares states in tmp_path and returns its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> tuple[int, str, str]:
+        status = commands.main(["diff", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def make_run(tmp_path, tmp_path_factory):
+    """Provide make_run(method, name=…, **settings) for a tiny classifier."""
+    resources = tmp_path_factory.mktemp("resources")
+    write_sentences(resources / "raw")
+    return maker(Run, tmp_path, downloaded(resources, TINY_MODEL, "glue/tiny", DATASET))

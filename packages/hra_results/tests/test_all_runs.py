@@ -1,0 +1,283 @@
+"""The report's table and plot of all runs: values of the run table, in Chromium filtered, sorted and plotted."""
+
+import json
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from lxml import html
+
+import collect_runs
+import factories
+from hra_results import all_runs
+from hra_workflow.core import seals
+from hra_workflow.report import run_statistics
+from hra_workflow.report.frontier import SIGN, frontier
+from hra_workflow.report.run_statistics import RUN
+from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_varied(tmp_path_factory.mktemp("all_runs"))
+
+
+@pytest.fixture(scope="module")
+def data(folder) -> dict:
+    text = html.parse(str(folder / "report.html")).findtext(".//script[@type='application/json']")
+    (task,) = json.loads(text)
+    return task
+
+
+def read(view: dict, name: str, selection: str = "last") -> list:
+    """Unpack a column as the page does."""
+    column = next(one for one in view["columns"] if one["name"] == name)
+    cells = column["cells"].get(selection) or column["cells"][""]
+    at = range(view["rows"]) if cells["at"] is None else cells["at"] or [0] * view["rows"]
+    return [cells["of"][index] for index in at]
+
+
+def test_every_cell_is_that_of_the_run_table(folder, data):
+    runs, view = run_statistics.read_csv(folder / "runs_glue.csv"), data["views"]["seed"]
+    keys = list(zip(*(map(str, read(view, name)) for name in RUN), strict=True))
+    assert keys == list(runs[RUN].drop_duplicates().itertuples(index=False, name=None))
+    for selection in ("last", "best_on_dev"):
+        ok = runs[(runs["metric"] == "f1") & (runs["selection"] == selection)].set_index(RUN)["value"]
+        assert read(view, "dev/f1", selection) == [float(ok[key]) if key in ok else None for key in keys]
+    first = runs.drop_duplicates(RUN)
+    for name in ("device", "adapter_parameters", "device_seconds", "commit"):
+        assert [collect_runs.text(cell) for cell in read(view, name)] == list(first[name]), name
+    states = dict(zip(zip(read(view, "label"), read(view, "seed"), strict=True), read(view, "status"), strict=True))
+    labels = [factories.LABELS[run] for run in ("lora/r8", "adalora/r8", *OTHERS)]
+    assert [states[label, 2] for label in labels] == ["diverged", "diverged", "failed", "outdated", "missing"]
+    assert states["LoRA r=8", 0] == "ok"
+
+
+def test_means_and_deviations_are_those_of_the_table(folder, data):
+    table = run_statistics.read_csv(folder / "table_glue.csv")
+    table = table[(table["selection"] == "last") & (table["run"] != "")].set_index("run")
+    view = data["views"]["mean"]
+    runs = [f"{method}/{variant}" for method, variant in zip(read(view, "method"), read(view, "variant"), strict=True)]
+    checked = 0
+    for run, dataset, cell in zip(runs, read(view, "dataset"), read(view, "dev/accuracy"), strict=True):
+        if dataset != "sst2":
+            continue
+        value, std, count = [None if text is None else f"{100 * text:.2f}" for text in (cell or [None] * 3)[:2]] + [
+            cell and cell[2]
+        ]
+        assert [value or "", std or ""] == list(table.loc[run, ["SST-2", "SST-2_std"]]), run
+        assert count == (None if value is None else 2 if run == "lora/r8" else 3)
+        checked += value is not None
+    assert checked == len(FINISHED) - 1
+    states = dict(zip(runs, read(view, "status"), strict=True))
+    assert states["lora/r8"] == "2 ok, 1 diverged" and states["adalora/r8"] == "diverged" and states["hra/r8"] == "ok"
+    counts = {run: cell and cell[2] for run, cell in zip(runs, read(view, "seconds"), strict=True)}
+    assert (counts["lora/r8"], counts["adalora/r8"], counts["hra/r8"]) == (2, None, 3)  # none that diverged
+
+
+def test_settings_that_differ_are_columns(data):
+    view = data["views"]["seed"]
+    methods, ranks = read(view, "method"), read(view, "r")
+    known = {method: rank for method, rank in zip(methods, ranks, strict=True) if rank is not None}
+    assert known == {"hra": 8}
+    assert "batch_size" not in {column["name"] for column in view["columns"]}  # equal in all runs
+
+
+def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_path):
+    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
+    seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
+    facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
+    view = all_runs.contents("glue", facts, [])["views"]["seed"]
+    names = {column["name"] for column in view["columns"]}
+    assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
+
+
+def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
+    table = run_statistics.read_csv(folder / "runs_glue.csv")
+    table = pd.concat([table, table.assign(benchmark="dev@0.5"), table.assign(benchmark="test")])
+    every = list(dict.fromkeys(table[RUN].itertuples(index=False, name=None)))
+
+    def found(better: list) -> dict[str, str]:
+        return {one.name: one.better for one in all_runs.scores(table, every, better) if one.kind == "score"}
+
+    names = ("dev/accuracy", "dev@0.5/accuracy", "test/accuracy", "dev/f1")
+    stated = found([("dev", "accuracy", "lower")])
+    assert [stated[name] for name in names] == ["lower", "lower", "lower", ""]
+    stated = found([("dev", "accuracy", "lower"), ("other", "accuracy", "higher")])
+    assert [stated[name] for name in names] == ["lower", "lower", "", ""]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1, 2, None, 2, 1, 2], ["a"] * 5, [None, None], [0.5, 0.25, 0.125], [[0.5, None, 1], [0.5, None, 1], None]],
+)
+def test_packed_cells_are_restored(values):
+    column = {"name": "x", "cells": {"": json.loads(json.dumps(all_runs.pack(values)))}}
+    assert read({"rows": len(values), "columns": [column]}, "x") == values
+
+
+FILTERS = {
+    'method == "HRA"': ["hra/r8", "hra/r8-inf"],
+    "method == 'hra' and `variant` contains \"inf\"": ["hra/r8-inf"],
+    "r >= 8": ["hra/r8", "hra/r8-inf"],
+    "not r >= 8": [],  # unknown for other methods
+    'r >= 8 or method in ("lora", "full")': ["full/all", "lora/r8", "hra/r8", "hra/r8-inf"],
+    "adapter_parameters<2e6 and not (method == \"hra\" or method == 'head')": [
+        "lora/r8"
+    ],  # others have no complete run
+    'status not in ["ok", "missing"]': ["lora/r8", "adalora/r8", "bitfit/all", "oft/b16"],
+    "dev/accuracy > 2": [],
+    "watt_hours != 0": ["full/all"],  # unknown for the others
+    "r = 8": "expected a column, an operator or a value, found =",
+    "rank >= 8": "expected a column, found rank",
+    "r >= big": "expected a number, or a text in quotes, found big",
+    "r >=": "expected a number, or a text in quotes, found the end of the filter",
+    "r 8": "expected an operator such as == or >=, found 8",
+    "(r >= 8": "expected and, or or ), found the end of the filter",
+    "r >= 8 r": "expected and, or or the end of the filter, found r",
+    "r in 8": "expected a list such as (1, 2), found 8",
+    "constructor == 1": "expected a column, found constructor",
+}
+
+
+@pytest.fixture(scope="module")
+def shown(folder) -> dict:
+    """Return what Chromium shows for a link and after clicks; one start for all tests."""
+    random.seed(0)
+    clouds = [
+        ([{"id": i, "x": random.randint(0, 9), "y": random.randint(0, 9)} for i in range(12)], (x, y))
+        for x in SIGN
+        for y in SIGN
+        for _ in range(5)
+    ]
+    axes = [[[770, 2.3e7], True], [[1.5e5, 9e5], True], [[0, 2.2e7], True], [[0.77, 0.83], False], [[5, 5], False]]
+    given = {"FILTERS": list(FILTERS), "POINTS": clouds, "AXES": axes}
+    script = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in given.items())
+    script += Path(__file__).with_name("all_runs.js").read_text()
+    fragment = "#all-runs?rows=seed&sort=dev%2Faccuracy&filter=method+%3D%3D+%22lora%22&column=label"
+    fragment += "&column=dev%2Faccuracy&column=gone&x=gone&is.gone=%zz"
+    document = browse(folder, folder / "report.html", script, fragment)
+    found = json.loads(document.find("body").get("data-found"))
+    for (points, better), ids in zip(clouds, found.pop("frontiers"), strict=True):
+        x, y = ([point[name] for point in points] for name in "xy")
+        assert ids == frontier(pd.Series(x, dtype=float), pd.Series(y, dtype=float), better)
+    return found
+
+
+def test_a_link_shows_its_filter_order_and_columns(shown, data):
+    view, linked = data["views"]["seed"], shown["linked"]
+    cells = zip(read(view, "method"), read(view, "dataset"), read(view, "dev/accuracy", "best_on_dev"), strict=True)
+    values = [value for method, dataset, value in cells if (method, dataset) == ("lora", "sst2")]
+    assert linked["heads"] == ["label", "dev/accuracy ↑"] and linked["sorted"] == [["dev/accuracy ↑", "ascending"]]
+    assert [row[1] for row in linked["rows"]] == [f"{value:.4f}" for value in sorted(values[:2])] + ["–"]
+    assert values[2] is None  # diverged: at the end
+    for words in ("column=gone", "x=gone: expected one of", "is.gone"):
+        assert words in linked["problems"]
+    assert "Not plotted: 1 diverged." in linked["caption"] and len(linked["points"]) == 2
+
+
+def test_without_a_link_it_shows_means_and_the_frontier_of_the_trained_runs(folder, shown):
+    first, costs = shown["reset"], factories.PARAMETERS
+    assert len(first["rows"]) == len(FINISHED) + len(OTHERS) and first["problems"] == ""
+    assert first["heads"][:4] == ["label", "seeds", "status", "error"]
+    by_label = {row[0].removesuffix(" ★"): row for row in first["rows"]}
+    assert by_label["LoRA r=8"][1:3] == ["3", "2 ok, 1 diverged"] and by_label["AdaLoRA r=8"][2] == "diverged"
+    assert by_label[factories.LABELS["bitfit/all"]][3] == f"out of memory {EVIL}"
+    table = run_statistics.read_csv(folder / "table_glue.csv")
+    rows = table[
+        (table["selection"] == "best_on_dev") & table["run"].isin(["full/all", "lora/r8", "hra/r8", "hra/r8-inf"])
+    ]
+    x = pd.Series([costs[run.split("/")[0]] for run in rows["run"]], dtype=float)
+    best = frontier(x, pd.to_numeric(rows["SST-2"]).reset_index(drop=True), ("lower", "higher"))
+    labels = [EVIL if run == "hra/r8" else factories.LABELS[run] for run in rows["run"].iloc[best]]
+    assert [line.split(": trainable_parameters")[0] for line in first["frontier"]] == labels
+    assert [row[0].removesuffix(" ★") for row in first["rows"] if row[0].endswith(" ★")] == sorted(
+        labels, key=[*by_label].index
+    )
+    assert len(first["points"]) == 4 and "NaN" not in first["steps"]
+    assert (
+        "trainable_parameters, ← better, logarithmic" in first["labels"] and "dev/accuracy, ↑ better" in first["labels"]
+    )
+    for part in ("1 not trained", "1 diverged", "1 failed", "1 outdated", "1 missing"):
+        assert part in first["caption"].partition("Not plotted: ")[2]
+    assert "Some seeds have no result: LoRA r=8 (2 ok, 1 diverged)." in first["caption"]
+
+
+def test_unknown_values_are_dashes_at_the_end_of_every_order(shown):
+    down = shown["descending"]
+    assert down["sorted"] == [["adapter_parameters ↓", "descending"]] and shown["focus"] == "adapter_parameters"
+    place = down["heads"].index("adapter_parameters ↓")
+    cells = [row[place] for row in down["rows"]]
+    assert cells[:3] == ["184,000,000", "1,327,104 (2 seeds)", "663,552"] and set(cells[-4:]) == {"–"} and "0" in cells
+    assert ["sort", "adapter_parameters"] in down["state"] and ["descending", "1"] in down["state"]
+
+
+def test_rows_per_seed_and_axes_are_chosen(shown):
+    assert len(shown["seeds"]["rows"]) == 3 * (len(FINISHED) + len(OTHERS)) and len(shown["seeds"]["points"]) == 11
+    assert "seed" in shown["seeds"]["heads"] and "seeds" not in shown["seeds"]["heads"]
+    assert "favours lucky ones" in shown["seeds"]["caption"] and "lucky" not in shown["reset"]["caption"]
+    devices = shown["devices"]["caption"]
+    assert "on different devices do not compare: NVIDIA H200; NVIDIA H100; <img" in devices
+    assert (
+        shown["no direction"]["frontier"] == [] and "specifies no better direction" in shown["no direction"]["caption"]
+    )
+    assert len(shown["a direction"]["frontier"]) == 1 and ["x-better", "lower"] in shown["a direction"]["state"]
+
+
+def test_datasets_have_no_common_frontier(shown):
+    every = shown["every dataset"]
+    assert len(every["points"]) == 8 and every["frontier"] == []
+    assert "Several datasets have no common frontier" in every["caption"] and "dataset" in every["heads"]
+
+
+def test_a_column_is_filtered_by_a_choice_and_shown_by_a_box(shown):
+    some = shown["only ok"]
+    assert {row[some["heads"].index("status")] for row in some["rows"]} == {"ok"} and "is.status" in some["filters"]
+    assert some["values"]["y"] == "dev/f1"  # the dataset's main metric
+    assert ["is.status", "ok"] in some["state"] and ["dataset", "mrpc"] in some["state"]
+    assert shown["two more columns"]["heads"][:3] == ["label", "method", "variant"]
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_a_filter_selects_rows_or_names_its_error(shown, text):
+    found, wanted = shown["filters"][list(FILTERS).index(text)], FILTERS[text]
+    if isinstance(wanted, str):
+        assert found["problems"] == f"Filter: {wanted}. No rows are shown until it is corrected."
+        assert found["rows"] == [] and found["points"] == []
+    else:
+        assert found["problems"] == "" and [f"{row[1]}/{row[2]}" for row in found["rows"]] == wanted
+    assert ["filter", text] in found["state"]
+
+
+def test_axes_numbers_and_csv(shown):
+    ticks = shown["ticks"]
+    assert ticks[0] == [10**power for power in range(3, 8)] and all(len(found) > 1 for found in ticks)
+    assert ticks[2] == [0, 5e6, 1e7, 1.5e7, 2e7] and ticks[3] == [0.78, 0.8, 0.82]
+    assert shown["numbers"] == ["0.000001", "12,345,678", "28.167", "–"]
+    assert shown["csv"] == '"a,b","say ""x"""\n,0.5\n'
+
+
+def test_names_of_the_config_neither_break_the_page_nor_run(shown):
+    assert EVIL in [row[0].removesuffix(" ★") for row in shown["reset"]["rows"]]
+    assert shown["title"] == "Fine-tuning report: Text classification"
+    assert shown["injected"] == 2  # the page's script and this test's
+    assert shown["sideways"] == ""
+
+
+def test_a_large_grid_stays_small(folder):
+    """440 runs, as in the paper's GLUE: their part of the page is below 150 kB."""
+    runs = run_statistics.read_csv(folder / "runs_glue.csv")
+    ok = runs[
+        (runs["method"] == "lora") & (runs["status"] == "ok") & (runs["dataset"] == "mrpc") & (runs["seed"] == "0")
+    ]
+    many = pd.concat(
+        ok.assign(seed=str(seed), variant=f"r{variant}", value=[f"{random.random():.6g}" for _ in range(len(ok))])
+        for variant in range(88)
+        for seed in range(5)
+    )
+    every = list(many[RUN].drop_duplicates().itertuples(index=False, name=None))
+    columns = [*all_runs.of_runs(many, every), *all_runs.scores(many, every, [])]
+    yes = [True] * len(every)
+    views = [all_runs.view(columns, yes, yes), all_runs.view(*all_runs.over_seeds(columns, every, yes, yes, yes))]
+    assert views[1]["rows"] == 88 and len(json.dumps(views)) < 150_000

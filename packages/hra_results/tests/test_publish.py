@@ -1,0 +1,90 @@
+"""`make publish`: exported folders are checked without a network, and uploaded only if a repository is named."""
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from hra_results import __main__ as commands
+from hra_results import publish
+from hra_workflow.core import records, seals
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters
+from support import method
+from test_export_adapter import exported
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[str]:
+    """Record what would be sent to the Hub."""
+    found: list[str] = []
+    hub = huggingface_hub.HfApi
+    monkeypatch.setattr(hub, "repo_exists", lambda self, repository: False)
+    monkeypatch.setattr(hub, "create_repo", lambda self, repository, **options: found.append((repository, options)))
+    monkeypatch.setattr(hub, "upload_folder", lambda self, **options: found.append(options) or "https://the-hub")
+    return found
+
+
+def published(*arguments) -> int:
+    return commands.main(["publish", *map(str, arguments)])
+
+
+def test_a_run_is_uploaded_only_to_a_named_repository(make_run, tmp_path, monkeypatch, capsys, calls):
+    monkeypatch.chdir(tmp_path)
+    folder = exported(make_run(method("hra")), tmp_path, {"model": {"license": "MIT"}})
+    capsys.readouterr()
+    assert published(folder) == 0
+    said = capsys.readouterr().out
+    for name in ("README.md", "adapter_model.safetensors", "lora/adapter_config.json", "table_glue.md", "train.json"):
+        assert f"  {name}\n" in said
+    assert "is valid, as a model. Nothing was uploaded" in said and "warning" not in said and not calls
+    assert published(folder, "--to", "hra-tiny") == 2 and not calls
+    assert "TO=hra-tiny: expected NAME/REPOSITORY" in capsys.readouterr().err
+    assert published(folder, "--to", "me/hra-tiny") == 0
+    (created, uploaded) = calls
+    assert created == ("me/hra-tiny", {"private": True})
+    assert (uploaded["repo_id"], uploaded["folder_path"]) == ("me/hra-tiny", folder)
+    assert uploaded["ignore_patterns"] == [".README.md.sha256"]
+
+
+def test_what_the_hub_or_a_loader_refuses_is_an_error(make_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = exported(make_run(method("lora")), tmp_path, {})
+    weights = load_file(folder / adapters.WEIGHTS)
+    save_file({name: value + 1 for name, value in weights.items()}, folder / adapters.WEIGHTS)
+    with pytest.raises(JobError, match=r"safetensors as when this file was made from it"):
+        publish.check(folder)
+    card = folder / "README.md"
+    text = card.read_text().replace("\nlicense: mit", "").replace("# ", "> [!WARNING]\n> 3 of 9 rows are known.\n# ", 1)
+    seals.write(card, text, [])
+    publish.check(folder)
+    assert "warning: 3 of 9 rows are known.\nwarning: README.md states no licence." in capsys.readouterr().out
+    seals.write(card, card.read_text().replace("library_name: peft", "library_name: [peft"), [])
+    with pytest.raises(JobError, match="found an invalid one"):
+        publish.check(folder)
+    with pytest.raises(JobError, match=r"none: expected an export with a README\.md, found none"):
+        publish.check(Path("none"))
+
+
+def test_an_export_that_was_edited_or_is_older_than_its_run_is_not_published(
+    make_run, tmp_path, monkeypatch, capsys, calls
+):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(method("hra"))
+    folder = exported(run, tmp_path, {"model": {"license": "MIT"}})
+    record = Path(run.train["output"]["record"])
+    for path, message in (
+        (folder / "README.md", "README.md: expected the content that was written"),
+        (folder / "adapter_config.json", "adapter_config.json as when this file was made from it"),
+        (record, "train.json as when this file was made from it"),  # trained again
+    ):
+        before = path.read_bytes()
+        if path == record:
+            records.write(record, records.read(record) | {"seconds": 1.0})
+        else:
+            path.write_bytes(before + b" ")
+        assert published(folder, "--to", "me/runs") == 2
+        assert message in capsys.readouterr().err
+        path.write_bytes(before)
+    assert not calls and published(folder, "--to", "me/runs") == 0

@@ -1,0 +1,290 @@
+"""The HTML report: its numbers are the tables', it needs no other file, and a browser opens it without an error."""
+
+import difflib
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from lxml import html
+from PIL import Image
+
+import collect_runs
+import cost
+import factories
+import figures
+import table
+from hra_results import __main__ as commands
+from hra_results import report, runs
+from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core.errors import JobError
+from hra_workflow.report import run_statistics
+from reports import RUNS, WIDE, browse, facts_of, located, write_report
+from support import ROOT
+
+FINISHED = ("full/all", "hra/r8")
+LOG = "step 10\nout of memory <here>"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Write a report on three runs: two have finished, LoRA's has failed."""
+    folder = tmp_path_factory.mktemp("report")
+    expected = [factories.entry(folder, "sst2", run) for run in RUNS]
+    finished = [run for run in expected if f"{run['method']}/{run['variant']}" in FINISHED]
+    paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in finished]
+    (folder / "train.log").write_text(LOG)
+    failure = {
+        "status": "failed",
+        "rule": "train_glue",
+        "error": "CUDA <out of memory>",
+        "log": str(folder / "train.log"),
+    }
+    files.write_json(expected[2]["errors"][1], failure | {"time": "2026-11-26T10:00:00Z"})
+    lines = [{"item": item, "label": item % 2, "last": [0.1, 0.2], "best_on_dev": [0.3, 0.2]} for item in range(8)]
+    predictions.write(Path(paths[1][1][0]).with_name("predictions.jsonl.gz"), lines)
+    pd.DataFrame({"sentence": [f"a <script>film</script> no. {item}" for item in range(8)]}).to_parquet(
+        folder / "dev.parquet"
+    )
+    Image.new("RGB", (400, 300), "red").save(folder / "sheet.png")
+    files.write_json(folder / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in <train>"]})
+    seals.write(folder / "tune_glue.csv", "device_seconds,device\n1800,NVIDIA H100\n,\n", [])
+    collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
+    compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "0.9", "300", "3"]
+    pairs = pd.DataFrame([compared], columns=factories.COMPARED[: len(compared)]).reindex(columns=factories.COMPARED)
+    seals.write(folder / "compare_glue.csv", pairs.to_csv(index=False), [])
+    table.main(factories.table_job(folder, expected, ROOT / "config/published/glue.csv"))
+    drawn = factories.figures_job(folder, expected, [path for path, _ in paths])
+    drawn["params"] |= {"parameters": ["SST-2"]}
+    cost.main(factories.cost_job(folder, expected))
+    figures.main(drawn)
+    write_report(folder, glue=facts_of(folder, expected))
+    return folder
+
+
+@pytest.fixture
+def page(made) -> html.HtmlElement:
+    return html.parse(str(made / "report.html")).getroot()
+
+
+def text(element) -> str:
+    return " ".join(element.text_content().split())
+
+
+def test_warnings_of_the_data_are_above_the_tables(page):
+    (shown,) = page.xpath("//header//dl/dt[text()='Data']/following-sibling::dd[1]")
+    assert text(shown) == "sst2: 2 rows are also in <train>."
+
+
+def test_the_tables_have_every_number_of_the_csv(made, page):
+    cells = {text(cell) for cell in page.xpath("//section[@id='glue']//td")}
+    rows = run_statistics.read_csv(made / "table_glue.csv")
+    numbers = {row[name] for _, row in rows.iterrows() for name in ("SST-2", "params_M") if row[name]}
+    assert len(numbers) > 4 and numbers <= cells
+    assert "SST-2 ↑" in [text(cell) for cell in page.xpath("//section[@id='glue']//thead")[0].iter("th")]
+
+
+def test_the_first_screen_is_the_verdict_and_one_figure(page):
+    head = page.find(".//header")
+    verdict = text(head.find_class("verdict")[0])
+    sentence = "HRA r=8, λ=0 is 1.50 points below Full fine-tuning [−3.50, 0.50], not significant (p = 0.300)."
+    assert verdict.startswith(f"Text classification, SST-2: {sentence} Highest mean of a trained run: ")
+    words, figure = head.find_class("overview")[0]  # next to each other, where there is room
+    assert ([one.tag for one in words], figure.tag) == (["p", "nav", "dl"], "figure")
+    assert "2 finished, 1 failed, 0 missing" in text(head) and "dddddddddddd (2 runs)" in text(head)
+    assert "0.57 device hours on NVIDIA H100, 0.50 of them for tuning" in text(head)
+    assert "2026-11-25T10:00:00Z to 2026-11-25T10:02:03Z" in text(head)
+
+
+def test_the_command_to_reproduce_is_complete(made, page):
+    part = page.get_element_by_id("reproduce")
+    assert part.find(".//pre").text_content().splitlines() == [
+        f"git checkout {'d' * 40}",
+        "make install",
+        ". .venv/bin/activate",
+        "snakemake --cores all --configfile mine.yaml -- glue",
+        "snakemake --cores all --configfile mine.yaml -- contents",
+        f"python -m hra_results report {made}",
+    ]
+    assert "saved there as mine.yaml, and with the local files of glue: sst2:" in text(part)
+    assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"
+
+
+def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_path, monkeypatch):
+    """A config that names a function is no use without its file, which has to be on PYTHONPATH."""
+    (tmp_path / "hints_of_a_report.py").write_text("def contrast(image, annotation):\n    return image < 3\n")
+    (tmp_path / "my_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    facts = facts_of(made, [factories.entry(made, "sst2", "hra/r8")])
+    facts["functions"] = ["hints_of_a_report:contrast", "hints_of_a_report:other", "my_package.deep:Judge"]
+    write_report(tmp_path, glue=facts)
+    part = html.parse(str(tmp_path / "report.html")).getroot().get_element_by_id("reproduce")
+    assert part.find(".//pre").text_content().splitlines()[3:5] == [
+        'export PYTHONPATH="$PWD"  # the folder of hints_of_a_report.py, my_package',
+        "snakemake --cores all --configfile mine.yaml -- glue",
+    ]
+    assert "saved there as hints_of_a_report.py, with your own module my_package, and with" in text(part)
+    shown = {one.findtext("summary"): one.findtext(".//code") for one in part.iter("details")}
+    assert shown.keys() == {"mine.yaml", "hints_of_a_report.py"} and "return image < 3" in shown["hints_of_a_report.py"]
+
+
+def test_runs_show_the_metric_of_the_table(tmp_path):
+    """Not the first one of the evaluation."""
+    expected = factories.entry(tmp_path, "mrpc", "hra/r8")
+    factories.write(tmp_path, expected, [0.9])
+    facts = facts_of(tmp_path, [expected])
+    facts["datasets"] = {"mrpc": {"inputs": {}, "scores": {"dev": "f1"}}}
+    facts = located(tmp_path, facts)
+    (found,) = runs.describe("glue", facts, facts["expected"][0])["evaluations"]
+    assert (found["score"], found["main"]) == ("accuracy_f1_mean", "0.9100 f1")
+
+
+def test_a_diverged_run_is_named_with_its_error_and_without_a_score(tmp_path):
+    expected = factories.entry(tmp_path, "sst2", "hra/r8")
+    record, evaluations = factories.write(tmp_path, expected, [0.9])
+    records.write(record, factories.diverged(expected))
+    facts = located(tmp_path, facts_of(tmp_path, [expected]))
+    run = runs.describe("glue", facts, facts["expected"][0])
+    assert (run["state"], run["evaluations"], run["curve"], run["record"]) == ("diverged", [], None, None)
+    assert [failure["error"] for failure in run["failures"]] == ["the training loss is nan at step 7"]
+    factories.write(tmp_path, expected, [0.9])  # trained again, but not yet evaluated
+    records.write(evaluations[0], {"status": "diverged", "error": "", "seconds": 0.0, "device": ""})
+    assert runs.describe("glue", facts, facts["expected"][0])["state"] == "missing"
+
+
+def test_a_failed_run_is_shown_with_its_error_and_the_end_of_its_log(page):
+    failure = page.get_element_by_id("failures")
+    assert "CUDA <out of memory>" in text(failure) and failure.find(".//pre").text_content() == LOG
+    (row,) = page.xpath("//section[@id='glue']//tr[td[4]='failed']")
+    assert [text(cell) for cell in row][:5] == ["LoRA r=8", "sst2", "0", "failed", "–"]
+
+
+def test_a_run_has_provenance_curve_and_predictions_with_their_inputs(page):
+    run = page.get_element_by_id("glue-sst2-hra-r8-0")
+    assert "2,655,208 bytes" in text(run) and "a" * 64 in text(run)
+    assert len(run.xpath(".//*[local-name()='polyline']/@points")[0].split()) == 12
+    classes = [[text(cell) for cell in row] for row in run.xpath(".//table[thead//th[1]='Class']/tbody/tr")]
+    assert classes == [
+        ["<bad>", "4", "0.5000", "1.0000", "0.6667", "–"],
+        ["good", "4", "–", "0.0000", "0.0000", "<bad> (4)"],
+    ]
+    shown = [[text(cell) for cell in row] for row in run.xpath(".//div[@class='examples']//tbody/tr")]
+    assert shown[0] == ["a <script>film</script> no. 0", "<bad>", "<bad> (0.525)", "good (0.525)"] and len(shown) == 4
+
+
+def test_the_page_needs_no_network_and_runs_only_its_own_script(made, page):
+    urls = page.xpath("//@src | //link/@href | //*[local-name()='image']/@*[local-name()='href']")
+    assert len(urls) >= 4 and all(url.startswith("data:") for url in urls)
+    targets = {element.get("id") for element in page.iter() if element.get("id")}
+    links = page.xpath("//a/@href")
+    assert links and all(link.startswith("#") and link[1:] in targets for link in links)
+    assert page.xpath("//script/@type") == ["application/json"] and len(page.xpath("//script[not(@type)]")) == 1
+    assert not page.xpath("//@*[starts-with(name(), 'on')]")
+    (policy,) = page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert not re.search(r"url\(|@import", page.findtext(".//style"))
+
+
+def lines_of(page: Path) -> list[str]:
+    return page.read_text().replace("><", ">\n<").splitlines()
+
+
+def test_a_copied_folder_has_the_page_without_what_was_outside_it(made, tmp_path, monkeypatch, capsys):
+    """The inputs of the evaluations and the logs of jobs are not in the folder of results."""
+    project, copied = tmp_path / "project", tmp_path / "elsewhere/mine"
+    shutil.copytree(made, project / "results")
+    (project / "results/dev.parquet").rename(project / "dev.parquet")
+    expected = [factories.entry(Path("results"), "sst2", run) for run in RUNS]
+    facts = facts_of(Path("results"), expected)
+    facts["datasets"]["sst2"]["inputs"] = {"dev": "dev.parquet"}
+    monkeypatch.chdir(project)
+    before = lines_of(write_report(Path("results"), glue=facts))
+    copied.parent.mkdir()
+    (project / "results").rename(copied)
+    monkeypatch.chdir(tmp_path)
+    (copied / "report.html").unlink()
+    assert commands.main(["report", "elsewhere/mine", "--to", "page.html"]) == 0
+    assert "page.html: everything in one file" in capsys.readouterr().out
+    assert not (copied / "report.html").exists()
+    changes = [line for line in difflib.ndiff(before, lines_of(tmp_path / "page.html")) if line[0] in "-+"]
+    assert len([line for line in changes if "film" in line]) == 4
+    left = "film|<th>sentence|The end of|step 10|out of memory|</?pre>|</?code>|</p>"
+    assert not [line for line in changes if not re.search(rf"^- .*({left})", line)]
+
+
+@pytest.mark.parametrize(
+    ("name", "old"), [("table_glue.csv", "SST-2"), ("table_glue.md", "± "), ("contents.json", "tiny")]
+)
+def test_an_edited_table_is_refused(made, tmp_path, name, old):
+    shutil.copytree(made, tmp_path / "results")
+    path = tmp_path / "results" / name
+    path.write_text(path.read_text().replace(old, f"{old}9"))
+    with pytest.raises(JobError, match=f"{name}: expected the content that was written"):
+        report.write(tmp_path / "results", tmp_path / "page.html")
+
+
+def test_a_folder_without_contents_is_refused(tmp_path, capsys):
+    assert commands.main(["report", str(tmp_path)]) == commands.WRONG
+    assert "contents.json: expected the file that lists the tasks and runs" in capsys.readouterr().err
+
+
+def test_the_folder_is_that_of_the_config_files(tmp_path):
+    (tmp_path / "base.yaml").write_text("pathvars: {results: demo/results}\n")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\n")
+    (tmp_path / "other.yaml").write_text("pathvars: {logs: x}\n")
+    files = [tmp_path / name for name in ("mine.yaml", "other.yaml")]
+    assert [str(report.folder_of(some)) for some in (files, files[1:], [])] == ["demo/results", "results", "results"]
+
+
+def test_figures_and_sheets_have_captions(page):
+    captions = [text(caption) for caption in page.xpath("//figure[@class]/figcaption")]
+    begin = ["Text classification. Adapter parameters against SST-2", "Device time and peak memory against SST-2"]
+    begin += ["During training: accuracy, mean", "Contact sheet of sst2"]
+    assert len(captions) == 4 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
+    widths = [image.get("style") for image in page.xpath("//figure[@class]//img")]
+    assert widths[0] == "--width: 480px" and widths[-1] == "--width: 400px"  # 5 inches of 96 pixels
+
+
+def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error(made, tmp_path):
+    some, none = ([factories.entry(folder, "sst2", "hra/r8")] for folder in (made, tmp_path))
+    none[0]["seed"] = 7
+    parts = {"glue": facts_of(made, some), "math": facts_of(made, none)}
+    assert html.parse(str(write_report(tmp_path, **parts))).xpath("//main/section/@id") == [
+        "glue",
+        "all-runs",
+        "reproduce",
+    ]
+    with pytest.raises(JobError, match="expected the results of at least one run of math, found none"):
+        write_report(tmp_path, math=parts["math"])
+
+
+def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_path):
+    clicks = (
+        "document.querySelectorAll('#glue thead th button')[1].click();"
+        "document.querySelectorAll('#glue-runs ~ .scroll thead th button')[6].click();"
+        f"document.body.dataset.sideways = [document.body, ...document.querySelectorAll('.scroll')].{WIDE}"
+    )
+    shown_page = browse(tmp_path, made / "report.html", clicks)
+    assert shown_page.xpath("//body/@data-sideways") == [""]  # nothing scrolls sideways
+    first = shown_page.xpath("//section[@id='glue']//table")[0]
+    assert "SST-2 ↑" in first.xpath(".//td/@data-label")
+    assert first.xpath(".//th[@aria-sort='ascending']/button/text()") == ["Params (M) ↓"]
+    runs = shown_page.xpath("//h3[@id='glue-runs']/following-sibling::div[1]/table")[0]
+    assert runs.xpath("./tbody/tr/td[7]/text()") == ["663,552", "184,000,000", "–"]
+    rows = run_statistics.read_csv(made / "table_glue.csv")
+    ours = rows[(rows["selection"] == "best_on_dev") & (rows["params_M"] != "")]
+    shown = [[text(cell) for cell in row] for row in first.xpath(".//tbody/tr")]
+    assert [cells[2] for cells in shown if cells[1] == "ours" and cells[2] != "–"] == sorted(
+        ours["params_M"], key=float
+    )
+    # The paper's row stays below ours of the same method.
+    source = html.parse(str(made / "report.html")).xpath("//section[@id='glue']//table")[0]
+    before = [[text(cell) for cell in row] for row in source.xpath(".//tbody/tr")]
+    assert pairs(shown) == pairs(before) and len(pairs(shown)) > 1 and shown != before
+
+
+def pairs(rows: list[list[str]]) -> set[tuple]:
+    """Return the paper's rows, each with the row above it."""
+    return {(tuple(above), tuple(row)) for above, row in itertools.pairwise(rows) if not row[0]}

@@ -16,7 +16,7 @@ SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
 LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
 PARTS = 60  # divisible by every allowed `runs_per_gpu` (1 to 6)
-RUNS = "PACKED_JOBS"  # environment variable of a job that shares its GPU, which executors may set: the number of jobs on it
+RUNS = "PACKED_JOBS"  # variable of a job that shares its GPU, which an executor may set: the number of jobs on it
 
 
 def runs_per_gpu(job: dict) -> int:

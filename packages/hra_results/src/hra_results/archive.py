@@ -22,7 +22,7 @@ from hra_workflow.core.wording import listed
 
 RESULTS = (".json", ".csv", ".md", ".gz", ".tsv", ".svg", ".png")
 WEIGHTS = (".safetensors", ".tar")
-COMMANDED = ("plan_file", "request", "preflight", "power", "probes")  # of the command, not of the results
+COMMANDED = ("plan_file", "request", "preflight", "probes")  # of the command, not of the results
 PLAN = 1  # version of the file of a dry run
 
 

@@ -31,15 +31,12 @@ PACKAGES := $(patsubst $(HERE)%/pyproject.toml,%,$(wildcard $(HERE)packages/*/py
 EDITABLE := $(foreach part,$(PACKAGES),-e '$(HERE)$(part)')
 WORKFLOW := -e '$(HERE)workflow[snakemake]' $(EDITABLE)
 # The five-minute demo. TASK=all runs the complete demo, TASK=glue one task, TASK=tune tunes four methods. DATA=../shared/data uses the real
-# CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder; with it, TASK=comparison compares tuned
-# methods, TASK=comparison_b more, and TASK=comparison_c and comparison_d HRA on both sides.
+# CoLA, SST-2, MRPC, STS-B, GSM8K, DreamBooth, ADE20K, COCO and dlib's faces in that folder.
 ROOT := $(if $(DATA),demo/real,demo)
 SHIPPED := $(HERE)config/demo
 TUNED := $(if $(filter tune,$(TASK)),$(SHIPPED)/tune.yaml)
-STUDY := $(filter comparison comparison_b comparison_c comparison_d,$(TASK))
-COMPARED := $(if $(STUDY),$(if $(DATA),$(addprefix $(SHIPPED)/,$(sort comparison.yaml $(STUDY).yaml)),$(error TASK=$(TASK) needs DATA=../shared/data)))
-CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(strip $(SHIPPED)/real_data.yaml $(COMPARED))),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
-TARGETS := $(or $(if $(STUDY),math $(if $(filter comparison_d,$(STUDY)),,glue),$(TASK:tune=glue)),$(if $(DATA),all,glue control))
+CONFIGS := $(SHIPPED)/config.yaml $(or $(if $(DATA),$(SHIPPED)/real_data.yaml),$(if $(TASK),$(TUNED),$(SHIPPED)/quick.yaml))
+TARGETS := $(or $(TASK:tune=glue),$(if $(DATA),all,glue control))
 # Snakemake reads CONFIG before the workflow does, and ends with a traceback if it is not in UTF-8.
 is_other = $(shell $(PYTHON) -c 'open("$(1)", encoding="utf-8").read()' 2>&1 | grep UnicodeDecodeError)
 $(foreach file,$(wildcard $(CONFIG)),$(if $(call is_other,$(file)),$(error $(file): expected text in UTF-8, found another encoding. Save it as UTF-8)))
@@ -55,7 +52,7 @@ OWN := $(wildcard Snakefile workflow/Snakefile)
 SNAKEMAKE := snakemake $(if $(HERE),$(if $(OWN),--workflow-profile $(HERE)profiles/default,--snakefile $(HERE)Snakefile))
 # Before a run: remove the lock of a Snakemake that was killed.
 UNLOCK := python $(HERE)workflow/scripts/unlock.py
-RUN_DEMO := $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
+RUN_DEMO = $(SNAKEMAKE) --cores $(CORES) --configfile $(CONFIGS) $(if $(DATA),--config local_root=$(DATA))
 
 # The request of `make export` and `make predict`, as a value of the config. Paths must not contain quotes.
 COMMA := ,

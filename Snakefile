@@ -53,7 +53,6 @@ include: BASEDIR / "rules/evaluate.smk"
 include: BASEDIR / "rules/drift.smk"
 include: BASEDIR / "rules/tables.smk"
 include: BASEDIR / "rules/use.smk"
-include: BASEDIR / "rules/pretrain.smk"
 include: BASEDIR / "rules/preflight.smk"
 
 

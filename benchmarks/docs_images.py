@@ -5,13 +5,14 @@
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the
-command that writes their pages: benchmarks/comparison_page.py.
+commands of packages and studies that write their pages.
 """
 
 import ast
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/images"
 KEY = "made from"
 LARGEST = 1100, 2000  # pixels
-STYLE, RESULTS = "workflow/hra_workflow/report/plot_style.py", "benchmarks/results"
+STYLE = "workflow/hra_workflow/report/plot_style.py"
 DEMO = {
     "demo_sheet": "demo/results/sheets/control_scenes-classes.png",
     "demo_glue": "demo/results/figures/glue_parameters.png",
@@ -38,17 +39,12 @@ MADE_FROM = {
         STYLE,
     ],
     "demo_tuning": ["config/methods.yaml", "config/demo/tune.yaml", "workflow/scripts/tuning_figure.py", STYLE],
-    "rates": ["benchmarks/rates.py", STYLE, f"{RESULTS}/rates.csv"],
-} | {
-    f"{study}_{figure}": ["benchmarks/comparison_page.py", STYLE, f"{RESULTS}/{study}_{table}.csv"]
-    for study in ("comparison", "comparison_b", "comparison_c", "comparison_d")
-    for figure, table in (("forest", "contrasts"), ("cost", "runs"))
 }
 
 
-def digest(name: str) -> str:
-    """Return the SHA-256 of the current sources of an image."""
-    parts = [meaning(ROOT / path) for path in MADE_FROM[name]]
+def digest(sources: Iterable[str | Path]) -> str:
+    """Return the SHA-256 of the current sources of an image, whose paths are relative to the repository."""
+    parts = [meaning(ROOT / path) for path in sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -66,25 +62,30 @@ def meaning(path: Path) -> str:
     return ast.dump(tree)
 
 
-def stated(name: str) -> str | None:
+def stated(path: Path) -> str | None:
     """Return the digest in the metadata of an image."""
-    with Image.open(FOLDER / f"{name}.png") as image:
+    with Image.open(path) as image:
         return image.text.get(KEY)
 
 
-def write(name: str, image: Image.Image) -> None:
+def write(path: Path, image: Image.Image, sources: Iterable[str | Path]) -> None:
     """Write an image with the digest of its sources."""
     information = PngInfo()
-    information.add_text(KEY, digest(name))
-    image.save(FOLDER / f"{name}.png", pnginfo=information, optimize=True)
+    information.add_text(KEY, digest(sources))
+    image.save(path, pnginfo=information, optimize=True)
+
+
+def stamp(path: Path, sources: Iterable[str | Path]) -> None:
+    """Write the current digest of its sources into an existing image."""
+    with Image.open(path) as image:
+        image.load()
+    write(path, image, sources)
 
 
 def renew(*names: str) -> None:
-    """Write the current digests into the existing images."""
+    """Write the current digests into images of docs/."""
     for name in names:
-        with Image.open(FOLDER / f"{name}.png") as image:
-            image.load()
-        write(name, image)
+        stamp(FOLDER / f"{name}.png", MADE_FROM[name])
 
 
 def main(arguments: list[str]) -> None:
@@ -99,7 +100,7 @@ def main(arguments: list[str]) -> None:
         with Image.open(ROOT / path) as image:
             shown = image.convert("RGB")
         shown.thumbnail(LARGEST)
-        write(name, shown)
+        write(FOLDER / f"{name}.png", shown, MADE_FROM[name])
 
 
 if __name__ == "__main__":

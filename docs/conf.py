@@ -28,7 +28,6 @@ REPOSITORY = os.environ.get("REPOSITORY")
 TEXTS = {path.resolve(): path for path in DOCS.rglob("*.md") if path.is_symlink()}
 # Pages below another one in the navigation; a list of them in the page itself would be shown on GitHub.
 BELOW = {
-    "comparison": ["comparison-design", "comparison-design-b", "comparison-design-c"],
     "config/readme": [
         *("keys", "files", "models", "methods", "hyperparameters", "tuning"),
         *("evaluators", "grading", "retention", "reruns"),

@@ -14,12 +14,12 @@ def downloaded(*inputs):
 
 
 def published(name, task=None):
-    """Return a file of config/published/ if the task's numbers are comparable with it."""
+    """Return the file with published numbers if the task's numbers are comparable with them."""
 
     def path(wildcards):
         of = task or wildcards.task
         file = TASKS[of].table.published_file(name.format(task=of))
-        return deployment.near(BASEDIR / "config/published" / f"{file}.csv") if file else []
+        return deployment.near(file) if file else []
 
     return path
 

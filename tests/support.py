@@ -1,6 +1,7 @@
 """What tests share: a tiny model, a tiny dataset, and jobs on them as the rules would hand them out."""
 
 import copy
+import csv
 import os
 import random
 import sys
@@ -99,6 +100,22 @@ def require(there: bool, reason: str) -> None:
 def paper_config() -> dict:
     """Return a copy of the paper's merged config, as the Snakefile sees it."""
     return copy.deepcopy(read_config())
+
+
+def table_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def with_files(*names: str) -> dict:
+    """Return the config with files of this repository merged over it."""
+    from hra_workflow.config import overlays
+
+    own = [overlays.read(ROOT / name) for name in names]
+    config = overlays.merged(paper_config(), *own)
+    overlays.finish_merge(config, own)
+    return config
 
 
 def probed_with(task, run: str = "") -> dict:

@@ -5,11 +5,15 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import hra
+import train_math
+from hra_workflow.training import interruption
+from saved_states import stop_after
 
 LIMIT = 120  # seconds until processes that wait for each other are ended
 
@@ -39,3 +43,14 @@ def _rank(rank, worker, folder, args):
     hra.install()
     torch.save(worker(*args), folder / f"{rank}.pt")
     dist.destroy_process_group()
+
+
+def train_one_rank(job: dict, step: int | None = None) -> None:
+    """Train as one of two processes; after `step`, one of them is interrupted."""
+    if step is None:
+        train_math.main(job)
+    elif dist.get_rank() == 1:
+        stop_after(step, lambda: train_math.main(job))
+    else:
+        with pytest.raises(interruption.Interrupted, match="another process was interrupted"):
+            train_math.main(job)

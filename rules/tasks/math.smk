@@ -33,6 +33,7 @@ use rule train as train_math with:
             prompt=lambda wc: TASKS[wc.task].generation.prompt(),
             head=task_head,
         ),
+        **unrecorded(learner=lambda wc: TASKS[wc.task].training.learner),
 
 
 use rule generate as generate_math with:

@@ -1,11 +1,10 @@
-"""The published numbers, ours and the paper's, and the configs of PEFT's benchmarks."""
+"""The published numbers, ours and the paper's."""
 
 import pandas
 import pytest
 
-from hra_workflow.config import overlays
 from hra_workflow.report import run_statistics
-from support import ROOT, SHARED, paper_config
+from support import ROOT, SHARED
 
 PUBLISHED = ROOT / "config/published"
 PAPER = SHARED / "paper/tables"
@@ -24,16 +23,3 @@ def paper(name: str) -> list[dict]:
 def line(made: pandas.DataFrame, run: str) -> pandas.Series:
     (row,) = [row for _, row in made.iterrows() if row["run"] == run]
     return row
-
-
-def peft_benchmark() -> dict:
-    return benchmark("peft_metamathqa")
-
-
-def benchmark(*names: str) -> dict:
-    """Return the config with files of config/benchmarks/."""
-    merged, own = paper_config(), [overlays.read(ROOT / f"config/benchmarks/{name}.yaml") for name in names]
-    for one in own:
-        merged = overlays.merged(merged, one)
-    overlays.finish_merge(merged, own)
-    return merged

@@ -71,25 +71,10 @@ def test_no_option_swallows_a_target():
         made("plan"),
         made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
         made("demo", "DATA=data"),
-        made("demo", "DATA=data", "TASK=comparison"),
         made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
         made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
     ]
     assert {command: names for command in commands if (names := swallowed(command))} == {}
-
-
-@pytest.mark.parametrize(
-    ("study", "targets"),
-    [(study, "math glue") for study in ("comparison", "comparison_b", "comparison_c")] + [("comparison_d", "math")],
-)
-def test_a_comparison_is_a_target_of_the_demo_on_real_data(study, targets):
-    command = made("demo", "DATA=data", f"TASK={study}")
-    names = ["config", "real_data", *sorted({"comparison", study})]
-    files = " ".join(f"config/demo/{name}.yaml" for name in names)
-    assert f"--configfile {files} --config local_root=data " in command and command.rstrip().endswith(f" -- {targets}")
-    refused = ["make", "-n", "-o", ".venv/.installed", "demo", f"TASK={study}"]
-    output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
-    assert output.returncode == 2 and f"TASK={study} needs DATA=../shared/data" in output.stderr
 
 
 def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path):

@@ -10,10 +10,10 @@ NAMES = [path.stem for path in sorted((ROOT / "docs/images").glob("*.png"))]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_made_from_what_is_here_today(name):
-    assert docs_images.stated(name) == docs_images.digest(name), (
-        f"docs/images/{name}.png was made from another state of {', '.join(docs_images.MADE_FROM[name])}. Run "
-        "make docs-images (demo_*), python -m benchmarks.comparison_page (comparison_*); if "
-        "the change does not show in the image: python -m benchmarks.docs_images --same"
+    path, sources = docs_images.FOLDER / f"{name}.png", docs_images.MADE_FROM[name]
+    assert docs_images.stated(path) == docs_images.digest(sources), (
+        f"docs/images/{name}.png was made from another state of {', '.join(map(str, sources))}. Run "
+        "make docs-images; if the change does not show in the image: python -m benchmarks.docs_images --same"
     )
 
 

@@ -80,6 +80,8 @@ def is_made(target: str) -> bool:
     """Return whether a target is a rule, a table, or below the folder of a run of the config."""
     if table := re.fullmatch(r"(?:(?:reviews/)?results/)?table_(\w+)(?:\.csv)?", target):
         return table[1] in TABLES
+    if target.startswith("resources/pretrained/"):  # of another Snakefile
+        return True
     parts = target.removeprefix("resources/augmented/").removeprefix("results/").split("/")
     if len(parts) == 1:
         return target in RULES | {*TASKS, "all"} or (ROOT / target).exists()

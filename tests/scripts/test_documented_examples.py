@@ -5,7 +5,6 @@ test_extending.py, docs/your-own-code.md's by tests/tools, the library's by test
 test_documented_commands.py. `make docs` checks the links of docs/.
 """
 
-import csv
 import os
 import re
 import subprocess
@@ -102,15 +101,3 @@ def test_the_names_of_images_are_those_of_the_docs():
     }
     (example,) = blocks("docs/results.md", "python")
     assert "[17]" in example and "the 18th row" in text
-
-
-def test_the_learning_rates_to_start_with_are_those_of_the_searches():
-    chosen: dict[str, list[float]] = {}
-    for name in ("comparison", "comparison_b"):
-        with (ROOT / f"benchmarks/results/{name}_trials.csv").open() as file:
-            for row in csv.DictReader(file):
-                if row["chosen"] == "True" and "pissa" not in row["run"]:
-                    chosen.setdefault(row["run"].partition("/")[0], []).append(float(row["learning_rate"]))
-    page = (ROOT / "docs/your-own-code.md").read_text()
-    documented = re.search(r"chose (\S+) to (\S+) for HRA and (\S+) to (\S+) for LoRA", page).groups()
-    assert [*map(float, documented)] == [end(chosen[name]) for name in ("hra", "lora") for end in (min, max)]

@@ -1,17 +1,14 @@
 """Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
 
-Pages with their own test: comparison.md (test_comparison_page.py),
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
 """
 
 import re
-from operator import eq
 
-import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import comparison, tables
+from benchmarks import tables
 from hra_workflow.core import grid
 from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
@@ -30,11 +27,6 @@ def page(name: str) -> str:
 
 def minutes(task: str) -> str:
     return f"{TASKS[task]['resources']['save_seconds'] / 60:.0f}"
-
-
-def solved(run: str, study: str) -> str:
-    runs = comparison.read(study, "runs").set_index(["set", "run"])
-    return f"{runs.loc[[('word problems', run)], 'score'].mean():.0f}"
 
 
 def seeds(task: str) -> str:
@@ -56,15 +48,9 @@ def official_checkpoints() -> int:
 
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
-    mixed_batches = ("comparison", "comparison_b", "comparison_d")
-    lora = sorted({solved("lora/r4-alpha8", study) for study in mixed_batches})
-    counts = {name: len(set(published(name)["run"])) for name in ("peft_metamathqa", "peft_image")}
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
         "README.md": [
-            f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both sides "
-            "of W, as in HOFT (arXiv 2505.16531), "
-            f"it solves {solved(comparison.BOTH_SIDES, 'comparison_d')} %; whether",
             "HRA's learning rate for LLaMA2-7B is a guess.",
         ],
         "docs/running.md": [
@@ -82,10 +68,6 @@ def phrases() -> dict[str, list[str]]:
         "docs/config/disagreements.md": [
             f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
             f"subjects, control: {seeds('subject')} |"
-        ],
-        "docs/benchmarks.md": [
-            *(f"{count} experiments are published" for count in counts.values()),
-            *(f"The other {counts[name] - len(rows_of(name))} are in `config/published/{name}.csv`" for name in counts),
         ],
     }
 
@@ -105,33 +87,6 @@ def test_the_interval_of_an_example_has_its_difference_in_the_middle():
         assert (low + high) / 2 == pytest.approx(float(size) * (1 if side == "above" else -1), abs=0.011)
 
 
-def published(name: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / f"config/published/{name}.csv")
-
-
-def rows_of(name: str) -> list[list[str]]:
-    """Return the rows of a table of docs/benchmarks.md that are published."""
-    metric = {"peft_metamathqa": "GSM8K, %", "peft_image": "DINOv2 similarity"}[name]
-    text = (ROOT / "docs/benchmarks.md").read_text()
-    (table,) = re.findall(rf"^\| \| trained parameters \(M\) \| {metric} .*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
-    cells = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
-    return [row for row in cells if "not run yet" not in row]
-
-
-@pytest.mark.parametrize("name", ["peft_metamathqa", "peft_image"])
-def test_a_row_of_others_measurements_is_that_of_one_experiment(name):
-    experiments = [[rows["params_M"].iloc[0], *rows["value"]] for _, rows in published(name).groupby("run")]
-    for label, *numbers in rows_of(name):
-        shown = [number.replace(",", "") for number in numbers if number != "–"]
-        digits = [len(number.partition(".")[2]) for number in shown]
-        fitting = [values for values in experiments if len(values) == len(shown)]
-        assert sum(all(map(eq, shown, map(fixed, values, digits))) for values in fitting) == 1, label
-
-
-def fixed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}"
-
-
 def test_the_tables_of_times_are_those_of_the_results(tmp_path):
     """Otherwise: python -m benchmarks tables."""
     pages = ("README.md", "docs/library.md", "docs/your-own-code.md")
@@ -140,17 +95,6 @@ def test_the_tables_of_times_are_those_of_the_results(tmp_path):
         (tmp_path / name).write_text((ROOT / name).read_text())
     tables.write(ROOT / "benchmarks/results", tmp_path)
     assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
-
-
-@pytest.mark.parametrize(("processor", "column"), [("AMD", 1), ("Intel", 3)])
-def test_the_blocks_of_the_benchmarks_have_the_measured_ratios(processor, column):
-    measured = pd.read_csv(ROOT / "benchmarks/results/blocks.csv")
-    for name in ("q_proj", "v_proj", "decoder block", "double-stream block", "single-stream block"):
-        (line,) = re.findall(rf"^\| `?{name}`?.* \|$", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE)
-        shown = [float(cell.strip(" *")) for cell in line.strip("|").split("|")[column : column + 2]]
-        rows = measured[measured["case"].str.endswith(name) & measured["machine"].str.startswith(processor)]
-        ratios = rows.set_index("dtype")["hra/lora"][["float32", "bfloat16"]]
-        assert shown == pytest.approx([*ratios], abs=0.00501), name  # halves are rounded up
 
 
 def test_a_key_that_restores_the_official_behaviour_is_one():

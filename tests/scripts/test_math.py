@@ -14,11 +14,11 @@ from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm
 from hra_workflow.models.prompts import Prompt
-from hra_workflow.training import checkpoints, interruption
+from hra_workflow.training import checkpoints
 from rule_jobs import train
 from saved_states import check_restored, stop_after
 from sums import answers, math_method, start_of
-from two_ranks import on_two_ranks
+from two_ranks import on_two_ranks, train_one_rank
 
 
 def prompt_of(tiny: dict, template: str = "{question}\n") -> Prompt:
@@ -196,17 +196,6 @@ def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers
     assert record["steps"] == settings.get("max_steps", record["steps"]) > max(steps)
     assert record["curve"] == expected["curve"]
     assert stopped.last.read_bytes() == undisturbed.last.read_bytes()
-
-
-def train_one_rank(job: dict, step: int | None = None) -> None:
-    """Train as one of two processes; after `step`, one of them is interrupted."""
-    if step is None:
-        train_math.main(job)
-    elif dist.get_rank() == 1:
-        stop_after(step, lambda: train_math.main(job))
-    else:
-        with pytest.raises(interruption.Interrupted, match="another process was interrupted"):
-            train_math.main(job)
 
 
 def resume_one_rank(job: dict) -> None:

@@ -1,4 +1,4 @@
-"""The demo's Stable Diffusion: architecture, tokenizer, training from scratch, committed weights."""
+"""The demo's Stable Diffusion: architecture, tokenizer, committed weights."""
 
 from random import Random
 
@@ -81,32 +81,6 @@ def test_tokenizer(tiny):
         assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
     assert tokenizer.unk_token_id not in tokenizer("qwe")["input_ids"][1:-1]
     assert len(tokenizer("word " * 100, truncation=True).input_ids) == tokenizer.model_max_length
-
-
-@pytest.mark.full
-def test_pretraining(tmp_path):
-    """At a tiny size: the same folder for the same seed, and it loads."""
-    import pretrain_stable_diffusion
-
-    params = {
-        "seed": 0,
-        "rows": 12,
-        "model": {},
-        "autoencoder": {"crop_steps": 2, "steps": 1, "batch_size": 4, "crop": 32, "learning_rate": 1e-3, "kl": 1e-5},
-        "denoiser": {"batch_size": 4, "learning_rate": 1e-3, "ema": 0.99, "unconditional": 0.2, "save_steps": 2},
-        "phases": [{"steps": 3, "schedule": "constant_with_warmup"}, {"steps": 2, "schedule": "cosine"}],
-    }
-    for name in ("first", "second"):
-        output = {"index": str(tmp_path / name / "model_index.json")}
-        pretrain_stable_diffusion.main({"params": params, "output": output, "threads": 1})
-    files = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
-    assert len(files) >= 9
-    for file in files:
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
-    pipeline = load(tmp_path / "first")
-    assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    assert pipeline.vae.config.scaling_factor != tiny_diffusion.build({}).vae.config.scaling_factor
-    assert pipeline("a ball", num_inference_steps=1).images[0].size == (64, 64)
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.training import measurement, run_record
-from published import benchmark
 from support import ROOT, paper_config, probed_with
 
 
@@ -47,28 +46,20 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
         assert sum(task.training.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
-def test_a_rewarded_probe_is_killed_and_ends_where_answers_do():
-    config = benchmark("peft_rlmath") | {"preflight": "jobs"}
-    changes = {"generation_batch_size": 64, "vllm": {"enable_sleep_mode": True}}  # 64 answers: for 16 steps
-    config["presets"]["math"]["peft-rlmath"]["all"] |= changes
-    made = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"].values()
-    assert {one["max_steps"] for one in made} == {32} and sum(one["kill_at_step"] for one in made) == 16
-    assert all(one["vllm"] for one in made)
-
-
 def own_source(name: str) -> dict | None:
-    return {"kind": "local", "path": name} if name == "qwen3.5-4b" else None
+    return {"kind": "local", "path": name} if name == "llama2-7b" else None
 
 
 def test_a_command_may_run_other_probes_without_vllm_or_a_check_of_the_device(monkeypatch):
-    config = benchmark("peft_rlmath") | {"preflight": "jobs"}
-    config["presets"]["math"]["peft-rlmath"]["all"]["vllm"] = {"enable_sleep_mode": True}
+    config = paper_config() | {"preflight": "jobs"}
+    preset = config["tasks"]["math"]["preset"]
+    config["presets"]["math"][preset]["all"]["vllm"] = {"enable_sleep_mode": True}
     own = {"folder": "tried", "steps": 4, "kill_at": 1, "threads": 1, "tokens": 16, "command": "profiler"}
     config["probes"] |= own | {"models": "test_probe:own_source"}
     made = probe.config_of(config)
     runs = made["presets"]["math"][probe.NAME]["methods"].values()
     assert not any("vllm" in one for one in runs) and {one["max_steps"] for one in runs} == {4}
-    assert made["models"]["qwen3.5-4b"]["source"] == {"kind": "local", "path": "qwen3.5-4b"}
+    assert made["models"]["llama2-7b"]["source"] == {"kind": "local", "path": "llama2-7b"}
     assert {Path(folder).name for folder in made["pathvars"].values()} == {"tried"}
     math = tasks.load(made)["math"]
     assert math.settings["resources"]["threads"] == 1
@@ -219,7 +210,7 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     found = rates.last(tmp_path / "log")
     assert (found["rows"], found["seconds"]) == (16, 2.0)  # two processes for a second
     assert killed == [signal.SIGTERM]
-    job["params"]["hyperparameters"] |= {"reward": "boxed", "generation_batch_size": 16, "num_iterations": 3}
+    job["params"]["hyperparameters"] |= {"period": 3}
     times.ends = [0.0, 9.0, *(9.0 + 4 * part + second for part in range(3) for second in (2.0, 3.0, 4.0))]
     times.report(job, "cpu")  # of three steps on the same answers, the first also samples them
     assert json.loads(capsys.readouterr().out.removeprefix(rates.MARK))["seconds"] == round(2 * 4 / 3, 6)

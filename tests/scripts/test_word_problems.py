@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-import pretrain_word_problems
 from hra_workflow.demo import arithmetic_problems, text_tasks
 from support import ROOT, SHARED
 
@@ -139,32 +138,3 @@ def test_the_committed_model(model, tokenizer):
     output = model.generate(**inputs, max_new_tokens=40, do_sample=False)[:, inputs["input_ids"].shape[1] :]
     written = tokenizer.batch_decode(output, skip_special_tokens=True)
     assert sum(text == row["answer"] for text, row in zip(written, rows, strict=True)) > 0.8 * len(rows) > 80
-
-
-@pytest.mark.full
-def test_pretraining(tmp_path):
-    """At a tiny size: the same folder for the same seed, and it loads."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    params = {
-        "rows": 60,
-        "seed": 0,
-        "vocabulary": 300,
-        "model": {
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 64,
-        },
-        "training": {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 1e-3},
-    }
-    for name in ("first", "second"):
-        output = {"weights": str(tmp_path / name / "model.safetensors")}
-        pretrain_word_problems.main({"params": params, "output": output})
-    for file in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
-        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "first")
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "first")
-    ids = tokenizer("Take 7. Add 5.", return_tensors="pt")["input_ids"]
-    assert model(input_ids=ids, labels=ids).loss.isfinite() and model.config.eos_token_id == tokenizer.eos_token_id

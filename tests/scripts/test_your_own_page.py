@@ -17,7 +17,7 @@ from hra_workflow.config import overlays
 from hra_workflow.core import grid, tuning
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.math import answers
-from support import ROOT, merged, paper_config
+from support import ROOT, merged
 
 FIRST, SECOND = ((ROOT / f"docs/{name}.md").read_text() for name in ("your-own", "other-projects"))
 PAGES = FIRST + SECOND
@@ -25,8 +25,6 @@ BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES, re.DOT
 FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGES, re.DOTALL))  # the name of a data file precedes it
 RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
-RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)
-COMPARISON = [ROOT / f"config/demo/{name}.yaml" for name in ("config", "real_data", "comparison", "comparison_b")]
 
 
 def test_the_pages_have_these_examples():
@@ -43,51 +41,6 @@ def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     config, chosen = merged(*project("glue", True), yaml.safe_load(BLOCKS["tune"]))
     assert chosen == ["glue"] and len(tuning.trials(config["tasks"]["glue"]["tune"], "oft/b16")) == 4
-
-
-def ends(config: dict, task: str, run: str, preset: str = "") -> list[float]:
-    """Return the lowest and the highest learning rate of a run's trials, or of a preset; one if they are equal."""
-    return sorted({min(found := rates(config, task, run, preset)), max(found)})
-
-
-def rates(config: dict, task: str, run: str, preset: str) -> list[float]:
-    if tune := config["tasks"][task].get("tune"):
-        return tuning.search(tune, run)["learning_rate"]
-    entry = config["presets"][task][preset]
-    found = entry["all"] | entry.get("methods", {}).get(run.split("/")[0], {})
-    return [one["learning_rate"] for one in entry.get("datasets", {}).values()] or [found["learning_rate"]]
-
-
-def test_the_ranges_to_start_from_are_those_of_the_configs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    paper = paper_config()
-    compared = overlays.merged(paper, *map(overlays.read, COMPARISON))
-    demo = overlays.merged(paper, overlays.read(COMPARISON[0]))
-    vera = overlays.merged(demo, overlays.read(ROOT / "config/demo/tune.yaml"))
-    both_sides = overlays.merged(compared, overlays.read(ROOT / "config/demo/comparison_c.yaml"))
-    small = {"vera/r256": (vera, ""), "head/linear": (demo, "demo")}
-    small |= dict.fromkeys(("hra/r4-two-sided", "hra/r4-two-sided-magnitudes"), (both_sides, ""))
-    texts = overlays.merged(paper, *project("glue", False))
-    (tmp_path / "reviews").rename("texts")
-    questions = overlays.merged(paper, *project("math", False))
-    assert len(RANGES) == 8
-    for listed, *cells in RANGES:
-        smallest, deberta, llama = (list(map(float, re.findall(r"[\d.]+e-\d", cell))) for cell in cells)
-        for run in re.findall(r"`(.*?)`", listed):
-            assert run in grid.every_run(paper)  # as a grid takes it
-            config, preset = small.get(run, (compared, ""))
-            assert smallest == ends(config, "glue", run, preset), run
-            if deberta:
-                assert deberta == (ends(paper, "glue", run, "full") if run == "full/all" else ends(texts, "glue", run))
-            if llama:
-                preset = {"full/all": "full", "oft/b16": "boft-paper", "boft/m2b8": "boft-paper"}.get(run, "")
-                assert llama == ends(paper if preset else questions, "math", run, preset), run
-    for run, name in (("hra/r8", "code-head"), ("lora/r8", "adalora-scripts")):
-        (low, high), (least, most) = ends(paper, "glue", run, name), ends(texts, "glue", run)
-        assert least <= low <= high <= most
-    for name in ("boft-paper", "pissa-paper"):
-        (rate,), (least, most) = ends(paper, "math", "lora/r8", name), ends(questions, "math", "lora/r8")
-        assert least <= rate <= most
 
 
 @pytest.mark.parametrize("name", RUNS)

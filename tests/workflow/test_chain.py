@@ -1,6 +1,5 @@
 """The whole workflow with the real scripts, on tiny models: jobs fail, the table reports it, the next call finishes."""
 
-import csv
 import json
 import re
 import shutil
@@ -8,7 +7,7 @@ import shutil
 import pytest
 from yaml import safe_dump
 
-from support import TINY_MODEL
+from support import TINY_MODEL, table_rows
 from tiny_demo import tiny_demo
 
 TINY = tiny_demo(
@@ -61,11 +60,6 @@ TABLES = ("results/table_math.csv", "results/table_compute.csv")
 AFTER_A_SHARD = {"generate_math", "gather_math", "evaluate_math", "runs", "compare", "table", "table_compute"}
 
 
-def rows(path) -> list[dict]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 # A training job that fails once, when it has finished: Snakemake deletes its outputs, and the retry trains nothing.
 UNNOTED = """
     if not Path("finished.json").exists():
@@ -89,10 +83,10 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     made = kept.stat().st_mtime
 
     project.snakemake(*command, "--config", "incomplete=True", "--", table)
-    failed = rows(runs)[0]
+    failed = table_rows(runs)[0]
     assert (failed["method"], failed["status"]) == ("lora", "failed")
     assert "matches no Linear layer" in failed["error"]
-    lora, hra = (row for row in rows(project.folder / table) if row["selection"] == "best_on_dev")
+    lora, hra = (row for row in table_rows(project.folder / table) if row["selection"] == "best_on_dev")
     assert lora["Made"] == "" and "made" in lora["missing"]
     assert float(hra["Made"]) >= 0 and hra["missing"] == ""
 
@@ -101,7 +95,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
         script.write(UNNOTED)
     figures = [f"results/figures/glue_{name}.svg" for name in ("parameters", "pareto", "curves")]
     project.snakemake(*command, "--retries", "1", "--", table, *figures)
-    assert {row["status"] for row in rows(runs)} == {"ok"}
+    assert {row["status"] for row in table_rows(runs)} == {"ok"}
     assert kept.stat().st_mtime == made
     run = project.folder / "results/glue/made/lora/r8/seed0"
     first, second = (json.loads(path.read_text()) for path in (project.folder / "finished.json", run / "train.json"))
@@ -134,7 +128,9 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert "2 result(s) of glue are not those that the config specifies" in output
     assert "learning_rate 0.01, now 0.02; delete results/glue/made/lora/r8/seed0/train.json" in output
     project.snakemake(*command, "--config", "incomplete=True", "--", table)
-    assert before != (project.folder / table).read_text() and {row["status"] for row in rows(runs)} == {"outdated"}
+    assert before != (project.folder / table).read_text() and {row["status"] for row in table_rows(runs)} == {
+        "outdated"
+    }
 
 
 @pytest.mark.full  # the chains of subject and control kill a shard as well
@@ -155,14 +151,14 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     }
     assert planned.keys() == AFTER_A_SHARD
     project.snakemake(*command, "--", *TABLES)
-    table = {row["run"]: row for row in rows(project.folder / TABLES[0])}
+    table = {row["run"]: row for row in table_rows(project.folder / TABLES[0])}
     lora = table.pop("lora/r8")
     assert (lora["Asked"], lora["Asked_n"]) == ("", "0")
     assert lora["missing"] == "made: seed 0 (diverged: the training loss is nan at step 2)"
     assert all(row["Asked_n"] == "1" and not row["missing"] for row in table.values())
     assert not list(project.folder.glob("results/math/**/shard*.jsonl.gz"))
 
-    found = {(row["method"], row["benchmark"]): row for row in rows(project.folder / "results/runs_math.csv")}
+    found = {(row["method"], row["benchmark"]): row for row in table_rows(project.folder / "results/runs_math.csv")}
     text = "general_text"
     assert {name for method, name in found if method == "hra"} == {"test", text, "test@0.5", f"{text}@0.5"}
     assert len({found[one]["value"] for one in (("base", text), ("hra", f"{text}@0.5"), ("hra", text))}) == 3

@@ -13,29 +13,18 @@ from hra_workflow.data import finished_downloads
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
-UNDER = {  # of a demo's config, those that it is merged over
-    "config": [],
-    "comparison": ["config", "real_data"],
-    "comparison_b": ["config", "real_data", "comparison"],
-    "comparison_c": ["config", "real_data", "comparison"],
-    "comparison_d": ["config", "real_data", "comparison"],
-}
-
 
 @pytest.mark.parametrize("demo", [None, *sorted(path.stem for path in (ROOT / "config/demo").glob("*.yaml"))])
 def test_the_shipped_configs_are_valid(config, demo):
-    names = [*UNDER.get(demo, ["config"]), demo] if demo else []
-    own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in names]
+    own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in sorted({"config", demo})] if demo else []
     config = overlays.merged(config, *own)
     overlays.finish_merge(config, own)
     validation.check(config)
 
 
-@pytest.mark.parametrize("demo", ["config", "comparison"])
-def test_a_job_of_the_demo_takes_one_core_and_little_memory(config, demo):
+def test_a_job_of_the_demo_takes_one_core_and_little_memory(config):
     """On two cores one job with two threads would wait until both are free, and keep one idle meanwhile."""
-    own = [overlays.read(ROOT / f"config/demo/{name}.yaml") for name in [*UNDER[demo], demo]]
-    config = overlays.merged(config, *own)
+    config = overlays.merged(config, overlays.read(ROOT / "config/demo/config.yaml"))
 
     def resources(of: dict):
         for key, value in of.items():

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from test_chain import rows
+from support import table_rows
 from tiny_demo import tiny_demo, with_a_killed_shard
 
 TABLE, SHEET = "results/table_control.csv", "results/sheets/control_scenes.png"
@@ -34,7 +34,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     project = with_a_killed_shard(fresh, tmp_path, "control", TINY, TABLE, SHEET)
     logs = project.folder / "logs/generate/control/scenes/hra/r8/seed0/validation"
     assert "2 images, 1 of them generated now" in (logs / "shard1-of-2.log").read_text()
-    table = {row["run"]: row for row in rows(project.folder / TABLE)}
+    table = {row["run"]: row for row in table_rows(project.folder / TABLE)}
     hra, real = table["hra/r8"], table["real/images"]
     assert (real["IoU"], real["params_M"]) == ("1.000", "0.000") and float(real["mIoU"]) > 95
     assert 0 <= float(hra["IoU"]) < 1 and 0 < float(hra["mIoU"]) <= 100 and not hra["missing"]

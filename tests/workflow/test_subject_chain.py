@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from test_chain import rows
+from support import table_rows
 from tiny_demo import tiny_demo, with_a_killed_shard
 
 TABLE, SHEET = "results/table_subject.csv", "results/sheets/subject_clown.png"
@@ -36,7 +36,7 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
     project = with_a_killed_shard(fresh, tmp_path, "subject", TINY, TABLE, SHEET)
     logs = project.folder / "logs/generate/subject/clown/hra/r4-two-sided-magnitudes/seed0/prompts"
     assert "4 images, 2 of them generated now" in (logs / "shard1-of-2.log").read_text()
-    table = {(row["run"], row["selection"]): row for row in rows(project.folder / TABLE)}
+    table = {(row["run"], row["selection"]): row for row in table_rows(project.folder / TABLE)}
     hra, real = table["hra/r4-two-sided-magnitudes", "last"], table["real/images", "last"]
     assert 0 <= float(hra["Faithfulness"]) <= 1 and hra["Blocked"] == "0.000" and not hra["missing"]
     assert real["Faithfulness"] == real["Faithfulness_n"] == "" and real["Blocked"] == "0.000"

@@ -177,34 +177,6 @@ def test_of_halved_trials_only_the_best_go_on(fresh, tmp_path):
         project.change("tuned.yaml", f"rungs: {rungs}", "rungs: [0.25, 0.5]")
 
 
-PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a run with a given rate have no trials
-    "comparison": [f"train_math {5 * (5 + 5) + 1} ", f"train_glue {3 * (4 + 5)} ", "choose 8 ", "evaluate_glue 15 "],
-    "comparison_b": [
-        *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
-        *("choose 16 ", "evaluate_glue 55 "),
-    ],
-    "comparison_c": [
-        *(f"train_math {6 * (5 + 10) + 5 * (5 + 5) + 1} ", f"train_glue {5 * (5 + 10)} "),
-    ],
-    "comparison_d": [f"train_math {5 * (4 + 5)} "],
-}
-
-
-@pytest.mark.full  # the studies are finished, so their configs no longer change
-@pytest.mark.parametrize("study", PLANS)
-def test_a_comparison_plans_its_trials_and_seeds(fresh, tmp_path, study):
-    configs = [f"config/demo/{name}.yaml" for name in ("config", "real_data", *sorted({"comparison", study}))]
-    (tmp_path / "glue_sst2").mkdir()
-    for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
-        lines = "\n".join(f"1 {split} {index}" for index in range(count))
-        (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
-    where = ("--config", f"local_root={tmp_path}", "--configfile", *configs)
-    targets = ("math",) if study == "comparison_d" else ("math", "glue")
-    output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", *targets)
-    words = " ".join(output.split())
-    assert all(jobs in words for jobs in PLANS[study]), words
-
-
 def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):
     configs = ["config/demo/config.yaml", "config/demo/tune.yaml"]
     output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", "--configfile", *configs, "--", "glue")

@@ -1,13 +1,14 @@
 """Fine-tune one run of a causal language model on questions and answers, with the transformers Trainer.
 
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step, without selection). The loss is on the
-response only, unless `loss_on` is text. With a `reward`, TRL's GRPO trainer samples the answers, and a grader rewards
-them. A run of kind `pretrained` trains nothing: its record describes the base model.
+response only, unless `loss_on` is text; a task's class may name another learner (training/learner.py). A run of kind
+`pretrained` trains nothing: its record describes the base model.
 """
 
 import time
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 from hra_workflow import methods
 from hra_workflow.core import manifests, provenance
@@ -15,7 +16,6 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, causal_lm, context, prompts
-from hra_workflow.tasks.math import answers, rewards
 from hra_workflow.training import run_record, trials
 
 
@@ -34,26 +34,16 @@ def main(job: dict) -> None:
 
     import numpy as np
     import torch
-    from transformers import DataCollatorForSeq2Seq
 
-    from hra_workflow.training import activation_memory, hf_trainer
+    from hra_workflow.training import activation_memory
 
     augmented = run_record.initial_adapter(job)
     tokens = methods.virtual_tokens(method)
     context.check(causal_lm.config_of(model_folder), None, tokens, settings["max_length"], params["model_name"])
     tokenizer = causal_lm.load_tokenizer(model_folder)
     prompt = prompts.Prompt(params["prompt"], tokenizer, model_folder)
-    sampled = {}
-    if "reward" in settings:
-        from hra_workflow.training import grpo
-
-        values = {name: settings[name] for name in rewards.VALUES}
-        sampled = grpo.arguments(values, settings.get("vllm"), prompt)
-        train = grpo.questions(data_folder, prompt, settings, seed, partial(answers.gold, settings["answer"]))
-    else:
-        learned = settings.get("loss_on", causal_lm.ANSWER)
-        train = causal_lm.training_rows(data_folder, "train", prompt, settings["max_length"], learned)
-    held = None
+    learner = resolve_name(params["learner"])(settings, prompt)
+    train, held = learner.rows(data_folder, seed), None
     if "held_out" in settings:
         kept, chosen = held_out.split(np.arange(len(train)), None, **settings["held_out"])
         train, held = train.select(kept), train.select(chosen)
@@ -77,7 +67,7 @@ def main(job: dict) -> None:
             # Reentrant checkpointing does not propagate gradients if the embeddings are frozen.
             gradient_checkpointing_kwargs={"use_reentrant": False},
             eval_strategy="no",
-            **sampled,
+            **learner.arguments(),
         )
 
     plain, recompute = arguments(False), bool(params["gradient_checkpointing"])
@@ -90,24 +80,15 @@ def main(job: dict) -> None:
         recompute = activation_memory.must_recompute(
             model, rows, settings["max_length"], settings["precision"], scratch
         )
-    common = {
-        "model": model,
-        "args": arguments(True) if recompute else plain,
-        "train_dataset": train,
-        "method": method,
-        "settings": settings,
-        "callbacks": trials.callbacks(job),
-    }
-    if "reward" in settings:
-        model.generation_config.eos_token_id = prompt.ends
-        right = partial(rewards.is_right, settings["reward"], settings["answer"])
-        reward = grpo.rewards(right, tokenizer)
-        trainer = grpo.ResumableGRPOTrainer(processing_class=tokenizer, reward_funcs=reward, **common)
-    else:
-        collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=causal_lm.IGNORED)
-        trainer = hf_trainer.ResumableTrainer(
-            eval_dataset=held, data_collator=collator, mean_over_tokens=True, **common
-        )
+    trainer = learner.trainer(
+        held,
+        model=model,
+        args=arguments(True) if recompute else plain,
+        train_dataset=train,
+        method=method,
+        settings=settings,
+        callbacks=trials.callbacks(job),
+    )
     try:
         attempts = run_record.run_to_end(job, trainer, started, total_steps)
     except torch.cuda.OutOfMemoryError:
@@ -120,12 +101,11 @@ def main(job: dict) -> None:
         found["held_out"] = trials.score("loss", trainer.evaluate()["eval_loss"], train, held)
     if not trainer.is_world_process_zero():
         return
-    logged = ["loss", "reward"] if "reward" in settings else ["loss"]  # the latter at the first step of a generation
-    found["score"] = logged[-1]
+    found["score"] = learner.logged[-1]
     curve = [
-        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {name: entry[name] for name in logged}}
+        {"step": entry["step"], "epoch": entry["epoch"], "metrics": {name: entry[name] for name in learner.logged}}
         for entry in trainer.state.log_history
-        if entry.keys() >= set(logged)
+        if entry.keys() >= set(learner.logged)
     ]
     found["hyperparameters"] = settings | {"gradient_checkpointing": recompute}
     save = partial(adapters.save, model, start=augmented)

@@ -17,7 +17,7 @@ from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core import grid, launcher
 from rule_jobs import maker
-from sums import REWARDED, MathRun, math_method
+from sums import MathRun, math_method
 from support import DATASET, ROOT, TINY_MODEL, Run, downloaded, method, paper_config, write_sentences
 
 pytestmark = pytest.mark.slow
@@ -230,19 +230,6 @@ def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, tas
     (finding,) = findings
     before, after = expected.format("|", line=f"training/{name}.py:{number + 1}").split("|")
     assert not finding.ok and before in finding.text and after in finding.text.partition(before)[2]
-
-
-def test_training_by_rewards_samples_answers_of_the_largest_length(rehearse, tiny_math, tmp_path):
-    half = {"precision": "bf16", "base_precision": "bf16"}
-    run = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", **REWARDED, **half, kill_at_step=0)
-    del run.settings["epochs"]
-    job = run.train
-    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
-    found = rehearse(ROOT / "workflow/scripts/train_math.py", job)
-    assert found["error"] is None and len(found["steps"]) == 4
-    assert not list(rehearsed.waits(found, tasks.load(paper_config())["math"]))
-    first, second, *_ = (step["seconds"] for step in found["steps"])
-    assert first > 2 * second  # with the answers
 
 
 @pytest.mark.parametrize("run", ["hra/r8", pytest.param("lora/r8", marks=pytest.mark.full)])

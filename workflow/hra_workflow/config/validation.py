@@ -24,7 +24,7 @@ def check(config: dict) -> None:
     from jsonschema.exceptions import best_match
 
     check_values(config)
-    error = best_match(validator().iter_errors(config))
+    error = best_match(validator(*tasks.own_schemas(config)).iter_errors(config))
     if error:
         place = ".".join(str(key) for key in error.absolute_path) or "top level"
         known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
@@ -64,14 +64,14 @@ def check(config: dict) -> None:
         tuning_checks.check(known[name], check_hyperparameters)
 
 
-def written() -> dict:
-    """Return the schema as its file has it, merged with those of further tasks."""
-    return overlays.merged(*map(overlays.read, [SCHEMA, *sorted(SCHEMA.parent.glob("config.*.schema.yaml"))]))
+def written(*own: Path) -> dict:
+    """Return the schema as its file has it, merged with those of further tasks and of the config's own classes."""
+    return overlays.merged(*map(overlays.read, [SCHEMA, *sorted(SCHEMA.parent.glob("config.*.schema.yaml")), *own]))
 
 
-def schema() -> dict:
+def schema(*own: Path) -> dict:
     """Return the schema with the names of tasks, the kinds of methods and the hyper-parameters that can be searched."""
-    complete = written()
+    complete = written(*own)
     defs = complete["$defs"]
     defs["task_name"]["enum"] = list(tasks.classes())
     defs["method"]["properties"]["kind"]["enum"] = [*methods.METHODS, methods.PEFT]
@@ -83,12 +83,12 @@ def schema() -> dict:
 
 
 @cache
-def validator():
+def validator(*own: Path):
     """Return the validator of the complete schema; it does not accept 1.0 as an integer, since paths contain seeds."""
     from jsonschema import Draft202012Validator, validators
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, one: type(one) is int)
-    return validators.extend(Draft202012Validator, type_checker=types)(schema())
+    return validators.extend(Draft202012Validator, type_checker=types)(schema(*own))
 
 
 def is_number(text: str) -> bool:
@@ -157,8 +157,8 @@ def check_published(task: Task, columns: list[str]) -> None:
     """Raise JobError if the source of the published numbers, or a column of its noise, does not exist."""
     place = f"config: tasks.{task.name}.published"
     if source := task.table.published():
-        known = [path.stem for path in sorted(Path(ROOT, "config/published").glob("*.csv"))]
-        one_of(f"{place}.file", "file", source["file"], known)
+        path = task.table.published_file(task.name)
+        expect(path.is_file(), f"{place}.file: expected a CSV file, found no {path}. Correct the path")
         for name in source["noise"]:
             one_of(f"{place}.noise", "column", name, columns)
 

@@ -88,20 +88,6 @@ def look(rng: Random) -> dict:
     }
 
 
-def any_scene(rng: Random) -> Scene:
-    """Draw a scene in unnamed colours, perhaps with a band: the autoencoder must cover more than captions describe."""
-
-    def colour() -> tuple[int, int, int]:
-        return tuple(rng.randrange(256) for _ in range(3))
-
-    found = replace(scene(rng), colour=colour(), background=colour())
-    return replace(
-        found,
-        lower=colour() if rng.random() < 0.5 else None,
-        band=colour() if rng.random() < 0.5 else None,
-    )
-
-
 def arranged(rng: Random, found: Scene) -> Scene:
     """Resample the attributes that captions do not mention: exact position, size, light, phase of the texture."""
     across, down = PLACES[found.place]

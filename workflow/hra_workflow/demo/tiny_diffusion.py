@@ -1,6 +1,5 @@
 """A scaled-down Stable Diffusion 1.5: the same five components, classes and module names, with custom sizes."""
 
-import copy
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -111,11 +110,3 @@ def byte_pairs(words) -> list[tuple[str, str]]:
                 if tuple(part[at - 1 : at + 1]) == merges[-1]:
                     part[at - 1 : at + 1] = ["".join(merges[-1])]
     return merges
-
-
-def save_half(pipeline, folder: Path) -> None:
-    """Write a copy of the pipeline in float16, half the size."""
-    smaller = copy.deepcopy({name: getattr(pipeline, name) for name in ("text_encoder", "unet", "vae")})
-    for part in smaller.values():
-        part.half()
-    type(pipeline)(**pipeline.components | smaller, requires_safety_checker=False).save_pretrained(folder)

@@ -101,10 +101,10 @@ def shorten(new: dict, task: Task) -> bool:
     longest = max(filter(None, lengths), default=None)
     probes = task.config["probes"]
     # Texts have different lengths, so every batch gets other rows; images have one size.
-    rows = max(one.get("generation_batch_size", one["batch_size"]) for one in settings.values())
+    rows = max(task.training.period(one) * one["batch_size"] for one in settings.values())
     rows *= probes["steps"] if longest else 1
-    values = {run: short(one, rows, longest, probes) for run, one in settings.items()}
-    period = rates.period(settings[chosen[0]])
+    values = {run: short(one, rows, longest, probes, task.training.period(one)) for run, one in settings.items()}
+    period = rates.period(values[chosen[0]])
     values[chosen[0]]["kill_at_step"] = -(-probes["kill_at"] // period) * period
     if not (made := task.data.probe(data, rows, values[chosen[-1]])):
         return False
@@ -142,17 +142,18 @@ def metrics(config: dict, task: Task, run: dict) -> list[str]:
     ]
 
 
-def short(settings: dict, rows: int, longest: int | None, probes: dict) -> dict:
+def short(settings: dict, rows: int, longest: int | None, probes: dict, period: int) -> dict:
     """Return a run's hyper-parameters for the steps of a probe on `rows` rows."""
     # Schedules in steps are left out, and vLLM, whose process `command` would not run.
     kept = () if probes["command"] else (grid.SAMPLER,)
     flat = {key: value for key, value in settings.items() if key in kept or not isinstance(value, dict)}
-    steps = max(probes["steps"], 2 * rates.period(settings))
+    steps = max(probes["steps"], 2 * period)
     changes = {"max_steps": steps, "epoch_steps": steps, "eval_steps": steps, "max_length": longest}
     changes["epochs"] = steps * settings["batch_size"] / rows
     # Sorted from long to short, the first step would have the longest texts, and a resumed run does not repeat it.
     changes |= {"shuffle": True, "group_by_length": False} if not flat.get("shuffle", True) else {}
-    return flat | {key: value for key, value in changes.items() if key in flat} | {"kill_at_step": 0}
+    of_probe = {"kill_at_step": 0} | ({"period": period} if period > 1 else {})
+    return flat | {key: value for key, value in changes.items() if key in flat} | of_probe
 
 
 def limit(entry: dict, changes: dict) -> None:

@@ -1,9 +1,13 @@
 """The tasks: every folder here with a `task.py` is a task, whose `TASK` is a subclass of `base.Task`."""
 
 import importlib
+import inspect
 import pkgutil
 from functools import cache
+from pathlib import Path
 
+from hra_workflow.core import imports
+from hra_workflow.core.errors import expect
 from hra_workflow.tasks.base import Task
 
 
@@ -16,4 +20,23 @@ def classes() -> dict[str, type[Task]]:
 
 def load(config: dict) -> dict[str, Task]:
     """Bind every task to a config, by the task's name; including those not in the config."""
-    return {name: task(config) for name, task in classes().items()}
+    return {name: task(config) for name, task in (classes() | own_classes(config)).items()}
+
+
+def own_classes(config: dict) -> dict[str, type[Task]]:
+    """Import the classes that `tasks.{task}.class` of a config names; each is a subclass of the task's own class."""
+    found, entries = {}, config.get("tasks")
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        stated = entry.get("class") if isinstance(entry, dict) else None
+        if isinstance(stated, str) and name in classes():
+            key, task = f"config: tasks.{name}.class", classes()[name]
+            found[name] = imports.import_named(stated, key)
+            is_fitting = isinstance(found[name], type) and issubclass(found[name], task)
+            expect(is_fitting, f"{key}: expected a subclass of {task.__module__}:{task.__name__}, found {stated}")
+    return found
+
+
+def own_schemas(config: dict) -> tuple[Path, ...]:
+    """List the schemas of a config's own classes: of a class in my_tasks.py, my_tasks.schema.yaml next to it."""
+    files = (Path(inspect.getfile(one)).with_suffix(".schema.yaml") for one in own_classes(config).values())
+    return tuple(file for file in files if file.is_file())

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
-from hra_workflow import methods
+from hra_workflow import ROOT, methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import each_once, expect
 from hra_workflow.report.column_units import Unit, units
@@ -37,20 +38,28 @@ class Table(Part):
     def published(self) -> dict | None:
         """Return the source of the published numbers of the task's table: the paper, the config's source, or None.
 
-        `file` in config/published/, `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are
-        listed before its rows.
+        `file`: its name; `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are listed before
+        its rows.
         """
         stated = self.settings.get("published")
         own = stated if isinstance(stated, dict) else {}
         paper = {"file": self.name, "label": "paper", "notes": list(self.notes), "noise": {}, "first": bool(own)}
+        own = own | {"file": Path(own["file"]).stem} if own else {}
         return paper | own if stated else None
 
-    def published_file(self, name: str) -> str | None:
-        """Return the file of config/published/ for a table or figure; only the paper has several for a task."""
-        source = self.published()
-        if not source or name == self.name:
-            return source and source["file"]
-        return None if source["first"] else name
+    def published_file(self, name: str) -> Path | None:
+        """Return the CSV with the published numbers of a table or figure; only the paper has several for a task.
+
+        The paper's are in config/published/; the path of another source is relative to the working directory, or else
+        to the workflow's folder.
+        """
+        stated = self.settings.get("published")
+        if not isinstance(stated, dict):
+            return Path(ROOT, f"config/published/{name}.csv") if stated else None
+        if name != self.name:
+            return None
+        places = [Path(stated["file"]), Path(ROOT, stated["file"])]
+        return next((path for path in places if path.is_file()), places[-1])
 
     def names(self) -> list[str]:
         """Return the names of this task's tables."""

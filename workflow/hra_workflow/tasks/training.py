@@ -52,6 +52,10 @@ class Training(Part):
         """Return the error files of the jobs that precede the augmentation of a run."""
         return []
 
+    def period(self, values: dict) -> int:
+        """Return the number of steps after which their times recur: those that train on the same sampled data."""
+        return 1
+
     # Equal for all tasks
 
     def hyperparameters(self, dataset: str, run: str) -> dict:

@@ -13,7 +13,7 @@ WARM_UP = 2  # steps that are excluded
 
 
 class StepTimes(TrainerCallback):
-    """Measures the median time of a step, or of the mean step of a generation of answers.
+    """Measures the median time of a step, or of the mean step of a period (core/rates.py).
 
     At step `kill_at` (0: never), the process sends SIGTERM to itself.
     """

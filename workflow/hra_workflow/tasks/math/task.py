@@ -1,6 +1,7 @@
 """Mathematical reasoning with a causal language model, and the loss of other abilities by fine-tuning (retention)."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import strength_names
@@ -8,7 +9,7 @@ from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
 from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.math import graders, rewards, serving
+from hra_workflow.tasks.math import graders, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
 from hra_workflow.tasks.math.tables import MathTable
 from hra_workflow.tasks.training import LENGTH
@@ -73,14 +74,13 @@ class MathData(Data):
 
 
 class MathTraining(Training):
+    """The training of a language model.
+
+    learner: how it learns, a class `module:Class` with the methods of training/learner.py.
+    """
+
     automatic = ("gradient_checkpointing",)
-
-    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
-        values = super().relevant_hyperparameters(dataset, run)
-        return values | (rewards.depends_on(values, self.datasets[dataset]) if "reward" in values else {})
-
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        return {"training/grpo.py": 11 * micro_batches}  # TRL reads its metrics
+    learner: ClassVar[str] = "hra_workflow.training.learner:Learner"
 
     def check_runs(self) -> None:
         for run in self.task.runs():
@@ -91,8 +91,6 @@ class MathTraining(Training):
                 f"config: tasks.{self.name}: {name} cannot be trained with gradient checkpointing, which drops its "
                 "keys and values. Set gradient_checkpointing to auto or false in its preset",
             )
-            if methods.trains(self.config, name):
-                rewards.check(self.task, name, values)
 
 
 class MathEvaluation(Evaluation):

@@ -59,7 +59,7 @@ def compare(state: dict[str, Run], configs: list[str]) -> list[Published]:
             "the data are not the paper's. Pass the CONFIG of runs that have one.",
         )
         runs = [run for run in state.values() if run.record["task"] == name]
-        found += compare_task(task, str(Path(ROOT, "config", "published", f"{file}.csv")), runs)
+        found += compare_task(task, str(file), runs)
     return found
 
 

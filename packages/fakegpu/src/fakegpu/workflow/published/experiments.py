@@ -1,6 +1,6 @@
 """A published experiment as jobs of this workflow: its adapter, the benchmark's preset, and rows of given lengths.
 
-The settings are those of config/benchmarks/.
+The settings are those of studies/peft_metamathqa and studies/peft_image.
 """
 
 import json
@@ -154,7 +154,7 @@ class Benchmark:
 
 
 class MetaMathQA(Benchmark):
-    task, config, architecture, head = "math", "config/benchmarks/peft_metamathqa.yaml", "causal_lm", None
+    task, config, architecture, head = "math", "studies/peft_metamathqa/config.yaml", "causal_lm", None
     kept_bytes = 0.35e9  # mostly the logits of the last batch
     TOKENS = 224  # tokens of a padded row, from the size of these logits
 
@@ -188,7 +188,7 @@ class MetaMathQA(Benchmark):
 
 
 class Image(Benchmark):
-    task, config, architecture, head = "subject", "config/benchmarks/peft_image.yaml", "unet", []
+    task, config, architecture, head = "subject", "studies/peft_image/config.yaml", "unet", []
     outputs = ("steps",)
     kept_bytes = 0.48e9  # mostly the embeddings of all prompts, and the last step's tensors for the backward pass
     IMAGES = 4

@@ -1,0 +1,241 @@
+"""results.md: its tables come from the committed results, and its verdicts from the designs' rule."""
+
+import re
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from benchmarks import docs_images
+from hra_workflow.core import records
+from studies.equal_budgets import collect, page, sentence_embeddings
+from support import ROOT
+
+STUDIES, FORMER, TABLES = collect.STUDIES, page.FORMER, collect.TABLES
+
+
+def contrast(**values) -> pd.Series:
+    return pd.Series({"difference": 2.0, "p_holm": 1.0, "p_equivalent": 1.0} | values)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"p_holm": 0.01}, "better"),
+        ({"p_holm": 0.01, "difference": -2.0}, "worse"),
+        ({"p_equivalent": 0.01, "difference": 0.1}, "same level"),
+        ({"p_holm": 0.06, "p_equivalent": 0.06}, "undecided"),
+    ],
+)
+def test_a_verdict_is_what_the_design_says(values, found):
+    assert page.verdict(contrast(**values)) == found
+
+
+def test_the_page_has_the_tables_of_the_committed_results():
+    text = page.PAGE.read_text()
+    results = {study: {table: collect.read(study, table) for table in collect.TABLES} for study in STUDIES}
+    assert page.page(text, results) == text
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("figure", page.FIGURES)
+def test_the_figures_are_made_from_the_results(study, figure):
+    """Otherwise: python -m studies.equal_budgets.page."""
+    assert docs_images.stated(page.image(study, figure)) == docs_images.digest(page.made_from(study, figure))
+
+
+def test_the_prose_of_the_page_has_the_figures_of_the_results():
+    """Every phrase is computed; any other number with a decimal point is in a table of the page or a level."""
+    a, b, c, d = (
+        {table: collect.read(study, table).set_index(["set", "run"]) for table in TABLES} for study in STUDIES
+    )
+    words, sst2, tried = "word problems", "SST-2", ("lora/r8", "lora/r4-alpha8", "oft/b16")
+
+    def mean(study: dict, key: str, name: str, run: str) -> float:
+        rows = study["runs"].loc[[(name, run)]]
+        return rows[page.is_quiet(rows) if key == "seconds" else rows["parameters"] > 0][key].mean()
+
+    def scores(study: dict, name: str, run: str) -> pd.Series:
+        return study["trials"].loc[[(name, run)]].set_index("learning_rate")["score"].sort_index()
+
+    def lost(name: str, run: str, factor: float) -> float:
+        """Return by how much `factor` times the chosen learning rate is worse than it in its trial."""
+        rows, found = a["trials"].loc[[(name, run)]], scores(a, name, run)
+        rate = rows.loc[rows["chosen"], "learning_rate"].item()
+        return abs(found[np.isclose(found.index, factor * rate)].item() - found[rate])
+
+    def change(before: str, after: str) -> str:
+        """Return the best losses and the gain in solved problems of two runs, as a row of the page's table."""
+        losses = " → ".join(f"{scores(a, words, run).min():.3f}" for run in (before, after))
+        gain = mean(a, "score", words, after) - mean(a, "score", words, before)
+        return f"| {losses} | {page.signed(gain)} |"
+
+    def range_of(values: list, digits: int, other: int | None = None) -> str:
+        return f"{min(values):.{digits}f} to {max(values):.{digits if other is None else other}f}"
+
+    def gap(study: dict, run: str, other: str, name: str = words) -> str:
+        """Return a contrast in points."""
+        rows = study["contrasts"].loc[[(name, run)]]
+        return f"{rows.loc[rows['other'] == other, 'difference'].item():.1f}"
+
+    parameters, seconds, memory = (partial(mean, a, key) for key in ("parameters", "seconds", "memory_mb"))
+    of_b = partial(mean, b, "seconds")
+    ratio = mean(b, "parameters", words, "dora/r8") / mean(b, "parameters", words, "hra/r8")
+    wide = scores(a, words, "hra/r16")[0.009:0.081]
+    high = scores(a, words, "hra/r8")[0.039:]
+    both = {rate: 50 * sum(scores(of, sst2, "hra/r8")[rate] for of in (a, b)) for rate in (5e-3, 2e-2)}
+    errors = [100 * np.sqrt(score * (1 - score) / 691) for score in (0.841, 0.858)]
+    shares = pd.concat([of["runs"]["cpu_share"].dropna() for of in (a, b)])
+    turned, scaled = collect.BOTH_SIDES, collect.MAGNITUDES
+    large, lora, dora = "hra/r8-two-sided", "lora/r4-alpha8", "dora/r4-alpha8"
+    solved, of_c = partial(mean, c, "score", words), partial(mean, c, "seconds", words)
+    kept = [mean(c, "kept", words, run) for run in {run for _, run in c["runs"].index} - {"base/pretrained"}]
+
+    of_d = {key: partial(mean, d, key, words) for key in ("score", "seconds")}
+    mixed = [of_d["score"](run) - solved(run) for run in d["runs"].index.unique("run")]
+
+    def more(run: str, other: str) -> str:
+        return page.signed(solved(run) - solved(other))
+
+    right, time = partial(mean, c, "score", sst2), partial(mean, c, "seconds", sst2)
+    similar = [f"{mean(c, 'kept', sst2, run):.1f}" for run in (lora, "hra/r8", turned, scaled)]
+    no_gain = mean(a, "score", sst2, lora) - mean(a, "score", sst2, "lora/r8")
+    of_lora = b["runs"].loc[[(words, "lora/r4-alpha8")]]
+    phrases = [
+        f"with {ratio:.1f} times the parameters",
+        f"with {100 * parameters(words, 'lora/r8') / parameters(words, 'hra/r16') - 100:.0f} % more parameters",
+        f"with {100 * parameters(words, 'oft/b16') / parameters(words, 'lora/r8'):.0f} % of LoRA's parameters",
+        f"{seconds(sst2, 'hra/r8'):.0f} seconds and {memory(sst2, 'hra/r8'):,.0f} MB per run of SST-2",
+        f"of SST-2 instead of {seconds(sst2, 'lora/r8'):.0f} and {memory(sst2, 'lora/r8'):,.0f}.",
+        f"{of_b(sst2, 'hra/r8'):.0f} seconds instead of {of_b(sst2, 'lora/r4-alpha8'):.0f}",
+        f"{of_b(words, 'hra/r8'):.0f} per run of word problems instead of {of_b(words, 'lora/r4-alpha8'):.0f}",
+        change("hra/r8", "hra/r8-sd"),
+        change("hra/r16", "hra/r16-sd"),
+        change("hra/r8", "hra/r16"),
+        change("hra/r8-sd", "hra/r16-sd"),
+        f"within {high.max() - high.min():.3f} over a factor of four (4e-2 to 1.6e-1)",
+        f"within {wide.max() - wide.min():.3f} over a factor of eight",
+        f"it is {lost(words, 'hra/r8-sd', 2):.2f} higher at twice the best learning rate",
+        f"{range_of([lost(words, run, 0.5) for run in tried], 3)} at half their best learning rate",
+        f"{range_of([lost(words, run, 2) for run in tried], 2, 1)} at twice the best",
+        f"r = 8 {100 * lost(sst2, 'lora/r8', 4):.1f} points and HRA {100 * lost(sst2, 'hra/r8', 4):.1f}.",
+        f"{both[5e-3]:.1f} for 5e-3 and {both[2e-2]:.1f} for 2e-2",
+        f"{range_of(errors, 1)} points",
+        f"only {(shares >= 0.95).sum()} of {len(shares)} runs reach",
+        f"by {gap(c, turned, lora)} points, and than HRA as the paper defines it, by {gap(c, turned, 'hra/r8')}.",
+        f"solves {solved(large):.1f} % and LoRA {solved('lora/r8'):.1f} %",
+        f"by {gap(c, scaled, 'hra/r8')} and {gap(c, scaled, 'oft/b16')} points",
+        f"{more(scaled, turned)} points with r = 4 + 4, {more(f'{large}-magnitudes', large)} with r = 8 + 8",
+        f"on held-out rows is {range_of([*scores(c, words, turned)], 3)}, that of LoRA",
+        f"LoRA {range_of([*scores(c, words, lora)], 3)}.",
+        f"{of_c(turned):.0f} seconds per run instead of {of_c(lora):.0f}, with magnitudes {of_c(scaled):.0f} instead "
+        f"of DoRA's {of_c(dora):.0f}.",
+        f"{range_of([*kept], 1)} % of the one-step problems",
+        f"Two-sided HRA has {right(turned):.1f} % and LoRA {right(lora):.1f} %",
+        f"worse than DoRA by {gap(c, scaled, dora, sst2)[1:]} points and than the paper's HRA by "
+        f"{gap(c, scaled, 'hra/r8', sst2)[1:]}.",
+        f"(twice LoRA's rank: {more('lora/r8', lora)} points)",
+        f"LoRA with r = 8 has {no_gain:.1f} points less than with r = 4",
+        "similarity is {} after LoRA, {} after the paper's HRA, {} after two-sided HRA and {} with".format(*similar),
+        f"held-out accuracy is {range_of([*100 * scores(c, sst2, scaled)[:0.0041]], 1)} % over a factor of eight",
+        f"too**: {time(turned):.0f} seconds per run instead of {time(lora):.0f}, with magnitudes {time(scaled):.0f} "
+        f"instead of DoRA's {time(dora):.0f}.",
+        f"as the paper defines it**, by {gap(d, turned, 'hra/r8')} points",
+        f"undecided**: {of_d['score'](turned):.1f} against {of_d['score'](lora):.1f} %",
+        f"against DoRA**: {of_d['score'](scaled):.1f} against {of_d['score'](dora):.1f} %",
+        f"by {range_of(mixed, 1)} points (not tested)",
+        f"{of_d['seconds'](turned):.0f} seconds per run instead of {of_d['seconds'](lora):.0f}, with magnitudes "
+        f"{of_d['seconds'](scaled):.0f} instead of DoRA's {of_d['seconds'](dora):.0f}",
+        f"(only {'one' if page.is_quiet(of_lora).sum() == 1 else '?'} of LoRA's runs had a core to itself)",
+    ]
+    text = page.PAGE.read_text()
+    tables = "".join(re.findall(r"<!-- table.*?<!-- end -->", text, re.DOTALL))
+    prose = re.sub(r"<!-- table.*?<!-- end -->|```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)
+    prose = " ".join(prose.split())
+    assert not [phrase for phrase in phrases if phrase not in prose]
+    number = r"(?<![\w.,])\d[\d,]*\.\d+"
+    known = {*re.findall(number, tables), *re.findall(number, " ".join(phrases)), "0.05", "0.95", "0.9", "0.5"}
+    assert {*re.findall(number, prose)} <= known and len(phrases) == 41
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_run_and_seed_of_the_design_is_in_the_results(study):
+    runs, contrasts = collect.read(study, "runs"), collect.read(study, "contrasts")
+    for name, one in STUDIES[study].items():
+        of_set = runs[runs["set"] == name]
+        found = {(run, seed) for run, seed in zip(of_set["run"], of_set["seed"], strict=True) if "/" in run}
+        assert {(run, seed) for run, seed in found if run not in FORMER} == set(collect.final_runs(study, one))
+        tested = contrasts[contrasts["set"] == name]
+        pairs = zip(tested["run"], tested["other"], strict=True)
+        assert [pair for pair in pairs if not FORMER.keys() & {*pair}] == one.contrasts
+        seeds = pd.Series([run for run, _ in collect.final_runs(study, one)]).value_counts()
+        assert [*tested["seeds"]] == [*tested["run"].map(seeds).fillna(5)]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_runs_of_a_contrast_had_equal_searches(study):
+    """Otherwise the page may not call one of them better (docs/statistics.md)."""
+    trials, contrasts = collect.read(study, "trials"), collect.read(study, "contrasts")
+    counts = trials.groupby(["set", "run"])["learning_rate"].nunique()
+    for _, row in contrasts.iterrows():
+        assert counts[row["set"], row["run"]] == counts[row["set"], row["other"]] > 1
+
+
+def test_contrasts_are_those_of_the_tables_with_holms_correction_over_a_set():
+    rng = np.random.default_rng(0)
+    contrasts = [*collect.OF_PART_A, ("lora/r8", "lora/r4-alpha8")]
+    names = {run for pair in contrasts for run in pair}
+    scored = {run: {seed: [(float(x),) for x in rng.random(400) < 0.5] for seed in range(5)} for run in sorted(names)}
+    scored["hra/r8"] = {seed: [(1.0,)] * 400 for seed in range(5)}
+    rows = pd.DataFrame(collect.compare("set", contrasts, scored, lambda values: float(np.mean(values))))
+    better = rows[rows["run"] == "hra/r8"]
+    assert (better["difference"] > 45).all() and (better["p_holm"] < 0.05).all() and len(better) == 2
+    assert (rows["p_holm"] >= rows["p"]).all() and (rows[rows["run"] == "lora/r8"]["p_holm"] > 0.05).all()
+
+
+def test_a_folder_that_is_no_study_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="expected the folder of a study, comparison or comparison_b or"):
+        collect.collect(tmp_path, tmp_path)
+    with pytest.raises(SystemExit, match="comparison_c/results: expected the results of a task of the study"):
+        collect.collect(tmp_path / "comparison_c", tmp_path)
+
+
+def test_a_run_without_a_final_record_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match="seed0: expected the record of a finished run, found none"):
+        collect.final_run(tmp_path / "seed0", STUDIES["comparison"]["SST-2"])
+    records.write(tmp_path / "train.json", {"status": "diverged", "error": "loss nan"})
+    with pytest.raises(SystemExit, match="expected a finished run, found one that diverged: loss nan"):
+        collect.final_run(tmp_path, STUDIES["comparison"]["SST-2"])
+
+
+def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "workflow/word-problems-llama")
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    encoder = BertModel(BertConfig(vocab_size=len(tokenizer), **size)).eval()
+    texts = ["a short one", "a text that is quite a bit longer than the others are", "another"]
+    together = sentence_embeddings.embed(encoder, tokenizer, texts)
+    alone = np.concatenate([sentence_embeddings.embed(encoder, tokenizer, [text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    first, second = together, np.roll(together, 1, axis=0)
+    cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+    pairs = pd.DataFrame({"sentence1": texts, "sentence2": [texts[-1], *texts[:-1]], "score": cosines})
+    assert sentence_embeddings.similarity(encoder, tokenizer, pairs) == pytest.approx(100, abs=1e-3)
+
+
+def test_every_point_of_the_forest_plot_stands_beside_the_name_of_its_contrast(tmp_path, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(page, "IMAGES", tmp_path)
+    contrasts, names = collect.read("comparison_b", "contrasts"), page.labels()
+    page.draw_contrasts("comparison_b", contrasts)
+    for axis, name in zip(plt.gcf().axes, STUDIES["comparison_b"], strict=True):
+        names_of_rows = [label.get_text() for label in axis.get_yticklabels()]
+        drawn = {names_of_rows[int(text.xy[1])]: text.xy[0] for text in axis.texts}
+        of_set = contrasts[contrasts["set"] == name]
+        pairs = zip(of_set["run"], of_set["other"], of_set["difference"], strict=True)
+        assert drawn == {f"{names[run]}\n− {names[other]}": difference for run, other, difference in pairs}
+    plt.close()

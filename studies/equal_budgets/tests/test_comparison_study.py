@@ -1,0 +1,157 @@
+"""The configs and commands of the comparison, and the numbers of its results on other pages."""
+
+import re
+import subprocess
+
+import pytest
+
+import new_project
+from hra_workflow.config import overlays, validation
+from hra_workflow.core import grid, tuning
+from project import Project
+from studies.equal_budgets import collect
+from support import ROOT, paper_config
+
+CONFIGS = "studies/equal_budgets/config"
+DEMO = ["config/demo/config.yaml", "config/demo/real_data.yaml"]
+FIRST = (ROOT / "docs/your-own.md").read_text()
+RANGES = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", FIRST.partition("|:--|")[2], re.MULTILINE)
+
+
+def files(study: str) -> list[str]:
+    """Return the config files of a part, in the order in which they are merged."""
+    return [*DEMO, *(f"{CONFIGS}/{name}.yaml" for name in sorted({"comparison", study}))]
+
+
+def read(*names: str) -> dict:
+    return overlays.merged(paper_config(), *(overlays.read(ROOT / name) for name in names))
+
+
+@pytest.mark.parametrize("study", collect.STUDIES)
+def test_a_part_is_a_valid_config_and_a_target_of_the_demo_on_real_data(study):
+    own = [overlays.read(ROOT / name) for name in files(study)]
+    config = overlays.merged(paper_config(), *own)
+    overlays.finish_merge(config, own)
+    validation.check(config)
+    command = ["make", "-n", "-o", ".venv/.installed", "demo", f"TASK={study}"]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2 and f"TASK={study} needs DATA=../shared/data" in refused.stderr
+    printed = subprocess.run([*command, "DATA=data"], cwd=ROOT, capture_output=True, text=True).stdout
+    target = "math" if study == "comparison_d" else "math glue"
+    wanted = f"--configfile {' '.join(files(study))} --config local_root=data --logger rich -- {target}\n"
+    assert wanted in printed
+
+
+def test_a_job_takes_one_core_and_little_memory():
+    def resources(of: dict):
+        for key, value in of.items():
+            if key == "resources" and "runtime" in value:
+                yield value
+            elif isinstance(value, dict):
+                yield from resources(value)
+
+    entries = read(*files("comparison"))["tasks"].values()
+    asked = [one for task in entries if task and task["grid"] for one in resources(task)]
+    assert len(asked) > 4 and all(one.get("threads", 1) == 1 and one.get("mem_mb", 0) <= 6000 for one in asked)
+
+
+PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a run with a given rate have no trials
+    "comparison": [f"train_math {5 * (5 + 5) + 1} ", f"train_glue {3 * (4 + 5)} ", "choose 8 ", "evaluate_glue 15 "],
+    "comparison_b": [
+        *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
+        *("choose 16 ", "evaluate_glue 55 "),
+    ],
+    "comparison_c": [
+        *(f"train_math {6 * (5 + 10) + 5 * (5 + 5) + 1} ", f"train_glue {5 * (5 + 10)} "),
+    ],
+    "comparison_d": [f"train_math {5 * (4 + 5)} "],
+}
+
+
+@pytest.mark.full  # the studies are finished, so their configs no longer change
+@pytest.mark.parametrize("study", PLANS)
+def test_a_part_plans_its_trials_and_seeds(tmp_path, study):
+    project = Project.fresh(tmp_path / "project")
+    configs = [ROOT / name for name in files(study)]
+    (tmp_path / "glue_sst2").mkdir()
+    for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
+        lines = "\n".join(f"1 {split} {index}" for index in range(count))
+        (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
+    where = ("--config", f"local_root={tmp_path}", "--configfile", *map(str, configs))
+    targets = ("math",) if study == "comparison_d" else ("math", "glue")
+    output = project.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", *targets)
+    words = " ".join(output.split())
+    assert all(jobs in words for jobs in PLANS[study]), words
+
+
+def ends(config: dict, task: str, run: str, preset: str = "") -> list[float]:
+    """Return the lowest and the highest learning rate of a run's trials, or of a preset; one if they are equal."""
+    return sorted({min(found := rates(config, task, run, preset)), max(found)})
+
+
+def rates(config: dict, task: str, run: str, preset: str) -> list[float]:
+    if tune := config["tasks"][task].get("tune"):
+        return tuning.search(tune, run)["learning_rate"]
+    entry = config["presets"][task][preset]
+    found = entry["all"] | entry.get("methods", {}).get(run.split("/")[0], {})
+    return [one["learning_rate"] for one in entry.get("datasets", {}).values()] or [found["learning_rate"]]
+
+
+def test_the_ranges_of_your_own_page_are_those_of_the_configs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paper = paper_config()
+    compared = read(*files("comparison_b"))
+    demo, vera = read(DEMO[0]), read(DEMO[0], "config/demo/tune.yaml")
+    both_sides = read(*files("comparison_b"), f"{CONFIGS}/comparison_c.yaml")
+
+    def project(task: str) -> list[dict]:
+        """Return the files of a new project."""
+        made = new_project.make("reviews", task, False)
+        return [content for _, content in overlays.with_extended([made], overlays.read)]
+
+    small = {"vera/r256": (vera, ""), "head/linear": (demo, "demo")}
+    small |= dict.fromkeys(("hra/r4-two-sided", "hra/r4-two-sided-magnitudes"), (both_sides, ""))
+    texts = overlays.merged(paper, *project("glue"))
+    (tmp_path / "reviews").rename("texts")
+    questions = overlays.merged(paper, *project("math"))
+    assert len(RANGES) == 8
+    for listed, *cells in RANGES:
+        smallest, deberta, llama = (list(map(float, re.findall(r"[\d.]+e-\d", cell))) for cell in cells)
+        for run in re.findall(r"`(.*?)`", listed):
+            assert run in grid.every_run(paper)  # as a grid takes it
+            config, preset = small.get(run, (compared, ""))
+            assert smallest == ends(config, "glue", run, preset), run
+            if deberta:
+                assert deberta == (ends(paper, "glue", run, "full") if run == "full/all" else ends(texts, "glue", run))
+            if llama:
+                preset = {"full/all": "full", "oft/b16": "boft-paper", "boft/m2b8": "boft-paper"}.get(run, "")
+                assert llama == ends(paper if preset else questions, "math", run, preset), run
+    for run, name in (("hra/r8", "code-head"), ("lora/r8", "adalora-scripts")):
+        (low, high), (least, most) = ends(paper, "glue", run, name), ends(texts, "glue", run)
+        assert least <= low <= high <= most
+    for name in ("boft-paper", "pissa-paper"):
+        (rate,), (least, most) = ends(paper, "math", "lora/r8", name), ends(questions, "math", "lora/r8")
+        assert least <= rate <= most
+
+
+def solved(run: str, study: str) -> str:
+    runs = collect.read(study, "runs").set_index(["set", "run"])
+    return f"{runs.loc[[('word problems', run)], 'score'].mean():.0f}"
+
+
+def test_the_readme_has_the_solved_problems():
+    lora = sorted({solved("lora/r4-alpha8", study) for study in ("comparison", "comparison_b", "comparison_d")})
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both" in text
+    assert f"it solves {solved(collect.BOTH_SIDES, 'comparison_d')} %; whether" in text
+
+
+def test_the_learning_rates_to_start_with_are_those_of_the_searches():
+    chosen: dict[str, list[float]] = {}
+    for study in ("comparison", "comparison_b"):
+        for _, row in collect.read(study, "trials").query("chosen").iterrows():
+            if "pissa" not in row["run"]:
+                chosen.setdefault(row["run"].partition("/")[0], []).append(row["learning_rate"])
+    page = (ROOT / "docs/your-own-code.md").read_text()
+    documented = re.search(r"chose (\S+) to (\S+) for HRA and (\S+) to (\S+) for LoRA", page).groups()
+    assert [*map(float, documented)] == [end(chosen[name]) for name in ("hra", "lora") for end in (min, max)]

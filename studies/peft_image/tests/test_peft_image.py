@@ -1,0 +1,141 @@
+"""PEFT's image benchmark: our config against details of theirs, their published rows, the real numbers of parameters.
+
+Theirs are from huggingface/peft, method_comparison/image-gen: data.py, run.py and utils.py, and `run_info` of the
+published results/hra--flux2-klein-default.json.
+"""
+
+import csv
+
+import numpy
+import pytest
+import yaml
+
+from config_keys import at
+from hra_workflow import tasks
+from hra_workflow.core import grid
+from hra_workflow.report import run_statistics
+from support import ROOT, SHARED, merged
+
+STUDY = ROOT / "studies/peft_image"
+FILE = STUDY / "config.yaml"
+THEIRS = SHARED / "reference/peft_benchmark_image.csv"
+WEIGHTS = 3_875_544_576  # "num_trainable_params" of full fine-tuning
+RUNS = {
+    "hra/flux2-klein-default": 9_830_400,
+    "lora/flux2-klein-default": 38_338_560,
+    "oft/flux2-klein-default": 4_761_600,
+    "dora/flux2-klein-rank64": 77_568_000,
+}
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    return merged(yaml.safe_load(FILE.read_text()))[0]
+
+
+@pytest.fixture(scope="module")
+def subject(config):
+    return tasks.load(config)["subject"]
+
+
+@pytest.mark.parametrize(
+    ("path", "theirs"),
+    [
+        ("datasets/subject/cat-plushy/source/repo", "peft-internal-testing/cat-image-dataset"),
+        ("datasets/subject/cat-plushy/source/revision", "37df3244ae3aa36e85178b6cf946338137fc3068"),
+        ("models/flux2-klein-base-4b/source/repo", "black-forest-labs/FLUX.2-klein-base-4B"),  # "model_id" and its sha
+        ("models/flux2-klein-base-4b/source/revision", "a3b4f4849157f664bdbc776fd7453c2783562f4d"),
+        ("models/dinov2-base/source/repo", "facebook/dinov2-base"),  # "dino_model_id"
+        ("tasks/subject/model", "flux2-klein-base-4b"),
+        ("tasks/subject/resolution", 512),
+    ],
+)
+def test_the_config_states_what_theirs_does(config, path, theirs):
+    assert at(config, path.split("/")) == theirs
+
+
+TRAINED = {  # "max_steps", "batch_size", "optimizer_kwargs", "lr_scheduler", "grad_norm_clip", "use_gc", "dtype"
+    "max_steps": 750, "batch_size": 2, "learning_rate": 1e-4, "weight_decay": 1e-4, "schedule": "constant",
+    "warmup_steps": 0, "max_grad_norm": 1.0, "gradient_checkpointing": True, "precision": "float32",
+    "base_precision": "bf16", "prior_weight": 0, "keep_epochs": "last",
+    "crop": "center",  # T.Resize(resolution, BILINEAR) and T.CenterCrop(resolution)
+}  # fmt: skip
+LAYERS = [10, 20, 30]  # "text_encoder_out_layers"
+
+
+def test_what_is_trained_is_as_there(config, subject):
+    # numpy.random.seed(0) and shuffle into train_size, valid_size 2 and test_size 4
+    numpy.random.seed(0)
+    numpy.random.shuffle(indices := numpy.arange(20))
+    splits = config["datasets"]["subject"]["cat-plushy"]["splits"]
+    assert [*splits["valid"], *splits["test"]] == [*indices[14:]]
+    prompts = subject.training.prompts("cat-plushy")
+    texts = prompts["instance"]  # "instance_prompts"
+    assert texts[1] == "sks cat playing on the Steam Deck"
+    assert texts[19] == "sleepy sks cat lying in bed covered by a blue blanket"
+    assert [number for number, text in enumerate(texts) if text is None] == sorted(indices[14:])
+    assert prompts["text_layers"] == LAYERS
+    for run in RUNS:
+        assert TRAINED.items() <= subject.training.hyperparameters("cat-plushy", run).items()
+    assert {run["seed"] for run in subject.runs()} == {0}
+
+
+def test_what_is_evaluated_is_as_there(config, subject):
+    # The captions of the test split three times ("num_repeats"), "num_inference_steps", "guidance_scale"
+    assert subject.data.prompts("cat-plushy")[0] == "a box with four donuts in front of sks cat"
+    sampling = {"images": 3, "inference_steps": 20, "guidance": 3.5, "text_layers": LAYERS}
+    assert sampling.items() <= subject.generation.sampling().items()
+    # Each image with the one that its caption describes
+    scored = subject.evaluation.scoring_settings("cat-plushy")
+    assert [(one["kind"], one["model"]) for one in scored["evaluators"]] == [("dino", "dinov2-base")]
+    assert scored["references"] == [3, 0, 15, 12]
+    # "drift_image_prompts", one image each; 1 − cosine similarity to the base model's from the same noise
+    prompts = subject.generation.drift_prompts("cat-plushy")
+    assert len(prompts) == 10 and prompts[0] == "a photo of cat" and prompts[5] == "the Mona Lisa but she looks angry"
+    assert subject.generation.drift_images() == 10
+    assert [one["kind"] for one in config["tasks"]["subject"]["drift"]["evaluators"]] == ["dino-distance"]
+
+
+@pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
+def test_published_rows_are_theirs(config):
+    ours = run_statistics.read_csv(STUDY / "results/peft_image.csv")
+    assert ours.columns.tolist() == run_statistics.PUBLISHED
+    with THEIRS.open(newline="") as stream:
+        theirs = list(csv.DictReader(stream))
+    columns = {"DINOv2 similarity": ("dino_similarity", 1), "Drift": ("drift", 1), "Training (s)": ("train_s", 1)}
+    columns |= {"Peak memory (GB)": ("memory_max_bytes", 1e-9)}
+    wanted = [
+        (str(number), row["experiment"].replace("/", "--"), f"{int(row['trainable_params']) / 1e6:.3f}", column,
+         round(float(row[key]) * scale, 4 if scale == 1 else 1))
+        for number, row in enumerate(theirs, 1) for column, (key, scale) in columns.items() if row[key] != "nan"
+    ]  # fmt: skip
+    experiments = ours["source"].str.extract(r"huggingface/peft 5d602fd .*/results/(.*)\.json")[0]
+    found = zip(ours["row"], experiments, ours["params_M"], ours["column"], ours["value"].astype(float), strict=True)
+    assert list(found) == wanted and len(theirs) == 31
+    assert set(ours["column"]) == {column["name"] for column in config["tasks"]["subject"]["columns"]}
+    known = set(grid.run_names(config, "subject"))
+    assert known - set(ours["run"]) == {"hra/flux2-klein-default"}  # PEFT's own layer is a row of its own
+    assert ours.loc[ours["method"] == "HRA (PEFT's layer)", "value"].tolist() == ["0.6441", "0.2597", "9824.6", "47.4"]
+
+
+def test_trained_parameters_are_theirs(config):
+    import torch
+    from diffusers import Flux2Transformer2DModel
+
+    from fakegpu.workflow import pipeline_sizes
+    from hra_workflow.models import adapters
+
+    _, _, klein = pipeline_sizes.PIPELINES["flux2-klein-base-4b"][1]["transformer"]
+
+    with torch.device("meta"):
+        assert list(grid.run_names(config, "subject")) == list(RUNS)
+        for run, expected in RUNS.items():
+            model = Flux2Transformer2DModel(**klein).requires_grad_(False)
+            assert sum(parameter.numel() for parameter in model.parameters()) == WEIGHTS
+            adapted = adapters.insert(model, grid.method(config, "subject", *run.split("/")), [])
+            assert adapters.count(adapted, [])["adapter_parameters"] == expected, run
+
+
+def test_the_page_has_the_published_rows_and_the_measured_ratios(check_rows, check_blocks):
+    check_rows(STUDY, "DINOv2 similarity")
+    check_blocks(STUDY, ("double-stream block", "single-stream block"))

@@ -1,0 +1,262 @@
+"""PEFT's MetaMathQA benchmark: data, prompts, training, grading and forgetting are those that PEFT publishes.
+
+Its values are from huggingface/peft, method_comparison/MetaMathQA, each test with the file and its commit; those of the
+results from results/frod--llama-3.2-3B-default.json (7085385).
+"""
+
+import json
+import math
+import random
+
+import pandas
+import pytest
+import torch
+from transformers import get_cosine_schedule_with_warmup
+
+import evaluate_general_text
+import parameters
+from hra_workflow.config import overlays, validation
+from hra_workflow.core import grid, manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.data import text_tables
+from hra_workflow.models import causal_lm, prompts
+from hra_workflow.report import run_statistics
+from hra_workflow.tasks import load
+from hra_workflow.tasks.math import answers
+from hra_workflow.training import length_windows, run_record
+from support import ROOT, put, with_files
+
+STUDY = "studies/peft_metamathqa"
+DATASET, RUN = "metamathqa-peft", "hra/r32"
+
+
+@pytest.fixture
+def config() -> dict:
+    return with_files(f"{STUDY}/config.yaml")
+
+
+@pytest.fixture
+def settings(config) -> dict:
+    return load(config)["math"].training.hyperparameters(DATASET, RUN)
+
+
+def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
+    validation.check(config)
+    runs = grid.run_names(config, "math")
+    assert {"lora/r32", "oft/r32", "dora/r32", "hra/r32", "hra/r64", "base/pretrained"} < set(runs)
+    task = load(config)["math"]
+    tuned = [run for run in runs if "learning_rate" in config["tasks"]["math"]["tune"]["search"] and "tuned" in run]
+    assert tuned == config["tasks"]["math"]["tune"]["runs"]
+    labels = grid.labels(config, "math")
+    assert all(("rate tuned" in labels[run]) == (run in tuned) for run in runs)
+    assert {task.training.hyperparameters(DATASET, run)["learning_rate"] for run in runs} == {1e-4}
+
+
+def test_the_demo_of_the_benchmark_is_valid(config):
+    own = overlays.read(ROOT / STUDY / "demo.yaml")
+    merged = overlays.merged(config, own)
+    overlays.finish_merge(merged, [own])
+    validation.check(merged)
+    assert load(merged)["math"].table.published() is None
+
+
+def test_training_is_that_of_the_default_parameters(settings):
+    """default_training_params.json, 4192101: 5,000 steps of 4 rows, 768 tokens, AdamW, clip 1.0, no AMP."""
+    theirs = {"max_steps": 5000, "batch_size": 4, "max_length": 768, "learning_rate": 1e-4, "weight_decay": 0.1}
+    theirs |= {"max_grad_norm": 1.0, "schedule": "cosine", "base_precision": "bf16", "precision": "float32"}
+    assert settings.items() >= theirs.items() and "epochs" not in settings
+    assert settings["adam_epsilon"] == 1e-8  # torch's AdamW
+    assert run_record.total_steps(20000, settings) == 5000
+
+
+def test_the_learning_rate_warms_up_for_a_tenth_of_the_steps(settings, tmp_path):
+    """utils.py, 0134244: WARMUP_STEP_RATIO 0.1, get_cosine_schedule_with_warmup."""
+    job = {"params": {}, "resources": {"gpu": 0}}
+    made = run_record.training_arguments(job, settings, 0, tmp_path, "cpu")
+    assert (made.max_steps, made.get_warmup_steps(made.max_steps)) == (5000, 500)
+    assert not (made.bf16 or made.fp16) and made.per_device_train_batch_size == 4
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 500, 5000)
+    assert schedule.lr_lambdas[0](2750) == pytest.approx(0.5) and schedule.lr_lambdas[0](250) == 0.5
+
+
+def test_data_and_model_are_the_published_revisions(config):
+    """meta_info of the results: model_info and dataset_info."""
+    entries = [config["models"]["llama-3.2-3b"], *(config["datasets"]["math"][name] for name in (DATASET, "gsm8k"))]
+    assert [(one["source"]["repo"], one["source"]["revision"]) for one in entries] == [
+        ("meta-llama/Llama-3.2-3B", "13afe5124825b4f3751f836b40dafda64c1ed062"),
+        ("meta-math/MetaMathQA", "aa4f34d3d2d3231299b5b03d9b3e5a20da45aa18"),
+        ("openai/gsm8k", "740312add88f781978c0658806c59bc2815b9866"),
+    ]
+    # data.py, d9e56aa: the whole test set.
+    assert config["datasets"]["math"][DATASET]["benchmarks"] == {"gsm8k": "gsm8k/test"}
+    assert config["datasets"]["math"]["gsm8k"]["rows"]["test"] == 1319
+
+
+def test_rows_are_filtered_by_characters_in_their_order(config, tmp_path):
+    """data.py, d9e56aa: len(f"{q} {r}") <= CHAR_LIMIT = 1300; no shuffle. The results have 20,000 train samples."""
+    entry = config["datasets"]["math"][DATASET]
+    assert (entry["max_characters"], entry["take"]) == (1300, {"train": 20000})
+    end = "The answer is: 1"
+    rows = [
+        {"query": f"{row}" * 10, "response": "x" * (length - 11 - len(end)) + end}
+        for row, length in enumerate([1300, 1301, 40, 1300, 50])
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    entry |= {"splits": {"train": ["rows.json"]}, "rows": {"train": 5}, "take": {"train": 3}}
+    (split,) = text_tables.read_splits("math", entry, tmp_path, answers.gold).values()
+    assert [question[0] for question in split.columns["question"]] == ["0", "2", "3"]
+    with pytest.raises(JobError, match=r"expected 4 rows, found 5"):
+        text_tables.read_splits("math", entry | {"rows": {"train": 4}}, tmp_path, answers.gold)
+    with pytest.raises(JobError, match=r"max_characters 10: no rows"):
+        text_tables.read_splits("math", entry | {"max_characters": 10}, tmp_path, answers.gold)
+
+
+def buckets(lengths: list[int], batch: int, factor: int) -> list[list[int]]:
+    """Return the lengths of the rows of each batch as PEFT's BucketIterator makes them."""
+    size = batch * factor
+    parts = [sorted(lengths[first : first + size], reverse=True) for first in range(0, len(lengths), size)]
+    return [part[first : first + batch] for part in parts for first in range(0, len(part), batch)]
+
+
+def test_batches_are_those_of_its_buckets(settings):
+    """utils.py, 0134244: BucketIterator; run.py, 026d1e0: BUCKET_FACTOR = 20."""
+    lengths = [random.Random(0).randint(50, 768) for _ in range(400)]
+    order = list(length_windows.order(settings, [[0] * length for length in lengths], 4, seed=7))
+    assert sorted(order) == list(range(400))
+    found = [[lengths[row] for row in order[first : first + 4]] for first in range(0, 400, 4)]
+    assert found == buckets(lengths, 4, 20)
+    assert list(length_windows.order({"shuffle": False}, lengths, 4, seed=7)) == list(range(400))
+
+
+def test_prompt_and_answer_are_one_text_that_is_learned_whole(config, settings, tiny_math):
+    """run.py, 026d1e0: labels = input_ids, with the first end token; data.py: template + answer, without a space."""
+    prompt = config["tasks"]["math"]["prompt"]
+    assert prompt["template"].replace("{question}", "{query}") == "Question: {query} Think step by step.\nAnswer:"
+    assert prompt["evaluation_suffix"] == "" and settings["loss_on"] != causal_lm.ANSWER
+    folder, data = (manifests.folder(tiny_math[name]) for name in ("model", "dataset"))
+    tokenizer = causal_lm.load_tokenizer(folder)
+    asked = prompts.Prompt({"template": prompt["template"]}, tokenizer, folder)
+    rows = causal_lm.training_rows(data, "train", asked, 768, settings["loss_on"])
+    raw = pandas.read_parquet(data / "train.parquet")
+    for row, question, answer in zip(rows, raw["question"], raw["answer"], strict=True):
+        whole = tokenizer(f"Question: {question} Think step by step.\nAnswer:{answer}")["input_ids"]
+        whole = whole[:-1] if whole[-1] == tokenizer.eos_token_id else whole
+        assert row["input_ids"] == row["labels"] == [*whole, tokenizer.eos_token_id]
+
+
+def test_answers_have_at_most_300_tokens_from_a_model_in_bf16(config):
+    """default_training_params.json, 4192101: max_new_tokens 300, dtype bfloat16."""
+    generation = load(config)["math"].generation
+    assert generation.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 300}}
+    assert generation.precision(DATASET, RUN) == "bf16" and generation.answer_settings(RUN)["serve"] == "adapter"
+    assert generation.answer_settings(RUN)["stop"] == []
+
+
+def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_math, tmp_path):
+    """run.py, 026d1e0, calculate_mean_per_token_loss, with the shift of #3419: all tokens weigh the same."""
+    entry, source = config["tasks"]["math"]["general_text"], config["datasets"]["math"]["finewiki-100"]
+    assert (entry["cut"], entry["window"], source["take"]) == ("rows", 768, {"head": 100})
+    (column,) = [one for one in config["tasks"]["math"]["columns"] if one["name"] == "Forgetting"]
+    assert column["minus"] == "base/pretrained" and column["metric"] == "loss"
+
+    folder = manifests.folder(tiny_math["model"])
+    tokenizer, model = causal_lm.load_tokenizer(folder), causal_lm.load_model(folder, "float32").eval()
+    texts = ["A long text of several words, cut.", "Short.", "Another one, of some more words."]
+    pandas.DataFrame({"text": texts}).to_parquet(tmp_path / "head.parquet")
+    rows = evaluate_general_text.beginnings(tmp_path / "head.parquet", tokenizer, 24, 128)
+    assert max(map(len, rows)) == 24 > min(map(len, rows))
+    values = evaluate_general_text.losses(model, rows, 2, "cpu")
+
+    each = []
+    for text in texts:
+        ids = torch.tensor(tokenizer(text, truncation=True, max_length=24)["input_ids"])
+        with torch.inference_mode():
+            logits = model(ids[None]).logits[0, :-1]
+        each += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
+    weights = [len(row) - 1 for row in rows]
+    found = evaluate_general_text.aggregation.weighted(
+        *map(pandas.Series.to_numpy, map(pandas.Series, (values, weights)))
+    )
+    assert found["value"] == pytest.approx(sum(each) / len(each), rel=1e-5)
+    assert found["value"] != pytest.approx(sum(values) / len(values), rel=1e-3)
+
+
+def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(config, tmp_path):
+    entry = config["datasets"]["math"]["finewiki-100"] | {"splits": {"head": ["a.parquet", "b.parquet"]}}
+    for name in ("a", "b"):
+        rows = pandas.DataFrame({"text": [f"{name}{row}" for row in range(80)], "infobox": [[1]] * 80})
+        rows.to_parquet(tmp_path / f"{name}.parquet", row_group_size=10)
+    (split,) = text_tables.read_splits("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
+    assert len(split) == 100 and split.columns["text"][-1] == "b19" and [*split.rows.columns] == ["text"]
+    with pytest.raises(JobError, match="expected 100 rows, found 160"):
+        text_tables.read_splits("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
+    with pytest.raises(JobError, match="expected the column 'body', found 'text', 'infobox'"):
+        text_tables.read_splits("math", entry | {"columns": {"text": "body"}}, tmp_path, answers.gold)
+
+
+@pytest.mark.parametrize(
+    ("run", "published"),
+    [
+        ("full/all", 3_212_749_824),
+        ("lora/r32", 9_175_040),
+        ("oft/r32", 8_171_520),
+        ("dora/r32", 9_289_728),
+        ("hra/r32", 5_505_024),  # not published: 2 × 28 layers of 3,072 inputs
+        ("hra/r64", 11_010_048),
+    ],
+)
+def test_the_adapters_have_the_published_numbers_of_parameters(config, run, published):
+    """`num_trainable_params` of the results; adapter_config.json of the experiments."""
+    method = grid.method(config, "math", *run.split("/"))
+    assert parameters.count("math", parameters.base_model("math", "llama-3.2-3b", method), method, []) == published
+    found = run_statistics.read_csv(ROOT / STUDY / "results/peft_metamathqa.csv").set_index("run")["params_M"].to_dict()
+    if run in found:
+        assert math.isclose(float(found[run]) * 1e6, published, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "presets.math.peft-benchmark.all.epochs",
+            1,
+            r"one of epochs and max_steps, found both \(epochs 1, max_steps 5000\). Rem",
+        ),
+        (
+            "presets.math.peft-benchmark.all.group_by_length",
+            "shuffled",
+            r"group_by_length shuffled needs .* shuffle is false",
+        ),
+        (
+            "datasets.math.metamathqa-peft.metrics",
+            ["pefft"],
+            r"metrics: expected one of official, .*, peft, boxed, or module:name of a custom one, found 'pefft'",
+        ),
+        ("datasets.math.metamathqa-peft.score", "official", r"score: unknown metric 'official'; known: peft, strict"),
+        (
+            "tasks.math.published.file",
+            "peft.csv",
+            r"published.file: expected a CSV file, found no .*/peft\.csv",
+        ),
+        ("tasks.math.published.noise", {"GSM": 1}, r"published.noise: unknown column 'GSM'; known: GSM8K"),
+        ("tasks.math.tune.runs", ["hra/r8"], r"tune.runs: unknown run of the grid 'hra/r8'; known: hra/r32"),
+        ("tasks.math.columns.2.minus", "full/all", r"Forgetting: minus: unknown run of the grid 'full/all'"),
+        ("tasks.math.columns.3.metric", "minutes", r"Time \(min\): unknown metric 'minutes'; known: seconds"),
+    ],
+)
+def test_what_cannot_be_run_is_one_message(config, path, value, message):
+    put(config, path, value)
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+def test_neither_steps_nor_epochs_is_an_error(config):
+    del config["presets"]["math"]["peft-benchmark"]["all"]["max_steps"]
+    with pytest.raises(JobError, match=r"epochs or max_steps is missing: neither tasks.math.defaults nor the preset"):
+        validation.check(config)
+
+
+def test_the_page_has_the_published_rows_and_the_measured_ratios(check_rows, check_blocks):
+    check_rows(ROOT / STUDY, "GSM8K, %")
+    check_blocks(ROOT / STUDY, ("q_proj", "v_proj", "decoder block"))

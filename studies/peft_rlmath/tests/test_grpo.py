@@ -1,0 +1,227 @@
+"""Reinforcement learning: sampled answers are rewarded, and an interrupted run ends with the same bytes."""
+
+import pandas
+import pytest
+from rewarded import REWARDED, right_by_chance
+from trl.trainer.utils import RepeatSampler
+
+import hra
+import train_math
+from hra_workflow.config import validation
+from hra_workflow.core import files, manifests
+from hra_workflow.core.errors import JobError
+from hra_workflow.models import causal_lm, prompts
+from hra_workflow.preflight import probe
+from hra_workflow.tasks import load
+from rule_jobs import train
+from saved_states import check_same, stop_after
+from studies.peft_rlmath import grpo, task
+from sums import math_method, start_of
+from support import put, with_files
+from two_ranks import on_two_ranks, train_one_rank
+
+FILE = "studies/peft_rlmath/config.yaml"
+
+
+@pytest.fixture(scope="module")
+def prompt(tiny_math):
+    folder = manifests.folder(tiny_math["model"])
+    return prompts.Prompt({"template": "Q: {question}\nA:"}, causal_lm.load_tokenizer(folder), folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hra", "lora"])
+def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, kind):
+    whole, run = (make_rewarded_run(math_method(kind), name) for name in ("whole", "run"))
+    fresh = train(whole)
+    assert fresh["steps"] == 4 and fresh["score"] == "reward" and "trl" in fresh["fingerprint"]["versions"]
+    assert [entry["step"] for entry in fresh["curve"]] == [1, 3]  # a generation is two steps
+    assert {entry["metrics"]["reward"] for entry in fresh["curve"]} <= {0.25, 0.5, 0.75}, "no reward differs"
+    stop_after(2, lambda: train_math.main(run.train))
+    record = train(run)
+    assert (record["attempts"], record["resumed_from"]) == (2, [2])
+    check_same(record | {"attempts": 1, "resumed_from": []}, run.weights, fresh, whole.weights)
+
+
+def rewarded_rank(job: dict, step: int | None = None) -> None:
+    task.is_right = right_by_chance
+    train_one_rank(job, step)
+
+
+@pytest.mark.full
+def test_two_processes_train_one_model(make_rewarded_run, tmp_path):
+    jobs = [make_rewarded_run(math_method("hra"), name, gradient_accumulation=1).train for name in ("whole", "stopped")]
+    for job in jobs:
+        job["resources"] |= {"gpu": 2}
+    for name, *arguments in (("all", jobs[0]), ("first", jobs[1], 2), ("second", jobs[1])):
+        (tmp_path / name).mkdir()
+        on_two_ranks(rewarded_rank, tmp_path / name, *arguments)
+    whole, stopped = (files.read_json(job["output"]["record"]) for job in jobs)
+    assert (whole["processes"], whole["steps"], stopped["resumed_from"]) == (2, 4, [2])
+    assert whole["curve"] == stopped["curve"] and whole["weights_sha256"] == stopped["weights_sha256"]
+
+
+@pytest.mark.slow
+def test_a_signal_within_a_generation_stops_at_its_end(make_rewarded_run, monkeypatch):
+    run, sent = make_rewarded_run(math_method("lora")), []
+    step = grpo.ResumableGRPOTrainer.training_step
+
+    def signalled(self, *arguments):
+        if self.state.global_step == 0 and not sent:
+            sent.append(1)
+            self.callback_handler.callbacks[-1].stopped = "signal"
+        return step(self, *arguments)
+
+    monkeypatch.setattr(grpo.ResumableGRPOTrainer, "training_step", signalled)
+    with pytest.raises(Exception, match="stopped at step 2 of 4: signal"):
+        train_math.main(run.train)
+
+
+@pytest.mark.slow
+def test_the_penalty_is_added_and_the_reference_is_the_base_model(make_rewarded_run, monkeypatch):
+    seen, init = [], grpo.ResumableGRPOTrainer.__init__
+
+    def noted(self, **keywords):
+        init(self, **keywords)
+        seen.append(list(self.model.peft_config))
+
+    monkeypatch.setattr(grpo.ResumableGRPOTrainer, "__init__", noted)
+    losses = [
+        train(make_rewarded_run(math_method("hra", **penalty), name, max_steps=2))["curve"][0]["metrics"]["loss"]
+        for name, penalty in (("with", {"lambda": 0.1}), ("without", {}))
+    ]
+    run = make_rewarded_run(math_method("hra"), "start")
+    assert losses[0] - losses[1] == pytest.approx(0.1 * hra.orthogonality_penalty(start_of(run)).item(), rel=1e-3)
+    assert seen == [["default"], ["default"]]
+
+
+def test_questions_are_in_the_order_of_trl_over_several_epochs(tiny_math, prompt):
+    settings = REWARDED | {"max_length": 48, "max_steps": 90, "num_generations": 2}
+    settings |= {"generation_batch_size": 6}  # three questions for three steps: 90 questions of 64
+    folder = manifests.folder(tiny_math["dataset"])
+
+    def gold(text: str) -> str:
+        return text.rpartition(": ")[2]
+
+    rows = grpo.questions(folder, prompt, settings, 42, gold)
+    sampler = RepeatSampler(range(64), mini_repeat_count=2, batch_size=3, repeat_count=3, seed=42)
+    order = [*each_once(sampler), *each_once(sampler)]
+    asked = pandas.read_parquet(folder / "train.parquet")["question"]
+    assert len(order) == 126 and [row["prompt"] for row in rows] == [prompt.text(asked[at]) for at in order[:90]]
+    assert {row["reference"].isdigit() for row in rows} == {True}
+    assert len(grpo.questions(folder, prompt, settings | {"max_steps": 91}, 42, gold)) == 93  # a whole generation more
+    with pytest.raises(JobError, match=r"no question of train fits into .* = 3 tokens"):
+        grpo.questions(folder, prompt, settings | {"max_length": 11}, 0, gold)
+    with pytest.raises(JobError, match="expected at least 65 questions for a generation, found 64"):
+        grpo.questions(folder, prompt, settings | {"generation_batch_size": 130}, 0, gold)
+    with pytest.raises(JobError, match="expected final answers in the rows of train, found none"):
+
+        def none(text: str) -> str:
+            raise ValueError
+
+        grpo.questions(folder, prompt, settings, 0, none)
+
+
+def each_once(sampler) -> list[int]:
+    """Return the questions of an epoch of TRL's sampler, each once."""
+    block, found = sampler.batch_size * sampler.mini_repeat_count, list(sampler)
+    return [
+        index
+        for first in range(0, len(found), block * sampler.repeat_count)
+        for index in found[first : first + block : sampler.mini_repeat_count]
+    ]
+
+
+def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
+    reward = grpo.rewards(lambda output, gold: task.is_right("strict", "metamath", output, gold), prompt.tokenizer)
+    ids = [prompt.tokenizer(f"The answer is: {value}")["input_ids"] for value in (7, 8)]
+    ids[0].append(prompt.tokenizer.eos_token_id)
+    assert reward(completion_ids=ids, reference=["7", "7"], prompts=[], trainer_state=None) == [1.0, 0.0]
+
+
+def test_an_answer_is_rewarded_if_any_of_its_readings_is_correct():
+    """The text after the marker is no number, but has one."""
+    output = "The answer is: 6 and 12, so 18 apples are left."
+    found = [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
+    assert found == [True, False]
+
+
+def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():
+    math = load(with_files(FILE))["math"]
+    found = math.training.relevant_hyperparameters("gsm8k-rl", "hra/r32")
+    assert (found["reward"], found["reward_version"], found["answer"]) == ("boxed", 1, "gsm8k")
+    assert math.training.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
+
+
+ALL = "presets.math.peft-rlmath.all"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (f"{ALL}.reward", "bozed", "reward: expected one of official, .*, boxed, or module:name .* found 'bozed'"),
+        (f"{ALL}.max_completion_length", 1536, "leaves no room for a question in max_length: found 1536 of 1536"),
+        (
+            f"{ALL}.generation_batch_size",
+            12,
+            "expected .* a multiple of num_generations = 8, found 12",
+        ),
+        (f"{ALL}.quantization", "nf4", "`reward` needs a base model that is not quantised"),
+        (f"{ALL}.loss_on", "text", "learns from sampled answers only"),
+        (f"{ALL}.vllm", {"gpu_memory_utilization": 0.5}, "which has none. Set vllm: null"),
+        ("tasks.math.tune", {"search": {"learning_rate": [1e-5]}, "trials": 1}, "trials compare losses"),
+    ],
+)
+def test_what_cannot_be_rewarded_is_one_message(path, value, message):
+    config = with_files(FILE)
+    config["tasks"]["math"]["resources"]["gpu"] = 0 if path.endswith("vllm") else 1
+    put(config, path, value)
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("beta", "beta is missing: neither tasks.math.defaults nor the preset gives it"),
+        ("reward", "reward is missing: neither tasks.math.defaults nor the preset gives it"),
+    ],
+)
+def test_a_part_of_the_settings_is_one_message(removed, message):
+    config = with_files(FILE)
+    del config["presets"]["math"]["peft-rlmath"]["all"][removed]
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+def test_vllm_gets_its_arguments(prompt, tmp_path):
+    values = {name: REWARDED[name] for name in task.VALUES}
+    vllm = {"gpu_memory_utilization": 0.5, "max_model_length": 1536, "enable_sleep_mode": True}
+    made = grpo.arguments(values, vllm, prompt)
+    arguments = made.pop("kind")(
+        output_dir=str(tmp_path), per_device_train_batch_size=1, use_cpu=True, bf16=False, **made
+    )
+    assert arguments.use_vllm and arguments.vllm_mode == "colocate" and arguments.vllm_gpu_memory_utilization == 0.5
+    assert arguments.steps_per_generation == 4 and not grpo.arguments(values, None, prompt).get("use_vllm")
+
+
+def test_unknown_keys_are_errors_and_the_task_without_the_class_has_none_of_these():
+    config = with_files(FILE)
+    put(config, f"{ALL}.num_generation", 8)
+    with pytest.raises(JobError, match="'num_generation' was unexpected"):
+        validation.check(config)
+    config = with_files(FILE)
+    del config["tasks"]["math"]["class"]
+    with pytest.raises(JobError, match=r"'beta', .*'reward'.* were unexpected"):
+        validation.check(config)
+
+
+def test_a_probe_is_killed_and_ends_where_answers_do():
+    config = with_files(FILE) | {"preflight": "jobs"}
+    changes = {"generation_batch_size": 64, "vllm": {"enable_sleep_mode": True}}  # 64 answers: for 16 steps
+    config["presets"]["math"]["peft-rlmath"]["all"] |= changes
+    made = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"].values()
+    assert {one["max_steps"] for one in made} == {32} and sum(one["kill_at_step"] for one in made) == 16
+    assert all(one["vllm"] for one in made) and {one["period"] for one in made} == {16}
+    rehearsed = probe.config_of(config | {"preflight": probe.REHEARSAL})["presets"]["math"][probe.NAME]["methods"]
+    assert not any("vllm" in one for one in rehearsed.values())

@@ -1,0 +1,148 @@
+"""A custom class instead of a task's: its keys in the schema, its learner; and published numbers from a path."""
+
+import re
+import sys
+
+import pytest
+import yaml
+
+from hra_workflow.config import validation
+from hra_workflow.core.errors import JobError
+from hra_workflow.preflight import probe
+from hra_workflow.tasks import load
+from rule_jobs import train
+from sums import math_method
+from support import ROOT, merged, paper_config, put
+
+SCHEMA = """
+$defs:
+  hyperparameters:
+    properties:
+      rows_at_once: {description: Rows of two steps., type: integer, absent: required, examples: [8]}
+"""
+
+
+MODULE = """
+from hra_workflow.tasks.glue.task import Glue
+from hra_workflow.tasks.math.task import Math, MathTraining
+from hra_workflow.training.learner import Learner
+
+
+class TwoSteps(MathTraining):
+    learner = "my_math:Reversed"
+
+    def period(self, values):
+        return 2
+
+
+class Reversed(Learner):
+    logged = ("grad_norm", "loss")
+
+    def rows(self, folder, seed):
+        rows = super().rows(folder, seed)
+        return rows.select(range(len(rows) - 1, -1, -1))
+
+
+class MyMath(Math):
+    required = (*Math.required, "rows_at_once")
+    training = TwoSteps
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> dict:
+    """Provide a config that names MyMath of my_math.py."""
+    (tmp_path / "my_math.py").write_text(MODULE)
+    (tmp_path / "my_math.schema.yaml").write_text(SCHEMA)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_math", raising=False)
+    config = paper_config()
+    put(config, "tasks.math.class", "my_math:MyMath")
+    put(config, "tasks.math.defaults.rows_at_once", 8)
+    return config
+
+
+def test_its_keys_are_checked_and_only_it_has_them(config):
+    validation.check(config)
+    put(config, "tasks.math.defaults.rows_at_once", "8")
+    with pytest.raises(JobError, match=r"rows_at_once: '8' is not of type 'integer' \(Rows of two steps\)"):
+        validation.check(config)
+    del config["tasks"]["math"]["defaults"]["rows_at_once"]
+    with pytest.raises(
+        JobError, match=r"rows_at_once is missing: neither tasks\.math\.defaults nor the preset gives it"
+    ):
+        validation.check(config)
+    put(config, "tasks.math.defaults.rows_at_once", 8)
+    del config["tasks"]["math"]["class"]
+    with pytest.raises(JobError, match="'rows_at_once' was unexpected"):
+        validation.check(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_math:Glue", r"tasks\.math\.class: expected a subclass of hra_workflow\.tasks\.math\.task:Math, found"),
+        (
+            "my_math:Other",
+            r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Learner, .*, MyMath",
+        ),
+        ("no_math:MyMath", r"tasks\.math\.class: .* no module no_math\. .* to PYTHONPATH"),
+    ],
+)
+def test_a_class_that_does_not_fit_is_one_message(config, name, message):
+    put(config, "tasks.math.class", name)
+    with pytest.raises(JobError, match=message):
+        validation.check(config)
+
+
+def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
+    page = (ROOT / "docs/extending.md").read_text().partition("## A task that differs")[2].partition("\n## ")[0]
+    module, changes, schema = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "my_tasks.py").write_text(module)
+    (tmp_path / "my_tasks.schema.yaml").write_text(schema)
+    monkeypatch.syspath_prepend(tmp_path)
+    config, _ = merged(yaml.safe_load(changes))
+    task = load(config)["math"]
+    assert (task.training.learner, task.required[-1]) == ("my_learners:Sampler", "samples")
+    assert task.training.hyperparameters("metamathqa-40k", "hra/r32")["samples"] == 8
+
+
+def test_its_probes_end_where_a_period_does(config):
+    made = probe.config_of(config | {"preflight": probe.REHEARSAL})["presets"]["math"][probe.NAME]["methods"].values()
+    assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 2
+    assert load(config)["math"].training.learner == "my_math:Reversed"
+
+
+@pytest.mark.slow
+def test_its_learner_chooses_rows_and_the_curve(make_math_run, config):
+    plain, own = (make_math_run(math_method("lora"), name, group_by_length=False) for name in ("plain", "own"))
+    own.GIVEN = own.GIVEN | {"learner": "my_math:Reversed"}
+    records = [train(plain), train(own)]
+    assert {*records[0]["curve"][0]["metrics"]} == {"loss"} and {*records[1]["curve"][0]["metrics"]} == {
+        "grad_norm",
+        "loss",
+    }
+    assert (
+        records[0]["score"] == records[1]["score"] == "loss"
+        and records[0]["weights_sha256"] != records[1]["weights_sha256"]
+    )
+
+
+def test_published_numbers_are_the_papers_or_those_of_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    table = load(config)["math"].table
+    assert table.published()["file"] == "math" and table.published_file("math") == ROOT / "config/published/math.csv"
+    assert table.published_file("compute") == ROOT / "config/published/compute.csv"
+    source = {"file": "others/theirs.csv", "label": "Theirs", "notes": []}
+    put(config, "tasks.math.published", source)
+    with pytest.raises(JobError, match=r"published\.file: expected a CSV file, found no .*/others/theirs\.csv"):
+        validation.check(config)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others/theirs.csv").touch()
+    validation.check(config)
+    table = load(config)["math"].table
+    assert table.published() == source | {"file": "theirs", "noise": {}, "first": True}
+    assert str(table.published_file("math")) == "others/theirs.csv" and table.published_file("compute") is None
+    put(config, "tasks.math.published", False)
+    assert load(config)["math"].table.published() is table.published_file("retention") is None

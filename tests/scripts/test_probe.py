@@ -50,13 +50,12 @@ def own_source(name: str) -> dict | None:
     return {"kind": "local", "path": name} if name == "llama2-7b" else None
 
 
-def test_a_command_may_run_other_probes_without_vllm_or_a_check_of_the_device(monkeypatch):
-    config = paper_config() | {"preflight": "jobs"}
+def test_a_command_may_run_other_probes_without_vllm_or_a_check_of_the_device(config):
     for preset in config["presets"]["math"].values():
         preset["all"]["vllm"] = {"enable_sleep_mode": True}
     own = {"folder": "tried", "steps": 4, "kill_at": 1, "threads": 1, "tokens": 16, "command": "profiler"}
     config["probes"] |= own | {"models": "test_probe:own_source"}
-    made = probe.config_of(config)
+    made = probe.config_of(config | {"preflight": "jobs"})
     runs = made["presets"]["math"][probe.NAME]["methods"].values()
     assert not any("vllm" in one for one in runs) and sum(one["kill_at_step"] for one in runs) == 1
     assert made["datasets"]["math"][probe.NAME]["rows"]["train"] == 4 * max(one["batch_size"] for one in runs)

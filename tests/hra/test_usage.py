@@ -9,7 +9,7 @@ from importlib import metadata
 import peft
 import pytest
 import torch
-from sidebyside import Net, adapt, trainable
+from sidebyside import Net, adapt
 
 import hra
 from hra import usage
@@ -100,9 +100,8 @@ def test_install_warns_of_models_with_PEFTs_own_layers():
         hra.orthogonality_penalty,
         lambda model: hra.to_lora(model),
         lambda model: hra.rewind(model, 0.5),
-        lambda model: hra.train_sum_and_difference(model, torch.optim.SGD(trainable(model).values())),
     ],
-    ids=["penalty", "to_lora", "rewind", "sum_and_difference"],
+    ids=["penalty", "to_lora", "rewind"],
 )
 def test_functions_warn_of_PEFTs_own_layers_once(use):
     stock, ours = adapt(Net(), stock=True), adapt(Net())

@@ -32,9 +32,14 @@ BELOW = {
         *("keys", "files", "models", "methods", "hyperparameters", "tuning"),
         *("evaluators", "grading", "retention", "reruns"),
     ],
+} | {
+    f"{folder.parent.name}/{folder.name}": [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]
+    for kind in ("packages", "studies")
+    for folder in (DOCS / kind).glob("*/")
 }
 # Of Markdown or an HTML image; not to another site, nor within the page.
 LINK = re.compile(r'(?:\]\(|(?P<image><img src="))(?![a-z]+:|#)(?P<path>[^)#"\s]+)(?:#(?P<place>[^)"\s]+))?')
+IMAGES = (".png", ".svg")
 FEW = 2  # columns that a narrow screen has room for
 MOST = 60  # files of a folder that are shown; of more, only the names
 
@@ -77,7 +82,7 @@ def file_of(page: str) -> Path:
 
 def is_source(path: Path) -> bool:
     """Return whether a linked file has no page or image in docs/."""
-    return path not in TEXTS and not path.is_relative_to(DOCS)
+    return path not in TEXTS and not path.is_relative_to(DOCS) and path.suffix not in IMAGES
 
 
 def lead_outside(app: Sphinx, page: str, text: list[str]) -> None:
@@ -91,6 +96,8 @@ def lead_outside(app: Sphinx, page: str, text: list[str]) -> None:
             logging.getLogger(__name__).warning("%s does not exist", link["path"], location=page)
         if link["image"]:
             return link["image"] + os.path.relpath(DOCS / "_images" / path.name, here)
+        if path.suffix in IMAGES and not path.is_relative_to(DOCS):
+            return f"]({os.path.relpath(path, here)}"
         if path in TEXTS:  # as HTML, since MyST follows symbolic links
             return on_site(os.path.relpath(TEXTS[path].with_suffix(".html"), here), place)
         if path.is_relative_to(DOCS):

@@ -45,7 +45,6 @@ __all__ = [
     "orthogonality_penalty",
     "rewind",
     "to_lora",
-    "train_sum_and_difference",
     "uninstall",
 ]
 
@@ -56,7 +55,6 @@ if TYPE_CHECKING:
     from .official import from_official
     from .penalty import orthogonality_penalty
     from .rewinding import rewind
-    from .sum_difference import train_sum_and_difference
     from .tuner import install, uninstall
 else:
     # PEP 562: torch and PEFT, which take seconds, are imported with the first of these names, so that the command line
@@ -69,7 +67,6 @@ else:
         "orthogonality_penalty": "penalty",
         "rewind": "rewinding",
         "to_lora": "export",
-        "train_sum_and_difference": "sum_difference",
         "uninstall": "tuner",
     }
 

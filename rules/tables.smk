@@ -256,7 +256,6 @@ rule contents:
             tasks=lambda wc: reported.tasks(config, SHOWN),
             changes=lambda wc: overlays.changes(config, CONFIGS),
         ),
-        results=config["pathvars"]["results"],
         lost=lost_inputs("contents.json"),
     script:
         "../workflow/scripts/contents.py"

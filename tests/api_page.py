@@ -21,7 +21,6 @@ ORDER = (
     "HRAConfig",
     "orthogonality_penalty",
     "OrthogonalityCallback",
-    "train_sum_and_difference",
     "to_lora",
     "rewind",
     "from_official",

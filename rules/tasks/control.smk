@@ -5,10 +5,7 @@
 #      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images encoded by the VAE.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
-#      On request, 4 GB each: official.ckpt or official.safetensors next to an initial adapter or a run's weights, a complete
-#      Stable Diffusion as a single-file checkpoint in the layout of the official control scripts:
-#      snakemake --cores 1 results/control/ade20k/hra/r8/seed0/official.ckpt
-# Steps: hints; latents; train, generate, gather, evaluate; sheet; export_augmented, export_run.
+# Steps: hints; latents; train, generate, gather, evaluate; sheet.
 # Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
 #      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the latents that
 #      it was trained with, cached or not.
@@ -148,39 +145,3 @@ use rule sheet as sheet_control with:
 rule control_sheets:
     input:
         collect("<results>/sheets/control_{name}.png", name=grid.datasets(config, "control")),
-
-
-rule export_augmented:
-    input:
-        model=task_model,
-        manifest="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/manifest.json",
-    output:
-        checkpoint="<resources>/augmented/{task}/{method}/{variant}/seed{seed}/official.{ending}",
-    log:
-        "<logs>/export/{task}/{method}/{variant}/seed{seed}.{ending}.log",
-    wildcard_constraints:
-        task="control",
-        ending="ckpt|safetensors",
-    conda:
-        "../../envs/hra.yaml"
-    threads: 1
-    resources:
-        mem_mb=32000,
-        runtime=30,
-    params:
-        **recorded(method=method_slice),
-        weights=lambda wc, input: input.manifest.replace("manifest.json", "adapter_model.safetensors"),
-    script:
-        "../../workflow/scripts/export_checkpoint.py"
-
-
-use rule export_augmented as export_run with:
-    input:
-        model=task_model,
-        last="<run>/last/adapter_model.safetensors",
-    output:
-        checkpoint=f"{RUN}/official.{{ending}}",
-    log:
-        "<logs>/export/{task}/{dataset}/{method}/{variant}/seed{seed}.{ending}.log",
-    params:
-        weights=lambda wc, input: input.last,

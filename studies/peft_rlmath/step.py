@@ -1,4 +1,4 @@
-"""Rehearse a step of PEFT's GRPO benchmark on a fake GPU: python -m studies.peft_rlmath.step lora|hra|peft [RANK] [CARD].
+"""A step of PEFT's GRPO benchmark on a fake GPU: python -m studies.peft_rlmath.step lora|hra|peft [RANK] [CARD].
 
 The model has the sizes of Qwen3.5-4B, the step those of `method_comparison/RLMath` in pull request 3078 of
 huggingface/peft at d2587c8: four answers, one at a time, with gradient checkpointing and the loss of a reference model,

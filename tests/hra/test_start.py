@@ -38,6 +38,12 @@ def test_the_tangent_spaces_of_both_sides_and_the_magnitudes_meet_only_in_zero(o
     assert whole == of_right + of_left + out
 
 
+def test_the_gradients_of_a_pair_are_opposite_at_the_start():
+    u = paired(12, 6).requires_grad_()
+    (torch.randn(5, 12, dtype=torch.float64) @ chain(u)).sin().sum().backward()
+    torch.testing.assert_close(u.grad[:, 0::2], -u.grad[:, 1::2], rtol=0, atol=1e-12)
+
+
 def test_equal_singular_values_make_the_spaces_of_both_sides_meet():
     """For W = I, both spaces have the rotation in the plane of u and v."""
     u, v = paired(6, 2), paired(6, 2)

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import download
 import draw_hints
-import export_checkpoint
+import ldm_files
 import rule_jobs
 import sheet as sheet_script
 from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry
-from controlled import MODEL, SIDE, unet_method
+from controlled import MODEL, SIDE, same_weights, unet_method
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
@@ -228,28 +229,13 @@ def test_metrics_of_evaluators():
     ]
 
 
-def test_a_run_in_one_file_and_a_model_from_one(tiny_control, tmp_path):
-    """Check that the download reads an exported checkpoint like any other single-file model."""
-    run = ControlRun(tmp_path, tiny_control, unet_method("lora")).started()
-    train(run)
-    official = tmp_path / "one/official.safetensors"
-    given = {
-        "model": tiny_control["model"],
-    } | run.weights
-    job = run.job("export_run", given, {"checkpoint": official}, weights=str(run.last))
-    export_checkpoint.main(job)
-    merged = {name: value for name, value in load_file(official).items() if not name.startswith("control_model.")}
-    save_file(merged, official)
-    for path in MODEL.rglob("*.json"):
-        (official.parent / path.relative_to(MODEL)).parent.mkdir(exist_ok=True)
-        shutil.copy(path, official.parent / path.relative_to(MODEL))
-    source = {"kind": "local", "path": str(official.parent)}
-    download.main(rule_jobs.download("model", tmp_path / "merged.manifest.json", source, name="merged"))
-    manifest = files.read_json(tmp_path / "merged.manifest.json")
+def test_a_model_from_one_file(tmp_path):
+    folder, pipeline = tmp_path / "one", StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    ldm_files.write(ldm_files.layout(pipeline), folder / "model.safetensors")
+    source = {"kind": "local", "path": str(folder)}
+    download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source, name="model"))
+    manifest = files.read_json(tmp_path / "model.manifest.json")
     assert "unet/diffusion_pytorch_model.safetensors" in manifest["files"]
-    assert manifest["raw"]["official.safetensors"]["sha256"] == files.sha256(official)
-    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
-    before, after = (
-        load_file(folder / "unet/diffusion_pytorch_model.safetensors")[name] for folder in (MODEL, tmp_path / "merged")
-    )
-    assert before.shape == after.shape and not torch.equal(before, after)
+    assert manifest["raw"]["model.safetensors"]["sha256"] == files.sha256(folder / "model.safetensors")
+    assert same_weights(pipeline, StableDiffusionPipeline.from_pretrained(tmp_path / "model", dtype=torch.float32))

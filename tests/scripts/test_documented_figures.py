@@ -1,5 +1,6 @@
 """Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
 
+Pages with their own test:
 statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
 """
 

@@ -108,8 +108,8 @@ def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
 
 
 def test_its_probes_end_where_a_period_does(config):
-    made = probe.config_of(config | {"preflight": probe.REHEARSAL})["presets"]["math"][probe.NAME]["methods"].values()
-    assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 2
+    made = probe.config_of(config | {"preflight": "jobs"})["presets"]["math"][probe.NAME]["methods"].values()
+    assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
     assert load(config)["math"].training.learner == "my_math:Reversed"
 
 

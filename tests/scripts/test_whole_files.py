@@ -25,7 +25,6 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
 from hra_workflow.models import adapters, causal_lm, classifier
-from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 from hra_workflow.training import checkpoints
 from support import method
 
@@ -130,7 +129,7 @@ def test_a_manifest_without_its_parts_is_named(tmp_path, content):
         manifests.folder(tmp_path / "set.manifest.json")
 
 
-@pytest.mark.parametrize("kind", ["adapter", "virtual", "parameters", "checkpoint", "folder", "ldm"])
+@pytest.mark.parametrize("kind", ["adapter", "virtual", "parameters", "checkpoint", "folder"])
 def test_weights_have_the_umask_s_rights(tmp_path, kind):
     """safetensors 0.8 writes files that only their owner can read."""
     model, folder = torch.nn.Sequential(torch.nn.Linear(4, 4)), tmp_path / "new"
@@ -146,12 +145,10 @@ def test_weights_have_the_umask_s_rights(tmp_path, kind):
         elif kind == "checkpoint":
             checkpoints.save_trained(model, tmp_path / "run/.unsealed-1/checkpoint-1")
             checkpoints.seal(tmp_path / "run/.unsealed-1/checkpoint-1")
-        elif kind == "folder":
+        else:
             with files.replacing_folder(folder) as new:
                 (new / "unet").mkdir()
                 save_file({"weight": torch.ones(2)}, new / "unet/model.safetensors")
-        else:
-            ldm_checkpoint.write({"weight": torch.ones(2)}, folder / "model.safetensors")
     finally:
         os.umask(before)
     (path,) = tmp_path.rglob("*.safetensors")

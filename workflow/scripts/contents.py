@@ -5,6 +5,7 @@ relative to the folder in which Snakemake runs.
 """
 
 import json
+from pathlib import Path
 
 from hra_workflow.core import seals
 from hra_workflow.core.job import start
@@ -30,9 +31,10 @@ def contents(params: dict) -> dict:
 
 
 def main(job: dict) -> None:
-    params = job["params"]
+    path = Path(job["output"]["contents"])
+    params = job["params"] | {"results": str(path.parent)}
     made_from = [path for facts in params["tasks"].values() for path in (facts["runs"], *facts["tables"])]
-    seals.write(job["output"]["contents"], json.dumps(contents(params), indent=1) + "\n", made_from)
+    seals.write(path, json.dumps(contents(params), indent=1) + "\n", made_from)
 
 
 if __name__ == "__main__":

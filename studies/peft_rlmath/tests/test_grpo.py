@@ -223,5 +223,6 @@ def test_a_probe_is_killed_and_ends_where_answers_do():
     made = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"].values()
     assert {one["max_steps"] for one in made} == {32} and sum(one["kill_at_step"] for one in made) == 16
     assert all(one["vllm"] for one in made) and {one["period"] for one in made} == {16}
-    rehearsed = probe.config_of(config | {"preflight": probe.REHEARSAL})["presets"]["math"][probe.NAME]["methods"]
-    assert not any("vllm" in one for one in rehearsed.values())
+    config["probes"]["command"] = "profiler"
+    found = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"]
+    assert not any("vllm" in one for one in found.values())

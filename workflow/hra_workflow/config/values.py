@@ -59,11 +59,3 @@ def check_folders(folders: Mapping[str, str]) -> None:
         f"config: pathvars.scratch: expected a folder for training checkpoints, found results in {folders['scratch']}: "
         f"{', '.join(found)}. Finished runs would delete them. Choose another folder",
     )
-
-
-def as_number(text: Any) -> Any:
-    """Convert a text that is a number; return anything else as it is."""
-    try:
-        return int(text) if str(text).isdigit() else float(text)
-    except (TypeError, ValueError):
-        return text

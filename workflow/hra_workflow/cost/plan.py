@@ -154,8 +154,8 @@ def memory(config: dict, names: Iterable[str]) -> str:
             cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
             commands[job["by"]] = True
     if not cards:
-        known = "".join(f"; `{one.name}` shows it without a GPU" for one in entry_points(group="hra_workflow.memory"))
-        return f"unknown{known}"
+        targets = entry_points(group="hra_workflow.memory")
+        return "unknown" + "".join(f"; `make {one.name}` shows it without a GPU" for one in targets)
     parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
     return f"{'; '.join(parts)}, estimated by {listed(commands)}"
 

@@ -19,11 +19,6 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 # HRA
 
 
-def hra_changes_outputs(peft: dict) -> bool:
-    """Return whether the adapter changes the output side of W, which neither the paper's HRA nor PEFT's does."""
-    return bool(peft.get("two_sided") or peft.get("magnitudes"))
-
-
 def hra_as_lora(peft: dict) -> dict:
     """Return the arguments of the LoRA that hra.to_lora writes: rank 2 r for two sides, DoRA for magnitudes."""
     r = peft.get("r", 8) * (2 if peft.get("two_sided") else 1)
@@ -110,7 +105,6 @@ METHODS = {
             as_lora=hra_as_lora,
             to_lora="hra.conversion:to_lora",
             measure="hra.inspection:measure",
-            in_official_file=lambda peft: not hra_changes_outputs(peft),
         ),
         variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",

@@ -26,8 +26,6 @@ class Adapter:
     as_lora: function (arguments of the config class) → those of the LoRA's config.
     to_lora: the same from files, for an adapter that is not a LoRA adapter: (adapter, new folder, base model).
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
-    in_official_file: function (arguments of the config class) → whether the official single-file checkpoint has its
-        vectors; other adapters are merged into the weights.
     """
 
     config: str | None = None
@@ -43,7 +41,6 @@ class Adapter:
     as_lora: Callable[[dict], dict] = lambda peft: peft
     to_lora: str | None = None
     measure: str | None = None
-    in_official_file: Callable[[dict], bool] = lambda peft: False
 
 
 @dataclass(frozen=True)

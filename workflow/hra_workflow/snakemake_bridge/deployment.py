@@ -10,7 +10,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
-from hra_workflow.config.values import as_number, check_values
+from hra_workflow.config.values import check_values
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.preflight import probe
@@ -93,8 +93,8 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
         "`configfile:` before this one",
     )
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
-    if isinstance(commanded.get("probes"), dict):  # Snakemake reads the values of a mapping as text
-        commanded["probes"] = {key: as_number(value) for key, value in commanded["probes"].items()}
+    if isinstance(own_probes := commanded.get("probes"), dict):  # Snakemake reads the values of a mapping as text
+        commanded["probes"] = {key: int(value) if str(value).isdigit() else value for key, value in own_probes.items()}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
     if not modifier.skip_configfile:

@@ -31,7 +31,7 @@ class Settings:
     killed: how the message of the error begins with which the job kills itself as planned.
     float64: folders whose operations in float64 are intended.
     prepare: `module:function` of each function to call with torch and the observer before the script runs, such as
-    fakegpu.libraries:rewarded_answers for TRL's GRPOTrainer.
+    fakegpu.answers:rewarded_answers for TRL's GRPOTrainer.
     """
 
     main: str | None = "main"

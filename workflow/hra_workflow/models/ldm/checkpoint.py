@@ -1,13 +1,9 @@
-"""Reading, without executing code, and writing of single-file Stable Diffusion checkpoints in LDM's layout."""
+"""Reading of single-file Stable Diffusion checkpoints in LDM's layout, without executing code."""
 
 from pathlib import Path
 
-import numpy
 import torch
-from safetensors.torch import save_file
 
-from hra.paths import share
-from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import meant
 from hra_workflow.data import safe_checkpoints
@@ -143,43 +139,3 @@ def diffusers_folder(folder: Path, out: Path) -> Path:
         )
     convert(found[0], folder, out)
     return out
-
-
-def layout(parts: dict) -> dict[str, torch.Tensor]:
-    """Return the weights of the components (unet, vae, text_encoder) under LDM's names."""
-    state = {}
-    for part, model in parts.items():
-        weights = model.state_dict()
-        for name, ldm in names(part, model).items():
-            convolution = part == "vae" and ".attentions." in name and weights[name].dim() == 2
-            state[ldm] = weights[name][:, :, None, None] if convolution else weights[name]
-    length = parts["text_encoder"].config.max_position_embeddings
-    return state | {ldm_keys.POSITIONS: torch.arange(length)[None]}
-
-
-def schedule(config: dict) -> dict[str, torch.Tensor]:
-    """Compute LDM's buffers of the noise schedule (DDPM.register_schedule), which its strict loading requires."""
-    if config["beta_schedule"] != "scaled_linear":
-        raise JobError(f"expected the schedule scaled_linear of LDM's layout, found {config['beta_schedule']}.")
-    ends = (config[name] ** 0.5 for name in ("beta_start", "beta_end"))
-    betas = numpy.linspace(*ends, config["num_train_timesteps"]) ** 2
-    alphas = numpy.cumprod(1 - betas)
-    before = numpy.append(1.0, alphas[:-1])
-    variance = betas * (1 - before) / (1 - alphas)
-    values = (
-        betas, alphas, before, alphas**0.5, (1 - alphas) ** 0.5, numpy.log(1 - alphas), alphas**-0.5,
-        (1 / alphas - 1) ** 0.5, variance, numpy.log(variance.clip(1e-20)), betas * before**0.5 / (1 - alphas),
-        (1 - before) * (1 - betas) ** 0.5 / (1 - alphas), numpy.zeros_like(betas),
-    )  # fmt: skip
-    return {name: torch.from_numpy(value).float() for name, value in zip(SCHEDULE, values, strict=True)}
-
-
-def write(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write one file atomically, .ckpt or .safetensors depending on its name."""
-    with files.replacing(path) as temporary:
-        if path.suffix == ".safetensors":
-            # Copies: safetensors does not accept two names for the same memory.
-            save_file({name: value.clone().contiguous() for name, value in state.items()}, temporary, {"format": "pt"})
-            share(temporary)
-        else:
-            torch.save(state, temporary)

@@ -1,7 +1,7 @@
-"""A run's complete model as a single-file checkpoint in the format of the official scripts (tool_add_hra.py, train.py).
+"""Reading of a complete model in the format of the official scripts (tool_add_hra.py, train.py).
 
 LDM's layout is extended by `….hra_u` and `….fixed_linear.weight` of every adapted layer and by the hint encoder's
-`control_model.input_hint_block.…`. Adapters that the official code does not have are merged into the weights.
+`control_model.input_hint_block.…`.
 """
 
 import copy
@@ -9,12 +9,9 @@ from pathlib import Path
 
 import torch
 
-from hra_workflow import methods
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import adapters
 from hra_workflow.models.built_adapters import PREFIX
-from hra_workflow.models.diffusion import components
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
 from hra_workflow.models.ldm import keys as ldm_keys
@@ -22,46 +19,6 @@ from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 
 FIXED, HRA = ".fixed_linear.", ".hra_u"
-
-
-def write(folder: Path, method: dict, weights: Path, path: Path) -> None:
-    """Write a run's model to `path`, .ckpt or .safetensors; `folder`: the base model in diffusers' layout."""
-    from diffusers import AutoencoderKL, DDIMScheduler
-    from transformers import CLIPTextModel
-
-    entry = methods.entry(method)
-    if entry.controlnet:
-        raise JobError("the official HRA scripts have no ControlNet; use the run's own file with diffusers.")
-    merged = control_model.load_trained(folder, method, weights)
-    has_vectors = entry.adapter.in_official_file(method["peft"])
-    unet = StableDiffusion(folder).load() if has_vectors else merged
-    parts = {
-        "unet": unet,
-        "vae": components.load(AutoencoderKL, folder, "vae"),
-        "text_encoder": components.load(CLIPTextModel, folder, "text_encoder"),
-    }
-    state = ldm_checkpoint.layout(parts)
-    if has_vectors:
-        state = adapted(state, safe_checkpoints.load(weights), ldm_checkpoint.names("unet", unet))
-    encoder = merged.get_submodule(hint_encoder.NAME)
-    for name, ldm in ldm_keys.of_hint_encoder(len(encoder.blocks)).items():
-        state[ldm] = encoder.state_dict()[name]
-    # An unused part of the official hint encoder, which its strict loading requires.
-    times = {name: value for name, value in state.items() if name.startswith(f"{ldm_keys.UNET}time_embed.")}
-    state |= {name.replace(ldm_keys.UNET, "control_model."): value for name, value in times.items()}
-    scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler")
-    ldm_checkpoint.write(state | ldm_checkpoint.schedule(scheduler.config), path)
-
-
-def adapted(state: dict, adapter: dict, known: dict[str, str]) -> dict:
-    """Add the vectors u, (inputs, r) each, of an HRA adapter with PEFT's names to LDM's weights."""
-    vectors = {name.removeprefix(PREFIX).removesuffix(HRA): u for name, u in adapter.items() if name.endswith(HRA)}
-    layers = {known[f"{name}.weight"].removesuffix(".weight"): u for name, u in vectors.items()}
-    fixed = {}
-    for name, value in state.items():
-        layer, _, kind = name.rpartition(".")
-        fixed[f"{layer}{FIXED}{kind}" if layer in layers else name] = value
-    return fixed | {f"{layer}{HRA}": u for layer, u in layers.items()}
 
 
 def split(state: dict) -> tuple[dict, dict[str, torch.Tensor]]:

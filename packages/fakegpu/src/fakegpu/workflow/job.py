@@ -36,7 +36,7 @@ def settings(script: Path, job: dict) -> dict:
     """Return what fakegpu has to know of a job of the workflow."""
     hyperparameters = job["params"].get("hyperparameters") or {}
     library, workflow = (str(Path(importlib.util.find_spec(name).origin).parent) for name in ("hra", "hra_workflow"))
-    answers = ["fakegpu.libraries:rewarded_answers"] if "reward" in hyperparameters else []
+    answers = ["fakegpu.answers:rewarded_answers"] if "reward" in hyperparameters else []
     rows = None
     if "batch_size" in hyperparameters:
         rows = hyperparameters["batch_size"] // max(1, job["resources"].get("gpu", 1))

@@ -1,5 +1,5 @@
 # The make targets of hra_results. The top Makefile includes this file and defines the variables.
-.PHONY: report power diff archive verify publish
+.PHONY: report power diff archive verify publish grade
 
 ARCHIVE ?=
 EFFECT ?=
@@ -43,6 +43,9 @@ archive: $(READY) ## write finished tables with records, predictions, adapters, 
 
 verify: $(READY) ## check an archive, anywhere: its files, records and seals, and its tables, which are made again (ARCHIVE=glue.zip or a folder)
 	@python -m hra_results verify "$(or $(ARCHIVE),$(error Which archive? make verify ARCHIVE=results/archive_glue.zip))"
+
+grade: $(READY) ## grade your answers with every grader of the tables of mathematics (ANSWERS=answers.jsonl, STYLE=boxed, OUTPUT=column, ANSWER=column)
+	@python -m hra_results grade $(or $(ANSWERS),$(error Which answers? make grade ANSWERS=answers.jsonl)) $(if $(STYLE),--style $(STYLE)) $(if $(OUTPUT),--output $(OUTPUT)) $(if $(ANSWER),--answer $(ANSWER))
 
 # The validator of the metadata of archives; its test is skipped without it.
 test-full: $(HERE).venv-roc-validator/.installed

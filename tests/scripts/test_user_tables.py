@@ -1,4 +1,4 @@
-"""Whatever reads a table of the user's, for training, predictions or grades, refuses what it would misread."""
+"""Whatever reads a table of the user's, for training or predictions, refuses what it would misread."""
 
 import json
 
@@ -6,7 +6,6 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-import grade
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import image_card, new_inputs, text_tables
 
@@ -35,8 +34,6 @@ def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
     with pytest.raises(JobError, match=message):
         new_inputs.table(str(path), ["text"])
     if path.suffix != ".txt":
-        with pytest.raises(JobError, match=message):
-            grade.grade(path, "text", "text", "gsm8k")
         entry = {"splits": {"train": [name]}, "columns": ["text"]}
         with pytest.raises(JobError, match=message):
             text_tables.read_splits("mine", entry, tmp_path, None)

@@ -12,7 +12,7 @@ from importlib import import_module
 from hra_workflow.core.errors import JobError
 
 # Each command is a module with add_arguments(parser) and run(arguments) -> exit status; its docstring is the help.
-COMMANDS = ("report", "power", "diff", "archive", "verify", "publish")
+COMMANDS = ("report", "power", "diff", "archive", "verify", "publish", "grade")
 WRONG = 2
 
 

@@ -1,6 +1,6 @@
 """Grade your outputs like those of the tables: strict, lenient, by the official repository's rules, and by PEFT's.
 
-    python workflow/scripts/grade.py outputs.jsonl --style gsm8k
+    python -m hra_results grade outputs.jsonl --style gsm8k
 
 The file (CSV, TSV, JSON, JSON lines or parquet) has an output and a reference answer per row. The reference is marked
 as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without a mark it is the complete
@@ -64,19 +64,18 @@ def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help=".csv, .tsv, .json, .jsonl or .parquet")
     parser.add_argument("--style", choices=STYLES, default="gsm8k", help="default: gsm8k")
     parser.add_argument("--output", default="output", metavar="COLUMN", help="of the outputs; default: output")
     parser.add_argument(
         "--answer", default="answer", metavar="COLUMN", help="of the reference answers; default: answer"
     )
-    arguments = parser.parse_args()
-    try:
-        graded = grade(arguments.file, arguments.output, arguments.answer, arguments.style)
-    except JobError as problem:
-        raise SystemExit(str(problem)) from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the accuracies and write every grade."""
+    graded = grade(arguments.file, arguments.output, arguments.answer, arguments.style)
     place = arguments.file.with_suffix(".graded.jsonl")
     files.write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in graded))
     for way in graders.GRADERS:
@@ -86,7 +85,4 @@ def main() -> None:
         error = f"standard error {100 * found['stderr']:.2f}"
         print(f"{way:<9}{100 * found['value']:6.2f} % of {len(graded)}, {error}{note}")
     print(f"Every grade: {place}")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

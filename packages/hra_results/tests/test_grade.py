@@ -1,12 +1,12 @@
-"""grade.py: one's own outputs are graded as the tables are."""
+"""One's own outputs are graded as the tables are."""
 
 import json
-import sys
 
 import pandas
 import pytest
 
-import grade
+from hra_results import __main__ as command
+from hra_results import grade
 from hra_workflow.core.errors import JobError
 
 OUTPUTS = ["The answer is: 7", "The answer is 42", r"So it is \boxed{10}.", "No idea"]
@@ -24,10 +24,9 @@ def write(path, references: list[str]):
 
 @pytest.mark.parametrize("references", [GOLDS, [f"Some work.\n#### {gold}" for gold in GOLDS]])
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
-def test_the_command_prints_the_accuracies_and_writes_every_grade(tmp_path, monkeypatch, capsys, references, name):
+def test_the_command_prints_the_accuracies_and_writes_every_grade(tmp_path, capsys, references, name):
     path = write(tmp_path / name, references)
-    monkeypatch.setattr(sys, "argv", ["grade.py", str(path), "--output", "response", "--answer", "target"])
-    grade.main()
+    assert command.main(["grade", str(path), "--output", "response", "--answer", "target"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed[:5]] == [
         ["official", "25.00"],

@@ -42,6 +42,17 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(make_run, tmp_path, 
     check_restored(run.train)
 
 
+def test_a_training_stops_before_the_time_limit_of_its_job_and_resumes(make_run, monkeypatch):
+    run = make_run(method("hra"))
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "0")
+    with pytest.raises(interruption.Interrupted, match="time limit"):
+        train_glue.main(run.train)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    train_glue.main(run.train)
+    assert files.read_json(run.train["output"]["record"])["resumed_from"] == [1]
+
+
 def test_what_changes_no_number_discards_no_state(make_run):
     run = make_run(method("hra"))
     stop_after(3, lambda: train_glue.main(run.train))

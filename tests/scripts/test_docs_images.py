@@ -18,7 +18,8 @@ def test_an_image_is_made_from_what_is_here_today(name):
 
 
 def test_every_image_is_on_a_page():
-    pages = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pages = "".join(path.read_text() for path in found if path.exists())  # not links to a deleted package
     assert set(NAMES) == set(docs_images.MADE_FROM)
     assert not [name for name in NAMES if f"images/{name}.png" not in pages]
 

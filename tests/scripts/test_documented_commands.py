@@ -108,7 +108,7 @@ def python(words: list[str]) -> Iterator[str]:
     if words[0] == "-c":
         return
     module = words.pop(1) if words[0] == "-m" else None
-    if (module or "").partition(".")[0] in packages.DELETED:
+    if (module or "").partition(".")[0] in packages.DELETED or packages.is_deleted(ROOT / words[0]):
         return
     spec = find_spec(module) if module else None
     file = Path(spec.origin) if spec else ROOT / words[0]

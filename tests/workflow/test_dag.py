@@ -9,6 +9,7 @@ import yaml
 from hra_workflow.config import overlays
 from project import jpeg, write_rooms
 from support import ROOT
+from test_profiles import text_of
 
 
 def test_the_readme_s_command_plans_the_full_grid_without_torch(fresh, tmp_path, monkeypatch):
@@ -22,7 +23,8 @@ def test_the_readme_s_command_plans_the_full_grid_without_torch(fresh, tmp_path,
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     # A process of its own, not a fork of one that has imported Snakemake.
-    options = ("--profile", "slurm", "-n", "-q", "rules", "--config", "report_to=[trackio]", "--")
+    (tmp_path / "config.yaml").write_text(text_of("slurm", "slurm"))  # with the executor that every installation has
+    options = ("--profile", str(tmp_path), "-n", "-q", "rules", "--config", "report_to=[trackio]", "--")
     output = fresh.snakemake(*options, "results/table_glue.csv", before=("env",))
     assert "warning: report_to: trackio is not installed here." in output
     assert "train_glue 455 " in " ".join(output.split())  # 8 datasets × 11 variants × 5 seeds, and Figure 3's 15

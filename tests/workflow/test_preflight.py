@@ -1,4 +1,4 @@
-"""`make preflight` before any job runs."""
+"""`hra-workflow smoke` before any job runs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`make preflight` with this executor: its requests are tested with Slurm before any job runs."""
+"""`hra-workflow smoke` with this executor: its requests are tested with Slurm before any job runs."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the executor asks of Slurm for every kind of job of the paper, and that `make preflight` asks the same.
+"""What the executor asks of Slurm for every kind of job of the paper, and that `hra-workflow smoke` asks the same.
 
 With stand-ins for Slurm's commands: sbatch notes its arguments.
 """

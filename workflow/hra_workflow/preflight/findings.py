@@ -1,4 +1,4 @@
-"""The findings of `make preflight`, one line per check, and results/preflight.json (docs/results.md)."""
+"""The findings of `hra-workflow smoke`, one line per check, and results/preflight.json (docs/results.md)."""
 
 import shutil
 from collections.abc import Iterable

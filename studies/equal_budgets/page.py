@@ -1,6 +1,6 @@
 """Write the tables and figures of results.md from results/comparison*.csv.
 
-    hra-workflow demo comparison --data ../shared/data                     a study; TASK=comparison_b: the other one
+    hra-workflow run studies/equal_budgets/config/comparison.yaml --data ../shared/data    a part of the study
     python -m studies.equal_budgets.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
     python -m studies.equal_budgets.page                                 rewrite it from results/comparison*.csv
 

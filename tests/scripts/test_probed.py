@@ -27,7 +27,7 @@ def test_the_plan_names_the_memory_of_every_task_and_the_command_that_found_it(t
     monkeypatch.chdir(tmp_path)
     loaded = tasks.load(paper_config())
     monkeypatch.setattr(plan, "entry_points", lambda group: [SimpleNamespace(name="profile")])
-    assert plan.memory(paper_config(), ["table_glue"]) == "unknown; `make profile` shows it without a GPU"
+    assert plan.memory(paper_config(), ["table_glue"]) == "unknown; `hra-workflow profile` shows it without a GPU"
     of_math = MEMORY | {
         "rule": "train_math",
         "wildcards": MEMORY["wildcards"] | {"task": "math"},

@@ -8,8 +8,8 @@ import pytest
 
 import results_contract
 from fakegpu import run
-from fakegpu.workflow import __main__ as command
 from fakegpu.workflow import findings as rehearsed
+from fakegpu.workflow import probes
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
@@ -122,7 +122,7 @@ def test_the_rate_of_answers_is_that_of_an_answer_s_usual_tokens():
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     paper = copy.deepcopy(paper_config()) | {"preflight": "jobs"}
-    config = probe.config_of(paper | {"probes": paper["probes"] | command.PROBES | {"command": "any"}})
+    config = probe.config_of(paper | {"probes": paper["probes"] | probes.PROBES | {"command": "any"}})
     scratch = Path(config["pathvars"]["scratch"], "a")
     scratch.mkdir(parents=True)
     (scratch / "train_glue.out.json").write_text(json.dumps(JOB))

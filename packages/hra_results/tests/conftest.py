@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hra_results import __main__ as commands
+from hra_workflow.commands.main import main
 from rule_jobs import maker
 from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 
@@ -19,7 +19,7 @@ def compared(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments) -> tuple[int, str, str]:
-        status = commands.main(["diff", *map(str, arguments)])
+        status = main(["diff", *map(str, arguments)])
         return status, *capsys.readouterr()
 
     return run

@@ -5,7 +5,7 @@ import re
 import pytest
 from yaml import safe_dump
 
-from hra_results import __main__ as commands
+from hra_workflow.commands.main import main
 from project import Project
 from test_tuned_chain import COMMAND, TABLE, TINY
 
@@ -18,12 +18,12 @@ def test_tuned_runs_are_archived_with_their_trials_and_verified_elsewhere(tmp_pa
     project.snakemake(*COMMAND, "--", TABLE)
     project.snakemake("-n", *COMMAND, "--config", "plan_file=plan.json", "--", TABLE)
     monkeypatch.chdir(project.folder)
-    assert commands.main(["archive", "plan.json", "--table", "glue", "--to", "../glue"]) == 0
+    assert main(["archive", "plan.json", "--table", "glue", "--to", "../glue"]) == 0
     (tmp_path / "elsewhere").mkdir()
     moved = (tmp_path / "glue").rename(tmp_path / "elsewhere/glue")
     monkeypatch.chdir(moved.parent)
     capsys.readouterr()
-    assert commands.main(["verify", "glue"]) == 0
+    assert main(["verify", "glue"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r" 4 records .* 6 tables, made again from the records, are byte-identical", printed)
     private = [path for path in moved.rglob("*.*") if path.is_file() and str(tmp_path).encode() in path.read_bytes()]

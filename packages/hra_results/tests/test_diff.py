@@ -210,10 +210,10 @@ def test_a_run_and_its_published_row(tmp_path, compared):
         line = output.splitlines()[-4]
         assert line.startswith("hra/r8  CoLA") and cell["source"] in line and "(n = 2)" in line
         assert cell["source"] in page_of(output)
-    _, _, error = compared("glue/cola/hra/r8", "published", "--configfile", ROOT / "config/demo/config.yaml")
+    _, _, error = compared("glue/cola/hra/r8", "published", "--config", ROOT / "config/demo/config.yaml")
     assert "tasks.glue.published: expected a source of published numbers" in error
-    code, _, error = compared("glue/cola/hra/r8", "published", "--configfile", "mine.yaml")
-    assert code == 2 and "expected a config file, found no mine.yaml" in error
+    code, _, error = compared("glue/cola/hra/r8", "published", "--config", "mine.yaml")
+    assert code == 2 and "mine.yaml: expected a folder with config.yaml, or a config file, found none" in error
     factories.write(tmp_path, factories.entry(tmp_path, "cola", "head/all"), [0.5])
     code, _, error = compared("glue/cola/head/all", "published")
     assert code == 2 and "glue.csv: expected a row of head/all, found only full/all, " in error

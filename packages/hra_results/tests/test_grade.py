@@ -5,8 +5,8 @@ import json
 import pandas
 import pytest
 
-from hra_results import __main__ as command
 from hra_results import grade
+from hra_workflow.commands.main import main
 from hra_workflow.core.errors import JobError
 
 OUTPUTS = ["The answer is: 7", "The answer is 42", r"So it is \boxed{10}.", "No idea"]
@@ -26,7 +26,7 @@ def write(path, references: list[str]):
 @pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
 def test_the_command_prints_the_accuracies_and_writes_every_grade(tmp_path, capsys, references, name):
     path = write(tmp_path / name, references)
-    assert command.main(["grade", str(path), "--output", "response", "--answer", "target"]) == 0
+    assert main(["grade", str(path), "--output", "response", "--answer", "target"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in printed[:5]] == [
         ["official", "25.00"],

@@ -7,11 +7,11 @@ import pytest
 
 import compare
 from benchmarks import coverage
-from hra_results import __main__ as commands
 from hra_results import power as planned
 from hra_results import power_formulas as power
 from hra_workflow import tasks
-from hra_workflow.core import files
+from hra_workflow.commands.main import WRONG, main
+from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, run_statistics
 from support import paper_config
 from test_compared_tables import make
@@ -81,7 +81,7 @@ def grid_of(results) -> dict:
     return config
 
 
-def printed(config: dict, folder, capsys, *options: str, tables=("table_glue", "table_retention")) -> dict[str, list]:
+def printed(config: dict, capsys, *options: str, tables=("table_glue", "table_retention")) -> dict[str, list]:
     """Return the lines of the command by column: a dry run's plan has eight trainings of half an hour."""
     jobs = []
     for method, seed in product(("hra", "lora"), range(4)):
@@ -89,8 +89,9 @@ def printed(config: dict, folder, capsys, *options: str, tables=("table_glue", "
         hours = {"gpus": 1, "gpu_hours": 0.25 * (seed == 0), "cpu_hours": 0, "hours_left": 0.5 - 0.25 * (seed == 0)}
         jobs.append({"wildcards": run, "tables": tables} | hours)
         jobs.append({"wildcards": run, "tables": ["table_retention"]} | hours)  # of another table
-    files.write_json(folder / "plan.json", {"config": config, "jobs": jobs})
-    assert commands.main(["power", str(folder / "plan.json"), *options]) == 0
+    stated = dict(zip(options[::2], map(float, options[1::2]), strict=True))
+    noise = stated.get("--score"), stated.get("--deviation")
+    assert planned.run({"config": config, "jobs": jobs}, stated.get("--effect", 1.0), *noise) == 0
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     return {cells[0]: cells[1:] for cells in lines if cells}
 
@@ -107,7 +108,7 @@ def test_finished_runs_have_shown_the_noise(tmp_path, capsys):
     assert part.items == 300 and by_name["RTE"].seeds == 4 and not by_name["CoLA"].parts
     (of_grid,) = pairs.loc[(pairs["selection"] == "best_on_dev") & (pairs["run_b"] == "lora/r8"), "noise_rest"]
     assert 1e4 * noise.rest == pytest.approx(float(of_grid))  # head/all is not in the grid, nor a variant of the config
-    rows = printed(config, tmp_path, capsys, "--effect", "5")
+    rows = printed(config, capsys, "--effect", "5")
     assert rows["CoLA"] == ["–", "4", "–", "–", "–", "–", "unknown"]
     assert rows["RTE"][:2] == ["300", "4"] and rows["RTE"][-1] == "finished runs"
     assert rows["RTE"][5] == f"{int(rows['RTE'][4])} GPU-hours"  # two runs of half an hour each per seed
@@ -115,39 +116,38 @@ def test_finished_runs_have_shown_the_noise(tmp_path, capsys):
 
 def test_stated_noise_is_for_columns_of_answers(tmp_path, capsys):
     config, stated = grid_of(tmp_path), ("--score", "70", "--deviation", "1")
-    rows = printed(config, tmp_path, capsys, *stated)
+    rows = printed(config, capsys, *stated)
     assert rows["RTE"][-1] == "the stated noise" and rows["RTE"][2].endswith(" points")
     assert rows["CoLA"][-1] == "unknown"  # a correlation
-    assert printed(config, tmp_path, capsys)["RTE"][-1] == "unknown"
+    assert printed(config, capsys)["RTE"][-1] == "unknown"
     config["tasks"]["glue"]["grid"][0]["seeds"] = [0, 1]
-    assert printed(config, tmp_path, capsys, *stated)["RTE"][2:4] == ["–", "–"]  # no p with fewer than three seeds
+    assert printed(config, capsys, *stated)["RTE"][2:4] == ["–", "–"]  # no p with fewer than three seeds
 
 
 def test_an_edited_comparison_is_not_used(tmp_path, capsys):
     make(tmp_path)
     with (tmp_path / "compare_glue.csv").open("a") as file:
         file.write("\n")
-    assert printed(grid_of(tmp_path), tmp_path, capsys)["RTE"][-1] == "unknown"
+    assert printed(grid_of(tmp_path), capsys)["RTE"][-1] == "unknown"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--effect 0", "EFFECT: expected a number above 0, found 0"),
-        ("--score 100 --deviation 1", "SCORE: expected a number between 0 and 100, found 100"),
-        ("--score 85 --deviation -1", "DEVIATION: expected a number of at least 0, found -1"),
-        ("--score 85", "SCORE, DEVIATION: expected both or neither, found one. Add the other"),
+        ("--effect 0", "--effect: expected a number above 0, found 0"),
+        ("--score 100 --deviation 1", "--score: expected a number between 0 and 100, found 100"),
+        ("--score 85 --deviation -1", "--deviation: expected a number of at least 0, found -1"),
+        ("--score 85", "--score, --deviation: expected both or neither, found one. Add the other"),
     ],
 )
 def test_wrong_values_are_errors(options, message, capsys):
-    assert commands.main(["power", "plan.json", *options.split()]) == commands.WRONG
+    assert main(["power", *options.split()]) == WRONG
     assert message in capsys.readouterr().err
 
 
 def test_a_table_without_columns_of_a_task_is_an_error(tmp_path, capsys):
-    with pytest.raises(AssertionError):
-        printed(grid_of(tmp_path), tmp_path, capsys, tables=["table_retention"])
-    assert "TABLE: expected the table of a task (" in capsys.readouterr().err
+    with pytest.raises(JobError, match=r"--table: expected the table of a task \("):
+        printed(grid_of(tmp_path), capsys, tables=["table_retention"])
 
 
 def test_the_power_of_an_average_is_in_the_unit_of_its_columns(tmp_path):

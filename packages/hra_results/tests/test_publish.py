@@ -6,8 +6,8 @@ import huggingface_hub
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hra_results import __main__ as commands
 from hra_results import publish
+from hra_workflow.commands.main import main
 from hra_workflow.core import records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
@@ -27,7 +27,7 @@ def calls(monkeypatch) -> list[str]:
 
 
 def published(*arguments) -> int:
-    return commands.main(["publish", *map(str, arguments)])
+    return main(["publish", *map(str, arguments)])
 
 
 def test_a_run_is_uploaded_only_to_a_named_repository(make_run, tmp_path, monkeypatch, capsys, calls):
@@ -40,7 +40,7 @@ def test_a_run_is_uploaded_only_to_a_named_repository(make_run, tmp_path, monkey
         assert f"  {name}\n" in said
     assert "is valid, as a model. Nothing was uploaded" in said and "warning" not in said and not calls
     assert published(folder, "--to", "hra-tiny") == 2 and not calls
-    assert "TO=hra-tiny: expected NAME/REPOSITORY" in capsys.readouterr().err
+    assert "--to hra-tiny: expected NAME/REPOSITORY" in capsys.readouterr().err
     assert published(folder, "--to", "me/hra-tiny") == 0
     (created, uploaded) = calls
     assert created == ("me/hra-tiny", {"private": True})

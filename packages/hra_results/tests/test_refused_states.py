@@ -42,8 +42,14 @@ def seal_and_edit(run: Path) -> None:
 
 
 WRONG = {
-    "no folder": (damaged(lambda run: shutil.rmtree(run.parents[4])), "B=b: expected a folder of results or of a run"),
-    "no run": (damaged(lambda run: shutil.rmtree(run)), "B=b: expected a finished run, found no train.json in it"),
+    "no folder": (
+        damaged(lambda run: shutil.rmtree(run.parents[4])),
+        r"B \(b\): expected a folder of results or of a run",
+    ),
+    "no run": (
+        damaged(lambda run: shutil.rmtree(run)),
+        r"B \(b\): expected a finished run, found no train.json but those",
+    ),
     "no common run": (
         damaged(lambda run: run.parent.rename(run.parent.with_name("r9"))),
         r"expected a run that both have, found glue/rte/hra/r8/seed0 in A and glue/rte/hra/r9/seed0 in B\. Pass two",
@@ -119,5 +125,5 @@ def test_an_existing_file_is_not_replaced(tmp_path, compared):
     write_run(tmp_path / "a")
     Path("page.html").write_text("mine")
     code, _, error = compared("a", "a", "--to", "page.html")
-    assert code == 2 and "TO=page.html: expected the path of a new file" in error
+    assert code == 2 and "--to page.html: expected the path of a new file" in error
     assert Path("page.html").read_text() == "mine"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 CONFIG = "config.yaml"
+DEMO = "demo"  # the word for the results of `hra-workflow demo`, which have no config of their own
 
 
 class Once(click.Option):
@@ -30,6 +31,10 @@ def option(*names: str, **settings) -> Callable:
 
 def configs(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the config files that the words of a command name, a project's folder by its config.yaml."""
+    if words == (DEMO,) and not Path(DEMO, CONFIG).is_file():
+        from hra_workflow.commands.project import shipped_demo
+
+        return shipped_demo(["config", "quick"])
     folders = [word for word in words if Path(word).is_dir()]
     if len(folders) > 1 or (folders and words[0] != folders[0]):
         raise click.UsageError(f"expected one project, found {', '.join(words)}. Name one", ctx)

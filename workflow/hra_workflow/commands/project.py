@@ -37,6 +37,8 @@ class Project:
     verbose: bool = False
 
     def __post_init__(self) -> None:
+        if any(path.is_relative_to(ROOT) and not path.is_relative_to(f"{ROOT}/config") for path in self.paths):
+            import_from_workflow()
         for path in self.configs:  # Snakemake reads them before the workflow does, and ends with a traceback
             try:
                 content = overlays.read(Path(path))
@@ -47,6 +49,10 @@ class Project:
                 f"{path}: expected keys of the config, found {type(content).__name__}. Correct it",
             )
         self.check_place()
+
+    @property
+    def paths(self) -> list[Path]:
+        return [Path(path).resolve() for path in self.configs]
 
     @property
     def is_module(self) -> bool:
@@ -65,7 +71,7 @@ class Project:
                 "expected the project that is meant, found config.yaml here. Name it: hra-workflow … config.yaml",
             )
             return
-        folder = Path(self.configs[0]).resolve().parent
+        folder = self.paths[0].parent
         if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd():
             raise JobError(
                 f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "
@@ -130,17 +136,27 @@ class Project:
         found = self.command(*options, targets=targets, **config)
         return call(found, None if self.verbose else lambda line: line.startswith("table_"))
 
-    def request(self, command: str, rule: str, words: dict[str, str | None]) -> int:
-        """Export a run or predict with it, and print the result; `words`: keys of the request, or None."""
+    def request(self, command: str, rule: str, words: dict[str, str | None], seen=None) -> int:
+        """Export a run or predict with it, and print the result; `words`: keys of the request, or None.
+
+        seen: a function that is called with every line of the output.
+        """
         request = {"run": "best"} | {key: value for key, value in words.items() if value is not None}
         options = ("-R", rule) if self.verbose else ("-q", *QUIET, "-R", rule)
         found = self.command(*options, targets=(command,), request=request | {"command": command})
-        return call(found, lambda line: not line.startswith(PREAMBLE))
+        return call(found, lambda line: not line.startswith(PREAMBLE), seen)
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
         """Run jobs, after the removal of the lock of a Snakemake that was killed."""
         command = self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config)
         return lock.remove(self.command()[:-1]) or call(command)
+
+
+def import_from_workflow() -> None:
+    """Let configs in the workflow's folder name modules in it, here and in jobs, after those that are installed."""
+    if ROOT not in sys.path:
+        sys.path.append(ROOT)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), ROOT]))
 
 
 def shipped() -> list[Path]:
@@ -168,10 +184,11 @@ def found_profile(name: str) -> str:
     return name
 
 
-def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> int:
+def call(command: list[str], is_first: Callable[[str], bool] | None = None, seen=None) -> int:
     """Print a command, run it, and return its exit status. Signals go to the command, not to this process.
 
-    is_first: print its output only from such a line on or, if it fails without one, from its error on.
+    is_first: print its output only from such a line on or, if it fails without one, from its error on. seen: called
+    with every line of it.
     """
     print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if is_first else {}
@@ -182,6 +199,8 @@ def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> i
         signal.signal(number, lambda number, _: running.send_signal(number))
     hidden: list[str] | None = []  # None: the first line is printed
     for line in running.stdout or ():
+        if seen:
+            seen(line)
         if hidden is None or is_first(line):
             hidden = None
             print(line, end="", flush=True)

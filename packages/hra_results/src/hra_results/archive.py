@@ -1,12 +1,5 @@
-"""Write an archive of finished tables: a folder or zip file without private values, which it then verifies.
+"""Write an archive of finished tables: a folder or zip file without private values, which it then verifies."""
 
-    snakemake -n --configfile FILE --config plan_file=plan.json -- glue
-    python -m hra_results archive plan.json --table glue [--to FILE] [--no-weights]
-
-The first command writes the jobs of the tables to a file and runs none. `hra-workflow archive` runs both.
-"""
-
-import argparse
 import os
 import tempfile
 from collections import Counter
@@ -16,14 +9,13 @@ import yaml
 
 from hra_results import verify
 from hra_results.archives import contents, crate, descriptions, private_values, rewriting
-from hra_workflow.core import files, provenance, records, seals
+from hra_workflow.core import provenance, records, seals
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 
 RESULTS = (".json", ".csv", ".md", ".gz", ".tsv", ".svg", ".png")
 WEIGHTS = (".safetensors", ".tar")
 COMMANDED = ("plan_file", "request", "preflight", "probes")  # of the command, not of the results
-PLAN = 1  # version of the file of a dry run
 
 
 def kept(path: Path, weights: bool) -> bool:
@@ -100,7 +92,7 @@ def finished(plan: dict) -> tuple[list[dict], list[str]]:
     if missing := [job["outputs"][0] for job in waiting if job["tables"]]:
         raise JobError(
             f"expected finished tables, found {len(missing)} jobs that have to run: {listed(missing)}. Run them first "
-            "(hra-workflow run), with the same CONFIG; `hra-workflow plan` lists their reasons."
+            "(hra-workflow run), with the same config; `hra-workflow plan` lists their reasons."
         )
     return [job for job in plan["jobs"] if not job["needed"]], [path for job in waiting for path in job["outputs"]]
 
@@ -175,18 +167,3 @@ def described(job: dict, replacements: private_values.Replacements, basedir: Pat
         | {"script": replacements.place(script) if script else None, "table": makes_table(job)}
         | {"params": {name: job["params"][name] for name in job["identity"]}}
     )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", help="JSON file of a dry run of the tables (--config plan_file=FILE)")
-    parser.add_argument("--table", default="all", help="name of the archive: that of the table; default: all")
-    parser.add_argument("--to", metavar="FILE", help="zip file, or a folder; default: archive_TABLE.zip in the results")
-    parser.add_argument("--no-weights", action="store_true", help="leave out adapters and generated images")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; raise JobError if a table is not finished, or the archive cannot be written."""
-    plan = files.read_json(arguments.plan)
-    expect(plan.get("version") == PLAN, f"{arguments.plan}: expected the plan of a dry run, found another file.")
-    write(plan, arguments.table, arguments.to, not arguments.no_weights)
-    return 0

@@ -1,7 +1,5 @@
 """Compare two states: what differs in settings, libraries, data and code, then in numbers, then in single items.
 
-    python -m hra_results diff A B [--to PAGE] [--configfile FILE …]
-
 A and B are folders of results, of a run, or anything between them, such as a method variant with its seeds. Their runs
 are matched by their paths below A and B, those of a variant without a common seed in the order of their seeds. With
 B = published, the runs of A are compared with their rows of config/published, which the config names: this needs the
@@ -9,11 +7,11 @@ workflow's folder. The last line has the path of a page with texts and images si
 Exit status: 0 if all numbers are equal within rounding, 1 if not, 2 for wrong input.
 """
 
-import argparse
 import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -201,24 +199,24 @@ def name_of(states: dict[str, str]) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(places["A"]).stem or "nothing")[:NAME] + f"-{digest[:8]}"
 
 
-def show(arguments: argparse.Namespace) -> bool:
+def show(a: str, b: str, to: str | None, configs: Sequence[str]) -> bool:
     """Print the comparison and write its page; return whether all numbers are equal."""
-    given = {"A": arguments.a, "B": arguments.b}
-    page = arguments.to or f"diffs/{name_of(given)}.html"
+    given = {"A": a, "B": b}
+    page = to or f"diffs/{name_of(given)}.html"
     expect(
-        not (arguments.to and Path(page).exists()),
-        f"TO={page}: expected the path of a new file, found a file. Delete it or pass another path.",
+        not (to and Path(page).exists()),
+        f"--to {page}: expected the path of a new file, found a file. Delete it or pass another path.",
     )
-    first = read_state("A", arguments.a)
+    first = read_state("A", a)
     contents: dict = {"states": given, "rule": RULE, "sections": {}, "failed": [], "only": {}, "groups": []}
-    if arguments.b == PUBLISHED:
+    if b == PUBLISHED:
         from hra_results.states import compared_published
 
-        rows = compared_published.compare(first, arguments.configfile)
+        rows = compared_published.compare(first, configs)
         print_published(rows)
         numbers, equal = [published_columns(one) | {"equal": one.equal} for one in rows], all(one.equal for one in rows)
     else:
-        found = compared_states.compare_states(first, read_state("B", arguments.b))
+        found = compared_states.compare_states(first, read_state("B", b))
         groups = shown_items(found.items)
         print_difference(found, groups)
         numbers, equal = [columns(one) | {"equal": one.equal} for one in found.numbers], found.equal
@@ -229,20 +227,9 @@ def show(arguments: argparse.Namespace) -> bool:
     return equal
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A", help="folder of results, of a method variant or of a run")
-    parser.add_argument("b", metavar="B", help=f"another one, or {PUBLISHED}")
-    parser.add_argument(
-        "--to", metavar="PAGE", help="path of the page, a new file; default: a name for A and B in diffs/"
-    )
-    parser.add_argument(
-        "--configfile", nargs="+", metavar="FILE", default=[], help=f"config that names the {PUBLISHED} numbers"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; raise JobError for wrong input."""
+def run(a: str, b: str, to: str | None = None, configs: Sequence[str] = ()) -> int:
+    """Compare two states; return the exit status. Raise JobError for wrong input. configs: those of `published`."""
     try:
-        return 0 if show(arguments) else DIFFERENT
+        return 0 if show(a, b, to, configs) else DIFFERENT
     except KeyError as missing:  # records are not compared with their schemas without the workflow's folder
         raise JobError(f"expected records of this version with an entry {missing}, found none. {REMEDY}") from missing

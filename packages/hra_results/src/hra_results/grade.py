@@ -1,26 +1,22 @@
 """Grade your outputs like those of the tables: strict, lenient, by the official repository's rules, and by PEFT's.
 
-    python -m hra_results grade outputs.jsonl --style gsm8k
-
 The file (CSV, TSV, JSON, JSON lines or parquet) has an output and a reference answer per row. The reference is marked
 as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without a mark it is the complete
 text. With gsm8k, answers are compared as numbers, otherwise as expressions. Prints the accuracies and writes every row
 with its verdicts to outputs.graded.jsonl.
 """
 
-import argparse
 import contextlib
 import json
 import os
 from pathlib import Path
 
+from hra_results.commands import STYLES
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_files, text_tables
 from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.tasks.math import answers, graders
-
-STYLES = ("gsm8k", "boxed", "metamath")
 
 
 def references(style: str, texts: list[str], where: str) -> list[str]:
@@ -40,7 +36,7 @@ def references(style: str, texts: list[str], where: str) -> list[str]:
                 answers.gold(other, text)
                 raise JobError(
                     f"{where}, row {row}: expected a reference of style {style} or an answer without a mark, found "
-                    f"one of style {other}: {text}. Pass --style {other} (make: STYLE={other})."
+                    f"one of style {other}: {text}. Pass --style {other}."
                 )
     if not golds and style == "gsm8k":
         words = [row for row, text in enumerate(texts, 1) if answers.number(text) is None]
@@ -64,19 +60,10 @@ def grade(path: Path, output: str, answer: str, style: str) -> list[dict]:
     ]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help=".csv, .tsv, .json, .jsonl or .parquet")
-    parser.add_argument("--style", choices=STYLES, default="gsm8k", help="default: gsm8k")
-    parser.add_argument("--output", default="output", metavar="COLUMN", help="of the outputs; default: output")
-    parser.add_argument(
-        "--answer", default="answer", metavar="COLUMN", help="of the reference answers; default: answer"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print the accuracies and write every grade."""
-    graded = grade(arguments.file, arguments.output, arguments.answer, arguments.style)
-    place = arguments.file.with_suffix(".graded.jsonl")
+def run(path: Path, style: str, output: str, answer: str) -> int:
+    """Print the accuracies and write every grade. output, answer: names of columns."""
+    graded = grade(path, output, answer, style)
+    place = path.with_suffix(".graded.jsonl")
     files.write_text(place, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in graded))
     for way in graders.GRADERS:
         found = answers.accuracy([row[way]["right"] for row in graded])

@@ -3,7 +3,6 @@
 The noise is that of finished runs (compare_{task}.csv), or else stated. power.md of this package has the formulas.
 """
 
-import argparse
 import csv
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from statistics import mean, multimode
 
 from hra_results import power_formulas as formulas
 from hra_workflow import methods, tasks
-from hra_workflow.core import files, grid, seals
+from hra_workflow.core import grid, seals
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import hours_of
 from hra_workflow.cost import row_counts
@@ -49,35 +48,26 @@ class Planned:
         return f"{value:.2g}{' points' * self.unit.percent}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    parser.add_argument("plan", type=Path, help="file that snakemake -n --config plan_file=FILE has written")
-    parser.add_argument("--effect", type=float, default=1.0, help="difference in points that the power is computed for")
-    parser.add_argument("--score", type=float, help="percentage of right answers, if no runs have finished")
-    parser.add_argument(
-        "--deviation", type=float, help="standard deviation of a run's score between seeds in points, with --score"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print the power of every column of the planned tables of tasks."""
-    effect, score, deviation = arguments.effect, arguments.score, arguments.deviation
-    expect(effect > 0, f"EFFECT: expected a number above 0, found {effect:g}. Correct it.")
+def check(effect: float, score: float | None, deviation: float | None) -> None:
+    """Raise JobError for options that no noise can have."""
+    expect(effect > 0, f"--effect: expected a number above 0, found {effect:g}. Correct it.")
     expect(
         (score is None) == (deviation is None),
-        "SCORE, DEVIATION: expected both or neither, found one. Add the other, such as hra-workflow power --score 85 "
-        "DEVIATION=1.5.",
+        "--score, --deviation: expected both or neither, found one. Add the other, as in --score 85 --deviation 1.5.",
     )
     if score is not None:
-        expect(0 < score < 100, f"SCORE: expected a number between 0 and 100, found {score:g}. Correct it.")
-        expect(deviation >= 0, f"DEVIATION: expected a number of at least 0, found {deviation:g}. Correct it.")
-    plan = files.read_json(arguments.plan)
+        expect(0 < score < 100, f"--score: expected a number between 0 and 100, found {score:g}. Correct it.")
+        expect(deviation >= 0, f"--deviation: expected a number of at least 0, found {deviation:g}. Correct it.")
+
+
+def run(plan: dict, effect: float, score: float | None, deviation: float | None) -> int:
+    """Print the power of every column of the planned tables of tasks."""
     config, every = plan["config"], tasks.load(plan["config"])
     names = sorted({name for job in plan["jobs"] for name in job["tables"]})
     planned = [every[task] for name in names if (task := name.removeprefix("table_")) in every]
     expect(
         bool(planned),
-        f"TABLE: expected the table of a task ({', '.join(every)}), found {', '.join(names) or 'none'}. Choose one.",
+        f"--table: expected the table of a task ({', '.join(every)}), found {', '.join(names) or 'none'}. Choose one.",
     )
     for task in planned:
         name = f"table_{task.name}"

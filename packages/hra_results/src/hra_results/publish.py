@@ -1,11 +1,8 @@
 """Check an exported adapter without network access, list its files, and upload it if a repository is named.
 
-    python -m hra_results publish results/glue/cola/hra/r8/seed0/hub/best [--to NAME/REPOSITORY]
-
 It checks that the folder, the run, its results and its tables have not changed since the export.
 """
 
-import argparse
 import re
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.models import adapters
 
 CARD = "README.md"
+SHOWN = "The model card: "  # the start of a line that `hra-workflow export` prints
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 
 
@@ -66,15 +64,21 @@ def upload(folder: Path, repository: str) -> str:
     return str(api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[seal]))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="folder of an export, such as RUN/hub/best")
-    parser.add_argument("--to", metavar="NAME/REPOSITORY", help="repository on the Hub; default: nothing is uploaded")
+def check_name(repository: str | None) -> None:
+    expect(
+        not repository or bool(re.fullmatch(REPOSITORY, repository)),
+        f"--to {repository}: expected NAME/REPOSITORY. Correct it.",
+    )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; raise JobError for an export that was changed or is invalid."""
-    folder, to = arguments.folder, arguments.to
-    expect(not to or bool(re.fullmatch(REPOSITORY, to)), f"TO={to}: expected NAME/REPOSITORY. Correct it.")
+def folder_of(lines: list[str]) -> Path:
+    """Return the folder of the model card that `hra-workflow export` prints."""
+    (card,) = [line.removeprefix(SHOWN).strip() for line in lines if line.startswith(SHOWN)]
+    return Path(card).parent
+
+
+def run(folder: Path, to: str | None) -> int:
+    """Check an export, list its files, and upload it to a repository; raise JobError if it is changed or invalid."""
     check(folder)
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != seals.seal_of(folder / CARD):
@@ -82,5 +86,5 @@ def run(arguments: argparse.Namespace) -> int:
     if to:
         print(f"Uploaded: {upload(folder, to)}")
     else:
-        print(f"{folder} is valid, as a model. Nothing was uploaded: add TO=NAME/REPOSITORY to upload it.")
+        print(f"{folder} is valid, as a model. Nothing was uploaded: add --to NAME/REPOSITORY to upload it.")
     return 0

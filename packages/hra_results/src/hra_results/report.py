@@ -3,14 +3,12 @@
 It is readable without a network. The tables are those of table_{task}.md, so numbers are formatted only once.
 """
 
-import argparse
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pandas as pd
 
 from hra_results import all_runs, contents, html_page, runs
-from hra_workflow.config import overlays
 from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, unseen
@@ -128,21 +126,6 @@ def code(record: dict) -> str:
     return record["commit"][:12] + " with uncommitted changes" * bool(record["dirty"])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    parser.add_argument("results", nargs="?", type=Path, help="folder of results; default: that of the config files")
-    parser.add_argument(
-        "--configfile", nargs="+", type=Path, metavar="FILE", default=[], help="config files of the runs"
-    )
-    parser.add_argument("--to", type=Path, metavar="PAGE", help="path of the page; default: report.html in the folder")
-
-
-def folder_of(configs: list[Path]) -> Path:
-    """Return the folder of results of these config files."""
-    stated = [content.get("pathvars") or {} for _, content in overlays.with_extended(configs, overlays.read)]
-    return Path(next((one["results"] for one in reversed(stated) if "results" in one), "results"))
-
-
 def write(folder: Path, page: Path) -> str:
     """Write the page about a folder of results, with its seal, and return its text."""
     content = contents.read(folder)
@@ -158,10 +141,9 @@ def write(folder: Path, page: Path) -> str:
     return text
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the page."""
-    folder = arguments.results or folder_of(arguments.configfile)
-    page = arguments.to or folder / "report.html"
+def run(folder: Path, to: Path | None) -> int:
+    """Write the page about a folder of results, by default in it, and print its path."""
+    page = to or folder / "report.html"
     text = write(folder, page)
     print(f"{page}: everything in one file, for a browser ({len(text.encode()) / 1e6:.1f} MB)")
     return 0

@@ -1,14 +1,11 @@
 """Check an archive of `hra-workflow archive`: its files, records and seals, and its tables, which are made again.
 
-    python -m hra_results verify glue.zip
-
 It needs no Snakemake, and changes nothing: the tables are made in a temporary folder, by the scripts of the workflow's
 folder that hra_workflow is installed from (`pip install -e`).
 Exit status: 0 if all of this is right, 1 if all but the tables is, which could not be made again without that folder,
 2 if something is wrong.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -84,7 +81,7 @@ def other_code(project: dict) -> str:
 def check_contents(listed: dict[str, str]) -> dict[str, int]:
     """Check the records and seals, with the SHA-256 of other files in them; return their numbers.
 
-    A file that an archive lacks, such as weights with WEIGHTS=0, is not compared.
+    A file that an archive lacks, such as weights with --no-weights, is not compared.
     """
     made = [name for name in listed if Path(name).name in RECORDS]
     sealed = [name for name in listed if Path(name).match(".*.sha256")]
@@ -151,13 +148,9 @@ def summary(found: dict) -> str:
     )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("archive", help="a folder or zip file")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command; raise JobError if something is wrong with the archive."""
-    found = verify(arguments.archive)
+def run(archive: str) -> int:
+    """Check an archive and print what was checked; return the exit status. Raise JobError if something is wrong."""
+    found = verify(archive)
     print(summary(found))
     if found["missing"]:
         print(f"not verified: the tables: {found['missing']}")

@@ -10,6 +10,7 @@ If the default settings do not fit a card, gpus.md has a config for it, which th
 
 import argparse
 import csv
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from fakegpu import cuda
-from fakegpu.workflow import __main__ as command
+from fakegpu.workflow import probes
 from fakegpu.workflow.findings import NAME
 from hra_workflow.core import files, grid
 from hra_workflow.core.wording import number
@@ -58,7 +59,8 @@ def rehearse(folder: Path, card: str) -> Path:
     config.write_text(yaml.safe_dump({"pathvars": places}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         # It fails if a job does not fit, which the results record.
-        snakemake(config, "--cores", "2", "--keep-going", *command.options(card))
+        asked = [f"{key}={json.dumps(value)}" for key, value in probes.config(card).items()]
+        snakemake(config, "--cores", "2", "--keep-going", "--config", *asked, "--", "preflight")
     return config
 
 

@@ -33,7 +33,7 @@ class Archive:
 
     def __init__(self, path: str | Path):
         self.path, self.zip = Path(path), None
-        expect(self.path.exists(), f"ARCHIVE={path}: expected a folder or a zip file, found none. Correct the path.")
+        expect(self.path.exists(), f"{path}: expected a folder or a zip file, found none. Correct the path.")
         if self.path.is_dir():
             found = [one for one in sorted(self.path.rglob("*")) if not one.is_dir()]
             self.names = [one.relative_to(self.path).as_posix() for one in found]
@@ -153,7 +153,7 @@ def written(path: Path, sources: Mapping[str, bytes | Path]) -> Iterator[Path]:
 
 
 def expect_absent(path: Path) -> None:
-    expect(not path.exists(), f"{path}: expected no such file, found one. Delete it, or name another: TO=name.zip")
+    expect(not path.exists(), f"{path}: expected no such file, found one. Delete it, or name another: --to name.zip")
 
 
 def write_folder(folder: Path, sources: Mapping[str, bytes | Path]) -> None:

@@ -1,5 +1,6 @@
 """The numbers of a folder's runs next to those of their published row, as the table of their task compares them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,34 +44,32 @@ class Published:
         return abs(self.difference) <= 0.5 * 10.0**-self.decimals
 
 
-def compare(state: dict[str, Run], configs: list[str]) -> list[Published]:
+def compare(state: dict[str, Run], configs: Sequence[str]) -> list[Published]:
     """Compare the runs of a state with their published rows. configs: config files over the shipped ones."""
     config = read_config(configs)
     found = []
     for name in dict.fromkeys(run.record["task"] for run in state.values()):
         expect(
-            name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the CONFIG of the runs."
+            name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the --config of the runs."
         )
         task = tasks.load(config)[name]
         file = task.table.published_file(name)
         expect(
             bool(file),
             f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
-            "the data are not the paper's. Pass the CONFIG of runs that have one.",
+            "the data are not the paper's. Pass the --config of runs that have one.",
         )
         runs = [run for run in state.values() if run.record["task"] == name]
         found += compare_task(task, str(file), runs)
     return found
 
 
-def read_config(paths: list[str]) -> dict:
+def read_config(paths: Sequence[str]) -> dict:
     """Merge config files over those of the workflow's folder."""
-    if missing := [path for path in paths if not Path(path).is_file()]:
-        raise JobError(f"CONFIG: expected a config file, found no {', '.join(missing)}. Correct the path.")
     shipped = [Path(ROOT, "config", f"{name}.yaml") for name in ("config", "methods")]
     expect(
         shipped[0].exists(),
-        f"B=published: expected the workflow's config, found no {shipped[0]}. Compare in a clone of the project, where "
+        f"published: expected the workflow's config, found no {shipped[0]}. Compare in a clone of the project, where "
         "hra_workflow is installed with `pip install -e`.",
     )
     shipped += [file for name in tasks.classes() for file in sorted(Path(ROOT, "config", name).glob("*.yaml"))]
@@ -110,7 +109,7 @@ def compare_task(task: Task, path: str, runs: list[Run]) -> list[Published]:
     expect(
         bool(found),
         f"{path}: expected a published value for {', '.join(names)} on {datasets} in a column of {key}.columns "
-        f"({shown}), found none. Pass the CONFIG of these runs, and for an average the folder of all its datasets.",
+        f"({shown}), found none. Pass the --config of these runs, and for an average the folder of all its datasets.",
     )
     return found
 

@@ -94,7 +94,7 @@ def read_state(name: str, path: str) -> dict[str, Run]:
     Raises JobError for an edited record, or an edited table in the folder.
     """
     root = Path(path.removesuffix(f"/{records.OF_RUN}"))
-    expect(root.is_dir(), f"{name}={path}: expected a folder of results or of a run, found none. Correct the path.")
+    expect(root.is_dir(), f"{name} ({path}): expected a folder of results or of a run, found none. Correct the path.")
     check_seals(root)
     folders = {file.parent for file in root.rglob(records.OF_RUN)}
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
@@ -102,7 +102,7 @@ def read_state(name: str, path: str) -> dict[str, Run]:
     runs = [run for run in runs if TRIAL not in run.record["variant"]]
     expect(
         bool(runs),
-        f"{name}={path}: expected a finished run, found no {records.OF_RUN} in it, except of trials. Correct the path.",
+        f"{name} ({path}): expected a finished run, found no {records.OF_RUN} but those of trials. Correct the path.",
     )
     return {run.folder.relative_to(root).as_posix(): run for run in runs}
 

@@ -1,0 +1,22 @@
+"""What Snakemake's command needs in addition so that the probes of `hra-workflow smoke` run on a fake GPU."""
+
+import shlex
+import sys
+
+from fakegpu.workflow.findings import NAME, TOKENS
+
+PROBES = {
+    "folder": NAME,
+    "steps": 4,
+    "kill_at": 1,
+    "threads": 1,
+    "tokens": TOKENS,
+    "models": "fakegpu.workflow.model_sizes:source",
+    "report": "fakegpu.workflow.findings:finish",
+}
+
+
+def config(card: str) -> dict:
+    """Return the keys of Snakemake's --config."""
+    command = shlex.join([sys.executable, "-m", "fakegpu.workflow.job", "--card", card])
+    return {"preflight": "jobs", "probes": PROBES | {"command": command}}

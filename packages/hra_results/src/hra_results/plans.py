@@ -1,0 +1,27 @@
+"""The plan of a project's tables, which power.py and archive.py read: every job, with its state and the config."""
+
+import tempfile
+from pathlib import Path
+
+from hra_workflow import tasks
+from hra_workflow.commands.project import QUIET, Project, call
+from hra_workflow.core import files
+from hra_workflow.core.errors import expect
+
+
+def target(table: str) -> str:
+    """Return the target of a table: that of a task also has its costs and figures."""
+    return table if table in tasks.classes() else f"table_{table}"
+
+
+def made(project: Project, name: str) -> tuple[int, dict]:
+    """Run dry; return the exit status and, if it is 0, the plan. Snakemake's output is printed only if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "plan.json")
+        options = ("-n",) if project.verbose else ("-n", "-q", *QUIET[:-1])
+        command = project.command(*options, targets=(name,), plan_file=str(path))
+        status = call(command, None if project.verbose else lambda line: False)
+        if status:
+            return status, {}
+        expect(path.exists(), f"{name}: expected a plan of Snakemake, found none. See its output with --verbose.")
+        return status, files.read_json(path)

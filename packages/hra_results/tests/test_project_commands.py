@@ -1,0 +1,128 @@
+"""The commands that call Snakemake, here a stand-in, and then read what it has made."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hra_results import archive, plans, power, publish, report
+from hra_workflow.commands import project
+from hra_workflow.commands.main import DONE, FAILED, WRONG, main
+from hra_workflow.core.errors import JobError
+
+PLAN = {"version": 1}
+PLANS = """for one in "$@"; do case "$one" in plan_file=*) echo '{"version": 1}' > "${one#plan_file=}";; esac; done"""
+FAILS = "echo Building DAG; echo 'Error: no such key'; exit 1"
+EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch, capfd):
+    """Provide a function that runs a command with a script in the place of Snakemake.
+
+    It returns the exit status, the words of each call of Snakemake, and the output. What reads the results only records
+    its arguments, in the attribute `read`.
+    """
+    monkeypatch.chdir(tmp_path)
+    for name in ("reviews", "mine"):
+        Path(name).mkdir()
+        Path(name, "config.yaml").write_text(f"pathvars: {{results: {name}/results}}\n")
+    started, words = subprocess.Popen, []
+
+    def run(*command: str, snakemake: str = PLANS) -> tuple[int, list[str], str]:
+        words.clear()
+        run.read.clear()
+
+        def start(of_snakemake: list[str], **options):
+            words.append(" ".join(of_snakemake[1:]))
+            return started(["sh", "-c", snakemake, *of_snakemake], **options)
+
+        monkeypatch.setattr(project.subprocess, "Popen", start)
+        status = main([*command])
+        return status, [*words], capfd.readouterr().out
+
+    def record(*arguments) -> int:
+        run.read.append(arguments)
+        return DONE
+
+    run.read = []
+    for module, name in ((archive, "write"), (power, "run"), (publish, "run"), (report, "run")):
+        monkeypatch.setattr(module, name, record)
+    return run
+
+
+def test_an_archive_is_written_from_the_plan_of_its_tables(called):
+    status, (words,), output = called("archive", "reviews", "--table", "glue", "--no-weights", "--to", "my glue.zip")
+    assert status == DONE and output == "" and words.endswith(" -- glue")
+    assert " -n -q " in words and "--configfile reviews/config.yaml" in words and "--config plan_file=/" in words
+    assert called.read == [(PLAN, "glue", "my glue.zip", False)]
+    assert called("archive", "reviews")[1][0].endswith(" -- all") and called.read == [(PLAN, "all", None, True)]
+    assert called("archive", "--table", "retention")[1][0].endswith(" -- table_retention")
+    assert called("archive", "reviews", snakemake=FAILS)[0] == FAILED and not called.read
+    assert called("archive", "reviews", snakemake="exit 0")[0] == WRONG and not called.read
+
+
+def test_only_finished_tables_are_archived(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = [{"needed": True, "tables": tables, "outputs": [f"{tables}.csv"]} for tables in (["table_glue"], [])]
+    message = r"expected finished tables, found 1 jobs that have to run: \['table_glue'\]\.csv\. Run them first \(hra-w"
+    with pytest.raises(JobError, match=message):
+        archive.write({"version": 1, "basedir": ".", "config": {}, "jobs": jobs})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_power_is_that_of_a_plan(called):
+    status, (words,), _ = called("power", "reviews", "--table", "glue", "--score", "85", "--deviation", "1.5")
+    assert status == DONE and words.endswith(" -- table_glue") and called.read == [(PLAN, 1.0, 85.0, 1.5)]
+    assert called("power", "reviews", "--effect", "0.5")[1][0].endswith(" -- all")
+    assert called.read == [(PLAN, 0.5, None, None)]
+    assert called("power", "reviews", "--table", "gleu") == (WRONG, [], "")
+
+
+def test_a_plan_that_fails_is_its_error(called, capfd):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plans, "call", lambda command, first: print(first("Building DAG")) or 1)
+        assert main(["power", "reviews"]) == FAILED and not called.read
+    assert capfd.readouterr().out == "False\n"
+
+
+def test_an_export_is_checked_and_published(called):
+    run = "reviews/results/glue/cola/hra/r8/seed0"
+    asked = ("publish", "reviews", "--run", run, "--weights", "best", "--to", "me/hra")
+    status, (words,), output = called(*asked, snakemake=EXPORTS)
+    assert (
+        status == DONE and output.startswith("A note.\n") and called.read == [(Path("results/x y/hub/best"), "me/hra")]
+    )
+    assert f'request={{"run": "{run}", "weights": "best", "command": "export"}} -- export' in words
+    assert called("publish", "reviews", snakemake=FAILS)[0] == FAILED and not called.read
+    assert called("publish", "reviews", "--to", "hra-tiny") == (WRONG, [], "")
+
+
+def test_an_export_that_was_copied_is_published_without_snakemake(called):
+    Path("best").mkdir()
+    for name in ("README.md", "adapter_config.json"):
+        Path("best", name).touch()
+    assert called("publish", "best") == (DONE, [], "") and called.read == [(Path("best"), None)]
+
+
+@pytest.mark.parametrize(
+    ("words", "results"),
+    [(["reviews"], "reviews/results"), (["reviews/config.yaml", "mine/config.yaml"], "mine/results"), ([], "results")],
+)
+def test_a_report_is_about_the_results_of_the_project(called, words, results):
+    status, [*_, contents], _ = called("report", *words, "--to", "page.html")
+    assert status == DONE and contents.endswith(" -- contents") and called.read == [(Path(results), Path("page.html"))]
+    assert called("report", *words, snakemake="exit 1")[0] == FAILED and not called.read
+
+
+def test_the_report_of_the_demo_needs_no_config(called):
+    Path("demo/results").mkdir(parents=True)
+    _, [*_, contents], _ = called("report", "demo")
+    assert "/config/demo/quick.yaml" in contents and called.read == [(Path("demo/results"), None)]
+
+
+def test_a_folder_of_results_is_read_without_snakemake(called):
+    for folder in (Path("copied"), Path("mine")):  # a copy may be in a folder with a config
+        folder.mkdir(exist_ok=True)
+        folder.joinpath("contents.json").touch()
+        assert called("report", str(folder)) == (DONE, [], "") and called.read == [(folder, None)]

@@ -37,8 +37,7 @@ class Project:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        if any(path.is_relative_to(ROOT) and not path.is_relative_to(f"{ROOT}/config") for path in self.paths):
-            import_from_workflow()
+        import_from_workflow(self.configs)
         for path in self.configs:  # Snakemake reads them before the workflow does, and ends with a traceback
             try:
                 content = overlays.read(Path(path))
@@ -49,10 +48,6 @@ class Project:
                 f"{path}: expected keys of the config, found {type(content).__name__}. Correct it",
             )
         self.check_place()
-
-    @property
-    def paths(self) -> list[Path]:
-        return [Path(path).resolve() for path in self.configs]
 
     @property
     def is_module(self) -> bool:
@@ -71,8 +66,9 @@ class Project:
                 "expected the project that is meant, found config.yaml here. Name it: hra-workflow … config.yaml",
             )
             return
-        folder = self.paths[0].parent
-        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd():
+        folder = Path(self.configs[0]).resolve().parent
+        shipped = folder.is_relative_to(Path(ROOT, "config").resolve())
+        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd() and not shipped:
             raise JobError(
                 f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "
                 f"cd {shlex.quote(str(folder.parent))}, and name the project {folder.name}"
@@ -152,9 +148,10 @@ class Project:
         return lock.remove(self.command()[:-1]) or call(command)
 
 
-def import_from_workflow() -> None:
-    """Let configs in the workflow's folder name modules in it, here and in jobs, after those that are installed."""
-    if ROOT not in sys.path:
+def import_from_workflow(configs: tuple[str, ...]) -> None:
+    """Let configs in the workflow's folder name modules in it, here and in jobs; those of its grid and demo do not."""
+    inside = [path for path in map(os.path.realpath, configs) if Path(path).is_relative_to(ROOT)]
+    if ROOT not in sys.path and not all(Path(path).is_relative_to(f"{ROOT}/config") for path in inside):
         sys.path.append(ROOT)
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), ROOT]))
 

@@ -1,4 +1,4 @@
-"""What `hra-workflow rehearse` says of a job that has been rehearsed, and of one that has not."""
+"""`hra-workflow rehearse`: its command, and its lines on jobs that were rehearsed or not."""
 
 import copy
 import json
@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 import results_contract
-from fakegpu import run
+from fakegpu import cuda, run
+from fakegpu.workflow import commands, probes
 from fakegpu.workflow import findings as rehearsed
-from fakegpu.workflow import probes
 from hra_workflow import tasks
+from hra_workflow.commands.main import DONE, WRONG, main
+from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe
@@ -155,3 +157,17 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
         "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by hra-workflow rehearse"
     )
+
+
+def test_the_command_probes_the_jobs_of_a_table_on_a_card(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(Project, "start", lambda self, *targets, **how: asked.append((self, targets, how)) or DONE)
+    Path("mine.yaml").touch()
+    assert main(["rehearse", "mine.yaml", "--table", "glue", "--card", "a100", "--cores", "3"]) == DONE
+    (((project, targets, how)),) = asked
+    assert (project.configs, project.cores, targets) == (("mine.yaml",), 3, ("preflight_glue",))
+    assert how.pop("options") == ("--keep-going",) and how["preflight"] == "jobs"
+    assert how["probes"] | probes.PROBES == how["probes"] and how["probes"]["command"].endswith("job --card a100")
+    assert main(["rehearse", "--card", "h300"]) == WRONG and len(asked) == 1
+    assert (*cuda.CARDS,) == commands.CARDS

@@ -1,4 +1,4 @@
-"""The commands that call Snakemake, here a stand-in, and then read what it has made."""
+"""The commands of the package that call Snakemake, here a stand-in, and then read its results."""
 
 import subprocess
 from pathlib import Path
@@ -18,10 +18,10 @@ EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
 
 @pytest.fixture
 def called(tmp_path, monkeypatch, capfd):
-    """Provide a function that runs a command with a script in the place of Snakemake.
+    """Provide a function that runs a command with a script instead of Snakemake.
 
-    It returns the exit status, the words of each call of Snakemake, and the output. What reads the results only records
-    its arguments, in the attribute `read`.
+    It returns the exit status, the words of each call of Snakemake, and the output. The functions that read the results
+    only record their arguments, in the attribute `read`.
     """
     monkeypatch.chdir(tmp_path)
     for name in ("reviews", "mine"):

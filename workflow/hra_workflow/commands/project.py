@@ -132,15 +132,17 @@ class Project:
         found = self.command(*options, targets=targets, **config)
         return call(found, None if self.verbose else lambda line: line.startswith("table_"))
 
-    def request(self, command: str, rule: str, words: dict[str, str | None], seen=None) -> int:
+    def request(
+        self, command: str, rule: str, words: dict[str, str | None], seen: Callable[[str], None] | None = None
+    ) -> int:
         """Export a run or predict with it, and print the result; `words`: keys of the request, or None.
 
-        seen: a function that is called with every line of the output.
+        seen: called with every line of the output.
         """
         request = {"run": "best"} | {key: value for key, value in words.items() if value is not None}
         options = ("-R", rule) if self.verbose else ("-q", *QUIET, "-R", rule)
         found = self.command(*options, targets=(command,), request=request | {"command": command})
-        return call(found, lambda line: not line.startswith(PREAMBLE), seen)
+        return call(found, lambda line: bool(seen and seen(line)) or not line.startswith(PREAMBLE))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
         """Run jobs, after the removal of the lock of a Snakemake that was killed."""
@@ -181,11 +183,10 @@ def found_profile(name: str) -> str:
     return name
 
 
-def call(command: list[str], is_first: Callable[[str], bool] | None = None, seen=None) -> int:
+def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> int:
     """Print a command, run it, and return its exit status. Signals go to the command, not to this process.
 
-    is_first: print its output only from such a line on or, if it fails without one, from its error on. seen: called
-    with every line of it.
+    is_first: print its output only from such a line on or, if it fails without one, from its error on.
     """
     print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if is_first else {}
@@ -196,9 +197,7 @@ def call(command: list[str], is_first: Callable[[str], bool] | None = None, seen
         signal.signal(number, lambda number, _: running.send_signal(number))
     hidden: list[str] | None = []  # None: the first line is printed
     for line in running.stdout or ():
-        if seen:
-            seen(line)
-        if hidden is None or is_first(line):
+        if is_first(line) or hidden is None:
             hidden = None
             print(line, end="", flush=True)
         else:

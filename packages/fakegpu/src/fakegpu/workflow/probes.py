@@ -1,4 +1,4 @@
-"""What Snakemake's command needs in addition so that the probes of `hra-workflow smoke` run on a fake GPU."""
+"""Run the probes of `hra-workflow smoke` on a fake GPU: the config that Snakemake's command needs in addition."""
 
 import shlex
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 CONFIG = "config.yaml"
-DEMO = "demo"  # the word for the results of `hra-workflow demo`, which have no config of their own
+DEMO = "demo"  # stands for the config of `hra-workflow demo`, since the folder of its results has none
 
 
 class Once(click.Option):
@@ -32,9 +32,9 @@ def option(*names: str, **settings) -> Callable:
 def configs(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the config files that the words of a command name, a project's folder by its config.yaml."""
     if words == (DEMO,) and not Path(DEMO, CONFIG).is_file():
-        from hra_workflow.commands.project import shipped_demo
+        from hra_workflow.commands.project import own
 
-        return shipped_demo(["config", "quick"])
+        return own("config/demo/config.yaml"), own("config/demo/quick.yaml")
     folders = [word for word in words if Path(word).is_dir()]
     if len(folders) > 1 or (folders and words[0] != folders[0]):
         raise click.UsageError(f"expected one project, found {', '.join(words)}. Name one", ctx)
@@ -69,7 +69,7 @@ def combined(*decorators: Callable) -> Callable:
 
 
 project = click.argument("project", nargs=-1, type=click.Path(path_type=str), callback=configs, metavar="[PROJECT]")
-table = option("--table", metavar="NAME", help="only this table: glue, math, retention, compute, subject, control")
+table = option("--table", metavar="NAME", help="only this table, such as glue or retention")
 profile = option("--profile", metavar="NAME", help="of a scheduler: slurm, or another folder of profiles/")
 data = option("--data", type=click.Path(exists=True, file_okay=False), help="folder of local files (local_root)")
 verbose = click.option("--verbose", is_flag=True, help="show all that Snakemake prints")

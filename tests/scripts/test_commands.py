@@ -226,3 +226,23 @@ def made_on_github() -> list[tuple[str, str]]:
                     text = text.replace(f"${{{{ matrix.{name} }}}}", value)
                 made += re.findall(r"^\.ci/run (\S+) python:(.*)-trixie$", text) or [(text, "")]
     return made
+
+
+def test_the_demo_s_results_are_named_like_a_project(composed):
+    assert composed("plan", "demo")[1:4] == [*DEMO, "config/demo/quick.yaml"]
+
+
+def test_modules_that_a_config_in_the_workflow_s_folder_names_are_imported_from_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "/other")
+    project.import_from_workflow((f"{tmp_path}/config/demo/config.yaml", "/elsewhere/config.yaml"))
+    assert str(tmp_path) not in sys.path and os.environ["PYTHONPATH"] == "/other"
+    project.import_from_workflow((f"{tmp_path}/mine/config.yaml",))
+    assert sys.path[-1] == str(tmp_path) and os.environ["PYTHONPATH"] == f"/other:{tmp_path}"
+
+
+def test_a_package_sees_the_output_of_a_request(monkeypatch):
+    lines, seen = [f"{project.PREAMBLE} profiles/default\n", "The model card: RUN/hub/last/README.md\n"], []
+    monkeypatch.setattr(project, "call", lambda command, is_first: [*map(is_first, lines)])
+    assert project.Project().request("export", "export_adapter", {}, seen.append) == [False, True] and seen == lines

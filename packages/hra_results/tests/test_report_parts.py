@@ -33,7 +33,7 @@ def test_the_headline_is_on_the_best_run_that_is_no_baseline():
         report.headline(pd.DataFrame(rows, columns=names).assign(**unseen), "SST-2", facts)["unseen"] == "66.67 ± 0.00"
     )
     equal = pd.DataFrame(rows[1:], columns=names).assign(**{"SST-2": "92.00"})
-    for better in ("higher", "lower"):  # of equal runs the first one, as for RUN=best
+    for better in ("higher", "lower"):  # of equal runs the first one, as for --run best
         assert report.headline(equal.assign(**{"SST-2_better": better}), "SST-2", facts)["label"] == "HRA r=8, λ=0"
 
 

@@ -5,7 +5,9 @@ import re
 import pytest
 from yaml import safe_dump
 
+from hra_results import archive
 from hra_workflow.commands.main import main
+from hra_workflow.core import files
 from project import Project
 from test_tuned_chain import COMMAND, TABLE, TINY
 
@@ -18,7 +20,7 @@ def test_tuned_runs_are_archived_with_their_trials_and_verified_elsewhere(tmp_pa
     project.snakemake(*COMMAND, "--", TABLE)
     project.snakemake("-n", *COMMAND, "--config", "plan_file=plan.json", "--", TABLE)
     monkeypatch.chdir(project.folder)
-    assert main(["archive", "plan.json", "--table", "glue", "--to", "../glue"]) == 0
+    archive.write(files.read_json("plan.json"), "glue", "../glue")
     (tmp_path / "elsewhere").mkdir()
     moved = (tmp_path / "glue").rename(tmp_path / "elsewhere/glue")
     monkeypatch.chdir(moved.parent)

@@ -32,7 +32,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
 
 
 def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
-    """Record the jobs that will run, for `make status`, and the choices of the tasks.
+    """Record the jobs that will run, for `hra-workflow status`, and the choices of the tasks.
 
     Raises JobError if the jobs need more than `max_gpu_hours`, or a choice is impossible on this machine.
     """
@@ -155,7 +155,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
             commands[job["by"]] = True
     if not cards:
         targets = entry_points(group="hra_workflow.memory")
-        return "unknown" + "".join(f"; `make {one.name}` shows it without a GPU" for one in targets)
+        return "unknown" + "".join(f"; `hra-workflow {one.name}` shows it without a GPU" for one in targets)
     parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
     return f"{'; '.join(parts)}, estimated by {listed(commands)}"
 
@@ -190,7 +190,7 @@ def of_names(config: dict, names: Iterable[str]) -> list[Task]:
 def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     """Compare the remaining jobs with `max_gpu_hours`; return a message, and whether they exceed it.
 
-    None: they do not, and all have an estimate; or there is no limit, as for the probes of `make preflight`.
+    None: they do not, and all have an estimate; or there is no limit, as for the probes of `hra-workflow smoke`.
     """
     most = config["max_gpu_hours"]
     if most is None or config["preflight"] == "jobs":

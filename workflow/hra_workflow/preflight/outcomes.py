@@ -1,4 +1,4 @@
-"""The results of the probes of `make preflight`, from their records, logs and error files."""
+"""The results of the probes of `hra-workflow smoke`, from their records, logs and error files."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     results = Path(config["pathvars"]["results"]).parent
     findings.save(results, "jobs", [finding for finding, _ in pairs], rates=[rate for _, rate in pairs if rate])
     both = [Finding(entry["check"], entry["ok"], entry["text"]) for entry in findings.load(results)["findings"]]
-    findings.conclude("make preflight", findings.path(results), both, config["pathvars"])
+    findings.conclude("hra-workflow smoke", findings.path(results), both, config["pathvars"])
 
 
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
@@ -129,7 +129,7 @@ def memory(rate: dict) -> str:
 
 
 def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dict:
-    """Return a rate for `make plan`: seconds per row, summed over the processes."""
+    """Return a rate for the plan: seconds per row, summed over the processes."""
     return probe.workload(task, f"{run['method']}/{run['variant']}") | {
         "stage": stage,
         "kind": grid.kind_of(config["methods"][run["method"]]),

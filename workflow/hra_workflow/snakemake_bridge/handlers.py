@@ -20,12 +20,12 @@ from hra_workflow.core import imports, launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe, site
-from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
+from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons, where
 
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
-    "`max_gpu_hours` is not checked, `make status` does not know the run, `make preflight` reports nothing, and links "
-    "to data that you have moved are not updated"
+    "`max_gpu_hours` is not checked, `hra-workflow status` does not know the run, `hra-workflow smoke` reports "
+    "nothing, and links to data that you have moved are not updated"
 )
 INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
 NO_HOOKS = f"with --no-hooks, {MISSING}"
@@ -60,13 +60,15 @@ def start(workflow, config: dict) -> None:
             raise JobError(f"`--config {key}` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
+        if config["preflight"] == "jobs" and not config["probes"]["command"]:
+            findings.check_login(Path(config["pathvars"]["results"]).parent)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
     if config["preflight"] == "jobs":
         probe.forget_logs(config)
 
 
 def end(workflow, config: dict) -> None:
-    """Report the results of the probes of `make preflight`, after success and after an error."""
+    """Report the results of the probes of `hra-workflow smoke`, after success and after an error."""
     if config["preflight"] == "jobs":
         with ending_the_run():
             finish = imports.import_named(config["probes"]["report"], "config: probes.report")
@@ -108,7 +110,7 @@ def is_complete(dag) -> bool:
 
 
 def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
-    """Print the cost estimate and the jobs that run again; in `make preflight` also problems of this machine.
+    """Print the cost estimate, the jobs that run again and where jobs would run; with `preflight` also its checks.
 
     With `plan_file`, write the plan to it instead.
     """
@@ -121,17 +123,19 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
-    if config["preflight"] != "login":
-        return
-    downloads = {job.name: job for job in known.values()}.values()
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
-    checks = [
-        *site.sources(config, downloads),
-        *site.free_space(site.needed(config, downloads)),
-        *planned.scheduler(submitted, workflow.resource_settings.nodes),
-    ]
-    findings.save(config["pathvars"]["results"], "login", checks)
-    findings.show(checks)
+    if config["preflight"] == "login":
+        downloads = {job.name: job for job in known.values()}.values()
+        checks = [
+            *site.sources(config, downloads),
+            *site.free_space(site.needed(config, downloads)),
+            *planned.scheduler(submitted, where.most_jobs(workflow)),
+        ]
+        findings.save(config["pathvars"]["results"], "login", checks)
+        findings.show(checks)
+    if submitted:
+        left = plan.estimate(plain for plain in known.values() if plain.needed)
+        print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))
 
 
 def show_tables(dag, config: dict, script: Path) -> None:

@@ -165,7 +165,8 @@ def with_retries(main: Callable, job: dict, pauses: tuple[float, ...], say: Call
         except Exception as problem:
             if getattr(problem, "final", False):
                 raise
-            say(f"attempt {attempt} of {len(pauses) + 1} failed, next one in {pause} s: {describe(problem)}")
+            reason = describe(problem).split(". ")[0]  # the remedy follows, with the last attempt
+            say(f"attempt {attempt} of {len(pauses) + 1} failed, again in {pause} s: {reason}")
             time.sleep(pause)
     main(job)
 

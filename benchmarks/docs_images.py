@@ -1,7 +1,6 @@
 """Make the images of README and docs/, each with a digest of its sources in its metadata.
 
-    make docs-images                            run the demos, and make the images of them, in 10 minutes on two cores
-    python -m benchmarks.docs_images            make the images of demo/
+    python -m benchmarks.docs_images            make the images of demo/, after make demo and hra-workflow demo tune
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the
@@ -96,7 +95,7 @@ def main(arguments: list[str]) -> None:
         return
     for name, path in DEMO.items():
         if not (ROOT / path).exists():
-            sys.exit(f"{path}: expected the demo's result, found none. Run make docs-images.")
+            sys.exit(f"{path}: expected the demo's result, found none. Run make demo and hra-workflow demo tune.")
         with Image.open(ROOT / path) as image:
             shown = image.convert("RGB")
         shown.thumbnail(LARGEST)

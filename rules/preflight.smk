@@ -1,4 +1,4 @@
-# `make preflight`: check the machine before a GPU-hour is spent.
+# `hra-workflow smoke`: check the machine before a GPU-hour is spent.
 # In:  the config, whose data, grid, presets and missing weights preflight/probe.py replaces.
 # Out: results/preflight.json, written after all jobs have ended; the other outputs are then deleted.
 # Steps: snakemake -n --config preflight=login -- preflight    sources, disk and scheduler, at the end of a dry run

@@ -3,7 +3,7 @@
 #      them is an input of a rule, since using a run must not train it again, whatever has changed in the config.
 # Out: RUN/hub/{weights}/: the adapter as trained, lora/ (an equivalent LoRA, for HRA), train.json, and README.md, the model card.
 #      RUN/predictions/{weights}/{inputs}/predictions.csv, with the generated images next to it.
-# Steps: export_adapter, by `make export`; predict_inputs, by `make predict`. REQUEST is the request of the command.
+# Steps: export_adapter, by `hra-workflow export`; predict_inputs, by `hra-workflow predict`. REQUEST is the request of the command.
 
 from hra_workflow.tasks import requested_run, user_data
 
@@ -28,7 +28,7 @@ rule export_adapter:
         mem_mb=16000,
         runtime=60,
     params:
-        **unrecorded(make=REQUEST.variables if REQUEST else ""),
+        **unrecorded(words=REQUEST.words if REQUEST else ""),
         record=f"{RUN}/train.json",
         adapter=lambda wc: TASKS[wc.task].usage.exported(
             run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
@@ -99,7 +99,6 @@ if REQUEST:
         input:
             REQUEST.predictions,
         params:
-            script=str(BASEDIR / "workflow/scripts/show_predictions.py"),
             notes=[*filter(None, [REQUEST.note])],
         shell:
-            "python {params.script:q} {input:q} {params.notes:q}"
+            "python -m hra_workflow.commands.show_predictions {input:q} {params.notes:q}"

@@ -1,6 +1,6 @@
 """Write the tables and figures of results.md from results/comparison*.csv.
 
-    make demo TASK=comparison DATA=../shared/data                     a study; TASK=comparison_b: the other one
+    hra-workflow demo comparison --data ../shared/data                     a study; TASK=comparison_b: the other one
     python -m studies.equal_budgets.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
     python -m studies.equal_budgets.page                                 rewrite it from results/comparison*.csv
 

@@ -36,7 +36,7 @@ def test_the_hours_of_a_cpu_are_those_of_earlier_jobs_or_else_guessed(here):
     assert guessed.bounds[0] < 22 / 3600 < 210 / 3600 < guessed.bounds[1]  # on a free core, on one of six processes
     assert re.fullmatch(
         r"0 CPU-hours used, about [\d.]+ CPU-minutes \(1 to \d+ min\) remaining \(guessed from the size of the model "
-        r"until a job has finished or `make preflight` has measured one; 1 short job of about 10 s each\)",
+        r"until a job has finished or `hra-workflow smoke` has measured one; 1 short job of about 10 s each\)",
         str(first),
     )
     files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})

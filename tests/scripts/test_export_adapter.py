@@ -144,7 +144,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
         "optimistic",
         "@inproceedings{yuan2024hra",
         "# the column sentence\n",
-        "`make predict RUN=run WEIGHTS=best CONFIG=mine.yaml TEXTS=texts.csv` predicts",
+        "`hra-workflow predict mine.yaml --run run --weights best --texts texts.csv` predicts",
         f"revision='{COMMIT}'",
         f"Its rank is {config['r']}, the number of reflections.",
     ):
@@ -158,7 +158,9 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
 
 
 def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_path, capsys):
-    run = make_run(method("oft"), precision="bf16")  # the card's code computes in the precision of `make predict`
+    run = make_run(
+        method("oft"), precision="bf16"
+    )  # the card's code computes in the precision of `hra-workflow predict`
     folder = exported(run, tmp_path, {})
     card = ModelCard.load(folder / "README.md")
     assert not (folder / "lora").exists() and "lora" not in card.text

@@ -64,7 +64,7 @@ def test_how_sure_the_estimate_is(here):
     tried.rule = "train_math"
     assert str(plan.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
         "2 GPU-hours used, about 7 GPU-hours remaining (4 estimated from the config; 2 measured by finished jobs; "
-        "1 measured by make preflight; no estimate for 1 job: evaluate_glue)"
+        "1 measured by hra-workflow smoke; no estimate for 1 job: evaluate_glue)"
     )
 
 
@@ -175,4 +175,4 @@ def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):
     assert plan.gpu_jobs(jobs) == 1
     assert plan.table("table_glue", jobs)[0].endswith("including 6 training runs (2 done) in 1 GPU job")
     jobs[2].measured = 360.0
-    assert "at most, measured by make preflight on a run that did not share its GPU" in str(plan.estimate(jobs))
+    assert "at most, measured by hra-workflow smoke on a run that did not share its GPU" in str(plan.estimate(jobs))

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import print_table
+
 from hra_workflow.core import seals
 
-RUNS = ["(older than the runs: make run)"]
+RUNS = ["(older than the runs: hra-workflow run)"]
 
 
 def marks(folder: Path, monkeypatch, capsys) -> dict[str, list[str]]:

@@ -135,7 +135,9 @@ def test_a_file_over_the_demo_s_has_folders_of_its_own(names, refused):
     files = [(Path(name), contents.get(name, {})) for name in names]
     if not refused:
         return overlays.check_results(files, Path("demo"))
-    with pytest.raises(JobError, match=r"^mine\.yaml: .* `pathvars` .*found only those of demo/config\.yaml.*make new"):
+    with pytest.raises(
+        JobError, match=r"^mine\.yaml: .* `pathvars` .*found only those of demo/config\.yaml.*hra-workflow new"
+    ):
         overlays.check_results(files, Path("demo"))
 
 

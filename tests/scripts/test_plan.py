@@ -1,4 +1,4 @@
-"""What `make plan` prints, without a network and without Snakemake's plan."""
+"""What `hra-workflow plan` prints, without a network and without Snakemake's plan."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The probes of `make preflight`: their config, models with random weights, and measured rates."""
+"""The probes of `hra-workflow smoke`: their config, models with random weights, and measured rates."""
 
 import json
 import signal
@@ -262,7 +262,7 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
     on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
     assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0 + cpu_time.LIKELY_STARTUP
-    text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by make preflight)"
+    text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by hra-workflow smoke)"
     assert str(gpu_hours.hours([], [planned()])) == text
     job, basis = planned(), "estimated by a profiler"
     gpu_hours.add_estimates(config, [job])

@@ -1,4 +1,4 @@
-"""`make export` and `make predict`: the run, its weights and the new inputs that they request, or a clear error."""
+"""`hra-workflow export` and `predict`: the run, its weights and the new inputs that they request, or a clear error."""
 
 import re
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
         (
             {"run": "other/glue/cola/hra/r8/seed0"},
-            "For the runs of another config, pass the CONFIG of their `make run`.",
+            "For the runs of another config, pass the CONFIG of their `hra-workflow run`.",
         ),
         (
             {"texts": "nowhere.csv"},
@@ -155,7 +155,7 @@ def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     with pytest.raises(JobError, match="found a trial, whose weights are not kept"):
         project(make="export", run=str(trial.parent))
     Path("results/runs_glue.csv").unlink()
-    with pytest.raises(JobError, match=r"Make the table first \(make run\)"):
+    with pytest.raises(JobError, match=r"Make the table first \(hra-workflow run\)"):
         project(make="export", run="best/glue")
 
 

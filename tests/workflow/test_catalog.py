@@ -56,6 +56,5 @@ def test_ci_runs_and_reports_every_case():
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
     targets = {row["target"] for row in jobs["make"]["strategy"]["matrix"]["include"]}
     cases = [path.parent.name.removeprefix("config_") for path in CASES]
-    assert cases and {f"case-{name}" for name in cases} == {one for one in targets if one.startswith("case-")}
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(f"\t$(call case,{name})\n" in makefile for name in cases)
+    assert cases and f"for case in {' '.join(cases)}; do" in (ROOT / ".ci/cases").read_text()
+    assert "cases" in targets

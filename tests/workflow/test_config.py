@@ -38,7 +38,7 @@ def test_a_job_of_the_demo_takes_one_core_and_little_memory(config):
 
 
 def test_the_quick_demo_is_a_part_of_the_demo(config):
-    """So `make demo TASK=all` runs what `make demo` has left out, and nothing again."""
+    """So `hra-workflow demo all` runs what `make demo` has left out, and nothing again."""
     from snakemake.utils import update_config
 
     whole, quick = ({}, {}), ({}, {})

@@ -1,4 +1,4 @@
-"""Hours used and remaining, in the plan and in `make status`."""
+"""Hours used and remaining, in the plan and in `hra-workflow status`."""
 
 import copy
 import dataclasses

@@ -1,12 +1,12 @@
-"""`make new`: a folder with a config and examples for each task; they are planned, and all is written to the folder."""
+"""`hra-workflow new`: a folder with a config and examples for each task; planned, and all is written to the folder."""
 
 import re
 import subprocess
 
+import new_project
 import pytest
 import yaml
 
-import new_project
 from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import tuning

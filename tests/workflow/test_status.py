@@ -12,9 +12,9 @@ import time
 from collections import Counter
 
 import pytest
+import status
 from snakemake_interface_logger_plugins.common import LogEvent
 
-import status
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress, run_history
 from hra_workflow.snakemake_bridge import job_events
@@ -259,7 +259,9 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
     planned_jobs.save(
         "demo/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["demo/results/train.json"], "")]
     )
-    with pytest.raises(SystemExit, match=r"No run with results in mine/results requested a table.*make plan` shows"):
+    with pytest.raises(
+        SystemExit, match=r"No run with results in mine/results requested a table.*hra-workflow plan` shows"
+    ):
         printed("--configfile", "mine.yaml")
     planned_jobs.save(
         "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
@@ -277,7 +279,7 @@ def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
     monkeypatch.chdir(done.folder)
     monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])
     with pytest.raises(
-        SystemExit, match=r"No run .* requested gleu\. Requested tables: glue, retention\. `make plan` shows"
+        SystemExit, match=r"No run .* requested gleu\. Requested tables: glue, retention\. `hra-workflow plan` shows"
     ):
         status.main()
 

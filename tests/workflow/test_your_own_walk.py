@@ -47,7 +47,7 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
             )
             assert done.returncode == 0, done.stdout
             printed = done.stdout
-            if "make new" in text:
+            if "hra-workflow new" in text:
                 with_fewer_trials(tmp_path / "reviews/config.yaml")
         elif language == "text" and text.startswith("id,"):
             assert text in printed  # the header of the predictions, then the first ones

@@ -110,9 +110,9 @@ def readable(scores, names: list[str] | None) -> dict[str, list]:
 
 
 def write_predictions(path: Path, texts: dict[str, list], labels, names: list[str] | None, scores: dict) -> None:
-    """Write one JSON line per item: its texts, label and prediction as `make predict` writes them, and all scores.
+    """Write one JSON line per item: texts, label and prediction as `hra-workflow predict` writes them, and all scores.
 
-    The prediction is that of the best weights, as by default in `make predict`. `label` is a class's index, `last` and
+    The prediction is that of the best weights, `hra-workflow predict`'s default. `label` is a class's index, `last` and
     the name of the other selection are the scores, which comparisons read. They precede a text column of that name.
     """
     named = {"label_name": [names[label] for label in labels]} if names else {}

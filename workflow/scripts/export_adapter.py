@@ -60,7 +60,8 @@ def main(job: dict) -> None:
             "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
             "commands": [
-                f"`make predict {params['make']} {requested_run.listed(names)}`" for names in task.usage.predicts_from
+                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`"
+                for names in task.usage.predicts_from
             ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),

@@ -59,7 +59,7 @@ def check_function(record: dict, settings: dict) -> None:
     expect(
         settings["from_image"],
         "IMAGES=…: expected images from which the run's control images can be computed, but these need annotations, or "
-        "were given in the training data. Pass control images: CONTROLS=folder.",
+        "were given in the training data. Pass control images: --controls folder.",
     )
     expect(Path(settings["hints"]).exists(), f"expected the run's control images, found no {settings['hints']}.")
     manifests.check_hints(record, settings["hints"])
@@ -67,7 +67,7 @@ def check_function(record: dict, settings: dict) -> None:
     expect(
         used == settings["hint"],
         f"hint {settings['hint']['hint']}: expected the function that the run was trained with, found another one: it "
-        "was edited since the training. Train again (make run), restore it, or pass control images: CONTROLS=folder.",
+        "was edited since then. Train again (hra-workflow run), restore it, or pass control images (--controls).",
     )
 
 

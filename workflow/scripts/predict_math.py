@@ -3,7 +3,7 @@
 It has the user's columns, `output` and `final_answer`.
 
 Answers are generated greedily, as for the benchmarks (generate_math.py), with transformers. A file that also has a
-column `answer` can be graded: make grade ANSWERS=…/predictions.csv
+column `answer` can be graded: hra-workflow grade …/predictions.csv
 """
 
 import generate_math

@@ -87,7 +87,7 @@ def main(job: dict) -> None:
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
-    probe = "kill_at_step" in settings  # `make preflight` measures the evaluation separately
+    probe = "kill_at_step" in settings  # `hra-workflow smoke` measures the evaluation separately
     save, judge = partial(adapters.save, model), None if probe else partial(evaluate, job)
     run_record.finish(job, attempts, started, device, sizes, save, judge, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))

@@ -1,4 +1,4 @@
-"""The sizes of `make rehearse` are those of the published models."""
+"""The sizes of `hra-workflow rehearse` are those of the published models."""
 
 import pytest
 

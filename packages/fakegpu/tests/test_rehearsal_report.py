@@ -1,4 +1,4 @@
-"""What `make rehearse` says of a job that has been rehearsed, and of one that has not."""
+"""What `hra-workflow rehearse` says of a job that has been rehearsed, and of one that has not."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe
 from support import paper_config, probed_with
 
-GB, BY = 10**9, {"by": "make rehearse"}
+GB, BY = 10**9, {"by": "hra-workflow rehearse"}
 STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "kept": {}, "seconds": 0.64, "busy_seconds": 0.32}
 JOB = {
     "rule": "train_glue",
@@ -126,7 +126,7 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     scratch = Path(config["pathvars"]["scratch"], "a")
     scratch.mkdir(parents=True)
     (scratch / "train_glue.out.json").write_text(json.dumps(JOB))
-    with pytest.raises(JobError, match=r"make rehearse: .* say TODO"):
+    with pytest.raises(JobError, match=r"hra-workflow rehearse: .* say TODO"):
         rehearsed.finish(config, {"glue"})
     printed, of_glue = capsys.readouterr().out, probed_with(tasks.load(paper_config())["glue"], "hra/r8")
     assert "  ok    train_glue hra/r8: 20 of 80 GB" in printed
@@ -143,12 +143,15 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
     warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))
-    assert "make rehearse: glue lora/r8, training: did not run" in warnings
-    assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 (hra/r8) of 80 GB, estimated by make rehearse"
+    assert "hra-workflow rehearse: glue lora/r8, training: did not run" in warnings
+    assert (
+        plan.memory(paper_config(), ["table_glue"])
+        == "train_glue 20 (hra/r8) of 80 GB, estimated by hra-workflow rehearse"
+    )
     assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
     on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
     findings.save("results", "rehearsal", [], memory=[one | BY for one in (rehearsed_job, on_another)])
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by make rehearse"
+        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by hra-workflow rehearse"
     )

@@ -1,4 +1,4 @@
-"""States of results for `make diff`, from synthetic records."""
+"""States of results for `hra-workflow diff`, from synthetic records."""
 
 from pathlib import Path
 

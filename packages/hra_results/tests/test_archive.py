@@ -1,4 +1,4 @@
-"""`make archive` and `make verify`: nothing private, tables made again from the records, and named errors."""
+"""`hra-workflow archive` and `verify`: nothing private, tables made again from the records, and named errors."""
 
 import gzip
 import json
@@ -59,7 +59,7 @@ def test_nothing_in_it_is_private_and_it_lists_what_was_replaced(built, made):
     assert str(built["here"]) not in str(found) and "/home/" not in str(found) and "train.log" not in str(found)
     listed = json.loads((made / contents.REPLACED).read_text())
     run = "results/glue/cola/hra/r8/seed0"
-    assert listed["left_out"] == ["results/figures/glue_lambda.png: not made yet, or outdated (make run)"]
+    assert listed["left_out"] == ["results/figures/glue_lambda.png: not made yet, or outdated (hra-workflow run)"]
     assert listed["files"][f"{run}/train.json"]["replaced"] == {"path": 1, "host": 1}
     here = Path(built["config"]["pathvars"]["results"])
     assert listed["files"][f"{run}/train.json"]["sha256_before"] == files.sha256(here / f"{run[8:]}/train.json")
@@ -185,7 +185,10 @@ def other_weights(folder: Path) -> None:
         (other_version, r"expected an archive of version [\d.]+ of this project, format 1, found version 9\.9\.9"),
         (other_script, r"archive\.json: expected one of .*table_compute, found publish"),
         (other_weights, r"adapter_model\.safetensors: expected SHA-256 \w+, as in .*train\.json, found"),
-        (lambda folder: (folder / contents.LIST).unlink(), r"expected an archive of `make archive`, found no mani"),
+        (
+            lambda folder: (folder / contents.LIST).unlink(),
+            r"expected an archive of `hra-workflow archive`, found no mani",
+        ),
     ],
     ids=["missing", "unlisted", "edited", "listed", "sealed", "resealed", "version", "script", "weights", "no list"],
 )

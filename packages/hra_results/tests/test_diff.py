@@ -1,4 +1,4 @@
-"""`make diff`: two states are compared by settings, versions, data, code, numbers and items."""
+"""`hra-workflow diff`: two states are compared by settings, versions, data, code, numbers and items."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Power: its formula against simulated studies, the noise of finished runs, and what `make power` prints."""
+"""Power: its formula against simulated studies, the noise of finished runs, and what `hra-workflow power` prints."""
 
 from itertools import pairwise, product
 

@@ -1,4 +1,4 @@
-"""`make publish`: exported folders are checked without a network, and uploaded only if a repository is named."""
+"""`hra-workflow publish`: exports are checked without a network, and uploaded only if a repository is named."""
 
 from pathlib import Path
 

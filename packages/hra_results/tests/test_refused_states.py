@@ -1,4 +1,4 @@
-"""`make diff` names the input that it refuses, with exit status 2, and replaces no file."""
+"""`hra-workflow diff` names the input that it refuses, with exit status 2, and replaces no file."""
 
 import re
 import shutil

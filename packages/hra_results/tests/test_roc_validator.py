@@ -1,4 +1,4 @@
-"""The metadata of `make archive` is valid: rocrate-validator's profile Workflow Run Crate."""
+"""The metadata of `hra-workflow archive` is valid: rocrate-validator's profile Workflow Run Crate."""
 
 import json
 import os

@@ -9,7 +9,7 @@ import pytest
 from sums import math_method
 from support import ROOT
 
-REHEARSAL = "fakegpu.workflow.job"  # `make rehearse` runs it
+REHEARSAL = "fakegpu.workflow.job"  # `hra-workflow rehearse` runs it
 
 
 @pytest.mark.slow

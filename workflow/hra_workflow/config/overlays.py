@@ -135,7 +135,7 @@ def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
     if custom and placed and placed[-1] not in custom:
         raise JobError(
             f"{custom[-1]}: expected separate `pathvars` in this file, found only those of {placed[-1]}, whose results "
-            "it would overwrite. Copy the `pathvars` of a project that `make new NAME=mine DEMO=1` has made"
+            "it would overwrite. Copy the `pathvars` of a project that `hra-workflow new mine --demo` has made"
         )
 
 

@@ -44,7 +44,7 @@ def check_values(value: Any, place: str = "config", above: tuple[int, ...] = ())
 def check_folders(folders: Mapping[str, str]) -> None:
     """Raise JobError if two folders are the same or nested, also through links, or if scratch contains results.
 
-    A job deletes the checkpoints of the runs that it reads there, and `make preflight` deletes folders of all runs.
+    A job deletes the checkpoints of the runs that it reads there, and `hra-workflow smoke` deletes folders of all runs.
     """
     real = {name: Path(os.path.realpath(folder)) for name, folder in folders.items()}
     for inner, outer in permutations(real, 2):

@@ -12,7 +12,7 @@ def read_run(record: str, weights: str, model: str, run: dict[str, str]) -> dict
     record: train.json. weights: the file to use. model: the manifest of the base model. run: the wildcards of the job.
     """
     for path in (record, weights, model):
-        expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (make run).")
+        expect(Path(path).exists(), f"expected a finished run, found no {path}. Make it first (hra-workflow run).")
     content = records.read(record)
     wanted, found = ([str(one[name]) for name in made_by.RUN if name in run] for one in (run, content))
     expect(
@@ -52,7 +52,7 @@ def check_current(record: dict, path: str, expected: dict) -> None:
     expect(
         not differences,
         f"{path}: expected the run that the config specifies, found another one: {', '.join(differences)}. Pass the "
-        f"CONFIG that it was trained with, or delete {path} and run again (make run).",
+        f"project that it was trained with, or delete {path} and run again (hra-workflow run).",
     )
 
 
@@ -63,13 +63,13 @@ def read_results(record: dict, expected: dict[str, dict]) -> list[dict]:
     """
     found = []
     for path, asked in expected.items():
-        expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (make run).")
+        expect(Path(path).exists(), f"expected an evaluated run, found no {path}. Make it first (hra-workflow run).")
         one = records.read(path)
         same = (one.get("record_sha256"), one.get("task_version")) == (record[records.SEAL], record["task_version"])
         expect(
             same,
             f"{path}: expected the results of the run as it is now, found those of an earlier training or version. "
-            "Evaluate it again (make run).",
+            "Evaluate it again (hra-workflow run).",
         )
         made_by.check(path, one.get(made_by.KEY, {}), asked)
         found.append(one)

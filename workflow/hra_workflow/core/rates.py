@@ -1,4 +1,4 @@
-"""The throughput of a job, reported in one line of its log; `make preflight` estimates GPU-hours from it."""
+"""The throughput of a job, reported in one line of its log; `hra-workflow smoke` estimates GPU-hours from it."""
 
 import json
 import time

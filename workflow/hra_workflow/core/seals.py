@@ -13,7 +13,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 
-REBUILT = "run again (make run): it is built from the records of the runs, in seconds."
+REBUILT = "run again (hra-workflow run): it is built from the records of the runs, in seconds."
 
 
 def write(path: str | Path, text: str, made_from: Iterable[str | Path]) -> None:

@@ -12,10 +12,14 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
 
-MEASURED, PROBED, CONFIGURED = "measured by finished jobs", "measured by make preflight", "estimated from the config"
+MEASURED, PROBED, CONFIGURED = (
+    "measured by finished jobs",
+    "measured by hra-workflow smoke",
+    "estimated from the config",
+)
 EARLIER = "measured by earlier jobs with the same model"
-GUESSED = "guessed from the size of the model until a job has finished or `make preflight` has measured one"
-PROBED_ALONE = "at most, measured by make preflight on a run that did not share its GPU"
+GUESSED = "guessed from the size of the model until a job has finished or `hra-workflow smoke` has measured one"
+PROBED_ALONE = "at most, measured by hra-workflow smoke on a run that did not share its GPU"
 WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
 
 

@@ -1,6 +1,6 @@
 """The jobs of a table as planned by Snakemake, and the files that identify them.
 
-They are recorded when a run starts, so that `make status` needs neither Snakemake nor the config.
+They are recorded when a run starts, so that `hra-workflow status` needs neither Snakemake nor the config.
 """
 
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ class Job:
     gpus: int = 0
     runs_per_gpu: int = 1
     work: float | None = None  # rows, see gpu_hours.work
-    measured: float | None = None  # GPU-seconds estimated from the rates of `make preflight`
+    measured: float | None = None  # GPU-seconds estimated from the rates of `hra-workflow smoke`
     estimated: dict[str, float] = field(default_factory=dict)  # GPU-seconds by other rates in preflight.json, by basis
     stated: float | None = None  # GPU-seconds estimated from the config
     model: str = ""  # of its task
     earlier: list[float] | None = None  # device-seconds by earlier jobs with this model, the least and the most
     guessed: list[float] | None = None  # CPU-seconds guessed from the size of the model, the least and the most
     needed: bool = True  # at the time of planning
-    probe: bool = False  # of `make preflight`, which is no run
+    probe: bool = False  # of `hra-workflow smoke`, which is no run
 
     @property
     def stage(self) -> str:

@@ -9,7 +9,7 @@ from hra_workflow.tasks.base import Task
 def reported(config: dict, tasks: dict[str, Task], entries: str) -> list[dict]:
     """Return the `findings`, `rates` or `memory` of probes; none of another base model, or of other settings.
 
-    Those of part `jobs` were measured by `make preflight`, the others estimated by the command that they name (`by`).
+    Those of part `jobs` were measured by `hra-workflow smoke`, the others estimated by the command in `by`.
     """
     saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get(entries, [])
     known = [one for one in saved if one.get("task") in tasks and one.get("workload")]

@@ -60,7 +60,7 @@ def of_runs(history: History) -> str:
     if history.last in history.unfinished:
         return (
             "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: the same "
-            "`make run`, or `snakemake --unlock` and the same command."
+            "`hra-workflow run`, or `snakemake --unlock` and the same command."
         )
     return "Snakemake is not running."
 

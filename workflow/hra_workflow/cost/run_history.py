@@ -1,4 +1,4 @@
-"""The history of the Snakemake runs with one folder of results: a line of JSON per event, for `make status`.
+"""The history of the Snakemake runs with one folder of results: a line of JSON per event, for `hra-workflow status`.
 
 The events are the start of a run (with its process), the start, success or failure of a job, and the end of the run,
 which is missing if it was killed. Several runs may append at a time. Times are those of the file system, as of the

@@ -1,4 +1,4 @@
-"""Data of a given size without content, for the probes of `make preflight`: generators of sources of kind `init`.
+"""Data of a given size without content, for the probes of `hra-workflow smoke`: generators of sources of kind `init`.
 
 Texts repeat a word that is one token in most vocabularies. The first text of a split and every 128th after it have
 `length` words, which a tokenizer truncates to the longest input; these are few, so most batches have a usual length.

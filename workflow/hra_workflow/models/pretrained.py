@@ -1,6 +1,6 @@
 """Loading of models, or of models with random weights from folders that contain only configurations.
 
-`make preflight` measures speed and memory before the weights are downloaded. A folder written by `configurations` is
+`hra-workflow smoke` measures speed and memory before weights are downloaded. A folder written by `configurations` is
 marked by the file MARK.
 """
 
@@ -44,7 +44,7 @@ def load(cls, folder: str | Path, **arguments):
     if not (Path(folder) / MARK).exists():
         return cls.from_pretrained(folder, **arguments)
     if "quantization_config" in arguments:
-        raise JobError("a 4-bit model is made from its weights: download the model, then run make preflight again.")
+        raise JobError("a 4-bit model is made from its weights: download the model, then run hra-workflow smoke again.")
     import torch
 
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

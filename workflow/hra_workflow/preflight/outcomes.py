@@ -129,7 +129,7 @@ def memory(rate: dict) -> str:
 
 
 def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dict:
-    """Return a rate for the plan: seconds per row, summed over the processes."""
+    """Return a rate for `hra-workflow plan`: seconds per row, summed over the processes."""
     return probe.workload(task, f"{run['method']}/{run['variant']}") | {
         "stage": stage,
         "kind": grid.kind_of(config["methods"][run["method"]]),

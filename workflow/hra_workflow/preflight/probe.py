@@ -1,4 +1,4 @@
-"""The config of the probes of `make preflight`: the grid's models and settings on synthetic data.
+"""The config of the probes of `hra-workflow smoke`: the grid's models and settings on synthetic data.
 
 Every task keeps one run per kind of method as a probe. The workflow's rules and scripts run the probes, so they measure
 the code of the real runs, for 20 steps. Weights that are not downloaded yet are random. Config key `probes` changes

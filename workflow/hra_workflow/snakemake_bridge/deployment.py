@@ -17,7 +17,7 @@ from hra_workflow.preflight import probe
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
-# Keys that `make` and messages pass by --config. They also apply to a module that gets only a part of the config.
+# Keys that commands and messages pass by --config. They also apply to a module that gets only a part of the config.
 COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
 
 
@@ -67,7 +67,7 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
 
 
 def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
-    """Return the request of `make export` or `make predict`. End the run if it names something that does not exist."""
+    """Return the request of `hra-workflow export` or `predict`. End the run if it names what does not exist."""
     configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
     is_shipped = not workflow.configfiles and not workflow.modifier.skip_configfile
     with ending_the_run():

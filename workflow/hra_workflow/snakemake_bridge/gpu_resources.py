@@ -53,7 +53,7 @@ def memory(config: dict, stage: str | None, task: str | None = None) -> Callable
 def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     """Return how many runs share the GPU of a training job.
 
-    A retry does not share its GPU, in case the runs did not fit on one, and neither do the jobs of `make preflight`.
+    A retry does not share its GPU, in case the runs did not fit on one, nor do the jobs of `hra-workflow smoke`.
     """
     stated = config["tasks"][wildcards.task]["resources"]
     shares = attempt == 1 and config["preflight"] != "jobs" and methods.get(config, wildcards.method).trains

@@ -1,4 +1,4 @@
-"""Snakemake's events of every job, recorded for `make status` (cost/run_history.py).
+"""Snakemake's events of every job, recorded for `hra-workflow status` (cost/run_history.py).
 
 They are recorded by a handler of Snakemake's log, which has an event per job (snakemake_interface_logger_plugins). It
 gets all events with any `--quiet`, `--logger` and executor. A logger plugin would get the same events, but only if each

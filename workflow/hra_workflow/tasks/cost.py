@@ -1,4 +1,4 @@
-"""The cost of a task's jobs for the plan and `make preflight`: resources, rows, bytes and files."""
+"""The cost of a task's jobs for the plan and `hra-workflow smoke`: resources, rows, bytes and files."""
 
 import math
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The datasets of a task for the downloads, the checks of the config and `make preflight`."""
+"""The datasets of a task for the downloads, the checks of the config and `hra-workflow smoke`."""
 
 import pkgutil
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The requests of `make export` and `make predict`: a finished run, its weights, and new inputs.
+"""The requests of `hra-workflow export` and `predict`: a finished run, its weights, and new inputs.
 
-RUN is the folder of a run, or `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table.
+A run is named by its folder, or by `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table.
 """
 
 import csv
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +24,15 @@ from hra_workflow.tasks.base import Task
 BEST = "best"
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
-OTHER_CONFIG = "For the runs of another config, pass the CONFIG of their `make run`."
-NO_CONFIG = "No CONFIG was given: for the runs of a project, pass the CONFIG of their `make run`."
+OTHER_CONFIG = "For the runs of another config, name its project as for `hra-workflow run`."
+NO_CONFIG = "No project was named: for the runs of a project, name it as for `hra-workflow run`."
 TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
 NAME = 60  # maximum characters of an input's name in a path
-GIVEN = {  # the variables of new inputs, with an example
-    "texts": "TEXTS=texts.csv",
-    "images": "IMAGES=folder",
-    "controls": "CONTROLS=folder-of-control-images",
-    "prompts": "PROMPTS=prompts.csv",
+GIVEN = {  # the options of new inputs, with an example
+    "texts": "--texts texts.csv",
+    "images": "--images folder",
+    "controls": "--controls folder-of-control-images",
+    "prompts": "--prompts prompts.csv",
 }
 
 
@@ -51,15 +52,9 @@ class Request:
     configs: tuple[str, ...] = ()
 
     @property
-    def variables(self) -> str:
-        """Return the variables that name the run, its weights and its config to `make`."""
-        config = " ".join(self.configs)
-        stated = {
-            "RUN": os.path.relpath(self.run),
-            "WEIGHTS": self.weights,
-            "CONFIG": f'"{config}"' if " " in config else config,
-        }
-        return " ".join(f"{name}={value}" for name, value in stated.items() if value)
+    def words(self) -> str:
+        """Return the words that name the run, its weights and its config to `hra-workflow`."""
+        return shlex.join([*self.configs, "--run", os.path.relpath(self.run), "--weights", self.weights])
 
     @property
     def card(self) -> str:
@@ -93,7 +88,7 @@ def parse_request(
 ) -> Request | None:
     """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
 
-    chosen: the tasks of `all`, in which RUN=best looks for a table. configs: paths of the config files of the command.
+    chosen: the tasks of `all`, whose tables have the best runs. configs: paths of the config files of the command.
     is_shipped: the command and the Snakefile add nothing to the shipped config.
     """
     advice = NO_CONFIG if is_shipped else OTHER_CONFIG
@@ -105,9 +100,9 @@ def parse_request(
         wanted = "a file (.csv, .tsv, .json, .jsonl, .parquet or .txt)" if name in TABLES else "an image or a folder"
         found = "a file" if Path(path).is_file() else "a folder" if Path(path).is_dir() else "none"
         fits = found == "a file" or (found == "a folder" and name not in TABLES)
-        expect(fits, f"{name.upper()}={path}: expected {wanted}, found {found}. Correct the path.")
+        expect(fits, f"--{name} {path}: expected {wanted}, found {found}. Correct the path.")
     where, _, of = asked["run"].rstrip("/").partition("/")
-    predicts = asked["make"] == "predict"
+    predicts = asked["command"] == "predict"
     if where == BEST:
         task, _, dataset = of.partition("/")
         names = [name for name in chosen if task in ("", name)]
@@ -115,8 +110,8 @@ def parse_request(
             names = [name for name in names if accepts(tasks[name], given)] or names
         expect(
             len(names) == 1,
-            f"RUN={asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
-            f"Name it: RUN=best/{(names or chosen)[0]}. {advice}",
+            f"--run {asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
+            f"Name it: --run best/{(names or chosen)[0]}. {advice}",
         )
         run, weights, note = best(tasks[names[0]], dataset or None, advice)
     else:
@@ -124,14 +119,14 @@ def parse_request(
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
-        passed = " ".join(f"{name.upper()}={path}" for name, path in given.items()) or "nothing"
+        passed = " ".join(f"--{name} {path}" for name, path in given.items()) or "nothing"
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
     if not predicts:
         check_exported(task, run, weights)
     if not Path(weights_file(run, weights)).exists():
         kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
-        raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass WEIGHTS=NAME.")
+        raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass --weights NAME.")
     seed = int(asked["seed"]) if "seed" in asked else None
     return Request(run, weights, given, seed, note, tuple(configs))
 
@@ -144,7 +139,7 @@ def check_exported(task: Task, run: str, weights: str) -> None:
     chosen = grid.choice_file(task.config, task.name, dataset, name)
     expect(
         not tuned_runs.is_tuned(task, name) or Path(chosen).exists(),
-        f"{run}: expected the values that its trials chose, found no {chosen}. Make it again (make run).",
+        f"{run}: expected the values that its trials chose, found no {chosen}. Make it again (hra-workflow run).",
     )
 
 
@@ -173,18 +168,18 @@ def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> s
     found = ", ".join(known[:SHOWN]) + f", … ({len(known)})" * (len(known) > SHOWN)
     expect(
         run in map(os.path.relpath, known),
-        f"RUN={asked}: expected `best` or the folder of a finished run in {results}, found "
+        f"--run {asked}: expected `best` or the folder of a finished run in {results}, found "
         f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
         f"{found or 'none'}. {advice}",
     )
     task, dataset, method, variant, _ = Path(run).parts[-5:]
     expect(
         dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
-        f"RUN={asked}: expected a dataset and a method of the config, found {dataset} and {method}/{variant}. {advice}",
+        f"--run {asked}: expected dataset and method of the config, found {dataset} and {method}/{variant}. {advice}",
     )
     expect(
         not methods.get(config, method).real_images,
-        f"RUN={asked}: expected a run with a model, found one that evaluates the real images.",
+        f"--run {asked}: expected a run with a model, found one that evaluates the real images.",
     )
     return next(one for one in known if os.path.relpath(one) == run)
 
@@ -201,22 +196,25 @@ def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[s
         for name in column.get("datasets") or [column["dataset"]]
     }
     names = [name for name in grid.datasets(task.config, task.name) if name in columns]
-    example = f"RUN=best/{task.name}/{(names or ['DATASET'])[0]}"
+    example = f"--run best/{task.name}/{(names or ['DATASET'])[0]}"
     expect(
         dataset in names if dataset else len(names) == 1,
-        f"RUN=best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name one "
-        f"of its columns: {example}. {advice}",
+        f"--run best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name "
+        f"one of its columns: {example}. {advice}",
     )
     dataset = dataset or names[0]
     column = columns[dataset]
     path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
-    expect(path.exists(), f"RUN=best: expected {path}, found no such file. Make the table first (make run). {advice}")
+    expect(
+        path.exists(),
+        f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {advice}",
+    )
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
     rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
     rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
-    expect(bool(selection), f"RUN=best: {path} has no value of {column['metric']} on {dataset}. {advice}")
+    expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {advice}")
     values: dict[str, dict[str, float]] = {}
     for row in rows:
         if row["selection"] == selection:

@@ -37,7 +37,7 @@ class Usage(Part):
         expect(
             bool(methods.get(self.config, run.split("/")[0]).adapter.config),
             f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
-            f"model. Name a run with an adapter (RUN=FOLDER); {weights} can be used here (make predict).",
+            f"model. Name a run with an adapter (--run FOLDER); {weights} can be used here (hra-workflow predict).",
         )
         return weights
 

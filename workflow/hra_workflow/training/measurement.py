@@ -1,4 +1,4 @@
-"""The measurement of a training step's time, and an intentional kill, for the probes of `make preflight`."""
+"""The measurement of a training step's time, and an intentional kill, for the probes of `hra-workflow smoke`."""
 
 import os
 import signal

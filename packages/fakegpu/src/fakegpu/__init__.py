@@ -11,5 +11,5 @@ float64.
 A process runs one script, since most of torch.cuda is replaced in it. run.py calls the script and has the settings of
 a job, fake_mode.py the rules of fake tensors, libraries.py the changes of libraries, waits.py the operations that wait,
 cuda.py and guard.cpp the device, observer.py and float64.py the counts, timing.py the estimated time, lines.py the
-lines of code, and report.py the text. `fakegpu.workflow` is `make rehearse` of the workflow of HRA.
+lines of code, and report.py the text. `fakegpu.workflow` is `hra-workflow rehearse` of the workflow of HRA.
 """

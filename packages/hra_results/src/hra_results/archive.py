@@ -3,7 +3,7 @@
     snakemake -n --configfile FILE --config plan_file=plan.json -- glue
     python -m hra_results archive plan.json --table glue [--to FILE] [--no-weights]
 
-The first command writes the jobs of the tables to a file and runs none. `make archive` runs both.
+The first command writes the jobs of the tables to a file and runs none. `hra-workflow archive` runs both.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def report_of(results: str) -> tuple[list[str], list[str]]:
     try:
         seals.read(path)
     except JobError:
-        return [], [f"{path}: older than the tables (make report)"]
+        return [], [f"{path}: older than the tables (hra-workflow report)"]
     return [str(path), str(seals.seal_of(path))], []
 
 
@@ -100,7 +100,7 @@ def finished(plan: dict) -> tuple[list[dict], list[str]]:
     if missing := [job["outputs"][0] for job in waiting if job["tables"]]:
         raise JobError(
             f"expected finished tables, found {len(missing)} jobs that have to run: {listed(missing)}. Run them first "
-            "(make run), with the same CONFIG; `make plan` lists their reasons."
+            "(hra-workflow run), with the same CONFIG; `hra-workflow plan` lists their reasons."
         )
     return [job for job in plan["jobs"] if not job["needed"]], [path for job in waiting for path in job["outputs"]]
 
@@ -112,7 +112,7 @@ def write(plan: dict, name: str = "all", to: str | None = None, weights: bool = 
     target = Path(to or Path(config["pathvars"]["results"]) / f"archive_{name}.zip")
     contents.expect_absent(target)
     report, left_out = report_of(config["pathvars"]["results"])
-    left_out += [f"{path}: not made yet, or outdated (make run)" for path in unmade]
+    left_out += [f"{path}: not made yet, or outdated (hra-workflow run)" for path in unmade]
     paths = [*sources(config, jobs, weights), *report]
     check(paths)
     replacements = private_values.of_this_machine(config, basedir, os.environ)

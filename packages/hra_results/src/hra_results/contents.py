@@ -21,7 +21,7 @@ def read(folder: Path) -> dict:
     place = folder / NAME
     if not place.exists():
         raise JobError(
-            f"{place}: expected the file that lists the tasks and runs of the results, found none. Run make report, or "
+            f"{place}: expected the list of the results' tasks and runs, found none. Run `hra-workflow report` or "
             "snakemake with the target contents, in the project that has made them."
         )
     return located(json.loads(seals.read(place)), folder)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     expect(effect > 0, f"EFFECT: expected a number above 0, found {effect:g}. Correct it.")
     expect(
         (score is None) == (deviation is None),
-        "SCORE, DEVIATION: expected both or neither, found one. Add the other, such as make power SCORE=85 "
+        "SCORE, DEVIATION: expected both or neither, found one. Add the other, such as hra-workflow power --score 85 "
         "DEVIATION=1.5.",
     )
     if score is not None:

@@ -27,7 +27,9 @@ def check(folder: Path) -> None:
     except JobError:
         raise
     except Exception as problem:  # each format raises different errors
-        raise JobError(f"{folder}: expected a folder of `make export`, found an invalid one: {problem}") from problem
+        raise JobError(
+            f"{folder}: expected a folder of `hra-workflow export`, found an invalid one: {problem}"
+        ) from problem
 
 
 def warn_of_card(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Check an archive of `make archive`: its files, records and seals, and its tables, which are made again.
+"""Check an archive of `hra-workflow archive`: its files, records and seals, and its tables, which are made again.
 
     python -m hra_results verify glue.zip
 
@@ -138,7 +138,7 @@ def make_again(job: dict, number: int) -> None:
         expect(
             Path(path).read_bytes() == (MADE_AGAIN / path).read_bytes(),
             f"{path}: expected the table that {job['script']}.py makes from the archived records, found another. It "
-            "was edited, or made by other code. In your results, delete it and run again (make run).",
+            "was edited, or made by other code. In your results, delete it and run again (hra-workflow run).",
         )
 
 

@@ -49,7 +49,7 @@ class FaultInjection:
         self.head.wait()
 
     def unlock(self) -> None:
-        """Remove the lock as `make run` does, before Snakemake."""
+        """Remove the lock as `hra-workflow run` does, before Snakemake."""
         command = (str(ROOT / "workflow/scripts/unlock.py"), sys.executable, *PROGRAM)
         assert self.project.start(*COMMAND, program=command).wait() == 0
 

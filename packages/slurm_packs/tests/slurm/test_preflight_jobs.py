@@ -1,4 +1,4 @@
-"""`make preflight PROFILE=slurm` on a real Slurm: what it finds, and that its jobs go through sbatch."""
+"""`hra-workflow smoke --profile slurm` on a real Slurm: what it finds, and that its jobs go through sbatch."""
 
 import json
 

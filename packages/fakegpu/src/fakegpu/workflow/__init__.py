@@ -1,4 +1,4 @@
-"""`make rehearse`: run every kind of job of the workflow on a fake GPU (__main__.py), each in a process (job.py).
+"""`hra-workflow rehearse`: run every kind of job on a fake GPU (__main__.py), each in a process (job.py).
 
-findings.py reports the results, and saves what `make plan` reads. cards.py and published/ make the numbers of gpus.md.
+findings.py reports the results, and saves what the plan reads. cards.py and published/ make the numbers of gpus.md.
 """

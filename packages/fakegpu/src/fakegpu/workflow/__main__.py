@@ -1,8 +1,8 @@
-"""Run every kind of job of a table on a fake GPU: the command `make rehearse`.
+"""Run every kind of job of a table on a fake GPU: the command `hra-workflow rehearse`.
 
     python -m fakegpu.workflow [--card h100] [--table glue] -- snakemake --cores 2 …
 
-It adds to Snakemake's command that `make preflight`'s probes are to run on the card.
+It adds to Snakemake's command that `hra-workflow smoke`'s probes are to run on the card.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Estimate the cost of the paper's tables on different GPUs: `make rehearse` and then `make plan`, for each card.
+"""Estimate the cost of the paper's tables on different GPUs: for each, rehearse and then plan.
 
     python -m fakegpu.workflow.cards FOLDER [CARD …]    rehearse on these cards (20 minutes each on two quiet cores), or
                                                         read their results in FOLDER; write results/cards.csv, the rates

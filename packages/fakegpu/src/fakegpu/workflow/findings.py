@@ -1,4 +1,4 @@
-"""The results of `make rehearse`: one line per job, results/rehearsal.json, and entries of results/preflight.json.
+"""The results of `hra-workflow rehearse`: a line per job, results/rehearsal.json, entries of results/preflight.json.
 
 Jobs that request a GPU have run on a fake one, at their real size, on synthetic data.
 """
@@ -16,7 +16,7 @@ from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
 
-NAME, COMMAND = "rehearsal", "make rehearse"
+NAME, COMMAND = "rehearsal", "hra-workflow rehearse"
 FILE = f"{NAME}.json"
 TOKENS = 16  # of an answer; complete answers would take hours
 # The probe's clock waits for the GPU, and the Trainer for the loss that it logs.
@@ -119,7 +119,7 @@ def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
 
 
 def of_plan(config: dict, loaded: dict[str, tasks.Task], job: dict) -> dict | None:
-    """Return the estimated rate of a job for `make plan`; None if it has none.
+    """Return the estimated rate of a job for `hra-workflow plan`; None if it has none.
 
     Seconds are per row and summed over the GPUs; `busy_per_row`: the seconds in which its kernels run.
     """

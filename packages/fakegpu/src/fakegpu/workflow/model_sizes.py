@@ -1,6 +1,6 @@
 """The sizes of the shipped models: folders without weights, from which the workflow builds random ones.
 
-`make rehearse` uses them, so it needs neither the Hub nor 14 GB of weights. The numbers are those of the models' config
+`hra-workflow rehearse` uses them: it needs neither the Hub nor 14 GB of weights. Its numbers are of the models' config
 files.
 """
 

@@ -25,7 +25,7 @@ PACKED = {".safetensors", ".gz", ".png", ".tar", ".zip"}  # stored in a zip file
 # Maximum compression ratio of files that unpack to more than 64 MiB, and bytes that are unpacked at once.
 RATIO, UNCHECKED, STEP = 200, 1 << 26, 1 << 20
 BEGINNING = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can have
-REMEDY = "Download it again, or make it again (make archive)."
+REMEDY = "Download it again, or make it again (hra-workflow archive)."
 
 
 class Archive:
@@ -69,7 +69,9 @@ class Archive:
             raise JobError(f"{self.path}: {name}: expected an intact file, found {problem}. {REMEDY}") from None
 
     def read(self, name: str) -> bytes:
-        expect(name in self.names, f"{self.path}: expected an archive of `make archive`, found no {name}. {REMEDY}")
+        expect(
+            name in self.names, f"{self.path}: expected an archive of `hra-workflow archive`, found no {name}. {REMEDY}"
+        )
         with self.open(name) as stream:
             return stream.read()
 

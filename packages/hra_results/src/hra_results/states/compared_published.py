@@ -125,5 +125,5 @@ def run_table(runs: list[Run]) -> pd.DataFrame:
         for benchmark in run.metrics
         for (selection, metric), value in run.values(benchmark).items()
     ]
-    expect(bool(rows), "expected a run with results, found none. Finish the runs first (make run).")
+    expect(bool(rows), "expected a run with results, found none. Finish the runs first (hra-workflow run).")
     return pd.DataFrame(rows)

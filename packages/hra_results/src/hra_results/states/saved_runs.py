@@ -143,7 +143,7 @@ def read_run(folder: Path) -> Run:
         expect(
             found.get("record_sha256") in (None, record[records.SEAL]),
             f"{paths[name]}: expected the results of the run as it is now, found those of another {records.OF_RUN}. "
-            "Evaluate it again (make run).",
+            "Evaluate it again (hra-workflow run).",
         )
     return Run(folder, record, {name: found for name, found in metrics.items() if found})
 

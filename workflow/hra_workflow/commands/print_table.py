@@ -1,6 +1,6 @@
 """Print tables to the terminal, and the paths of related files.
 
-    python workflow/scripts/print_table.py results/table_glue.csv
+    python -m hra_workflow.commands.print_table results/table_glue.csv
 
 Each cell has our mean, its standard deviation over seeds, and below them the difference to the published value; bold
 values are those of table_{task}.md. `, unseen`: without the rows that are in the training data. The difference of each
@@ -83,7 +83,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
     runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
     behind = cost.exists() and runs.exists() and seals.made_from_another(cost, runs)
-    old = " (older than the runs: make run)" * behind  # the figures are made after the costs
+    old = " (older than the runs: hra-workflow run)" * behind  # the figures are made after the costs
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", runs))
     places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))

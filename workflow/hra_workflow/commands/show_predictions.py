@@ -1,6 +1,6 @@
-"""Print the first predictions of a table, notes on the request, and the table's path, for `make predict`.
+"""Print the first predictions of a table, notes on the request, and the table's path, for `hra-workflow predict`.
 
-python workflow/scripts/show_predictions.py TABLE [NOTE …]
+python -m hra_workflow.commands.show_predictions TABLE [NOTE …]
 """
 
 import csv

@@ -1,13 +1,11 @@
-"""Print the progress of the tables: jobs done, running, waiting and failed, tails of failed logs, GPU-hours used.
-
-    python workflow/scripts/status.py [TABLE …] [--configfile FILE …] [--watch]
+"""The progress of the tables: jobs done, running, waiting and failed, ends of failed logs, GPU-hours used.
 
 The jobs are those of the last run in this folder that requested the table (glue, math, …; other: targets that no table
-needs, such as figures; default: all) and had the config's folder of results (default: any). The script only reads
-files, so it can run while Snakemake is running in the same folder.
+needs, such as figures; default: all) and had the config's folder of results (default: any). It only reads files, so
+Snakemake may be running in the same folder.
 """
 
-import argparse
+import contextlib
 import itertools
 import shutil
 import time
@@ -19,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hra_workflow import ROOT
-from hra_workflow.config import overlays
+from hra_workflow.commands.project import Project
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import meant
 from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import History
@@ -79,44 +78,22 @@ def show_failures(console: Console, path: Path, states: list[tuple[Job, str]]) -
         console.print(f"  and {len(broken) - SHOWN} more; the jobs are in {path}")
 
 
-def results_of(configs: list[str]) -> str:
-    """Return the folder of results of a run with these config files."""
-    if missing := [path for path in configs if not Path(path).is_file()]:
-        raise SystemExit(f"No file {', '.join(missing)}.")
-    files = overlays.with_extended(map(Path, (f"{ROOT}/config/config.yaml", *configs)), overlays.read)
-    return [one["pathvars"]["results"] for _, one in files if "results" in (one.get("pathvars") or {})][-1]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help="glue, math, …, other; default: everything requested"
-    )
-    parser.add_argument(
-        "--configfile", nargs="+", metavar="FILE", help="only runs with this config's folder of results"
-    )
-    parser.add_argument("--watch", action="store_true", help=f"print again every {WATCHED} s, until Ctrl-C")
-    arguments = parser.parse_args()
-    results = results_of(arguments.configfile) if arguments.configfile else None
+def print_progress(project: Project, table: str | None, watch: bool) -> None:
+    """Print the progress of the runs with the project's folder of results, by default of all in this folder."""
+    results = project.results() if project.configs else None
     asked = [one for one in planned_jobs.saved() if results in (None, one[0])]
     names = [name.removeprefix("table_") for _, name, _ in asked]
-    if unknown := [name for name in arguments.tables or ["a table"] * (not asked) if name not in names]:
+    if not asked or (table and table not in names):
         place, known = f"with results in {results}" if results else "in this folder", ", ".join(sorted({*names}))
-        raise SystemExit(
-            f"No run {place} requested {', '.join(unknown)}. Requested tables: {known or 'none'}. "
-            "`make plan` shows what would run."
+        raise JobError(
+            f"expected a run {place} that requested {table or 'a table'}, found {known or 'none'}"
+            f"{meant(table or '', names)}. `hra-workflow plan` shows what would run"
         )
-    chosen = [one for one, name in zip(asked, names, strict=True) if name in (arguments.tables or names)]
+    chosen = [one for one, name in zip(asked, names, strict=True) if table in (None, name)]
     console = Console(width=shutil.get_terminal_size((140, 24)).columns, highlight=False, markup=False)
     show(console, chosen)
-    while arguments.watch:
-        try:
+    with contextlib.suppress(KeyboardInterrupt):
+        while watch:
             time.sleep(WATCHED)
-        except KeyboardInterrupt:
-            return
-        console.clear()
-        show(console, chosen)
-
-
-if __name__ == "__main__":
-    main()
+            console.clear()
+            show(console, chosen)

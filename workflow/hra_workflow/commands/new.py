@@ -1,13 +1,10 @@
-"""Make a project for one task: a folder with a config and data, whose runs write nothing outside of it.
+"""A project for one task: a folder with a config and data, whose runs write nothing outside of it.
 
-    python workflow/scripts/new_project.py NAME [--task glue|math|subject|control] [--demo]
-
-The folder is made in the working directory, from which the project is also run. --demo: use the demo's small models,
-for two CPU cores without a GPU, instead of the paper's. The folder `project` of a task's package has the template of
-the config, its values, and example data.
+The folder is made in the working directory, from which the project is also run. demo: use the demo's small models, for
+two CPU cores without a GPU, instead of the paper's. The folder `project` of a task's package has the template of the
+config, its values, and example data.
 """
 
-import argparse
 import re
 import shutil
 from pathlib import Path
@@ -17,6 +14,7 @@ import yaml
 
 from hra_workflow import ROOT, tasks
 from hra_workflow.config import overlays
+from hra_workflow.core.errors import JobError
 from hra_workflow.data import generated
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -36,7 +34,7 @@ def values_of(task: str, demo: bool) -> dict:
 
 
 def make(name: str, task: str = "glue", demo: bool = False) -> Path:
-    """Write the folder of a project and return its config; raise SystemExit if the name cannot be used."""
+    """Write the folder of a project and return its config; raise JobError if the name cannot be used."""
     folder = Path(name)
     check(folder, task)
     values = values_of(task, demo)
@@ -53,38 +51,29 @@ def make(name: str, task: str = "glue", demo: bool = False) -> Path:
 
 
 def check(folder: Path, task: str) -> None:
-    """Raise SystemExit unless the task has a template, and folder and dataset can have this name."""
+    """Raise JobError unless the task has a template, and folder and dataset can have this name."""
     name = str(folder)
     if task not in TEMPLATES:
-        raise SystemExit(f"expected a task of {', '.join(TEMPLATES)}, found {task!r}. Correct TASK.")
+        raise JobError(f"expected a task of {', '.join(TEMPLATES)}, found {task!r}. Correct --task.")
     if not re.fullmatch(NAME, name) or not isinstance(yaml.safe_load(name), str):
-        raise SystemExit(
+        raise JobError(
             "expected a name of letters, digits, _ and -, which starts with a letter or digit and is no number, date "
             f"or word of YAML such as yes, found {name!r}. Choose another one."
         )
     if name in TAKEN:
-        raise SystemExit(f"expected the name of a new folder, found {name!r}, where runs write. Choose another one.")
+        raise JobError(f"expected the name of a new folder, found {name!r}, where runs write. Choose another one.")
     if folder.exists():
-        raise SystemExit(f"expected the name of a new folder, found {name!r}, which is taken. Choose another one.")
+        raise JobError(f"expected the name of a new folder, found {name!r}, which is taken. Choose another one.")
     shipped = [*Path(ROOT, "config", task).glob("*.yaml"), Path(ROOT, DEMO)]
     if name in overlays.merged(*map(overlays.read, shipped))["datasets"][task]:
-        raise SystemExit(f"expected the name of a new dataset, found {name!r}, which config/ has. Choose another one.")
+        raise JobError(f"expected the name of a new dataset, found {name!r}, which config/ has. Choose another one.")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="of the new folder and its dataset")
-    parser.add_argument("--task", default="glue", help=f"{', '.join(TEMPLATES)} (default: %(default)s)")
-    parser.add_argument("--demo", action="store_true", help="with the demo's small models instead of the paper's")
-    arguments = parser.parse_args()
-    path = make(arguments.name, arguments.task, arguments.demo)
-    following = Template(values_of(arguments.task, arguments.demo)["next"]).substitute(name=arguments.name)
-    make_command = "make" if str(Path.cwd()) == ROOT else f"make -f {ROOT}/Makefile"
+def create(name: str, task: str, demo: bool) -> None:
+    """Make a project, and print what to do next."""
+    path = make(name, task, demo)
+    following = Template(values_of(task, demo)["next"]).substitute(name=name)
     print(
-        f"Made {path}, for {arguments.task}. {following} (docs/your-own.md, docs/other-projects.md). Then:\n"
-        f"  {make_command} plan CONFIG={path}     what it costs; also run, table, status, report"
+        f"Made {path}, for {task}. {following} (docs/your-own.md, docs/other-projects.md). Then:\n"
+        f"  hra-workflow plan {name}     what it costs; also run, table, status, report"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,4 @@
-"""Remove the lock that a killed Snakemake left in this folder.
-
-    python workflow/scripts/unlock.py SNAKEMAKE [OPTION …]
-
-SNAKEMAKE with its options is the command that is about to run; with --unlock, it removes the lock. That happens only if
-the Snakemake that wrote the lock is known to have ended, on this machine. Otherwise the script prints what is known.
-"""
+"""The lock that a killed Snakemake left in this folder."""
 
 import subprocess
 import sys
@@ -12,7 +6,11 @@ import sys
 from hra_workflow.cost import stale_lock
 
 
-def main(command: list[str]) -> int:
+def remove(command: list[str]) -> int:
+    """Remove the lock if the Snakemake that wrote it is known to have ended, on this machine; else print what is known.
+
+    command: Snakemake's with its options, to which --unlock is added. Returns its exit status, 0 without a lock.
+    """
     found = stale_lock.state()
     if found == stale_lock.DEAD:
         print("The last Snakemake in this folder was killed. Its lock is removed.", file=sys.stderr, flush=True)
@@ -27,7 +25,3 @@ def main(command: list[str]) -> int:
             file=sys.stderr,
         )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,256 @@
+"""The interface of `hra-workflow`: its commands, options and help texts.
+
+This module imports nothing that takes time; a command imports what it needs when it runs.
+"""
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+
+from hra_workflow.commands.parameters import combined, cores, data, option, project, table, verbose, where
+
+COMMANDS = "hra_workflow.commands"  # the group of entry points with which packages add commands
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+TASKS = click.Choice(["glue", "math", "subject", "control"])
+
+
+class Commands(click.Group):
+    """The workflow's commands in the order of their definition, then those of installed packages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        self.load()
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command; those of packages are imported if the name is none of the workflow's."""
+        if name not in self.commands:
+            self.load()
+        return self.commands.get(name)
+
+    def load(self) -> None:
+        """Add the commands of packages."""
+        for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
+            if entry.name not in self.commands:
+                self.add_command(entry.load(), entry.name)
+
+
+def examples(*lines: str) -> dict[str, str]:
+    """Return the end of a help text, with one example per line."""
+    return {"epilog": "\b\nExamples:\n" + "\n".join(f"  hra-workflow {line}" for line in lines)}
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+First steps:
+  hra-workflow new reviews --demo       a folder with a config and example data
+  hra-workflow plan reviews             jobs, hours, disk; runs nothing
+  hra-workflow run reviews              all tables and figures
+
+\b
+Exit status: 0: done. 1: it failed, or a comparison or check found something; the message is above.
+2: the command line is wrong; nothing was started. 130: stopped with Ctrl-C.
+
+\b
+Completion of words with Tab, in ~/.bashrc (zsh, fish: the same with zsh_source, fish_source):
+  eval "$(_HRA_WORKFLOW_COMPLETE=bash_source hra-workflow)\"""",
+)
+def commands() -> None:
+    """Fine-tune with HRA and its baselines, and make the tables of the paper (arXiv 2405.17484) or of your data.
+
+    PROJECT is a folder with a config.yaml, or config files, of which later ones are merged over earlier ones; without
+    it, a command is about the paper's tables. Each command that runs Snakemake prints Snakemake's command.
+    """
+
+
+def given(configs: tuple[str, ...], **words):
+    """Return the project of a command."""
+    from hra_workflow.commands.project import Project
+
+    return Project(configs, **words)
+
+
+@commands.command(
+    short_help="make a project: a folder with a config and example data",
+    **examples("new reviews", "new faces --task control --demo"),
+)
+@click.argument("name")
+@option("--task", type=TASKS, help="glue (default): texts; math: questions; subject, control: images")
+@click.option("--demo", is_flag=True, help="with the demo's small models instead of the paper's: no GPU needed")
+def new(name: str, task: str | None, demo: bool) -> int:
+    """Make a project: the folder NAME with a config, example data and places for results."""
+    from hra_workflow.commands import new as project
+
+    project.create(name, task or "glue", demo)
+    return DONE
+
+
+@commands.command(
+    short_help="estimate jobs, hours, downloads and disk; runs nothing",
+    **examples("plan", "plan --table glue --profile slurm", "plan reviews", "plan mine.yaml other.yaml"),
+)
+@project
+@table
+@where
+@click.option("--verbose", is_flag=True, help="also every job and why it runs")
+def plan(project: tuple[str, ...], table: str | None, **where) -> int:
+    """Estimate the cost: jobs, hours, downloads, licences, disk; say what would run again, and where. Runs nothing."""
+    asked = given(project, **where)
+    name = asked.table(table)
+    return asked.plan(f"table_{name}" if name else "all")
+
+
+@commands.command(
+    short_help="make all tables, figures and sheets",
+    **examples("run reviews", "run --task glue --profile slurm", "run mine.yaml --cores 8"),
+)
+@project
+@option("--task", type=TASKS, help="only the tables, costs, figures and sheets of this task")
+@table
+@where
+@click.option("--verbose", is_flag=True, help="show Snakemake's own messages, with the reason of every job")
+def run(project: tuple[str, ...], task: str | None, table: str | None, **where) -> int:
+    """Make all tables, figures and sheets; print the tables. Finished jobs that no change affects do not run again."""
+    if task and table:
+        raise click.UsageError(f"expected --task or --table, found both ({task}, {table}). Keep one")
+    asked = given(project, **where)
+    name = asked.table(table)
+    return asked.start(f"table_{name}" if name else task or "all")
+
+
+@commands.command(
+    name="table",
+    short_help="make and print one table",
+    **examples("table reviews", "table --table retention --profile slurm"),
+)
+@project
+@table
+@where
+@verbose
+def one_table(project: tuple[str, ...], table: str | None, **where) -> int:
+    """Make one table, with the runs that it needs, and print it."""
+    asked = given(project, **where)
+    return asked.start(f"table_{asked.table(table) or asked.only_table()}")
+
+
+@commands.command(
+    short_help="show the progress and the errors of the last run",
+    **examples("status", "status reviews --watch", "status --table glue"),
+)
+@project
+@table
+@click.option("--watch", is_flag=True, help="print again every 10 s, until Ctrl-C")
+def status(project: tuple[str, ...], table: str | None, watch: bool) -> int:
+    """Show the progress of the last run: jobs done, running, waiting and failed, with the ends of failed logs."""
+    from hra_workflow.commands import status
+
+    status.print_progress(given(project), table, watch)
+    return DONE
+
+
+@commands.command(
+    short_help="check this machine, and run one short job of every kind",
+    **examples("smoke --table glue --profile slurm", "smoke reviews"),
+)
+@project
+@table
+@where
+@verbose
+def smoke(project: tuple[str, ...], table: str | None, **where) -> int:
+    """Check sources, disk, scheduler and GPUs, then run one short job of every kind, before GPU-hours are spent."""
+    asked = given(project, **where)
+    name = asked.table(table)
+    target = f"preflight_{name}" if name else "preflight"
+    return asked.plan(target, preflight="login") or asked.start(target, options=("--retries", "1"), preflight="jobs")
+
+
+run_option = option("--run", metavar="RUN", help="folder of a run, or best (default), best/TASK, best/TASK/DATASET")
+weights = option("--weights", metavar="NAME", help="last, best, or a step of a subject's run; default: the run's")
+a_run = combined(project, run_option, weights)
+
+
+@commands.command(
+    short_help="write a run's adapter for the Hugging Face Hub",
+    **examples("export reviews", "export --run results/glue/cola/hra/r8/seed0 --weights best"),
+)
+@a_run
+@verbose
+def export(project: tuple[str, ...], verbose: bool, **request) -> int:
+    """Write a run's adapter for the Hugging Face Hub, with an equivalent LoRA (of HRA) and a model card."""
+    return given(project, verbose=verbose).request("export", "export_adapter", request)
+
+
+@commands.command(
+    short_help="predict for new texts, prompts or images",
+    **examples("predict reviews --texts new.csv", "predict faces --controls folder --seed 3 --run best"),
+)
+@a_run
+@option("--texts", type=click.Path(exists=True), help="GLUE: file with a column per text")
+@option("--prompts", type=click.Path(exists=True), help="mathematics, subject, control: file of questions or prompts")
+@option("--images", type=click.Path(exists=True), help="control: image or folder, from which control images are made")
+@option("--controls", type=click.Path(exists=True), help="control: control image, or folder of them")
+@option("--seed", type=int, help="of generated images")
+@where
+@verbose
+def predict(project: tuple[str, ...], run, weights, texts, prompts, images, controls, seed, **where) -> int:
+    """Predict for new texts, prompts or images with a trained run."""
+    asked = {"run": run, "weights": weights, "texts": texts, "prompts": prompts, "images": images}
+    asked |= {"controls": controls, "seed": seed if seed is None else str(seed)}
+    return given(project, **where).request("predict", "predict_inputs", asked)
+
+
+@commands.command(
+    short_help="run the whole chain with small models, in 3 to 5 minutes",
+    **examples("demo", "demo all", "demo glue --data ../shared/data"),
+)
+@click.argument("task", required=False, type=click.Choice([*TASKS.choices, "all", "tune"]))
+@data
+@cores
+@verbose
+def demo(task: str | None, data: str | None, **where) -> int:
+    """Run the whole chain with small models: a text classifier and image generation, in 3 to 5 minutes on two cores.
+
+    all: the four tasks; tune: with trials of hyper-parameters. --data: with the datasets in this folder.
+    """
+    variant = "real_data" if data else {None: "quick", "tune": "tune"}.get(task)
+    names = ["config", *([variant] if variant else [])]
+    from hra_workflow.commands.project import shipped_demo
+
+    targets = {"tune": ["glue"], None: ["all"] if data else ["glue", "control"]}.get(task, [task])
+    return given(shipped_demo(names), data=data, **where).start(*targets)
+
+
+def run_main() -> None:
+    """Run the command of the command line."""
+    sys.exit(main())
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command that the words name, those of the command line by default; return its exit status."""
+    from hra_workflow.core.errors import JobError
+
+    try:
+        return commands.main(words, prog_name="hra-workflow", standalone_mode=False) or DONE
+    except click.exceptions.NoArgsIsHelpError as problem:
+        problem.show()
+        return WRONG
+    except click.UsageError as problem:
+        where = f" (hra-workflow{''.join(f' {word}' for word in path)} --help)" if (path := path_of(problem)) else ""
+        print(f"Error: {one_line(problem.format_message())}{where}", file=sys.stderr)
+        return WRONG
+    except (JobError, click.ClickException, OSError) as problem:
+        print(f"Error: {one_line(str(problem))}", file=sys.stderr)
+        return WRONG
+    except (click.Abort, KeyboardInterrupt):
+        return STOPPED
+
+
+def path_of(problem: click.UsageError) -> list[str]:
+    return problem.ctx.command_path.split()[1:] if problem.ctx else []
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

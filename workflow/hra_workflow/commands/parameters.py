@@ -1,0 +1,77 @@
+"""Arguments and options that several commands have."""
+
+import os
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+
+import click
+
+CONFIG = "config.yaml"
+
+
+class Once(click.Option):
+    """An option that may be given once; click would use the last value."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings, multiple=True)
+
+    def process_value(self, ctx: click.Context, value):
+        """Return the only value, None without one."""
+        found = super().process_value(ctx, value)
+        if len(found) > 1:
+            raise click.UsageError(f"{self.opts[0]}: expected one value, found {len(found)}. Keep one", ctx)
+        return found[0] if found else None
+
+
+def option(*names: str, **settings) -> Callable:
+    return click.option(*names, cls=Once, **settings)
+
+
+def configs(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the config files that the words of a command name, a project's folder by its config.yaml."""
+    folders = [word for word in words if Path(word).is_dir()]
+    if len(folders) > 1 or (folders and words[0] != folders[0]):
+        raise click.UsageError(f"expected one project, found {', '.join(words)}. Name one", ctx)
+    return tuple(config_file(word, ctx) for word in words)
+
+
+def config_file(word: str, ctx: click.Context) -> str:
+    from hra_workflow.core.wording import meant
+
+    path = Path(word, CONFIG) if Path(word).is_dir() else Path(word)
+    if path.is_file():
+        return str(path)
+    projects = [str(place.parent) for place in Path().glob(f"*/{CONFIG}")]
+    found = f"a folder without {CONFIG}" if Path(word).is_dir() else "none"
+    raise click.UsageError(
+        f"{word}: expected a folder with {CONFIG}, or a config file, found {found}{meant(word, projects)}. "
+        f"Make a project with `hra-workflow new NAME`{table_named(word)}",
+        ctx,
+    )
+
+
+def table_named(word: str) -> str:
+    """Return the option to add if a word that is no file names a table."""
+    from hra_workflow import tasks
+
+    return f"; a table is named by an option: --table {word}" if word in tasks.classes() else ""
+
+
+def combined(*decorators: Callable) -> Callable:
+    """Return one decorator that adds several parameters."""
+    return lambda function: reduce(lambda done, one: one(done), reversed(decorators), function)
+
+
+project = click.argument("project", nargs=-1, type=click.Path(path_type=str), callback=configs, metavar="[PROJECT]")
+table = option("--table", metavar="NAME", help="only this table: glue, math, retention, compute, subject, control")
+profile = option("--profile", metavar="NAME", help="of a scheduler: slurm, or another folder of profiles/")
+data = option("--data", type=click.Path(exists=True, file_okay=False), help="folder of local files (local_root)")
+verbose = click.option("--verbose", is_flag=True, help="show all that Snakemake prints")
+cores = option(
+    "--cores",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"CPU cores on this machine; default without a profile: {max(2, len(os.sched_getaffinity(0)))}",
+)
+where = combined(profile, cores, data)

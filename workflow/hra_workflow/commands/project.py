@@ -1,0 +1,199 @@
+"""The Snakemake command for a project, and its start."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from hra_workflow import ROOT
+from hra_workflow.commands import lock
+from hra_workflow.config import overlays
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core.wording import meant
+
+QUIET = ("rules", "progress", "host", "reason")
+PREAMBLE = "Using workflow specific profile"
+SNAKEFILES = ("Snakefile", "workflow/Snakefile")  # of a folder that uses this workflow as a module
+
+
+@dataclass(frozen=True)
+class Project:
+    """The config files of a command, and where its jobs run.
+
+    configs: without one, the paper's grid. data: value of the config key `local_root`.
+    """
+
+    configs: tuple[str, ...] = ()
+    profile: str | None = None
+    cores: int | None = None
+    data: str | None = None
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for path in self.configs:  # Snakemake reads them before the workflow does, and ends with a traceback
+            try:
+                content = overlays.read(Path(path))
+            except yaml.YAMLError as problem:
+                raise JobError(f"{path}: expected YAML, found an error: {problem}. Correct it") from problem
+            expect(
+                isinstance(content, dict | None),
+                f"{path}: expected keys of the config, found {type(content).__name__}. Correct it",
+            )
+        self.check_place()
+
+    @property
+    def is_module(self) -> bool:
+        """Return whether the working directory has its own Snakefile, whose config only Snakemake knows."""
+        return not self.is_here and any(map(os.path.exists, SNAKEFILES))
+
+    @property
+    def is_here(self) -> bool:
+        return os.path.samefile(ROOT, ".")
+
+    def check_place(self) -> None:
+        """Raise JobError if a project's folder would be written in another place than next to the project."""
+        if not self.configs:
+            expect(
+                self.is_here or self.is_module or not os.path.exists("config.yaml"),
+                "expected the project that is meant, found config.yaml here. Name it: hra-workflow … config.yaml",
+            )
+            return
+        folder = Path(self.configs[0]).resolve().parent
+        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd():
+            raise JobError(
+                f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "
+                f"cd {shlex.quote(str(folder.parent))}, and name the project {folder.name}"
+            )
+
+    def results(self) -> str:
+        """Return the folder of results of the config files, without one that of the paper's grid."""
+        files = overlays.with_extended(map(Path, (f"{ROOT}/config/config.yaml", *self.configs)), overlays.read)
+        return [one["pathvars"]["results"] for _, one in files if "results" in (one.get("pathvars") or {})][-1]
+
+    def table(self, name: str | None) -> str | None:
+        """Return the name of a table of the config; raise JobError, with the nearest name, if it has no such table."""
+        if name is None or self.is_module:
+            return name
+        known = [table for one in self.tables().values() for table in one]
+        expect(
+            name in known,
+            f"--table {name}: expected a table of the config ({', '.join(known)}), found another name"
+            f"{meant(name, known)}. Correct it",
+        )
+        return name
+
+    def only_table(self) -> str:
+        """Return the name of the table of a config that makes one; raise JobError if it makes several."""
+        known = [table for one in self.tables().values() for table in one]
+        expect(len(known) == 1, f"expected one table, found {', '.join(known)}. Name it with --table")
+        return known[0]
+
+    def tables(self) -> dict[str, list[str]]:
+        """Return the names of the tables of each task that the config makes."""
+        from hra_workflow import tasks
+
+        read = [content for _, content in overlays.with_extended(map(Path, self.configs), overlays.read)]
+        config = overlays.merged(*map(overlays.read, shipped()), *read)
+        chosen = overlays.finish_merge(config, read)
+        known = tasks.load(config)
+        return {name: known[name].table.names() for name in chosen}
+
+    def command(self, *options: str, targets: tuple[str, ...] = (), **config) -> list[str]:
+        """Return Snakemake's command; `config`: keys for --config."""
+        if self.data:
+            config |= {"local_root": self.data}
+        if self.is_module:
+            place = ["--workflow-profile", f"{ROOT}/profiles/default"]
+        else:
+            place = [] if self.is_here else ["--snakefile", f"{ROOT}/Snakefile"]
+        machine = ["--profile", found_profile(self.profile)] if self.profile else []
+        if self.cores or not (self.profile or "-n" in options):
+            machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
+        stated = ["--configfile", *self.configs] if self.configs else []
+        given = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()]
+        return [
+            *("snakemake", *place, *machine, *stated, *options),
+            *(["--config", *given] if given else []),
+            *("--", *targets),
+        ]
+
+    def plan(self, *targets: str, **config) -> int:
+        """Run dry and print the plan, or why there is none; with `verbose`, also every job."""
+        options = ("-n",) if self.verbose else ("-n", "-q", *QUIET[:-1])
+        found = self.command(*options, targets=targets, **config)
+        return call(found, None if self.verbose else lambda line: line.startswith("table_"))
+
+    def request(self, command: str, rule: str, words: dict[str, str | None]) -> int:
+        """Export a run or predict with it, and print the result; `words`: keys of the request, or None."""
+        request = {"run": "best"} | {key: value for key, value in words.items() if value is not None}
+        options = ("-R", rule) if self.verbose else ("-q", *QUIET, "-R", rule)
+        found = self.command(*options, targets=(command,), request=request | {"command": command})
+        return call(found, lambda line: not line.startswith(PREAMBLE))
+
+    def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
+        """Run jobs, after the removal of the lock of a Snakemake that was killed."""
+        command = self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config)
+        return lock.remove(self.command()[:-1]) or call(command)
+
+
+def shipped() -> list[Path]:
+    """Return the config files of the paper's grid, in the order in which they are merged."""
+    tasks = sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk"))
+    own = [Path(ROOT, "config", name) for name in ("config.yaml", "methods.yaml")]
+    return own + [path for task in tasks for path in sorted(Path(ROOT, "config", task).glob("*.yaml"))]
+
+
+def found_profile(name: str) -> str:
+    """Return the path of a profile of this workflow or the user; raise JobError for another name."""
+    if Path(name).is_dir():
+        return name
+    for place in (Path(ROOT, name), Path(ROOT, "profiles", name)):
+        if place.is_dir():
+            return os.path.relpath(place) if os.path.samefile(ROOT, ".") else str(place)
+    homes = [Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser(), Path("/etc/xdg")]
+    own = [path.name for home in homes for path in home.glob("snakemake/*")]
+    known = sorted(path.name for path in Path(ROOT, "profiles").iterdir())
+    expect(
+        name in own,
+        f"--profile {name}: expected a folder with a profile, or one of {', '.join([*known, *own])}, found none"
+        f"{meant(name, [*known, *own])}. Correct it",
+    )
+    return name
+
+
+def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> int:
+    """Print a command, run it, and return its exit status. Signals go to the command, not to this process.
+
+    is_first: print its output only from such a line on or, if it fails without one, from its error on.
+    """
+    print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if is_first else {}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    running = subprocess.Popen(command, env=os.environ | {"PATH": path}, **pipes)
+    signal.signal(signal.SIGINT, lambda *_: None)  # of the terminal, from which the command gets it, too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: running.send_signal(number))
+    hidden: list[str] | None = []  # None: the first line is printed
+    for line in running.stdout or ():
+        if hidden is None or is_first(line):
+            hidden = None
+            print(line, end="", flush=True)
+        else:
+            hidden.append(line)
+    status = running.wait()
+    if status and hidden:
+        start = next((index for index, line in enumerate(hidden) if line.startswith("Error: ")), 0)
+        print("".join(hidden[start:]), end="", file=sys.stderr)
+    return status
+
+
+def shipped_demo(names: list[str]) -> tuple[str, ...]:
+    """Return the paths of config files of the demo."""
+    return tuple(os.path.relpath(Path(ROOT, "config/demo", f"{name}.yaml")) for name in names)

@@ -15,14 +15,14 @@ import pytest
 
 from hra_workflow.core import energy, files, gpus, launcher
 from hra_workflow.core import job as jobs
-from hra_workflow.core.errors import JobError, final_error, final_errors
+from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.process_identity import SNAKEMAKE
 from support import ROOT
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from hra_workflow.core.errors import JobError, final_error, final_errors
+from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.job import start
 
 def main(job):
@@ -245,28 +245,6 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
     assert terminal.count("expected a, came b, do c") == 2
     assert log.count("to the log") == (1 if final else 2)
     assert terminal.count("not tried again: JobError: ") == log.count("not tried again: JobError: ") == final
-
-
-def test_a_job_is_tried_again_after_each_pause_unless_its_error_is_final(tmp_path):
-    """Without Snakemake, whose retries print a block of lines."""
-    problems = [OSError("a"), JobError("b. Do c."), final_error("d. Do e.")]
-
-    def main(job: dict) -> None:
-        if problems:
-            raise problems.pop(0)
-
-    said = []
-    with pytest.raises(JobError, match="Do e"):
-        jobs.with_retries(main, {}, (0, 0, 0), said.append)
-    assert said == [
-        "attempt 1 of 4 failed, again in 0 s: OSError: a",
-        "attempt 2 of 4 failed, again in 0 s: JobError: b",
-    ]
-    jobs.with_retries(main, {}, (), said.append)
-    problems += [JobError("f"), JobError("g")]
-    with pytest.raises(JobError, match="g"):
-        jobs.with_retries(main, {}, (0,), said.append)
-    assert len(said) == 3
 
 
 def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeypatch):

@@ -1,19 +1,25 @@
-"""Commands in the documentation, in messages, in the Makefile and of CI do what they are meant to."""
+"""Commands in the documentation, in messages, of hra-workflow and of CI do what they are meant to."""
 
 import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, parse_config
 
+from hra_workflow.commands import lock, project
+from hra_workflow.commands.main import main
 from support import ROOT
 
 TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
+DEMO = ("--configfile", "config/demo/config.yaml")
+RICH = ("--logger", "rich")
 SOURCES = (
     "*.md",
     "*/*.md",
@@ -23,6 +29,32 @@ SOURCES = (
     "rules/**/*.smk",
     "workflow/**/*.py",
 )
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Provide the list of Snakemake's commands, which are not run, in the order of the calls."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(project, "call", lambda command, is_first=None: found.append(command) or 0)
+    monkeypatch.setattr(lock, "remove", lambda command: 0)
+    here = tmp_path / "workflow"
+    here.mkdir()
+    for name in ("profiles", "slurm", "config", "rules"):
+        (here / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(project, "ROOT", str(here))
+    monkeypatch.chdir(here)
+    return found
+
+
+@pytest.fixture
+def composed(calls, monkeypatch):
+    """Provide a function that returns the last command of Snakemake for the words of a command, in the repository."""
+
+    def compose(*words: str) -> list[str]:
+        assert main([*words]) == 0
+        return calls[-1]
+
+    return compose
 
 
 def swallowed(command: str) -> list[str]:
@@ -36,15 +68,54 @@ def swallowed(command: str) -> list[str]:
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
 
 
-def test_targets_of_make_take_several_config_files_and_a_profile():
-    assert made("run", "CORES=2").split() == ["snakemake", "--cores", "2", "--logger", "rich", "--", "all"]
-    assert made("run", "CORES=2", "VERBOSE=1").split() == ["snakemake", "--cores", "2", "--", "all"]
-    assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
-        ["snakemake", "--profile", "slurm", "--configfile", "a.yaml", "b.yaml", "--logger", "rich", "--", "table_glue"]
+def test_a_command_prints_the_command_of_snakemake(composed):
+    start = ("snakemake", "--cores", "2")
+    assert composed("run", "--cores", "2") == [*start, "--logger", "rich", "--", "all"]
+    assert composed("run", "--cores", "2", "--verbose", "--task", "glue") == [*start, "--", "glue"]
+    Path("a.yaml").touch()
+    Path("b.yaml").touch()
+    table = ("table", "a.yaml", "b.yaml", "--table", "glue", "--profile", "slurm")
+    files = ("--configfile", "a.yaml", "b.yaml")
+    assert composed(*table) == ["snakemake", "--profile", "slurm", *files, "--logger", "rich", "--", "table_glue"]
+    quiet = ("-n", "-q", "rules", "progress", "host")
+    assert composed("plan", "a.yaml", "--data", ".", "--table", "glue") == (
+        ["snakemake", "--configfile", "a.yaml", *quiet, "--config", "local_root=.", "--", "table_glue"]
     )
-    planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
-    assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
-    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue", "2>&1"]
+    assert composed("plan", "--verbose") == ["snakemake", "-n", "--", "all"]
+    assert composed("plan", "--profile", "gpu-server")[1:3] == ["--profile", "profiles/gpu-server"]
+
+
+def test_the_demos(composed):
+    assert composed("demo", "--cores", "2")[3:] == [*DEMO, "config/demo/quick.yaml", *RICH, "--", "glue", "control"]
+    assert composed("demo", "all", "--cores", "2")[3:] == [*DEMO, *RICH, "--", "all"]
+    assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *RICH, "--", "glue"]
+    real = [*DEMO, "config/demo/real_data.yaml", *RICH, "--config", "local_root=."]
+    assert composed("demo", "--data", ".", "--cores", "2")[3:] == [*real, "--", "all"]
+    assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]
+
+
+def test_a_smoke_test_checks_before_it_runs(composed, calls):
+    composed("smoke", "--table", "glue", "--profile", "slurm")
+    check, jobs = calls
+    assert "preflight=login" in check and "-n" in check and check[-1] == "preflight_glue"
+    assert "preflight=jobs" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
+
+
+def test_requests_for_ones_own_results(composed):
+    run = ("--run", "results/glue/cola/hra/r8/seed0/", "--weights", "best")
+    exported = composed("export", *run)
+    given = {"run": "results/glue/cola/hra/r8/seed0/", "weights": "best", "command": "export"}
+    assert request(exported) == given and exported[-2:] == ["--", "export"] and "export_adapter" in exported
+    Path("it's, and newer.csv").touch()
+    predicted = composed("predict", "--texts", "it's, and newer.csv", "--seed", "3", "--profile", "slurm")
+    assert request(predicted) == {"run": "best", "texts": "it's, and newer.csv", "seed": "3", "command": "predict"}
+    assert predicted[:3] == ["snakemake", "--profile", "slurm"] and "predict_inputs" in predicted
+
+
+def request(command: list[str]) -> dict:
+    """Return the request as Snakemake reads it."""
+    (found,) = (word for word in command if word.startswith("request="))
+    return parse_config([found])["request"]
 
 
 def written() -> list[str]:
@@ -53,55 +124,35 @@ def written() -> list[str]:
     return [command for command in dict.fromkeys(found) if any(map(TARGET.fullmatch, command.split()))]
 
 
-def made(*target: str) -> str:
-    """Return the Snakemake command of a target of the Makefile, without running it."""
-    return re.findall(r"^snakemake [^|\n]*", commands(*target), re.MULTILINE)[0]
-
-
-def commands(*target: str) -> str:
-    command = ["make", "-n", "--no-print-directory", "-o", ".venv/.installed", *target]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-
-
-def test_no_option_swallows_a_target():
+def test_no_option_swallows_a_target(composed):
     """Test options with several values, such as --configfile, --config, --until and -q: `--` ends them."""
     commands = written()
     assert len(commands) > 20 and any("--configfile" in command for command in commands)
-    commands += [
-        made("plan"),
-        made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
-        made("demo", "DATA=data"),
-        made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
-        made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
-    ]
+    Path("mine.yaml").touch()
+    for words in (
+        "plan",
+        "plan mine.yaml --table glue",
+        "demo --data .",
+        "run mine.yaml --task glue",
+        "smoke mine.yaml",
+    ):
+        commands.append(shlex.join(composed(*words.split())))
     assert {command: names for command in commands if (names := swallowed(command))} == {}
 
 
-def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path):
-    (tmp_path / "good.yaml").write_text("# café\n", encoding="utf-8")
-    (tmp_path / "other.yaml").write_text("# café\n", encoding="latin-1")
-    assert f"--configfile {tmp_path}/good.yaml {tmp_path}/no.yaml" in made(
-        "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/no.yaml"
-    )
-    refused = ["make", "-n", "-o", ".venv/.installed", "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/other.yaml"]
-    output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
-    assert output.returncode == 2 and f"{tmp_path}/other.yaml: expected text in UTF-8, found another" in output.stderr
-
-
 @pytest.mark.parametrize(
-    ("printed", "shown", "rc"),
+    ("printed", "shown", "status"),
     [
-        ("SNAKEMAKE\n  Host: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
+        ("SNAKEMAKE\nHost: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
+        ("Using a profile\nError: config: tasks: wrong\n", "Error: config: tasks: wrong\n", 1),
         ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
     ],
 )
-@pytest.mark.parametrize("verbose", ["", "1"])
-def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc, verbose):
-    command = ["make", "-n", "-o", ".venv/.installed", "plan", f"VERBOSE={verbose}"]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    (pipe,) = re.findall(r"^snakemake .* 2>&1 \| (.*)", output.stdout, re.MULTILINE)
-    done = subprocess.run(["sh", "-c", pipe], input=printed, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == (printed if verbose else shown, rc)
+def test_the_output_is_the_plan_or_else_what_failed(capfd, printed, shown, status):
+    script = f"import sys; print({printed!r}, end=''); sys.exit({status})"
+    assert project.call([sys.executable, "-c", script], lambda line: line.startswith("table_")) == status
+    found = capfd.readouterr()
+    assert (found.err.partition("\n")[2] if status else found.out) == shown
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])
@@ -110,36 +161,33 @@ def test_a_missing_end_of_options_is_noticed(options):
     assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []
 
 
-def test_targets_for_ones_own_results():
-    run = ("RUN=results/glue/cola/hra/r8/seed0/", "WEIGHTS=best", "CONFIG=a.yaml")
-    request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
-    exported = commands("export", *run).strip()
-    assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
-    new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
-    request += ', texts: "new, and newer.csv", seed: "3", make: predict'
-    predicted = commands("predict", *run, *new).strip()
-    assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
-    assert "--profile slurm --configfile a.yaml" in predicted
-
-
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
-def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_path, own):
+def test_another_folder_has_its_own_snakefile_or_that_of_the_workflow(tmp_path, composed, monkeypatch, own):
+    monkeypatch.chdir(tmp_path)
     if own:
         (tmp_path / own).parent.mkdir(exist_ok=True)
         (tmp_path / own).touch()
-    expected = f"--workflow-profile {ROOT}/profiles/default" if own else f"--snakefile {ROOT}/Snakefile"
-    for paths, pasted in (("a.yaml", "a.yaml"), ("a.yaml b.yaml", '"a.yaml b.yaml"')):
-        recommended = "RECOMMENDED=$(call recommended,pages,what they show)"  # as a targets.mk does with +=
-        ending = f"make pages CONFIG={pasted}    what they show'\n"
-        assert commands("run", f"CONFIG={paths}", recommended).endswith(ending)
-    for target in ("plan", "run", "export"):
-        makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
-        command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        if " " in str(ROOT):
-            assert "make -f: expected a path without spaces" in done.stderr
-        else:
-            assert {*re.findall(r"snakemake (--\S+ \S+)", done.stdout)} == {expected}, done.stdout
+    root = project.ROOT
+    place = ["--workflow-profile", f"{root}/profiles/default"] if own else ["--snakefile", f"{root}/Snakefile"]
+    for words in ("plan", "run", "export", "smoke"):
+        assert composed(words)[1:3] == place
+    assert composed("plan", "--profile", "slurm")[3:5] == ["--profile", f"{root}/slurm"]
+
+
+def test_a_command_that_was_a_target_of_make_is_printed():
+    old = ["make", "-o", ".venv/.installed", "preflight", "CONFIG=mine.yaml", "TABLE=glue", "PROFILE=slurm"]
+    done = subprocess.run(old, cwd=ROOT, capture_output=True, text=True)
+    expected = "make preflight is a command now: hra-workflow smoke mine.yaml --table glue --profile slurm\n"
+    assert done.returncode == 2 and done.stderr.startswith(expected)
+    demo = ["make", "-o", ".venv/.installed", "demo", "TASK=all", "DATA=data"]
+    done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "hra-workflow demo all --data data" in done.stderr
+
+
+def test_make_has_few_targets_and_assembles_no_yaml():
+    makefile = (ROOT / "Makefile").read_text()
+    assert len(re.findall(r"^[a-z-]+:.*##", makefile, re.MULTILINE)) <= 16
+    assert "--config " not in makefile and "request" not in makefile
 
 
 def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
@@ -159,7 +207,8 @@ def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
 
 def test_githubs_workflows_make_targets_of_the_makefile_on_every_supported_python():
     makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target, _ in made_on_github())
+    targets = {target for target, _ in made_on_github()} - {"cases"}
+    assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target in targets)
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = {text.rpartition(" ")[2] for text in classifiers if "Python :: 3." in text}
     assert {version for target, version in made_on_github() if target == "fast"} == supported

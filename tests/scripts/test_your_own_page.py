@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import new_project
+from hra_workflow.commands import new as new_project
 from hra_workflow.config import overlays
 from hra_workflow.core import grid, tuning
 from hra_workflow.models import diffusion

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from snakemake.cli import get_argument_parser, parse_config
 
-from hra_workflow.commands import lock, project
+from hra_workflow.commands import lock, parameters, project
 from hra_workflow.commands.main import main
 from support import ROOT
 
@@ -41,7 +41,8 @@ def calls(monkeypatch, tmp_path):
     here.mkdir()
     for name in ("profiles", "slurm", "config", "rules"):
         (here / name).symlink_to(ROOT / name)
-    monkeypatch.setattr(project, "ROOT", str(here))
+    for module in (project, parameters):
+        monkeypatch.setattr(module, "ROOT", str(here))
     monkeypatch.chdir(here)
     return found
 

@@ -103,6 +103,7 @@ def test_an_export_that_was_copied_is_published_without_snakemake(called):
     for name in ("README.md", "adapter_config.json"):
         Path("best", name).touch()
     assert called("publish", "best") == (DONE, [], "") and called.read == [(Path("best"), None)]
+    assert called("publish", "best", "--weights", "last") == (WRONG, [], "")
 
 
 @pytest.mark.parametrize(
@@ -126,3 +127,9 @@ def test_a_folder_of_results_is_read_without_snakemake(called):
         folder.mkdir(exist_ok=True)
         folder.joinpath("contents.json").touch()
         assert called("report", str(folder)) == (DONE, [], "") and called.read == [(folder, None)]
+        assert called("report", str(folder), "--cores", "2") == (WRONG, [], "")
+
+
+def test_a_config_is_for_published_numbers_only(called, capfd):
+    assert main(["diff", "a", "b", "--config", "mine"]) == WRONG
+    assert "b, which is not `published`: expected no --config, found it" in capfd.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hra_workflow import ROOT
-from hra_workflow.commands.parameters import combined, cores, data, option, project, table, verbose, where
+from hra_workflow.commands.parameters import combined, cores, data, option, own, project, table, verbose, where
 
 COMMANDS = "hra_workflow.commands"  # the group of entry points with which packages add commands
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
@@ -220,7 +220,7 @@ def demo(task: str | None, data: str | None, **where) -> int:
     if data and task == "tune":
         raise click.UsageError("tune: expected no --data, found one. Leave it out: the trials are of the demo's texts")
     overlay = "real_data" if data else {None: "quick", "tune": "tune"}.get(task)
-    from hra_workflow.commands.project import Project, own
+    from hra_workflow.commands.project import Project
 
     paths = [own(f"config/demo/{name}.yaml") for name in ("config", overlay) if name]
     return Project(tuple(paths), data=data, **where).start(task if task in TASKS.choices else "all")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from hra_workflow import ROOT
+
 CONFIG = "config.yaml"
 DEMO = "demo"  # stands for the config of `hra-workflow demo`, since the folder of its results has none
 
@@ -29,11 +31,14 @@ def option(*names: str, **settings) -> Callable:
     return click.option(*names, cls=Once, **settings)
 
 
+def own(path: str) -> str:
+    """Return the path of a file of the workflow, which is relative to its folder."""
+    return path if os.path.samefile(ROOT, ".") else f"{ROOT}/{path}"
+
+
 def configs(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
     """Return the config files that the words of a command name, a project's folder by its config.yaml."""
     if words == (DEMO,) and not Path(DEMO, CONFIG).is_file():
-        from hra_workflow.commands.project import own
-
         return own("config/demo/config.yaml"), own("config/demo/quick.yaml")
     folders = [word for word in words if Path(word).is_dir()]
     if len(folders) > 1 or (folders and words[0] != folders[0]):

@@ -14,7 +14,7 @@ import yaml
 
 from hra_workflow import ROOT
 from hra_workflow.commands import lock
-from hra_workflow.commands.parameters import CONFIG
+from hra_workflow.commands.parameters import CONFIG, own
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import meant
@@ -171,11 +171,6 @@ def read(paths: Iterable[Path]) -> list[dict]:
         return content
 
     return [content for _, content in overlays.with_extended(paths, load)]
-
-
-def own(path: str) -> str:
-    """Return the path of a file of the workflow, which is relative to its folder."""
-    return path if os.path.samefile(ROOT, ".") else f"{ROOT}/{path}"
 
 
 def shipped() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The commands that this package adds to `hra-workflow`: their interface. What takes time is imported when one runs."""
+"""The commands that this package adds to `hra-workflow`: their interface. Heavy modules are imported when one runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +32,12 @@ def is_export(path: Path) -> bool:
     return all(path.joinpath(name).is_file() for name in ("README.md", "adapter_config.json"))
 
 
+def expect_none(options: dict, where: str) -> None:
+    """Raise click.UsageError for options that would be ignored."""
+    if given := [f"--{name}" for name, value in options.items() if value]:
+        raise click.UsageError(f"{where}: expected no {', '.join(given)}, found it. Leave it out")
+
+
 @click.command(
     short_help="write tables, figures and runs to one HTML file",
     **examples("report reviews", "report demo", "report copied/results --to page.html"),
@@ -48,6 +54,7 @@ def report(project: tuple[str, ...] | Path, to: Path | None, **where) -> int:
     from hra_results import report
 
     if isinstance(project, Path):
+        expect_none(where, f"{project}, whose results are read as they are")
         return report.run(project, to)
     asked = given(project, **where)
     return asked.start("contents") or report.run(Path(asked.results()), to)
@@ -99,6 +106,8 @@ def diff(a: str, b: str, config: tuple[str, ...], to: str | None) -> int:
     """
     from hra_results import diff
 
+    if b != diff.PUBLISHED:
+        expect_none({"config": config}, f"{b}, which is not `{diff.PUBLISHED}`")
     return diff.run(a, b, to, config)
 
 
@@ -161,6 +170,7 @@ def publish(project: tuple[str, ...] | Path, to: str | None, verbose: bool, **re
 
     publish.check_name(to)
     if isinstance(project, Path):
+        expect_none(request, f"{project}, an export")
         return publish.run(project, to)
     cards: list[str] = []
     status = given(project, verbose=verbose).request("export", "export_adapter", request, cards.append)

@@ -1,4 +1,4 @@
-"""The command that this package adds to `hra-workflow`. What takes time is imported when it runs."""
+"""The command that this package adds to `hra-workflow`. Heavy modules are imported when it runs."""
 
 import click
 

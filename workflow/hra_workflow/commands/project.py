@@ -66,6 +66,8 @@ class Project:
             )
             return
         folder = Path(self.configs[0]).resolve().parent
+        if folder.is_relative_to(Path(ROOT, "config")):  # the demo's files write to the working directory
+            return
         if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd():
             raise JobError(
                 f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "

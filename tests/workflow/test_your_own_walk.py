@@ -1,6 +1,7 @@
 """docs/your-own.md as it stands: its files are written and its commands run, up to a prediction and an export."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -15,8 +16,6 @@ from support import ROOT
 FIRST_PART = (ROOT / "docs/your-own.md").read_text().partition("## The demo's models")[0]
 # The file that a block shows, if its name precedes it; its language; its text.
 BLOCK = re.compile(r"(?:`(\S+)`:\n\n)?```(\w+)\n(.*?)```", re.DOTALL)
-# The test's own environment is used as it is.
-MAKE = f'make() {{ command make -f {ROOT}/Makefile VENV={sys.prefix} -o {sys.prefix}/.installed "$@"; }}; set -e\n'
 
 
 def with_fewer_trials(path: Path) -> None:
@@ -38,9 +37,9 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
             (tmp_path / file).write_text(text)
         elif language == "bash":
             done = subprocess.run(
-                ["bash", "-c", MAKE + text],
+                ["bash", "-ec", text],
                 cwd=tmp_path,
-                env=environment(tmp_path),
+                env=environment(tmp_path) | {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -1,4 +1,4 @@
-"""Commands in the documentation, in messages, in the Makefile and of CI do what they are meant to."""
+"""Commands in the documentation, in messages, of hra-workflow and of CI do what they are meant to."""
 
 import os
 import re
@@ -11,6 +11,7 @@ import pytest
 import yaml
 from snakemake.cli import get_argument_parser
 
+from hra_workflow.commands import main, project
 from support import ROOT
 
 TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
@@ -36,15 +37,38 @@ def swallowed(command: str) -> list[str]:
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
 
 
-def test_targets_of_make_take_several_config_files_and_a_profile():
-    assert made("run", "CORES=2").split() == ["snakemake", "--cores", "2", "--logger", "rich", "--", "all"]
-    assert made("run", "CORES=2", "VERBOSE=1").split() == ["snakemake", "--cores", "2", "--", "all"]
-    assert made("table", "TABLE=glue", "CONFIG=a.yaml b.yaml", "PROFILE=slurm").split() == (
-        ["snakemake", "--profile", "slurm", "--configfile", "a.yaml", "b.yaml", "--logger", "rich", "--", "table_glue"]
+@pytest.fixture
+def made(monkeypatch):
+    """Return a function that returns the last Snakemake command for the words after hra-workflow, which is not run."""
+    started = []
+    monkeypatch.setattr(project, "call", lambda command, *_: started.append(command) or 0)
+    monkeypatch.setattr(project.lock, "remove", lambda _: 0)
+    monkeypatch.chdir(ROOT)
+
+    def command_of(words: str) -> str:
+        assert main.main(shlex.split(words)) == 0
+        return shlex.join(started[-1])
+
+    return command_of
+
+
+@pytest.fixture
+def configs(tmp_path):
+    paths = [tmp_path / name for name in ("a.yaml", "b c.yaml")]
+    for path in paths:
+        path.write_text("# café\n", encoding="utf-8")
+    return shlex.join(map(str, paths))
+
+
+def test_commands_take_several_config_files_and_a_profile(made, configs):
+    assert made("run --cores 2") == "snakemake --cores 2 --logger rich -- all"
+    assert made("run --cores 2 --verbose") == "snakemake --cores 2 -- all"
+    assert made(f"table {configs} --table glue --profile slurm") == (
+        f"snakemake --profile slurm --configfile {configs} --logger rich -- table_glue"
     )
-    planned = " ".join(made("plan", "TABLE=glue", "CONFIG=a.yaml b.yaml").split())
-    assert planned == "snakemake -n -q host rules progress --configfile a.yaml b.yaml -- table_glue 2>&1"
-    assert made("plan", "TABLE=glue", "VERBOSE=1").split() == ["snakemake", "-n", "--", "table_glue", "2>&1"]
+    planned = f"snakemake --configfile {configs} -n -q rules progress host -- table_glue"
+    assert made(f"plan --table glue {configs}") == planned
+    assert made("plan --table glue --verbose") == "snakemake -n -- table_glue"
 
 
 def written() -> list[str]:
@@ -53,55 +77,37 @@ def written() -> list[str]:
     return [command for command in dict.fromkeys(found) if any(map(TARGET.fullmatch, command.split()))]
 
 
-def made(*target: str) -> str:
-    """Return the Snakemake command of a target of the Makefile, without running it."""
-    return re.findall(r"^snakemake [^|\n]*", commands(*target), re.MULTILINE)[0]
-
-
-def commands(*target: str) -> str:
-    command = ["make", "-n", "--no-print-directory", "-o", ".venv/.installed", *target]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
-
-
-def test_no_option_swallows_a_target():
+def test_no_option_swallows_a_target(made, configs, tmp_path):
     """Test options with several values, such as --configfile, --config, --until and -q: `--` ends them."""
     commands = written()
     assert len(commands) > 20 and any("--configfile" in command for command in commands)
-    commands += [
-        made("plan"),
-        made("plan", "TABLE=glue", "CONFIG=mine.yaml"),
-        made("demo", "DATA=data"),
-        made("run", "CONFIG=mine.yaml other.yaml", "TASK=glue"),
-        made("table", "TABLE=glue", "CONFIG=mine.yaml", "PROFILE=slurm"),
-    ]
+    words = ("plan", f"plan --table glue {configs}", f"demo --data {tmp_path}", f"run {configs} --task glue")
+    commands += [made(line) for line in (*words, f"table {configs} --table glue --profile slurm", "smoke")]
     assert {command: names for command in commands if (names := swallowed(command))} == {}
 
 
-def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path):
-    (tmp_path / "good.yaml").write_text("# café\n", encoding="utf-8")
+def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path, capsys):
     (tmp_path / "other.yaml").write_text("# café\n", encoding="latin-1")
-    assert f"--configfile {tmp_path}/good.yaml {tmp_path}/no.yaml" in made(
-        "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/no.yaml"
-    )
-    refused = ["make", "-n", "-o", ".venv/.installed", "plan", f"CONFIG={tmp_path}/good.yaml {tmp_path}/other.yaml"]
-    output = subprocess.run(refused, cwd=ROOT, capture_output=True, text=True)
-    assert output.returncode == 2 and f"{tmp_path}/other.yaml: expected text in UTF-8, found another" in output.stderr
+    assert main.main(["plan", f"{tmp_path}/other.yaml"]) == main.WRONG
+    assert f"{tmp_path}/other.yaml, line 1: expected text in UTF-8, found the byte" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("printed", "shown", "rc"),
     [
         ("SNAKEMAKE\n  Host: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
-        ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
+        ("Building DAG\nError: no rule\n", "Error: no rule\n", 1),
     ],
 )
-@pytest.mark.parametrize("verbose", ["", "1"])
-def test_make_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc, verbose):
-    command = ["make", "-n", "-o", ".venv/.installed", "plan", f"VERBOSE={verbose}"]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    (pipe,) = re.findall(r"^snakemake .* 2>&1 \| (.*)", output.stdout, re.MULTILINE)
-    done = subprocess.run(["sh", "-c", pipe], input=printed, capture_output=True, text=True)
-    assert (done.stdout, done.returncode) == (printed if verbose else shown, rc)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc, verbose, monkeypatch, tmp_path, capfd):
+    (tmp_path / "printed").write_text(printed)
+    stand_in = ["sh", "-c", f"cat {tmp_path}/printed; exit {rc}"]
+    monkeypatch.setattr(project.Project, "command", lambda *_, **__: stand_in)
+    monkeypatch.chdir(ROOT)
+    assert project.Project(verbose=verbose).plan("all") == rc
+    out, err = capfd.readouterr()
+    assert out + err.partition("\n")[2] * (rc > 0) == (printed if verbose else shown)
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])
@@ -110,36 +116,34 @@ def test_a_missing_end_of_options_is_noticed(options):
     assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []
 
 
-def test_targets_for_ones_own_results():
-    run = ("RUN=results/glue/cola/hra/r8/seed0/", "WEIGHTS=best", "CONFIG=a.yaml")
-    request = 'run: "results/glue/cola/hra/r8/seed0/", weights: "best"'
-    exported = commands("export", *run).strip()
-    assert exported.endswith(f"--configfile a.yaml --config 'request={{{request}, make: export}}' -- export")
-    new = ("TEXTS=new, and newer.csv", "SEED=3", "PROFILE=slurm")
-    request += ', texts: "new, and newer.csv", seed: "3", make: predict'
-    predicted = commands("predict", *run, *new).strip()
+def test_commands_for_ones_own_results(made, configs, tmp_path):
+    run = f"{configs} --run results/glue/cola/hra/r8/seed0/ --weights best"
+    request = '"run": "results/glue/cola/hra/r8/seed0/", "weights": "best", '
+    exported = made(f"export {run}")
+    assert exported.endswith(f'--config \'request={{{request}"command": "export"}}\' -- export')
+    texts = tmp_path / "new, and newer.csv"
+    texts.touch()
+    predicted = made(f"predict {run} --texts '{texts}' --seed 3 --profile slurm")
+    request += f'"texts": "{texts}", "seed": "3", "command": "predict"'
     assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
-    assert "--profile slurm --configfile a.yaml" in predicted
+    assert f"--profile slurm --configfile {configs}" in predicted
 
 
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
-def test_make_in_another_folder_uses_its_snakefile_or_that_of_the_workflow(tmp_path, own):
+def test_in_another_folder_its_snakefile_is_used_or_that_of_the_workflow(made, tmp_path, monkeypatch, own):
     if own:
         (tmp_path / own).parent.mkdir(exist_ok=True)
         (tmp_path / own).touch()
-    expected = f"--workflow-profile {ROOT}/profiles/default" if own else f"--snakefile {ROOT}/Snakefile"
-    for paths, pasted in (("a.yaml", "a.yaml"), ("a.yaml b.yaml", '"a.yaml b.yaml"')):
-        recommended = "RECOMMENDED=$(call recommended,pages,what they show)"  # as a targets.mk does with +=
-        ending = f"make pages CONFIG={pasted}    what they show'\n"
-        assert commands("run", f"CONFIG={paths}", recommended).endswith(ending)
-    for target in ("plan", "run", "export"):
-        makefile = ["-f", ROOT / "Makefile", "-o", ROOT / ".venv/.installed"]
-        command = ["make", "-n", "--no-print-directory", *makefile, target, "RUN=results/x", f"VENV={ROOT}/.venv"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        if " " in str(ROOT):
-            assert "make -f: expected a path without spaces" in done.stderr
-        else:
-            assert {*re.findall(r"snakemake (--\S+ \S+)", done.stdout)} == {expected}, done.stdout
+    monkeypatch.chdir(tmp_path)
+    used = ["--workflow-profile", f"{ROOT}/profiles/default"] if own else ["--snakefile", f"{ROOT}/Snakefile"]
+    for words in ("plan", "run", "export --run results/x"):
+        assert shlex.split(made(words))[1:3] == used
+
+
+def test_a_target_that_is_gone_prints_the_new_command():
+    command = ["make", "-n", "plan", "CONFIG=mine.yaml", "TABLE=glue"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "hra-workflow plan mine.yaml --table glue'" in printed and "exit 2" in printed
 
 
 def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
@@ -159,7 +163,8 @@ def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
 
 def test_githubs_workflows_make_targets_of_the_makefile_on_every_supported_python():
     makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target, _ in made_on_github())
+    known = {*re.findall(r"^([\w-]+):.*##", makefile, re.MULTILINE), "cases"}  # .ci/cases
+    assert known >= {target for target, _ in made_on_github()}
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = {text.rpartition(" ")[2] for text in classifiers if "Python :: 3." in text}
     assert {version for target, version in made_on_github() if target == "fast"} == supported

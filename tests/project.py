@@ -35,6 +35,7 @@ for path in map(Path, snakemake.output):
 """
 # The process that is forked has one thread: with others, as pyarrow's jemalloc starts one, a fork can hang.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+PRINTER = Path("workflow/hra_workflow/commands/print_table.py")
 PRINTS = 'import sys\nprint("tables:", *sys.argv[1:])\n'
 
 
@@ -64,10 +65,11 @@ class Project:
         """Link hra, which the real scripts import from the Snakefile's folder."""
         (self.folder / "hra").symlink_to(ROOT / "hra")
 
-    def stand_in(self) -> None:
-        """Replace the scripts by ones that only touch their outputs, or print which tables a user would see."""
+    def stand_in(self, text: str = STAND_IN) -> None:
+        """Replace the scripts, by default by ones that touch their outputs; print which tables a user would see."""
         for script in (self.folder / "workflow/scripts").glob("*.py"):
-            script.write_text(PRINTS if script.name == "print_table.py" else STAND_IN)
+            script.write_text(text)
+        (self.folder / PRINTER).write_text(PRINTS)
 
     def start(
         self, *arguments: str, before: tuple[str, ...] = (), program: tuple[str, ...] = ("-m", "snakemake"), **options

@@ -4,17 +4,22 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, parse_config
 
-from hra_workflow.commands import main, project
+from hra_workflow.commands import lock, project
+from hra_workflow.commands.main import main
 from support import ROOT
 
 TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
+DEMO = ("--configfile", "config/demo/config.yaml")
+RICH = ("--logger", "rich")
 SOURCES = (
     "*.md",
     "*/*.md",
@@ -24,6 +29,32 @@ SOURCES = (
     "rules/**/*.smk",
     "workflow/**/*.py",
 )
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Provide the list of Snakemake's commands, which are not run, in the order of the calls."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(project, "call", lambda command, is_first=None: found.append(command) or 0)
+    monkeypatch.setattr(lock, "remove", lambda command: 0)
+    here = tmp_path / "workflow"
+    here.mkdir()
+    for name in ("profiles", "slurm", "config", "rules"):
+        (here / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(project, "ROOT", str(here))
+    monkeypatch.chdir(here)
+    return found
+
+
+@pytest.fixture
+def composed(calls, monkeypatch):
+    """Provide a function that returns the last command of Snakemake for the words of a command, in the repository."""
+
+    def compose(*words: str) -> list[str]:
+        assert main([*words]) == 0
+        return calls[-1]
+
+    return compose
 
 
 def swallowed(command: str) -> list[str]:
@@ -37,38 +68,54 @@ def swallowed(command: str) -> list[str]:
     return [word for word in words if TARGET.fullmatch(word) and word not in read]
 
 
-@pytest.fixture
-def made(monkeypatch):
-    """Return a function that returns the last Snakemake command for the words after hra-workflow, which is not run."""
-    started = []
-    monkeypatch.setattr(project, "call", lambda command, *_: started.append(command) or 0)
-    monkeypatch.setattr(project.lock, "remove", lambda _: 0)
-    monkeypatch.chdir(ROOT)
-
-    def command_of(words: str) -> str:
-        assert main.main(shlex.split(words)) == 0
-        return shlex.join(started[-1])
-
-    return command_of
-
-
-@pytest.fixture
-def configs(tmp_path):
-    paths = [tmp_path / name for name in ("a.yaml", "b c.yaml")]
-    for path in paths:
-        path.write_text("# café\n", encoding="utf-8")
-    return shlex.join(map(str, paths))
-
-
-def test_commands_take_several_config_files_and_a_profile(made, configs):
-    assert made("run --cores 2") == "snakemake --cores 2 --logger rich -- all"
-    assert made("run --cores 2 --verbose") == "snakemake --cores 2 -- all"
-    assert made(f"table {configs} --table glue --profile slurm") == (
-        f"snakemake --profile slurm --configfile {configs} --logger rich -- table_glue"
+def test_a_command_prints_the_command_of_snakemake(composed):
+    start = ("snakemake", "--cores", "2")
+    assert composed("run", "--cores", "2") == [*start, "--logger", "rich", "--", "all"]
+    assert composed("run", "--cores", "2", "--verbose", "--task", "glue") == [*start, "--", "glue"]
+    Path("a.yaml").touch()
+    Path("b.yaml").touch()
+    table = ("table", "a.yaml", "b.yaml", "--table", "glue", "--profile", "slurm")
+    files = ("--configfile", "a.yaml", "b.yaml")
+    assert composed(*table) == ["snakemake", "--profile", "slurm", *files, "--logger", "rich", "--", "table_glue"]
+    quiet = ("-n", "-q", "rules", "progress", "host")
+    assert composed("plan", "a.yaml", "--data", ".", "--table", "glue") == (
+        ["snakemake", "--configfile", "a.yaml", *quiet, "--config", "local_root=.", "--", "table_glue"]
     )
-    planned = f"snakemake --configfile {configs} -n -q rules progress host -- table_glue"
-    assert made(f"plan --table glue {configs}") == planned
-    assert made("plan --table glue --verbose") == "snakemake -n -- table_glue"
+    assert composed("plan", "--verbose") == ["snakemake", "-n", "--", "all"]
+    assert composed("plan", "--profile", "gpu-server")[1:3] == ["--profile", "profiles/gpu-server"]
+
+
+def test_the_demos(composed):
+    assert composed("demo", "--cores", "2")[3:] == [*DEMO, "config/demo/quick.yaml", *RICH, "--", "glue", "control"]
+    assert composed("demo", "all", "--cores", "2")[3:] == [*DEMO, *RICH, "--", "all"]
+    assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *RICH, "--", "glue"]
+    real = [*DEMO, "config/demo/real_data.yaml", *RICH, "--config", "local_root=."]
+    assert composed("demo", "--data", ".", "--cores", "2")[3:] == [*real, "--", "all"]
+    assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]
+
+
+def test_a_smoke_test_checks_before_it_runs(composed, calls):
+    composed("smoke", "--table", "glue", "--profile", "slurm")
+    check, jobs = calls
+    assert "preflight=login" in check and "-n" in check and check[-1] == "preflight_glue"
+    assert "preflight=jobs" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
+
+
+def test_requests_for_ones_own_results(composed):
+    run = ("--run", "results/glue/cola/hra/r8/seed0/", "--weights", "best")
+    exported = composed("export", *run)
+    given = {"run": "results/glue/cola/hra/r8/seed0/", "weights": "best", "command": "export"}
+    assert request(exported) == given and exported[-2:] == ["--", "export"] and "export_adapter" in exported
+    Path("it's, and newer.csv").touch()
+    predicted = composed("predict", "--texts", "it's, and newer.csv", "--seed", "3", "--profile", "slurm")
+    assert request(predicted) == {"run": "best", "texts": "it's, and newer.csv", "seed": "3", "command": "predict"}
+    assert predicted[:3] == ["snakemake", "--profile", "slurm"] and "predict_inputs" in predicted
+
+
+def request(command: list[str]) -> dict:
+    """Return the request as Snakemake reads it."""
+    (found,) = (word for word in command if word.startswith("request="))
+    return parse_config([found])["request"]
 
 
 def written() -> list[str]:
@@ -77,37 +124,35 @@ def written() -> list[str]:
     return [command for command in dict.fromkeys(found) if any(map(TARGET.fullmatch, command.split()))]
 
 
-def test_no_option_swallows_a_target(made, configs, tmp_path):
+def test_no_option_swallows_a_target(composed):
     """Test options with several values, such as --configfile, --config, --until and -q: `--` ends them."""
     commands = written()
     assert len(commands) > 20 and any("--configfile" in command for command in commands)
-    words = ("plan", f"plan --table glue {configs}", f"demo --data {tmp_path}", f"run {configs} --task glue")
-    commands += [made(line) for line in (*words, f"table {configs} --table glue --profile slurm", "smoke")]
+    Path("mine.yaml").touch()
+    for words in (
+        "plan",
+        "plan mine.yaml --table glue",
+        "demo --data .",
+        "run mine.yaml --task glue",
+        "smoke mine.yaml",
+    ):
+        commands.append(shlex.join(composed(*words.split())))
     assert {command: names for command in commands if (names := swallowed(command))} == {}
 
 
-def test_a_config_that_is_not_in_utf_8_is_refused_before_snakemake_reads_it(tmp_path, capsys):
-    (tmp_path / "other.yaml").write_text("# café\n", encoding="latin-1")
-    assert main.main(["plan", f"{tmp_path}/other.yaml"]) == main.WRONG
-    assert f"{tmp_path}/other.yaml, line 1: expected text in UTF-8, found the byte" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
-    ("printed", "shown", "rc"),
+    ("printed", "shown", "status"),
     [
-        ("SNAKEMAKE\n  Host: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
-        ("Building DAG\nError: no rule\n", "Error: no rule\n", 1),
+        ("SNAKEMAKE\nHost: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
+        ("Using a profile\nError: config: tasks: wrong\n", "Error: config: tasks: wrong\n", 1),
+        ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
     ],
 )
-@pytest.mark.parametrize("verbose", [False, True])
-def test_plan_shows_the_plan_only_or_else_what_failed(printed, shown, rc, verbose, monkeypatch, tmp_path, capfd):
-    (tmp_path / "printed").write_text(printed)
-    stand_in = ["sh", "-c", f"cat {tmp_path}/printed; exit {rc}"]
-    monkeypatch.setattr(project.Project, "command", lambda *_, **__: stand_in)
-    monkeypatch.chdir(ROOT)
-    assert project.Project(verbose=verbose).plan("all") == rc
-    out, err = capfd.readouterr()
-    assert out + err.partition("\n")[2] * (rc > 0) == (printed if verbose else shown)
+def test_the_output_is_the_plan_or_else_what_failed(capfd, printed, shown, status):
+    script = f"import sys; print({printed!r}, end=''); sys.exit({status})"
+    assert project.call([sys.executable, "-c", script], lambda line: line.startswith("table_")) == status
+    found = capfd.readouterr()
+    assert (found.err.partition("\n")[2] if status else found.out) == shown
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])
@@ -116,34 +161,33 @@ def test_a_missing_end_of_options_is_noticed(options):
     assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []
 
 
-def test_commands_for_ones_own_results(made, configs, tmp_path):
-    run = f"{configs} --run results/glue/cola/hra/r8/seed0/ --weights best"
-    request = '"run": "results/glue/cola/hra/r8/seed0/", "weights": "best", '
-    exported = made(f"export {run}")
-    assert exported.endswith(f'--config \'request={{{request}"command": "export"}}\' -- export')
-    texts = tmp_path / "new, and newer.csv"
-    texts.touch()
-    predicted = made(f"predict {run} --texts '{texts}' --seed 3 --profile slurm")
-    request += f'"texts": "{texts}", "seed": "3", "command": "predict"'
-    assert predicted.endswith(f"-R predict_inputs --config 'request={{{request}}}' -- predict")
-    assert f"--profile slurm --configfile {configs}" in predicted
-
-
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
-def test_in_another_folder_its_snakefile_is_used_or_that_of_the_workflow(made, tmp_path, monkeypatch, own):
+def test_another_folder_has_its_own_snakefile_or_that_of_the_workflow(tmp_path, composed, monkeypatch, own):
+    monkeypatch.chdir(tmp_path)
     if own:
         (tmp_path / own).parent.mkdir(exist_ok=True)
         (tmp_path / own).touch()
-    monkeypatch.chdir(tmp_path)
-    used = ["--workflow-profile", f"{ROOT}/profiles/default"] if own else ["--snakefile", f"{ROOT}/Snakefile"]
-    for words in ("plan", "run", "export --run results/x"):
-        assert shlex.split(made(words))[1:3] == used
+    root = project.ROOT
+    place = ["--workflow-profile", f"{root}/profiles/default"] if own else ["--snakefile", f"{root}/Snakefile"]
+    for words in ("plan", "run", "export", "smoke"):
+        assert composed(words)[1:3] == place
+    assert composed("plan", "--profile", "slurm")[3:5] == ["--profile", f"{root}/slurm"]
 
 
-def test_a_target_that_is_gone_prints_the_new_command():
-    command = ["make", "-n", "plan", "CONFIG=mine.yaml", "TABLE=glue"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "hra-workflow plan mine.yaml --table glue'" in printed and "exit 2" in printed
+def test_a_command_that_was_a_target_of_make_is_printed():
+    old = ["make", "-o", ".venv/.installed", "preflight", "CONFIG=mine.yaml", "TABLE=glue", "PROFILE=slurm"]
+    done = subprocess.run(old, cwd=ROOT, capture_output=True, text=True)
+    expected = "make preflight is a command now: hra-workflow smoke mine.yaml --table glue --profile slurm\n"
+    assert done.returncode == 2 and done.stderr.startswith(expected)
+    demo = ["make", "-o", ".venv/.installed", "demo", "TASK=all", "DATA=data"]
+    done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "hra-workflow demo all --data data" in done.stderr
+
+
+def test_make_has_few_targets_and_assembles_no_yaml():
+    makefile = (ROOT / "Makefile").read_text()
+    assert len(re.findall(r"^[a-z-]+:.*##", makefile, re.MULTILINE)) <= 16
+    assert "--config " not in makefile and "request" not in makefile
 
 
 def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
@@ -163,8 +207,8 @@ def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
 
 def test_githubs_workflows_make_targets_of_the_makefile_on_every_supported_python():
     makefile = (ROOT / "Makefile").read_text()
-    known = {*re.findall(r"^([\w-]+):.*##", makefile, re.MULTILINE), "cases"}  # .ci/cases
-    assert known >= {target for target, _ in made_on_github()}
+    targets = {target for target, _ in made_on_github()} - {"cases"}
+    assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target in targets)
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = {text.rpartition(" ")[2] for text in classifiers if "Python :: 3." in text}
     assert {version for target, version in made_on_github() if target == "fast"} == supported

@@ -9,8 +9,8 @@ from rich.console import Console
 import collect_runs
 import compare
 import factories
-import print_table
 import table
+from hra_workflow.commands import print_table
 from hra_workflow.core import predictions, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics

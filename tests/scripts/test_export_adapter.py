@@ -87,7 +87,7 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
     inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
     seals.write("table_glue.md", "| the table |", inputs["metrics"])
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
-    given |= {"make": "RUN=run WEIGHTS=best CONFIG=mine.yaml"}
+    given |= {"words": "mine.yaml --run run --weights best"}
     given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks), "comparison": {}}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
@@ -196,7 +196,7 @@ def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.c
     """Export the last weights of a run that was not evaluated; return folder and card."""
     params = {name: run.tiny[name] for name in ("model", "dataset")} | params
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": [], "make": "RUN=run"}
+    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": [], "words": "--run run"}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder, ModelCard.load(job["output"]["card"])

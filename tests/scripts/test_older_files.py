@@ -4,8 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-import print_table
-
+from hra_workflow.commands import print_table
 from hra_workflow.core import seals
 
 RUNS = ["(older than the runs: hra-workflow run)"]

@@ -10,11 +10,11 @@ from PIL import Image
 
 import evaluate_glue
 import predict_control
-import show_predictions
 import subjects
 import sums
 from controlled import SAMPLING, SIDE
 from controlled import unet_method as control_method
+from hra_workflow.commands import show_predictions
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import new_inputs
@@ -222,7 +222,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(
     Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
     (tmp_path / "part.csv").write_text("image,prompt\n0.png,a scene\n")
     for changes, message in (
-        ({"settings": hint_settings(tiny_control["canny"], from_image=False)}, "CONTROLS=folder"),
+        ({"settings": hint_settings(tiny_control["canny"], from_image=False)}, "--controls folder"),
         ({"settings": hint_settings(tiny_control["canny"], hint="my:edges")}, "another one: it was edited"),
         ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
         ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert or move them"),

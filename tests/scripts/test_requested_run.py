@@ -52,14 +52,14 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_best_run_is_the_best_row_s_best_seed(project):
-    found = project(make="predict", run="best", texts="new texts.csv")
+    found = project(command="predict", run="best", texts="new texts.csv")
     assert (found.run, found.weights) == ("results/glue/cola/lora/r8/seed0", "best")  # 0.86 > (0.8 + 0.9) / 2
     place = r"results/glue/cola/lora/r8/seed0/predictions/best/new-texts-\w{8}/predictions\.csv"
     assert re.fullmatch(place, found.predictions)
     assert "lora/r8 has the best mean of accuracy on cola, validation (0.86, n = 1, best_on_dev)" in found.note
     several = {name: value for name, value in COLUMN.items() if name != "dataset"} | {"better": "lower"}
     project.config["tasks"]["glue"]["columns"] = [several]  # of a column without a dataset, the dataset's part
-    found = project(make="export", run="best/glue/cola", weights="last")
+    found = project(command="export", run="best/glue/cola", weights="last")
     assert found.card == "results/glue/cola/hra/r8/seed0/hub/last/README.md" and "seed 0 its best" in found.note
 
 
@@ -79,15 +79,15 @@ def test_predictions_replace_only_those_of_the_same_inputs(project):
     places = [*map(place, asked), place({"prompts": "in/ok.csv"}, 1), place({"prompts": "in/ok.csv"}, 2)]
     assert len(set(places)) == len(asked) + 2 and len(place({"texts": f"{'x' * 250}.csv"}).split("/")[-2]) < 100
     again = {"texts": str(Path("in2/../in/ok.csv").absolute())}
-    assert place(again) == places[0] and project(make="predict", run=run, prompts="in/ok.csv", seed="1").seed == 1
-    assert project(make="predict", run=run, prompts="in/ok.csv").predictions == place({"prompts": "in/ok.csv"})
+    assert place(again) == places[0] and project(command="predict", run=run, prompts="in/ok.csv", seed="1").seed == 1
+    assert project(command="predict", run=run, prompts="in/ok.csv").predictions == place({"prompts": "in/ok.csv"})
 
 
 def test_a_run_is_named_by_its_folder(project, tmp_path):
     for name in ("results/glue/cola/hra/r8/seed1/", f"{tmp_path}/results/glue/cola/hra/r8/seed1/train.json"):
-        found = project(make="predict", run=name, texts="new texts.csv", seed="3")
+        found = project(command="predict", run=name, texts="new texts.csv", seed="3")
         assert (found.run, found.weights, found.seed) == ("results/glue/cola/hra/r8/seed1", "last", 3)
-    subject = project(make="predict", run="results/subject/dog/hra/r8/seed0", prompts="prompts.txt", weights="800")
+    subject = project(command="predict", run="results/subject/dog/hra/r8/seed0", prompts="prompts.txt", weights="800")
     assert requested_run.weights_file(subject.run, subject.weights).endswith(
         "seed0/steps/800/adapter_model.safetensors"
     )
@@ -100,52 +100,57 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
         (
             {"run": "other/glue/cola/hra/r8/seed0"},
-            "For the runs of another config, pass the CONFIG of their `hra-workflow run`.",
+            "For the runs of another config, name its project as for `hra-workflow run`.",
         ),
         (
             {"texts": "nowhere.csv"},
-            "TEXTS=nowhere.csv: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found none",
+            "--texts nowhere.csv: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found none",
         ),
         (
             {"texts": "results"},
-            "TEXTS=results: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found a folder.",
+            "--texts results: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found a folder.",
         ),
-        ({"texts": None, "images": "nowhere"}, "IMAGES=nowhere: expected an image or a folder, found none."),
+        ({"texts": None, "images": "nowhere"}, "--images nowhere: expected an image or a folder, found none."),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
         (
             {"prompts": "prompts.txt"},
-            "expected TEXTS=texts.csv to predict from, found TEXTS=new texts.csv PROMPTS=prompts.txt.",
+            "expected --texts texts.csv to predict from, found --texts new texts.csv --prompts prompts.txt.",
         ),
-        ({"run": "best/glue/mrpc"}, "expected one dataset of table_glue, found mrpc. Name one of its columns: "),
+        (
+            {"run": "best/glue/mrpc"},
+            "expected one dataset of table_glue, found mrpc. Name one of its columns: --run best/glue/",
+        ),
         (
             {"run": "best/math"},
-            "expected one task, found none among glue, subject. Name it: RUN=best/glue. For the runs of another config",
+            "found none among glue, subject. Name it: --run best/glue. For the runs of another config",
         ),
-        ({"run": "best/glue", "texts": None}, "expected TEXTS=texts.csv to predict from, found nothing."),
-        ({"run": "best/glue", "texts": None, "prompts": "prompts.txt"}, "to predict from, found PROMPTS=prompts.txt."),
-        ({"make": "export", "run": "best"}, "expected one task, found glue, subject among .* RUN=best/glue"),
+        ({"run": "best/glue", "texts": None}, "expected --texts texts.csv to predict from, found nothing."),
+        (
+            {"run": "best/glue", "texts": None, "prompts": "prompts.txt"},
+            "to predict from, found --prompts prompts.txt.",
+        ),
+        ({"command": "export", "run": "best"}, "expected one task, found glue, subject among .* --run best/glue"),
     ],
 )
 def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, message):
-    fine = {"make": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
+    fine = {"command": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
     with pytest.raises(JobError, match=message if ".*" in message else re.escape(message)):
         project(**{name: value for name, value in (fine | request_).items() if value})
 
 
-def test_an_error_without_a_config_says_that_none_was_given(project):
-    config, missing = project.config, {"make": "export", "run": "best/math"}
+def test_an_error_without_a_project_says_that_none_was_named(project):
+    config, missing = project.config, {"command": "export", "run": "best/math"}
     for request in (missing, missing | {"run": "best/glue/mrpc"}, missing | {"run": "mine/results/glue/x"}):
         arguments = config | {"request": request}, tasks.load(config), ["glue"]
-        with pytest.raises(JobError, match="No CONFIG was given: for the runs of a project, pass the CONFIG"):
+        with pytest.raises(JobError, match="No project was named: for the runs of a project, name it"):
             requested_run.parse_request(*arguments, is_shipped=True)
 
 
-def test_the_variables_of_a_run_name_its_config():
+def test_the_words_of_a_run_name_its_config():
     request = requested_run.Request("mine/results/glue/a", "best", configs=("mine/config.yaml",))
-    assert request.variables == "RUN=mine/results/glue/a WEIGHTS=best CONFIG=mine/config.yaml"
-    assert requested_run.Request("a", "best").variables == "RUN=a WEIGHTS=best"
-    assert requested_run.Request("a", "1", configs=("b", "c")).variables == 'RUN=a WEIGHTS=1 CONFIG="b c"'
+    assert request.words == "mine/config.yaml --run mine/results/glue/a --weights best"
+    assert requested_run.Request("a", "1", configs=("b", "my c")).words == "b 'my c' --run a --weights 1"
 
 
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
@@ -153,10 +158,10 @@ def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     trial.parent.mkdir(parents=True)
     trial.touch()
     with pytest.raises(JobError, match="found a trial, whose weights are not kept"):
-        project(make="export", run=str(trial.parent))
+        project(command="export", run=str(trial.parent))
     Path("results/runs_glue.csv").unlink()
     with pytest.raises(JobError, match=r"Make the table first \(hra-workflow run\)"):
-        project(make="export", run="best/glue")
+        project(command="export", run="best/glue")
 
 
 def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
@@ -168,16 +173,16 @@ def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
     seals.write("results/runs_glue.csv", table, [])
     for run in ("best/glue", "results/glue/cola/full/all/seed0"):
         with pytest.raises(JobError, match=r"full/all: expected an adapter of PEFT .* Name a run with an adapter"):
-            project(make="export", run=run)
-        assert project(make="predict", run=run, texts="new texts.csv").run.endswith("full/all/seed0")
+            project(command="export", run=run)
+        assert project(command="predict", run=run, texts="new texts.csv").run.endswith("full/all/seed0")
 
 
 def test_a_tuned_run_needs_the_values_that_its_trials_chose(project):
     project.config["tasks"]["glue"]["tune"] = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2}
     with pytest.raises(JobError, match=r"found no results/tune/glue/cola/lora/r8\.json\. Make it again"):
-        project(make="export", run="best/glue")
+        project(command="export", run="best/glue")
     tuning.write_choice("results/tune/glue/cola/lora/r8.json", {"values": {"learning_rate": 1e-3}})
-    assert project(make="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
+    assert project(command="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
 
 
 def test_every_task_has_settings_for_predictions_and_code_for_its_card():

@@ -12,12 +12,12 @@ import compare
 import cost
 import factories
 import figures
-import print_table
 import table
 import table_compute
 import tuning_figure
 from glue_tables import grid
 from hra_workflow import tasks
+from hra_workflow.commands import print_table
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks import requested_run

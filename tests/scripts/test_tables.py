@@ -9,9 +9,9 @@ from rich.console import Console
 
 import collect_runs
 import factories
-import print_table
 import table
 from glue_tables import by_seed, collect, grid, line, make_table
+from hra_workflow.commands import print_table
 from hra_workflow.core import files, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, table_notes

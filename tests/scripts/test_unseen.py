@@ -10,9 +10,9 @@ from rich.console import Console
 
 import collect_runs
 import factories
-import print_table
 from glue_tables import grid
 from hra_workflow import tasks
+from hra_workflow.commands import print_table
 from hra_workflow.core import files, manifests, predictions, records
 from hra_workflow.data import leaks
 from hra_workflow.report import run_statistics, unseen

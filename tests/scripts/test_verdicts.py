@@ -10,9 +10,9 @@ from rich.console import Console
 import compare
 import cost
 import factories
-import print_table
 import table
 from hra_workflow import tasks
+from hra_workflow.commands import print_table
 from hra_workflow.config import validation
 from hra_workflow.core import grid, seals
 from hra_workflow.core.errors import JobError

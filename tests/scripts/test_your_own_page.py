@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from hra_workflow.commands import new
+from hra_workflow.commands import new as new_project
 from hra_workflow.config import overlays
 from hra_workflow.core import grid, tuning
 from hra_workflow.models import diffusion
@@ -34,7 +34,7 @@ def test_the_pages_have_these_examples():
 
 def project(task: str, demo: bool = False, name: str = "reviews") -> list[dict]:
     """Return the files of a new project, its own last."""
-    return [content for _, content in overlays.with_extended([new.make(name, task, demo)], overlays.read)]
+    return [content for _, content in overlays.with_extended([new_project.make(name, task, demo)], overlays.read)]
 
 
 def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeypatch):

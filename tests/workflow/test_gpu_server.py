@@ -38,8 +38,7 @@ def test_every_gpu_has_as_many_jobs_at_a_time_as_share_it(fresh, tmp_path, monke
     """The first jobs end only once as many run as there is room for."""
     project = fresh.copy(tmp_path / "project")
     scripts = project.folder / "workflow/scripts"
-    for script in scripts.glob("*.py"):
-        script.write_text(STAND_IN.format(scripts=str(scripts), together=2 * runs_per_gpu))
+    project.stand_in(STAND_IN.format(scripts=str(scripts), together=2 * runs_per_gpu))
     smi = tmp_path / "bin/nvidia-smi"
     smi.parent.mkdir()
     smi.write_text(GPUS)

@@ -230,7 +230,7 @@ def test_an_export_and_a_prediction_train_nothing(done):
     assert "augment" not in planned and "download_dataset" not in planned
     named = "task=glue dataset=cola method=hra variant=r8 seed=0 weights=best"
     assert done.plan(f"results/glue/cola/hra/r8/{card}") == {"export_adapter": {named}}
-    request = {"run": "results/glue/cola/hra/r8/seed0", "weights": "best", "texts": "small.yaml", "make": "predict"}
+    request = {"run": "results/glue/cola/hra/r8/seed0", "weights": "best", "texts": "small.yaml", "command": "predict"}
     planned = done.plan("predict", extra=("--config", f"request={json.dumps(request)}"))
     assert planned.keys() == {"predict_inputs", "predict"}
     assert re.fullmatch(rf"{named} inputs=small-\w+", *planned["predict_inputs"])

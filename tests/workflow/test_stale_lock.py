@@ -1,4 +1,4 @@
-"""unlock.py: only the lock of a Snakemake that is known to have ended is removed."""
+"""commands/lock.py: only the lock of a Snakemake that is known to have ended is removed."""
 
 import os
 import socket
@@ -7,10 +7,10 @@ import sys
 import time
 
 from hra_workflow.cost import run_history, stale_lock
-from support import ROOT
 from test_status import HISTORY, process, touch
 
-UNLOCK = [sys.executable, ROOT / "workflow/scripts/unlock.py", "sh", "-c", "rm -r .snakemake/locks"]
+PROGRAM = "import sys; from hra_workflow.commands import lock; sys.exit(lock.remove(sys.argv[1:]))"
+UNLOCK = [sys.executable, "-c", PROGRAM, "sh", "-c", "rm -r .snakemake/locks"]
 
 
 def test_the_lock_of_a_dead_snakemake_only_is_removed(here):
@@ -39,6 +39,6 @@ def test_the_lock_of_a_dead_snakemake_only_is_removed(here):
     run_history.append(path, "2", run_history.ENDED)
     assert unlocked() == (True, "The last Snakemake in this folder was killed. Its lock is removed.\n")
     touch(str(lock), now)
-    failing = [*UNLOCK[:2], "sh", "-c", "echo no Snakefile; exit 3"]
+    failing = [*UNLOCK[:3], "sh", "-c", "echo no Snakefile; exit 3"]
     done = subprocess.run(failing, capture_output=True, text=True)
     assert done.returncode == 3 and "no Snakefile" in done.stderr

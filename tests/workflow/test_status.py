@@ -1,4 +1,4 @@
-"""status.py, plan.py and the end of a dry run: jobs from the rules, states from Snakemake, hours from records."""
+"""`hra-workflow status`, plan.py and the end of a dry run: jobs of rules, states of Snakemake, hours of records."""
 
 import dataclasses
 import json
@@ -12,12 +12,13 @@ import time
 from collections import Counter
 
 import pytest
-import status
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from hra_workflow.commands.main import main
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress, run_history
 from hra_workflow.snakemake_bridge import job_events
+from project import environment
 from support import ROOT
 
 TABLE = "results/table_glue.csv"
@@ -179,10 +180,9 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     for path in done.folder.glob("logs/evaluate/glue/cola/*/r8/seed0/validation.log"):
         path.unlink()
     monkeypatch.chdir(done.folder)
-    monkeypatch.setattr(sys, "argv", ["status.py", "glue"])
 
     def counts() -> dict[str, int]:
-        status.main()
+        assert main(["status", "--table", "glue"]) == 0
         output = capsys.readouterr().out
         lines = [line for line in output.splitlines() if line.startswith(" evaluate_glue")]
         heads = next(line for line in output.splitlines() if " done " in line and " waiting " in line)
@@ -199,7 +199,10 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     assert "Snakemake is not running." in counts.output
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml", "--logger", "rich"]
     command += ["--", TABLE]
-    with open("output", "w") as output, subprocess.Popen(command, stdout=output, stderr=output):
+    with (
+        open("output", "w") as output,
+        subprocess.Popen(command, env=environment(done.folder), stdout=output, stderr=output),
+    ):
         deadline = time.time() + 300
         while (now := counts()).get("running") != 1 and time.time() < deadline:
             time.sleep(0.2)
@@ -223,8 +226,7 @@ def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys)
     (done.folder / "workflow/scripts/figures.py").write_text(fails)
     done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_curves.png", ok=False)
     monkeypatch.chdir(done.folder)
-    monkeypatch.setattr(sys, "argv", ["status.py"])
-    status.main()
+    assert main(["status"]) == 0
     printed = capsys.readouterr().out
     assert "results, other targets" in printed and "results/table_glue" in printed
     assert re.search(r"failed: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
@@ -251,47 +253,39 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
     files.write_json("mine.yaml", {"pathvars": {"results": "mine/results"}})
 
     def printed(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["status.py", *arguments])
-        status.main()
+        assert main(["status", *arguments]) == 0
         return capsys.readouterr().out
 
     touch("demo/results/train.json", time.time())
     planned_jobs.save(
         "demo/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["demo/results/train.json"], "")]
     )
-    with pytest.raises(
-        SystemExit, match=r"No run with results in mine/results requested a table.*hra-workflow plan` shows"
-    ):
-        printed("--configfile", "mine.yaml")
+    assert main(["status", "mine.yaml"]) == 2
+    assert "expected a run with results in mine/results that requested a table, found none" in capsys.readouterr().err
     planned_jobs.save(
         "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
     )
-    own = printed("glue", "--configfile", "mine.yaml")
+    own = printed("mine.yaml", "--table", "glue")
     assert "mine/results/table_glue" in own and "0 jobs done in the last hour" in own and "demo" not in own
     both = printed()
     assert "demo/results/table_glue" in both and "mine/results/table_glue" in both
-    with pytest.raises(SystemExit, match=r"No file missing\.yaml"):
-        printed("--configfile", "missing.yaml")
 
 
 @pytest.mark.slow
-def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch):
+def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch, capsys):
     monkeypatch.chdir(done.folder)
-    monkeypatch.setattr(sys, "argv", ["status.py", "gleu"])
-    with pytest.raises(
-        SystemExit, match=r"No run .* requested gleu\. Requested tables: glue, retention\. `hra-workflow plan` shows"
-    ):
-        status.main()
+    assert main(["status", "--table", "gleu"]) == 2
+    assert "requested gleu, found glue, retention (is it 'glue'?). `hra-workflow plan`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("scripts", "refused"),
     [
         (
-            "collect_runs, compare, table, table_retention, table_compute, figures, print_table",
+            "collect_runs, compare, table, table_retention, table_compute, figures",
             "torch transformers peft datasets",
         ),
-        ("gather_outputs, evaluate_math, status", "torch transformers peft datasets pandas numpy"),
+        ("gather_outputs, evaluate_math", "torch transformers peft datasets pandas numpy"),
     ],
 )
 def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(scripts, refused):

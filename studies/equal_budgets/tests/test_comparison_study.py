@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-import new_project
+from hra_workflow.commands import new as new_project
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, tuning
 from project import Project

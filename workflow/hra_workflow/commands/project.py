@@ -66,9 +66,8 @@ class Project:
             )
             return
         folder = Path(self.configs[0]).resolve().parent
-        if folder.is_relative_to(Path(ROOT, "config")):  # the demo's files write to the working directory
-            return
-        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd():
+        shipped = folder.is_relative_to(Path(ROOT, "config").resolve())
+        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd() and not shipped:
             raise JobError(
                 f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "
                 f"cd {shlex.quote(str(folder.parent))}, and name the project {folder.name}"

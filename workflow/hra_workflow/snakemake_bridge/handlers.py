@@ -22,7 +22,7 @@ from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe, site
 from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
 
-PRINTER = "hra_workflow.commands.print_table"
+PRINTER = "workflow/hra_workflow/commands/print_table.py"
 HANDLERS = ("onstart", "onsuccess", "onerror")
 MISSING = (
     "`max_gpu_hours` is not checked, `hra-workflow status` does not know the run, `smoke` reports nothing, and "
@@ -87,7 +87,7 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
         with contextlib.suppress(WorkflowError, SystemExit):  # after an error of the plan, which has been printed
             end_of_dry_run(workflow, config, basedir)
     elif Quietness.ALL not in (output.quiet or ()):
-        show_tables(dag, config)
+        show_tables(dag, config, basedir / PRINTER)
     if RerunTrigger.CODE in planning.rerun_triggers:  # the workflow's profiles/default has not been read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -135,12 +135,12 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
     findings.show(checks)
 
 
-def show_tables(dag, config: dict) -> None:
-    """Print the tables of a run, and unusual properties of their data."""
+def show_tables(dag, config: dict, script: Path) -> None:
+    """Print the tables of a run with this script, and unusual properties of their data."""
     tables = finished_tables(dag)
     if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
-        subprocess.run([sys.executable, "-m", PRINTER, *known], check=False)
+        subprocess.run([sys.executable, "-P", script, *known], check=False)
     for text in plan.of_data(config, [Path(table).stem for table in known]):
         warn(text)
     for table in sorted(tables.keys() - set(known)):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, inject_faults, new_project, processes
-from support import ROOT
 
+UNLOCK = "import sys; from hra_workflow.commands import lock; sys.exit(lock.remove(sys.argv[1:]))"
 FAULTS = {
     "head/linear": "node down",
     "full/all": "killed",
@@ -50,7 +50,7 @@ class FaultInjection:
 
     def unlock(self) -> None:
         """Remove the lock as `hra-workflow run` does, before Snakemake."""
-        command = (str(ROOT / "workflow/scripts/unlock.py"), sys.executable, *PROGRAM)
+        command = ("-c", UNLOCK, sys.executable, *PROGRAM)
         assert self.project.start(*COMMAND, program=command).wait() == 0
 
     def wait(self, condition, what: str):

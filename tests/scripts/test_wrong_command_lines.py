@@ -1,0 +1,145 @@
+"""Wrong command lines of hra-workflow: one line with the remedy, exit status 2, and nothing is started."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hra_workflow.commands import main as interface
+from hra_workflow.commands import project
+from hra_workflow.commands.main import main
+
+WRONG = {  # the words of a command line, and what its error contains
+    # options
+    "plan --tabel glue": "No such option '--tabel'. (Did you mean one of:",
+    "plan --CONFIG mine.yaml": "(hra-workflow plan --help)",
+    "plan CONFIG=mine.yaml": "CONFIG=mine.yaml: expected a folder with config.yaml, or a config file, found none",
+    "run --verbos": "Did you mean '--verbose'?",
+    "export --weight best": "Did you mean '--weights'?",
+    "predict --text new.csv": "Did you mean one of: '--texts'",
+    "status --wacth": "Did you mean '--watch'?",
+    "demo --task glue": "No such option '--task'",
+    "run -n": "No such option '-n'",
+    "plan --table": "Option '--table' requires an argument",
+    "new reviews --demo=1": "Option '--demo' does not take a value",
+    # commands and other names
+    "plann": "No such command 'plann'. Did you mean 'plan'?",
+    "statsu": "Did you mean 'status'?",
+    "preflight": "No such command 'preflight'",
+    "plan --table gleu": "control, glue, math, retention, compute, subject), found another name (is it 'glue'?)",
+    "table --table table_glue": "--table table_glue: expected a table of the config",
+    "smoke --table subjects": "(is it 'subject'?)",
+    "plan mine.yaml --table control": "--table control: expected a table of the config (glue), found another name",
+    "plan --profile slrum": "--profile slrum: expected a folder with a profile",
+    "run --profile SLURM": "(is it 'slurm'?)",
+    "new reviews --task glu": "'glu' is not one of 'glue', 'math', 'subject', 'control'",
+    "demo everything": "'everything' is not one of 'glue'",
+    "table": "expected one table, found control, glue, math, retention, compute, subject. Name it with --table",
+    # paths
+    "plan mime.yaml": "mime.yaml: expected a folder with config.yaml, or a config file, found none",
+    "run reviws": "found none (is it 'reviews'?)",
+    "run empty": "empty: expected a folder with config.yaml, or a config file, found a folder without config.yaml",
+    "run reviews/config.yml": "reviews/config.yml: expected a folder with config.yaml",
+    "plan glue": "a table is named by an option: --table glue",
+    "predict --texts gone.csv": "Path 'gone.csv' does not exist",
+    "plan --data gone": "Directory 'gone' does not exist",
+    "plan --data mine.yaml": "Directory 'mine.yaml' is a file",
+    # values
+    "run --cores two": "'two' is not a valid integer",
+    "run --cores 0": "0 is not in the range x>=1",
+    "predict --seed one": "'one' is not a valid integer",
+    "new": "Missing argument 'NAME'",
+    "new a/b": "expected a name of letters, digits, _ and -",
+    "new reviews": "expected the name of a new folder, found 'reviews', which is taken",
+    "new sentiment": "expected the name of a new dataset, found 'sentiment', which config/ has",
+    # too much
+    "new reviews --task glue --task math": "--task: expected one value, found 2. Keep one",
+    "new faces toys": "Got unexpected extra argument (toys)",
+    "run --task glue --table glue": "expected --task or --table, found both",
+    "plan reviews empty": "expected one project, found reviews, empty",
+    "demo glue math": "Got unexpected extra argument (math)",
+    # files that are no config
+    "plan latin.yaml": "latin.yaml, line 1: expected text in UTF-8",
+    "plan broken.yaml": "broken.yaml: expected YAML, found an error:",
+    "plan list.yaml": "list.yaml: expected keys of the config, found list",
+    "plan circle.yaml": "extends: expected no circle of files",
+    # another project
+    "plan ../reviews": "Change to it: cd",
+    "status reviews": "expected a run with results in reviews/results that requested a table, found none",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Provide a folder with a project and files that are no configs, next to the workflow's."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "reviews"]) == 0
+    Path("empty").mkdir()
+    Path("mine.yaml").write_text("tasks: {math: null, subject: null, control: null}\n")
+    Path("latin.yaml").write_text("# café\n", encoding="latin-1")
+    Path("broken.yaml").write_text("tasks: {glue: [}\n")
+    Path("list.yaml").write_text("- tasks\n")
+    Path("circle.yaml").write_text("extends: circle.yaml\n")
+    monkeypatch.setattr(project, "call", lambda command, is_first=None: pytest.fail(f"started {command}"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_command_line_is_one_line_with_the_remedy(here, monkeypatch, capsys, words):
+    monkeypatch.setenv("COLUMNS", "1")
+    if "../" in words:
+        monkeypatch.chdir("empty")
+    capsys.readouterr()
+    assert main(shlex.split(words)) == interface.WRONG == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("Error: ") and printed.err.count("\n") == 1
+    assert WRONG[words] in printed.err
+
+
+def test_a_project_s_own_folder_is_no_place_for_the_grid_of_the_paper(here, monkeypatch, capsys):
+    monkeypatch.chdir("reviews")
+    for words in ("plan", "run --task glue", "plan .", "plan config.yaml"):
+        assert main(words.split()) == 2
+        found = capsys.readouterr().err
+        assert "expected the project that is meant" in found or f"cd {here}, and name the project reviews" in found
+
+
+def every_command() -> list[str]:
+    return interface.commands.list_commands(click.Context(interface.commands))
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "80", "no"])
+def test_help_texts_have_examples_in_any_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    for name in every_command():
+        assert main([name, "--help"]) == 0
+        printed = capsys.readouterr().out
+        assert "Examples:" in printed and f"hra-workflow {name}" in printed, name
+    assert main(["--help"]) == 0
+    assert "Exit status" in capsys.readouterr().out
+
+
+def test_a_help_text_imports_nothing_that_takes_time():
+    code = (
+        "import sys; from hra_workflow.commands.main import main; main(['--help'])\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'snakemake', 'transformers', 'yaml', 'rich', 'jinja2'} & set(sys.modules)\n"
+        "print('heavy:', heavy, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "heavy: set()\n"
+
+
+def test_the_program_is_installed_and_returns_the_status():
+    program = Path(sys.executable).with_name("hra-workflow")
+    done = subprocess.run([program, "plann"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "Error: No such command 'plann'. Did you mean 'plan'?\n")
+    completed = os.environ | {
+        "_HRA_WORKFLOW_COMPLETE": "bash_complete",
+        "COMP_WORDS": "hra-workflow sta",
+        "COMP_CWORD": "1",
+    }
+    assert subprocess.run([program], env=completed, capture_output=True, text=True).stdout == "plain,status\n"

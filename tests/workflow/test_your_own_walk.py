@@ -52,4 +52,4 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
     with predicted.open(newline="") as stream:
         assert [row["id"] for row in csv.DictReader(stream)] == ["1", "2"]
     (card,) = tmp_path.glob("reviews/results/glue/reviews/*/r8/seed?/hub/best/README.md")
-    assert f"wrote {card.parent.relative_to(tmp_path)}" in printed
+    assert f"The model card: {card.relative_to(tmp_path)}" in printed

@@ -109,14 +109,14 @@ def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_module_with_a_part_of_the_config_sees_what_make_requests(fresh, user):
+def test_a_module_with_a_part_of_the_config_sees_what_a_command_requests(fresh, user):
     use_module(user, repr(snakefile(fresh)))
     user.change("Snakefile", "config: config", 'config: config["hra"]')
     config = user.folder / "small.yaml"
     config.write_text(yaml.safe_dump({"hra": yaml.safe_load(config.read_text()), "mine": 1}))
-    request = "request={run: results/glue/cola/hra/r8/seed0, make: export}"
+    request = "request={run: results/glue/cola/hra/r8/seed0, command: export}"
     output = user.snakemake("-n", "--config", request, "--", "export", ok=False)
-    assert "RUN=results/glue/cola/hra/r8/seed0: expected `best` or the folder of a finished run" in output
+    assert "--run results/glue/cola/hra/r8/seed0: expected `best` or the folder of a finished run" in output
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ rule download_model:
         manifest="<resources>/models/{model}.manifest.json",
     log:
         "<logs>/download/models/{model}.log",
-    retries: 2
+    retries: 0  # the script retries, with a line per attempt
     conda:
         "../envs/hra.yaml"
     params:
@@ -41,7 +41,7 @@ rule download_dataset:
         manifest="<resources>/datasets/{task}/{dataset}.manifest.json",
     log:
         "<logs>/download/datasets/{task}/{dataset}.log",
-    retries: 2
+    retries: 0  # the script retries, with a line per attempt
     conda:
         "../envs/hra.yaml"
     params:

@@ -127,6 +127,7 @@ def run(files: list[int], program: str, arguments: list[str], folder: str, envir
 
         sys.path.insert(0, "")
         sys.executable = environment.get(JOBS_PYTHON, sys.executable)
+        sys.argv = [program, *arguments]
         main(arguments)
     import runpy
 

@@ -139,7 +139,7 @@ rule download_harness:
         manifest="<resources>/harness.manifest.json",
     log:
         "<logs>/download/harness.log",
-    retries: 2
+    retries: 0  # the script retries
     conda:
         "../../envs/hra.yaml"
     params:

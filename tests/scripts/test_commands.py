@@ -86,9 +86,9 @@ def test_a_command_prints_the_command_of_snakemake(composed):
 
 
 def test_the_demos(composed):
-    assert composed("demo", "--cores", "2")[3:] == [*DEMO, "config/demo/quick.yaml", *RICH, "--", "glue", "control"]
+    assert composed("demo", "--cores", "2")[3:] == [*DEMO, "config/demo/quick.yaml", *RICH, "--", "all"]
     assert composed("demo", "all", "--cores", "2")[3:] == [*DEMO, *RICH, "--", "all"]
-    assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *RICH, "--", "glue"]
+    assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *RICH, "--", "all"]
     real = [*DEMO, "config/demo/real_data.yaml", *RICH, "--config", "local_root=."]
     assert composed("demo", "--data", ".", "--cores", "2")[3:] == [*real, "--", "all"]
     assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]

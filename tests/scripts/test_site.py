@@ -44,18 +44,18 @@ def test_the_number_of_jobs_that_may_be_submitted(commands, listed, status, expe
     assert [one.text.rpartition(" ")[2] for one in site.limits(100)] == expected
 
 
-def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch):
+def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch, capsys):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(planned, "entry_points", lambda group: [])
     commands("sbatch", "no controller", 1)  # installed, but not used
     jobs = [SimpleNamespace(resources={"gpu": gpu}) for gpu in (1, 2)]
-    first, gpus = planned.scheduler(jobs, most_jobs=None)
-    assert first.ok and "this machine: partition, account and limits were not checked" in first.text
+    (gpus,) = planned.scheduler(jobs, most_jobs=None)
     assert "a job requests up to 2, this machine has 0. Choose the profile" in gpus.text and not gpus.ok
     commands("nvidia-smi", "GPU 0: x\nGPU 1: x\n")
     assert all(one.ok for one in planned.scheduler(jobs, most_jobs=None))
-    (first,) = planned.scheduler(jobs, most_jobs=40)
-    assert first.ok and "no Slurm here" in first.text
+    assert not list(planned.scheduler([SimpleNamespace(resources={})], most_jobs=None))
+    assert not list(planned.scheduler(jobs, most_jobs=40))
+    assert "scheduler: not checked, since the executor does not report" in capsys.readouterr().err
 
 
 def test_every_request_of_an_executor_that_tells_them_is_tested(commands, monkeypatch):
@@ -68,8 +68,14 @@ def test_every_request_of_an_executor_that_tells_them_is_tested(commands, monkey
     assert first.ok and "Slurm, train" in str(first) and asked == [["a job"]]
     assert not second.ok and second.text.startswith("no such account")
     entry.load = lambda: lambda jobs: None  # another executor is in use
-    (first,) = planned.scheduler([], most_jobs=1)
-    assert first.ok and "does not tell its requests" in first.text
+    assert not list(planned.scheduler([], most_jobs=1))
+
+
+def test_an_executor_without_its_scheduler_is_to_be_fixed(commands, monkeypatch):
+    entry = SimpleNamespace(load=lambda: lambda jobs: [])
+    monkeypatch.setattr(planned, "entry_points", lambda group: [entry])
+    (first,) = planned.scheduler(["a job"], most_jobs=1)
+    assert str(first) == "  TODO  Slurm: expected the command `sbatch`, found none. Run this on a login node"
 
 
 def test_disk(tmp_path):

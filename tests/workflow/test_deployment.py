@@ -16,7 +16,7 @@ from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import planned_jobs
 from hra_workflow.snakemake_bridge import deployment
-from project import Project
+from project import PRINTER, Project
 from support import ROOT
 
 MODULE = """
@@ -100,6 +100,7 @@ def test_the_config_of_a_module_extends_no_other(fresh, user):
 def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
     installed = fresh.copy(tmp_path / "installed")
     installed.stand_in()
+    shutil.copy(ROOT / PRINTER, installed.folder / PRINTER)  # the package is that of the environment
     use_module(user, repr(snakefile(installed)))
     with (user.folder / "Snakefile").open("a") as file:
         file.write(HANDLERS)
@@ -109,7 +110,7 @@ def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_module_with_a_part_of_the_config_sees_what_a_command_requests(fresh, user):
+def test_a_module_with_a_part_of_the_config_sees_what_commands_request(fresh, user):
     use_module(user, repr(snakefile(fresh)))
     user.change("Snakefile", "config: config", 'config: config["hra"]')
     config = user.folder / "small.yaml"

@@ -95,7 +95,7 @@ def test_names_that_cannot_be_used(tmp_path, monkeypatch, capsys, name):
 @pytest.mark.parametrize(
     ("name", "task", "message"),
     [
-        ("mine", "maths", "'--task': 'maths' is not one of 'glue', 'math', 'subject', 'control'."),
+        ("mine", "maths", "'--task': 'maths' is not one of 'control', 'glue', 'math', 'subject'."),
         (
             "results",
             "glue",

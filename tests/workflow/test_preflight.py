@@ -49,9 +49,18 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "table_glue: " in output and "  ok    source tiny-bert: generated here" in output
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
-    assert "  ok    scheduler: the jobs run on this machine" in output
+    assert "  TODO  GPUs: a job requests up to 1, this machine has 0. Choose" in output and "ok    sched" not in output
+    assert output.splitlines()[-1].startswith("  where:    this machine, 1 core; it has no GPU, a job requests 1: use")
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
+    command = ("--cores", "1", "--configfile", "grid.yaml", "--config", "preflight=jobs", "--", "preflight_glue")
+    refused = project.snakemake(*command, ok=False)
+    (line,) = (line for line in refused.splitlines() if "Nothing was started" in line)
+    assert line == (
+        "Error: Nothing was started. results/preflight.json: expected no TODO among the checks of the last dry run, "
+        "found 2: source sentences, GPUs. Do what they name, then run `hra-workflow smoke`, which checks again"
+    )
+    assert "Traceback" not in refused and refused.endswith(f"{line}\n")
 
 
 @pytest.mark.slow

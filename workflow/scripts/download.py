@@ -156,6 +156,7 @@ def one_file(raw: Path, converted: Path) -> Path:
     return ldm_checkpoint.diffusers_folder(raw, converted)
 
 
+@final_errors()
 def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
     """Check before the download that every listed file is usable, and that every file of a split is listed."""
     listed = source.get("files")
@@ -173,4 +174,4 @@ def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), pauses=(5, 30))

@@ -94,4 +94,4 @@ def describe(task) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    start(main, __file__, globals().get("snakemake"), pauses=(5, 30))

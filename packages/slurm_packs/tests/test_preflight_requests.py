@@ -1,6 +1,7 @@
 """`hra-workflow smoke` with this executor: its requests are tested with Slurm before any job runs."""
 
 import os
+import shutil
 
 from support import ROOT
 
@@ -17,3 +18,14 @@ def test_a_refusal_of_slurm_is_listed_before_any_job(fresh, tmp_path, monkeypatc
     command = ("-n", "-q", "--profile", "slurm", "--configfile", "grid.yaml", "--config", "preflight=login")
     output = project.snakemake(*command, "--", "preflight_glue")
     assert "  TODO  Slurm, train_glue: allocation failure: Invalid account (-p gpu -t 10 --mem 2500 " in output
+    assert (
+        "  where:    Slurm, profile slurm: partition gpu, the account that Slurm chooses by default (set "
+        "HRA_SLURM_ACCOUNT), up to 100 jobs at a time\n"
+    ) in output
+    (tmp_path / "sbatch").unlink()
+    for name in ("bash", "sh", "which"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    output = project.snakemake(*command, "--", "preflight_glue")
+    assert "  TODO  Slurm: expected the command `sbatch`, found none. Run this on a login node\n" in output
+    assert "ok    Slurm" not in output and "ok    scheduler" not in output

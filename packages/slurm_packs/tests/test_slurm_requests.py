@@ -13,7 +13,7 @@ from snakemake.iocontainers import ResourceList
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from hra_workflow.snakemake_bridge import planned
-from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
+from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs, requests
 from support import ROOT
 from test_profiles import jobs, profile  # noqa: F401 a fixture
 from test_slurm_profile import executor_settings
@@ -124,6 +124,20 @@ def test_a_job_has_the_partition_and_account_of_its_gpus_and_stage(settings):
     assert [re.search(r"-p (\S+)", options)[1] for options in found.values()] == ["cpu", "gpu-shared", "gpu-nodes"]
     assert ["-A grant" in options for options in found.values()] == [False, False, True]
     assert "--gres=gpu:a100:8" in found[8] and "--gres" not in found[0]
+
+
+@pytest.mark.parametrize("settings", ["stated"], indirect=True)
+def test_a_dry_run_shows_what_is_requested_without_a_command_of_slurm(settings, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    refused = job("train_glue", jobs_per_allocation=0)
+    trained = [of_profile("train_glue", {"gpu": "1", "runtime": minutes}) for minutes in ("10", "10", "20")]
+    found = requests.resources([*trained, of_profile("augment", {}), refused])
+    assert [one.get("gpu_model") for one in found] == ["a100", "a100", None]
+    assert [one.slurm_partition for one in found] == ["gpu", "gpu", "cpu"]
+    assert {one.slurm_account for one in found} == {"lab"} and {one.qos for one in found} == {"high"}
+    assert requests.requests(trained) == []
+    monkeypatch.setattr(ExecutorSettings, "stated", None)
+    assert requests.requests(trained) is requests.resources(trained) is None
 
 
 @pytest.mark.parametrize("settings", ["bare"], indirect=True)

@@ -5,14 +5,16 @@ This module imports nothing that takes time; a command imports what it needs whe
 
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 
+from hra_workflow import ROOT
 from hra_workflow.commands.parameters import combined, cores, data, option, project, table, verbose, where
 
 COMMANDS = "hra_workflow.commands"  # the group of entry points with which packages add commands
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
-TASKS = click.Choice(["glue", "math", "subject", "control"])
+TASKS = click.Choice(sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk")))
 
 
 class Commands(click.Group):
@@ -215,12 +217,13 @@ def demo(task: str | None, data: str | None, **where) -> int:
 
     all: the four tasks; tune: with trials of hyper-parameters. --data: with the datasets in this folder.
     """
-    variant = "real_data" if data else {None: "quick", "tune": "tune"}.get(task)
-    names = ["config", *([variant] if variant else [])]
-    from hra_workflow.commands.project import shipped_demo
+    if data and task == "tune":
+        raise click.UsageError("tune: expected no --data, found one. Leave it out: the trials are of the demo's texts")
+    overlay = "real_data" if data else {None: "quick", "tune": "tune"}.get(task)
+    from hra_workflow.commands.project import Project, own
 
-    targets = {"tune": ["glue"], None: ["all"] if data else ["glue", "control"]}.get(task, [task])
-    return given(shipped_demo(names), data=data, **where).start(*targets)
+    paths = [own(f"config/demo/{name}.yaml") for name in ("config", overlay) if name]
+    return Project(tuple(paths), data=data, **where).start(task if task in TASKS.choices else "all")
 
 
 def run_main() -> None:

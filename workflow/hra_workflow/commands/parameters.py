@@ -64,7 +64,7 @@ def combined(*decorators: Callable) -> Callable:
 
 
 project = click.argument("project", nargs=-1, type=click.Path(path_type=str), callback=configs, metavar="[PROJECT]")
-table = option("--table", metavar="NAME", help="only this table: glue, math, retention, compute, subject, control")
+table = option("--table", metavar="NAME", help="only this table, such as glue or retention")
 profile = option("--profile", metavar="NAME", help="of a scheduler: slurm, or another folder of profiles/")
 data = option("--data", type=click.Path(exists=True, file_okay=False), help="folder of local files (local_root)")
 verbose = click.option("--verbose", is_flag=True, help="show all that Snakemake prints")

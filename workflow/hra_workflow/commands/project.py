@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import yaml
 
 from hra_workflow import ROOT
 from hra_workflow.commands import lock
+from hra_workflow.commands.parameters import CONFIG
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import meant
@@ -37,15 +38,7 @@ class Project:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        for path in self.configs:  # Snakemake reads them before the workflow does, and ends with a traceback
-            try:
-                content = overlays.read(Path(path))
-            except yaml.YAMLError as problem:
-                raise JobError(f"{path}: expected YAML, found an error: {problem}. Correct it") from problem
-            expect(
-                isinstance(content, dict | None),
-                f"{path}: expected keys of the config, found {type(content).__name__}. Correct it",
-            )
+        read(map(Path, self.configs))  # Snakemake reads them before the workflow does, and ends with a traceback
         self.check_place()
 
     @property
@@ -61,13 +54,14 @@ class Project:
         """Raise JobError if a project's folder would be written in another place than next to the project."""
         if not self.configs:
             expect(
-                self.is_here or self.is_module or not os.path.exists("config.yaml"),
-                "expected the project that is meant, found config.yaml here. Name it: hra-workflow … config.yaml",
+                self.is_here or self.is_module or not os.path.exists(CONFIG),
+                f"expected the project that is meant, found {CONFIG} here. Name it: hra-workflow … {CONFIG}",
             )
             return
-        folder = Path(self.configs[0]).resolve().parent
-        shipped = folder.is_relative_to(Path(ROOT, "config").resolve())
-        if self.results().split("/")[0] == folder.name and folder.parent != Path.cwd() and not shipped:
+        file = Path(self.configs[0]).resolve()
+        folder, is_shipped = file.parent, file.is_relative_to(Path(ROOT, "config").resolve())
+        is_project = file.name == CONFIG and self.results().split("/")[0] == folder.name
+        if is_project and folder.parent != Path.cwd() and not is_shipped:
             raise JobError(
                 f"expected the folder in which {folder.name} was made, found {Path.cwd()}. Change to it: "
                 f"cd {shlex.quote(str(folder.parent))}, and name the project {folder.name}"
@@ -75,8 +69,9 @@ class Project:
 
     def results(self) -> str:
         """Return the folder of results of the config files, without one that of the paper's grid."""
-        files = overlays.with_extended(map(Path, (f"{ROOT}/config/config.yaml", *self.configs)), overlays.read)
-        return [one["pathvars"]["results"] for _, one in files if "results" in (one.get("pathvars") or {})][-1]
+        files = read(map(Path, (f"{ROOT}/config/config.yaml", *self.configs)))
+        stated = [one["pathvars"] for one in files if isinstance(one.get("pathvars"), dict)]
+        return str([one["results"] for one in stated if "results" in one][-1])
 
     def table(self, name: str | None) -> str | None:
         """Return the name of a table of the config; raise JobError, with the nearest name, if it has no such table."""
@@ -99,21 +94,26 @@ class Project:
     def tables(self) -> dict[str, list[str]]:
         """Return the names of the tables of each task that the config makes."""
         from hra_workflow import tasks
+        from hra_workflow.config import validation
 
-        read = [content for _, content in overlays.with_extended(map(Path, self.configs), overlays.read)]
-        config = overlays.merged(*map(overlays.read, shipped()), *read)
-        chosen = overlays.finish_merge(config, read)
-        known = tasks.load(config)
-        return {name: known[name].table.names() for name in chosen}
+        stated = read(map(Path, self.configs))
+        config = overlays.merged(*map(overlays.read, shipped()), *stated)
+        chosen = overlays.finish_merge(config, stated)
+        try:
+            known = tasks.load(config)
+            return {name: known[name].table.names() for name in chosen}
+        except Exception:  # any, if the config is wrong: the validation says what is
+            validation.check(config)
+            raise
 
     def command(self, *options: str, targets: tuple[str, ...] = (), **config) -> list[str]:
         """Return Snakemake's command; `config`: keys for --config."""
         if self.data:
             config |= {"local_root": self.data}
         if self.is_module:
-            place = ["--workflow-profile", f"{ROOT}/profiles/default"]
+            place = ["--workflow-profile", own("profiles/default")]
         else:
-            place = [] if self.is_here else ["--snakefile", f"{ROOT}/Snakefile"]
+            place = [] if self.is_here else ["--snakefile", own("Snakefile")]
         machine = ["--profile", found_profile(self.profile)] if self.profile else []
         if self.cores or not (self.profile or "-n" in options):
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
@@ -144,27 +144,47 @@ class Project:
         return lock.remove(self.command()[:-1]) or call(command)
 
 
+def read(paths: Iterable[Path]) -> list[dict]:
+    """Return the contents of config files, each after those that it extends; raise JobError for other files."""
+
+    def load(path: Path) -> dict:
+        try:
+            content = overlays.read(path)
+        except yaml.YAMLError as problem:
+            raise JobError(f"{path}: expected YAML, found an error: {problem}. Correct it") from problem
+        found = type(content).__name__
+        expect(isinstance(content, dict | None), f"{path}: expected keys of the config, found {found}. Correct it")
+        return content
+
+    return [content for _, content in overlays.with_extended(paths, load)]
+
+
+def own(path: str) -> str:
+    """Return the path of a file of the workflow, which is relative to its folder."""
+    return path if os.path.samefile(ROOT, ".") else f"{ROOT}/{path}"
+
+
 def shipped() -> list[Path]:
     """Return the config files of the paper's grid, in the order in which they are merged."""
     tasks = sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk"))
-    own = [Path(ROOT, "config", name) for name in ("config.yaml", "methods.yaml")]
-    return own + [path for task in tasks for path in sorted(Path(ROOT, "config", task).glob("*.yaml"))]
+    common = [Path(ROOT, "config", name) for name in ("config.yaml", "methods.yaml")]
+    return common + [path for task in tasks for path in sorted(Path(ROOT, "config", task).glob("*.yaml"))]
 
 
 def found_profile(name: str) -> str:
     """Return the path of a profile of this workflow or the user; raise JobError for another name."""
     if Path(name).is_dir():
         return name
-    for place in (Path(ROOT, name), Path(ROOT, "profiles", name)):
-        if place.is_dir():
-            return os.path.relpath(place) if os.path.samefile(ROOT, ".") else str(place)
+    for place in (name, f"profiles/{name}"):
+        if Path(ROOT, place).is_dir():
+            return own(place)
     homes = [Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser(), Path("/etc/xdg")]
-    own = [path.name for home in homes for path in home.glob("snakemake/*")]
-    known = sorted(path.name for path in Path(ROOT, "profiles").iterdir())
+    users = [path.name for home in homes for path in home.glob("snakemake/*")]
+    known = [*sorted(path.name for path in Path(ROOT, "profiles").iterdir()), *users]
     expect(
-        name in own,
-        f"--profile {name}: expected a folder with a profile, or one of {', '.join([*known, *own])}, found none"
-        f"{meant(name, [*known, *own])}. Correct it",
+        name in users,
+        f"--profile {name}: expected a folder with a profile, or one of {', '.join(known)}, found none"
+        f"{meant(name, known)}. Correct it",
     )
     return name
 
@@ -193,8 +213,3 @@ def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> i
         start = next((index for index, line in enumerate(hidden) if line.startswith("Error: ")), 0)
         print("".join(hidden[start:]), end="", file=sys.stderr)
     return status
-
-
-def shipped_demo(names: list[str]) -> tuple[str, ...]:
-    """Return the paths of config files of the demo."""
-    return tuple(os.path.relpath(Path(ROOT, "config/demo", f"{name}.yaml")) for name in names)

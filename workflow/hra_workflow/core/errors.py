@@ -15,6 +15,13 @@ class JobError(Exception):
     final = False
 
 
+def final_error(message: str) -> JobError:
+    """Return a JobError that is final."""
+    problem = JobError(message)
+    problem.final = True
+    return problem
+
+
 @contextlib.contextmanager
 def final_errors() -> Iterator[None]:
     """Mark JobErrors as final, in code that only reads the user's files."""

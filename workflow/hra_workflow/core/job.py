@@ -34,12 +34,14 @@ def start(
     done: Callable[[dict], bool] = lambda job: False,
     trains: bool = False,
     loads_model: bool = False,
+    pauses: tuple[float, ...] = (),
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
     Both are called while no other process makes the same outputs (lease.py), and this process ends when its Snakemake
     ends. trains: the job then saves a checkpoint first. loads_model: HRA_RUN_JOBS_WITH runs the job even if it needs no
-    GPU.
+    GPU. pauses: seconds before the second and each further attempt. They print one line each, Snakemake's `retries` a
+    block of lines.
     """
     if snakemake is None:
         if len(sys.argv) != 2:
@@ -79,11 +81,12 @@ def start(
             if processes(job) > 1:
                 launcher.torchrun(script, job, processes(job))
             else:
-                main(job)
+                with_retries(main, job, pauses, say)
 
     def say(text: str) -> None:
         print(text, flush=True)
-        os.write(terminal, f"{job['rule']}: {text}\n".encode())
+        name = " ".join([job["rule"], *filter(None, ["/".join(job["wildcards"].values())])])
+        os.write(terminal, f"{name}: {text}\n".encode())
 
     installed.check(Path(snakemake.scriptdir).parents[1])  # a conda environment or a container has its own package
     job = from_snakemake(snakemake)
@@ -152,6 +155,20 @@ def forget_finished(job: dict, pathvars: dict) -> None:
             scratch = Path(pathvars["scratch"]) / run.relative_to(results)
             for path in [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def with_retries(main: Callable, job: dict, pauses: tuple[float, ...], say: Callable[[str], None]) -> None:
+    """Run `main`, and again after each pause (seconds) while it fails and the error is not final."""
+    for attempt, pause in enumerate(pauses, 1):
+        try:
+            return main(job)
+        except Exception as problem:
+            if getattr(problem, "final", False):
+                raise
+            reason = describe(problem).split(". ")[0]  # the remedy follows, with the last attempt
+            say(f"attempt {attempt} of {len(pauses) + 1} failed, again in {pause} s: {reason}")
+            time.sleep(pause)
+    main(job)
 
 
 def run_guarded(main: Callable[[dict], None], job: dict) -> str | None:

@@ -155,7 +155,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
             commands[job["by"]] = True
     if not cards:
         targets = entry_points(group="hra_workflow.memory")
-        return "unknown" + "".join(f"; `make {one.name}` shows it without a GPU" for one in targets)
+        return "unknown" + "".join(f"; `hra-workflow {one.name}` shows it without a GPU" for one in targets)
     parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
     return f"{'; '.join(parts)}, estimated by {listed(commands)}"
 

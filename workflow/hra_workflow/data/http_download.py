@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, final_error
 
 ATTEMPTS = 5  # consecutive attempts without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
@@ -157,7 +157,8 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
             if status in CUT_STATUS:
                 raise TransferInterrupted(f"HTTP status {status}")
             if status not in (200, 206):
-                raise JobError(f"{url}: HTTP status {status} {response.reason}. {remedy}".rstrip())
+                refused = final_error if status < 500 else JobError
+                raise refused(f"{url}: HTTP status {status} {response.reason}. {remedy}".rstrip())
             if status == 200:
                 discard(part)  # a server that cannot resume, or has a changed file, sends it from the start
                 start = 0
@@ -178,7 +179,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
             mark.write_text(validator(response.headers))
             append(response, part, start, total, url.rsplit("/", 1)[-1])
     except requests.exceptions.InvalidURL as problem:
-        raise JobError(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
+        raise final_error(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
     except requests.RequestException as problem:
         raise TransferInterrupted(f"{type(problem).__name__}: {problem}") from problem
     if total is not None and size_of(part) < total:
@@ -203,7 +204,7 @@ def append(response, part: Path, start: int, total: int | None, label: str) -> N
 def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
     """Copy the file `source` to `path` with the same checks as a download."""
     if not source.is_file():
-        raise JobError(f"{source}: no such file. {remedy}".rstrip())
+        raise final_error(f"{source}: no such file. {remedy}".rstrip())
     part = part_of(path)
     part.parent.mkdir(parents=True, exist_ok=True)
     size = source.stat().st_size

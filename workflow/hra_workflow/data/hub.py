@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, final_error
 from hra_workflow.data.http_download import ExpectedFile
 
 TOKENS = "https://huggingface.co/settings/tokens"
@@ -37,7 +37,7 @@ def file(
     from huggingface_hub.utils import build_hf_headers
 
     if problem := missing_token(source):
-        raise JobError(problem)
+        raise final_error(problem)
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
     with hub_errors(source, name, url, remedy):
@@ -54,7 +54,7 @@ def names(source: dict, remedy: str) -> list[str]:
     from huggingface_hub import HfApi
 
     if problem := missing_token(source):
-        raise JobError(problem)
+        raise final_error(problem)
     with hub_errors(source, "the list of files", page(source), remedy):
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
@@ -69,16 +69,16 @@ def hub_errors(source: dict, what: str, address: str, remedy: str) -> Iterator[N
     try:
         yield
     except errors.RevisionNotFoundError as problem:
-        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
+        raise final_error(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
     except errors.EntryNotFoundError as problem:
-        raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
+        raise final_error(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
     except errors.OfflineModeIsEnabled as problem:
-        raise JobError(
+        raise final_error(
             f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
         ) from problem
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):
-            raise JobError(f"{repo}: {text}") from problem
+            raise final_error(f"{repo}: {text}") from problem
         reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
         raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {remedy}") from problem
 

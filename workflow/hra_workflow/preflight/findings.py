@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, provenance
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,16 @@ def conclude(command: str, file: Path, found: list[Finding], places: dict[str, s
     print(f"{file}: {len(found)} checks, {left or 'nothing'} to do")
     if left:
         raise JobError(f"{command}: {left} of {len(found)} checks say TODO.")
+
+
+def check_login(results: str | Path) -> None:
+    """Raise JobError if a check of the last dry run says TODO: the jobs would fail for the same reason, but later."""
+    left = [one["check"] for one in load(results)["findings"] if one["part"] == "login" and not one["ok"]]
+    if left:
+        raise JobError(
+            f"{path(results)}: expected no TODO among the checks of the last dry run, found {len(left)}: "
+            f"{listed(left, 3)}. Do what they name, then run `hra-workflow smoke`, which checks again"
+        )
 
 
 def path(results: str | Path) -> Path:

@@ -98,18 +98,11 @@ def existing(folder: str) -> Path:
 # Scheduler
 
 
-def gpus(most: int, jobs_here: bool) -> Iterator[Finding]:
-    """Compare the `most` GPUs of a job with this machine's, if the jobs run here and not in Slurm."""
-    reason = (
-        "the jobs run on this machine"
-        if jobs_here
-        else "no Slurm here (no `sbatch`), or an executor that does not tell its requests"
-    )
-    yield Finding("scheduler", True, f"{reason}: partition, account and limits were not checked")
-    if most and jobs_here:
-        here = len(local_gpus.visible())
-        remedy = "" if here >= most else ". Choose the profile of your scheduler (PROFILE=slurm), or set `gpu`"
-        yield Finding("GPUs", here >= most, f"a job requests up to {most}, this machine has {here}{remedy}")
+def gpus(most: int) -> Finding:
+    """Compare the `most` GPUs of a job with this machine's."""
+    here = len(local_gpus.visible())
+    remedy = "" if here >= most else ". Choose the profile of your scheduler (--profile slurm), or set `gpu`"
+    return Finding("GPUs", here >= most, f"a job requests up to {most}, this machine has {here}{remedy}")
 
 
 def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:

@@ -20,7 +20,7 @@ from hra_workflow.core import imports, launcher
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe, site
-from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons
+from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons, where
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
 HANDLERS = ("onstart", "onsuccess", "onerror")
@@ -61,6 +61,8 @@ def start(workflow, config: dict) -> None:
             raise JobError(f"`--config {key}` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
+        if config["preflight"] == "jobs" and not config["probes"]["command"]:
+            findings.check_login(Path(config["pathvars"]["results"]).parent)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
     if config["preflight"] == "jobs":
         probe.forget_logs(config)
@@ -109,7 +111,7 @@ def is_complete(dag) -> bool:
 
 
 def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
-    """Print the cost estimate and the jobs that run again; in `hra-workflow smoke` also problems of this machine.
+    """Print the cost estimate, the jobs that run again and where jobs would run; with `preflight` also its checks.
 
     With `plan_file`, write the plan to it instead.
     """
@@ -122,17 +124,19 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
-    if config["preflight"] != "login":
-        return
-    downloads = {job.name: job for job in known.values()}.values()
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
-    checks = [
-        *site.sources(config, downloads),
-        *site.free_space(site.needed(config, downloads)),
-        *planned.scheduler(submitted, workflow.resource_settings.nodes),
-    ]
-    findings.save(config["pathvars"]["results"], "login", checks)
-    findings.show(checks)
+    if config["preflight"] == "login":
+        downloads = {job.name: job for job in known.values()}.values()
+        checks = [
+            *site.sources(config, downloads),
+            *site.free_space(site.needed(config, downloads)),
+            *planned.scheduler(submitted, where.most_jobs(workflow)),
+        ]
+        findings.save(config["pathvars"]["results"], "login", checks)
+        findings.show(checks)
+    if submitted:
+        left = plan.estimate(plain for plain in known.values() if plain.needed)
+        print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))
 
 
 def show_tables(dag, config: dict, script: Path) -> None:

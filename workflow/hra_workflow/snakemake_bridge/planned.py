@@ -1,5 +1,7 @@
 """Snakemake's plan as plain data: its jobs for cost/, and their requests to a scheduler for preflight/."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -75,7 +77,13 @@ def scheduler(jobs: list, most_jobs: int | None) -> Iterator[Finding]:
     """
     for entry in entry_points(group=REQUESTS):
         if (found := entry.load()(jobs)) is not None:
+            if not shutil.which("sbatch"):
+                yield Finding("Slurm", False, "expected the command `sbatch`, found none. Run this on a login node")
+                return
             yield from (site.request(*one) for one in found)
             yield from site.limits(most_jobs)
             return
-    yield from site.gpus(max((requested(job, "gpu") for job in jobs), default=0), most_jobs is None)
+    if most_jobs is not None:
+        print("  …     scheduler: not checked, since the executor does not report its requests", file=sys.stderr)
+    elif most := max((requested(job, "gpu") for job in jobs), default=0):
+        yield site.gpus(most)

@@ -1,0 +1,78 @@
+"""Describe where the remaining jobs of a dry run would run, and how long that takes at least."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from hra_workflow.core import gpus as local_gpus
+from hra_workflow.core.wording import hours_of, of_jobs, plural
+from hra_workflow.cost import cpu_time
+from hra_workflow.cost.gpu_hours import Hours
+from hra_workflow.snakemake_bridge import planned
+
+# An entry point of this group is a function of Snakemake's jobs. It returns the resources with which its executor
+# submits them to Slurm; None if that executor is not in use.
+RESOURCES = "hra_workflow.scheduler_resources"
+SHOWN = {"slurm_account": "account", "slurm_partition": "partition", "qos": "QOS", "gpu_model": "GPU model"}
+SHOWN |= {"gres": "GRES", "lsf_project": "project", "lsf_queue": "queue"}
+
+
+def lines(workflow, jobs: list, left: Hours) -> Iterator[str]:
+    """Describe where the `jobs` would run and their wall time. left: their estimates."""
+    at_a_time, work = most_jobs(workflow), sum(one.hours or 0 for one in left.billed())
+    if at_a_time is None:
+        slots, text = here(workflow.resource_settings.cores, max(planned.requested(job, "gpu") for job in jobs))
+    else:
+        slots, text = at_a_time, f"{scheduler(jobs)}, up to {of_jobs(at_a_time)} at a time"
+        work = sum(one.wall for one in left.billed())
+    yield f"where:    {text}"
+    longest, run = left.longest()
+    together = (work + left.short * cpu_time.LIKELY_STARTUP / 3600) / slots if slots else 0
+    if slots and (least := max(longest, together)):
+        yield f"wall time: at least about {hours_of(least)}" + f", as long as {run} takes" * (longest > together)
+
+
+def most_jobs(workflow) -> int | None:
+    """Return how many jobs a scheduler gets at a time; None if the jobs run on this machine.
+
+    A dry run has its own executor; Snakemake sets `use_threads` for that of the run, unless its jobs run here.
+    """
+    return workflow.resource_settings.nodes if workflow.execution_settings.use_threads else None
+
+
+def stated() -> argparse.Namespace:
+    """Return the options that Snakemake's settings do not have: the profiles, and whether the cores are a default."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile", action="append")
+    parser.add_argument("-c", "--cores", "-j", "--jobs", nargs="?")
+    return parser.parse_known_args()[0]
+
+
+def on(place: str) -> str:
+    names = stated().profile or [os.environ.get("SNAKEMAKE_PROFILE", "none")]
+    return place + "".join(f", profile {name}" for name in names if name != "none")
+
+
+def here(cores: int, requested: int) -> tuple[int, str]:
+    """Return the number of this machine's GPUs (cores if no job requests a GPU), and its description."""
+    found, every = len(local_gpus.visible()) if requested else 0, len(os.sched_getaffinity(0))
+    cores = min(cores, every) if cores > 1 or stated().cores else every  # a dry run without a number has 1
+    text = f"{on('this machine')}, {plural(cores, 'core')}"
+    if found < requested:
+        has = plural(found, "GPU") if found else "no GPU"
+        return 0, f"{text}; it has {has}, a job requests {requested}: use your scheduler's profile (--profile slurm)"
+    return (found, f"{text}, {plural(found, 'GPU')}") if requested else (cores, text)
+
+
+def scheduler(jobs: list) -> str:
+    """Describe what the jobs request of a scheduler, and what they leave to Slurm."""
+    every = (entry.load()(jobs) for entry in entry_points(group=RESOURCES))
+    slurm = next((found for found in every if found is not None), None)
+    requests = [job.resources for job in jobs] if slurm is None else slurm
+    values = {name: {str(one.get(key)): 0 for one in requests if one.get(key)} for key, name in SHOWN.items()}
+    parts = [f"{name} {' and '.join(found)}" for name, found in values.items() if found]
+    if unset := [name for name in ("account", "partition") if slurm is not None and not values[name]]:
+        variables = ", ".join(f"HRA_SLURM_{name.upper()}" for name in unset)
+        parts.append(f"the {' and '.join(unset)} that Slurm chooses by default (set {variables})")
+    return ": ".join(filter(None, [on("a scheduler" if slurm is None else "Slurm"), ", ".join(parts)]))

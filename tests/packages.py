@@ -7,10 +7,8 @@ from support import ROOT
 
 PAGE = (ROOT / "docs/packages.md").read_text()
 ROWS = re.findall(r"^\| \[(\w+)\]\(\.\./packages/\w+/README\.md\) \|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE)
-DELETED = {
-    name: {*re.findall(r"`([\w-]+)`", targets)} for name, targets in ROWS if not (ROOT / "packages" / name).exists()
-}
-TARGETS = set().union(*DELETED.values())  # of make
+DELETED = {name for name, _ in ROWS if not (ROOT / "packages" / name).exists()}
+COMMANDS = {command for _, commands in ROWS for command in re.findall(r"`([\w-]+)`", commands)}  # of hra-workflow
 
 
 def is_deleted(path: str | Path) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 from snakemake.cli import get_argument_parser
 
 import packages
 from hra.__main__ import build_parser
 from hra_workflow import tasks
+from hra_workflow.commands import main, parameters
 from support import ROOT, paper_config
 from test_documented_examples import PAGES
 
@@ -24,7 +26,7 @@ OTHER_PAGES = [
     "hra/README.md",
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("[ps]*/*/*.md")) if path.name != "CHANGELOG.md"),
 ]
-INLINE = re.compile(r"(?<!`)`((?:make|hra|python|pip|snakemake) [^`]*)`(?!`)")
+INLINE = re.compile(r"(?<!`)`((?:make|hra|hra-workflow|python|pip|snakemake) [^`]*)`(?!`)")
 PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
 MAKEFILE = "".join(path.read_text() for path in [ROOT / "Makefile", *sorted(ROOT.glob("[ps]*/*/targets.mk"))])
 RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
@@ -34,12 +36,9 @@ RULES = {name for pair in RULES for name in pair if name}
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
-PLACEHOLDER = re.compile(r"[A-Z]+$|.*[…{<*$]|mine|reviews|mug|rooms|questions|pr-\d|~/|/opt/hra$")
-VALUES = {  # of a variable of make
-    "TABLE": TABLES,
-    "TASK": {*TASKS, "all", "tune", "comparison", "comparison_b", "comparison_c", "comparison_d"},
-    "PROFILE": {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")},
-}
+PROFILES = {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")}
+OF_THE_USER = r"mine|other\.yaml|reviews|faces|mug|rooms|questions|new\.|prompts\.|photos|maps|folder|answers|archive"
+PLACEHOLDER = re.compile(rf"[A-Z]+$|.*[…{{<*$]|{OF_THE_USER}|\.\./(?:shared|old)/|(?:old/)?results$|pr-\d|~/|/opt/hra$")
 
 
 def exists(path: str) -> bool:
@@ -49,20 +48,55 @@ def exists(path: str) -> bool:
 
 
 def make(words: list[str]) -> Iterator[str]:
-    if packages.TARGETS & {*words}:
-        return
     words = iter(words)
     for word in words:
-        name, is_variable, value = word.partition("=")
+        name, is_variable, _ = word.partition("=")
         if word in ("-f", "-C"):
             if not exists(next(words)):
                 yield word
-        elif not re.search(rf"\$\({name}[):]" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE):
+        elif not re.search(rf"^{name} \?=" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE):
             yield f"{name}: no target or variable of the Makefile"
-        elif name in VALUES and value not in VALUES[name] and not PLACEHOLDER.match(value):
-            yield f"{word}: expected one of {', '.join(VALUES[name])}"
-        elif name == "CONFIG":
-            yield from (f"{file} does not exist" for file in value.split() if not exists(file))
+
+
+def workflow(words: list[str]) -> Iterator[str]:
+    name, *rest = words
+    found = main.commands.get_command(click.Context(main.commands), name)
+    if found is None and not name.startswith("-"):
+        if name not in packages.COMMANDS and not PLACEHOLDER.match(name):  # of a package that is not installed
+            yield f"hra-workflow has no command {name}"
+        return
+    command, given = (found, rest) if found else (main.commands, words)
+    context = click.Context(command)
+    try:
+        values, left, _ = command.make_parser(context).parse_args([*given])
+    except click.UsageError as problem:
+        yield problem.format_message()
+        return
+    yield from (f"{word} is one word too many" for word in left)
+    for parameter in command.get_params(context):
+        value = values.get(parameter.name)
+        stated = [one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)]
+        if parameter.required and not stated and rest and "help" not in values:
+            yield f"{parameter.make_metavar(context)} is missing"
+        yield from filter(None, (wrong(one, parameter, context) for one in stated if not PLACEHOLDER.match(one)))
+
+
+def wrong(value: str, parameter: click.Parameter, context: click.Context) -> str:
+    """Return why a value is none of an argument or option, an empty text if it is one."""
+    if isinstance(parameter.type, click.Path):
+        path = ROOT / value
+        is_project = parameter.name != "project" or path.is_file() or (path / parameters.CONFIG).is_file()
+        return "" if packages.is_deleted(path) or (path.exists() and is_project) else f"{value} does not exist"
+    if parameter.name == "run":
+        return "" if value.split("/")[0] == "best" or is_made(value) else f"{value} is no run of the config"
+    known = {"table": TABLES, "profile": PROFILES}.get(parameter.name)
+    if known and value not in known:
+        return f"{value}: expected one of {', '.join(known)}"
+    try:
+        parameter.type.convert(value, parameter, context)
+    except click.UsageError as problem:
+        return problem.format_message()
+    return ""
 
 
 def snakemake(words: list[str]) -> Iterator[str]:
@@ -142,13 +176,14 @@ PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
     "make": make,
     "snakemake": snakemake,
     "hra": hra,
+    "hra-workflow": workflow,
     "python": python,
     "python3": python,
     "pip": pip,
 }
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
-OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "twine"}
+OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "pytest", "twine"}
 RUN_BY_TESTS = "docs/your-own-code.md"  # tests/tools runs its blocks
 
 
@@ -187,9 +222,26 @@ def test_the_commands_of_a_page_exist(page):
     "command",
     [
         "make plann",
-        "make plan FILES=mine.yaml",
-        "make plan TABLE=gleu",
-        "make run CONFIG=config/gone.yaml",
+        "make plan",
+        "make demo TASK=all",
+        "hra-workflow plann",
+        "hra-workflow --verbos",
+        "hra-workflow plan --tabel glue",
+        "hra-workflow plan --table",
+        "hra-workflow plan --table gleu",
+        "hra-workflow plan TABLE=glue",
+        "hra-workflow plan config/glue",
+        "hra-workflow run config/gone.yaml",
+        "hra-workflow run reviews --task texts",
+        "hra-workflow run --profile slrum",
+        "hra-workflow run --cores two",
+        "hra-workflow status reviews --profile slurm",
+        "hra-workflow export reviews --texts new.csv",
+        "hra-workflow export --run results/glue/cola/hra/r9/seed0",
+        "hra-workflow predict reviews --texts gone.csv",
+        "hra-workflow new --task math",
+        "hra-workflow demo comparison",
+        "hra-workflow demo glue math",
         "snakemake --profile slrum -- results/table_glue.csv",
         "snakemake --core 1 --sdmm conda",
         "snakemake results/table_glu.csv",
@@ -206,3 +258,10 @@ def test_the_commands_of_a_page_exist(page):
 def test_a_command_that_does_not_exist_is_noticed(command):
     program, *words = shlex.split(command)
     assert list(PROGRAMS[program](words))
+
+
+@pytest.mark.parametrize("name", list(main.commands.commands))
+def test_the_examples_of_a_help_text_are_commands(name):
+    _, *lines = (main.commands.commands[name].epilog or "").splitlines()
+    examples = [shlex.split(line) for line in lines if line.startswith("  hra-workflow ")]
+    assert examples and not [problem for _, *words in examples for problem in workflow(words)]

@@ -1,4 +1,4 @@
-"""`make demo`, as a user types it: the whole pipeline with a real encoder. Minutes."""
+"""`make demo` and `hra-workflow demo all`, as a user types them: the whole pipeline with a real encoder. Minutes."""
 
 import csv
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import results_contract
+from project import environment
 from support import ROOT
 
 MAJORITY = 50.0
@@ -16,11 +17,11 @@ MAJORITY = 50.0
 @pytest.mark.full
 @pytest.mark.timeout(2700)
 def test_the_demo_and_the_whole_demo_print_tables_in_which_every_method_has_learned():
-    make_demo("TASK=")
+    run_demo("make", "demo", "READY=", f"VENV={sys.prefix}")
     tables = ROOT / "demo/results"
     check_glue(tables, "Sentiment")
     check_control(tables, "Classes mIoU", most=95, margin=10)
-    make_demo("TASK=all")
+    run_demo("hra-workflow", "demo", "all")
     assert {"head/linear", "lora/r8", "hra/r8", "full/all"} <= set(read_table(tables, "glue", "best_on_dev"))
     for name in ("Sentiment", "Paraphrase (acc)"):
         check_glue(tables, name)
@@ -33,9 +34,10 @@ def test_the_demo_and_the_whole_demo_print_tables_in_which_every_method_has_lear
     assert list(results_contract.problems(tables)) == []
 
 
-def make_demo(*variables: str) -> None:
-    command = ["make", "demo", "READY=", "CORES=2", f"VENV={sys.prefix}", f"PYTHON={sys.executable}", *variables]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run_demo(*command: str) -> None:
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert done.returncode == 0, done.stdout
     assert "HRA" in done.stdout and "Where to look next" in done.stdout
     assert " jobs done: train_glue glue/sentiment/hra/r8/0\n" in done.stdout  # a line per job, as this is no terminal

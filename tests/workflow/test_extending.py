@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 import evaluate_glue
 import schema_keys
 from hra_workflow import tasks
+from hra_workflow.commands import main
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
@@ -159,13 +160,29 @@ def test_the_best_checkpoint_has_the_lowest_value_of_a_metric_whose_lower_values
     assert found[NAME]["value"] == min(scores.values()) and found[NAME]["stderr"] > 0
 
 
+def test_a_package_adds_a_command(tmp_path, monkeypatch, capsys):
+    ((name, value),) = re.findall(r'(\w+) = "(\S+)"', *blocks("A command", "toml"))
+    (code,) = blocks("A command", "python")
+    texts = {"METADATA": "Name: my_package\nVersion: 1\n", "entry_points.txt": f"[{main.COMMANDS}]\n{name} = {value}\n"}
+    texts = {f"my_package-1.dist-info/{file}": text for file, text in texts.items()}
+    for file, text in (texts | {"my_package/commands.py": code, "results/glue/train.json": "{}"}).items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(main.commands, "commands", dict(main.commands.commands))
+    assert main.main(["--help"]) == 0 and "count the records in a folder of results" in capsys.readouterr().out
+    assert main.main([name, str(tmp_path / "results")]) == 0 and capsys.readouterr().out == "1\n"
+    assert main.main([name, "gone"]) == 2
+    assert "'gone' does not exist. (hra-workflow count --help)" in capsys.readouterr().err
+
+
 @pytest.fixture
 def extended(tmp_path) -> Project:
     """Set up the workflow with the files of the page, and a config that makes them small."""
     project = Project.fresh(tmp_path / "project")
     existing = {path for path in project.folder.rglob("*") if path.is_file()}
-    blocks = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE, re.DOTALL)
-    added = {project.folder / path: text for path, text in blocks}
+    files = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE.partition("## A command")[0], re.DOTALL)
+    added = {project.folder / path: text for path, text in files}
     added[project.folder / "workflow/hra_workflow/tasks/intents/__init__.py"] = ""
     for path, text in added.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,8 +37,13 @@ CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.table.names()} | {"intents"}  # of docs/extending.md
 PROFILES = {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")}
-OF_THE_USER = r"mine|other\.yaml|reviews|faces|mug|rooms|questions|new\.|prompts\.|photos|maps|folder|answers|archive"
-PLACEHOLDER = re.compile(rf"[A-Z]+$|.*[…{{<*$]|{OF_THE_USER}|\.\./(?:shared|old)/|(?:old/)?results$|pr-\d|~/|/opt/hra$")
+OF_THE_USER = (
+    r"mine|other\.yaml|reviews|faces|mug|rooms|questions|new\.|prompts\.|photos|maps|folder|answers|outputs"
+    r"|archive|copied/|config\.yaml$"
+)
+PLACEHOLDER = re.compile(
+    rf"[A-Z]+$|.*[…{{<*$[]|{OF_THE_USER}|\.\./(?:shared|old)/|(?:old/)?results$|pr-\d|~/|/opt/hra$"
+)
 
 
 def exists(path: str) -> bool:
@@ -84,6 +89,8 @@ def workflow(words: list[str]) -> Iterator[str]:
 def wrong(value: str, parameter: click.Parameter, context: click.Context) -> str:
     """Return why a value is none of an argument or option, an empty text if it is one."""
     if isinstance(parameter.type, click.Path):
+        if value == parameters.DEMO or not (parameter.type.exists or parameter.name == "project"):  # it may be written
+            return ""
         path = ROOT / value
         is_project = parameter.name != "project" or path.is_file() or (path / parameters.CONFIG).is_file()
         return "" if packages.is_deleted(path) or (path.exists() and is_project) else f"{value} does not exist"

@@ -41,7 +41,7 @@ WRONG = {  # the words of a command line, and what its error contains
     "table": "expected one table, found control, glue, math, retention, compute, subject. Name it with --table",
     # paths
     "plan mime.yaml": "mime.yaml: expected a folder with config.yaml, or a config file, found none",
-    "run reviws": "found none (is it 'reviews'?)",
+    "run reviewz": "found none (is it 'reviews'?)",
     "run empty": "empty: expected a folder with config.yaml, or a config file, found a folder without config.yaml",
     "run reviews/config.yml": "reviews/config.yml: expected a folder with config.yaml",
     "plan glue": "a table is named by an option: --table glue",

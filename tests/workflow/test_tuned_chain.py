@@ -47,7 +47,9 @@ def test_a_tuned_run_is_exported_and_its_trials_are_those_of_the_config(fresh, t
 
     project.snakemake(*COMMAND, "--", TABLE)
     for request in ({"run": "best"}, {"run": run}, {"run": run, "weights": "best"}):
-        project.snakemake(*COMMAND, "--config", f"request={json.dumps(request | {'command': 'export'})}", "--", "export")
+        project.snakemake(
+            *COMMAND, "--config", f"request={json.dumps(request | {'command': 'export'})}", "--", "export"
+        )
     assert {path.parent.name for path in (project.folder / run).glob("hub/*/README.md")} == {"best", "last"}
 
     # One trial is copied over another.

@@ -70,7 +70,7 @@ def check_rows():
 
 @pytest.fixture(scope="session")
 def check_blocks():
-    """Provide a function that compares a page's ratios of steps with those of `make bench`."""
+    """Provide a function that compares a page's ratios of steps with those of `python -m benchmarks`."""
 
     def check(study: Path, names: tuple[str, ...]) -> None:
         measured = pd.read_csv(ROOT / "benchmarks/results/blocks.csv")

@@ -3,6 +3,7 @@
 This module imports nothing that takes time; a command imports what it needs when it runs.
 """
 
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +14,7 @@ from hra_workflow import ROOT
 from hra_workflow.commands.parameters import combined, cores, data, option, own, project, table, verbose, where
 
 COMMANDS = "hra_workflow.commands"  # the group of entry points with which packages add commands
-DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+DONE, WRONG, STOPPED = 0, 2, 130
 TASKS = click.Choice(sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk")))
 
 
@@ -63,8 +64,8 @@ Completion of words with Tab, in ~/.bashrc (zsh, fish: the same with zsh_source,
 def commands() -> None:
     """Fine-tune with HRA and its baselines, and make the tables of the paper (arXiv 2405.17484) or of your data.
 
-    PROJECT is a folder with a config.yaml, or config files, of which later ones are merged over earlier ones; without
-    it, a command is about the paper's tables. Each command that runs Snakemake prints Snakemake's command.
+    PROJECT is a folder with a config.yaml, or config files, of which later ones are merged over earlier ones, or demo;
+    without it, a command is about the paper's tables. Each command that runs Snakemake prints Snakemake's command.
     """
 
 
@@ -244,6 +245,9 @@ def main(words: list[str] | None = None) -> int:
         where = f" (hra-workflow{''.join(f' {word}' for word in path)} --help)" if (path := path_of(problem)) else ""
         print(f"Error: {one_line(problem.format_message())}{where}", file=sys.stderr)
         return WRONG
+    except BrokenPipeError:  # of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (JobError, click.ClickException, OSError) as problem:
         print(f"Error: {one_line(str(problem))}", file=sys.stderr)
         return WRONG

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -145,15 +146,27 @@ def test_no_option_swallows_a_target(composed):
     ("printed", "shown", "status"),
     [
         ("SNAKEMAKE\nHost: a\ntable_glue: 1 job\n  hours:    0\n", "table_glue: 1 job\n  hours:    0\n", 0),
-        ("Using a profile\nError: config: tasks: wrong\n", "Error: config: tasks: wrong\n", 1),
+        ("Using a profile\nError: config: tasks: wrong\n", "Error: config: tasks: wrong\n", 2),
         ("Building DAG\nMissingRuleException:\n", "Building DAG\nMissingRuleException:\n", 1),
     ],
 )
 def test_the_output_is_the_plan_or_else_what_failed(capfd, printed, shown, status):
-    script = f"import sys; print({printed!r}, end=''); sys.exit({status})"
+    script = f"import sys; print({printed!r}, end=''); sys.exit({bool(status):d})"
     assert project.call([sys.executable, "-c", script], lambda line: line.startswith("table_")) == status
     found = capfd.readouterr()
     assert (found.err.partition("\n")[2] if status else found.out) == shown
+
+
+def test_ctrl_c_is_one_line_and_status_130(capfd):
+    """A terminal sends it to the command as well, which here sends it; its output of a plan is not shown."""
+    before = signal.getsignal(signal.SIGINT)
+    code = "import os, signal; print('Traceback'); os.kill(os.getppid(), signal.SIGINT); raise SystemExit(1)"
+    assert project.call([sys.executable, "-c", code], lambda line: line.startswith("table_")) == 130
+    printed = capfd.readouterr()
+    assert printed.out == "" and printed.err.splitlines()[1:] == [
+        "Stopped. Finished work is kept: give the same command again."
+    ]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])

@@ -43,6 +43,8 @@ WRONG = {  # the words of a command line, and what its error contains
     "plan mime.yaml": "mime.yaml: expected a folder with config.yaml, or a config file, found none",
     "run reviewz": "found none (is it 'reviews'?)",
     "run empty": "empty: expected a folder with config.yaml, or a config file, found a folder without config.yaml",
+    "run reviews/data/train.csv": "found another file. Files of data are named by options, such as --texts",
+    "run mine.yaml --task math": "--task math: expected a task of the config (glue). Correct it",
     "run reviews/config.yml": "reviews/config.yml: expected a folder with config.yaml",
     "plan glue": "a table is named by an option: --table glue",
     "predict --texts gone.csv": "Path 'gone.csv' does not exist",
@@ -106,7 +108,12 @@ def test_a_project_s_own_folder_is_no_place_for_the_grid_of_the_paper(here, monk
     for words in ("plan", "run --task glue", "plan .", "plan config.yaml"):
         assert main(words.split()) == 2
         found = capsys.readouterr().err
-        assert "expected the project that is meant" in found or f"cd {here}, and name the project reviews" in found
+        assert f"cd {here}, and name the project reviews" in found
+    assert main(["plan", "reviews"]) == 2
+    assert "This is its folder: change to the one above (cd ..)" in capsys.readouterr().err
+    Path("config.yaml").write_text("{}")
+    assert main(["plan"]) == 2
+    assert "expected the project that is meant, found config.yaml here" in capsys.readouterr().err
 
 
 def every_command() -> list[str]:
@@ -137,7 +144,10 @@ def test_a_help_text_imports_nothing_that_takes_time():
 def test_the_program_is_installed_and_returns_the_status():
     program = Path(sys.executable).with_name("hra-workflow")
     done = subprocess.run([program, "plann"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "Error: No such command 'plann'. Did you mean 'plan'?\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: No such command 'plann'. Did you mean 'plan'? (hra-workflow --help)\n",
+    )
     completed = os.environ | {
         "_HRA_WORKFLOW_COMPLETE": "bash_complete",
         "COMP_WORDS": "hra-workflow sta",

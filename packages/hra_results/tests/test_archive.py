@@ -113,7 +113,7 @@ def test_without_weights_it_has_no_adapters_and_images_and_is_a_zip_file_that_is
     with pytest.MonkeyPatch.context() as patch:
         write(built, patch, to=target, weights=False)
         before = target.read_bytes()
-        with pytest.raises(JobError, match=r"glue\.zip: expected no such file, found one\. Delete it, or name another"):
+        with pytest.raises(JobError, match=r"glue\.zip: expected no such file, found one\. Name another"):
             write(built, patch, to=target, weights=False)
     assert target.read_bytes() == before and [*tmp_path.iterdir()] == [target]
     with zipfile.ZipFile(target) as opened:

@@ -7,7 +7,8 @@ import pytest
 
 from hra_results import archive, plans, power, publish, report
 from hra_workflow.commands import project
-from hra_workflow.commands.main import DONE, FAILED, WRONG, main
+from hra_workflow.commands.main import main
+from hra_workflow.commands.parameters import DONE, FAILED, WRONG
 from hra_workflow.core.errors import JobError
 
 PLAN = {"version": 1}
@@ -58,7 +59,7 @@ def test_an_archive_is_written_from_the_plan_of_its_tables(called):
     assert called.read == [(PLAN, "glue", "my glue.zip", False)]
     assert called("archive", "reviews")[1][0].endswith(" -- all") and called.read == [(PLAN, "all", None, True)]
     assert called("archive", "--table", "retention")[1][0].endswith(" -- table_retention")
-    assert called("archive", "reviews", snakemake=FAILS)[0] == FAILED and not called.read
+    assert called("archive", "reviews", snakemake=FAILS)[0] == WRONG and not called.read
     assert called("archive", "reviews", snakemake="exit 0")[0] == WRONG and not called.read
 
 

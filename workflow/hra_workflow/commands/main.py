@@ -11,10 +11,22 @@ from pathlib import Path
 import click
 
 from hra_workflow import ROOT
-from hra_workflow.commands.parameters import combined, cores, data, option, own, project, table, verbose, where
+from hra_workflow.commands.parameters import (
+    DONE,
+    STOPPED,
+    WRONG,
+    combined,
+    cores,
+    data,
+    option,
+    own,
+    project,
+    table,
+    verbose,
+    where,
+)
 
 COMMANDS = "hra_workflow.commands"  # the group of entry points with which packages add commands
-DONE, WRONG, STOPPED = 0, 2, 130
 TASKS = click.Choice(sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk")))
 
 
@@ -55,7 +67,7 @@ First steps:
 
 \b
 Exit status: 0: done. 1: it failed, or a comparison or check found something; the message is above.
-2: the command line is wrong; nothing was started. 130: stopped with Ctrl-C.
+2: the command line or an input is wrong; nothing was started. 130: stopped with Ctrl-C.
 
 \b
 Completion of words with Tab, in ~/.bashrc (zsh, fish: the same with zsh_source, fish_source):
@@ -121,7 +133,7 @@ def run(project: tuple[str, ...], task: str | None, table: str | None, **where) 
         raise click.UsageError(f"expected --task or --table, found both ({task}, {table}). Keep one")
     asked = given(project, **where)
     name = asked.table(table)
-    return asked.start(f"table_{name}" if name else task or "all")
+    return asked.start(f"table_{name}" if name else asked.task(task) or "all")
 
 
 @commands.command(
@@ -242,8 +254,8 @@ def main(words: list[str] | None = None) -> int:
         problem.show()
         return WRONG
     except click.UsageError as problem:
-        where = f" (hra-workflow{''.join(f' {word}' for word in path)} --help)" if (path := path_of(problem)) else ""
-        print(f"Error: {one_line(problem.format_message())}{where}", file=sys.stderr)
+        command = problem.ctx.command_path if problem.ctx else "hra-workflow"
+        print(f"Error: {one_line(problem.format_message())} ({command} --help)", file=sys.stderr)
         return WRONG
     except BrokenPipeError:  # of `| head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -253,10 +265,6 @@ def main(words: list[str] | None = None) -> int:
         return WRONG
     except (click.Abort, KeyboardInterrupt):
         return STOPPED
-
-
-def path_of(problem: click.UsageError) -> list[str]:
-    return problem.ctx.command_path.split()[1:] if problem.ctx else []
 
 
 def one_line(text: str) -> str:

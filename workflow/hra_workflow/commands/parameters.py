@@ -9,7 +9,9 @@ import click
 
 from hra_workflow import ROOT
 
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130  # exit statuses
 CONFIG = "config.yaml"
+ENDINGS = (".yaml", ".yml", ".json")
 DEMO = "demo"  # stands for the config of `hra-workflow demo`, since the folder of its results has none
 
 
@@ -50,13 +52,17 @@ def config_file(word: str, ctx: click.Context) -> str:
     from hra_workflow.core.wording import meant
 
     path = Path(word, CONFIG) if Path(word).is_dir() else Path(word)
-    if path.is_file():
+    if path.is_file() and path.suffix in ENDINGS:
         return str(path)
     projects = [str(place.parent) for place in Path().glob(f"*/{CONFIG}")]
-    found = f"a folder without {CONFIG}" if Path(word).is_dir() else "none"
+    found = f"a folder without {CONFIG}" if Path(word).is_dir() else "another file" if path.exists() else "none"
+    remedy = "Make a project with `hra-workflow new NAME`" + table_named(word)
+    if path.is_file():
+        remedy = "Files of data are named by options, such as --texts"
+    elif word == Path.cwd().name and Path(CONFIG).exists():
+        remedy = "This is its folder: change to the one above (cd ..)"
     raise click.UsageError(
-        f"{word}: expected a folder with {CONFIG}, or a config file, found {found}{meant(word, projects)}. "
-        f"Make a project with `hra-workflow new NAME`{table_named(word)}",
+        f"{word}: expected a folder with {CONFIG}, or a config file, found {found}{meant(word, projects)}. {remedy}",
         ctx,
     )
 

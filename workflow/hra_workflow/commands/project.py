@@ -1,12 +1,13 @@
 """The Snakemake command for a project, and its start."""
 
+import contextlib
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,14 @@ import yaml
 
 from hra_workflow import ROOT
 from hra_workflow.commands import lock
-from hra_workflow.commands.parameters import CONFIG, own
+from hra_workflow.commands.parameters import CONFIG, STOPPED, WRONG, own
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import meant
 
-QUIET = ("rules", "progress", "host", "reason")
+QUIET = ("rules", "progress", "host")
 PREAMBLE = "Using workflow specific profile"
+ERROR = "Error: "  # of the workflow, before any job
 SNAKEFILES = ("Snakefile", "workflow/Snakefile")  # of a folder that uses this workflow as a module
 
 
@@ -54,10 +56,9 @@ class Project:
     def check_place(self) -> None:
         """Raise JobError if a project's folder would be written in another place than next to the project."""
         if not self.configs:
-            expect(
-                self.is_here or self.is_module or not os.path.exists(CONFIG),
-                f"expected the project that is meant, found {CONFIG} here. Name it: hra-workflow … {CONFIG}",
-            )
+            if not self.is_here and not self.is_module and os.path.exists(CONFIG):
+                Project((CONFIG,))  # of a project's folder: says where to go
+                raise JobError(f"expected the project that is meant, found {CONFIG} here. Name it: … {CONFIG}")
             return
         file = Path(self.configs[0]).resolve()
         folder, is_shipped = file.parent, file.is_relative_to(Path(ROOT, "config").resolve())
@@ -84,6 +85,14 @@ class Project:
             f"--table {name}: expected a table of the config ({', '.join(known)}), found another name"
             f"{meant(name, known)}. Correct it",
         )
+        return name
+
+    def task(self, name: str | None) -> str | None:
+        """Return the name of a task that the config makes; raise JobError for another one."""
+        if name is None or self.is_module:
+            return name
+        known = self.tables()
+        expect(name in known, f"--task {name}: expected a task of the config ({', '.join(known)}). Correct it")
         return name
 
     def only_table(self) -> str:
@@ -128,7 +137,7 @@ class Project:
 
     def plan(self, *targets: str, **config) -> int:
         """Run dry and print the plan, or why there is none; with `verbose`, also every job."""
-        options = ("-n",) if self.verbose else ("-n", "-q", *QUIET[:-1])
+        options = ("-n",) if self.verbose else ("-n", "-q", *QUIET)
         found = self.command(*options, targets=targets, **config)
         return call(found, None if self.verbose else lambda line: line.startswith("table_"))
 
@@ -140,9 +149,9 @@ class Project:
         seen: called with every line of the output.
         """
         request = {"run": "best"} | {key: value for key, value in words.items() if value is not None}
-        options = ("-R", rule) if self.verbose else ("-q", *QUIET, "-R", rule)
+        options = ("-R", rule) if self.verbose else ("-q", "all", "-R", rule)
         found = self.command(*options, targets=(command,), request=request | {"command": command})
-        return call(found, lambda line: bool(seen and seen(line)) or not line.startswith(PREAMBLE))
+        return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
         """Run jobs, after the removal of the lock of a Snakemake that was killed."""
@@ -198,27 +207,44 @@ def found_profile(name: str) -> str:
     return name
 
 
+@contextlib.contextmanager
+def signals_to(running: subprocess.Popen) -> Iterator[list[int]]:
+    """Let a process get the signals of this one; provide the list of the SIGINTs, which a terminal sends to both."""
+    stopped: list[int] = []
+    handlers = {signal.SIGINT: lambda number, _: stopped.append(number)}
+    handlers |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), lambda number, _: running.send_signal(number))
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def call(command: list[str], is_first: Callable[[str], bool] | None = None) -> int:
     """Print a command, run it, and return its exit status. Signals go to the command, not to this process.
 
-    is_first: print its output only from such a line on or, if it fails without one, from its error on.
+    is_first: print its output only from such a line on or, if it fails without one, from its error on. An error of the
+    workflow before any job counts as a wrong command line.
     """
     print(f"$ {shlex.join(command)}", file=sys.stderr, flush=True)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if is_first else {}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     running = subprocess.Popen(command, env=os.environ | {"PATH": path}, **pipes)
-    signal.signal(signal.SIGINT, lambda *_: None)  # of the terminal, from which the command gets it, too
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: running.send_signal(number))
     hidden: list[str] | None = []  # None: the first line is printed
-    for line in running.stdout or ():
-        if is_first(line) or hidden is None:
-            hidden = None
-            print(line, end="", flush=True)
-        else:
-            hidden.append(line)
-    status = running.wait()
+    with signals_to(running) as stopped:
+        for line in running.stdout or ():
+            if is_first(line) or hidden is None:
+                hidden = None
+                print(line, end="", flush=True)
+            else:
+                hidden.append(line)
+        status = running.wait()
+    if stopped:
+        print("Stopped. Finished work is kept: give the same command again.", file=sys.stderr)
+        return STOPPED
     if status and hidden:
-        start = next((index for index, line in enumerate(hidden) if line.startswith("Error: ")), 0)
+        start = next((index for index, line in enumerate(hidden) if line.startswith(ERROR)), 0)
         print("".join(hidden[start:]), end="", file=sys.stderr)
+        return WRONG if hidden[start].startswith(ERROR) else status
     return status

@@ -92,7 +92,7 @@ def finished(plan: dict) -> tuple[list[dict], list[str]]:
     if missing := [job["outputs"][0] for job in waiting if job["tables"]]:
         raise JobError(
             f"expected finished tables, found {len(missing)} jobs that have to run: {listed(missing)}. Run them first "
-            "(hra-workflow run), with the same config; `hra-workflow plan` lists their reasons."
+            "(hra-workflow run) with the same PROJECT; `hra-workflow plan` lists their reasons."
         )
     return [job for job in plan["jobs"] if not job["needed"]], [path for job in waiting for path in job["outputs"]]
 
@@ -143,7 +143,7 @@ def write(plan: dict, name: str = "all", to: str | None = None, weights: bool = 
                 found = verify.verify(temporary)
             except JobError as problem:
                 raise JobError(f"Nothing was written. {str(problem).replace(str(temporary), target.name)}") from None
-    print(f"archive {target}: {verify.summary(found)}")
+    print(f"archive {target}: {verify.summary(found)}. Check a copy: hra-workflow verify {target}")
     for kind, number in sorted(sum(rewritten.counts.values(), start=Counter()).items()):
         print(f"  replaced: {kind}, {number} times ({contents.REPLACED} lists the files)")
     for line in left_out:

@@ -15,8 +15,12 @@ def project_or_folder(is_folder: Callable[[Path], bool], metavar: str) -> Callab
     """Return the argument for a project, or for a folder that is read as it is, wherever it is from."""
 
     def found(ctx: click.Context, parameter: click.Parameter, words: tuple[str, ...]):
-        is_one = len(words) == 1 and is_folder(Path(words[0]))
-        return Path(words[0]) if is_one else configs(ctx, parameter, words)
+        if len(words) == 1 and is_folder(Path(words[0])):
+            return Path(words[0])
+        try:
+            return configs(ctx, parameter, words)
+        except click.UsageError as problem:
+            raise click.UsageError(f"{problem.message}, or name {metavar.strip('[]')}", ctx) from problem
 
     return click.argument("project", nargs=-1, type=click.Path(path_type=str), callback=found, metavar=metavar)
 
@@ -47,7 +51,7 @@ def expect_none(options: dict, where: str) -> None:
 @where
 @verbose
 def report(project: tuple[str, ...] | Path, to: Path | None, **where) -> int:
-    """Write tables, figures and every run to one HTML file, after Snakemake has made missing tables and figures.
+    """Write tables, figures and every run to one HTML file. What is missing or outdated is made first, as by `run`.
 
     RESULTS is a folder of results with contents.json, such as a copy from another machine: it is read as it is.
     """
@@ -117,7 +121,11 @@ def diff(a: str, b: str, config: tuple[str, ...], to: str | None) -> int:
 )
 @project
 @table
-@option("--to", metavar="FILE", help="zip file, or a folder; default: archive_TABLE.zip in the results")
+@option(
+    "--to",
+    metavar="FILE",
+    help="new zip file or folder; default: archive_all.zip or archive_TABLE.zip",
+)
 @click.option("--no-weights", is_flag=True, help="without adapters and generated images")
 @data
 @verbose
@@ -138,7 +146,7 @@ def archive(project: tuple[str, ...], table: str | None, to: str | None, no_weig
 
 @click.command(
     short_help="check an archive, and make its tables again",
-    **examples("verify results/archive_glue.zip"),
+    **examples("verify results/archive_all.zip"),
 )
 @click.argument("archive")
 def verify(archive: str) -> int:

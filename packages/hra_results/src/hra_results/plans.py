@@ -18,7 +18,7 @@ def made(project: Project, name: str) -> tuple[int, dict]:
     """Run dry; return the exit status and, if it is 0, the plan. Snakemake's output is printed only if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "plan.json")
-        options = ("-n",) if project.verbose else ("-n", "-q", *QUIET[:-1])
+        options = ("-n",) if project.verbose else ("-n", "-q", *QUIET)
         command = project.command(*options, targets=(name,), plan_file=str(path))
         status = call(command, None if project.verbose else lambda line: False)
         if status:

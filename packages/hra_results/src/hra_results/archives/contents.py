@@ -153,7 +153,7 @@ def written(path: Path, sources: Mapping[str, bytes | Path]) -> Iterator[Path]:
 
 
 def expect_absent(path: Path) -> None:
-    expect(not path.exists(), f"{path}: expected no such file, found one. Delete it, or name another: --to name.zip")
+    expect(not path.exists(), f"{path}: expected no such file, found one. Name another: --to name.zip")
 
 
 def write_folder(folder: Path, sources: Mapping[str, bytes | Path]) -> None:

@@ -154,6 +154,8 @@ def written(path: Path, sources: Mapping[str, bytes | Path]) -> Iterator[Path]:
 
 def expect_absent(path: Path) -> None:
     expect(not path.exists(), f"{path}: expected no such file, found one. Name another: --to name.zip")
+    folder = path.parent
+    expect(folder.is_dir(), f"{path}: expected a file in an existing folder, found no {folder}. Correct --to")
 
 
 def write_folder(folder: Path, sources: Mapping[str, bytes | Path]) -> None:

@@ -54,8 +54,8 @@ def test_jobs_on_this_machine(described, monkeypatch):
 def test_a_machine_with_too_few_gpus_says_so_and_has_no_wall_time(described, monkeypatch, visible, has):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert described("-n --profile=profiles/gpu-server", [{"gpu": 1}, {"gpu": 2}], cores=4) == [
-        f"where:    this machine, profile profiles/gpu-server, 4 cores; it has {has}, a job requests 2: use your "
-        "scheduler's profile (--profile slurm)"
+        f"where:    this machine, profile profiles/gpu-server, 4 cores; this machine has {has}, a job requests 2: "
+        "use your scheduler's profile (--profile slurm)"
     ]
 
 

@@ -11,8 +11,9 @@ from hra_workflow.commands.main import main
 from hra_workflow.commands.parameters import DONE, FAILED, WRONG
 from hra_workflow.core.errors import JobError
 
-PLAN = {"version": 1}
-PLANS = """for one in "$@"; do case "$one" in plan_file=*) echo '{"version": 1}' > "${one#plan_file=}";; esac; done"""
+PLAN = {"version": 1, "jobs": []}
+WRITTEN = """echo '{"version": 1, "jobs": []}' > "${one#plan_file=}\""""
+PLANS = f"""for one in "$@"; do case "$one" in plan_file=*) {WRITTEN};; esac; done"""
 FAILS = "echo Building DAG; echo 'Error: no such key'; exit 1"
 EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
 
@@ -115,6 +116,13 @@ def test_a_report_is_about_the_results_of_the_project(called, words, results):
     status, [*_, contents], _ = called("report", *words, "--to", "page.html")
     assert status == DONE and contents.endswith(" -- contents") and called.read == [(Path(results), Path("page.html"))]
     assert called("report", *words, snakemake="exit 1")[0] == FAILED and not called.read
+
+
+def test_a_report_starts_no_training(called, monkeypatch, capfd):
+    waiting = {"needed": True, "outputs": ["train.json"], "tables": ["table_glue"]}
+    monkeypatch.setattr(plans, "made", lambda project, name: (DONE, {"jobs": [waiting]}))
+    assert main(["report", "reviews"]) == WRONG and not called.read
+    assert "expected finished tables, found 1 jobs that have to run: train.json" in capfd.readouterr().err
 
 
 def test_the_report_of_the_demo_needs_no_config(called):

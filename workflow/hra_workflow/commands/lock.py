@@ -1,5 +1,6 @@
 """The lock that a killed Snakemake left in this folder."""
 
+import shlex
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ def remove(command: list[str]) -> int:
     if found:
         print(
             f"Another Snakemake has locked files in this folder ({found}). If the directory cannot be locked now, wait "
-            "for that Snakemake. If it is dead, run `snakemake --unlock`, then the same command.",
+            f"for that Snakemake. If it is dead, run `{shlex.join([*command, '--unlock'])}`, then the same command.",
             file=sys.stderr,
         )
     return 0

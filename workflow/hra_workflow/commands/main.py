@@ -203,8 +203,10 @@ def export(project: tuple[str, ...], verbose: bool, **request) -> int:
     **examples("predict reviews --texts new.csv", "predict faces --controls folder --seed 3 --run best"),
 )
 @a_run
-@option("--texts", type=click.Path(exists=True), help="GLUE: file with a column per text")
-@option("--prompts", type=click.Path(exists=True), help="mathematics, subject, control: file of questions or prompts")
+@option("--texts", type=click.Path(exists=True), help="GLUE: .csv or another table with a column per text")
+@option(
+    "--prompts", type=click.Path(exists=True), help="other tasks: .txt with a prompt or question per line, or a table"
+)
 @option("--images", type=click.Path(exists=True), help="control: image or folder, from which control images are made")
 @option("--controls", type=click.Path(exists=True), help="control: control image, or folder of them")
 @option("--seed", type=int, help="of generated images")

@@ -33,7 +33,7 @@ class Recorder(logging.Handler):
         super().__init__()
         self.path, self.names, self.finished, self.printing = path, {}, [], printing
         self.untrained, self.remarks = untrained, {}
-        self.interrupted, self.on_signal = False, {}
+        self.interrupted, self.interrupting, self.on_signal = False, False, {}
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.getsignal(number)
             if callable(previous):  # SIGINT is ignored in the background of a shell script
@@ -43,7 +43,10 @@ class Recorder(logging.Handler):
 
     def interrupt(self, number: int, frame) -> None:
         self.interrupted = True
-        self.on_signal[number](number, frame)
+        if not self.interrupting:  # Snakemake's handler would wait for itself if it is interrupted
+            self.interrupting = True
+            self.on_signal[number](number, frame)
+            self.interrupting = False
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)

@@ -60,8 +60,8 @@ def here(cores: int, requested: int) -> tuple[int, str]:
     cores = min(cores, every) if cores > 1 or stated().cores else every  # a dry run without a number has 1
     text = f"{on('this machine')}, {plural(cores, 'core')}"
     if found < requested:
-        has = plural(found, "GPU") if found else "no GPU"
-        return 0, f"{text}; it has {has}, a job requests {requested}: use your scheduler's profile (--profile slurm)"
+        has, remedy = plural(found, "GPU") if found else "no GPU", "use your scheduler's profile (--profile slurm)"
+        return 0, f"{text}; this machine has {has}, a job requests {requested}: {remedy}"
     return (found, f"{text}, {plural(found, 'GPU')}") if requested else (cores, text)
 
 

@@ -43,7 +43,7 @@ def expect_none(options: dict, where: str) -> None:
 
 
 @click.command(
-    short_help="write tables, figures and runs to one HTML file",
+    short_help="write finished tables, figures and runs to one HTML file",
     **examples("report reviews", "report demo", "report copied/results --to page.html"),
 )
 @project_or_folder(is_results, "[PROJECT|RESULTS]")
@@ -51,16 +51,20 @@ def expect_none(options: dict, where: str) -> None:
 @where
 @verbose
 def report(project: tuple[str, ...] | Path, to: Path | None, **where) -> int:
-    """Write tables, figures and every run to one HTML file. What is missing or outdated is made first, as by `run`.
+    """Write finished tables, figures and every run to one HTML file. Missing figures are made; nothing is trained.
 
     RESULTS is a folder of results with contents.json, such as a copy from another machine: it is read as it is.
     """
-    from hra_results import report
+    from hra_results import archive, plans, report
 
     if isinstance(project, Path):
         expect_none(where, f"{project}, whose results are read as they are")
         return report.run(project, to)
     asked = given(project, **where)
+    status, plan = plans.made(asked, "contents")
+    if status:
+        return status
+    archive.finished(plan)
     return asked.start("contents") or report.run(Path(asked.results()), to)
 
 

@@ -50,7 +50,9 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
     assert "  TODO  source sentences: expected a folder at" in output
     assert "  ok    disk: " in output
     assert "  TODO  GPUs: a job requests up to 1, this machine has 0. Choose" in output and "ok    sched" not in output
-    assert output.splitlines()[-1].startswith("  where:    this machine, 1 core; it has no GPU, a job requests 1: use")
+    assert output.splitlines()[-1].startswith(
+        "  where:    this machine, 1 core; this machine has no GPU, a job requests 1: use"
+    )
     report = json.loads((project.folder / "results/preflight.json").read_text())
     assert {"part", "check", "ok", "text"} == set(report["findings"][0])
     command = ("--cores", "1", "--configfile", "grid.yaml", "--config", "preflight=jobs", "--", "preflight_glue")

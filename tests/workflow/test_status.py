@@ -292,21 +292,3 @@ def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(script
     code = f"import sys, {scripts}; print(sorted(set({refused.split()}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow/scripts", capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr
-
-
-def test_a_second_signal_during_the_first_waits_for_nothing(here, monkeypatch):
-    """`timeout` sends SIGTERM to a group, of which a process may forward it once more."""
-    handled = []
-
-    def graceful(number: int, frame) -> None:
-        handled.append(number)
-        recorder.interrupt(number, frame)  # Snakemake's handler holds a lock meanwhile
-
-    before = signal.signal(signal.SIGTERM, graceful)
-    try:
-        recorder = job_events.Recorder(HISTORY)
-        recorder.interrupt(signal.SIGTERM, None)
-        recorder.interrupt(signal.SIGTERM, None)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert handled == [signal.SIGTERM, signal.SIGTERM] and recorder.interrupted

@@ -157,6 +157,10 @@ def test_the_output_is_the_plan_or_else_what_failed(capfd, printed, shown, statu
     assert (found.err.partition("\n")[2] if status else found.out) == shown
 
 
+def test_the_status_of_a_command_is_that_of_snakemake():
+    assert [project.call([sys.executable, "-c", f"raise SystemExit({status})"]) for status in (0, 3)] == [0, 3]
+
+
 def test_ctrl_c_is_one_line_and_status_130(capfd):
     """A terminal sends it to the command as well, which here sends it; its output of a plan is not shown."""
     before = signal.getsignal(signal.SIGINT)

@@ -12,10 +12,10 @@ min_version("9.27")
 include: "rules/installation.smk"
 
 
-TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))  # a task has rules and a folder of config/
-# Read and merged by snakemake_bridge/deployment.py, the user's files over them.
-CONFIGS = [BASEDIR / "config/config.yaml", BASEDIR / "config/methods.yaml"]
-CONFIGS += [file for task in TASK_RULES for file in sorted((BASEDIR / "config" / task.stem).glob("*.yaml"))]
+from hra_workflow.config import overlays
+
+TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))
+CONFIGS = overlays.shipped(BASEDIR)  # merged by snakemake_bridge/deployment.py, the user's files over them
 
 
 report: "workflow/report/workflow.rst"

@@ -71,6 +71,7 @@ def main() -> int:
     rows: list[tuple[str, int | None, int]] = [
         (name, None, lines(below(names, folders, test=name == "tests"))) for name, folders in content["parts"].items()
     ]
+    optional = ("packages", "studies")  # may be deleted
     for name, files in content["paths"].items():
         missing = [file for file in files if not (ROOT / file).is_file()]
         problems += [f"{name}: {file} does not exist. Correct size.yaml" for file in missing]
@@ -80,6 +81,7 @@ def main() -> int:
         found, limit = (count, total), content["limits"].get(name)
         shown = ", ".join(f"{one:,}" for one in limit or () if one is not None)
         most = f"  (at most {shown})" if limit else ""
+        problems += [f"{name}: expected files, found none. Correct size.yaml"] * (not total and name not in optional)
         print(f"{name:58} {'' if count is None else f'{count} files':>10} {total:>8,} lines{most}")
         if limit and any(allowed is not None and one > allowed for one, allowed in zip(found, limit, strict=True)):
             problems.append(f"{name}: expected no more than the limit, found more. Remove a mechanism, or move one out")

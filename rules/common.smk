@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.config import overlays
 from hra_workflow.core import grid, strength_names, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe

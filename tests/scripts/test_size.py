@@ -25,3 +25,9 @@ def test_more_lines_or_a_missing_file_are_a_failure(size, capsys, monkeypatch):
     monkeypatch.setattr(size, "lines", lambda names: 10**6)
     assert size.main() == 1
     assert "hra, workflow, rules: expected no more than the limit, found more." in capsys.readouterr().out
+
+
+def test_a_part_without_files_is_a_failure(size, capsys, monkeypatch):
+    monkeypatch.setattr(size, "lines", lambda names: 0)
+    assert size.main() == 1
+    assert "hra, workflow, rules: expected files, found none. Correct size.yaml" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import click
 
 from hra_workflow import ROOT
 
-DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130  # exit statuses
+DONE, WRONG, STOPPED = 0, 2, 130  # exit statuses
 CONFIG = "config.yaml"
 ENDINGS = (".yaml", ".yml", ".json")
 DEMO = "demo"  # stands for the config of `hra-workflow demo`, since the folder of its results has none

@@ -107,7 +107,7 @@ class Project:
         from hra_workflow.config import validation
 
         stated = read(map(Path, self.configs))
-        config = overlays.merged(*map(overlays.read, shipped()), *stated)
+        config = overlays.merged(*map(overlays.read, overlays.shipped(Path(ROOT))), *stated)
         chosen = overlays.finish_merge(config, stated)
         try:
             known = tasks.load(config)
@@ -180,13 +180,6 @@ def read(paths: Iterable[Path]) -> list[dict]:
         return content
 
     return [content for _, content in overlays.with_extended(paths, load)]
-
-
-def shipped() -> list[Path]:
-    """Return the config files of the paper's grid, in the order in which they are merged."""
-    tasks = sorted(path.stem for path in Path(ROOT, "rules/tasks").glob("*.smk"))
-    common = [Path(ROOT, "config", name) for name in ("config.yaml", "methods.yaml")]
-    return common + [path for task in tasks for path in sorted(Path(ROOT, "config", task).glob("*.yaml"))]
 
 
 def found_profile(name: str) -> str:

@@ -172,6 +172,16 @@ def chosen(config: dict, overlays: list[dict]) -> list[str]:
     return [name for name in config["tasks"] if name in last]
 
 
+def shipped(folder: Path) -> list[Path]:
+    """Return the config files of the paper's grid, in the order in which they are merged; folder: the workflow's.
+
+    A task has rules and a folder of config/.
+    """
+    tasks = sorted(path.stem for path in (folder / "rules/tasks").glob("*.smk"))
+    common = [folder / "config/config.yaml", folder / "config/methods.yaml"]
+    return common + [path for task in tasks for path in sorted((folder / "config" / task).glob("*.yaml"))]
+
+
 # For the report
 
 

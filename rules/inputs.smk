@@ -49,12 +49,6 @@ def generated_images(wildcards):
     return "<eval>/images.tar" if generates(wildcards) else []
 
 
-def drift_dataset(wildcards):
-    """Return the dataset that contains the class prompts; [] if the config contains them."""
-    in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
-    return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
-
-
 def trials_of(wildcards):
     """List the trials of a run."""
     return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))

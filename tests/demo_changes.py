@@ -64,7 +64,6 @@ tasks:
       - {runs: [hra/r8], datasets: [scenes-canny, scenes-classes, scenes-points], seeds: [0]}
       - {runs: [real/images, full/all], datasets: [scenes-canny], seeds: [0]}
     sheets: {runs: [full/all, hra/r8]}
-    drift: {prompts: 2, images: 1, evaluators: [{name: st_lpips, kind: st-lpips, model: st-lpips}]}
 """
 SWAPPED = {
     "accuracy": "matthews_correlation", "f1": "accuracy", "accuracy_f1_mean": "accuracy", "strict": "lenient",
@@ -131,8 +130,6 @@ VALUES: dict[str, Any] = {
     "tasks.math.retention.benchmarks.HumanEval.metric": "pass@2",
     "tasks.math.retention.include_path": "config",
     "tasks.subject.evaluation.evaluators.0.kind": "dino",
-    "tasks.*.drift.evaluators.0.kind": "lpips-vgg",
-    "tasks.*.drift.evaluators.1.kind": "dino",
     "tasks.*.crop": "hra_workflow.demo.prompt_fidelity:PromptFidelity",
     "tasks.glue.columns.[01].dataset": SWAPPED.get,
     "tasks.control.columns.[01].dataset": "spare",

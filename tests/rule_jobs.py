@@ -55,7 +55,6 @@ MADE_BY = {
     "augmented": "augment",
     "hints": "hints",
     "class_images_generated": "generate_class_images",
-    "base_generated": "generate_base_images",
 }
 BUILT: dict[str, dict] = {}  # the identity of the last job of each rule, and of each rule in a folder
 # Params of all tasks.

@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 import evaluate_control
-import evaluate_drift
 import evaluate_math
 import evaluate_subject
 import gather_images
@@ -65,17 +64,14 @@ def readers_of_images(place, path) -> dict:
     files.write_json(dataset, {"rows": {"validation": 1}, "folder": ".", "files": {}})
     picture().save(place / "subject.png")
     record = records.read(place.parent / "train.json")
-    base = place / "base.tar"
-    images.pack(base, [images.Picture("a", b"", {})], head=HEAD | {"result": "math/d"})
-    given = {"images": path, "base": base, "dataset": dataset, "shards": path}
+    given = {"images": path, "dataset": dataset, "shards": path}
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
-    settings = {"evaluation": evaluation, "evaluators": [], "base_generated": SETTINGS, "task_version": 1}
+    settings = {"evaluation": evaluation, "task_version": 1}
     made = job(place, given, **settings)
     return {
         "gather": partial(gather_images.main, made),
         "evaluate_subject": partial(evaluate_subject.main, made),
         "evaluate_control": partial(evaluate_control.generated, made, record, 1),
-        "evaluate_drift": partial(evaluate_drift.check, made, record),
     }
 
 

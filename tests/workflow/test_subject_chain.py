@@ -22,7 +22,6 @@ tasks:
     evaluation:
       evaluators: [{name: faithfulness, kind: "hra_workflow.demo.prompt_fidelity:PromptFidelity"}]
       best_by: [faithfulness]
-    drift: null
     columns:
       - {name: Faithfulness, benchmark: prompts, metric: faithfulness}
       - {name: Blocked, benchmark: prompts, metric: blocked, better: lower}

@@ -81,8 +81,6 @@ class ControlTraining(ImageTraining):
 
 
 class ControlGeneration(ImageGeneration):
-    drift_sampler = "hra_workflow.tasks.control.sampling:WithoutHint"
-
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
         names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import grid, strength_names, tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe
 from hra_workflow.snakemake_bridge import deployment, gpu_resources, handlers, job_events, reruns
@@ -74,7 +74,7 @@ def task_version(wildcards):
 
 def benchmark_source(wildcards):
     """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
-    return dataset_entry(wildcards)["benchmarks"][strength_names.split(wildcards.benchmark)[0]].split("/")
+    return dataset_entry(wildcards)["benchmarks"][wildcards.benchmark].split("/")
 
 
 def benchmark_manifest(wildcards):
@@ -82,10 +82,8 @@ def benchmark_manifest(wildcards):
 
 
 def method_slice(wildcards):
-    """Select the keys of a method; those of rewound weights have their strength too."""
-    _, strength = strength_names.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
-    found = grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
-    return found | ({"strength": strength} if strength else {})
+    """Select the keys of a method."""
+    return grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
 
 
 def training(task, wildcards):

@@ -215,8 +215,6 @@ use rule figures as figures_stability with:
     params:
         **recorded_in_order(
             retention=lambda wc: TASKS[wc.task].evaluation.retention(),
-            strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
-            untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
         lost=lost_inputs("figures/{task}_stability.svg"),
 

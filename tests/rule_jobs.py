@@ -18,15 +18,9 @@ READ = """
 import json, sys
 from snakemake.cli import main
 from snakemake.io import is_flagged
-from snakemake.iocontainers import Wildcards
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
 from hra_workflow.snakemake_bridge import handlers
 from hra_workflow.snakemake_bridge.reruns import Recorded
-
-def at_a_strength(rule):
-    named = dict.fromkeys({"benchmark", "answers"} & rule.wildcard_names, "b@0.5")
-    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
-    return rule.params.method(Wildcards(fromdict=run | named)) if named and "method" in rule.params.keys() else {}
 
 def show(workflow, config, basedir):
     def given(names):
@@ -39,7 +33,6 @@ def show(workflow, config, basedir):
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
         | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
         | {"constant": [name for name, param in rule.params.items() if isinstance(param, Recorded) and fixed(param)]}
-        | {"at_a_strength": at_a_strength(rule)}
         | {"temporary": any(is_flagged(path, "temp") for path in rule.output)}
         for rule in workflow.rules
     }
@@ -63,7 +56,7 @@ UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size",
 
 @cache
 def names() -> dict[str, dict[str, list[str]]]:
-    """Return the names of the inputs, outputs, params and recorded params of every rule, and its method at 0.5."""
+    """Return the names of the inputs, outputs, params and recorded params of every rule."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", READ, ROOT, folder], cwd=ROOT, capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RULES ")] or [done.stderr]

@@ -2,7 +2,7 @@
 # In:  manifests of the model, the dataset and the initial adapter.
 # Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
 # Steps: train, evaluate. The training job evaluates its weights while it has a GPU; evaluate_glue copies the results on one core.
-#      Where they are missing, for example for rewound weights, it evaluates, on a GPU if training has one.
+#      Where they are missing, it evaluates, on a GPU if training has one.
 # Again: train_glue if its data, its settings, or the split or score that selects RUN/best has changed; only evaluate_glue if
 #      metrics or benchmarks have.
 

@@ -1,8 +1,8 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
 # other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
-# Out: RUN/train.json, RUN/last, RUN/answers and, for rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
-#      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json, RUN/retention_programs.jsonl.gz;
+# Out: RUN/train.json, RUN/last, RUN/answers (temporary, all benchmarks together), EVAL/outputs.jsonl.gz, EVAL/metrics.json,
+#      RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
 # Again: generate_math, for all benchmarks together, if the prompt, a benchmark, the backend or its settings have changed;
@@ -17,12 +17,8 @@ localrules:
 
 
 TEXT = "general_text"
-ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
+ANSWERS = f"{RUN}/answers/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
 RETENTION = f"{RUN}/retention.json"
-
-
-wildcard_constraints:
-    answers=r"answers(@[\d.]+)?",  # of the trained weights, or of rewound ones
 
 
 use rule train as train_math with:
@@ -45,7 +41,7 @@ use rule generate as generate_math with:
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
     log:
-        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{answers}/shard{shard}-of-{n_shards}.log",
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/answers/shard{shard}-of-{n_shards}.log",
     benchmark:
         f"{ANSWERS}.benchmark.tsv"
     wildcard_constraints:
@@ -59,7 +55,7 @@ use rule generate as generate_math with:
             quantization=hyperparameter("quantization"),
             data=downloaded(question_manifests),
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}"),
+        **unrecorded(scratch=f"{SCRATCH}/answers/shard{{shard}}-of-{{n_shards}}"),
 
 
 use rule gather_outputs as gather_math with:
@@ -71,7 +67,7 @@ use rule gather_outputs as gather_math with:
         task="math",
     params:
         **recorded(
-            benchmark=lambda wc: strength_names.split(wc.benchmark)[0],
+            benchmark="{benchmark}",
             generated=recorded_by(rules.generate_math),
         ),
 
@@ -83,7 +79,7 @@ use rule evaluate as evaluate_math with:
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
-        benchmark=rf"(?!{TEXT}[@/])[^/]+",
+        benchmark=rf"(?!{TEXT}/)[^/]+",
     params:
         **recorded(
             split=lambda wc: benchmark_source(wc)[1],
@@ -108,7 +104,7 @@ rule evaluate_general_text:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
     wildcard_constraints:
         task="math",
-        benchmark=rf"{TEXT}(@[\d.]+)?",
+        benchmark=TEXT,
     conda:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=TEXT)

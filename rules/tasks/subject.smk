@@ -104,7 +104,7 @@ use rule generate as generate_subject with:
         task="subject",
     params:
         **recorded(
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             sampling=lambda wc: TASKS["subject"].generation.sampling(),
         ),
@@ -117,7 +117,7 @@ use rule gather_images as gather_subject with:
         benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
         **recorded(
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             images=lambda wc: TASKS["subject"].generation.sampling()["images"],
             generated=recorded_by(rules.generate_subject),

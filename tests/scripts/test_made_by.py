@@ -29,7 +29,7 @@ SETTINGS = {"method": {"kind": "hra"}, "sampling": {"inference_steps": 3}}
 HEAD = {"result": "math/d/hra/r8/0/b", "weights": WEIGHTS, "inputs": {}, "settings": SETTINGS}
 # What another run, weights, config or version makes, and how it is named.
 OTHERS = {
-    "run": (HEAD | {"result": "math/d/lora/r4/0/b"}, "result math/d/lora/r4/0/b, now math/d/hra/r8/0/b"),
+    "run": (HEAD | {"result": "math/d/lora/r4/0/b"}, "result math/d/lora/r4/0/b, now math/d/hra/r8/0"),
     "weights": (
         HEAD | {"weights": {"last/adapter_model.safetensors": "b" * 64}},
         r"weights.last/adapter_model.safetensors bbbbbbbbbbbb…, now aaaaaaaaaaaa…",

@@ -205,15 +205,6 @@ def test_settings_of_evaluators_generate_nothing_again(demo):
     assert not [rule for rule in planned if rule.startswith(("generate_", "gather_"))]
 
 
-@pytest.mark.slow
-def test_rewound_weights_need_no_training_of_their_own(demo):
-    run = "task=subject dataset=jester-ball method=hra variant=r8 seed=0"
-    assert demo.first["generate_subject"] >= {
-        f"{run} benchmark={name} shard=0 n_shards=2" for name in ("prompts", "prompts@0.5")
-    }
-    assert [job for job in demo.first["train_subject"] if "method=hra" in job] == [run]
-
-
 @pytest.mark.full
 def test_a_key_repeats_what_its_class_says(demo):
     wrong, tried = [], packs(LOUD)

@@ -64,7 +64,7 @@ OTHER = {
     "presets": {"subject": {"tiny": {"datasets": {"other": {"prior_weight": 0.0}}}}},
     "tasks": {"subject": {"grid": [{"runs": ["hra/r4-two-sided"], "datasets": ["clown", "other"], "seeds": [0]}]}},
 }
-FEW = {"tasks": {"math": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}], "rewind": []}}}
+FEW = {"tasks": {"math": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}}}
 FEW["tasks"]["math"]["compute"] = {"runs": ["hra/r8"]}
 FIRST = [test_chain.TINY, test_chain.TINY_MATH, test_subject_chain.TINY, test_control_chain.TINY, OTHER, FEW]
 GENERATED = {

@@ -29,7 +29,6 @@ SCRIPTS = {
 ONE_RUN = {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}
 ONE_RUN_OF_MATH = ONE_RUN | {
     "generation": test_chain.TINY_MATH["tasks"]["math"]["generation"] | {"shards": 1},
-    "rewind": [],
     "compute": {"runs": ["hra/r8"]},
 }
 FIRST = {

@@ -57,10 +57,9 @@ def test_a_file_that_extends_that_of_a_finished_grid_plans_nothing(done):
 
 
 def test_what_is_added_plans_its_own_jobs(done):
-    """Add a seed, a variant, a dataset, a strength and a benchmark; no finished job runs again."""
+    """Add a seed, a variant, a dataset and a benchmark; no finished job runs again."""
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r4-two-sided]")
     done.change("small.yaml", "mnli], seeds: [0, 1]", "mnli, rte], seeds: [0, 1, 2]")
-    done.change("small.yaml", "    averages:", "    rewind: [0.5]\n    averages:")
     # What is appended is not the first benchmark, which selects the best step.
     done.change(
         "small.yaml", "\ntasks:", "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
@@ -68,11 +67,10 @@ def test_what_is_added_plans_its_own_jobs(done):
     names = {"cola": ["validation"], "mnli": ["matched", "mismatched", "again"], "rte": ["validation"]}
     every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r4-two-sided", seed="0 1 2") for name in names}
     evaluated = {
-        f"{run} benchmark={benchmark}{strength}"
+        f"{run} benchmark={benchmark}"
         for dataset, benchmarks in names.items()
         for benchmark in benchmarks
-        for strength in ("", "@0.5")
-        for run in every[dataset] - (set() if strength or benchmark == "again" else runs())
+        for run in every[dataset] - (set() if benchmark == "again" else runs())
     }
     assert done.plan() == TABLES | {
         "download_dataset": {"task=glue dataset=rte"},

@@ -119,7 +119,6 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ),
         ("tasks.math.general_text.source", "gsm8k/test", r"unknown dataset with a column text 'gsm8k'; known: wik"),
         ("tasks.math.general_text.source", "wikitext-2/train", r"text.source: unknown split 'train'; known: test"),
-        ("tasks.math.rewind", [0.5, 1], r"rewind.1: 1 is .* \(a strength between 0, the base model, and 1"),
         ("tasks.glue.evaluation", None, r"'evaluation' is not one of"),
         (
             "tasks.subject.tune",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, finished_run, made_by, records, seals, strength_names
+from hra_workflow.core import files, fingerprints, finished_run, made_by, records, seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.core.valid_records import load
@@ -98,7 +98,7 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
         return [base | {"status": records.DIVERGED, "error": record["error"]}]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
-        base |= {"benchmark": benchmark, "strength": strength_names.split(benchmark)[1] or 1.0}
+        base |= {"benchmark": benchmark}
         if (*key, benchmark) not in evaluated:
             rows.append(base | hole(errors))
             continue

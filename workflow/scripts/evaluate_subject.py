@@ -7,7 +7,7 @@ image is compared with the others, the paper's row “Real Images”.
 
 import time
 
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records, strength_names
+from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
@@ -35,8 +35,6 @@ def main(job: dict) -> None:
         "last": {"step": record["steps"], "metrics": aggregation.summary(last)},
         "best_on_test": {"step": None, "metrics": aggregation.summary(best)},
     }
-    if strength_names.split(job["wildcards"]["benchmark"])[1]:
-        del selections["best_on_test"]  # only the last weights are rewound
     predictions.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     print(f"{len(rows)} images, {sum(row['blocked'] for row in rows):.0f} of them blocked")
 

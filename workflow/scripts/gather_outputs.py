@@ -1,7 +1,5 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from pathlib import Path
-
 from hra_workflow.core import diverged_runs, files, made_by, predictions, records
 from hra_workflow.core.job import as_list, start
 
@@ -10,10 +8,10 @@ def main(job: dict) -> None:
     benchmark, output = job["params"]["benchmark"], job["output"]["outputs"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
     record, lines, head = records.read(job["input"]["record"]), [], {}
+    run = {name: job["wildcards"][name] for name in made_by.RUN}  # a shard has the answers to all benchmarks
     for path in as_list(job["input"]["shards"]):
         head, found = predictions.read_with_head(path)
-        answers = job["wildcards"] | {"benchmark": Path(path).parent.name}  # a shard has the answers to all benchmarks
-        made_by.check_generated(path, head, record, answers, job["params"]["generated"])
+        made_by.check_generated(path, head, record, run, job["params"]["generated"])
         lines += [line for line in found if line.pop("benchmark") == benchmark]
     lines = predictions.complete(lines, expected, output)
     predictions.write(output, lines, head | {"result": made_by.result(job["wildcards"])})

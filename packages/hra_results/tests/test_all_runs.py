@@ -95,17 +95,17 @@ def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_p
 
 def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
     table = run_statistics.read_csv(folder / "runs_glue.csv")
-    table = pd.concat([table, table.assign(benchmark="dev@0.5"), table.assign(benchmark="test")])
+    table = pd.concat([table, table.assign(benchmark="test")])
     every = list(dict.fromkeys(table[RUN].itertuples(index=False, name=None)))
 
     def found(better: list) -> dict[str, str]:
         return {one.name: one.better for one in all_runs.scores(table, every, better) if one.kind == "score"}
 
-    names = ("dev/accuracy", "dev@0.5/accuracy", "test/accuracy", "dev/f1")
+    names = ("dev/accuracy", "test/accuracy", "dev/f1")
     stated = found([("dev", "accuracy", "lower")])
-    assert [stated[name] for name in names] == ["lower", "lower", "lower", ""]
+    assert [stated[name] for name in names] == ["lower", "lower", ""]
     stated = found([("dev", "accuracy", "lower"), ("other", "accuracy", "higher")])
-    assert [stated[name] for name in names] == ["lower", "lower", "", ""]
+    assert [stated[name] for name in names] == ["lower", "", ""]
 
 
 @pytest.mark.parametrize(

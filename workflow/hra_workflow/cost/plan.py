@@ -165,7 +165,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
-        notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
+        notes += [*task.table.warnings(), *task.table.unshown()]
     checks = [one for one in probed.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)

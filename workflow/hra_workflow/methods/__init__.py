@@ -9,7 +9,7 @@ It is imported on login nodes, so it imports neither torch nor pandas: code that
 from functools import partial
 
 from hra_workflow.core import grid
-from hra_workflow.methods import adapter_sizes, peft_types, rewinding
+from hra_workflow.methods import adapter_sizes, peft_types
 from hra_workflow.methods.base import Adapter, Method, Variants
 
 PEFT = "peft"
@@ -108,7 +108,6 @@ METHODS = {
         ),
         variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",
-        rewind=rewinding.HRA,
     ),
     "lora": Method(
         colour="#0072B2",
@@ -119,7 +118,6 @@ METHODS = {
             export_lora="peft:PeftModel.save_pretrained",
         ),
         variants=Variants(optional=("loraplus_lr_ratio",), fault=lora_fault),
-        rewind=rewinding.LORA,
     ),
     "oft": Method(
         colour="#E69F00",
@@ -140,11 +138,10 @@ METHODS = {
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
         waits=("adalora/",),  # the comparison of scores on the host
-        rewind=rewinding.ADALORA,
     ),
     # All weights are trained: half precision would round small steps to zero.
-    "full": Method(colour="#000000", base="all", precision="float32", rewind=rewinding.BASE),
-    "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases", rewind=rewinding.BASE),
+    "full": Method(colour="#000000", base="all", precision="float32"),
+    "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases"),
     "head": Method(colour="#999999", tasks=("glue", "control")),  # control: the hint encoder
     "controlnet": Method(colour="#6699CC", tasks=("control",), controlnet=True),
     "pretrained": Method(colour="#666666", tasks=("math", "subject", "control"), trains=False),

@@ -6,8 +6,6 @@ It is imported on login nodes, so it imports neither torch nor pandas: code that
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hra_workflow.methods import rewinding
-
 
 @dataclass(frozen=True)
 class Adapter:
@@ -73,7 +71,6 @@ class Method:
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
     waits: the folders of PEFT in which its training steps wait for the GPU.
-    rewind: the way to rewind its weights; None: they cannot be rewound.
     real_images: whether the real images are evaluated instead of generated ones.
     controlnet: whether a ControlNet is trained in addition to the UNet, instead of a hint encoder.
     """
@@ -92,7 +89,6 @@ class Method:
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
-    rewind: rewinding.Rewinding | None = None
     real_images: bool = False
     controlnet: bool = False
 

@@ -16,7 +16,6 @@ from hra_workflow import methods
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.methods import rewinding
 from hra_workflow.models import built_adapters, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
@@ -239,12 +238,11 @@ def sort_config(path: Path) -> None:
 
 
 def load(model, method: dict, folder: Path):
-    """Load a run's weights into the model for evaluation, rewound if the method has a `strength`."""
+    """Load a run's weights into the model for evaluation."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
-    entry, strength = methods.entry(method), method.get("strength")
-    adapter = entry.adapter.config
+    adapter = methods.entry(method).adapter.config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
@@ -255,8 +253,6 @@ def load(model, method: dict, folder: Path):
             built_adapters.check(model, PeftConfig.from_pretrained(folder), names)
             strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
         else:
-            if strength:
-                state = rewinding.interpolated(model.state_dict(), state, strength)
             strange = model.load_state_dict(state, strict=False).unexpected_keys
     except (RuntimeError, ValueError) as problem:
         if isinstance(problem, RuntimeError) and not str(problem).startswith("Error(s) in loading state_dict"):
@@ -265,8 +261,6 @@ def load(model, method: dict, folder: Path):
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
-    if strength and adapter:
-        rewinding.rewind(entry.rewind, model, strength)
     return model.eval()
 
 

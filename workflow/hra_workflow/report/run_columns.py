@@ -13,7 +13,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "variant": (TEXT, "of the method"),
     "seed": (WHOLE, "of the training"),
     "benchmark": (TEXT, "what was evaluated on"),
-    "strength": (NUMBER, "of the trained change of the weights; 1 is as trained"),
     "selection": (TEXT, "which checkpoint was evaluated"),
     "metric": (TEXT, "what was measured"),
     "value": (NUMBER, "of the metric, a fraction where it is a rate"),

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from hra_workflow.core import fingerprints, grid, strength_names, tuning
+from hra_workflow.core import fingerprints, grid, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import LENGTH, held_out_rows
@@ -79,7 +79,7 @@ class Cost(Part):
 
     def items(self, dataset: str, benchmark: str) -> int | None:
         """Return the number of rows of a benchmark of a dataset, if it is known."""
-        entry, (benchmark, _) = self.task.data.entry(dataset), strength_names.split(benchmark)
+        entry = self.task.data.entry(dataset)
         if benchmark not in entry.get("benchmarks", {}):
             return None
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")

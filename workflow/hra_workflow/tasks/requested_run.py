@@ -211,7 +211,7 @@ def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[s
     )
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
-    rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
+    rows = [row for row in stated if wanted.items() <= row.items()]
     rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
     expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {advice}")

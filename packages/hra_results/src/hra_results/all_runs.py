@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hra_workflow.core import fingerprints, strength_names
+from hra_workflow.core import fingerprints
 from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import COLUMNS, FLAG, LOGARITHMIC, NUMBER, OF_TRAINING, TEXT, WHOLE
 
 RUN = run_statistics.RUN
 OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
 # Of a row of the run table but not of a run, or replaced by columns of the page.
-OF_ROW = ("task", "benchmark", "strength", "selection", "metric", "value", "stderr", "step", "status", "error")
+OF_ROW = ("task", "benchmark", "selection", "metric", "value", "stderr", "step", "status", "error")
 # Costs of a run, of which lower values are better; those that depend on the device.
 COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
 ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
@@ -116,15 +116,14 @@ def scores(table: pd.DataFrame, every: list[tuple], better: list[tuple[str, str,
         by_metric.setdefault(metric, set()).add(direction)
     found, extra = [], []
     for benchmark, part in table[table["status"] == "ok"].groupby("benchmark", sort=False):
-        own, strength = strength_names.split(benchmark)
         for metric, rows in part.groupby("metric", sort=False):
             directions, values, errors = by_metric.get(metric, set()), {}, {}
             for selection, one in rows.groupby("selection", sort=False):
                 one = one.set_index(RUN).reindex(every, fill_value="")
                 values[selection], errors[selection] = cells(one["value"], NUMBER), cells(one["stderr"], NUMBER)
-            direction = exact.get((own, metric), next(iter(directions)) if len(directions) == 1 else "")
+            direction = exact.get((benchmark, metric), next(iter(directions)) if len(directions) == 1 else "")
             name, meaning = f"{benchmark}/{metric}", f"{metric} on {benchmark}"
-            found.append(Column(name, meaning, values, direction, "score", shown=strength is None))
+            found.append(Column(name, meaning, values, direction, "score", shown=True))
             extra.append(Column(f"{name}/stderr", COLUMNS["stderr"][1], errors))
         once = part.drop_duplicates(RUN).set_index(RUN).reindex(every, fill_value="")
         for name in OF_BENCHMARK:

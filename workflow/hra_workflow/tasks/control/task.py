@@ -93,7 +93,6 @@ class ControlGeneration(ImageGeneration):
 class ControlEvaluation(ImageEvaluation):
     benchmark = BENCHMARK
     reference_images = "source"
-    keeps_head = True
 
     def evaluators(self, dataset: str) -> list[dict]:
         """Return the evaluators that a dataset names, in the order of its list."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from hra_workflow.core import early_evaluations, grid, strength_names
+from hra_workflow.core import early_evaluations, grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
@@ -65,13 +65,11 @@ class GlueTraining(Training):
 
 
 class GlueEvaluation(Evaluation):
-    keeps_head = True
-
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
         measured = self.config["preflight"] == "jobs" and not self.config["probes"]["command"]
-        if strength_names.split(benchmark)[1] or measured:
-            return False  # training evaluates only the trained weights; preflight measures the evaluation separately
+        if measured:
+            return False  # preflight measures the evaluation separately
         folder = grid.paths(self.config)["eval"].format(**wildcards)
         return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
 

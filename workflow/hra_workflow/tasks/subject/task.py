@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.base import Table, Task, Usage
@@ -120,10 +119,10 @@ class SubjectTraining(ImageTraining):
 
 
 class SubjectGeneration(ImageGeneration):
-    def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
-        """Return the steps of a run whose weights generate images for a benchmark: only the last if rewound."""
-        steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), strength_names.split(benchmark)
-        return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
+    def steps(self, dataset: str, run: str) -> list[int]:
+        """Return the steps of a run whose weights generate images."""
+        steps = self.task.training.snapshot_steps(dataset, run)
+        return steps if self.settings["generation"]["epochs"] == "all" else steps[-1:]
 
     def sampling(self) -> dict:
         """Return the settings that generated images depend on; the number of shards is not one of them."""
@@ -243,8 +242,7 @@ class SubjectCost(ImageCost):
             values = self.task.training.hyperparameters(name, run)
             return values["max_steps"] * values["batch_size"] * (2 if values["prior_weight"] else 1)
         images = self.settings["generation"]["images"] * len(self.task.data.prompts(name))
-        steps = self.task.generation.steps(name, run, wildcards.get("benchmark", ""))
-        return images * len(steps) / int(wildcards.get("n_shards", 1))
+        return images * len(self.task.generation.steps(name, run)) / int(wildcards.get("n_shards", 1))
 
 
 class SubjectUsage(Usage):

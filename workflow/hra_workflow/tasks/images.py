@@ -9,7 +9,6 @@ from hra_workflow.models import diffusion
 from hra_workflow.tasks.cost import FORWARD, Cost
 from hra_workflow.tasks.data import Data
 from hra_workflow.tasks.evaluation import Evaluation
-from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.training import Training
 
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
@@ -53,14 +52,6 @@ class ImageTraining(Training):
             f"config: tasks.{self.name}.model: expected a model of {known}, found {self.settings['model']}, which is "
             f"{self.architecture()}. Use another model, or the task subject",
         )
-
-
-class ImageGeneration(Generation):
-    """The generation of images."""
-
-    def sampling(self) -> dict:
-        """Return the settings that generated images depend on; the number of shards is not one of them."""
-        raise NotImplementedError
 
 
 class ImageEvaluation(Evaluation):

@@ -5,9 +5,9 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.models import diffusion
-from hra_workflow.tasks.base import Table, Task, Usage
+from hra_workflow.tasks.base import Generation, Table, Task, Usage
 from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
+from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageTraining
 from hra_workflow.tasks.subject import captions
 
 PROBED = 4  # number of images that a probe trains on
@@ -118,7 +118,7 @@ class SubjectTraining(ImageTraining):
         return [self.scratch("class_images", noun, part, "generate.error.json") for part in parts]
 
 
-class SubjectGeneration(ImageGeneration):
+class SubjectGeneration(Generation):
     def steps(self, dataset: str, run: str) -> list[int]:
         """Return the steps of a run whose weights generate images."""
         steps = self.task.training.snapshot_steps(dataset, run)

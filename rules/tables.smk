@@ -4,7 +4,6 @@
 #      predictions; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-#      Next to each .csv and .md is its seal (core/seals.py).
 #      results/contents.json, on request: what programs that only read the results need to know of the config.
 # Steps: runs, compare, table, cost, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.

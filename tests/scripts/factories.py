@@ -6,7 +6,7 @@ from pathlib import Path
 
 import compare
 from hra_workflow import tasks
-from hra_workflow.core import files, grid, predictions, records, seals
+from hra_workflow.core import files, grid, predictions, records
 from hra_workflow.methods import METHODS
 from hra_workflow.report import one_class
 from support import paper_config
@@ -216,7 +216,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     comparison = {name: folder / f"{file}_glue.csv" for name, file in COMPARISON.items()}
     for path, header in zip(comparison.values(), (COMPARED, one_class.COLUMNS), strict=True):
         if not path.exists():
-            seals.write(path, ",".join(header) + "\n", [])
+            files.write_text(path, ",".join(header) + "\n")
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:

@@ -11,7 +11,7 @@ import compare
 import factories
 import table
 from hra_workflow.commands import print_table
-from hra_workflow.core import predictions, seals
+from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 
@@ -123,10 +123,10 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     _, job = make(tmp_path)
     table = Path(job["input"]["runs"])
     text = table.read_text()
-    seals.write(table, text.replace(",0.9", ",0.8"), [])
+    files.write_text(table, text.replace(",0.9", ",0.8"))
     with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
         compare.main(job)
-    seals.write(table, text, [])
+    files.write_text(table, text)
     path = Path(job["params"]["evaluations"][0]["path"])
     lines = predictions.read(path)
     predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])

@@ -6,7 +6,7 @@ import pytest
 import collect_runs
 import cost
 import factories
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 
 SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
@@ -26,7 +26,7 @@ def made(
     collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.cost_job(folder, expected)
     if tuning:
-        seals.write(folder / "tune_glue.csv", tuning, [])
+        files.write_text(folder / "tune_glue.csv", tuning)
         job["input"]["tuning"] = str(folder / "tune_glue.csv")
     job["params"] |= {"price": price} if price else {}
     cost.main(job)

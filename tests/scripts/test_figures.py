@@ -16,7 +16,7 @@ import factories
 import figures
 from glue_tables import PUBLISHED
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.methods import METHODS
 from hra_workflow.report import colours, one_class, run_statistics, training_curves
 from hra_workflow.report.plot_style import styles, widen
@@ -54,7 +54,7 @@ def test_figures_say_that_runs_without_equal_searches_are_not_ranked_and_that_on
     keys = [("cola", run, 0) for run in rates]
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     constant = pd.DataFrame([["cola", "dev", "best_on_dev", "lora/r8", "no", 1, 1]], columns=one_class.COLUMNS)
-    seals.write(tmp_path / "one_class_glue.csv", constant.to_csv(index=False), [])
+    files.write_text(tmp_path / "one_class_glue.csv", constant.to_csv(index=False))
     drawn = draw(tmp_path, keys, parameters=["CoLA"], searches=own)
     for name in ("parameters", "pareto"):
         text = words(drawn, name)

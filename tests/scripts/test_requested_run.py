@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.core import seals, tuning
+from hra_workflow.core import files, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.tasks import requested_run
 from support import paper_config
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
             row = f"cola,{method},{seed},validation,{selection},3,accuracy,{value + offset}"
             lines += [f"{row},1.0,ok", f"{row}5,0.5,ok"]  # rewound weights are not those of a run
     lines.append("cola,full,all,0,validation,best_on_dev,3,accuracy,0.99,1.0,outdated")
-    seals.write("results/runs_glue.csv", "\n".join(lines) + "\n", [])
+    files.write_text("results/runs_glue.csv", "\n".join(lines) + "\n")
     for name in ("new texts.csv", "prompts.txt"):
         Path(name).touch()
     (tmp_path / "results/subject/dog/hra/r8/seed0/steps/800").mkdir(parents=True)
@@ -169,8 +169,8 @@ def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
         path = Path("results/glue/cola/full/all/seed0", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    table = seals.read("results/runs_glue.csv").replace("1.0,outdated", "1.0,ok")
-    seals.write("results/runs_glue.csv", table, [])
+    table = Path("results/runs_glue.csv").read_text().replace("1.0,outdated", "1.0,ok")
+    files.write_text("results/runs_glue.csv", table)
     for run in ("best/glue", "results/glue/cola/full/all/seed0"):
         with pytest.raises(JobError, match=r"full/all: expected an adapter of PEFT .* Name a run with an adapter"):
             project(command="export", run=run)

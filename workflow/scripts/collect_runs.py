@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, finished_run, made_by, records, seals, strength_names
+from hra_workflow.core import files, fingerprints, finished_run, made_by, records, strength_names
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.core.valid_records import load
@@ -168,8 +168,7 @@ def main(job: dict) -> None:
     check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))
-    made_from = [path for paths in job["input"].values() for path in as_list(paths)]
-    seals.write(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

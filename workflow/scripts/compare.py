@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import predictions, records, seals
+from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import column_units, comparison, one_class, run_statistics
@@ -127,7 +127,7 @@ def number(value: float, digits: int) -> str:
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     for name, table in zip(("csv", "one_class"), build(runs, job["params"]), strict=True):
-        seals.write(job["output"][name], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
+        files.write_text(job["output"][name], table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

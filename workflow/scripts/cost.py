@@ -8,7 +8,7 @@ import math
 
 import pandas as pd
 
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.report import column_units, markdown_text, run_statistics
 
@@ -44,7 +44,7 @@ def tuning_costs(path: str | None) -> pd.DataFrame:
     """
     if not path:
         return pd.DataFrame(columns=["hours", "watt_hours"], dtype=float)
-    trials = run_statistics.read_sealed(path)
+    trials = run_statistics.read_csv(path)
     run = (trials["method"] + "/" + trials["variant"]).rename("run")
     numbers = trials.reindex(columns=["device_seconds", "watt_hours"]).apply(pd.to_numeric)
     hours = numbers["device_seconds"].div(3600)
@@ -138,9 +138,8 @@ def main(job: dict) -> None:
     params, runs, tuning = job["params"], job["input"]["runs"], job["input"].get("tuning") or None
     table = build(run_statistics.read_runs(runs), tuning_costs(tuning), params)
     text = table.to_csv(index=False, lineterminator="\n", float_format=number)
-    made_from = [path for path in (runs, tuning) if path]
-    seals.write(job["output"]["csv"], text, made_from)
-    seals.write(job["output"]["markdown"], markdown(table, params), made_from)
+    files.write_text(job["output"]["csv"], text)
+    files.write_text(job["output"]["markdown"], markdown(table, params))
 
 
 if __name__ == "__main__":

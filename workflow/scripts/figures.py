@@ -270,7 +270,7 @@ def main(job: dict) -> None:
         run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
     )
     constant = (
-        run_statistics.read_sealed(inputs["one_class"])
+        run_statistics.read_csv(inputs["one_class"])
         if inputs.get("one_class")
         else pd.DataFrame(columns=one_class.COLUMNS)
     )
@@ -280,7 +280,7 @@ def main(job: dict) -> None:
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, statistics, published, every),
-        "pareto": lambda: pareto.figure(run_statistics.read_sealed(inputs["costs"]), params, shown),
+        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
         "stability": lambda: stability.figure(runs, single, averages, params, shown),
         "lambda": lambda: lambda_figure(statistics, published, sweep, every),
         "curves": lambda: training_curves.figure(points, params | {"columns": single}, kind),

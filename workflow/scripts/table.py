@@ -9,7 +9,7 @@ for math), and are compared only with our column on the same metric scale.
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
@@ -269,18 +269,17 @@ def main(job: dict) -> None:
     params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
-    differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
+    differences, constant = (run_statistics.read_csv(job["input"][name]) for name in ("comparison", "one_class"))
     units, same = column_units.units(params), one_class.by_column(constant, params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params, same)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
-    trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
+    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
     lines = notes(table, runs, published, differences, params, constant, trials)
     text = markdown(table, runs, differences, params, same, lines)
-    made_from = [path for name, path in job["input"].items() if path and name != "published"]
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
-    seals.write(job["output"]["markdown"], text, made_from)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], text)
 
 
 if __name__ == "__main__":

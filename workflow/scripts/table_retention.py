@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import finished_run, made_by, records, seals
+from hra_workflow.core import files, finished_run, made_by, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import markdown_text, run_statistics
@@ -143,9 +143,8 @@ def main(job: dict) -> None:
     values = read(paths, runs, params["expected"], params["evaluations"])
     published = run_statistics.read_published(job["input"].get("published"))
     table = build(values, published, params)
-    made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
-    seals.write(job["output"]["markdown"], markdown(table, values, published, params), made_from)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, values, published, params))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def write_run(folder: Path, run: str = "hra/r8", seed: int = 0, wrong: tuple[int
 
 
 def edit(path: Path, **changes) -> None:
-    """Change entries of a record and seal it again; None removes one."""
+    """Change entries of a record and its SHA-256; None removes one."""
     content = {name: value for name, value in (files.read_json(path) | changes).items() if value is not None}
     records.write(path, content)
 

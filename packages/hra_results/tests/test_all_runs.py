@@ -11,7 +11,7 @@ from lxml import html
 import collect_runs
 import factories
 from hra_results import all_runs
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
@@ -86,7 +86,7 @@ def test_settings_that_differ_are_columns(data):
 
 def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_path):
     older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
-    seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
+    files.write_text(tmp_path / "runs_glue.csv", older.to_csv(index=False))
     facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
     view = all_runs.contents("glue", facts, [])["views"]["seed"]
     names = {column["name"] for column in view["columns"]}

@@ -46,7 +46,7 @@ class Column:
 
 def contents(name: str, facts: dict, runs: list[dict]) -> dict:
     """Return the page's data on a task. facts: of contents.json. runs: runs.describe of each run."""
-    table = run_statistics.read_sealed(facts["runs"]).reindex(columns=list(COLUMNS), fill_value="")
+    table = run_statistics.read_csv(facts["runs"]).reindex(columns=list(COLUMNS), fill_value="")
     every = [tuple(key) for key in table[RUN].drop_duplicates().itertuples(index=False)]
     complete = table.assign(one=~table["status"].isin(run_statistics.NO_TRAINING)).groupby(RUN, sort=False)["one"]
     trained = [f"{method}/{variant}" in facts["trained"] for _, method, variant, _ in every]

@@ -4,11 +4,10 @@ The file is written where the runs were made, and its paths are relative to the 
 the folder of results was copied, files outside it are missing: their paths become None, or are left out of a list.
 """
 
-import json
 import os
 from pathlib import Path
 
-from hra_workflow.core import files, seals
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import tail
 
@@ -17,14 +16,14 @@ LOG_LINES = 15
 
 
 def read(folder: Path) -> dict:
-    """Return the contents of a folder of results; raise JobError if its tables have changed since they were listed."""
+    """Return the contents of a folder of results."""
     place = folder / NAME
     if not place.exists():
         raise JobError(
             f"{place}: expected the list of the results' tasks and runs, found none. Run `hra-workflow report` or "
             "snakemake with the target contents, in the project that has made them."
         )
-    return located(json.loads(seals.read(place)), folder)
+    return located(files.read_json(place), folder)
 
 
 def located(content: dict, folder: Path) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hra_workflow import ROOT, tasks
-from hra_workflow.core import files, predictions, records, seals, valid_records
+from hra_workflow.core import predictions, records, valid_records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.table import Table
 
@@ -91,11 +91,10 @@ class Run:
 def read_state(name: str, path: str) -> dict[str, Run]:
     """Read the runs of a folder by their paths below it, without trials and exports. name: of the folder.
 
-    Raises JobError for an edited record, or an edited table in the folder.
+    Raises JobError for an edited record.
     """
     root = Path(path.removesuffix(f"/{records.OF_RUN}"))
     expect(root.is_dir(), f"{name} ({path}): expected a folder of results or of a run, found none. Correct the path.")
-    check_seals(root)
     folders = {file.parent for file in root.rglob(records.OF_RUN)}
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
     runs = [read_run(one) for one in sorted(folders - inner)]
@@ -105,14 +104,6 @@ def read_state(name: str, path: str) -> dict[str, Run]:
         f"{name} ({path}): expected a finished run, found no {records.OF_RUN} but those of trials. Correct the path.",
     )
     return {run.folder.relative_to(root).as_posix(): run for run in runs}
-
-
-def check_seals(root: Path) -> None:
-    """Raise JobError for a file of a folder that was edited since it was sealed; outdated files are accepted."""
-    for seal in sorted(root.rglob(".*.sha256")):
-        path = seal.with_name(seal.name.removeprefix(".").removesuffix(".sha256"))
-        if path.exists():
-            seals.check_content(path, files.sha256(path))
 
 
 def load(path: Path, schema: str) -> dict:

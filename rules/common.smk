@@ -115,7 +115,7 @@ def hyperparameter(name, default=None):
 
 
 def lost_inputs(name):
-    """Return the param that remakes a table or figure after the deletion of a file that it was made from."""
+    """Return the param that remakes a file after the deletion of a result that it was made from."""
     return reruns.lost_inputs(workflow, f"{config['pathvars']['results']}/{name}")
 
 

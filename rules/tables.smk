@@ -123,7 +123,6 @@ rule table:
             metrics=lambda wc: f"{EVAL}/metrics.json",
             captions=lambda wc: CAPTIONS,
         ),
-        lost=lost_inputs("table_{task}.csv"),
     script:
         "../workflow/scripts/table.py"
 
@@ -148,7 +147,6 @@ rule cost:
             # Without a price, tables that were made before there was one need not be made again.
             **({"price": config["price"]} if config["price"] else {}),
         ),
-        lost=lost_inputs("cost_{task}.csv"),
     script:
         "../workflow/scripts/cost.py"
 
@@ -178,7 +176,6 @@ rule figures:
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
         **unrecorded(captions=lambda wc: CAPTIONS),
-        lost=lost_inputs("figures/{task}_parameters.svg"),
     script:
         "../workflow/scripts/figures.py"
 
@@ -199,7 +196,6 @@ use rule figures as figures_lambda with:
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
             lambdas=lambda wc: methods.lambdas(config, wc.task),
         ),
-        lost=lost_inputs("figures/{task}_lambda.svg"),
 
 
 use rule figures as figures_stability with:
@@ -217,7 +213,6 @@ use rule figures as figures_stability with:
             strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
             untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
-        lost=lost_inputs("figures/{task}_stability.svg"),
 
 
 rule sheet:

@@ -73,6 +73,5 @@ rule tuning_figure:
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
         ),
-        lost=lost_inputs("figures/{task}_tuning.svg"),
     script:
         "../workflow/scripts/tuning_figure.py"

@@ -238,6 +238,5 @@ rule table_compute:
         "../../envs/hra.yaml"
     params:
         **recorded_in_order(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
-        lost=lost_inputs("table_compute.csv"),
     script:
         "../../workflow/scripts/table_compute.py"

@@ -177,6 +177,11 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
         assert done.plan(*tables) == {}
     (done.folder / "results/runs_glue.csv").unlink()  # as by a job that was killed
     assert done.plan(*tables) == TABLES
+    done.snakemake(*remake)
+    (done.folder / "results/compare_glue.csv").unlink()  # made again with the next table
+    assert done.plan(*tables) == {}
+    (done.folder / "results/table_glue.csv").unlink()
+    assert done.plan(*tables).keys() == TABLES.keys() - {"runs"}
 
 
 def test_one_run_makes_all_that_a_new_seed_needs(done):

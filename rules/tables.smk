@@ -1,8 +1,8 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets and, for a benchmark with rows in the training data, its
-#      predictions; these are not inputs.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
+#      rule table also reads the data cards of its datasets and the predictions of classes, and of benchmarks with rows
+#      in the training data; these are not inputs.
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 #      Next to each .csv and .md is its seal (core/seals.py).
 #      results/contents.json, on request: what programs that only read the results need to know of the config.
@@ -75,7 +75,6 @@ rule compare:
         ],
     output:
         csv="<results>/compare_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
     log:
         "<logs>/tables/compare_{task}.log",
     conda:
@@ -96,7 +95,6 @@ rule table:
     input:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
         published=published("{task}"),
         trials=trial_table,
     output:
@@ -158,7 +156,6 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         costs="<results>/cost_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:

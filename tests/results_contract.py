@@ -12,7 +12,7 @@ from support import ROOT
 
 PAGE = (ROOT / "docs/results-contract.md").read_text()
 RUN = r"(?:[^/]+/){4}seed\d+"
-TABLES = ("runs", "table", "compare", "cost", "one_class", "tune")
+TABLES = ("runs", "table", "compare", "cost", "tune")
 KINDS = {  # path below the folder of results -> schema; None: without a contract, or in no JSON
     rf"{RUN}/train\.json": "record",
     rf"{RUN}/[^/]+/metrics\.json": "metrics",

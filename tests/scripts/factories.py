@@ -8,7 +8,6 @@ import compare
 from hra_workflow import tasks
 from hra_workflow.core import files, grid, predictions, records, seals
 from hra_workflow.methods import METHODS
-from hra_workflow.report import one_class
 from support import paper_config
 
 CONFIG = paper_config()
@@ -42,7 +41,6 @@ COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = compare.COLUMNS
-COMPARISON = {"csv": "compare", "one_class": "one_class"}  # outputs of compare.py
 
 
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
@@ -197,7 +195,7 @@ def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> 
     params, labels = table_job(folder, expected)["params"], {dataset: ["no", "yes"] for dataset in METRICS}
     return {
         "input": {"runs": str(folder / "runs_glue.csv")},
-        "output": {name: str(folder / f"{file}_glue.csv") for name, file in COMPARISON.items()},
+        "output": {"csv": str(folder / "compare_glue.csv")},
         "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
         | {
             "scale": 100,
@@ -213,18 +211,16 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     columns = [column for column in COLUMNS if column["dataset"] in datasets]
     names = {column["name"] for column in columns}
     averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
-    comparison = {name: folder / f"{file}_glue.csv" for name, file in COMPARISON.items()}
-    for path, header in zip(comparison.values(), (COMPARED, one_class.COLUMNS), strict=True):
-        if not path.exists():
-            seals.write(path, ",".join(header) + "\n", [])
+    comparison = folder / "compare_glue.csv"
+    if not comparison.exists():
+        seals.write(comparison, ",".join(COMPARED) + "\n", [])
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:
         counts = seeds[f"{run['method']}/{run['variant']}"]
         counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
     return {
-        "input": {"runs": str(folder / "runs_glue.csv")}
-        | {"comparison": str(comparison["csv"]), "one_class": str(comparison["one_class"])}
+        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
         | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
         "params": {

@@ -87,7 +87,6 @@ READERS = {
     [
         ("table_glue.csv", ",HRA,", ",Best,", "print_table"),
         ("compare_glue.csv", "column", "columns", "table"),
-        ("one_class_glue.csv", "run", "runs", "table figures"),
         ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute"),
         ("cost_glue.csv", "CoLA", "MRPC", "figures"),
         ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_hours"),

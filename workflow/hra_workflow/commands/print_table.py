@@ -28,7 +28,6 @@ from hra_workflow.report.run_statistics import read_sealed, readable
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
 LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
 HOLM = "; p has Holm's correction for all pairs of the column"
-ONE_CLASS = "† predicts one class for every item in at least one seed: such a score is the fraction of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -42,7 +41,6 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
-    text.append(" †" * bool(row.get(f"{name}_one_class")))
     if difference := row[f"{name}_difference"]:
         sign = "" if difference.startswith("-") else "+"
         text.append(f"\n{sign}{difference}".replace("-", "−"), style="not bold " + ("cyan" if sign else "yellow"))
@@ -132,8 +130,6 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         console.print(f"{LEGEND}{HOLM * tested}.", style="dim")
     if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
-    if part.filter(like="_one_class").ne("").any(axis=None):
-        console.print(ONE_CLASS, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hra_workflow.core import fingerprints
-from hra_workflow.report import column_units, comparison, one_class, run_statistics
+from hra_workflow.report import column_units, comparison, run_statistics
 from hra_workflow.report.markdown_text import plain
 
 SEEN = "**Rows that are trained on**"
@@ -79,9 +79,16 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     ]
 
 
-def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Name the runs that predict one class. found: one_class_{task}.csv. labels: the labels by `method/variant`."""
-    return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
+def one_class(found: dict[tuple[str, str, str], str], labels: dict[str, str]) -> list[str]:
+    """Name the runs that predict one class. found: of one_class.find. labels: the labels by `method/variant`."""
+    every = [
+        f"{labels[run]} on {dataset} {benchmark} ({text})"
+        for (run, dataset, benchmark), text in found.items()
+        if run in labels
+    ]
+    return [
+        f"**One class** for every item: {plain('; '.join(every))}. Such a score is the fraction of that class."
+    ] * bool(every)
 
 
 def uncommitted(done: pd.DataFrame) -> list[str]:

@@ -16,7 +16,7 @@ from hra_workflow.tasks.part import Part
 # Columns of the tables' CSV files: those of a row, and those computed for a column, by the endings of their names.
 # No column of the config has such a name.
 OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
-ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_one_class", "_unseen")
+ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_unseen")
 
 
 class Table(Part):
@@ -148,16 +148,8 @@ class Table(Part):
         custom = {name: self.metric(name).version for name in names if ":" in name}
         return {"versions": custom} if custom else {}
 
-    @classmethod
-    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
-        """Return the class that a run predicts for every item, if the items have several classes; else None.
-
-        lines, settings: as for `per_item`.
-        """
-        return None
-
     def comparison(self) -> dict:
-        """Return the settings that `per_item` and `only_class` depend on."""
+        """Return the settings that `per_item` depends on, and `labels`: the names of classes by dataset, if any."""
         return {}
 
     @classmethod

@@ -111,14 +111,6 @@ class GlueTable(Table):
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
 
     @classmethod
-    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
-        names = settings["labels"][dataset]
-        if not names:
-            return None  # a regression
-        labels, predicted = map(set, zip(*cls.per_item(lines, selection, "", settings), strict=True))
-        return names[predicted.pop()] if len(predicted) == 1 < len(labels) else None
-
-    @classmethod
     def change(cls, first: dict, second: dict, score: str) -> float:
         """Return the largest difference of a class's probability, or of the value of a regression, of any weights."""
         return max(

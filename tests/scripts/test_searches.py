@@ -94,13 +94,6 @@ def test_the_disk_estimate_takes_the_size_of_a_run_from_its_trials(here):
     assert disk.weights(trials) == {("glue", "hra/r8"): 123}
 
 
-def test_a_random_search_keeps_its_trials_when_the_budget_grows():
-    tune = {"search": {"learning_rate": [1, 2, 3, 4], "weight_decay": [0, 1]}, "sampler": "random"}
-    few, more = (set(tuning.trials(tune | {"trials": count}, "hra/r8")) for count in (3, 5))
-    assert len(few) == 3 and len(more) == 5 and few < more
-    assert few != set(tuning.trials(tune | {"trials": 3, "seed": 1}, "hra/r8"))
-
-
 def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own_values(here):
     task = Glue(tuned_config(search={"learning_rate": [1e-3, 2e-3], "eval_batch_size": [8]}))
     run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 0}

@@ -99,7 +99,6 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "data_sha256": "b" * 64,
         "weights_sha256": {},
         "fingerprint": run.get("asked", {}) | {"inputs": {"model": "a" * 64, "dataset": "b" * 64}},
-        "config_hash": "c" * 64,  # in records of earlier versions only
         "commit": "d" * 40,
         "dirty": False,
         "versions": {"torch": "2.9.0", "peft": "0.18.0"},

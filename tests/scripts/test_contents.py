@@ -37,7 +37,7 @@ def test_the_runs_and_their_files_are_named(tmp_path):
     assert len(glue["expected"]) == len(tasks.load(paper_config())["glue"].runs())
     run = next(one for one in glue["expected"] if one["dataset"] == "cola")
     assert run["folder"].startswith(f"{tmp_path}/glue/cola/") and run["folder"].endswith(f"/seed{run['seed']}")
-    assert run["benchmarks"].keys() == glue["datasets"]["cola"]["inputs"].keys()
+    assert run["benchmarks"].keys() == set(glue["datasets"]["cola"]["benchmarks"])
     assert all(path.endswith(".error.json") for path in run["errors"])
     assert glue["titles"]["best_on_dev"] == "Best on dev" and glue["selection"] in glue["titles"]
     (tmp_path / "table_glue.csv").write_text("b\n")

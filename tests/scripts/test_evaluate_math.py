@@ -21,6 +21,7 @@ from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
 OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "No idea"]
+GENERATED = {"backend": "transformers 5.14.1", "serve": "merged"}
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def job(tmp_path):
         records.write(tmp_path / "train.json", {"seed": 3, "steps": 20})
         if lines is None:
             lines = [
-                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}
+                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"} | GENERATED
                 for i, output in enumerate(outputs)
             ]
         lines = [{"made_by": {"result": "math/d/hra/r8/3/gsm8k", "weights": {}, "settings": {}}}, *lines]
@@ -97,6 +98,7 @@ def test_metrics_and_predictions(job):
         "output": "The answer is: 42 of 50",
         "finish": "stop",
         "gold": "42",
+        **GENERATED,
         "strict": {"answer": "42 of 50", "right": False},
         "lenient": {"answer": "42", "right": True},
         "official": {"answer": "42", "right": True},

@@ -150,7 +150,6 @@ def test_a_job_that_requests_no_gpu_sees_none(two_gpus, requested, seen):
 
 def test_device_seconds_are_shared():
     assert gpus.device_seconds({"seconds": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
-    assert gpus.device_seconds({"seconds": [40.0]}) == 40.0
     assert gpus.device_seconds({}) == 0
 
 

@@ -39,7 +39,7 @@ def main(job: dict) -> None:
 
 def generated_by(lines: list[dict], path: str) -> dict[str, str | None]:
     """Return the `backend` and `serve` of all lines; raise JobError if they differ."""
-    found = {(line.get("backend"), line.get("serve")) for line in lines}
+    found = {(line["backend"], line["serve"]) for line in lines}
     if len(found) > 1:
         listed = ", ".join(sorted(f"{backend} ({serve})" for backend, serve in found))
         raise JobError(f"{path}: expected answers of one backend, found {listed}. Delete it and run again.")

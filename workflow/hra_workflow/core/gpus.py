@@ -28,9 +28,8 @@ def runs_per_gpu(job: dict) -> int:
 
 def device_seconds(attempts: dict) -> float:
     """Add up the seconds of all attempts (run_record.py), each divided by the number of runs that shared its GPU."""
-    seconds = attempts.get("seconds", [])
-    shared = attempts.get("runs_per_gpu", [1] * len(seconds))  # older records lack it
-    return sum(one / runs for one, runs in zip(seconds, shared, strict=True))
+    found = zip(attempts.get("seconds", []), attempts.get("runs_per_gpu", []), strict=True)
+    return sum(one / runs for one, runs in found)
 
 
 def to_reserve(job: dict) -> int:

@@ -49,7 +49,7 @@ def by_records(job: Job, rates: dict[tuple, list]) -> list[float] | None:
 def measured(job: Job) -> tuple[float, bool]:
     """Return the device-seconds of a finished job, and whether it used a GPU; one of n runs on a GPU gets 1/n."""
     if job.record and (record := files.read_if_valid(job.record)):
-        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations have only this entry
+        alone = record["seconds"] * record.get("processes", 1)  # evaluations have only this entry
         return record.get("device_seconds", alone), not record["device"].startswith("CPU")
     if job.benchmark and Path(job.benchmark).exists():
         return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0

@@ -143,7 +143,7 @@ def unseen(leaked: dict[str, list]) -> list[str]:
     return [
         f"{SEEN} are in {'; '.join(parts)}. `, unseen` after a column is the score without "
         "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
-        "data card of an older version). Verdicts, bold values and published values are on all rows."
+        "data card of other files). Verdicts, bold values and published values are on all rows."
     ] * bool(parts)
 
 
@@ -180,13 +180,11 @@ def mixed(done: pd.DataFrame) -> list[str]:
 
 def answered(done: pd.DataFrame) -> list[str]:
     """Name the backend that generated each run's answers; [] for a task without generated answers."""
-    if not done["backend"].any():
-        return []
-    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not for retention
+    done = done[done["backend"] != ""]
     parts = [
-        f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
-        + ", ".join(group["run"].unique())
+        f"{backend}{f' (`serve: {serve}`)' if serve else ''}: {', '.join(group['run'].unique())}"
         for (backend, serve), group in done.groupby(["backend", "serve"])
     ]
     several = done["backend"].nunique() > 1
-    return [f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."]
+    text = f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."
+    return [text] * bool(parts)

@@ -174,16 +174,11 @@ class Table(Part):
 
     # Predictions in the report
 
-    def inputs(self, dataset: str, benchmark: str) -> str | None:
-        """Return the Parquet file with the items' inputs, in order; None: predictions.jsonl.gz contains them."""
-        return None
-
     @classmethod
-    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
         """Return the report's contents for an item, by heading.
 
-        line: from predictions.jsonl.gz. row: from the file of `inputs`, {} if there is none. dataset: its `metrics`,
-        and its `columns` and `labels` if it has them.
+        line: from predictions.jsonl.gz. dataset: its `metrics`, and its `columns` and `labels` if it has them.
         """
         scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}

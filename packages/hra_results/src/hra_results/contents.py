@@ -38,8 +38,6 @@ def located(content: dict, folder: Path) -> dict:
         for name in ("figures", "sheets"):
             places = {key: paths.found(path) for key, path in task[name].items()}
             task[name] = {key: path for key, path in places.items() if path and path.exists()}
-        for dataset in task["datasets"].values():
-            dataset["inputs"] = {key: paths.found(path) for key, path in dataset["inputs"].items()}
         for run in task["expected"]:
             run["path"] = paths.found(run["folder"])
             run["errors"] = paths.failures(run["errors"])
@@ -73,6 +71,6 @@ class Paths:
         found = []
         for path in self.existing(errors):
             content = files.read_json(path)
-            logs = self.existing([log] if (log := content.get("log")) else [])  # older error files lack it
+            logs = self.existing([content["log"]])
             found.append(content | {"tail": "".join(tail(log, LOG_LINES) for log in logs)})
         return found

@@ -123,12 +123,8 @@ class GlueTable(Table):
     def comparison(self) -> dict:
         return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
 
-    def inputs(self, dataset: str, benchmark: str) -> str:
-        folder = f"{self.config['pathvars']['resources']}/datasets/{self.name}/{dataset}"
-        return f"{folder}/{self.datasets[dataset]['benchmarks'][benchmark]}.parquet"
-
     @classmethod
-    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
         labels = dataset["labels"]
 
         def readable(value: float) -> str:
@@ -139,7 +135,7 @@ class GlueTable(Table):
             return readable(value) + (f" ({of_classes[value]:.3f})" if len(of_classes) > 1 else "")
 
         return (
-            {name: str(row[name]) for name in dataset["columns"] if name in row}
+            {name: str(line[name]) for name in dataset["columns"]}
             | {"label": readable(line["label"])}
             | {name: predicted(name) for name in TITLES if name in line}
         )

@@ -141,7 +141,7 @@ def read_run(folder: Path) -> Run:
                 raise JobError(f"{path}: expected an entry {missing}, found none. {REMEDY}") from missing
     for name, found in metrics.items():
         expect(
-            found.get("record_sha256") in (None, record[records.SEAL]),
+            not found or found["record_sha256"] == record[records.SEAL],
             f"{paths[name]}: expected the results of the run as it is now, found those of another {records.OF_RUN}. "
             "Evaluate it again (hra-workflow run).",
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, grid, made_by, manifests
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import safe_checkpoints
+from hra_workflow.methods import peft_types
 
 
 def main(job: dict) -> None:
@@ -26,6 +27,9 @@ def main(job: dict) -> None:
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if methods.entry(method).adapter.config:
+        place = "config: methods.{method}.variants.{variant}.peft".format_map(job["wildcards"])
+        with final_errors():
+            peft_types.check_arguments(place, grid.kind_of(method), method["peft"])
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")

@@ -134,12 +134,22 @@ def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus
             stack.enter_context(gpus.reserved(1, share))
             seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        assert not gpus.lock_devices(["0", "1"], 1, gpus.PARTS // 6)
+        assert not gpus.lock_devices(["0", "1"], 1, 6)
     assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
     assert gpus.RUNS not in os.environ
-    locks = gpus.lock_devices(["0", "1"], 2, gpus.PARTS)
+    locks = gpus.lock_devices(["0", "1"], 2, 1)
     assert set(locks) == {"0", "1"}
-    gpus.release(locks.values())
+    for lock in locks.values():
+        lock.release()
+
+
+def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypatch):
+    gpus.LOCK_FOLDER.mkdir()
+    held = [gpus.lock_devices(["0", "1"], 1, share) for share in (3, 2, 4, 3, 6, 2)]
+    assert [list(one) for one in held] == [["0"], ["0"], ["1"], ["1"], ["0"], []]
+    for lock in held[1].values():
+        lock.release()
+    assert list(gpus.lock_devices(["0", "1"], 1, 2)) == ["0"]
 
 
 @pytest.mark.parametrize(("requested", "seen"), [(0, ""), (1, "0,1")])

@@ -1,4 +1,4 @@
-"""GPU-hours in the plan: by stage and method, their basis, price and energy, and the limit of the config."""
+"""GPU-hours in the plan: by stage and method, their basis and price, and the limit of the config."""
 
 import pytest
 
@@ -93,22 +93,19 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     assert gpu_hours.by_config(tasks.load(config), left) == 900.0
 
 
-def test_price_and_energy_of_gpu_hours(here):
+def test_price_of_gpu_hours(here):
     (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
     finished.work, finished.gpus, finished.needed = 100.0, 1, False
     price = {"gpu_hour": 2.5, "currency": "USD"}
     content = {"seconds": 7200.0, "device_seconds": 7200.0, "processes": 1, "device": "NVIDIA H100"}
-    files.write_json(finished.record, content | {"watt_hours": 800.0})
+    files.write_json(finished.record, content)
     left = run("train_glue", "train.json", task="glue", dataset="rte")
     left.work, left.gpus = 400.0, 1
     found = gpu_hours.hours(done, [left])
     assert found.price(price) == "about 5 USD used, 20 USD remaining (2.5 per GPU-hour)" and found.price(None) == ""
-    assert found.energy() == "about 0.8 kWh used, 3.2 kWh remaining (GPUs with 400 W, as in finished runs)"
     lines = plan.table("table_glue", [*done, left], price)
-    assert [line[:18] for line in lines[2:4]] == ["  price:    about ", "  energy:   about "]
-    files.write_json(finished.record, content | {"watt_hours": None})
-    unknown = gpu_hours.hours(done, [])
-    assert unknown.energy() == "" and unknown.price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
+    assert lines[2].startswith("  price:    about ")
+    assert gpu_hours.hours(done, []).price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
     assert gpu_hours.hours([], []).price(price) == ""
 
 

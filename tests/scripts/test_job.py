@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.core import energy, files, gpus, launcher
+from hra_workflow.core import files, gpus, launcher
 from hra_workflow.core import job as jobs
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.process_identity import SNAKEMAKE
@@ -156,35 +156,6 @@ def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypa
 def test_a_job_that_requests_no_gpu_sees_none(two_gpus, requested, seen):
     gpus.hide_unrequested({"resources": {"gpu": requested}})
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
-
-
-def test_the_energy_of_a_run_is_its_share_of_all_attempts():
-    assert energy.of_attempts({"watt_hours": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
-    assert energy.of_attempts({"watt_hours": [40.0, None], "runs_per_gpu": [1, 1]}) is None  # killed
-    assert energy.of_attempts({"seconds": [1.0]}) is None
-
-
-def test_the_counters_of_all_visible_gpus_are_added(monkeypatch):
-    import pynvml
-    import torch
-
-    assert energy.watt_hours() is None  # NVML itself, without a driver
-    counters = {"GPU-a": 3.6e6, "GPU-b": 7.2e6}  # millijoules
-
-    def of(handle: str) -> float:
-        if handle not in counters:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return counters[handle]
-
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", of)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for uuids, found in (("ab", 3.0), ("ac", None)):
-        monkeypatch.setattr(
-            torch.cuda, "get_device_properties", lambda at, uuids=uuids: SimpleNamespace(uuid=uuids[at])
-        )
-        assert energy.watt_hours() == found
 
 
 def test_device_seconds_are_shared():

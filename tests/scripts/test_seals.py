@@ -78,7 +78,7 @@ READERS = {
     "figures": plotted,
     "table_compute": computed,
     "tuning_figure": tuned,
-    "tuning_costs": lambda folder: cost.tuning_costs(str(folder / "tune_glue.csv")),
+    "tuning_hours": lambda folder: cost.tuning_hours(str(folder / "tune_glue.csv")),
 }
 
 
@@ -90,7 +90,7 @@ READERS = {
         ("one_class_glue.csv", "run", "runs", "table figures"),
         ("runs_glue.csv", ",0.", ",0.0009", "table compare cost figures table_compute"),
         ("cost_glue.csv", "CoLA", "MRPC", "figures"),
-        ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_costs"),
+        ("tune_glue.csv", "0.001", "0.002", "tuning_figure tuning_hours"),
     ],
 )
 def test_an_edited_file_is_refused_by_all_who_read_it(results, name, old, new, readers):

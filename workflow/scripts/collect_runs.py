@@ -21,8 +21,8 @@ from hra_workflow.tasks.expected_runs import with_errors
 
 FROM_RECORD = [
     "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
-    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "watt_hours", "peak_memory_bytes", "runs_per_gpu",
-    "device", "processes", "attempts",
+    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu", "device",
+    "processes", "attempts",
     "data_sha256", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
 

@@ -87,7 +87,6 @@ def write_varied(folder: Path) -> Path:
             continue
         seconds = 100.0 + 10 * run["seed"] + len(name)
         changes = {"device": DEVICES.get(name, EVIL), "device_seconds": seconds}
-        changes["watt_hours"] = 5.0 if name == "full/all" else None
         record, metrics = factories.write(folder, run, factories.noisy_curve(run), **changes)
         if name == "oft/b16":
             records.write(Path(record), records.with_digest(files.read_json(record) | {"task_version": 7}))

@@ -85,12 +85,12 @@ def test_settings_that_differ_are_columns(data):
 
 
 def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_path):
-    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
+    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="runs_per_gpu")
     seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
     facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
     view = all_runs.contents("glue", facts, [])["views"]["seed"]
     names = {column["name"] for column in view["columns"]}
-    assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
+    assert "runs_per_gpu" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
 
 
 def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
@@ -128,7 +128,6 @@ FILTERS = {
     ],  # others have no complete run
     'status not in ["ok", "missing"]': ["lora/r8", "adalora/r8", "bitfit/all", "oft/b16"],
     "dev/accuracy > 2": [],
-    "watt_hours != 0": ["full/all"],  # unknown for the others
     "r = 8": "expected a column, an operator or a value, found =",
     "rank >= 8": "expected a column, found rank",
     "r >= big": "expected a number, or a text in quotes, found big",

@@ -56,11 +56,6 @@ def measured(job: Job) -> tuple[float, bool]:
     return 0.0, False
 
 
-def watt_hours(job: Job) -> float | None:
-    """Return the energy of a finished training; None if it is unknown."""
-    return files.read_if_valid(job.record).get("watt_hours") if job.record else None
-
-
 def startup(job: Job) -> float:
     """Return the device-seconds before a job's first row."""
     return STARTUP_SECONDS * job.gpus / job.runs_per_gpu if job.gpus else cpu_time.LIKELY_STARTUP

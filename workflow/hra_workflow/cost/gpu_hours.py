@@ -45,14 +45,11 @@ class Estimate:
 class Hours:
     """GPU- and CPU-hours used, and the estimates of the remaining jobs.
 
-    watt_hours: energy of those finished jobs that have a record of it, in `metered` GPU-hours.
     short: remaining jobs that process no rows, such as those of tables, if no job requests a GPU; else 0.
     """
 
     gpu: float = 0.0
     cpu: float = 0.0
-    watt_hours: float = 0.0
-    metered: float = 0.0
     short: int = 0
     estimates: list[Estimate] = field(default_factory=list)
 
@@ -86,14 +83,6 @@ class Hours:
             stages, stage = walls.setdefault(one.job.run, {}), one.job.stage
             stages[stage] = max(stages.get(stage, 0.0), one.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
-
-    def energy(self) -> str:
-        """Describe the energy of all GPU-hours by the power of the metered ones; empty if there are none."""
-        if not self.metered:
-            return ""
-        power = self.watt_hours / self.metered
-        used, left = (wording.number(power * hours / 1000) for hours in (self.gpu, self.left))
-        return f"about {used} kWh used, {left} kWh remaining (GPUs with {power:.0f} W, as in finished runs)"
 
     def price(self, price: dict | None) -> str:
         """Describe the price of all GPU-hours; empty without GPU-hours or without the config's `price`."""
@@ -162,8 +151,6 @@ def hours(done: Iterable[Job], left: Iterable[Job]) -> Hours:
         seconds, on_gpu = finished_jobs.measured(job)
         total.gpu += seconds / 3600 * on_gpu
         total.cpu += seconds / 3600 * (not on_gpu)
-        if on_gpu and (energy := finished_jobs.watt_hours(job)) is not None:
-            total.watt_hours, total.metered = total.watt_hours + energy, total.metered + seconds / 3600
     rates = finished_jobs.rates_of(done)
     if not any(job.gpus for job in left):
         total.short = sum(not job.work for job in left)

@@ -107,7 +107,7 @@ def of_hours(found: gpu_hours.Hours, price: dict | None) -> list[str]:
         wall, run = found.longest()
         lines.append(f"  dearest:  {found.dearest()}")
         lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
-    totals = {"hours": str(found), "price": found.price(price), "energy": found.energy()}
+    totals = {"hours": str(found), "price": found.price(price)}
     return [*(f"  {f'{what}:':<10}{text}" for what, text in totals.items() if text), *lines]
 
 

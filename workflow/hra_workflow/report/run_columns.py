@@ -32,7 +32,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "adapter_bytes": (WHOLE, "size of the stored weights"),
     "seconds": (NUMBER, "wall time of the training"),
     "device_seconds": (NUMBER, "of the training, its share of each GPU"),
-    "watt_hours": (NUMBER, "energy of the training, its share of each GPU; empty: unknown"),
     "eval_seconds": (NUMBER, "wall time of the evaluation"),
     "peak_memory_bytes": (WHOLE, "of the training"),
     "device": (TEXT, "GPU or CPU of the training"),

@@ -20,7 +20,6 @@ COLUMNS = [
     "steps",
     "seconds",
     "device_seconds",
-    "watt_hours",
     "device",
     "error",
 ]
@@ -68,7 +67,6 @@ def row(trial: dict, expected: dict) -> dict:
         "steps": record.get("steps"),
         "seconds": record.get("seconds"),
         "device_seconds": record.get("device_seconds", record.get("seconds")),
-        "watt_hours": record.get("watt_hours"),
         "device": record.get("device", ""),
         "error": record.get("error", ""),
     }
@@ -132,4 +130,5 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
 
 def values_of(trials: pd.DataFrame) -> list[str]:
     """List the columns of tune_{task}.csv that are hyper-parameters."""
-    return [name for name in trials.columns if name not in (*RUN, "trial", "seed", *COLUMNS)]
+    names = list(trials.columns)
+    return names[names.index("seed") + 1 : names.index(COLUMNS[0])]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import energy, files, fingerprints, gpus, made_by, manifests, provenance, records
+from hra_workflow.core import files, fingerprints, gpus, made_by, manifests, provenance, records
 from hra_workflow.core.job import processes
 from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
@@ -137,8 +137,6 @@ def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], writ
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
     attempts.setdefault("runs_per_gpu", [1] * len(attempts["seconds"])).append(gpus.runs_per_gpu(job))
-    attempts.setdefault("watt_hours", [None] * len(attempts["seconds"])).append(None)
-    attempts["counter"] = energy.watt_hours() if provenance.pick_device(job) == "cuda" else None
     attempts["seconds"].append(0.0)
     if checkpoint:
         attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
@@ -152,8 +150,6 @@ def end_attempt(job: dict, attempts: dict, started: float, write: bool = True) -
     device = provenance.pick_device(job)
     attempts["peak_memory_bytes"] = max(attempts.get("peak_memory_bytes", 0), provenance.peak_memory_bytes(device))
     attempts["seconds"][-1] = time.monotonic() - started
-    if attempts["counter"] is not None and (now := energy.watt_hours()) is not None:
-        attempts["watt_hours"][-1] = now - attempts["counter"]
     if write:
         files.write_json(attempts_file(job), attempts)
 
@@ -218,7 +214,6 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "status": "ok",
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
-        "watt_hours": energy.of_attempts(attempts),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
         # Utilisation of its threads: on a CPU, less than 1 if other processes ran at the same time.
         "cpu_share": attempts.get("cpu_share"),

@@ -20,8 +20,8 @@ OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
 # Of a row of the run table but not of a run, or replaced by columns of the page.
 OF_ROW = ("task", "benchmark", "strength", "selection", "metric", "value", "stderr", "step", "status", "error")
 # Costs of a run, of which lower values are better; those that depend on the device.
-COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
-ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
+COSTS = (*OF_TRAINING, "adapter_parameters", "adapter_bytes")
+ON_DEVICE = ("seconds", "device_seconds", "peak_memory_bytes")
 SHOWN = ("seed", "status", "adapter_parameters", "device_seconds", "peak_memory_bytes")
 SEVERAL = "several"  # the cell of a method variant whose seeds have different values
 CONVERT = {TEXT: str, FLAG: str, WHOLE: int, NUMBER: float}

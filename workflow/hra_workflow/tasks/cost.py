@@ -1,6 +1,5 @@
 """The cost of a task's jobs for the plan and `hra-workflow smoke`: resources, rows, bytes and files."""
 
-import math
 from typing import ClassVar
 
 from hra_workflow.core import fingerprints, grid, strength_names, tuning
@@ -84,12 +83,6 @@ class Cost(Part):
             return None
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
         return rows(self.datasets[name] if name else entry, split)
-
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU; None if unknown."""
-        name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
-        longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
-        return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
         """Return the rows of all steps and of the evaluations on dev in between."""

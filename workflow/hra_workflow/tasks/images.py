@@ -20,9 +20,6 @@ from hra_workflow.tasks.training import Training
 DRIFT = "drift"  # the key of the config, and the benchmark
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
 ROW += ("stderr", "n_items", "eval_seconds", "backend", "serve")  # other columns of a benchmark in the report
-# The UNet of Stable Diffusion 1.5, 860 M parameters, needs 339 G multiplications per image of 512 pixels (arXiv
-# 2305.15798): as many as for 400 tokens.
-PIXELS_PER_TOKEN = 512**2 / 400
 PNG_BYTES = 1.6  # per pixel of a real image at 512 × 512: COCO's take 1.5, and fast compression adds 7 %
 
 
@@ -186,9 +183,3 @@ class ImageCost(Cost):
         if not images or not self.task.evaluation.is_drift(wildcards):
             return super().work(stage, wildcards)
         return self.task.generation.drift_images() * (1 if stage == "generate" else FORWARD)
-
-    def tokens(self, stage: str, wildcards: dict) -> float:
-        """Convert images to tokens; an evaluation is assumed to cost as much as one step of the model."""
-        image = self.settings["resolution"] ** 2 / PIXELS_PER_TOKEN
-        passes = 2 * self.settings["generation"]["inference_steps"]  # with and without the prompt
-        return image * FORWARD * passes if stage == "generate" else image

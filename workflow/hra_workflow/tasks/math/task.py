@@ -7,7 +7,6 @@ from hra_workflow import methods
 from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
-from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.math import graders, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
@@ -150,14 +149,6 @@ class MathCost(Cost):
             typical = self.datasets[wildcards["dataset"]].get("tokens", longest / LONGER_ANSWERS)
             longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
-
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        if stage == "evaluate" and "benchmark" in wildcards:
-            return 0.0  # grading needs no model
-        if stage != "generate":
-            return super().tokens(stage, wildcards)
-        longest = max(self.settings["generation"]["max_new_tokens"].values())
-        return FORWARD * self.datasets[wildcards["dataset"]].get("tokens", longest)
 
 
 class MathUsage(Usage):

@@ -11,7 +11,7 @@ from fakegpu import report
 from fakegpu.report import of_step
 from hra_workflow import methods, tasks
 from hra_workflow.core import files, grid
-from hra_workflow.cost import gpu_hours
+from hra_workflow.cost import estimates
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
@@ -114,7 +114,7 @@ def workload(loaded: dict[str, tasks.Task], job: dict) -> dict[str, str | None]:
 
 def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
     """Return the name of a rehearsed job's task."""
-    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    task = estimates.task_of(loaded, job["rule"], job["wildcards"])
     return task and task.name
 
 

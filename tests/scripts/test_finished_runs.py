@@ -1,6 +1,5 @@
 """The end of a run: it may be killed after each operation, and is not trained again; its states are removed."""
 
-import json
 import os
 import shutil
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train_glue
-from hra_workflow.core import files, job, lease, process_identity
+from hra_workflow.core import files, job, lock
 from hra_workflow.training import checkpoints, run_record
 from saved_states import Reaper, check_restored, delete_outputs
 from support import method
@@ -89,18 +88,6 @@ def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
 
 
-def test_a_run_that_finishes_without_its_snakemake_is_no_output_but_keeps_its_checkpoint(make_run, monkeypatch):
-    """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
-    run = make_run(method("hra"))
-    monkeypatch.setenv(process_identity.STARTED_BY, f"[{json.dumps(process_identity.this_process() | {'start': '1'})}]")
-    train_glue.main(run.train)
-    assert not any(map(os.path.exists, run.train["output"].values()))
-    monkeypatch.delenv(process_identity.STARTED_BY)
-    train_glue.main(run.train)
-    record = files.read_json(run.train["output"]["record"])
-    assert record["resumed_from"] == [record["steps"]] and all(map(os.path.exists, run.train["output"].values()))
-
-
 def unsealed(scratch: Path, step: int) -> Path:
     folder = checkpoints.unsealed_folder(scratch) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
@@ -142,20 +129,21 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
     """Snakemake has noted the run. But another process may train it, for another project, or the run is elsewhere."""
     monkeypatch.chdir(tmp_path)
     names = ("read", "trained", "other", "elsewhere")
-    made = ("checkpoint-3/optimizer.pt", "best/weights", "attempts.json", "test/shard0/image", ".unsealed-1/a")
+    made = ("checkpoint-3/optimizer.pt", "best/weights", "attempts.json", "test/shard0/image", ".unsealed/a")
     for name in names:
         for path in made:
             file = Path("scratch", name, "seed0", path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-    (trained := lease.file_for(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
-    trained.touch()
-    for given in (
-        {"record": str(tmp_path / "results/read/seed0/train.json")},
-        {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
-        {"record": "results/../scratch/elsewhere/seed0/train.json"},
-    ):
-        job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
-    left = {name: [path.name for path in Path("scratch", name).rglob("*") if path.is_file()] for name in names}
-    assert left.pop("read") == ["image"]  # of an evaluation that may run
-    assert {len(paths) for paths in left.values()} == {len(made)}
+    with lock.held("scratch/trained/seed0"):
+        for given in (
+            {"record": str(tmp_path / "results/read/seed0/train.json")},
+            {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
+            {"record": "results/../scratch/elsewhere/seed0/train.json"},
+        ):
+            job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
+    left = {name: sorted(path.name for path in Path("scratch", name).rglob("*") if path.is_file()) for name in names}
+    assert left.pop("read") == [".seed0.lock", "image"]  # of an evaluation that may run
+    assert {name: len(paths) for name, paths in left.items()} == dict.fromkeys(left, len(made)) | {
+        "trained": len(made) + 1
+    }

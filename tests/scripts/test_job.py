@@ -15,14 +15,13 @@ import pytest
 
 from hra_workflow.core import energy, files, gpus, launcher
 from hra_workflow.core import job as jobs
-from hra_workflow.core.errors import JobError, final_errors
-from hra_workflow.core.process_identity import SNAKEMAKE
+from hra_workflow.core.errors import JobError
 from support import ROOT
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 
 def main(job):
@@ -222,15 +221,10 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("final", [False, True])
-def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, final):
+def test_each_attempt_adds_to_the_log(tmp_path):
     """Retried by the real Snakemake, whose terminal shows one line of each."""
-    scripts = str(ROOT / "workflow/scripts")
-    raised = "@final_errors()\ndef main" if final else "def main"
-    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
+    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
     (tmp_path / "Snakefile").write_text(
-        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom hra_workflow.core import launcher\n"
-        "launcher.name_this_process(workflow.is_main_process)\n"
         'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
         '    log: "log"\n    script: "script.py"\n'
     )
@@ -241,30 +235,8 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
     assert "attempt failed, see log\n  JobError: expected a, came b, do c" in terminal
     log = (tmp_path / "log").read_text()
     heads = re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)
-    assert len(heads) == log.count("JobError: expected a, came b, do c") == 2
+    assert len(heads) == log.count("JobError: expected a, came b, do c") == log.count("to the log") == 2
     assert terminal.count("expected a, came b, do c") == 2
-    assert log.count("to the log") == (1 if final else 2)
-    assert terminal.count("not tried again: JobError: ") == log.count("not tried again: JobError: ") == final
-
-
-def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeypatch):
-    def main(_):
-        with final_errors():
-            raise JobError("expected a, came b, do c")
-
-    def attempt(snakemake: str | None) -> str | None:
-        if snakemake:
-            monkeypatch.setenv(SNAKEMAKE, snakemake)
-        else:
-            monkeypatch.delenv(SNAKEMAKE, raising=False)
-        return jobs.final_error(str(tmp_path / "log")) or jobs.run_guarded(main, job(tmp_path))
-
-    problem = "JobError: expected a, came b, do c"
-    assert attempt("first") == problem
-    assert attempt("first") == attempt("first") == f"not tried again: {problem}"
-    assert attempt("second") == problem  # the mark is its own now
-    assert attempt("second") == f"not tried again: {problem}"
-    assert attempt(None) == attempt(None) == problem  # a job that does not know its Snakemake
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):

@@ -1,8 +1,5 @@
 """A result states what it was made by; whoever reads it for another purpose refuses it, and names the difference."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -14,14 +11,13 @@ import evaluate_subject
 import gather_images
 import gather_outputs
 import train_subject
-from hra_workflow.core import files, made_by, predictions, process_identity, records
+from hra_workflow.core import files, made_by, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.tasks.control import sheet as control_sheet
 from hra_workflow.tasks.subject import sheet as subject_sheet
 from hra_workflow.training import run_record
 from image_files import picture
-from support import ROOT
 
 RUN = {"task": "math", "dataset": "d", "method": "hra", "variant": "r8", "seed": "0"}
 EVALUATION = RUN | {"benchmark": "b"}
@@ -149,34 +145,3 @@ def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
     files.write_json(manifest, {"folder": ".", "files": {}, "made_by": {"settings": SETTINGS | {"seed": "1"}}})
     with pytest.raises(JobError, match=r"manifest\.json: .* settings.seed 1, now null"):
         run_record.initial_adapter(given)
-
-
-ORPHAN = """
-import sys, time
-from hra_workflow.core import files, lease
-from pathlib import Path
-path = Path(sys.argv[1])
-with lease.held([lease.file_for(path)], print, trains=sys.argv[2] == "trains"):
-    print("held", flush=True)
-    sys.stdin.readline()
-    files.write_text(path, "of the orphan")
-"""
-
-
-@pytest.mark.parametrize("trains", [False, True])
-def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, trains):
-    """But for the checkpoint of a training."""
-    parent = subprocess.Popen(["sleep", "60"])
-    identity = process_identity.this_process() | {"pid": parent.pid, "start": process_identity.start_of(parent.pid)}
-    environment = os.environ | {process_identity.STARTED_BY: files.json.dumps([identity])}
-    environment["PYTHONPATH"] = str(ROOT / "workflow")
-    command = [sys.executable, "-c", ORPHAN, str(tmp_path / "a.json"), "trains" if trains else "no"]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    orphan = subprocess.Popen(command, env=environment, text=True, **pipes)
-    assert orphan.stdout.readline() == "held\n"
-    parent.kill()
-    parent.wait()
-    _, error = orphan.communicate("go\n")
-    assert (orphan.returncode == 0) == trains == (tmp_path / "a.json").exists()
-    assert trains or "The Snakemake that started this job has ended: it writes nothing more" in error
-    assert not (tmp_path / ".a.json.lease").exists()

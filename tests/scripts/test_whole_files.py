@@ -20,7 +20,7 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from hra_workflow.core import files, manifests, predictions, records
+from hra_workflow.core import files, manifests, predictions, process_identity, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
@@ -61,6 +61,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         temporary.write_text("half")
         raise OSError("full")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkeypatch):
+    """Also if Snakemake ends while the file is written."""
+    snakemake = subprocess.Popen(["sleep", "60"])
+    start = process_identity.start_of(snakemake.pid)
+    identity = process_identity.this_process() | {"pid": snakemake.pid, "start": start}
+    monkeypatch.setenv(process_identity.STARTED_BY, json.dumps(identity))
+    files.write_text(tmp_path / "a.json", "of the job")
+    with pytest.raises(JobError, match="it writes nothing more"), files.replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("of the orphan")
+        snakemake.kill()
+        snakemake.wait()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of the job"]
+    with pytest.raises(JobError, match="it writes nothing more"), files.replacing_folder(tmp_path / "images"):
+        pass
+    assert not (tmp_path / "images").exists()
 
 
 def flips(path: Path, count: int):

@@ -36,7 +36,7 @@ if ended:
     while {path.name for path in Path("begun").iterdir()} < set(fault["rules"]):  # all have begun
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    starter = json.loads(os.environ["HRA_STARTED_BY"])[0]["pid"]
+    starter = json.loads(os.environ["HRA_STARTED_BY"])["pid"]
     if ended == "the job is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if ended == "the job raises an error":

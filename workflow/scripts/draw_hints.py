@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from hra_workflow.core import files, made_by, manifests
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, sources, zip_archives
 from hra_workflow.tasks.control import card, hint_source
 from hra_workflow.tasks.control import data as control_data
 
 
-@final_errors()
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
     planned = dataset.get("source_sha256")

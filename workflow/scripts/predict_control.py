@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from hra_workflow.core import files, finished_run, manifests
-from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.core.wording import listed
@@ -24,7 +24,6 @@ from hra_workflow.tasks.control.sampling import Sampler
 LATENT = 8  # pixels per latent position along a side
 
 
-@final_errors()
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
     record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])

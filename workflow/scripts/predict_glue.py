@@ -7,13 +7,11 @@ from pathlib import Path
 
 import evaluate_glue
 from hra_workflow.core import finished_run, manifests, provenance
-from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import adapters, classifier
 
 
-@final_errors()
 def main(job: dict) -> None:
     import pyarrow
 

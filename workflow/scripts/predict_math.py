@@ -8,14 +8,12 @@ column `answer` can be graded: hra-workflow grade …/predictions.csv
 
 import generate_math
 from hra_workflow.core import finished_run, manifests
-from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks.math import answers, generation
 
 
-@final_errors()
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])

@@ -7,7 +7,7 @@ the benchmark's images.
 import re
 
 from hra_workflow.core import finished_run
-from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
@@ -16,7 +16,6 @@ from hra_workflow.models.diffusion.sampling import Sampler, complete
 from hra_workflow.tasks.subject.items import items
 
 
-@final_errors()
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])

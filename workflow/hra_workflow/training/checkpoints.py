@@ -3,7 +3,7 @@
 scratch/RUN/fingerprint.json     everything that the results depend on (fingerprints.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
-scratch/RUN/.unsealed-{token}/   a checkpoint, or outputs, while the holder of the run's lease (lease.py) writes them
+scratch/RUN/.unsealed/           a checkpoint, or outputs, while the holder of the folder's lock (lock.py) writes them
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
 """
 
@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 
 from hra.paths import share
-from hra_workflow.core import files, fingerprints, lease
+from hra_workflow.core import files, fingerprints
 
 COMPLETE = "complete"
 TRAINED = "trained.safetensors"
 FINGERPRINT = "fingerprint.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
-UNSEALED = ".unsealed-"
+UNSEALED = ".unsealed"
 
 
 def save_trained(model, checkpoint: Path) -> None:
@@ -44,7 +44,7 @@ def load_trained(model, checkpoint: Path) -> None:
 
 def unsealed_folder(scratch: Path) -> Path:
     """Return the folder in which the processes of this job write checkpoints."""
-    return scratch / f"{UNSEALED}{lease.token()}"
+    return scratch / UNSEALED
 
 
 def seal(written: Path) -> None:
@@ -115,7 +115,6 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
 
     A checkpoint of a different training run is set aside until this run has finished.
     """
-    lease.check()
     path = scratch / FINGERPRINT
     reasons = []
     if path.exists():
@@ -145,7 +144,6 @@ def remove(folder: Path) -> None:
 
     Files that cannot be deleted (NFS keeps open files as .nfs…) remain until the next call.
     """
-    lease.check()
     if folder.exists():
         folder.rename(folder.with_name(f".{folder.name}.{time.time_ns()}.removed"))
     for removed in folder.parent.glob(f".{folder.name}.*.removed"):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from hra_workflow.core import energy, files, fingerprints, gpus, made_by, manifests, provenance, records
 from hra_workflow.core.job import processes
-from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, trials
 
@@ -172,7 +171,7 @@ def finish(
     evaluate: Callable[[dict, Path], None] | None = None,
     **result,
 ) -> None:
-    """Write the weights and the record, and publish them as the job's outputs unless its Snakemake has ended.
+    """Write the weights and the record, and publish them as the job's outputs.
 
     The last checkpoint remains until Snakemake has recorded the run (core/job.py): until then, a repeated job need not
     train again.
@@ -199,9 +198,6 @@ def finish(
     record = records.with_digest(record | result)
     if evaluate:
         evaluate(record, new)
-    if is_orphaned():
-        print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
-        return
     for name in trials.outputs(job):  # one of the folders may be empty
         (record_file.parent / name).mkdir(parents=True, exist_ok=True)
     for path in checkpoints.contents(new):

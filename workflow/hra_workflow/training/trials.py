@@ -10,9 +10,8 @@ from collections.abc import Callable, Sized
 from functools import wraps
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints, lease, provenance, records, tuning
+from hra_workflow.core import files, fingerprints, provenance, records, tuning
 from hra_workflow.core.job import describe, processes
-from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
 
@@ -28,8 +27,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
     """Wrap the `main` of a training script, so that a run that diverges or a trial that fails writes a record.
 
     Errors of the device, such as insufficient memory, are raised: Snakemake may repeat the job. Errors in one of
-    several processes are raised too, since the others wait for it (divergence ends all of them), and so are errors
-    after Snakemake has ended.
+    several processes are raised too, since the others wait for it (divergence ends all of them).
     """
 
     @wraps(main)
@@ -41,7 +39,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         except FAULTS as problem:
             diverged = isinstance(problem, FloatingPointError) and "fingerprint" in job
             of_job = not is_trial(job) or processes(job) > 1 or is_of_device(problem)
-            if is_orphaned() or (of_job and not diverged):
+            if of_job and not diverged:
                 raise
             if not int(os.environ.get("RANK", 0)):
                 write_failure(job, problem, started, diverged)
@@ -77,7 +75,6 @@ def write_failure(job: dict, problem: Exception, started: float, diverged: bool)
         # A trial may fail before its number of steps is known.
         "fingerprint": job.get("fingerprint") or fingerprints.of_training(job, steps=0, per_process=False),
     }
-    lease.check()
     for name in outputs(job):
         write_empty(record.parent / name)
     records.write(record, content)

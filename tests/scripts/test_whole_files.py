@@ -20,7 +20,7 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from hra_workflow.core import files, manifests, predictions, process_identity, records
+from hra_workflow.core import files, lock, manifests, predictions, process_identity, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
@@ -78,6 +78,8 @@ def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkey
     with pytest.raises(JobError, match="it writes nothing more"), files.replacing_folder(tmp_path / "images"):
         pass
     assert not (tmp_path / "images").exists()
+    with pytest.raises(JobError, match="it writes nothing more"), lock.held(tmp_path / "run"):
+        pass  # nor does it begin to train
 
 
 def flips(path: Path, count: int):

@@ -20,6 +20,7 @@ import test_chain
 import test_control_chain
 import test_subject_chain
 from project import Project
+from support import table_rows
 
 SCRIPTS = {
     "glue": ("download", "augment", "train_glue", "evaluate_glue", "collect_runs"),
@@ -66,7 +67,7 @@ def command(task: str, config: str) -> tuple[str, ...]:
 def results(project: Project, task: str) -> dict[str, str]:
     """Return the table, and the run table without what no two runs have in common."""
     table = (project.folder / f"results/table_{task}.csv").read_text()
-    rows = test_chain.rows(project.folder / f"results/runs_{task}.csv")
+    rows = table_rows(project.folder / f"results/runs_{task}.csv")
     names = ("dataset", "method", "seed", "benchmark", "selection", "metric", "value", "stderr", "n_items", "status")
     return {"table": table, "runs": [[row[name] for name in names] for row in rows]}
 
@@ -157,7 +158,7 @@ def completed(project: Project, *command: str) -> str:
     """Run a command; while a job refuses a file that an orphan has written, delete the file and run again."""
     for _ in range(10):
         printed = project.snakemake(*command, ok=None)
-        refused = set(re.findall(r"Delete (\S+) and run again", printed)) | set(
+        refused = set(re.findall(r"[Dd]elete ((?:results|resources)/[^\s);]+)", printed)) | set(
             re.findall(r"JobError: (\S+): expected .*? Delete it and run again", printed)
         )
         if not refused:

@@ -57,6 +57,8 @@ def start(
         with contextlib.ExitStack() as stack:
             patience = lock.PATIENCE if gpus.SCHEDULER_JOB else None
             held = (stack.enter_context(lock.held(job["params"]["scratch"], say, patience)),) if trains else ()
+            if trains:
+                os.environ.pop(STARTED_BY, None)  # from now on, the next Snakemake's job waits for this one
             if done(job):
                 return
             command = os.environ.get(launcher.RUN_JOBS_WITH)
@@ -81,8 +83,6 @@ def start(
     job = from_snakemake(snakemake)
     terminal = os.dup(sys.stderr.fileno())
     redirect(job)
-    if trains:
-        os.environ.pop(STARTED_BY, None)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
     if problem := run_guarded(run, job):

@@ -47,8 +47,8 @@ def state(process: dict) -> str:
 def check_starter() -> None:
     """Raise JobError if the Snakemake that started this job has ended: the next would take a late result for its own.
 
-    Jobs compare what their inputs were made from, but people read tables and figures. Training jobs lack the variable:
-    the next Snakemake's job waits for their lock (lock.py).
+    Jobs compare what their inputs were made from, but people read tables and figures. A job that trains lacks the
+    variable: the next Snakemake's job waits for its lock (lock.py).
     """
     if (starter := os.environ.get(STARTED_BY)) and state(json.loads(starter)) == "dead":
         raise final_error("The Snakemake that started this job has ended: it writes nothing more.")

@@ -101,8 +101,8 @@ class Bank:
         self.trains = torch.is_grad_enabled()
         self._model = model
         self._stacks: dict[str, dict[Any, Stack]] = {}
-        # By side, dtype and name: u and its version, of which these are the factors.
-        self._computed: dict[tuple[Any, ...], tuple[nn.Parameter, int, Factors]] = {}
+        # By side, dtype and name: the version of u of which these are the factors.
+        self._computed: dict[tuple[Any, ...], tuple[int, Factors]] = {}
 
     def get(self, side: Any, name: str, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
         """Return V and B (n, r) of an adapter in `dtype`; None: the side computes them.
@@ -119,8 +119,8 @@ class Bank:
             return None  # a graph of a part of this pass would read this pass's factors in every later one
         if (side, dtype, name) not in self._computed:
             self._compute(stack, dtype, name)
-        of, number, factors = self._computed[side, dtype, name]
-        return factors if of is u and version(u) == number else None
+        number, factors = self._computed[side, dtype, name]
+        return factors if version(u) == number else None
 
     def _compute(self, stack: Stack, dtype: torch.dtype, name: str) -> None:
         versions = [version(u) for u in stack.values()]
@@ -133,8 +133,8 @@ class Bank:
         ):
             flat = _Stacked.apply(first.layer.hra_apply_GS[name], dtype, *stack.values())
         pairs = zip(flat[: len(stack)], flat[len(stack) :], strict=True)
-        for (side, u), number, factors in zip(stack.items(), versions, pairs, strict=True):
-            self._computed[side, dtype, name] = u, number, factors
+        for one, number, factors in zip(stack, versions, pairs, strict=True):
+            self._computed[one, dtype, name] = number, factors
 
 
 def _stacks(model: nn.Module, name: str) -> dict[Any, Stack]:

@@ -15,7 +15,8 @@ def is_transformed() -> bool:
     `_are_functorch_transforms_active` and `_current_level` would end with a `setup_context`, a rule for `vmap` and a
     `jvp` of each autograd function of this package. PyTorch has no public question for either.
     """
-    return torch._C._are_functorch_transforms_active() or torch.jit.is_tracing() or forward_ad._current_level >= 0
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined] # documented
+    return torch._C._are_functorch_transforms_active() or tracing or forward_ad._current_level >= 0
 
 
 def version(tensor: torch.Tensor) -> int:

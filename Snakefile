@@ -23,7 +23,7 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     handlers.start(workflow, config)
-    reruns.forget_unfinished(workflow)
+    identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
     job_events.record(workflow, config)
 
@@ -50,7 +50,6 @@ include: BASEDIR / "rules/tune.smk"
 include: BASEDIR / "rules/train.smk"
 include: BASEDIR / "rules/generate.smk"
 include: BASEDIR / "rules/evaluate.smk"
-include: BASEDIR / "rules/drift.smk"
 include: BASEDIR / "rules/tables.smk"
 include: BASEDIR / "rules/use.smk"
 include: BASEDIR / "rules/preflight.smk"

@@ -14,8 +14,9 @@ from .base_layer import HRALayer, Rotations
 from .fused import linear
 from .outputs import Step, apply_to_channels
 from .quantized import is_cast_by_hooks, is_plain
-from .reflections import cast, is_transformed, reflect
+from .reflections import cast, reflect
 from .side import Parts
+from .torch_internals import is_transformed
 
 
 class Linear(HRALayer):

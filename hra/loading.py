@@ -276,7 +276,7 @@ def class_names(adapter: str, count: int) -> dict[str, Any]:
         places = [one / RECORD for one in (folder, folder.resolve().parent)]
         found = places if folder.is_dir() else [Path(hf_hub_download(adapter, RECORD))]
         record = next(path for path in found if path.is_file()).read_text(encoding="utf-8")
-        names = json.loads(record)["fingerprint"]["dataset"]["labels"]
+        names = json.loads(record)["made_from"]["settings"]["dataset"]["labels"]
     except (StopIteration, OSError, ValueError, KeyError, TypeError):  # none, or a file of another program
         return {"num_labels": count}
     if names is None and count == 1:

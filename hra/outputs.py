@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .reflections import cast, compose, exact, is_transformed, thin
+from .reflections import cast, compose, exact, thin
 from .side import Side, in_memory
+from .torch_internals import is_transformed
 
 Step = tuple[torch.Tensor, ...]
 Folded = tuple[torch.Tensor | None, ...]  # V, B and d of `fold`

@@ -23,7 +23,8 @@ import math
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
+
+from .torch_internals import is_transformed
 
 
 def exact(U: torch.Tensor) -> torch.Tensor:
@@ -60,11 +61,6 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
 def second_factor(U: torch.Tensor, T: torch.Tensor) -> torch.Tensor:
     """Compute B = U T (..., n, r) in U's dtype; the transposed product takes half the time in BLAS."""
     return (T.mT @ exact(U).mT).to(U.dtype).mT
-
-
-def is_transformed() -> bool:
-    """Return whether `torch.func`, forward-mode AD or `torch.jit.trace` needs plain formulas and no earlier values."""
-    return torch._C._are_functorch_transforms_active() or torch._C._is_tracing() or forward_ad._current_level >= 0
 
 
 def middle(U: torch.Tensor) -> torch.Tensor:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .bank import Factors, can_compare, unseen_by_checkpoints
+from .bank import Bank, Factors
 from .bank import current as bank_of_this_pass
-from .bank import forget as forget_in_passes
-from .cache import Cache, Kept
-from .reflections import cast, compact, compose, is_transformed, middle
+from .cache import Cache
+from .reflections import cast, compact, compose, middle
+from .torch_internals import is_transformed, unseen_by_checkpoints
 
 Parts = tuple[torch.Tensor, ...]  # V and B of D = I - B Vᵀ; or U, U and T of D = I - U T Uᵀ
 
@@ -55,7 +55,6 @@ class Side:
     def forget(self) -> None:
         """Release the factors that are kept between calls."""
         self._cache.clear()
-        forget_in_passes(self)
 
     def product(self, adapter_names: list[str]) -> Factors:
         """Return V and B of D_1 D_2 … of those adapters that the side has, in float32 or wider, differentiable.
@@ -70,7 +69,7 @@ class Side:
 
     def stackable(self, name: str) -> nn.Parameter | None:
         """Return an adapter's parameter if its factors may be computed with those of other layers, in `bank.Bank`."""
-        u = self.us._parameters.get(name) if self.is_stackable else None
+        u = self.us[name] if self.is_stackable and name in self.us else None
         # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
         if type(u) is not nn.Parameter or hasattr(u, "ds_id"):
             return None
@@ -78,45 +77,19 @@ class Side:
             return None
         return None if u.is_meta or u.is_inference() else u
 
-    def factors(self, adapter_names: list[str], dtype: torch.dtype | None, shared: bool = True) -> Parts:
-        """Return `product(adapter_names)`, cast to dtype, from the bank if there is one and `shared` is set.
-
-        If no other side of the model has a parameter of the same kind and nothing is cast, it returns U, U and T: then
-        neither B nor its gradient is computed.
-        """
-        if torch.compiler.is_compiling():
-            return cast(*self.product(adapter_names), dtype)
-        bank = bank_of_this_pass() if shared else None
-        if len(adapter_names) == 1:
-            (name,) = adapter_names
-            u = self.us[name]
-            if bank is not None and (found := bank.get(self, name, u, dtype)) is not None:
-                return found
-            # Also in the second run of a checkpointed block, which must save the same tensors as the first.
-            plain = not (self.layer.hra_apply_GS[name] or u.is_meta or is_transformed())
-            # A narrow u is not balanced by its lengths, as `cast` does, and T would be out of range.
-            if self.alone == name and plain and dtype in (None, u.dtype) and u.dtype in (torch.float32, torch.float64):
-                with torch.autocast(u.device.type, enabled=False):
-                    return u, u, middle(u).to(u.dtype)
-        with unseen_by_checkpoints():
-            return cast(*self.product(adapter_names), dtype)
-
     def prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
         """Return these adapters' factors, kept ones if no gradients are needed; None if the side has none of them."""
-        compiling = torch.compiler.is_compiling()
-        bank = None if compiling else bank_of_this_pass()
-        if bank is not None and (found := bank.find(self, adapter_names, dtype)) is not None:
-            return found
         side = self.us
         names = [name for name in adapter_names if name in side]
         if not names:
             return None
-        us = [side[name] for name in names]
-        if compiling or not can_compare(us):
-            return self.factors(names, dtype)
+        if torch.compiler.is_compiling():
+            return cast(*self.product(names), dtype)
+        us, bank = [side[name] for name in names], bank_of_this_pass()
         # A checkpointed block may run without gradients in a pass that needs them.
-        if (torch.is_grad_enabled() or (bank is not None and bank.trains)) and any([u.requires_grad for u in us]):
-            return self.factors(names, dtype)
+        trains = torch.is_grad_enabled() or (bank is not None and bank.trains)
+        if (trains and any([u.requires_grad for u in us])) or not can_compare(us):
+            return self._computed(names, us, dtype, bank)
         kinds = [self.layer.hra_apply_GS[name] for name in names]
 
         def compute(copies: list[torch.Tensor]) -> Factors:
@@ -124,7 +97,31 @@ class Side:
             # Their columns are contiguous: with one row of x, as in decoding, x V is up to five times as fast.
             return V.mT.contiguous().mT, B.mT.contiguous().mT
 
-        entry = self._cache.get((dtype, *kinds, *names), us, compute)
-        if bank is not None and not any([u.is_inference() for u in us]):  # these have no versions
-            bank.keep(self, names, dtype, Kept(self, names, kinds, us, entry))
-        return entry[1]
+        return self._cache.get((dtype, *kinds, *names), us, compute)
+
+    def _computed(self, names: list[str], us: list[nn.Parameter], dtype: torch.dtype, bank: Bank | None) -> Parts:
+        """Return the product of these adapters' factors, cast to dtype, from the bank if there is one.
+
+        If no other side of the model has a parameter of the same kind and nothing is cast, it returns U, U and T: then
+        neither B nor its gradient is computed.
+        """
+        if len(names) == 1:
+            (name,), (u,) = names, us
+            if bank is not None and (found := bank.get(self, name, u, dtype)) is not None:
+                return found
+            # Also in the second run of a checkpointed block, which must save the same tensors as the first.
+            plain = not (self.layer.hra_apply_GS[name] or u.is_meta or is_transformed())
+            # A narrow u is not balanced by its lengths, as `cast` does, and T would be out of range.
+            if self.alone == name and plain and dtype == u.dtype and u.dtype in (torch.float32, torch.float64):
+                with torch.autocast(u.device.type, enabled=False):
+                    return u, u, middle(u).to(u.dtype)
+        with unseen_by_checkpoints():
+            return cast(*self.product(names), dtype)
+
+
+def can_compare(tensors: Sequence[torch.Tensor]) -> bool:
+    """Return whether these are plain, contiguous tensors on a CPU with known content."""
+    for tensor in tensors:
+        if type(tensor) not in (nn.Parameter, torch.Tensor) or not tensor.is_cpu or not tensor.is_contiguous():
+            return False
+    return not is_transformed()

@@ -19,7 +19,9 @@ rule augment:
         mem_mb=lambda wc, attempt: methods.start_resources(config, wc, attempt)["mem_mb"],
         runtime=lambda wc: methods.start_resources(config, wc)["runtime"],
     params:
-        **recorded(
+        **made_from(
+            "augment",
+            before=dict(downloads=downloaded(task_model)),
             method=method_slice,
             head=task_head,
             architecture=lambda wc: TASKS[wc.task].architecture,

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.core import grid, strength_names, tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
 from hra_workflow.preflight import probe
-from hra_workflow.snakemake_bridge import deployment, gpu_resources, handlers, job_events, reruns
+from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities, job_events
 from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
-from hra_workflow.snakemake_bridge.reruns import recorded, recorded_by, recorded_in_order, unrecorded
+from hra_workflow.snakemake_bridge.identities import of, unrecorded
 from hra_workflow.tasks import expected_runs, reported
 
 config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
@@ -19,6 +19,9 @@ config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS) 
 # Outputs use RUN and EVAL, inputs <run>, <eval>: a rule's constraints do not apply inside a pathvar (Snakemake 9.27).
 # SCRATCH, the training checkpoint, is never an output: Snakemake deletes the outputs of a failed job.
 RUN, EVAL, SCRATCH, START_SCRATCH = grid.paths(config).values()
+
+IDENTITIES = identities.Identities()
+made_from = IDENTITIES.params  # the params of a rule that its results depend on
 
 TASKS = tasks.load(config)
 RUNS = {task: grid.runs(config, task) for task in config["tasks"]}
@@ -74,7 +77,7 @@ def task_version(wildcards):
 
 def benchmark_source(wildcards):
     """Return dataset and split of a benchmark: GLUE's are splits of the training set, the others name both."""
-    return dataset_entry(wildcards)["benchmarks"][strength_names.split(wildcards.benchmark)[0]].split("/")
+    return dataset_entry(wildcards)["benchmarks"][wildcards.benchmark].split("/")
 
 
 def benchmark_manifest(wildcards):
@@ -82,10 +85,8 @@ def benchmark_manifest(wildcards):
 
 
 def method_slice(wildcards):
-    """Select the keys of a method; those of rewound weights have their strength too."""
-    _, strength = strength_names.split(wildcards.get("benchmark") or wildcards.get("answers", ""))
-    found = grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
-    return found | ({"strength": strength} if strength else {})
+    """Select the keys of a method."""
+    return grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
 
 
 def training(task, wildcards):
@@ -115,8 +116,8 @@ def hyperparameter(name, default=None):
 
 
 def lost_inputs(name):
-    """Return the param that remakes a table or figure after the deletion of a file that it was made from."""
-    return reruns.lost_inputs(workflow, f"{config['pathvars']['results']}/{name}")
+    """Return the param that remakes a file after the deletion of a result that it was made from."""
+    return identities.lost_inputs(workflow, f"{config['pathvars']['results']}/{name}")
 
 
 def in_report(path, caption, what, category="{task}"):

@@ -6,7 +6,7 @@
 # Again: if the config describes other files than the manifest does, or the user's own files have changed.
 # Local rules: login nodes have network access, compute nodes do not.
 
-DOWNLOADS = reruns.Downloads(config, workflow, TASKS)
+DOWNLOADS = downloads.Downloads(config, workflow, TASKS)
 OF_CONFIG = ("mirror", "local_root", "follow_links")
 ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in OF_CONFIG} | {"network": True}
 
@@ -28,7 +28,7 @@ rule download_model:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(name="{model}", source=DOWNLOADS.source, contents=DOWNLOADS.contents),
+        **made_from("download_model", name="{model}", source=DOWNLOADS.source, contents=DOWNLOADS.contents),
         **unrecorded(license=lambda wc: config["models"][wc.model].get("license"), **ANY_DOWNLOAD),
     script:
         "../workflow/scripts/download.py"
@@ -45,7 +45,8 @@ rule download_dataset:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(
+        **made_from(
+            "download_dataset",
             name="{task}/{dataset}",
             source=DOWNLOADS.source,
             dataset=lambda wc: TASKS[wc.task].data.download(wc.dataset),
@@ -62,5 +63,5 @@ use rule download_dataset as download_archive with:
     log:
         "<logs>/download/archives/{address}.log",
     params:
-        **recorded(name="{address}", dataset={"archives": True}),
+        **made_from("download_archive", "download_dataset", name="{address}", dataset={"archives": True}),
         **unrecorded(license=None),

@@ -22,7 +22,7 @@ rule evaluate:
     resources:
         **resources_of(evaluation, stage="evaluate"),
     params:
-        **recorded(task_version=task_version),
+        **made_from("evaluate", before=dict(record=of(train_rule, run_of)), task_version=task_version),
         **unrecorded(scratch=f"{SCRATCH}/{{benchmark}}", device=task_resource("device", of=evaluation)),
     script:
         "../../workflow/scripts/evaluate_{wildcards.task}.py"

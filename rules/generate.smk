@@ -1,10 +1,10 @@
 # Stage 4, generate: a run's outputs for a benchmark, or for all of them, in shards of one GPU each, merged after a completeness check.
 # In:  RUN/train.json, RUN/last, manifests of the model and the benchmark.
 # Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar, byte-identical for any number of shards. The shards
-#      are temporary. Each records how it was made, which is compared with the param `generated` (core/made_by.py).
+#      are temporary. Each records how it was made, which is compared where it is read (core/made_from.py).
 # Steps: generate, then gather_outputs or gather_images: abstract rules; rules/tasks/{task}.smk inherits from them with
 #      `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
-# Again: after training, or if anything that the outputs depend on has changed. Finished outputs keep their number of shards.
+# Again: after training, or if anything that the outputs depend on has changed. Their number of shards changes nothing.
 
 
 rule generate:
@@ -27,7 +27,12 @@ rule generate:
     resources:
         **resources_of("generation", stage="generate"),
     params:
-        **recorded(method=method_slice, task_version=task_version),
+        **made_from(
+            "generate",
+            before=dict(record=of(train_rule, run_of), downloads=downloaded(task_model)),
+            method=method_slice,
+            task_version=task_version,
+        ),
         **unrecorded(
             scratch=f"{SCRATCH}/{{benchmark}}/shard{{shard}}-of-{{n_shards}}",
             device=task_resource("device", of="generation"),
@@ -49,7 +54,11 @@ rule gather_outputs:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded(split=lambda wc: benchmark_source(wc)[1], generated={}),
+        **made_from(
+            "gather_outputs",
+            before=dict(record=of(train_rule, run_of)),
+            split=lambda wc: benchmark_source(wc)[1],
+        ),
     script:
         "../../workflow/scripts/gather_outputs.py"
 
@@ -57,7 +66,7 @@ rule gather_outputs:
 rule gather_images:
     input:
         record="<run>/train.json",
-        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc, "images.tar"), allow_missing=True),
+        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc), allow_missing=True),
     output:
         images=f"{EVAL}/images.tar",
     log:
@@ -67,6 +76,6 @@ rule gather_images:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded(steps=[], prompts=[], images=1, generated={}),
+        **made_from("gather_images", steps=[], prompts=[], images=1),
     script:
         "../../workflow/scripts/gather_images.py"

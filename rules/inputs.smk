@@ -9,8 +9,17 @@ def existing(file, task, runs, benchmark=None):
 
 
 def downloaded(*inputs):
-    """Return the param with the identities of the downloads that a job reads; `inputs`: manifests, as in `input`."""
-    return lambda wc: reruns.of_downloads(rules, inputs, wc)
+    """Return what a job is made from, the downloads that it reads; `inputs`: manifests, as in `input`."""
+    return lambda wc: downloads.of_manifests(inputs, wc)
+
+
+def run_of(wildcards):
+    """Return the wildcards of the run that a job reads."""
+    return {name: wildcards[name] for name in ("task", "dataset", "method", "variant", "seed")}
+
+
+def train_rule(wildcards):
+    return f"train_{wildcards.task}"
 
 
 def published(name, task=None):
@@ -24,10 +33,13 @@ def published(name, task=None):
     return path
 
 
-def shards_of(wildcards, merged):
-    """List the shards of a run's outputs for a benchmark, which are merged into a file."""
-    number = partial(TASKS[wildcards.task].generation.shards, dict(wildcards))
-    return reruns.shards(workflow, f"{EVAL}/{merged}".format(**wildcards), number)
+def shard_names(count):
+    return [f"shard{shard}-of-{count}" for shard in range(count)]
+
+
+def shards_of(wildcards):
+    """List the shards of a run's outputs for a benchmark."""
+    return shard_names(TASKS[wildcards.task].generation.shards(dict(wildcards)))
 
 
 def evaluation(task, wildcards):
@@ -49,12 +61,6 @@ def generated_images(wildcards):
     return "<eval>/images.tar" if generates(wildcards) else []
 
 
-def drift_dataset(wildcards):
-    """Return the dataset that contains the class prompts; [] if the config contains them."""
-    in_config = TASKS[wildcards.task].generation.drift_prompts(wildcards.dataset)
-    return [] if in_config else "<resources>/hints/{dataset}.manifest.json"
-
-
 def trials_of(wildcards):
     """List the trials of a run."""
     return tuned_runs.trials(TASKS[wildcards.task], wildcards.dataset, run_name(wildcards))
@@ -65,17 +71,23 @@ def all_trials(wildcards):
     return tuned_runs.all_trials(TASKS[wildcards.task])
 
 
-def expected(task, runs):
-    """Return what each run or trial is made from, as the config and the identity of its training job specify it."""
-    return [reruns.expected(getattr(rules, f"train_{task}"), run | {"task": task}) for run in runs]
+def expected_run(task, run):
+    """Return what a run's record is made from according to the config."""
+    return IDENTITIES.expected(f"train_{task}", run_of({"task": task} | dict(run)))
+
+
+def expected_metrics(task, run, benchmark):
+    """Return what a run's metrics on a benchmark are made from according to the config."""
+    names = run_of({"task": task} | dict(run)) | {"benchmark": benchmark}
+    return IDENTITIES.expected(TASKS[task].evaluation.rule(benchmark), names)
 
 
 def expected_trials(task, trials):
-    return expected(task, expected_runs.expected_trials(TASKS[task], trials))
+    return [expected_run(task, trial | {"variant": trial["trial"]}) for trial in trials]
 
 
-def expected_run(task, run):
-    return expected(task, [run | expected_runs.expected_settings(TASKS[task], run)])[0]
+def expected_results(wildcards):
+    return expected_runs.expected_runs(TASKS[wildcards.task], expected_run, expected_metrics)
 
 
 def record_files(wildcards):
@@ -108,14 +120,14 @@ def hint_resources(task, wildcards):
 def cached_latents(wildcards):
     """Return the latents that a run trains on, or []; a finished run keeps its choice."""
     latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
-    recorded = lambda inputs: latents in inputs
+    record = f"{RUN}/train.json".format(**wildcards)
     wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
-    return latents if reruns.chosen(workflow, f"{RUN}/train.json".format(**wildcards), recorded, wanted) else []
+    return latents if identities.reads(workflow, record, latents, wanted) else []
 
 
 def answer_shards(wildcards):
     folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
-    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards, "outputs.jsonl.gz")]
+    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards)]
 
 
 def question_manifests(wildcards):
@@ -140,9 +152,16 @@ def retention_files(wildcards):
 
 
 def initial_of(wildcards):
-    """Return the wildcards of the initial adapter of a run."""
+    """Return the wildcards of the initial adapter of a run; {} if it trains nothing."""
+    if not methods.get(config, wildcards.method).trains:
+        return {}
     own = {name: wildcards[name] for name in ("task", "method", "seed")}
     return own | {"variant": tuning.base(wildcards.variant)}
+
+
+def hints_of(wildcards):
+    """Return the wildcards of the control images that a run is trained and evaluated on."""
+    return {"dataset": wildcards.dataset}
 
 
 def class_images_of(wildcards):
@@ -158,5 +177,4 @@ def class_images(wildcards):
 
 
 def class_shards(wildcards):
-    merged = f"{config['pathvars']['resources']}/class_images/{wildcards.noun}.tar"
-    return reruns.shards(workflow, merged, TASKS["subject"].generation.class_shards)
+    return shard_names(TASKS["subject"].generation.class_shards())

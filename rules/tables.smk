@@ -1,10 +1,9 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets and, for a benchmark with rows in the training data, its
-#      predictions; these are not inputs.
-# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/one_class_{task}.csv, results/table_{task}.csv and .md,
+#      rule table also reads the data cards of its datasets and the predictions of classes, and of benchmarks with rows
+#      in the training data; these are not inputs.
+# Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
 #      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-#      Next to each .csv and .md is its seal (core/seals.py).
 #      results/contents.json, on request: what programs that only read the results need to know of the config.
 # Steps: runs, compare, table, cost, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
@@ -27,7 +26,7 @@ localrules:
 CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
 
 # How every table and figure selects and scales the rows of the run table.
-SCORES = recorded_in_order(
+SCORES = dict(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
     averages=lambda wc: grid.averages(config, wc.task),
@@ -36,7 +35,7 @@ SCORES = recorded_in_order(
 )
 
 # These decide whether a difference is called better or significant; the order of hyper-parameters in the config does not matter.
-SEARCHES = recorded(searches=lambda wc: tuned_runs.searches(TASKS[wc.task]))
+SEARCHES = {"searches": lambda wc: identities.canonical(tuned_runs.searches(TASKS[wc.task]))}
 
 
 rule runs:
@@ -51,13 +50,14 @@ rule runs:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(
+        **made_from(
+            "runs",
             task="{task}",
-            expected=lambda wc: expected(wc.task, expected_runs.expected_runs(TASKS[wc.task])),
             incomplete=config["incomplete"],
-            evaluations=lambda wc: reruns.evaluations(rules, TASKS[wc.task]),
+            grid=lambda wc: expected_runs.digests(expected_results(wc)),
         ),
         **unrecorded(
+            expected=expected_results,
             errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
             trials=all_trials,
             expected_trials=lambda wc: expected_trials(wc.task, all_trials(wc)),
@@ -75,7 +75,6 @@ rule compare:
         ],
     output:
         csv="<results>/compare_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
     log:
         "<logs>/tables/compare_{task}.log",
     conda:
@@ -84,8 +83,12 @@ rule compare:
         mem_mb=8000,
         runtime=60,
     params:
-        **SCORES,
-        **recorded_in_order(settings=lambda wc: TASKS[wc.task].table.comparison()),
+        **made_from(
+            "compare",
+            ordered=True,
+            **SCORES,
+            settings=lambda wc: TASKS[wc.task].table.comparison(),
+        ),
         lost=lost_inputs("compare_{task}.csv"),
         evaluations=lambda wc, input: expected_runs.with_predictions(TASKS[wc.task], EVAL, input.predictions),
     script:
@@ -96,7 +99,6 @@ rule table:
     input:
         runs="<results>/runs_{task}.csv",
         comparison="<results>/compare_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
         published=published("{task}"),
         trials=trial_table,
     output:
@@ -107,9 +109,11 @@ rule table:
     conda:
         "../envs/hra.yaml"
     params:
-        **SCORES,
-        **SEARCHES,
-        **recorded_in_order(
+        **made_from(
+            "table",
+            ordered=True,
+            **SCORES,
+            **SEARCHES,
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
@@ -124,7 +128,6 @@ rule table:
             metrics=lambda wc: f"{EVAL}/metrics.json",
             captions=lambda wc: CAPTIONS,
         ),
-        lost=lost_inputs("table_{task}.csv"),
     script:
         "../workflow/scripts/table.py"
 
@@ -141,15 +144,16 @@ rule cost:
     conda:
         "../envs/hra.yaml"
     params:
-        **SCORES,
-        **recorded_in_order(
+        **made_from(
+            "cost",
+            ordered=True,
+            **SCORES,
             shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             trained=trained_runs,
             # Without a price, tables that were made before there was one need not be made again.
             **({"price": config["price"]} if config["price"] else {}),
         ),
-        lost=lost_inputs("cost_{task}.csv"),
     script:
         "../workflow/scripts/cost.py"
 
@@ -158,7 +162,6 @@ rule figures:
     input:
         runs="<results>/runs_{task}.csv",
         costs="<results>/cost_{task}.csv",
-        one_class="<results>/one_class_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:
@@ -170,16 +173,17 @@ rule figures:
     conda:
         "../envs/hra.yaml"
     params:
-        **SCORES,
-        **SEARCHES,
-        **recorded_in_order(
+        **made_from(
+            "figures",
+            ordered=True,
+            **SCORES,
+            **SEARCHES,
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
             published=lambda wc: TASKS[wc.task].table.published(),
         ),
         **unrecorded(captions=lambda wc: CAPTIONS),
-        lost=lost_inputs("figures/{task}_parameters.svg"),
     script:
         "../workflow/scripts/figures.py"
 
@@ -196,11 +200,13 @@ use rule figures as figures_lambda with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].table.figures()) or "(?!)",
     params:
-        **recorded_in_order(
+        **made_from(
+            "figures_lambda",
+            "figures",
+            ordered=True,
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
             lambdas=lambda wc: methods.lambdas(config, wc.task),
         ),
-        lost=lost_inputs("figures/{task}_lambda.svg"),
 
 
 use rule figures as figures_stability with:
@@ -213,12 +219,12 @@ use rule figures as figures_stability with:
     wildcard_constraints:
         task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].table.figures()) or "(?!)",
     params:
-        **recorded_in_order(
+        **made_from(
+            "figures_stability",
+            "figures",
+            ordered=True,
             retention=lambda wc: TASKS[wc.task].evaluation.retention(),
-            strengths=lambda wc: config["tasks"][wc.task].get("rewind", []),
-            untrained=lambda wc: TASKS[wc.task].table.base_runs(),
         ),
-        lost=lost_inputs("figures/{task}_stability.svg"),
 
 
 rule sheet:
@@ -231,7 +237,11 @@ rule sheet:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded_in_order(metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset)),
+        **made_from(
+            "sheet",
+            ordered=True,
+            metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset),
+        ),
         labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
         lost=lost_inputs("sheets/{task}_{dataset}.png"),
     script:
@@ -252,7 +262,9 @@ rule contents:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(
+        **made_from(
+            "contents",
+            ordered=True,
             tasks=lambda wc: reported.tasks(config, SHOWN),
             changes=lambda wc: overlays.changes(config, CONFIGS),
         ),

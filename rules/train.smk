@@ -3,7 +3,7 @@
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
 # Steps: `train` is an abstract rule; rules/tasks/{task}.smk inherits from it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
-# Again: if the data, the model or the initial adapter have changed, or the params given to `recorded` (docs/reruns.md).
+# Again: if the data, the model or the initial adapter have changed, or the params given to `made_from` (docs/reruns.md).
 # The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
 
 
@@ -31,12 +31,18 @@ rule train:
         | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         save_seconds=task_resource("save_seconds", 900),
     params:
-        **recorded(
+        **made_from(
+            "train",
+            before=dict(
+                downloads=downloaded(task_model, "<resources>/datasets/{task}/{dataset}.manifest.json"),
+                augmented=of("augment", initial_of),
+            ),
+            planned=dict(hyperparameters=lambda wc: tuned_runs.hyperparameters_without_choice(TASKS[wc.task], wc)),
+            chosen=lambda wc: tuned_runs.choice(TASKS[wc.task], wc),
             method=method_slice,
             hyperparameters=lambda wc: TASKS[wc.task].training.relevant_hyperparameters(wc.dataset, run_name(wc)),
             processes=lambda wc: TASKS[wc.task].training.processes(run_name(wc)),
             task_version=task_version,
-            data=downloaded(task_model, "<resources>/datasets/{task}/{dataset}.manifest.json"),
         ),
         **unrecorded(
             preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),
@@ -45,7 +51,6 @@ rule train:
             # These hyper-parameters change results only by rounding.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
-            augmented=recorded_by(rules.augment, initial_of),
             trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
             scratch=SCRATCH,
         ),

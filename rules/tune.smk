@@ -27,7 +27,8 @@ checkpoint choose:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded(
+        **made_from(
+            "choose",
             trials=trials_of,
             expected=lambda wc: expected_trials(wc.task, trials_of(wc)),
         ),
@@ -47,9 +48,13 @@ rule collect_trials:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(trials=all_trials),
-        **unrecorded(
+        **made_from(
+            "collect_trials",
+            ordered=True,
+            trials=all_trials,
             expected=lambda wc: expected_trials(wc.task, all_trials(wc)),
+        ),
+        **unrecorded(
             incomplete=config["incomplete"],
         ),
         lost=lost_inputs("tune_{task}.csv"),
@@ -68,11 +73,12 @@ rule tuning_figure:
     conda:
         "../envs/hra.yaml"
     params:
-        **recorded_in_order(
+        **made_from(
+            "tuning_figure",
+            ordered=True,
             task="{task}",
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
         ),
-        lost=lost_inputs("figures/{task}_tuning.svg"),
     script:
         "../workflow/scripts/tuning_figure.py"

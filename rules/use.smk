@@ -36,15 +36,13 @@ rule export_adapter:
         model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
         dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
         metrics=lambda wc: {
-            f"{EVAL}/metrics.json".format(benchmark=one, **wc): reruns.made(
-                getattr(rules, TASKS[wc.task].evaluation.rule(one)), {**wc, "benchmark": one}
-            )
+            f"{EVAL}/metrics.json".format(benchmark=one, **wc): expected_metrics(wc.task, wc, one)
             for one in dataset_entry(wc)["benchmarks"]
         },
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
         comparison=lambda wc: TASKS[wc.task].table.comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
-        expected=lambda wc: expected_run(wc.task, dict(wc) | {"seed": int(wc.seed)}),
+        expected=lambda wc: expected_run(wc.task, wc),
         to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
         settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),

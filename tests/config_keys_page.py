@@ -134,7 +134,7 @@ def markdown(text: str) -> str:
 
 def heading(title: str) -> str:
     name, colon, about = title.partition(": ")
-    coded = re.sub(r"[\w.]*\.[\w.{}]+|^(resources|tune|drift|evaluators|source)$", r"`\g<0>`", name)
+    coded = re.sub(r"[\w.]*\.[\w.{}]+|^(resources|tune|evaluators|source)$", r"`\g<0>`", name)
     return coded + colon + about
 
 

@@ -77,10 +77,11 @@ class ControlRun(rule_jobs.Run):
 
     @property
     def train(self) -> dict:
+        made = files.read_json(self.tiny[self.hint])["made_from"]
+        rule_jobs.BUILT[str(self.tiny[self.hint])] = {"result": self.hint, "settings": made["settings"], "before": {}}
         given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint], "latents": self.latents}
         given["augmented"] = self.augment["output"]["manifest"]
-        hints = files.read_json(self.tiny[self.hint])["made_by"]["settings"]
-        return self.job("train_control", given, {"record": self.record} | self.weights, hints=hints)
+        return self.job("train_control", given, {"record": self.record} | self.weights)
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
         path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"

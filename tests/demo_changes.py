@@ -28,7 +28,6 @@ tasks:
       - {runs: [hra/r8, hra/r8-lambda1e-3, hra/r8-inf], datasets: [sentiment], seeds: [0]}
       - {runs: [head/linear], datasets: [paraphrase], seeds: [0]}
     selection: held-out
-    rewind: [0.5]
     resources: {runs_per_gpu: 1}
     averages:
       - {name: All (acc), columns: [Sentiment, Paraphrase (acc)]}
@@ -38,7 +37,6 @@ tasks:
     compute: {runs: [lora/r8]}
     prompt: {chat: auto}
     generation: {max_new_tokens: {again: 50}}
-    rewind: [0.5]
     general_text:
       source: wikitext-2/test
       window: 64
@@ -58,13 +56,11 @@ tasks:
         HumanEval: {task: humaneval, shots: 0, metric: pass@1, unsafe_code: false}
   subject:
     grid: [{runs: [real/images, hra/r8], datasets: [jester-ball], seeds: [0]}]
-    rewind: [0.5]
   control:
     grid:
       - {runs: [hra/r8], datasets: [scenes-canny, scenes-classes, scenes-points], seeds: [0]}
       - {runs: [real/images, full/all], datasets: [scenes-canny], seeds: [0]}
     sheets: {runs: [full/all, hra/r8]}
-    drift: {prompts: 2, images: 1, evaluators: [{name: st_lpips, kind: st-lpips, model: st-lpips}]}
 """
 SWAPPED = {
     "accuracy": "matthews_correlation", "f1": "accuracy", "accuracy_f1_mean": "accuracy", "strict": "lenient",
@@ -119,7 +115,6 @@ VALUES: dict[str, Any] = {
     "tasks.control.grid.*.datasets": lambda value: [*value, "spare"],
     "tasks.control.defaults.ema": 0.99,
     "tasks.*.resources.gpu": 2,
-    "tasks.*.rewind": [0.25],
     "tasks.*.held_out.rows": 50,
     "tasks.math.generation.backend": "vllm",
     "tasks.math.generation.serve": "merged",
@@ -131,8 +126,6 @@ VALUES: dict[str, Any] = {
     "tasks.math.retention.benchmarks.HumanEval.metric": "pass@2",
     "tasks.math.retention.include_path": "config",
     "tasks.subject.evaluation.evaluators.0.kind": "dino",
-    "tasks.*.drift.evaluators.0.kind": "lpips-vgg",
-    "tasks.*.drift.evaluators.1.kind": "dino",
     "tasks.*.crop": "hra_workflow.demo.prompt_fidelity:PromptFidelity",
     "tasks.glue.columns.[01].dataset": SWAPPED.get,
     "tasks.control.columns.[01].dataset": "spare",

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
+from hra_workflow.core import made_from
 from hra_workflow.tasks.training import ROUNDING
 
 ROOT = Path(__file__).parents[1]
@@ -18,28 +19,31 @@ READ = """
 import json, sys
 from snakemake.cli import main
 from snakemake.io import is_flagged
-from snakemake.iocontainers import Wildcards
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
-from hra_workflow.snakemake_bridge import handlers
-from hra_workflow.snakemake_bridge.reruns import Recorded
+from hra_workflow.snakemake_bridge import handlers, identities
 
-def at_a_strength(rule):
-    named = dict.fromkeys({"benchmark", "answers"} & rule.wildcard_names, "b@0.5")
-    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}
-    return rule.params.method(Wildcards(fromdict=run | named)) if named and "method" in rule.params.keys() else {}
+kept = []
+
+class Kept(identities.Identities):
+    def __init__(self):
+        super().__init__()
+        kept.append(self)
+
+identities.Identities = Kept
 
 def show(workflow, config, basedir):
     def given(names):
         return [str(name) for name in names]
 
-    def fixed(recorded):
-        return not callable(recorded.param) and not (isinstance(recorded.param, str) and "{" in recorded.param)
+    def fixed(param):
+        return not callable(param) and not (isinstance(param, str) and "{" in param)
+
+    stages = {rule.name: kept[0].stages.get(rule.name, identities.Stage()) for rule in workflow.rules}
 
     names = {
         rule.name: {part: given(getattr(rule, part).keys()) for part in ("input", "output", "params")}
-        | {"identity": [name for name, param in rule.params.items() if isinstance(param, Recorded)]}
-        | {"constant": [name for name, param in rule.params.items() if isinstance(param, Recorded) and fixed(param)]}
-        | {"at_a_strength": at_a_strength(rule)}
+        | {"settings": list(stages[rule.name].settings), "before": list(stages[rule.name].before)}
+        | {"constant": [name for name, param in stages[rule.name].settings.items() if fixed(param)]}
         | {"temporary": any(is_flagged(path, "temp") for path in rule.output)}
         for rule in workflow.rules
     }
@@ -50,21 +54,16 @@ target = "results/glue/cola/hra/r8/seed0/train.json"
 main(["-n", "-q", "-s", sys.argv[1] + "/Snakefile", "--directory", sys.argv[2], "--", target])
 """
 
-# Params that are the identity of another rule's job.
-MADE_BY = {
-    "augmented": "augment",
-    "hints": "hints",
-    "class_images_generated": "generate_class_images",
-    "base_generated": "generate_base_images",
-}
-BUILT: dict[str, dict] = {}  # the identity of the last job of each rule, and of each rule in a folder
+BUILT: dict[str, dict] = {}  # what each output of a job that was built is made from, by its path
 # Params of all tasks.
-UNSET = dict.fromkeys(("processes", "gradient_checkpointing", "eval_batch_size", "device", "data", "lost"))
+UNSET = dict.fromkeys(
+    ("processes", "gradient_checkpointing", "eval_batch_size", "device", "lost", "identity", "runs", "real")
+)
 
 
 @cache
 def names() -> dict[str, dict[str, list[str]]]:
-    """Return the names of the inputs, outputs, params and recorded params of every rule, and its method at 0.5."""
+    """Return the names of the inputs, outputs, params, settings and results before of every rule."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", READ, ROOT, folder], cwd=ROOT, capture_output=True, text=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RULES ")] or [done.stderr]
@@ -81,16 +80,28 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
     if settings := given.get("hyperparameters"):
         given |= {name: settings[name] for name in ROUNDING if name in settings}
         given["hyperparameters"] = {name: value for name, value in settings.items() if name not in ROUNDING}
-    for name in {"generated", *MADE_BY} & {*of_rule["params"]} - {*given}:
-        maker = MADE_BY.get(name, f"generate_{rule.partition('_')[2]}")
-        given[name] = BUILT.get(f"{maker} {folder}") or BUILT.get(maker, {})
-    BUILT[rule] = BUILT[f"{rule} {folder}"] = {name: given[name] for name in of_rule["identity"]}
+    before = {}
+    for name in set(of_rule["before"]) & set(input):
+        path = input[name] if isinstance(input[name], list) else [input[name]]
+        if path and str(path[0]) in BUILT:
+            before[name] = BUILT[str(path[0])]
+    given["expects"] = {"settings": of_rule["settings"], "before": before}
+    settings = {name: given[name] for name in of_rule["settings"]}
+    digests = {name: made_from.digest_of(one) for name, one in before.items()}
+    named = set(wildcards) - ({"benchmark"} if rule.startswith("train") else set())
+    made = {
+        "result": made_from.result({name: wildcards[name] for name in named}),
+        "settings": settings,
+        "before": digests,
+    }
+    if rule.startswith("gather"):  # merged files record what the shards are made from
+        made = before.get("shards", made) | {"result": made["result"]}
+    BUILT.update({str(path): made for path in output.values()})
     return {
         "rule": rule,
         "input": input,
         "output": {name: str(path) for name, path in output.items()},
         "params": {name: given[name] for name in of_rule["params"]},
-        "identity": of_rule["identity"],
         "resources": {"gpu": 0, "save_seconds": 3600},
         "threads": 1,
         "wildcards": wildcards,
@@ -134,7 +145,7 @@ class Run:
             "model_name": "tiny",
             "benchmarks": [],
             "comparison": {},
-            "expected": {"asked": {}, "inputs": {}},
+            "expected": {},
             "scratch": str(self.folder / "scratch"),
             "trackers": {"report_to": list(self.report_to), "folder": str(self.folder / "trackers")},
         } | self.GIVEN

@@ -100,7 +100,7 @@ class MathRun(rule_jobs.Run):
                 "train": {"split": "train", "max_new_tokens": max(1, max_new_tokens // 2)},
             },
         )
-        job["wildcards"] = self.wildcards | {"answers": "answers", "shard": str(shard), "n_shards": str(of)}
+        job["wildcards"] = self.wildcards | {"shard": str(shard), "n_shards": str(of)}
         return job
 
     def gather(self, of: int = 1, benchmark: str = "test") -> dict:

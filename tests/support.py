@@ -232,7 +232,7 @@ class Run(rule_jobs.Run):
         return self.job(
             "train_glue",
             self.tiny | {"augmented": str(self.folder / "augmented/manifest.json"), "chosen": []},
-            {"record": self.folder / "run/train.json"} | self.weights,
+            {"record": self.folder / "run/train.json", "scores": self.folder / "run/scores"} | self.weights,
             dataset=self.labelled("columns", "labels", "score"),
             evaluation=evaluation,
         )
@@ -246,7 +246,9 @@ class Run(rule_jobs.Run):
         outputs = {"metrics": "metrics.json", "predictions": "predictions.jsonl.gz"}
         job = self.job(
             "evaluate_glue",
-            self.tiny | {"record": str(self.folder / "run/train.json")} | self.weights,
+            self.tiny
+            | {"record": str(self.folder / "run/train.json"), "scores": str(self.folder / "run/scores")}
+            | self.weights,
             {name: self.folder / "run/validation" / file for name, file in outputs.items()},
             dataset=self.labelled("columns", "labels", "metrics", "score"),
         )

@@ -7,8 +7,8 @@
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
 # Steps: hints; latents; train, generate, gather, evaluate; sheet.
 # Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
-#      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the latents that
-#      it was trained with, cached or not.
+#      generate_control if the sampler has; only evaluate_control if the evaluators have. Whether latents are cached
+#      changes nothing.
 
 
 localrules:
@@ -35,9 +35,10 @@ rule hints:
     resources:
         **resources_of(hint_resources, task="control"),
     params:
-        **recorded(
+        **made_from(
+            "hints",
+            before=dict(downloads=downloaded("<resources>/datasets/control/{dataset}.manifest.json")),
             dataset=lambda wc: TASKS["control"].data.hints(wc.dataset),
-            data=downloaded("<resources>/datasets/control/{dataset}.manifest.json"),
         ),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
@@ -77,9 +78,11 @@ use rule train as train_control with:
     wildcard_constraints:
         task="control",
     params:
-        **recorded(
+        **made_from(
+            "train_control",
+            "train",
+            before=dict(dataset=of("hints", hints_of)),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
-            hints=recorded_by(rules.hints),
         ),
 
 
@@ -94,7 +97,12 @@ use rule generate as generate_control with:
     wildcard_constraints:
         task="control",
     params:
-        **recorded(sampling=lambda wc: TASKS["control"].generation.sampling()),
+        **made_from(
+            "generate_control",
+            "generate",
+            before=dict(dataset=of("hints", hints_of)),
+            sampling=lambda wc: TASKS["control"].generation.sampling(),
+        ),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
 
@@ -102,12 +110,12 @@ use rule gather_images as gather_control with:
     input:
         record="<run>/train.json",
         dataset="<resources>/hints/{dataset}.manifest.json",
-        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc, "images.tar"), allow_missing=True),
+        shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc), allow_missing=True),
     wildcard_constraints:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **recorded(generated=recorded_by(rules.generate_control)),
+        **made_from("gather_control", "gather_images", before=dict(shards=of("generate_control"))),
 
 
 use rule evaluate as evaluate_control with:
@@ -120,11 +128,16 @@ use rule evaluate as evaluate_control with:
         task="control",
         benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **recorded(
+        **made_from(
+            "evaluate_control",
+            "evaluate",
+            before=dict(
+                images=of("generate_control", generates),
+                dataset=of("hints", hints_of),
+                downloads=downloaded(evaluator_models),
+            ),
             evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
             method=method_slice,
-            generated=recorded_by(rules.generate_control, generates),
-            data=downloaded(evaluator_models),
         ),
 
 
@@ -139,7 +152,14 @@ use rule sheet as sheet_control with:
     wildcard_constraints:
         task="control",
     params:
-        **recorded_in_order(rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"]),
+        **made_from(
+            "sheet_control",
+            "sheet",
+            ordered=True,
+            runs=lambda wc: TASKS["control"].table.sheet_runs(wc.dataset),
+            real=lambda wc: TASKS["control"].table.real_runs(wc.dataset),
+            rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+        ),
 
 
 rule control_sheets:

@@ -1,8 +1,9 @@
 # GLUE: a classifier is fine-tuned per dataset; its last checkpoint and the best one on dev are evaluated.
 # In:  manifests of the model, the dataset and the initial adapter.
-# Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), EVAL/metrics.json per benchmark.
-# Steps: train, evaluate. The training job evaluates its weights while it has a GPU; evaluate_glue copies the results on one core.
-#      Where they are missing, for example for rewound weights, it evaluates, on a GPU if training has one.
+# Out: RUN/train.json, RUN/last, RUN/best (the weights with the best dev score), RUN/scores (of both, for each item of the
+#      benchmarks), EVAL/metrics.json per benchmark.
+# Steps: train, evaluate. The training job computes the scores while it has a GPU; evaluate_glue computes metrics from them, on one
+#      core. For a benchmark that was added later it loads the weights, on a GPU if training has one.
 # Again: train_glue if its data, its settings, or the split or score that selects RUN/best has changed; only evaluate_glue if
 #      metrics or benchmarks have.
 
@@ -12,10 +13,13 @@ use rule train as train_glue with:
         record=f"{RUN}/train.json",
         last=f"{RUN}/last/adapter_model.safetensors",
         best=f"{RUN}/best/adapter_model.safetensors",
+        scores=directory(f"{RUN}/scores"),
     wildcard_constraints:
         task="glue",
     params:
-        **recorded(
+        **made_from(
+            "train_glue",
+            "train",
             dataset=lambda wc: TASKS[wc.task].training.trained_on(wc.dataset, run_name(wc)),
             head=task_head,
         ),
@@ -27,19 +31,23 @@ use rule evaluate as evaluate_glue with:
         record="<run>/train.json",
         last="<run>/last/adapter_model.safetensors",
         best="<run>/best/adapter_model.safetensors",
+        scores="<run>/scores",
         model=task_model,
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
     wildcard_constraints:
         task="glue",
     params:
-        **recorded(
+        **made_from(
+            "evaluate_glue",
+            "evaluate",
+            before=dict(downloads=downloaded(task_model, "<resources>/datasets/{task}/{dataset}.manifest.json")),
             dataset=lambda wc: TASKS[wc.task].evaluation.evaluated_on(wc.dataset, wc.benchmark),
             method=method_slice,
         ),
         **unrecorded(eval_batch_size=hyperparameter("eval_batch_size")),
 
 
-if TASKS["glue"].evaluation.all_in_training():  # copying files needs no cluster job
+if TASKS["glue"].evaluation.all_in_training():  # no job loads weights
 
     localrules:
         evaluate_glue,

@@ -1,8 +1,8 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
 # other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
-# Out: RUN/train.json, RUN/last, RUN/answers and, for rewound weights, RUN/answers@0.5 (temporary, all benchmarks together),
-#      EVAL/outputs.jsonl.gz, EVAL/metrics.json, RUN/retention.json, RUN/retention_programs.jsonl.gz;
+# Out: RUN/train.json, RUN/last, RUN/answers (temporary, all benchmarks together), EVAL/outputs.jsonl.gz, EVAL/metrics.json,
+#      RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
 # Again: generate_math, for all benchmarks together, if the prompt, a benchmark, the backend or its settings have changed;
@@ -17,19 +17,17 @@ localrules:
 
 
 TEXT = "general_text"
-ANSWERS = f"{RUN}/{{answers}}/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
+ANSWERS = f"{RUN}/answers/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
 RETENTION = f"{RUN}/retention.json"
-
-
-wildcard_constraints:
-    answers=r"answers(@[\d.]+)?",  # of the trained weights, or of rewound ones
 
 
 use rule train as train_math with:
     wildcard_constraints:
         task="math",
     params:
-        **recorded(
+        **made_from(
+            "train_math",
+            "train",
             prompt=lambda wc: TASKS[wc.task].generation.prompt(),
             head=task_head,
         ),
@@ -45,21 +43,23 @@ use rule generate as generate_math with:
     output:
         shard=temp(f"{ANSWERS}.jsonl.gz"),
     log:
-        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/{answers}/shard{shard}-of-{n_shards}.log",
+        "<logs>/generate/{task}/{dataset}/{method}/{variant}/seed{seed}/answers/shard{shard}-of-{n_shards}.log",
     benchmark:
         f"{ANSWERS}.benchmark.tsv"
     wildcard_constraints:
         task="math",
     params:
-        **recorded(
+        **made_from(
+            "generate_math",
+            "generate",
+            before=dict(downloads=downloaded(task_model, question_manifests)),
             prompt=lambda wc: TASKS[wc.task].generation.prompt(evaluation=True),
             benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
             generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
             precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),
             quantization=hyperparameter("quantization"),
-            data=downloaded(question_manifests),
         ),
-        **unrecorded(scratch=f"{SCRATCH}/{{answers}}/shard{{shard}}-of-{{n_shards}}"),
+        **unrecorded(scratch=f"{SCRATCH}/answers/shard{{shard}}-of-{{n_shards}}"),
 
 
 use rule gather_outputs as gather_math with:
@@ -70,9 +70,11 @@ use rule gather_outputs as gather_math with:
     wildcard_constraints:
         task="math",
     params:
-        **recorded(
-            benchmark=lambda wc: strength_names.split(wc.benchmark)[0],
-            generated=recorded_by(rules.generate_math),
+        **made_from(
+            "gather_math",
+            "gather_outputs",
+            before=dict(shards=of("generate_math", run_of)),
+            benchmark="{benchmark}",
         ),
 
 
@@ -83,15 +85,17 @@ use rule evaluate as evaluate_math with:
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
-        benchmark=rf"(?!{TEXT}[@/])[^/]+",
+        benchmark=rf"(?!{TEXT}/)[^/]+",
     params:
-        **recorded(
+        **made_from(
+            "evaluate_math",
+            "evaluate",
+            before=dict(outputs=of("generate_math"), downloads=downloaded(benchmark_manifest)),
             split=lambda wc: benchmark_source(wc)[1],
             answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
             metrics=lambda wc: dataset_entry(wc)["metrics"],
             graders=lambda wc: TASKS[wc.task].evaluation.graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
-            generated=recorded_by(rules.generate_math),
         ),
 
 
@@ -108,14 +112,16 @@ rule evaluate_general_text:
         "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
     wildcard_constraints:
         task="math",
-        benchmark=rf"{TEXT}(@[\d.]+)?",
+        benchmark=TEXT,
     conda:
         "../../envs/hra.yaml"
     threads: task_resource("threads", of=TEXT)
     resources:
         **resources_of(TEXT, stage="evaluate"),
     params:
-        **recorded(
+        **made_from(
+            "evaluate_general_text",
+            before=dict(record=of(train_rule, run_of), downloads=downloaded(task_model, text_manifest)),
             split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             cut=lambda wc: config["tasks"][wc.task][TEXT].get("cut", "windows"),
@@ -123,7 +129,6 @@ rule evaluate_general_text:
             quantization=hyperparameter("quantization"),
             method=method_slice,
             task_version=task_version,
-            data=downloaded(text_manifest),
         ),
         **unrecorded(
             batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
@@ -143,7 +148,8 @@ rule download_harness:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded(
+        **made_from(
+            "download_harness",
             benchmarks=harness_tasks,
             include_path=lambda wc: config["tasks"]["math"]["retention"]["include_path"],
         ),
@@ -171,7 +177,13 @@ rule evaluate_harness:
     resources:
         **resources_of("retention", stage="evaluate"),
     params:
-        **recorded(
+        **made_from(
+            "evaluate_harness",
+            before=dict(
+                record=of(train_rule, run_of),
+                downloads=downloaded(task_model),
+                harness=lambda wc: ("download_harness", {}),
+            ),
             benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
@@ -203,7 +215,9 @@ rule table_retention:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded_in_order(
+        **made_from(
+            "table_retention",
+            ordered=True,
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
             left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
@@ -214,7 +228,7 @@ rule table_retention:
                 for run in TASKS["math"].table.retention_runs()
             },
             evaluations=lambda wc: {
-                RETENTION.format(task="math", **run): reruns.made(rules.evaluate_harness, {"task": "math"} | run)
+                RETENTION.format(task="math", **run): IDENTITIES.expected("evaluate_harness", {"task": "math"} | run)
                 for run in TASKS["math"].table.retention_runs()
             },
         ),
@@ -237,7 +251,10 @@ rule table_compute:
     conda:
         "../../envs/hra.yaml"
     params:
-        **recorded_in_order(rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows())),
-        lost=lost_inputs("table_compute.csv"),
+        **made_from(
+            "table_compute",
+            ordered=True,
+            rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows()),
+        ),
     script:
         "../../workflow/scripts/table_compute.py"

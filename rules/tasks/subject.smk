@@ -39,11 +39,12 @@ rule generate_class_images:
     resources:
         **resources_of("generation", task="subject", stage="generate"),
     params:
-        **recorded(
+        **made_from(
+            "generate_class_images",
+            before=dict(downloads=downloaded(lambda wc: model_of("subject"))),
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
             sampling=lambda wc: TASKS["subject"].generation.class_sampling(),
-            data=downloaded(lambda wc: model_of("subject")),
         ),
         **unrecorded(
             device=task_resource("device", of="generation", task="subject"),
@@ -64,11 +65,12 @@ use rule gather_images as gather_class_images with:
     log:
         "<logs>/class_images/{noun}/gather.log",
     params:
-        **recorded(
+        **made_from(
+            "gather_class_images",
+            before=dict(shards=of("generate_class_images")),
             steps=[0],
             prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
-            generated=recorded_by(rules.generate_class_images),
         ),
 
 
@@ -85,10 +87,12 @@ use rule train as train_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **recorded(
+        **made_from(
+            "train_subject",
+            "train",
+            before=dict(class_images=of("generate_class_images", class_images_of)),
             prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
-            class_images_generated=recorded_by(rules.generate_class_images, class_images_of),
         ),
 
 
@@ -103,8 +107,10 @@ use rule generate as generate_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **recorded(
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+        **made_from(
+            "generate_subject",
+            "generate",
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             sampling=lambda wc: TASKS["subject"].generation.sampling(),
         ),
@@ -116,11 +122,13 @@ use rule gather_images as gather_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **recorded(
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc), wc.benchmark),
+        **made_from(
+            "gather_subject",
+            "gather_images",
+            before=dict(shards=of("generate_subject")),
+            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
             images=lambda wc: TASKS["subject"].generation.sampling()["images"],
-            generated=recorded_by(rules.generate_subject),
         ),
 
 
@@ -134,11 +142,15 @@ use rule evaluate as evaluate_subject with:
         task="subject",
         benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
     params:
-        **recorded(
+        **made_from(
+            "evaluate_subject",
+            "evaluate",
+            before=dict(
+                images=of("generate_subject", generates),
+                downloads=downloaded(evaluator_models, "<resources>/datasets/{task}/{dataset}.manifest.json"),
+            ),
             evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
             method=method_slice,
-            generated=recorded_by(rules.generate_subject, generates),
-            data=downloaded(evaluator_models),
         ),
 
 
@@ -152,7 +164,11 @@ use rule sheet as sheet_subject with:
     wildcard_constraints:
         task="subject",
     params:
-        **recorded_in_order(
+        **made_from(
+            "sheet_subject",
+            "sheet",
+            ordered=True,
+            runs=lambda wc: TASKS["subject"].table.sheet_runs(wc.dataset),
             prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset, identifier=False),
             rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
         ),

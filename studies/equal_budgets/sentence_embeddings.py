@@ -51,7 +51,7 @@ def add_kept(study: Path, data: Path, runs: list[dict]) -> None:
         folder = study / "results/glue/sst2-sentences" / row["run"] / f"seed{row['seed']}"
         record = records.read(folder / "train.json")
         model, _ = classifier.load_model(model_folder, ["negative", "positive"], row["seed"])
-        model = adapters.load(model, record["fingerprint"]["method"], folder / "last").eval()
+        model = adapters.load(model, record["made_from"]["settings"]["method"], folder / "last").eval()
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         row["kept"] = similarity(whole.base_model, tokenizer, pairs)
 

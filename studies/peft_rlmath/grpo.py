@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.math import answers
 from hra_workflow.training.hf_trainer import Resumable
 from hra_workflow.training.learner import Learner
@@ -34,7 +34,6 @@ def arguments(values: dict, vllm: dict | None, prompt) -> dict:
     }
 
 
-@final_errors()
 def questions(folder: Path, prompt, settings: dict, seed: int, gold: Callable[[str], str]) -> Dataset:
     """Return the rows of all steps, in the order of TRL's sampler: `prompt`, and `reference`, the answer.
 

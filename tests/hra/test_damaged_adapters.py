@@ -72,7 +72,7 @@ def test_merge_names_the_classes_as_the_record_of_the_run_does(
     path = tmp_path / "adapter/adapter_model.safetensors"
     tensors = {key: one[: len(names)] if "classifier" in key else one for key, one in load_file(path).items()}
     save_file(tensors, path)
-    (tmp_path / place).write_text(json.dumps({"fingerprint": {"dataset": content}}))
+    (tmp_path / place).write_text(json.dumps({"made_from": {"settings": {"dataset": content}}}))
     main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
     config = json.loads((tmp_path / "merged/config.json").read_text())
     assert list(config.get("id2label", {"0": "LABEL_0"}).values()) == names

@@ -41,5 +41,6 @@ def run(manifest, *arguments, **options):
     for path, entry in record["files"].items():
         assert entry == {"bytes": (folder / path).stat().st_size, "sha256": files.sha256(folder / path)}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(record["files"])
-    assert [*manifest.parent.glob(".*")] == [finished_downloads.copy_of(manifest)]  # nothing under way is left
+    kept = {finished_downloads.copy_of(manifest).name, f".{folder.name}.lock"}
+    assert {path.name for path in manifest.parent.glob(".*")} == kept  # nothing under way is left
     return record

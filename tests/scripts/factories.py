@@ -6,9 +6,8 @@ from pathlib import Path
 
 import compare
 from hra_workflow import tasks
-from hra_workflow.core import files, grid, predictions, records, seals
+from hra_workflow.core import files, grid, predictions, records
 from hra_workflow.methods import METHODS
-from hra_workflow.report import one_class
 from support import paper_config
 
 CONFIG = paper_config()
@@ -42,7 +41,6 @@ COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = compare.COLUMNS
-COMPARISON = {"csv": "compare", "one_class": "one_class"}  # outputs of compare.py
 
 
 def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 0) -> dict:
@@ -50,14 +48,15 @@ def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 
     method, variant = run.split("/")
     scratch = folder / "scratch" / dataset / run / f"seed{seed}"
     benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
-    asked = {"seed": seed, "method": {"version": 1}, "task_version": 1, "hyperparameters": SETTINGS}
+    settings = {"method": {"version": 1}, "task_version": 1, "hyperparameters": SETTINGS}
+    result = f"glue/{dataset}/{method}/{variant}/{seed}"
     return {
         "dataset": dataset,
         "method": method,
         "variant": variant,
         "seed": seed,
-        "asked": asked,
-        "inputs": {name: str(folder / f"{name}.manifest.json") for name in ("model", "dataset")},
+        "record": {"result": result, "settings": settings, "before": {}},
+        "metrics": {name: of_metrics(dataset, result, name) for name in benchmarks},
         "benchmarks": {name: [str(scratch / name / "evaluate.error.json")] for name in benchmarks},
         "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
     }
@@ -100,8 +99,7 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         "model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64},
         "data_sha256": "b" * 64,
         "weights_sha256": {},
-        "fingerprint": run.get("asked", {}) | {"inputs": {"model": "a" * 64, "dataset": "b" * 64}},
-        "config_hash": "c" * 64,  # in records of earlier versions only
+        "made_from": run.get("record", {}) | {"inputs": {}},
         "commit": "d" * 40,
         "dirty": False,
         "versions": {"torch": "2.9.0", "peft": "0.18.0"},
@@ -111,9 +109,9 @@ def record(run: dict, scores: list[float], **changes) -> dict:
     }
 
 
-def made_by(run: dict, benchmark: str) -> dict:
-    """Return what an evaluation is made by, and what is asked for."""
-    return {"settings": {"dataset": run["dataset"], "split": benchmark}}
+def of_metrics(dataset: str, result: str, benchmark: str) -> dict:
+    """Return what an evaluation is made from."""
+    return {"result": f"{result}/{benchmark}", "settings": {"dataset": dataset, "split": benchmark}, "before": {}}
 
 
 def metrics(run: dict, benchmark: str, last: float, best: float | None = None, **changes) -> dict:
@@ -132,7 +130,7 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
         "selections": {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)},
         "seconds": 1.5,
         "device": "cpu",
-        "made_by": {"result": "the evaluation", "inputs": {}} | made_by(run, benchmark),
+        "made_from": run.get("metrics", {}).get(benchmark, of_metrics(run["dataset"], "", benchmark)) | {"inputs": {}},
         **changes,
     }
 
@@ -156,8 +154,9 @@ def write(folder: Path, run: dict, scores: list[float], lines=None, **changes) -
         path.parent.mkdir(exist_ok=True)
         predictions.write(path.with_name("predictions.jsonl.gz"), lines or [])
         digests = {"predictions_sha256": files.sha256(path.with_name("predictions.jsonl.gz"))}
-        digests["record_sha256"] = made[records.SEAL]
-        records.write(path, metrics(run, benchmark, scores[-1], max(scores), **digests))
+        written = metrics(run, benchmark, scores[-1], max(scores), **digests)
+        written["made_from"]["inputs"] = {str(place / "train.json"): made[records.SEAL]}
+        records.write(path, written)
         evaluations.append(str(path))
     return str(place / "train.json"), evaluations
 
@@ -177,9 +176,8 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
         "output": {"runs": str(folder / "runs_glue.csv")},
         "params": {
             "task": "glue",
-            "expected": [run | {"benchmarks": list(run["benchmarks"])} for run in expected],
+            "expected": expected,
             "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
-            "evaluations": [{name: made_by(run, name) for name in run["benchmarks"]} for run in expected],
             "incomplete": incomplete,
             "trials": [],
             "expected_trials": [],
@@ -197,7 +195,7 @@ def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> 
     params, labels = table_job(folder, expected)["params"], {dataset: ["no", "yes"] for dataset in METRICS}
     return {
         "input": {"runs": str(folder / "runs_glue.csv")},
-        "output": {name: str(folder / f"{file}_glue.csv") for name, file in COMPARISON.items()},
+        "output": {"csv": str(folder / "compare_glue.csv")},
         "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
         | {
             "scale": 100,
@@ -213,18 +211,16 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     columns = [column for column in COLUMNS if column["dataset"] in datasets]
     names = {column["name"] for column in columns}
     averages = {key: [name for name in members if name in names] for key, members in AVERAGES.items()}
-    comparison = {name: folder / f"{file}_glue.csv" for name, file in COMPARISON.items()}
-    for path, header in zip(comparison.values(), (COMPARED, one_class.COLUMNS), strict=True):
-        if not path.exists():
-            seals.write(path, ",".join(header) + "\n", [])
+    comparison = folder / "compare_glue.csv"
+    if not comparison.exists():
+        files.write_text(comparison, ",".join(COMPARED) + "\n")
     runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
     seeds = {run: {} for run in runs}
     for run in expected:
         counts = seeds[f"{run['method']}/{run['variant']}"]
         counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
     return {
-        "input": {"runs": str(folder / "runs_glue.csv")}
-        | {"comparison": str(comparison["csv"]), "one_class": str(comparison["one_class"])}
+        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
         | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
         "params": {

@@ -10,6 +10,7 @@ import augment
 from hra_workflow import methods
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
+from hra_workflow.methods import peft_types
 from hra_workflow.models import random_weights
 from sums import TINY_LLAMA, MathRun
 from support import ROOT, method, paper_config
@@ -126,3 +127,30 @@ def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_m
         assert resources("math", run) == {"threads": 1, "mem_mb": 12000, "runtime": 30}
     config["tasks"]["glue"]["resources"]["mem_mb"] = 1000
     assert resources("glue", "hra/r8")["mem_mb"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("vera", {"rr": 8}, "VeraConfig has no such .* can set. Use one of .*, r,"),
+        ("vera", {"inference_mode": True}, "VeraConfig has no such argument that a variant can set"),
+        ("p_tuning", {"num_layers": 2}, "PromptEncoderConfig has no such argument"),
+        ("hra", {"r": 8, "twosided": True}, r"HRAConfig has no such argument .* \(is it 'two_sided'\?\)"),
+    ],
+)
+def test_an_unknown_argument_is_an_error_before_the_model_is_loaded(tmp_path, kind, arguments, message):
+    files.write_json(tmp_path / "model.json", {"name": "m", "revision": None, "sha256": "0", "files": {}})
+    job = {
+        "rule": "augment",
+        "input": {"model": str(tmp_path / "model.json")},
+        "output": {"manifest": str(tmp_path / "manifest.json")},
+        "params": {"method": method(methods.PEFT, type=kind, peft=arguments), "seed": "0"},
+        "wildcards": {"task": "glue", "method": "chosen", "variant": "v", "seed": "0"},
+    }
+    with pytest.raises(JobError, match=rf"config: methods.chosen.variants.v.peft.{[*arguments][-1]}: {message}"):
+        augment.main(job)
+
+
+def test_unknown_virtual_tokens_are_refused():
+    with pytest.raises(JobError, match="here: type cpt cannot run here: it adds virtual tokens in a way"):
+        peft_types.check_arguments("here", "cpt", {})

@@ -76,39 +76,11 @@ def test_convolutions_of_a_target_s_name_are_checked_by_their_kernels(model, kin
 @pytest.mark.parametrize(
     ("kind", "sizes", "changes", "message"),
     [
-        (
-            "hra",
-            {"r": 4},
-            {"r": 2},
-            r"query \(32 inputs, 24 outputs\): expected hra_u \(32, 4\), found hra_u \(32, 2\)",
-        ),
-        ("hra", {"r": 4}, {"apply_GS": True}, "query .* expected hra_apply_GS False, found hra_apply_GS True"),
-        ("hra", BOTH, {"two_sided": False}, r"query .* expected hra_u_out \(24, 4\), found hra_u_out None"),
-        ("hra", BOTH, {"magnitudes": False}, r"query .* expected hra_magnitudes \(24,\), found hra_magnitudes None"),
-        ("hra", {"r": 4}, {"two_sided": True}, r"query .* expected hra_u_out None, found hra_u_out \(24, 4\)"),
-        ("lora", {"r": 4}, {"r": 8}, r"query .* lora_A.weight \(4, 32\).*found lora_A.weight \(8, 32\)"),
-        ("lora", {"r": 4, "lora_alpha": 8}, {"lora_alpha": 4}, "query .* expected scaling 2.0, found scaling 1.0"),
-        ("lora", {"r": 4, "lora_alpha": 8}, {"use_rslora": True}, "query .* expected scaling 2.0, found scaling 4.0"),
-        (
-            "adalora",
-            {"init_r": 4, "target_r": 2},
-            {"init_r": 6},
-            r"query .* lora_E \(4, 1\), .*found .*lora_E \(6, 1\)",
-        ),
-        ("oft", {"oft_block_size": 8}, {"oft_block_size": 4}, r"query .* expected r 4, oft_block_size 8.*found r 8"),
-        (
-            "oft",
-            {"r": 4},
-            {"block_share": True},
-            r"query .* expected oft_R.weight \(4, 28\), found oft_R.weight \(1, 28",
-        ),
-        ("oft", {"r": 4, "coft": True}, {"coft": False}, "query .* expected oft_R.coft True, found oft_R.coft False"),
-        (
-            "boft",
-            {"boft_block_size": 4, "boft_n_butterfly_factor": 2},
-            {"boft_n_butterfly_factor": 1},
-            r"query .* expected boft_R \(2, 8, 4, 4\), found boft_R \(1, 8, 4, 4\)",
-        ),
+        ("lora", {"r": 4}, {"r": 8}, r"query \(32 inputs, 24 outputs\): expected r 4, found r 8"),
+        ("lora", {"r": 4, "lora_alpha": 8}, {"lora_alpha": 4}, "query .* expected lora_alpha 8, found lora_alpha 4"),
+        ("lora", {"r": 4}, {"use_rslora": True}, "query .* expected use_rslora False, found use_rslora True"),
+        ("oft", {"oft_block_size": 8}, {"oft_block_size": 4}, r"query .* expected oft_block_size 8, found .* 4"),
+        ("boft", {"boft_block_size": 4}, {"boft_block_size": 8}, r"query .* expected boft_block_size 4, found .* 8"),
         ("hra", {"r": 4}, {"target_modules": {"query"}}, "dense: expected an adapter for the targets dense, query"),
         ("hra", {"r": 4}, {"target_modules": {*TARGETS, *HEAD}}, "classifier: expected no adapter for the targets"),
         ("hra", {"r": 4}, {"modules_to_save": None}, "head module 'classifier' matches no parameter of PeftModel"),
@@ -124,14 +96,10 @@ def test_another_insertion_than_asked_is_refused(model, broken, kind, sizes, cha
 @pytest.mark.parametrize(
     ("kind", "sizes", "message"),
     [
-        ("oft", {"oft_block_size": 12}, "query .* expected r 2, oft_block_size 12.*found r 4, oft_block_size 8"),
-        ("oft", {"r": 3}, "query .* expected r 3, oft_block_size 10, .* found r 2, oft_block_size 16"),
-        ("oft", {"oft_block_size": 64}, "query .* expected r 0, oft_block_size 64.*found r 1, oft_block_size 32"),
-        (
-            "lora",
-            {"r": 28, "init_lora_weights": "pissa"},
-            r"query .* expected lora_A.weight \(28, 32\), .*found.* \(24, 3",
-        ),
+        ("oft", {"oft_block_size": 12}, "query .* expected oft_block_size 12, found oft_block_size 8"),
+        ("oft", {"r": 3}, "query .* expected r 3, found r 2"),
+        ("oft", {"oft_block_size": 64}, "query .* expected oft_block_size 64, found oft_block_size 32"),
+        ("lora", {"r": 28, "init_lora_weights": "pissa"}, "query .* expected r 28, found r 24"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid `")
@@ -150,7 +118,7 @@ def test_a_stored_adapter_is_built_as_its_config_says(model, broken, tmp_path, m
         "from_pretrained",
         classmethod(lambda cls, *_, **__: cls(r=4, lora_alpha=4, target_modules=TARGETS)),
     )
-    with pytest.raises(JobError, match="scaling"):
+    with pytest.raises(JobError, match="expected lora_alpha 8, found lora_alpha 4"):
         adapters.load(fresh, asked("lora"), tmp_path)
 
 

@@ -39,7 +39,7 @@ def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_n
     found = []
     for scale in (1, 100):
         params = job["params"] | {"columns": [LONE | {"scale": scale}], "averages": {}}
-        pairs, _ = compare.build(run_statistics.read_runs(job["input"]["runs"]), params)
+        pairs = compare.build(run_statistics.read_runs(job["input"]["runs"]), params)
         found.append(pairs[["difference", "low", "high", *NOISE]].astype(float))
     times = [100] * 3 + [10_000] * 3
     assert found[1].to_numpy() == pytest.approx(found[0].to_numpy() * times, rel=1e-5)
@@ -135,5 +135,5 @@ def test_every_computed_column_has_such_a_name(tmp_path):
     table_of(tmp_path, leaky(tmp_path))
     shown = {"SST-2", "All (acc)", "All (acc/F1 mean)"}
     found = {*run_statistics.read_csv(tmp_path / "table_glue.csv").columns}
-    assert shown < found and {"SST-2_unseen", "SST-2_unseen_std", "SST-2_one_class"} < found
+    assert shown < found and {"SST-2_unseen", "SST-2_unseen_std", "SST-2_verdict"} < found
     assert all(name in OF_ROWS or name.endswith(ENDINGS) for name in found - shown)

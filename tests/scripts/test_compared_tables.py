@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import collect_runs
 import compare
 import factories
 import table
-from hra_workflow.commands import print_table
-from hra_workflow.core import predictions, seals
+from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 
@@ -21,14 +19,16 @@ N = 300
 LEVELS = {"hra/r8": 0.92, "lora/r8": 0.92, "head/all": 0.6}
 
 
-def make(folder: Path, seeds: int = 3, levels: dict = LEVELS, first: int = 0) -> tuple[list[dict], dict]:
+def make(
+    folder: Path, seeds: int = 3, levels: dict = LEVELS, first: int = 0, classes: int = 2
+) -> tuple[list[dict], dict]:
     """Write the files of three runs, whose metrics follow from their predictions; run compare.py.
 
-    first: number of seeds of the first run, if it has others.
+    first: number of seeds of the first run, if it has others. classes: of the items; 1: all have the second.
     """
     counts = dict.fromkeys(levels, seeds) | ({next(iter(levels)): first} if first else {})
     expected = [factories.entry(folder, "rte", run, seed) for run in levels for seed in range(counts[run])]
-    labels = np.random.default_rng(0).integers(0, 2, N)
+    labels = np.random.default_rng(0).integers(2 - classes, 2, N)
     paths, evaluations = [], []
     for place, run in enumerate(expected):
         name = f"{run['method']}/{run['variant']}"
@@ -72,25 +72,26 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     assert lines and all("LoRA" in line for line in lines)
 
 
-def test_a_run_that_predicts_one_class_is_named_wherever_it_is_compared(tmp_path, monkeypatch):
+def test_a_run_that_predicts_one_class_is_named_below_the_table(tmp_path, monkeypatch):
     monkeypatch.setitem(LEVELS, "lora/r8", None)
     expected, _ = make(tmp_path)
-    found = run_statistics.read_csv(tmp_path / "one_class_glue.csv")
-    assert set(found["run"]) == {"lora/r8"} and found.iloc[0].tolist()[:2] == ["rte", "dev"]
-    assert found.iloc[0].tolist()[4:] == ["yes", "3", "3"] and set(found["selection"]) == {"best_on_dev", "last"}
-    table.main(factories.table_job(tmp_path, expected))
-    text = (tmp_path / "table_glue.md").read_text()
-    told = [line for line in text.split("## Best")[0].splitlines() if line.startswith("- ")]
-    assert any(line.endswith("LoRA r=8 predicts one class for every item in 3 of 3 seeds.") for line in told)
-    assert (
-        "- † **One class**: LoRA r=8 (rte dev, best_on_dev) predicts one class for every item in 3 of 3 seeds (yes); "
-        in text
-    )
-    cells = [line for line in text.splitlines() if line.startswith("| LoRA")]
-    assert cells and all("± 0.00 †" in line for line in cells if "±" in line)
-    console = Console(width=200, record=True)
-    print_table.show(tmp_path / "table_glue.csv", None, console)
-    assert "±0.00 †" in console.export_text()
+    job = factories.table_job(tmp_path, expected)
+    notes = {}
+    for names in (["no", "yes"], None):  # None: a regression
+        job["params"]["settings"] = {"labels": {"rte": names}}
+        table.main(job)
+        notes[bool(names)] = (tmp_path / "table_glue.md").read_text().partition("## Notes")[2]
+    assert "- **One class** for every item: LoRA r=8 on rte dev (yes, 3 of 3 seeds)." in notes[True]
+    assert "One class" not in notes[False]
+
+
+def test_one_class_of_items_of_one_class_is_right(tmp_path, monkeypatch):
+    monkeypatch.setitem(LEVELS, "lora/r8", None)
+    expected, _ = make(tmp_path, classes=1)
+    job = factories.table_job(tmp_path, expected)
+    job["params"]["settings"] = {"labels": {"rte": ["no", "yes"]}}
+    table.main(job)
+    assert "One class" not in (tmp_path / "table_glue.md").read_text()
 
 
 def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
@@ -123,10 +124,10 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     _, job = make(tmp_path)
     table = Path(job["input"]["runs"])
     text = table.read_text()
-    seals.write(table, text.replace(",0.9", ",0.8"), [])
+    files.write_text(table, text.replace(",0.9", ",0.8"))
     with pytest.raises(JobError, match=r"expected accuracy = .* as in the run table, found"):
         compare.main(job)
-    seals.write(table, text, [])
+    files.write_text(table, text)
     path = Path(job["params"]["evaluations"][0]["path"])
     lines = predictions.read(path)
     predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])

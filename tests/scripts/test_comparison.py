@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
@@ -12,7 +11,7 @@ import factories
 from benchmarks import coverage
 from hra_workflow import tasks
 from hra_workflow.evaluators import aggregation
-from hra_workflow.report import comparison, one_class
+from hra_workflow.report import comparison
 from hra_workflow.tasks.glue import metrics
 
 N = 300
@@ -195,35 +194,6 @@ def test_glue_takes_the_class_with_the_highest_score_or_the_value():
     assert glue.table.per_item(lines, "last", "accuracy", {}) == [(1, 1), (0, 1)]
     assert glue.table.per_item([{"label": 2.5, "last": [2.25]}], "last", "pearson", {}) == [(2.5, 2.25)]
     assert glue.table.metric("spearman").function is metrics.spearman
-
-
-@pytest.mark.parametrize(
-    ("items", "names", "only"),
-    [
-        ([(0, [0.1, 0.9]), (1, [0.2, 0.3])], ["no", "yes"], "yes"),
-        ([(0, [0.9, 0.1]), (1, [0.2, 0.3])], ["no", "yes"], None),
-        ([(1, [0.1, 0.9]), (1, [0.2, 0.3])], ["no", "yes"], None),  # which is right
-        ([(0.5, [2.5]), (1.5, [2.5])], None, None),  # a regression
-    ],
-)
-def test_the_only_class_that_a_run_predicts(items, names, only):
-    lines = [{"label": label, "last": scores} for label, scores in items]
-    assert tasks.classes()["glue"].table.only_class(lines, "last", "mine", {"labels": {"mine": names}}) == only
-    assert tasks.classes()["math"].table.only_class(lines, "last", "mine", {}) is None
-
-
-def test_an_average_has_the_runs_that_predict_one_class_in_any_of_its_columns():
-    found = pd.DataFrame(
-        [["rte", "dev", "last", "lora/r8", "yes", "9", "10"], ["cola", "dev", "last", "lora/r8", "yes", "10", "10"]],
-        columns=one_class.COLUMNS,
-    )
-    columns = [{"name": name, "dataset": name, "benchmark": "dev"} for name in ("cola", "rte", "mrpc")]
-    averages = {"All": ["cola", "rte", "mrpc"], "Rest": ["mrpc"]}
-    given = {"columns": columns, "averages": averages, "selections": ["last"]}
-    by_column = one_class.by_column(found, given)
-    assert by_column["last", "All"] == {"lora/r8": "predicts one class for every item in 10 of 10 seeds"}
-    assert by_column["last", "rte"]["lora/r8"].endswith("in 9 of 10 seeds")
-    assert not by_column["last", "Rest"]
 
 
 def test_a_subject_has_one_value_per_prompt_at_the_reported_step():

@@ -7,7 +7,7 @@ import pytest
 
 import collect_runs
 import table_compute
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 from published import PUBLISHED, line
@@ -24,7 +24,7 @@ def write_runs(folder: Path, trainings: list[dict]) -> Path:
     }
     rows = [common | made | {"metric": metric} for made in trainings for metric in ("official", "strict")]
     path = folder / "runs_math.csv"
-    seals.write(path, pd.DataFrame(rows, columns=collect_runs.COLUMNS).to_csv(index=False), [])
+    files.write_text(path, pd.DataFrame(rows, columns=collect_runs.COLUMNS).to_csv(index=False))
     return path
 
 

@@ -1,6 +1,5 @@
 """results/contents.json: what the config specifies about the results, for programs that only read them."""
 
-import json
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import contents
 import results_contract
 from hra_workflow import tasks
 from hra_workflow.config import overlays
-from hra_workflow.core import files, seals
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import files
 from hra_workflow.report import column_units
 from hra_workflow.tasks import reported
 from support import ROOT, paper_config
@@ -24,11 +22,11 @@ def written(tmp_path: Path, task: str) -> dict:
     config["pathvars"] |= {"results": str(tmp_path)}
     described = reported.tasks(config, [tasks.load(config)[task]])
     for path in (described[task]["runs"], *described[task]["tables"]):
-        seals.write(path, "a\n", [])
+        files.write_text(path, "a\n")
     output = str(tmp_path / "contents.json")
     params = {"tasks": described, "changes": "", "results": str(tmp_path)}
     contents.main({"rule": "contents", "output": {"contents": output}, "params": params})
-    return json.loads(seals.read(output))
+    return files.read_json(output)
 
 
 def test_the_runs_and_their_files_are_named(tmp_path):
@@ -37,12 +35,9 @@ def test_the_runs_and_their_files_are_named(tmp_path):
     assert len(glue["expected"]) == len(tasks.load(paper_config())["glue"].runs())
     run = next(one for one in glue["expected"] if one["dataset"] == "cola")
     assert run["folder"].startswith(f"{tmp_path}/glue/cola/") and run["folder"].endswith(f"/seed{run['seed']}")
-    assert run["benchmarks"].keys() == glue["datasets"]["cola"]["inputs"].keys()
+    assert run["benchmarks"].keys() == set(glue["datasets"]["cola"]["benchmarks"])
     assert all(path.endswith(".error.json") for path in run["errors"])
     assert glue["titles"]["best_on_dev"] == "Best on dev" and glue["selection"] in glue["titles"]
-    (tmp_path / "table_glue.csv").write_text("b\n")
-    with pytest.raises(JobError, match=r"table_glue.csv: expected the content that was written"):
-        seals.read(tmp_path / "contents.json")
 
 
 @pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])

@@ -6,7 +6,7 @@ import pytest
 import collect_runs
 import cost
 import factories
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 
 SECONDS = {("cola", 0): 3600, ("cola", 1): 1800, ("rte", 0): 900, ("rte", 1): 900}
@@ -26,7 +26,7 @@ def made(
     collect_runs.main(factories.collect_job(folder, expected, paths))
     job = factories.cost_job(folder, expected)
     if tuning:
-        seals.write(folder / "tune_glue.csv", tuning, [])
+        files.write_text(folder / "tune_glue.csv", tuning)
         job["input"]["tuning"] = str(folder / "tune_glue.csv")
     job["params"] |= {"price": price} if price else {}
     cost.main(job)
@@ -58,31 +58,21 @@ def test_a_run_without_a_score_adds_no_cost(tmp_path):
     paths = [factories.write(tmp_path, run, [0.5], device_seconds=3600 * (1 + run["seed"])) for run in expected]
     collect_runs.main(factories.collect_job(tmp_path, expected, [paths[0], (paths[1][0], [])], incomplete=True))
     params = factories.cost_job(tmp_path, expected)["params"]
-    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_costs(None), params)
+    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_hours(None), params)
     assert table.set_index("column").loc["CoLA", ["n_seeds", "device_hours"]].tolist() == ["1", 1]
 
 
-TRIAL = "dataset,method,variant,device_seconds,watt_hours\n"
+def test_the_price_of_trainings_and_trials(tmp_path):
+    """A trial that did not train costs nothing."""
+    trials = "dataset,method,variant,device_seconds\ncola,hra,r8,1800\ncola,hra,r8,\n"
+    table, text = made(tmp_path, tuning=trials, price={"gpu_hour": 2.0, "currency": "EUR"})
+    assert table[table["column"] == "CoLA"].set_index("run")["price"].to_dict() == {"hra/r8": "4", "lora/r8": "3"}
+    assert "Price (EUR) ↓" in text and "Price: 2 EUR per GPU-hour." in text
 
 
-@pytest.mark.parametrize(
-    ("trial", "watt_hours"), [("cola,hra,r8,1800,30\ncola,hra,r8,,\n", 90), ("cola,hra,r8,1800,\n", None)]
-)
-def test_energy_and_price_of_trainings_and_trials(tmp_path, trial, watt_hours):
-    """A trial that did not train costs nothing; the energy of one that did may be unknown, which is not 0."""
-    price = {"gpu_hour": 2.0, "currency": "EUR"}
-    table, text = made(tmp_path, tuning=TRIAL + trial, price=price, watt_hours=60.0)
-    of_cola = table[table["column"] == "CoLA"].set_index("run")
-    found = {run: tuple(of_cola.loc[run, ["watt_hours", "price"]]) for run in ("hra/r8", "lora/r8")}
-    assert found == {"hra/r8": (str(watt_hours or ""), "4"), "lora/r8": ("60", "3")}
-    cells = {line.split("|")[1].strip(): line for line in text.split("CoLA")[1].splitlines() if line.startswith("|")}
-    assert ("– |" in cells["HRA r=8, λ=0"]) == (watt_hours is None) and "– |" not in cells["LoRA r=8"]
-    assert "Energy (Wh) ↓" in text and "Price (EUR) ↓" in text and "Price: 2 EUR per GPU-hour." in text
-
-
-def test_a_cpu_has_neither_and_they_are_not_shown(tmp_path):
-    table, text = made(tmp_path, price={"gpu_hour": 2.0, "currency": "EUR"}, device="CPU: AMD EPYC", watt_hours=None)
-    assert set(table["price"]) == {""} == set(table["watt_hours"]) and "Energy" not in text and "Price" not in text
+def test_a_cpu_has_no_price(tmp_path):
+    table, text = made(tmp_path, price={"gpu_hour": 2.0, "currency": "EUR"}, device="CPU: AMD EPYC")
+    assert set(table["price"]) == {""} and "Price" not in text
 
 
 @pytest.mark.parametrize(("finished", "rows"), [(["hra/r8", "lora/r8"], {"lora/r8"}), (["hra/r8"], set())])
@@ -92,6 +82,6 @@ def test_only_trained_runs_with_a_score_have_a_row(tmp_path, finished, rows):
     paths = [factories.write(tmp_path, run, [0.5]) for run in done]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
     params = factories.cost_job(tmp_path, expected)["params"] | {"trained": ["lora/r8"]}
-    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_costs(None), params)
+    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_hours(None), params)
     assert set(table["run"]) == rows
     assert ("No trained run has a score yet" in cost.markdown(table, params)) == (not rows)

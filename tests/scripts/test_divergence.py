@@ -27,11 +27,10 @@ def check(job: dict, error: str) -> None:
     record = records.read(job["output"]["record"])
     jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
     assert record["status"] == "diverged" and error in record["error"]
-    assert record["fingerprint"]["hyperparameters"]["learning_rate"] == 1e30
+    assert record["made_from"]["settings"]["hyperparameters"]["learning_rate"] == 1e30
     run = Path(job["output"]["record"]).parent
     weights = list(run.rglob("*.safetensors"))
     assert weights and all(load_file(path) == {} for path in weights)
-    assert not list(run.rglob(".early-*"))
     assert not Path(job["params"]["scratch"]).exists()
 
 

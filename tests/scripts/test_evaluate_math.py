@@ -21,6 +21,7 @@ from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
 OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "No idea"]
+GENERATED = {"backend": "transformers 5.14.1", "serve": "merged"}
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def job(tmp_path):
         files.write_json(
             tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.list_files(tmp_path / "toy")}
         )
-        records.write(tmp_path / "train.json", {"seed": 3, "steps": 20})
+        records.write(tmp_path / "train.json", {"seed": 3, "steps": 20, "made_from": {"settings": {}}})
         if lines is None:
             lines = [
-                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}
+                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"} | GENERATED
                 for i, output in enumerate(outputs)
             ]
-        lines = [{"made_by": {"result": "math/d/hra/r8/3/gsm8k", "weights": {}, "settings": {}}}, *lines]
+        lines = [{"made_from": {"result": "math/d/hra/r8/3/gsm8k", "settings": {}}}, *lines]
         (tmp_path / "outputs.jsonl.gz").write_bytes(
             gzip.compress("".join(f"{json.dumps(x)}\n" for x in lines).encode())
         )
@@ -61,7 +62,6 @@ def job(tmp_path):
                 "metrics": ["official", "strict", "lenient"],
                 "score": "official",
                 "task_version": 1,
-                "generated": {},
                 "scratch": str(tmp_path / "scratch"),
             },
             "resources": {},
@@ -97,6 +97,7 @@ def test_metrics_and_predictions(job):
         "output": "The answer is: 42 of 50",
         "finish": "stop",
         "gold": "42",
+        **GENERATED,
         "strict": {"answer": "42 of 50", "right": False},
         "lenient": {"answer": "42", "right": True},
         "official": {"answer": "42", "right": True},

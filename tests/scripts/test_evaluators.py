@@ -61,9 +61,9 @@ def job(tmp_path, monkeypatch):
         images.Picture(items.key((0, row)), images.to_png(Image.new("RGB", (8, 8), (grey,) * 3)), {"row": row})
         for row, grey in enumerate(GREYS)
     ]
-    images.pack(tmp_path / "images.tar", pictures, head={"result": "x/x/x/x/x", "weights": {}, "settings": {}})
+    images.pack(tmp_path / "images.tar", pictures, head={"result": "x/x/x/x/x", "settings": {}})
     dataset = hints(tmp_path, [one.key for one in pictures], [one.png for one in pictures])
-    records.write(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0})
+    records.write(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0, "made_from": {"settings": {}}})
 
     def make(name: str) -> dict:
         return {
@@ -74,7 +74,6 @@ def job(tmp_path, monkeypatch):
             },
             "output": {name: str(tmp_path / f"{name}.json") for name in ("metrics", "predictions")},
             "params": {
-                "generated": {},
                 "evaluators": [{"name": "light", "kind": f"toy_evaluators:{name}"}, {"name": "canny", "kind": "canny"}],
                 "task_version": 1,
                 "device": "cpu",
@@ -127,7 +126,7 @@ def test_classes_that_are_no_evaluators(job, name, message):
     [
         (
             "dinosaur",
-            r"expected one of dino, dino-distance, clip, .*, or a custom class as module:Class. Correct `kind`",
+            r"expected one of dino, clip, .*, or a custom class as module:Class. Correct `kind`",
         ),
         ("nowhere:Class", r"evaluator kind: expected to import nowhere:Class, found no module nowhere"),
     ],

@@ -15,7 +15,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import finished_downloads, local_files
 from hra_workflow.preflight import site
-from hra_workflow.snakemake_bridge import reruns
+from hra_workflow.snakemake_bridge import downloads as download_jobs
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
 
@@ -212,7 +212,7 @@ def linked(tmp_path):
 
     def planned_and_downloaded(follow_links: bool = False):
         settings = config_of(tmp_path, tmp_path) | {"follow_links": follow_links}
-        reruns.Downloads(settings, forced, {}).planned({"model": "m"})
+        download_jobs.Downloads(settings, forced, {}).planned({"model": "m"})
         return own.download({"source": SOURCE}, follow_links=follow_links)["files"].keys()
 
     return planned_and_downloaded
@@ -276,7 +276,7 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
     asked = SimpleNamespace(forceall=False, forcerun=[])
     persistence = SimpleNamespace(input=lambda file: recorded)
     workflow = SimpleNamespace(persistence=persistence, dag_settings=asked, is_main_process=True)
-    downloads = reruns.Downloads(config_of(tmp_path, ours.root), workflow, {})
+    downloads = download_jobs.Downloads(config_of(tmp_path, ours.root), workflow, {})
     message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
     with pytest.raises(SystemExit, match=message) if refused else nullcontext():
         downloads.source(SimpleNamespace(items=lambda: [("model", "m")]))

@@ -1,6 +1,5 @@
 """The end of a run: it may be killed after each operation, and is not trained again; its states are removed."""
 
-import json
 import os
 import shutil
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train_glue
-from hra_workflow.core import files, job, lease, process_identity
+from hra_workflow.core import files, job, lock
 from hra_workflow.training import checkpoints, run_record
 from saved_states import Reaper, check_restored, delete_outputs
 from support import method
@@ -31,7 +30,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     scratch, pristine = Path(run.train["params"]["scratch"]), run.folder / "pristine"
     record, outputs = Path(run.train["output"]["record"]), run.folder / "run"
     scratch.rename(pristine)
-    (*arguments, _), options = calls[0]  # without the evaluation, which comes before all that is kept
+    arguments, options = calls[0]
 
     kills, expected = 0, None
     own = ("seconds", "device_seconds", "cpu_share", "finished", "peak_memory_bytes", "sha256")
@@ -43,7 +42,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
             break
         kills += 1
         delete_outputs(run.train)  # as Snakemake does
-        checkpoints.claim(scratch, files.read_json(scratch / "fingerprint.json"))
+        checkpoints.claim(scratch, files.read_json(scratch / "made_from.json"))
         checkpoint, problems = checkpoints.newest(scratch)
         assert checkpoint.name == "checkpoint-12" and problems == []
         finish(*arguments, **options)
@@ -82,23 +81,11 @@ def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
     attempts |= {"resumed_from": [3], "discarded": [], "started": "now"}
     monkeypatch.setattr(run_record.trials, "job_entries", lambda job: {})
     monkeypatch.setattr(run_record, "processes", lambda job: 2)
-    job_of_two = {"params": {"device": "cpu"}, "resources": {}, "fingerprint": {}}
+    job_of_two = {"params": {"device": "cpu"}, "resources": {}, "made_from": {}}
     run_record.end_attempt(job_of_two, attempts, time.monotonic() - 10, write=False)
     found = run_record.described(job_of_two, attempts, "cpu")
     assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"], abs=2e-3)
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
-
-
-def test_a_run_that_finishes_without_its_snakemake_is_no_output_but_keeps_its_checkpoint(make_run, monkeypatch):
-    """No Snakemake would know of the outputs, and the next one, with another config, would take them for its own."""
-    run = make_run(method("hra"))
-    monkeypatch.setenv(process_identity.STARTED_BY, f"[{json.dumps(process_identity.this_process() | {'start': '1'})}]")
-    train_glue.main(run.train)
-    assert not any(map(os.path.exists, run.train["output"].values()))
-    monkeypatch.delenv(process_identity.STARTED_BY)
-    train_glue.main(run.train)
-    record = files.read_json(run.train["output"]["record"])
-    assert record["resumed_from"] == [record["steps"]] and all(map(os.path.exists, run.train["output"].values()))
 
 
 def unsealed(scratch: Path, step: int) -> Path:
@@ -115,7 +102,7 @@ def test_a_checkpoint_has_its_name_only_when_it_is_complete(tmp_path, reaper):
         scratch = tmp_path / str(kills)
         checkpoints.seal(unsealed(scratch, 3))
         newer = unsealed(scratch, 6)
-        files.write_json(scratch / "fingerprint.json", {})
+        files.write_json(scratch / "made_from.json", {})
         if not reaper.run(kills, lambda newer=newer: checkpoints.seal(newer)):
             break
         kills += 1
@@ -142,20 +129,21 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
     """Snakemake has noted the run. But another process may train it, for another project, or the run is elsewhere."""
     monkeypatch.chdir(tmp_path)
     names = ("read", "trained", "other", "elsewhere")
-    made = ("checkpoint-3/optimizer.pt", "best/weights", "attempts.json", "test/shard0/image", ".unsealed-1/a")
+    made = ("checkpoint-3/optimizer.pt", "best/weights", "attempts.json", "test/shard0/image", ".unsealed/a")
     for name in names:
         for path in made:
             file = Path("scratch", name, "seed0", path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-    (trained := lease.file_for(Path("results/trained/seed0").absolute())).parent.mkdir(parents=True)
-    trained.touch()
-    for given in (
-        {"record": str(tmp_path / "results/read/seed0/train.json")},
-        {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
-        {"record": "results/../scratch/elsewhere/seed0/train.json"},
-    ):
-        job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
-    left = {name: [path.name for path in Path("scratch", name).rglob("*") if path.is_file()] for name in names}
-    assert left.pop("read") == ["image"]  # of an evaluation that may run
-    assert {len(paths) for paths in left.values()} == {len(made)}
+    with lock.held("scratch/trained/seed0"):
+        for given in (
+            {"record": str(tmp_path / "results/read/seed0/train.json")},
+            {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
+            {"record": "results/../scratch/elsewhere/seed0/train.json"},
+        ):
+            job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
+    left = {name: sorted(path.name for path in Path("scratch", name).rglob("*") if path.is_file()) for name in names}
+    assert left.pop("read") == [".seed0.lock", "image"]  # of an evaluation that may run
+    assert {name: len(paths) for name, paths in left.items()} == dict.fromkeys(left, len(made)) | {
+        "trained": len(made) + 1
+    }

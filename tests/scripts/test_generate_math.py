@@ -131,8 +131,9 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     train(other)
     job = trained.generate()
     record = files.read_json(job["input"]["record"])
-    records.write(tmp_path / "train.json", record | {"model": record["model"] | {"name": "b", "sha256": "0" * 64}})
-    with pytest.raises(JobError, match=r"expected the files 0000.* of b"):
+    made = record["made_from"] | {"inputs": {job["input"]["model"]: "0" * 64}}
+    records.write(tmp_path / "train.json", record | {"made_from": made})
+    with pytest.raises(JobError, match=r"train\.json: .* inputs\.\S+ 000000000000…, now"):
         generate_math.main(job | {"input": job["input"] | {"record": str(tmp_path / "train.json")}})
 
     config, weights = (

@@ -38,13 +38,13 @@ train_glue.main(json.load(open(sys.argv[1])))
 def test_a_failed_evaluation_is_a_failed_training_that_resumes(make_run, monkeypatch):
     import evaluate_glue
 
-    run, works = make_run(method("bitfit")), evaluate_glue.evaluate
+    run, works = make_run(method("bitfit")), evaluate_glue.compute_scores
     job = run.train | {"resources": {"gpu": 0, "save_seconds": 0}}
-    monkeypatch.setattr(evaluate_glue, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(evaluate_glue, "compute_scores", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_glue.main(job)
     assert not Path(run.train["output"]["record"]).exists()
-    monkeypatch.setattr(evaluate_glue, "evaluate", works)
+    monkeypatch.setattr(evaluate_glue, "compute_scores", works)
     # What only evaluation depends on may have changed in the meantime.
     run.dataset["metrics"] = ["f1", "accuracy"]
     train_glue.main(run.train | {"params": run.train["params"] | {"eval_batch_size": 7}})

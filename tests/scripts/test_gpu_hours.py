@@ -1,4 +1,4 @@
-"""GPU-hours in the plan: by stage and method, their basis, price and energy, and the limit of the config."""
+"""GPU-hours in the plan: by stage and method, their basis and price, and the limit of the config."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import gpu_hours, plan, planned_jobs, row_counts
+from hra_workflow.cost import estimates, hours, plan, planned_jobs, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from support import paper_config
 
@@ -19,10 +19,11 @@ def run(rule: str, *outputs: str, **wildcards: str) -> Job:
 
 
 def job(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> Job:
-    """Return a job with a guess in the config, if `hours` is one."""
+    """Return a job that is estimated from the config, if `hours` are known."""
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"} | wildcards
     record = f"results/{rule}/{'/'.join(wildcards.values())}/train.json"
-    return Job(rule, wildcards, [record], "log", record=record, gpus=gpus, stated=hours and hours * 3600)
+    estimate = {"seconds": hours * 3600, "basis": estimates.CONFIGURED} if hours else {}
+    return Job(rule, wildcards, [record], "log", record=record, gpus=gpus, **estimate)
 
 
 def bill() -> list[Job]:
@@ -53,13 +54,13 @@ def test_the_longest_run_counts_the_whole_time_of_shared_gpus_and_a_fraction_on_
     shared.runs_per_gpu = 3
     assert plan.estimate([several, job("evaluate_control", 1.0)]).longest() == (11.0, "glue/cola/hra/r8/seed0")
     assert plan.estimate([several, shared]).longest() == (30.0, "glue/cola/lora/r8/seed0")
-    assert plan.estimate([Job("latents", {}, ["latents"], "log", gpus=1, stated=3600.0)]).longest() == (0.0, "")
+    assert plan.estimate([Job("latents", {}, ["latents"], "log", gpus=1, seconds=3600.0)]).longest() == (0.0, "")
 
 
 def test_how_sure_the_estimate_is(here):
     measured, tried, unknown = job("train_glue", 9.0), job("train_glue", 9.0, dataset="rte"), job("evaluate_glue", None)
     done = job("train_glue", None, seed="1")
-    done.record, done.needed, tried.measured = "train.json", False, 3600.0
+    done.record, done.needed, tried.seconds, tried.basis = "train.json", False, 3600.0, estimates.PROBED
     here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
     tried.rule = "train_math"
     assert str(plan.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
@@ -86,30 +87,27 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     files.write_json(finished.record, content)
     left = run("train_glue", "train.json", task="glue", dataset="rte")
     left.work, left.gpus, left.runs_per_gpu = 400.0, 1, 4
-    found = gpu_hours.hours(done, [left])
+    found = hours.add_up(done, [left])
     assert (found.gpu, found.left) == (0.5, 2.0)
     config = paper_config()
     config["tasks"]["glue"]["resources"]["minutes"] = 60
-    assert gpu_hours.by_config(tasks.load(config), left) == 900.0
+    assert estimates.by_config(tasks.load(config), left) == 900.0
 
 
-def test_price_and_energy_of_gpu_hours(here):
+def test_price_of_gpu_hours(here):
     (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
     finished.work, finished.gpus, finished.needed = 100.0, 1, False
     price = {"gpu_hour": 2.5, "currency": "USD"}
     content = {"seconds": 7200.0, "device_seconds": 7200.0, "processes": 1, "device": "NVIDIA H100"}
-    files.write_json(finished.record, content | {"watt_hours": 800.0})
+    files.write_json(finished.record, content)
     left = run("train_glue", "train.json", task="glue", dataset="rte")
     left.work, left.gpus = 400.0, 1
-    found = gpu_hours.hours(done, [left])
+    found = hours.add_up(done, [left])
     assert found.price(price) == "about 5 USD used, 20 USD remaining (2.5 per GPU-hour)" and found.price(None) == ""
-    assert found.energy() == "about 0.8 kWh used, 3.2 kWh remaining (GPUs with 400 W, as in finished runs)"
     lines = plan.table("table_glue", [*done, left], price)
-    assert [line[:18] for line in lines[2:4]] == ["  price:    about ", "  energy:   about "]
-    files.write_json(finished.record, content | {"watt_hours": None})
-    unknown = gpu_hours.hours(done, [])
-    assert unknown.energy() == "" and unknown.price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
-    assert gpu_hours.hours([], []).price(price) == ""
+    assert lines[2].startswith("  price:    about ")
+    assert hours.add_up(done, []).price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
+    assert hours.add_up([], []).price(price) == ""
 
 
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
@@ -174,5 +172,3 @@ def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):
     jobs[0].needed = jobs[1].needed = False
     assert plan.gpu_jobs(jobs) == 1
     assert plan.table("table_glue", jobs)[0].endswith("including 6 training runs (2 done) in 1 GPU job")
-    jobs[2].measured = 360.0
-    assert "at most, measured by hra-workflow smoke on a run that did not share its GPU" in str(plan.estimate(jobs))

@@ -116,7 +116,9 @@ def write_run(folder: Path) -> None:
     adapters.save(tuned, folder / "run/last")
     identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
     weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
-    records.write(folder / "run/train.json", identity | {"model": source, "weights_sha256": weights})
+    records.write(
+        folder / "run/train.json", identity | {"model": source, "weights_sha256": weights, "made_from": {"inputs": {}}}
+    )
 
 
 @pytest.mark.slow

@@ -62,8 +62,8 @@ def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, mon
         classifier, "tokenized", lambda folder, split, *a, **k: read.append(split) or tokenized(folder, split, *a, **k)
     )
     run = make_run(method("hra"), held_out={"share": 0.25, "seed": 0})
-    evaluate = evaluate_glue.evaluate
-    monkeypatch.setattr(evaluate_glue, "evaluate", lambda *a: read.append("trained") or evaluate(*a))
+    compute = evaluate_glue.compute_scores
+    monkeypatch.setattr(evaluate_glue, "compute_scores", lambda *a: read.append("trained") or compute(*a))
     train_glue.main(run.train)
     assert read == ["train", "trained", "validation"]
     record = files.read_json(run.train["output"]["record"])

@@ -70,7 +70,7 @@ def test_images_are_decoded_ahead_in_order():
 def readers(folder, tar: str, count: int) -> dict:
     """Return every script that reads a tar file of `count` images, as a function without arguments."""
     identity = dict.fromkeys(("task", "dataset", "method", "variant", "seed"), "x")
-    record = identity | {"status": "ok", "steps": 0, "weights_sha256": {}}
+    record = identity | {"status": "ok", "steps": 0, "weights_sha256": {}, "made_from": {"result": "x/x/x/x/x"}}
     records.write(Path(tar).parents[1] / "train.json", record)
     (folder / "mug").mkdir()
     picture().save(folder / "mug/a.png")
@@ -85,7 +85,6 @@ def readers(folder, tar: str, count: int) -> dict:
 
     evaluation = {"evaluators": [], "best_by": ["blocked"], "prompts": ["x"], "prompts_class": ["x"]}
     evaluating = {"evaluation": evaluation, "method": {"kind": "hra"}, "device": "cpu", "task_version": 1}
-    evaluating["generated"] = {}
     wildcards = identity | {"benchmark": "x"}
 
     def job(inputs: dict, **params) -> dict:
@@ -95,9 +94,9 @@ def readers(folder, tar: str, count: int) -> dict:
 
     record = {"record": str(folder / "train.json"), "images": tar}
     return {
-        "gather_images": lambda: gather_images.main(job(control, generated={}, images=1)),
+        "gather_images": lambda: gather_images.main(job(control, images=1)),
         "evaluate_subject": lambda: evaluate_subject.main(job(dataset | record, **evaluating)),
-        "evaluate_control": lambda: list(evaluate_control.generated(job(record, generated={}), {}, count)),
+        "evaluate_control": lambda: list(evaluate_control.generated(job(record), count)),
         "sheet of a subject": lambda: sheet("subject", dataset, prompts=["x"]),
         "sheet of control images": lambda: sheet("control", control),
     }
@@ -151,7 +150,7 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
         merged.append(tmp_path / f"images{n_shards}.tar")
         given = {"dataset": str(tmp_path / "dataset.manifest.json"), "shards": [str(shard) for shard in shards]}
         output = {"images": str(merged[-1])}
-        gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {"generated": {}}})
+        gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {}})
     assert merged[0].read_bytes() == merged[1].read_bytes() == merged[2].read_bytes()
     assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 

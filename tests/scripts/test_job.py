@@ -13,16 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.core import energy, files, gpus, launcher
+from hra_workflow.core import files, gpus, launcher
 from hra_workflow.core import job as jobs
-from hra_workflow.core.errors import JobError, final_errors
-from hra_workflow.core.process_identity import SNAKEMAKE
+from hra_workflow.core.errors import JobError
 from support import ROOT
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 
 def main(job):
@@ -134,12 +133,22 @@ def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus
             stack.enter_context(gpus.reserved(1, share))
             seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        assert not gpus.lock_devices(["0", "1"], 1, gpus.PARTS // 6)
+        assert not gpus.lock_devices(["0", "1"], 1, 6)
     assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
     assert gpus.RUNS not in os.environ
-    locks = gpus.lock_devices(["0", "1"], 2, gpus.PARTS)
+    locks = gpus.lock_devices(["0", "1"], 2, 1)
     assert set(locks) == {"0", "1"}
-    gpus.release(locks.values())
+    for lock in locks.values():
+        lock.release()
+
+
+def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypatch):
+    gpus.LOCK_FOLDER.mkdir()
+    held = [gpus.lock_devices(["0", "1"], 1, share) for share in (3, 2, 4, 3, 6, 2)]
+    assert [list(one) for one in held] == [["0"], ["0"], ["1"], ["1"], ["0"], []]
+    for lock in held[1].values():
+        lock.release()
+    assert list(gpus.lock_devices(["0", "1"], 1, 2)) == ["0"]
 
 
 @pytest.mark.parametrize(("requested", "seen"), [(0, ""), (1, "0,1")])
@@ -148,38 +157,8 @@ def test_a_job_that_requests_no_gpu_sees_none(two_gpus, requested, seen):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
-def test_the_energy_of_a_run_is_its_share_of_all_attempts():
-    assert energy.of_attempts({"watt_hours": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
-    assert energy.of_attempts({"watt_hours": [40.0, None], "runs_per_gpu": [1, 1]}) is None  # killed
-    assert energy.of_attempts({"seconds": [1.0]}) is None
-
-
-def test_the_counters_of_all_visible_gpus_are_added(monkeypatch):
-    import pynvml
-    import torch
-
-    assert energy.watt_hours() is None  # NVML itself, without a driver
-    counters = {"GPU-a": 3.6e6, "GPU-b": 7.2e6}  # millijoules
-
-    def of(handle: str) -> float:
-        if handle not in counters:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return counters[handle]
-
-    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", of)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for uuids, found in (("ab", 3.0), ("ac", None)):
-        monkeypatch.setattr(
-            torch.cuda, "get_device_properties", lambda at, uuids=uuids: SimpleNamespace(uuid=uuids[at])
-        )
-        assert energy.watt_hours() == found
-
-
 def test_device_seconds_are_shared():
     assert gpus.device_seconds({"seconds": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
-    assert gpus.device_seconds({"seconds": [40.0]}) == 40.0
     assert gpus.device_seconds({}) == 0
 
 
@@ -222,15 +201,10 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("final", [False, True])
-def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, final):
+def test_each_attempt_adds_to_the_log(tmp_path):
     """Retried by the real Snakemake, whose terminal shows one line of each."""
-    scripts = str(ROOT / "workflow/scripts")
-    raised = "@final_errors()\ndef main" if final else "def main"
-    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=scripts).replace("def main", raised))
+    (tmp_path / "script.py").write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
     (tmp_path / "Snakefile").write_text(
-        f"import sys\nsys.path.insert(0, {scripts!r})\nfrom hra_workflow.core import launcher\n"
-        "launcher.name_this_process(workflow.is_main_process)\n"
         'rule attempt:\n    output: file="out"\n    retries: 1\n    params: fail=True, scratch="scratch"\n'
         '    log: "log"\n    script: "script.py"\n'
     )
@@ -241,30 +215,8 @@ def test_each_attempt_adds_to_the_log_and_a_final_error_is_the_last(tmp_path, fi
     assert "attempt failed, see log\n  JobError: expected a, came b, do c" in terminal
     log = (tmp_path / "log").read_text()
     heads = re.findall(r"^=== \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, attempt on .* ===$", log, re.MULTILINE)
-    assert len(heads) == log.count("JobError: expected a, came b, do c") == 2
+    assert len(heads) == log.count("JobError: expected a, came b, do c") == log.count("to the log") == 2
     assert terminal.count("expected a, came b, do c") == 2
-    assert log.count("to the log") == (1 if final else 2)
-    assert terminal.count("not tried again: JobError: ") == log.count("not tried again: JobError: ") == final
-
-
-def test_a_final_error_ends_the_attempts_of_its_snakemake_only(tmp_path, monkeypatch):
-    def main(_):
-        with final_errors():
-            raise JobError("expected a, came b, do c")
-
-    def attempt(snakemake: str | None) -> str | None:
-        if snakemake:
-            monkeypatch.setenv(SNAKEMAKE, snakemake)
-        else:
-            monkeypatch.delenv(SNAKEMAKE, raising=False)
-        return jobs.final_error(str(tmp_path / "log")) or jobs.run_guarded(main, job(tmp_path))
-
-    problem = "JobError: expected a, came b, do c"
-    assert attempt("first") == problem
-    assert attempt("first") == attempt("first") == f"not tried again: {problem}"
-    assert attempt("second") == problem  # the mark is its own now
-    assert attempt("second") == f"not tried again: {problem}"
-    assert attempt(None) == attempt(None) == problem  # a job that does not know its Snakemake
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):

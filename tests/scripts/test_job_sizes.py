@@ -44,7 +44,7 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
 
 def test_the_answers_of_the_base_model_run_to_their_limit():
     task = bound()["math"]
-    run = {"dataset": "metamathqa-40k", "seed": "0", "n_shards": "1", "answers": "answers"}
+    run = {"dataset": "metamathqa-40k", "seed": "0", "n_shards": "1"}
     trained, base = (
         run | {"method": method, "variant": variant} for method, variant in (("hra", "r32"), ("base", "pretrained"))
     )

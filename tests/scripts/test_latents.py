@@ -17,7 +17,7 @@ from controlled import MODEL, SIDE, unet_method
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
-from hra_workflow.snakemake_bridge import reruns
+from hra_workflow.snakemake_bridge import identities
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 from hra_workflow.tasks.control import training as control_training
@@ -155,7 +155,7 @@ def test_a_finished_job_keeps_its_choice(wanted, tmp_path):
 
     def kept(recorded: list[str] | None, plans: bool = True) -> bool:
         workflow = SimpleNamespace(persistence=SimpleNamespace(input=lambda output: recorded), is_main_process=plans)
-        return reruns.chosen(workflow, str(output), lambda inputs: "latents" in inputs, lambda: wanted)
+        return identities.reads(workflow, str(output), "latents", lambda: wanted)
 
     assert kept(["a", "latents"]) == kept(["a"]) == wanted  # of a job that has failed
     assert kept(["a", "latents"], plans=False) and not kept(["a"], plans=False)  # Snakemake has deleted the output
@@ -170,7 +170,7 @@ def test_the_records_of_missing_outputs_are_deleted_before_the_first_job(tmp_pat
     jobs, deleted = [SimpleNamespace(output=output) for output in ([new], [failed, old], [], ["done"])], []
     records = SimpleNamespace(metadata=lambda path: None if path == new else {}, cleanup_metadata=deleted.append)
     dag = SimpleNamespace(jobs=jobs, needrun=lambda job: job is not jobs[3])
-    reruns.forget_unfinished(SimpleNamespace(dag=dag, persistence=records))
+    identities.forget_unfinished(SimpleNamespace(dag=dag, persistence=records))
     assert deleted == [failed]
 
 

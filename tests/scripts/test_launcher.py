@@ -1,4 +1,4 @@
-"""Several processes of one job: a signal reaches each, and none outlives the job."""
+"""Several processes of one job: a signal reaches each, and the job, or its lock, outlives all of them."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from hra_workflow.core import files, launcher, lease
+from hra_workflow.core import files, launcher, lock
 from hra_workflow.training import checkpoints
 from saved_states import check_same
 from support import ROOT, method
@@ -38,10 +38,10 @@ start(train_glue.main, __file__)
 JOB = """
 import json, sys
 sys.path.insert(0, {scripts!r})
-from hra_workflow.core import launcher, lease
+from hra_workflow.core import launcher, lock
 job = json.load(open(sys.argv[1]))
-with lease.held(lease.paths(job, True), print, trains=True):
-    launcher.torchrun({script!r}, job, 2)
+with lock.held(job["params"]["scratch"]) as descriptor:
+    launcher.torchrun({script!r}, job, 2, (descriptor,))
 """
 
 
@@ -67,7 +67,7 @@ def saves_on_sigterm(process: psutil.Process) -> bool:
 
 
 @pytest.mark.full
-def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
+def test_a_signal_reaches_every_process_and_a_job_waits_for_all(make_run):
     """Whoever is told to end or killed: Slurm's warning, the job, torchrun. The run ends as one that is left alone."""
     runs = [make_run(method("hra"), name, epochs=6) for name in ("disturbed", "alone")]
     scripts = str(ROOT / "workflow/scripts")
@@ -79,11 +79,11 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
 
     def start(run) -> subprocess.Popen:
         code = JOB.format(scripts=scripts, script=str(run.folder / "train.py"))
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'workflow'}"}
         return subprocess.Popen([sys.executable, "-c", code, str(run.folder / "job.json")], env=environment)
 
     run = runs[0]
-    job_file, scratch, leases = run.folder / "job.json", run.folder / "scratch", lease.paths(run.train, True)
+    job_file, scratch = run.folder / "job.json", run.folder / "scratch"
 
     def saved() -> int:
         found, problems = checkpoints.newest(scratch)
@@ -104,28 +104,27 @@ def test_a_signal_reaches_every_process_and_none_outlives_its_job(make_run):
     assert process.wait() != 0 and workers(job_file) == []
     assert "signal SIGUSR1" in json.loads((scratch / "train.error.json").read_text())["error"]
     first = saved()
-    assert first > 0 and not any(path.exists() for path in leases)
+    assert first > 0
 
-    # The job's process is killed: those that it started save a checkpoint and end, which the next one waits for.
-    process = resumed()
-    process.kill()
-    process.wait()
-    with lease.held(leases, print):
-        assert workers(job_file) == []
-    second = saved()
-    assert second > first
-
-    # torchrun is killed: its job fails, but not before those that torchrun started have ended.
+    # torchrun is killed: its job fails, but not before those that torchrun started have saved a checkpoint and ended.
     process = resumed()
     (torchrun,) = psutil.Process(process.pid).children()
     torchrun.kill()
     assert process.wait() != 0 and workers(job_file) == []
-    third = saved()
-    assert third > second
+    second = saved()
+    assert second > first
+
+    # The job's process is killed: those that it started finish the run, which the next one waits for.
+    process = resumed()
+    process.kill()
+    process.wait()
+    assert workers(job_file)
+    with lock.held(scratch):
+        assert Path(run.train["output"]["record"]).exists()
 
     assert [process.wait() for process in map(start, runs)] == [0, 0]
     found, expected = (files.read_json(one.train["output"]["record"]) for one in runs)
-    assert found["resumed_from"] == [first, second, third] and found["attempts"] == 4
+    assert found["resumed_from"] == [first, second, found["steps"]] and found["attempts"] == 4
     check_same(found | {"attempts": 1, "resumed_from": []}, run.weights, expected, runs[1].weights)
 
 

@@ -28,14 +28,14 @@ def job(tmp_path):
     manifest = {"name": "model", "revision": None, "sha256": "0", "folder": "model", "files": {}}
     manifest["files"]["unet/weights.safetensors"] = content
     for name in ("model", "dataset"):
-        made_by = {"result": "d", "settings": {}}  # of control images
-        files.write_json(tmp_path / f"{name}.manifest.json", manifest | {"made_by": made_by})
+        made = {"result": "d", "settings": {}}  # of control images
+        files.write_json(tmp_path / f"{name}.manifest.json", manifest | {"made_from": made})
     return {
         "rule": "a_rule",
         "input": {name: str(tmp_path / f"{name}.manifest.json") for name in ("model", "dataset")},
         "output": {},
         "params": {"scratch": str(tmp_path / "scratch"), "preset": "none", "hyperparameters": {}, "task_version": 1}
-        | {"model_name": "model", "seed": "3", "hints": {}},
+        | {"model_name": "model", "seed": "3"},
         "resources": {"gpu": 0, "save_seconds": 100},
         "threads": 1,
         "wildcards": {"task": "control", "dataset": "d", "method": "m", "variant": "v", "seed": "3"},

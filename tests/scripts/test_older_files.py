@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from hra_workflow.commands import print_table
-from hra_workflow.core import seals
+from hra_workflow.core import files
 
 RUNS = ["(older than the runs: hra-workflow run)"]
 
@@ -20,9 +20,9 @@ def marks(folder: Path, monkeypatch, capsys) -> dict[str, list[str]]:
 
 def write(folder: Path, value: int) -> None:
     """Write the runs and the table."""
-    seals.write(folder / "runs_x.csv", f"a\n{value}\n", [])
+    files.write_text(folder / "runs_x.csv", f"a\n{value}\n")
     for name in ("table_x.csv", "table_x.md"):
-        seals.write(folder / name, f"a\n{value}\n", [folder / "runs_x.csv"])
+        files.write_text(folder / name, f"a\n{value}\n")
 
 
 def test_files_older_than_the_runs_are_marked(tmp_path, monkeypatch, capsys):
@@ -30,7 +30,7 @@ def test_files_older_than_the_runs_are_marked(tmp_path, monkeypatch, capsys):
     (tmp_path / "figures").mkdir()
     for name in ("cost_x.md", "figures/x_pareto.png"):
         (tmp_path / name).touch()
-    seals.write(tmp_path / "cost_x.csv", "b\n", [tmp_path / "runs_x.csv"])
+    files.write_text(tmp_path / "cost_x.csv", "b\n")
     names = {"table_x.csv", "table_x.md", "runs_x.csv", "cost_x.md", "x_pareto.png"}
     assert marks(tmp_path, monkeypatch, capsys) == {name: [] for name in names}
     write(tmp_path, 2)

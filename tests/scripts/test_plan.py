@@ -3,7 +3,7 @@
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.cost import disk, downloads, finished_jobs, gpu_hours, plan
+from hra_workflow.cost import disk, downloads, estimates, plan
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import sources
 from hra_workflow.preflight import site
@@ -112,10 +112,10 @@ def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
     jobs = [Job("latents", {"dataset": name}, [f"resources/latents/{name}.manifest.json"], "log") for name in ("coco",)]
     each = 2 * 4 * 64 * 64 * 4  # mean and standard deviation of 4 × 64 × 64 latents in float32
     assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
-    assert gpu_hours.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
+    assert estimates.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
     latents = Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287)
-    speed, startup = control.settings["latents"]["resources"]["rows_per_second"], finished_jobs.STARTUP_SECONDS
-    assert gpu_hours.by_config({"control": control}, latents) == 118287 / speed + startup
+    speed, startup = control.settings["latents"]["resources"]["rows_per_second"], estimates.STARTUP_SECONDS
+    assert estimates.by_config({"control": control}, latents) == 118287 / speed + startup
     here("resources/latents/coco.manifest.json", {"files": {"train.npy": {"bytes": 15e9}}})
     assert disk.estimate(config, jobs).folders == {"resources": {"latents": 15e9}}
 

@@ -1,5 +1,6 @@
 """The probes of `hra-workflow smoke`: their config, models with random weights, and measured rates."""
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -13,7 +14,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import cpu_time, finished_jobs, gpu_hours, planned_jobs, probed
+from hra_workflow.cost import estimates, hours, planned_jobs, probed
 from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
@@ -239,7 +240,7 @@ def test_runs_that_share_a_gpu_must_fit_on_it():
     assert not too_many.ok and too_many.text == "about 100 of 80 GB: lower `runs_per_gpu`"
 
 
-def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
+def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path):
     every = tasks.load(config)
     rate = probed_with(every["glue"], "hra/r8") | {"stage": "train", "kind": "hra", "seconds_per_row": 0.5}
     rate |= {"device": "NVIDIA H100"}
@@ -251,30 +252,32 @@ def test_measured_rates_come_before_guesses_and_after_records(config, tmp_path):
     real = [rate for rate in probed.reported(config, every, "rates") if rate["part"] == "jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
-    def planned(**changes) -> planned_jobs.Job:
-        made = planned_jobs.Job("train_glue", wildcards | changes, [], "", gpus=1, work=7200.0, stated=9.0)
-        made.measured = gpu_hours.by_rates(real, every, made)
-        return made
+    def planned(rates: list[dict], **changes) -> float | None:
+        job = planned_jobs.Job("train_glue", wildcards, [], "", work=7200.0)
+        return estimates.by_rates(rates, every, dataclasses.replace(job, **{"gpus": 1} | changes))
 
-    start = finished_jobs.STARTUP_SECONDS
-    assert [planned(method=name).measured for name in ("hra", "lora")] == [3600.0 + start, 720.0 + start]
-    assert planned(method="full").measured == pytest.approx(2160.0 + start)  # the mean of the others
-    assert gpu_hours.by_rates(real, every, planned_jobs.Job("evaluate_glue", wildcards, [], "", work=1.0)) is None
-    on_cpu = planned_jobs.Job("train_glue", wildcards, [], "", work=36.0)
-    assert gpu_hours.by_rates(real, every, on_cpu) == 3600.0 + cpu_time.LIKELY_STARTUP
-    text = "0 GPU-hours used, about 1.02 GPU-hours remaining (measured by hra-workflow smoke)"
-    assert str(gpu_hours.hours([], [planned()])) == text
-    job, basis = planned(), "estimated by a profiler"
-    gpu_hours.add_estimates(config, [job])
-    assert job.estimated == {basis: pytest.approx(job.work * 0.25 + start)}
-    assert gpu_hours.estimate(job, {}).basis == gpu_hours.PROBED
-    job.measured = None
-    assert gpu_hours.estimate(job, {}).basis == basis
+    start = estimates.STARTUP_SECONDS
+    kinds = [wildcards | {"method": name} for name in ("hra", "lora", "full")]
+    found = [planned(real, wildcards=one) for one in kinds]
+    assert found == pytest.approx([3600.0 + start, 720.0 + start, 2160.0 + start])  # full: the mean of the others
+    assert planned(real, rule="evaluate_glue") is None
+    assert planned(real, gpus=0, work=36.0) == 3600.0 + estimates.CPU_STARTUP_SECONDS
     # Two runs wait half as long for their hosts, but four not less than their kernels take.
-    for runs, seconds in (2, 0.125), (4, 0.1):
+    for runs, seconds in (1, 0.25), (2, 0.125), (4, 0.1):
+        assert planned([estimate], runs_per_gpu=runs) == pytest.approx(7200 * seconds + start / runs)
+    job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
+    for runs, basis in (1, estimates.PROBED), (2, estimates.PROBED_ALONE):
         job.runs_per_gpu = runs
-        gpu_hours.add_estimates(config, [job])
-        assert job.estimated[basis] == pytest.approx(job.work * seconds + start / runs)
+        estimates.add_estimates(config, [job])
+        assert (job.basis, job.seconds) == (basis, pytest.approx(job.work * 0.5 + start / runs))
+    assert "smoke on a run that did not share its GPU" in str(hours.add_up([], [job]))
+    (tmp_path / "results/preflight.json").unlink()
+    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
+    estimates.add_estimates(config, [job])
+    assert job.basis == "estimated by a profiler"
+    (tmp_path / "results/preflight.json").unlink()
+    estimates.add_estimates(config, [job])
+    assert job.basis == estimates.CONFIGURED
 
 
 def test_the_demos_config_has_probes_of_every_task():

@@ -8,7 +8,7 @@ from snakemake.utils import update_config
 
 import results_contract
 from hra_workflow import tasks
-from hra_workflow.cost import gpu_hours, plan, planned_jobs
+from hra_workflow.cost import estimates, plan, planned_jobs
 from hra_workflow.preflight import findings
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.snakemake_bridge import gpu_resources
@@ -69,5 +69,5 @@ def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_probes_foun
     assert need == (22000 if kept else 0)
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
     job = planned_jobs.Job("train_glue", wildcards, [], "", gpus=1)
-    gpu_hours.add_estimates(config, [job])
-    assert (job.estimated.get("estimated by a profiler") is not None) == kept
+    estimates.add_estimates(config, [job])
+    assert (job.basis == "estimated by a profiler") == kept

@@ -13,7 +13,7 @@ from hra_workflow.report import run_statistics
 from published import NAMES, PUBLISHED, line
 
 BASE = "base/pretrained"
-MADE_BY = {"result": "the evaluation", "inputs": {}, "settings": {"limit": None}}
+MADE_FROM = {"result": "the evaluation", "inputs": {}, "settings": {"limit": None}, "before": {}}
 LABELS = {BASE: "LLaMA2-7B", "lora/r32": "LoRA, r=32", "hra/r32": "HRA, r=32, λ=0"}
 
 
@@ -24,9 +24,13 @@ def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], l
     entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
     entries = {name: entry | {"value": value / 100} | changes for name, value in values.items()}
     identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
-    record = records.with_digest(identity | {"fingerprint": {"seed": seed, "inputs": {}}})
+    record = records.with_digest(identity | {"made_from": {"settings": {"seed": seed}, "inputs": {}}})
     records.write(path.with_name("train.json"), record)
-    own = {"limit": limit, "lm_eval": "0.4.13", "record_sha256": record[records.SEAL], "made_by": MADE_BY}
+    own = {
+        "limit": limit,
+        "lm_eval": "0.4.13",
+        "made_from": MADE_FROM | {"inputs": {str(path.with_name("train.json")): record[records.SEAL]}},
+    }
     records.write(path, identity | {"benchmarks": entries} | own)
     return str(path)
 
@@ -44,8 +48,8 @@ def retention(
             "base": base,
             "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
             "seeds": seeds,
-            "expected": {path: {"asked": {"seed": int(Path(path).parent.name[4:])}, "inputs": {}} for path in metrics},
-            "evaluations": {path: {"settings": MADE_BY["settings"]} for path in metrics},
+            "expected": {path: {"settings": {"seed": int(Path(path).parent.name[4:])}} for path in metrics},
+            "evaluations": {path: {"settings": MADE_FROM["settings"]} for path in metrics},
         },
     }
     table_retention.main(job)
@@ -54,8 +58,8 @@ def retention(
 
 def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
     path = write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))
-    monkeypatch.setitem(MADE_BY, "settings", {"limit": 5})
-    with pytest.raises(JobError, match=r"retention.json: expected the run .*settings.limit null, now 5\. Delete it"):
+    monkeypatch.setitem(MADE_FROM, "settings", {"limit": 5})
+    with pytest.raises(JobError, match=r"retention.json: expected the run .*limit null, now 5\. Delete it"):
         retention(tmp_path, [path])
 
 

@@ -97,6 +97,10 @@ def test_one_edited_digit_is_refused_by_name(tmp_path, name):
         collect_runs.main(factories.collect_job(tmp_path, [run], paths))
 
 
+def change(run: dict, settings: dict) -> None:
+    run["record"] = run["record"] | {"settings": run["record"]["settings"] | settings}
+
+
 ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
 
 
@@ -108,18 +112,19 @@ ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
         ({"hyperparameters": factories.SETTINGS | {"warmup_steps": 7}}, "warmup_steps null, now 7"),
         ({"method": {"version": 2}}, "method.version 1, now 2"),
         ({"task_version": 2}, "task_version 1, now 2"),
-        ({"seed": 1}, "seed 0, now 1"),
-        ("c", "inputs.dataset bbbbbbbbbbbb…, now cccccccccccc…"),
+        ("c", "inputs.dataset.manifest.json bbbbbbbbbbbb…, now cccccccccccc…"),
         ("b", None),
     ],
 )
-def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, asked, message):
+def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, monkeypatch, asked, message):
+    monkeypatch.chdir(tmp_path)
     (run,) = grid(tmp_path, seeds=(0,))
-    paths = [factories.write(tmp_path, run, [0.5])]
+    made = run["record"] | {"inputs": {"dataset.manifest.json": 64 * "b", "gone.manifest.json": 64 * "a"}}
+    paths = [factories.write(tmp_path, run, [0.5], made_from=made)]
     if isinstance(asked, str):
-        files.write_json(run["inputs"]["dataset"], {"sha256": 64 * asked})
+        files.write_json("dataset.manifest.json", {"sha256": 64 * asked})
     else:
-        run["asked"] = run["asked"] | asked
+        change(run, asked)
     job = factories.collect_job(tmp_path, [run], paths)
     if not message:
         collect_runs.main(job)
@@ -132,7 +137,7 @@ def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, a
 def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
     expected = grid(tmp_path, seeds=(0, 1))
     paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
-    expected[1]["asked"] = expected[1]["asked"] | ASKED
+    change(expected[1], ASKED)
     collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
     row = line(make_table(tmp_path, expected), "hra/r8")
     assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
@@ -145,16 +150,18 @@ def test_metrics_of_another_record_are_refused(tmp_path):
     old = Path(evaluations[0]).read_text()
     record, _ = factories.write(tmp_path, run, [0.6])
     Path(evaluations[0]).write_text(old)
-    with pytest.raises(JobError, match=r"outdated: train.json \w{12}…, now \w{12}…; delete .*/dev/metrics.json"):
+    with pytest.raises(
+        JobError, match=r"outdated: inputs\.\S+train.json \w{12}…, now \w{12}…; delete .*/dev/metrics.json"
+    ):
         collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
 
 
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ({"settings": {"dataset": "cola", "split": "test"}}, "settings.split test, now dev"),
+        ({"settings": {"dataset": "cola", "split": "test"}}, "split test, now dev"),
         ({"inputs": {"d.manifest.json": "e" * 64}}, r"inputs.d.manifest.json eeeeeeeeeeee…, now bbbbbbbbbbbb…"),
-        ({}, "it does not record how it was made"),
+        ({}, "metrics.json: top level: 'made_from' is a required property"),
     ],
 )
 def test_metrics_of_another_evaluation_are_refused(tmp_path, monkeypatch, made, message):
@@ -163,9 +170,9 @@ def test_metrics_of_another_evaluation_are_refused(tmp_path, monkeypatch, made, 
     (run,) = grid(tmp_path, seeds=(0,))
     record, (path,) = factories.write(tmp_path, run, [0.5])
     content = records.read(path)
-    stated = content.pop("made_by")
-    records.write(path, content | ({"made_by": stated | made} if made else {}))
-    with pytest.raises(JobError, match=rf"outdated: {message}.*; delete .*/dev/metrics.json"):
+    stated = content.pop("made_from")
+    records.write(path, content | ({"made_from": stated | made} if made else {}))
+    with pytest.raises(JobError, match=message):
         collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [path])]))
 
 
@@ -173,8 +180,9 @@ def tuned_run(folder: Path) -> tuple[dict, list]:
     """Write a run whose rate trials chose; return its entry and its files."""
     (run,) = grid(folder, seeds=(0,))
     paths = [factories.write(folder, run, [0.5])]
-    run["asked"]["hyperparameters"] = {k: v for k, v in factories.SETTINGS.items() if k != "learning_rate"}
-    return run | {"chosen": str(folder / "tune/glue/cola/hra/r8.json")}, paths
+    change(run, {"hyperparameters": {k: v for k, v in factories.SETTINGS.items() if k != "learning_rate"}})
+    run["record"]["chosen"] = str(folder / "tune/glue/cola/hra/r8.json")
+    return run, paths
 
 
 def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
@@ -182,9 +190,9 @@ def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
     job = factories.collect_job(tmp_path, [run], paths)
     with pytest.raises(JobError, match=r"the values that its trials chose are missing \(.*/cola/hra/r8\.json\)"):
         collect_runs.main(job)
-    tuning.write_choice(run["chosen"], {"values": {"learning_rate": 1e-3}})
+    tuning.write_choice(run["record"]["chosen"], {"values": {"learning_rate": 1e-3}})
     collect_runs.main(job)
-    tuning.write_choice(run["chosen"], {"values": {"learning_rate": 0.002}})
+    tuning.write_choice(run["record"]["chosen"], {"values": {"learning_rate": 0.002}})
     with pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
         collect_runs.main(job)
 
@@ -192,7 +200,7 @@ def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
 def test_a_run_whose_trials_are_of_another_config_is_refused(tmp_path):
     run, paths = tuned_run(tmp_path)
     trials = tuned.made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
-    (run["chosen"],) = tuned.choices(tmp_path, trials)
+    (run["record"]["chosen"],) = tuned.choices(tmp_path, trials)
     job = factories.collect_job(tmp_path, [run], paths)
     job["params"] |= {"trials": trials, "expected_trials": tuned.expected(trials, epochs=4)}
     named = ".*".join(f"epochs 3, now 4; delete {one['record']}" for one in trials)

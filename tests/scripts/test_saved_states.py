@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import train_glue
-from hra_workflow.core import files, fingerprints
+from hra_workflow.core import files, made_from
+from hra_workflow.core.job import processes
 from hra_workflow.training import checkpoints, interruption
 from saved_states import check_restored, check_same, stop_after
 from support import DATASET, TINY_MODEL, downloaded, method, write_sentences
@@ -70,32 +71,32 @@ def test_what_changes_no_number_discards_no_state(make_run):
     [
         (lambda job: job["params"].update(method=method("hra", peft={"r": 8})), "method.peft.r 4, now 8"),
         (lambda job: job["params"].update(task_version=2), "task_version 1, now 2"),
-        (lambda job: job["wildcards"].update(seed="1"), "seed 0, now 1"),
+        (lambda job: job["wildcards"].update(seed="1"), "result glue/{}/hra/v/0, now glue/{}/hra/v/1"),
         (lambda job: job["resources"].update(gpu=2), "processes 1, now 2"),
     ],
 )
-def test_a_fingerprint_names_what_differs(make_run, change, named):
+def test_a_checkpoint_of_another_run_is_named_by_what_differs(make_run, change, named):
     run = make_run(method("hra"))
     before, job = run.train, run.train
     job["wildcards"] = dict(job["wildcards"])
     change(job)
-    found = fingerprints.differences(*(fingerprints.of_training(one, 12, True) for one in (before, job)))
-    assert found == [named]
+    found = made_from.differences(*(made_from.of_training(one, 12, processes(one)) for one in (before, job)))
+    assert found == [named.format(*[run.data] * 2)]
 
 
-def test_a_fingerprint_holds_the_versions_of_the_libraries(make_run, monkeypatch):
+def test_what_a_training_is_made_from_holds_the_versions_of_the_libraries(make_run, monkeypatch):
     job = make_run(method("hra")).train
-    before = fingerprints.of_training(job, 12, False)
-    monkeypatch.setattr(fingerprints.provenance, "version", lambda name: "9.8.7" if name == "peft" else "1.0.1")
-    after = fingerprints.of_training(job, 12, False)
+    before = made_from.of_training(job, 12, None)
+    monkeypatch.setattr(made_from.provenance, "version", lambda name: "9.8.7" if name == "peft" else "1.0.1")
+    after = made_from.of_training(job, 12, None)
     assert after["versions"] == {"torch": "1.0", "peft": "9.8", "transformers": "1.0", "diffusers": "1.0"}
-    assert any(line.startswith("versions.peft ") for line in fingerprints.differences(before, after))
+    assert any(line.startswith("versions.peft ") for line in made_from.differences(before, after))
 
 
-def test_a_state_without_a_fingerprint_is_set_aside(make_run):
+def test_a_state_of_unknown_origin_is_set_aside(make_run):
     run = make_run(method("hra"))
     stop_after(3, lambda: train_glue.main(run.train))
-    Path(run.train["params"]["scratch"], "fingerprint.json").unlink()
+    Path(run.train["params"]["scratch"], "made_from.json").unlink()
     train_glue.main(run.train)
     record = files.read_json(run.train["output"]["record"])
     assert record["resumed_from"] == [] and "unknown origin" in record["discarded"][0]

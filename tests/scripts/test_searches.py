@@ -4,11 +4,12 @@ import pytest
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import finished_run, grid, tuning
+from hra_workflow.core import grid, made_from, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.tasks import expected_runs, tuned_runs
+from hra_workflow.snakemake_bridge import identities
+from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from support import paper_config
 from tuned import RATES, tuned_config
@@ -94,32 +95,33 @@ def test_the_disk_estimate_takes_the_size_of_a_run_from_its_trials(here):
     assert disk.weights(trials) == {("glue", "hra/r8"): 123}
 
 
-def test_a_random_search_keeps_its_trials_when_the_budget_grows():
-    tune = {"search": {"learning_rate": [1, 2, 3, 4], "weight_decay": [0, 1]}, "sampler": "random"}
-    few, more = (set(tuning.trials(tune | {"trials": count}, "hra/r8")) for count in (3, 5))
-    assert len(few) == 3 and len(more) == 5 and few < more
-    assert few != set(tuning.trials(tune | {"trials": 3, "seed": 1}, "hra/r8"))
-
-
 def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own_values(here):
     task = Glue(tuned_config(search={"learning_rate": [1e-3, 2e-3], "eval_batch_size": [8]}))
-    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 0}
+    run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
     choice = grid.choice_file(task.config, "glue", "cola", "hra/r8")
     tuning.write_choice(choice, {"values": {"learning_rate": 2e-3, "eval_batch_size": 8}})
+    every = identities.Identities()
+    every.params(
+        "train_glue",
+        planned={"hyperparameters": lambda wc: tuned_runs.hyperparameters_without_choice(task, wc)},
+        chosen=lambda wc: tuned_runs.choice(task, wc),
+        hyperparameters=lambda wc: task.training.relevant_hyperparameters("cola", grid.run_name(wc)),
+    )
 
-    def trained(variant: str, seed: int) -> dict:
-        """Return the record of a run that is trained now."""
-        asked = {"method": grid.method(task.config, "glue", "hra", variant, "cola"), "seed": seed, "task_version": 1}
-        asked |= {"hyperparameters": task.training.relevant_hyperparameters("cola", f"hra/{variant}"), "inputs": {}}
-        return {"task": "glue"} | run | {"variant": variant, "seed": seed, "fingerprint": asked}
+    def trained(variant: str) -> dict:
+        """Return what a run that is trained now is made from."""
+        values = task.training.relevant_hyperparameters("cola", f"hra/{variant}")
+        names = made_from.result(run | {"variant": variant})
+        return {"result": names, "settings": {"hyperparameters": values}, "before": {}, "inputs": {}}
 
-    record, asked = trained("r8", 0), expected_runs.expected_settings(task, run)
-    assert finished_run.list_differences(record, asked) == []
+    def expected(variant: str) -> dict:
+        return every.expected("train_glue", run | {"variant": variant})
+
+    found = trained("r8")
+    assert made_from.list_differences(found, expected("r8")) == []
     tuning.write_choice(choice, {"values": {"learning_rate": 1e-3, "eval_batch_size": 8}})
-    assert finished_run.list_differences(record, asked) == ["learning_rate 0.002, now 0.001"]
-    trials = tuned_runs.trials(task, "cola", "hra/r8")
-    made = [trained(one["trial"], 1000) for one in trials]
-    first, second = expected_runs.expected_trials(task, trials)
-    for one, of_trial in zip(made, (first, second), strict=True):
-        assert finished_run.list_differences(one, of_trial) == []
-    assert finished_run.list_differences(made[0], second)[-1] == "learning_rate 0.001, now 0.002"
+    assert made_from.list_differences(found, expected("r8")) == ["learning_rate 0.002, now 0.001"]
+    first, second = (one["trial"] for one in tuned_runs.trials(task, "cola", "hra/r8"))
+    for one in (first, second):
+        assert made_from.list_differences(trained(one), expected(one)) == []
+    assert made_from.list_differences(trained(first), expected(second))[-1] == "learning_rate 0.001, now 0.002"

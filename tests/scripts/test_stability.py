@@ -1,4 +1,4 @@
-"""The figure of score against retention, on synthetic runs: points, lines of strengths, frontier, base model."""
+"""The figure of score against retention, on synthetic runs: points, frontier, base model."""
 
 import pandas as pd
 import pytest
@@ -13,28 +13,19 @@ PARAMS = {
     "parameters": ["Sums"],
     "labels": LABELS,
     "colours": {"base": "#000000", "lora": "#0072B2", "hra": "#D55E00"},
-    "strengths": [0.5],
-    "untrained": ["base/pretrained"],
     "scale": 100,
     "remarks": ["not a ranking"],
 }
-TEXT = {"benchmark": "general_text", "metric": "loss", "label": "loss", "better": "lower", "base": None}
-DRIFT = TEXT | {"benchmark": "drift", "metric": "dino", "label": "dino", "better": "higher", "base": 1.0}
+TEXT = {"benchmark": "general_text", "metric": "loss", "label": "loss", "better": "lower"}
 COLUMNS = [{"name": "Sums", "dataset": "sums", "benchmark": "test", "metric": "strict"}]
 ABOUT = {"Sums": {"label": "Sums, %", "better": "higher", "scale": 100}}
-# run, strength: score, loss. HRA at 0.5 beats LoRA in both.
-VALUES = {
-    ("base/pretrained", 1.0): (0.1, 2.0),
-    ("lora/r8", 1.0): (0.5, 3.0),
-    ("lora/r8", 0.5): (0.3, 2.8),
-    ("hra/r8", 1.0): (0.6, 2.9),
-    ("hra/r8", 0.5): (0.55, 2.2),
-}
+# Score and loss. HRA beats LoRA in both.
+VALUES = {"base/pretrained": (0.1, 2.0), "lora/r8": (0.5, 3.0), "hra/r8": (0.6, 2.9)}
 
 
 def table(retention: dict, values: dict) -> pd.DataFrame:
     rows = []
-    for (run, strength), both in values.items():
+    for run, both in values.items():
         for seed, shift in ((0, -0.01), (1, 0.01)):
             shown = zip(("test", retention["benchmark"]), ("strict", retention["metric"]), both, strict=True)
             for benchmark, metric, value in shown:
@@ -43,8 +34,7 @@ def table(retention: dict, values: dict) -> pd.DataFrame:
                         "dataset": "sums",
                         "run": run,
                         "seed": seed,
-                        "benchmark": stability.at(benchmark, strength),
-                        "strength": str(strength),
+                        "benchmark": benchmark,
                         "selection": "last",
                         "metric": metric,
                         "value": value + shift,
@@ -64,29 +54,16 @@ def dots(ax) -> set[tuple]:
     return {(round(float(x), 3), round(float(y), 1)) for line in found for x, y in zip(*line.get_data(), strict=True)}
 
 
-def test_a_point_per_run_and_strength_and_the_frontier_named():
+def test_a_point_per_run_and_the_frontier_named():
     figure, ax = drawn(TEXT)
     assert dots(ax) == {(loss, round(100 * score)) for score, loss in VALUES.values()}
-    assert {text.get_text() for text in ax.texts if isinstance(text, Annotation)} == {"Base", "HRA", "HRA @0.5"}
-    joined = [
-        line.get_xdata().tolist() for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata()) > 1
-    ]
-    assert sorted(joined) == [pytest.approx([2.2, 2.9]), pytest.approx([2.8, 3.0])]
+    assert {text.get_text() for text in ax.texts if isinstance(text, Annotation)} == {"Base", "HRA"}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LABELS.values())
 
 
-def test_images_of_the_base_model_are_identical_to_themselves():
-    without = {key: both for key, both in VALUES.items() if key[0] != "base/pretrained"}
-    runs = table(DRIFT, without)
-    base = table(TEXT, {("base/pretrained", 1.0): VALUES["base/pretrained", 1.0]})
-    runs = pd.concat([runs, base[base["benchmark"] == "test"]])
-    figure = stability.figure(runs, COLUMNS, {}, PARAMS | {"retention": DRIFT}, ABOUT)
-    assert (1.0, 10.0) in dots(figure.axes[0])
-
-
 def test_retention_is_that_of_the_datasets_of_the_column():
-    runs = pd.concat([table(TEXT, VALUES), table(TEXT, {("hra/r8", 1.0): (0.6, 9.9)}).assign(dataset="products")])
-    found = stability.retained(runs, TEXT, {"sums"}).set_index(["run", "strength"])["x"]
+    runs = pd.concat([table(TEXT, VALUES), table(TEXT, {"hra/r8": (0.6, 9.9)}).assign(dataset="products")])
+    found = stability.retained(runs, TEXT, {"sums"}).set_index("run")["x"]
     assert found.to_dict() == pytest.approx({key: loss for key, (_, loss) in VALUES.items()})
     assert stability.retained(runs, TEXT, {"sums", "products"})["x"].max() == pytest.approx((2.9 + 9.9) / 2)
 
@@ -98,15 +75,9 @@ def test_no_retention_yet_is_said():
 
 
 def test_tasks_that_measure_retention_list_the_figure():
-    config = paper_config()
-    evaluator = {"name": "lpips", "kind": "lpips-vgg", "model": "lpips-vgg"}
-    config["tasks"]["subject"]["drift"] = {"prompts": 5, "images": 1, "evaluators": [evaluator]}
-    found = {name: task.evaluation.retention() for name, task in tasks.load(config).items()}
-    assert found["glue"] is found["control"] is None
+    loaded = tasks.load(paper_config())
+    found = {name: task.evaluation.retention() for name, task in loaded.items()}
+    assert found["glue"] is found["subject"] is found["control"] is None
     assert (found["math"]["benchmark"], found["math"]["better"]) == ("general_text", "lower")
-    assert (found["subject"]["metric"], found["subject"]["better"], found["subject"]["base"]) == ("lpips", "lower", 0.0)
-    listed = {name: "stability" in task.table.figures() for name, task in tasks.load(config).items()}
-    assert listed == {"glue": False, "math": True, "subject": True, "control": False}
-    evaluator |= {"kind": "dino", "model": "dino-vits16"}
-    assert tasks.load(config)["subject"].evaluation.retention()["better"] == "higher"
-    assert tasks.load(config)["subject"].table.base_runs() == ["base/pretrained"]
+    listed = {name: "stability" in task.table.figures() for name, task in loaded.items()}
+    assert listed == {"glue": False, "math": True, "subject": False, "control": False}

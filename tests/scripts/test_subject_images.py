@@ -100,7 +100,7 @@ def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_ru
     whole = list(images.unpack(job["output"]["shard"]))
     given, made = {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"}
     gather = run.job("gather_class_images", given, made, steps=[0], prompts=["a photo of a ball"], images=4)
-    images.pack(job["output"]["shard"], whole[:3], head=images.made_by(job["output"]["shard"]))
+    images.pack(job["output"]["shard"], whole[:3], head=images.made_from(job["output"]["shard"]))
     with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
         gather_images.main(gather)
     Path(job["output"]["shard"]).write_bytes(Path(job["output"]["shard"]).read_bytes()[:3000])

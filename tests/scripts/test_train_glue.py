@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from glue_training import comparable
-from hra_workflow.core import early_evaluations, files, records
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from hra_workflow.training import run_record
@@ -26,17 +26,16 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     record = train(run)
     jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
     assert 0 < record["cpu_share"] <= 1.05
-    results = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate_glue, "evaluate", None)  # the training job has done it
+    results, scores = [], Path(run.evaluate["input"]["scores"]) / "validation.safetensors"
+    for scored in (True, False):
+        if not scored:  # as for a benchmark that was added after the training
+            scores.rename(scores.with_suffix(".aside"))
         evaluate_glue.main(run.evaluate)
-    for again in (True, False):
         metrics = files.read_json(run.evaluate["output"]["metrics"])
         results.append(
             (metrics | {"seconds": 0, "sha256": ""}, Path(run.evaluate["output"]["predictions"]).read_bytes())
         )
-        if again:  # in a job of its own
-            evaluate_glue.main(run.evaluate)
+    scores.with_suffix(".aside").rename(scores)
     assert results[0] == results[1]
     assert record["steps"] == 12 and record["attempts"] == 1
     assert metrics["n_items"] == 40
@@ -66,26 +65,16 @@ def test_of_equally_good_steps_the_first_is_the_best(make_run):
     assert len(record["curve"]) > 1 == len(scores) and record["best_step"] == record["curve"][0]["step"]
 
 
-def test_an_evaluation_of_other_weights_is_not_taken_over(make_run):
-    """What the plan expects of a training job: its results, unless they were asked for later or are lost."""
+def test_scores_that_the_training_has_not_written_are_refused(make_run):
     import evaluate_glue
 
-    run, evaluation = make_run(method("bitfit")), Path(make_run(method("bitfit")).evaluate["output"]["metrics"]).parent
-
-    def expected(**changes) -> bool:
-        return early_evaluations.expected(evaluation, run.evaluate["params"]["dataset"] | changes)
-
-    assert expected()  # of a training that is yet to run
-    record = train(run)
-    (waiting,) = evaluation.glob(".early-*")
-    assert expected() and not expected(metrics=["f1"])
-    other = records.with_digest(record | {"weights_sha256": record["weights_sha256"] | {"last": "0"}})
-    assert not early_evaluations.take(run.evaluate, other) and waiting.exists()
-    evaluate_glue.main(run.evaluate)
-    # The training runs again for other reasons than a metric; then, its results replace these.
-    assert not waiting.exists() and expected() and not expected(metrics=["f1"])
-    Path(run.evaluate["output"]["metrics"]).unlink()
-    assert not expected()
+    run = make_run(method("bitfit"))
+    train(run)
+    path = Path(run.evaluate["input"]["scores"]) / "validation.safetensors"
+    scores = evaluate_glue.read_scores(path)
+    evaluate_glue.write_scores(path.parent, "validation", {name: -one for name, one in scores.items()})
+    with pytest.raises(JobError, match=r"validation\.safetensors: expected SHA-256 \w+, found \w+"):
+        evaluate_glue.main(run.evaluate)
 
 
 def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
@@ -112,8 +101,8 @@ def test_dev_evaluation_in_training_is_sorted_by_length(make_run, monkeypatch):
     start = tokens.index(0, 1)
     assert sum(tokens[:start]) < sum(tokens[start:])
     assert comparable(records[0]) == comparable(records[1])
-    assert len(rows) == 2 * 6  # four evaluations during training, then the last and the best weights
-    for first, second in zip(rows[:6], rows[6:], strict=True):
+    assert len(rows) == 2 * 4
+    for first, second in zip(rows[:4], rows[4:], strict=True):
         numpy.testing.assert_allclose(first, second, atol=1e-6)
     assert numpy.ptp(rows[-1], axis=0).min() > 2e-5  # the rows differ, so another order would be seen
 

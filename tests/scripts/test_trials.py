@@ -13,7 +13,7 @@ import train_glue
 import train_math
 import tuning_figure
 from hra_workflow import tasks
-from hra_workflow.core import files, finished_run, records, tuning
+from hra_workflow.core import files, made_from, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
 from sums import LLAMA_TARGETS
@@ -31,7 +31,7 @@ def test_a_trial_records_its_score_and_keeps_no_weights(make_run):
     assert record["held_out"] == {"metric": "accuracy", "value": best, "rows": 24, "train_rows": 48}
     assert record["steps"] == 6 and record["adapter_bytes"] > 1000
     assert all(load_file(path) == {} for path in (job["output"]["last"], job["output"]["best"]))
-    assert not list(Path(job["output"]["record"]).parent.glob("*/.early-*"))
+    assert not list(Path(job["output"]["record"]).parent.glob("scores/*.safetensors"))
 
 
 def test_a_trial_of_a_language_model_is_judged_by_its_loss(make_math_run):
@@ -54,9 +54,8 @@ def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeyp
     train_glue.main(job := trial_job(run))
     record = files.read_json(job["output"]["record"])
     assert (record["status"], record["error"]) == ("failed", "ValueError: no such start")
-    asked = {name: job["params"][name] for name in ("method", "hyperparameters", "task_version")}
-    inputs = {name: job["input"][name] for name in ("model", "dataset")}
-    assert finished_run.list_differences(record, {"asked": asked, "inputs": inputs}) == []
+    asked = {name: job["params"][name] for name in job["params"]["expects"]["settings"]}
+    assert made_from.list_differences(record["made_from"], {"settings": asked}) == []
     with pytest.raises(ValueError, match="no such start"):
         train_glue.main(run.train)
 
@@ -138,25 +137,31 @@ def copied(folder, trials: list[dict]) -> None:
 
 
 def of_another_seed(folder, trials: list[dict]) -> None:
-    records.write(trials[0]["record"], records.read(trials[0]["record"]) | {"seed": 7})
+    content = records.read(trials[0]["record"])
+    made = content["made_from"] | {"result": content["made_from"]["result"][:-1] + "7"}
+    records.write(trials[0]["record"], content | {"made_from": made})
 
 
 def of_an_earlier_version(folder, trials: list[dict]) -> None:
     content = records.read(trials[0]["record"])
-    records.write(trials[0]["record"], {name: value for name, value in content.items() if name != "fingerprint"})
+    records.write(trials[0]["record"], {name: value for name, value in content.items() if name != "made_from"})
 
 
 def of_other_data(folder, trials: list[dict]) -> None:
-    files.write_json(folder / "dataset.manifest.json", {"sha256": 64 * "c"})
+    manifest = str(folder / "dataset.manifest.json")
+    files.write_json(manifest, {"sha256": 64 * "c"})
+    content = records.read(trials[0]["record"])
+    made = content["made_from"] | {"inputs": {manifest: 64 * "b"}}
+    records.write(trials[0]["record"], content | {"made_from": made})
 
 
 @pytest.mark.parametrize(
     ("change", "epochs", "message"),
     [
-        (copied, 3, r"variant \S+-0\.01, now \S+-0\.001, learning_rate 0\.01, now 0\.001"),
-        (of_another_seed, 3, "seed 7, now 0"),
-        (of_an_earlier_version, 3, "it does not record its settings"),
-        (of_other_data, 3, r"inputs\.dataset null, now cccccccccccc…"),
+        (copied, 3, r"result \S+-0\.01/0, now \S+-0\.001/0, learning_rate 0\.01, now 0\.001"),
+        (of_another_seed, 3, r"result \S+/7, now \S+/0"),
+        (of_an_earlier_version, 3, "it does not record what it was made from"),
+        (of_other_data, 3, r"inputs\.\S+ bbbbbbbbbbbb…, now cccccccccccc…"),
         (None, 4, "epochs 3, now 4"),
     ],
 )
@@ -166,8 +171,6 @@ def test_a_record_of_another_trial_or_config_decides_nothing(tmp_path, change, e
     if change:
         change(tmp_path, trials)
     asked = expected(trials, epochs)
-    for one in asked if change is of_other_data else ():
-        one["inputs"] = {"dataset": str(tmp_path / "dataset.manifest.json")}
     params = {"trials": trials, "expected": asked, "incomplete": False}
     job = {"params": params, "wildcards": {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}}
     output = {name: str(tmp_path / f"new-{name}") for name in ("choice", "csv")}

@@ -29,10 +29,10 @@ NEW = [item for item in range(12) if item not in ITEMS]
 WARNING = "3 of 12 rows of dev also occur in train"
 
 
-def leaky(folder, split: str = "dev", rows: int = 12, **counts) -> dict:
+def leaky(folder, split: str = "dev", rows: int = 12) -> dict:
     """Write the card of a dataset with a leak; return its benchmark."""
     path = str(folder / "sst2.manifest.json")
-    counts = {"rows": rows, "in_train": len(ITEMS)} | (counts or {"in_train_items": ITEMS})
+    counts = {"rows": rows, "in_train": len(ITEMS), "in_train_items": ITEMS}
     card = {"splits": {"train": {"rows": 50}, split: counts}, "warnings": [WARNING], "own": {}}
     files.write_json(path.replace(".manifest.", ".card."), card)
     return {"dataset": "sst2", "benchmark": "dev", "train": path, "reported": path, "split": split}
@@ -82,10 +82,8 @@ def test_a_benchmark_on_the_training_split_is_a_leak_of_all_rows(tmp_path):
     assert "sst2: the benchmark dev is the split on which models are trained, so its scores" in text
 
 
-@pytest.mark.parametrize("counts", [{"rows": 11, "in_train_items": ITEMS}, {"in_train_exactly": 3}])
-def test_without_the_items_of_the_predictions_there_is_no_score(tmp_path, counts):
-    """The card is of other rows, or an older one."""
-    row, text = table_of(tmp_path, leaky(tmp_path, **counts))
+def test_a_card_of_other_rows_gives_no_score(tmp_path):
+    row, text = table_of(tmp_path, leaky(tmp_path, rows=11))
     assert (row["SST-2"], row["SST-2_unseen"]) == ("75.00", "") and "Rows that are trained on" in text
 
 

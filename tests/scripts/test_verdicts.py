@@ -14,7 +14,7 @@ import table
 from hra_workflow import tasks
 from hra_workflow.commands import print_table
 from hra_workflow.config import validation
-from hra_workflow.core import grid, seals
+from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, markdown_text, run_statistics, searches, verdicts
 from hra_workflow.report.column_units import Unit
@@ -169,9 +169,9 @@ def made(tmp_path):
         ]
         names = ("preset", "model", "error", "backend", "serve", "dirty", "versions")
         runs = pd.DataFrame(rows).assign(adapter_parameters=1000, **dict.fromkeys(names, ""))
-        seals.write(tmp_path / "runs_glue.csv", runs.assign(versions="torch=2.9.0").to_csv(index=False), [])
+        files.write_text(tmp_path / "runs_glue.csv", runs.assign(versions="torch=2.9.0").to_csv(index=False))
         compared = pd.DataFrame(pairs, columns=compare.COLUMNS[: -len(comparison.NOISE)])
-        seals.write(tmp_path / "compare_glue.csv", compared.to_csv(index=False), [])
+        files.write_text(tmp_path / "compare_glue.csv", compared.to_csv(index=False))
         job = factories.table_job(tmp_path, expected)
         job["params"] |= {"averages": {}}
         job["params"]["searches"] = params.pop("searches", job["params"]["searches"])

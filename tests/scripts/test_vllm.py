@@ -1,6 +1,8 @@
 """vLLM in a process of its own, for which a stand-in answers; tests/tools/test_vllm_cpu.py runs vLLM itself."""
 
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import generate_math
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import vllm_process
 from sums import answers
-from support import have_ended
+from support import ROOT, have_ended
 
 # The answers are the prompts' numbers of tokens.
 STAND_IN = """
@@ -19,7 +21,7 @@ from types import SimpleNamespace
 class LLM:
     def __init__(self, model, tokenizer, seed, enable_lora=False, **options):
         expected = {"dtype": "float32", "generation_config": "vllm"} | ({"max_lora_rank": 8} if enable_lora else {})
-        assert options == expected and os.environ["HRA_STARTED_BY"]
+        assert options == expected
         self.lora = enable_lora
 
     def generate(self, prompts, sampling_params, lora_request):
@@ -37,6 +39,19 @@ import os, pathlib, signal, subprocess
 engine = subprocess.Popen(["sleep", "600"])
 pathlib.Path(__file__).with_name("engine").write_text(str(engine.pid))
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+HANGS = """
+import pathlib, subprocess, time
+engine = subprocess.Popen(["sleep", "600"])
+pathlib.Path(__file__).with_name("engine").write_text(str(engine.pid))
+time.sleep(600)
+"""
+ASKED = """
+import sys
+from pathlib import Path
+from hra_workflow.models import vllm_process
+folder = Path(sys.argv[1])
+vllm_process.generate(folder, folder, None, "float32", [([1], 1)], {}, folder)
 """
 REQUEST = """
 import os
@@ -90,3 +105,14 @@ def test_vllm_runs_in_a_process_of_its_own_and_has_the_gpu_to_itself(trained, vl
     with pytest.raises(JobError, match="vLLM ended with status -9"):
         answers(trained, backend="vllm", serve="lora")
     assert have_ended([int((vllm / "engine").read_text())], 10)
+
+
+def test_vllm_does_not_outlive_a_job_that_is_killed(vllm, tmp_path, monkeypatch):
+    (vllm / "__init__.py").write_text(HANGS)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'workflow'}:{vllm.parent}")
+    job, engine = subprocess.Popen([sys.executable, "-c", ASKED, str(tmp_path)]), vllm / "engine"
+    while not (engine.exists() and engine.read_text()):
+        time.sleep(0.02)
+    job.kill()
+    job.wait()
+    assert have_ended([int(engine.read_text())], 10)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.cost import gpu_hours
+from hra_workflow.cost import hours
 from hra_workflow.snakemake_bridge import where
 from test_gpu_hours import run
 
@@ -27,9 +27,9 @@ def described(here, monkeypatch):
         left = [run("train_glue", "train.json", task="glue", dataset=str(at)) for at in range(len(requests))]
         for job, request in zip(left, requests, strict=True):
             job.gpus, job.runs_per_gpu = request.get("gpu", 0), request.get("runs", 1)
-            job.work, job.measured = 10.0, 7200.0 * max(1, job.gpus) / job.runs_per_gpu
+            job.work, job.seconds = 10.0, 7200.0 * max(1, job.gpus) / job.runs_per_gpu
         planned = [SimpleNamespace(resources=request) for request in requests]
-        return list(where.lines(workflow, planned, gpu_hours.hours([], left)))
+        return list(where.lines(workflow, planned, hours.add_up([], left)))
 
     monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

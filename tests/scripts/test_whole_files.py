@@ -20,7 +20,7 @@ import evaluate_glue
 import evaluate_math
 import train_glue
 import train_math
-from hra_workflow.core import files, manifests, predictions, records
+from hra_workflow.core import files, lock, manifests, predictions, process_identity, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
@@ -63,6 +63,25 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkeypatch):
+    """Also if Snakemake ends while the file is written."""
+    snakemake = subprocess.Popen(["sleep", "60"])
+    start = process_identity.start_of(snakemake.pid)
+    identity = process_identity.this_process() | {"pid": snakemake.pid, "start": start}
+    monkeypatch.setenv(process_identity.STARTED_BY, json.dumps(identity))
+    files.write_text(tmp_path / "a.json", "of the job")
+    with pytest.raises(JobError, match="it writes nothing more"), files.replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("of the orphan")
+        snakemake.kill()
+        snakemake.wait()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of the job"]
+    with pytest.raises(JobError, match="it writes nothing more"), files.replacing_folder(tmp_path / "images"):
+        pass
+    assert not (tmp_path / "images").exists()
+    with pytest.raises(JobError, match="it writes nothing more"), lock.held(tmp_path / "run"):
+        pass  # nor does it begin to train
+
+
 def flips(path: Path, count: int):
     """Corrupt one byte of the file, at `count` positions, without changing size and date."""
     whole, times = path.read_bytes(), path.stat()
@@ -79,7 +98,7 @@ def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
     run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
     weights = {f"{name}/adapter_model.safetensors": "no file" for name in ("last", "best")}
     content = {"model": files.read_json(run.tiny["model"]), "hyperparameters": {}, "weights_sha256": weights}
-    content |= {"data_sha256": ""}
+    content |= {"data_sha256": "", "made_from": {"inputs": {}}}
     records.write(run.evaluate["input"]["record"], content)
     reader, job = (train_glue, run.train) if split == "train" else (evaluate_glue, run.evaluate)
     for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 100):

@@ -8,7 +8,6 @@ from hra_workflow.core import records, tuning
 from support import paper_config
 
 RATES = (0.001, 0.01, 0.1)
-NAMES = ("dataset", "method", "variant", "seed")
 
 
 def trial_job(run) -> dict:
@@ -47,14 +46,18 @@ def made(folder, scores: dict[str, list], metric: str = "accuracy", seeds: int =
 def of_trial(trial: dict) -> dict:
     """Return the entries of a trial's record that tell which trial of which config it is."""
     (one,) = expected([trial])
-    return {name: one[name] for name in NAMES} | {"fingerprint": one["asked"] | {"inputs": {}}}
+    names = {"variant": trial["trial"]} | {name: trial[name] for name in ("dataset", "method", "seed")}
+    return names | {"made_from": one | {"inputs": {}}}
 
 
 def expected(trials: list[dict], epochs: int = 3) -> list[dict]:
-    """Return what trials are made from, as expected_runs.expected_trials does."""
+    """Return what trials are made from, as the rules do."""
     return [
-        {"dataset": one["dataset"], "method": one["method"], "variant": one["trial"], "seed": one["seed"]}
-        | {"asked": {"seed": one["seed"], "hyperparameters": one["values"] | {"epochs": epochs}}, "inputs": {}}
+        {
+            "result": "glue/{dataset}/{method}/{trial}/{seed}".format(**one),
+            "settings": {"hyperparameters": one["values"] | {"epochs": epochs}},
+            "before": {},
+        }
         for one in trials
     ]
 

@@ -50,7 +50,6 @@ tasks:
     grid: [{runs: [base/pretrained, hra/r8, lora/r8], datasets: [made], seeds: [0]}]
     generation: {shards: 3, batch_size: 1, max_new_tokens: {test: 4}}
     general_text: {source: text/test, window: 64, batch_size: 8, resources: {gpu: 0, mem_mb: 1000, runtime: 10}}
-    rewind: [0.5]
     compute: {runs: [hra/r8, lora/r8]}
     columns: [{name: Asked, dataset: made, benchmark: test, metric: strict}]
     figures: {parameters: [Asked], lambda: [Asked]}
@@ -105,7 +104,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
         assert (project.folder / figure).stat().st_size > 1000
 
     def gpus(changes: str) -> set[str]:
-        """Return the GPUs of evaluations, where trainings have one; none if they only copy results."""
+        """Return the GPUs of evaluations, where trainings have one; none if the training computes the scores."""
         (project.folder / "gpu.yaml").write_text("tasks: {glue: {resources: {gpu: 1}}}")
         (project.folder / "other.yaml").write_text(changes)
         files = ("--configfile", "tiny.yaml", "gpu.yaml", "other.yaml")
@@ -114,7 +113,8 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
 
     assert gpus("presets: {glue: {tiny: {all: {learning_rate: 0.02}}}}") == {"0"}
     assert gpus("tasks: {glue: {grid: [{runs: [hra/r8], datasets: [made], seeds: [0, 1]}]}}") == {"0"}
-    assert gpus("datasets: {glue: {made: {metrics: [accuracy, f1]}}}") == {"1"}
+    assert gpus("datasets: {glue: {made: {metrics: [accuracy, f1]}}}") == {"0"}
+    assert gpus("datasets: {glue: {made: {benchmarks: {validation: validation, again: train}}}}") == {"1"}
 
     # Copied without Snakemake's metadata, to a config with another rate: no old number is shown.
     shutil.rmtree(project.folder / ".snakemake")
@@ -147,7 +147,7 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
     project.change("workflow/scripts/generate_math.py", f"{kill}\n", "")
     planned = project.plan(*TABLES, config="tiny.yaml")
     assert {line.split("method=")[1] for line in planned["generate_math"]} == {
-        "hra variant=r8 seed=0 answers=answers shard=1 n_shards=3"
+        "hra variant=r8 seed=0 shard=1 n_shards=3"
     }
     assert planned.keys() == AFTER_A_SHARD
     project.snakemake(*command, "--", *TABLES)
@@ -160,12 +160,5 @@ def test_of_a_killed_shard_only_that_one_runs_again(fresh, tmp_path):
 
     found = {(row["method"], row["benchmark"]): row for row in table_rows(project.folder / "results/runs_math.csv")}
     text = "general_text"
-    assert {name for method, name in found if method == "hra"} == {"test", text, "test@0.5", f"{text}@0.5"}
-    assert len({found[one]["value"] for one in (("base", text), ("hra", f"{text}@0.5"), ("hra", text))}) == 3
-
-    project.change("tiny.yaml", "- 0.5\n", "- 0.5\n    - 0.25\n")
-    planned = project.plan(*TABLES, config="tiny.yaml")
-    assert planned.keys() == AFTER_A_SHARD | {"evaluate_general_text"}
-    adapters = [f"task=math dataset=made method={method} variant=r8 seed=0" for method in ("hra", "lora")]
-    assert planned["evaluate_general_text"] == {f"{one} benchmark=general_text@0.25" for one in adapters}
-    assert planned["evaluate_math"] == planned["gather_math"] == {f"{one} benchmark=test@0.25" for one in adapters}
+    assert {name for method, name in found if method == "hra"} == {"test", text}
+    assert found["base", text]["value"] != found["hra", text]["value"]

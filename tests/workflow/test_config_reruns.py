@@ -36,8 +36,8 @@ def tasks_of_model(name: str) -> set[str]:
     """Return the tasks that use a model, for their runs or as an evaluator."""
 
     def used(settings: dict) -> list[str]:
-        parts = [settings.get(part) or {} for part in ("evaluation", "drift")]
-        return [settings["model"], *(one.get("model") for part in parts for one in part.get("evaluators", ()))]
+        evaluators = settings.get("evaluation", {}).get("evaluators", ())
+        return [settings["model"], *(one.get("model") for one in evaluators)]
 
     return {task for task in TASKS if name in used(CONFIG["tasks"][task])}
 
@@ -203,20 +203,6 @@ def test_settings_of_evaluators_generate_nothing_again(demo):
     planned = demo.planned([leaf for leaf in LOUD if fnmatchcase(str(leaf), "tasks.*.evaluation.*")])
     assert {"evaluate_subject", "evaluate_control"} <= planned.keys()
     assert not [rule for rule in planned if rule.startswith(("generate_", "gather_"))]
-
-
-@pytest.mark.slow
-def test_rewound_weights_and_drift_need_no_training_of_their_own(demo):
-    run = "task=subject dataset=jester-ball method=hra variant=r8 seed=0"
-    for rule in ("generate_drift", "evaluate_drift"):
-        assert {job for job in demo.first[rule] if "subject" in job} == {
-            f"{run} benchmark={name}" for name in ("drift", "drift@0.5")
-        }
-    assert "task=subject dataset=jester-ball" in demo.first["generate_base_images"]
-    assert demo.first["generate_subject"] >= {
-        f"{run} benchmark={name} shard=0 n_shards=2" for name in ("prompts", "prompts@0.5")
-    }
-    assert [job for job in demo.first["train_subject"] if "method=hra" in job] == [run]
 
 
 @pytest.mark.full

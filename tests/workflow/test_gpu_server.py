@@ -28,7 +28,7 @@ with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
             print(os.environ["CUDA_VISIBLE_DEVICES"], "ends", file=log, flush=True)
     for path in snakemake.output:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).touch()
+        Path(path).touch() if Path(path).suffix else Path(path).mkdir(exist_ok=True)
 """
 
 

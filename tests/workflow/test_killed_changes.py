@@ -24,8 +24,7 @@ STAND_IN = """
 import hashlib, json, os, signal, time
 from pathlib import Path
 
-identity = {key: value for key, value in snakemake.params.items() if isinstance(value, dict) and list(value) == [key]}
-content = [snakemake.rule, str(sorted(identity.items())), dict(snakemake.wildcards.items())]
+content = [snakemake.rule, snakemake.params.get("identity"), dict(snakemake.wildcards.items())]
 content += [Path(path).read_text() for path in snakemake.input if Path(path).is_file()]
 made = f"{snakemake.rule} {hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
 fault = json.loads(Path("fault.json").read_text()) if Path("fault.json").exists() else {"rules": []}
@@ -36,7 +35,7 @@ if ended:
     while {path.name for path in Path("begun").iterdir()} < set(fault["rules"]):  # all have begun
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    starter = json.loads(os.environ["HRA_STARTED_BY"])[0]["pid"]
+    starter = json.loads(os.environ["HRA_STARTED_BY"])["pid"]
     if ended == "the job is killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if ended == "the job raises an error":
@@ -64,7 +63,7 @@ OTHER = {
     "presets": {"subject": {"tiny": {"datasets": {"other": {"prior_weight": 0.0}}}}},
     "tasks": {"subject": {"grid": [{"runs": ["hra/r4-two-sided"], "datasets": ["clown", "other"], "seeds": [0]}]}},
 }
-FEW = {"tasks": {"math": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}], "rewind": []}}}
+FEW = {"tasks": {"math": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}}}
 FEW["tasks"]["math"]["compute"] = {"runs": ["hra/r8"]}
 FIRST = [test_chain.TINY, test_chain.TINY_MATH, test_subject_chain.TINY, test_control_chain.TINY, OTHER, FEW]
 GENERATED = {

@@ -65,7 +65,6 @@ def test_a_column_with_the_name_of_a_part_of_another_is_refused(config):
 
 LPIPS = {"name": "lpips", "kind": "lpips-vgg", "model": "lpips-vgg"}
 PROMPT = {"kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}
-DRIFT = {"prompts": 2, "images": 1, "evaluators": [LPIPS]}
 ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
 
 
@@ -101,9 +100,6 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
             [LPIPS, PROMPT | {"name": "n_items"}],
             r"every metric once, found 'n_items",
         ),
-        ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS] * 2}, r"drift.evaluators: .* found 'lpips' more than"),
-        ("tasks.subject.drift", DRIFT | {"evaluators": [LPIPS | {"name": "seed"}]}, r"drift.evaluators: .*'seed'"),
-        ("tasks.subject.drift", DRIFT | {"prompts": ["a dog"] * 2}, r"drift.prompts: .*non-unique"),
         ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*non-unique"),
         ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: .* found 'method'. Change the name"),
         ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: .* found 'ARC_std'. Change the name"),

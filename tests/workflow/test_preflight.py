@@ -28,7 +28,7 @@ if job["rule"] == "train_glue" and job["params"]["hyperparameters"]["kill_at_ste
     sys.exit(75)
 for path in map(Path, job["output"].values()):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.touch() if path.suffix else path.mkdir(exist_ok=True)
 """
 REPORT = """
 import json

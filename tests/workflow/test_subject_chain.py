@@ -22,7 +22,6 @@ tasks:
     evaluation:
       evaluators: [{name: faithfulness, kind: "hra_workflow.demo.prompt_fidelity:PromptFidelity"}]
       best_by: [faithfulness]
-    drift: null
     columns:
       - {name: Faithfulness, benchmark: prompts, metric: faithfulness}
       - {name: Blocked, benchmark: prompts, metric: blocked, better: lower}
@@ -45,9 +44,9 @@ def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path
     left = [path for path in (project.folder / "results/subject").rglob("*") if path.suffix in (".png", ".tar")]
     assert [path.name for path in left] == ["images.tar"]  # few files a run
 
-    # A number that the workflow chooses repeats no finished run, and a run that is repeated keeps its own.
+    # Another number of shards repeats no finished run.
     project.change("tiny.yaml", "shards: 2", "shards: auto")
     assert project.plan(TABLE, SHEET, config="tiny.yaml").keys() <= {"runs", "compare", "table"}
     project.change("tiny.yaml", "inference_steps: 2\n      precision", "inference_steps: 3\n      precision")
     planned = project.plan(TABLE, SHEET, config="tiny.yaml")["generate_subject"]
-    assert {line.split("benchmark=prompts ")[1] for line in planned} == {"shard=0 n_shards=2", "shard=1 n_shards=2"}
+    assert {line.split("benchmark=prompts ")[1] for line in planned} == {"shard=0 n_shards=1"}

@@ -20,21 +20,21 @@ tasks:
 # A trial of LoRA is the better, the smaller its learning rate; of HRA, the larger. From 1 on, it diverges.
 TRAIN = """
 from pathlib import Path
-from hra_workflow.core import fingerprints, job, records, tuning
+from hra_workflow.core import job, made_from, records, tuning
 job = job.from_snakemake(snakemake)
 tuning.require_choice(job)
 rate = job["params"]["hyperparameters"]["learning_rate"]
 score = rate if snakemake.wildcards.method == "hra" else -rate
 record = {"status": "ok", "seconds": 1, "device": "CPU", "adapter_bytes": 1, "learning_rate": rate}
 record |= job["wildcards"] | {"seed": int(snakemake.wildcards.seed)}
-record["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)
+record["made_from"] = made_from.of_training(job, 0, None)
 if rate < 1:
     record["held_out"] = {"metric": "matthews_correlation", "value": score, "rows": 855, "train_rows": 7696}
 else:
     record |= {"status": "diverged", "error": "the loss is nan"}
 for path in snakemake.output:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).touch()
+    Path(path).touch() if Path(path).suffix else Path(path).mkdir(exist_ok=True)
 records.write(snakemake.output.record, record)
 with open("trained", "a") as stream:
     print(Path(snakemake.output.record).parent, file=stream)

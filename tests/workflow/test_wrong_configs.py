@@ -119,8 +119,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ),
         ("tasks.math.general_text.source", "gsm8k/test", r"unknown dataset with a column text 'gsm8k'; known: wik"),
         ("tasks.math.general_text.source", "wikitext-2/train", r"text.source: unknown split 'train'; known: test"),
-        ("tasks.math.rewind", [0.5, 1], r"rewind.1: 1 is .* \(a strength between 0, the base model, and 1"),
-        ("tasks.glue.drift", None, r"'drift' is not one of"),
+        ("tasks.glue.evaluation", None, r"'evaluation' is not one of"),
         (
             "tasks.subject.tune",
             {},
@@ -129,17 +128,6 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("datasets.math.wikitext-2.answer", "gsm8k", r"wikitext-2: general text has no answer. Remove it"),
         ("datasets.math.gsm8k.columns", {"question": "q"}, r"expected question and answer, or text alone"),
         ("datasets.math.metamathqa-40k.benchmarks", {"general_text": "gsm8k/test"}, r"Choose another name"),
-        (
-            "tasks.subject.drift",
-            {"prompts": 5, "images": 1, "evaluators": [{"name": "edges", "kind": "canny"}]},
-            r"drift.evaluators: edges: kind canny needs source images, this task has references",
-        ),
-        (
-            "tasks.control.drift",
-            {"prompts": 5, "images": 1, "evaluators": [{"name": "dino", "kind": "dino", "model": "dino"}]},
-            r"drift.evaluators: dino: unknown model 'dino'; known: deberta",
-        ),
-        ("tasks.control.drift", {"prompts": 5, "evaluators": []}, r"tasks.control.drift"),
         ("tasks.math.compute.runs", ["hra/r9"], r"math.compute.runs: unknown run 'hra/r9'; known: "),
         ("tasks.math.grid.0.datasets", ["gsm8k"], r"unknown dataset 'gsm8k'; known: metamathqa-40k, metamathqa-395k"),
         ("tasks.math.figures.lambda", ["GSM8K"], r"figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)"),
@@ -172,7 +160,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         (
             "tasks.subject.evaluation.evaluators",
             [{"name": "f", "kind": "dinosaur", "model": "inception"}],
-            r"'dinosaur': expected one of dino, dino-distance, clip, .*, or a custom class as module:Class",
+            r"'dinosaur': expected one of dino, clip, .*, or a custom class as module:Class",
         ),
         ("tasks.subject.grid.0.datasets", ["dogs"], r"unknown dataset 'dogs'; known: backpack"),
         ("tasks.subject.columns.0.metric", "dinov2", r"columns: DINO: unknown metric 'dinov2'; known: dino"),

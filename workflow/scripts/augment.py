@@ -7,10 +7,11 @@ initialisation (the official `tool_add_hra`). Methods without adapters (full, bi
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, grid, made_by, manifests
+from hra_workflow.core import files, grid, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import safe_checkpoints
+from hra_workflow.methods import peft_types
 
 
 def main(job: dict) -> None:
@@ -22,10 +23,12 @@ def main(job: dict) -> None:
         "seed": int(params["seed"]),
         "modules": [],
         "files": {},
-        made_by.KEY: made_by.describe(job),
+        made_from.KEY: made_from.describe(job),
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if methods.entry(method).adapter.config:
+        place = "config: methods.{method}.variants.{variant}.peft".format_map(job["wildcards"])
+        peft_types.check_arguments(place, grid.kind_of(method), method["peft"])
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")

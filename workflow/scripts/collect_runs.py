@@ -1,15 +1,15 @@
 """Write the run table: one row per run, benchmark, selection and metric, with its provenance.
 
-Every run of the grid has its rows, in config order. A diverged run has one row. A run that failed, is missing, or whose
-record has other settings, versions or data than the config (`outdated`) has one row with the error; such runs stop the
-job, unless the config sets `incomplete: true`.
+Every run of the grid has its rows, in config order. A diverged run has one row. A run that failed, is missing, or is
+made from something else than the config specifies (`outdated`, core/made_from.py) has one row with the error; such runs
+stop the job, unless the config sets `incomplete: true`.
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, fingerprints, finished_run, made_by, records, seals, strength_names
+from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.core.valid_records import load
@@ -21,8 +21,8 @@ from hra_workflow.tasks.expected_runs import with_errors
 
 FROM_RECORD = [
     "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
-    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "watt_hours", "peak_memory_bytes", "runs_per_gpu",
-    "device", "processes", "attempts",
+    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu", "device",
+    "processes", "attempts",
     "data_sha256", "commit", "dirty", "started", "finished",
 ]  # fmt: skip
 
@@ -92,21 +92,18 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
     base |= from_record(record)
     if key[:-1] in trials:
         return [base | {"status": "outdated", "error": f"of its trials: {trials[key[:-1]]}"}]
-    if differences := finished_run.list_differences(record, run):
+    if differences := made_from.list_differences(record.get(made_from.KEY, {}), run["record"]):
         return [base | outdated(path, differences)]
     if record["status"] == records.DIVERGED:
         return [base | {"status": records.DIVERGED, "error": record["error"]}]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
-        base |= {"benchmark": benchmark, "strength": strength_names.split(benchmark)[1] or 1.0}
+        base |= {"benchmark": benchmark}
         if (*key, benchmark) not in evaluated:
             rows.append(base | hole(errors))
             continue
         place, evaluation = evaluated[*key, benchmark]
-        made = {"train.json": evaluation["record_sha256"], "task_version": evaluation["task_version"]}
-        asked = {"train.json": record[records.SEAL], "task_version": run["asked"]["task_version"]}
-        differences = fingerprints.differences(made, asked)
-        differences += made_by.list_differences(evaluation.get(made_by.KEY, {}), run["evaluations"][benchmark])
+        differences = made_from.list_differences(evaluation.get(made_from.KEY, {}), run["metrics"][benchmark])
         if differences:
             rows.append(base | outdated(place, differences))
             continue
@@ -154,8 +151,6 @@ def listed(rows: list[dict]) -> str:
 def main(job: dict) -> None:
     params = job["params"]
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
-    for run, evaluations in zip(expected, params["evaluations"], strict=True):
-        run["evaluations"] = evaluations
     grid = [tuple(run[name] for name in RUN) for run in expected]
     if double := {name_of(key) for key in grid if grid.count(key) > 1}:
         raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")
@@ -168,8 +163,7 @@ def main(job: dict) -> None:
     check_complete(task, rows, params["incomplete"])
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))
-    made_from = [path for paths in job["input"].values() for path in as_list(paths)]
-    seals.write(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"), made_from)
+    files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

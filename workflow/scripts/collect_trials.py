@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import seals, tuning
+from hra_workflow.core import files, tuning
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import tuning_results
 
@@ -31,9 +31,7 @@ def main(job: dict) -> None:
     trials = pd.concat([trials[[*tuning_results.RUN, "trial", "seed"]], values, trials[tuning_results.COLUMNS]], axis=1)
     for name in ("held_out_rows", "train_rows", "steps"):
         trials[name] = trials[name].astype("Int64")
-    text = trials.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    made_from = [path for paths in job["input"].values() for path in as_list(paths)]
-    seals.write(job["output"]["csv"], text, made_from)
+    files.write_text(job["output"]["csv"], trials.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 if __name__ == "__main__":

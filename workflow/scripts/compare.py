@@ -5,7 +5,6 @@ seeds, its 95 % interval (t, over seeds and items, report/comparison.py), p, p a
 column (Holm), and the adjusted p that they differ by less than a point. p is empty for pairs with too few common seeds,
 and the last p also for a column that is not in percent. A metric of all items together, such as FID, has no rows.
 The last columns are the variances from which the power of a study is computed (docs/statistics.md).
-A second table names the runs that predict one class for every item (report/one_class.py).
 """
 
 import math
@@ -16,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import predictions, records, seals
+from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
-from hra_workflow.report import column_units, comparison, one_class, run_statistics
+from hra_workflow.report import column_units, comparison, run_statistics
 
 COLUMNS = [
     "column",
@@ -80,17 +79,13 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
         ) from problem
 
 
-def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the tables of pairs, and of runs that predict one class."""
+def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
+    """Build the table of pairs."""
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     found: dict[str, dict] = {selection: {} for selection in params["selections"]}
-    table, settings, constant = tasks.classes()[params["task"]].table, params["settings"], []
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
         # One benchmark at a time: QQP has 40,430 items.
         evaluated = read(params["evaluations"], runs, dataset, benchmark)
-        for selection in found:
-            only = [(run, table.only_class(lines, selection, dataset, settings)) for run, *_, lines in evaluated]
-            constant += one_class.rows(dataset, benchmark, selection, only)
         for column in single:
             if (column["dataset"], column["benchmark"]) == (dataset, benchmark):
                 for selection, by_column in found.items():
@@ -116,7 +111,7 @@ def build(runs: pd.DataFrame, params: dict) -> tuple[pd.DataFrame, pd.DataFrame]
                     else [""] * len(comparison.NOISE)
                 )
                 rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds, *noise])
-    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(constant, columns=one_class.COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def number(value: float, digits: int) -> str:
@@ -126,8 +121,8 @@ def number(value: float, digits: int) -> str:
 
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
-    for name, table in zip(("csv", "one_class"), build(runs, job["params"]), strict=True):
-        seals.write(job["output"][name], table.to_csv(index=False, lineterminator="\n"), [job["input"]["runs"]])
+    table = build(runs, job["params"])
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

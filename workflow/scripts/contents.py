@@ -7,7 +7,7 @@ relative to the folder in which Snakemake runs.
 import json
 from pathlib import Path
 
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import user_functions
@@ -33,8 +33,7 @@ def contents(params: dict) -> dict:
 def main(job: dict) -> None:
     path = Path(job["output"]["contents"])
     params = job["params"] | {"results": str(path.parent)}
-    made_from = [path for facts in params["tasks"].values() for path in (facts["runs"], *facts["tables"])]
-    seals.write(path, json.dumps(contents(params), indent=1) + "\n", made_from)
+    files.write_text(path, json.dumps(contents(params), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Write the costs (parameters, bytes, time, memory, energy, money) and scores of the trained runs, from the run table.
+"""Write the costs (parameters, bytes, time, memory, money) and scores of the trained runs, from the run table.
 
 There is one row per column of the table and run. A cost is the mean over the same runs, datasets and seeds as the
-score; device hours, energy and price of a tuned run include those of its trials. An unknown cost is empty.
+score; device hours and price of a tuned run include those of its trials. An unknown cost is empty.
 """
 
 import math
 
 import pandas as pd
 
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.report import column_units, markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
-TOTALS = ["tuning_hours", "device_hours", "watt_hours", "price"]
+TOTALS = ["tuning_hours", "device_hours", "price"]
 COLUMNS = ["column", "selection", "run", "score", "score_std", "n_seeds", *COSTS, *TOTALS]
 HEADINGS = {  # column -> heading, factor, decimals; None: the number that its smallest value needs
     "adapter_parameters": ("Parameters (M)", 1e-6, 3),
@@ -21,38 +21,32 @@ HEADINGS = {  # column -> heading, factor, decimals; None: the number that its s
     "seconds": ("Training (s)", 1, 0),
     "tuning_hours": ("Tuning (device hours)", 1, None),
     "device_hours": ("Device hours", 1, None),
-    "watt_hours": ("Energy (Wh)", 1, None),
     "price": ("Price", 1, None),
     "peak_memory_bytes": ("Peak memory (GB)", 1e-9, 2),
 }
-OPTIONAL = ("tuning_hours", "watt_hours", "price")  # not in the Markdown table if no run has any
+OPTIONAL = ("tuning_hours", "price")  # not in the Markdown table if no run has any
 
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """Reduce the run table to one row per finished, not diverged run, with its costs as numbers."""
     once = runs[~runs["status"].isin(run_statistics.NO_TRAINING)].drop_duplicates(run_statistics.RUN).copy()
-    numbers = once.reindex(columns=[*COSTS, "device_seconds", "watt_hours"]).apply(pd.to_numeric)
+    numbers = once.reindex(columns=[*COSTS, "device_seconds"]).apply(pd.to_numeric)
     hours = numbers["device_seconds"] / 3600
-    made = numbers[[*COSTS, "watt_hours"]].assign(training_hours=hours)
+    made = numbers[COSTS].assign(training_hours=hours)
     return once.assign(**made).dropna(subset="seconds")
 
 
-def tuning_costs(path: str | None) -> pd.DataFrame:
-    """Add up `hours` and `watt_hours` of all trials by (dataset, run); return none for a task without tuning.
-
-    The energy of a run is unknown if that of a trial that has trained is.
-    """
+def tuning_hours(path: str | None) -> pd.Series:
+    """Add up the device hours of all trials by (dataset, run); return none for a task without tuning."""
     if not path:
-        return pd.DataFrame(columns=["hours", "watt_hours"], dtype=float)
-    trials = run_statistics.read_sealed(path)
+        return pd.Series(dtype=float)
+    trials = run_statistics.read_csv(path)
     run = (trials["method"] + "/" + trials["variant"]).rename("run")
-    numbers = trials.reindex(columns=["device_seconds", "watt_hours"]).apply(pd.to_numeric)
-    hours = numbers["device_seconds"].div(3600)
-    groups = numbers.assign(hours=hours)[hours.notna()].groupby([trials["dataset"], run])
-    return groups[["hours", "watt_hours"]].agg(lambda values: values.sum(skipna=False))
+    hours = pd.to_numeric(trials["device_seconds"]).div(3600)
+    return hours.groupby([trials["dataset"], run]).sum()  # a trial without a training adds none
 
 
-def build(runs: pd.DataFrame, tuning: pd.DataFrame, params: dict) -> pd.DataFrame:
+def build(runs: pd.DataFrame, tuning: pd.Series, params: dict) -> pd.DataFrame:
     """Build one row per column or average of the table and trained run with a score in it."""
     single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
     datasets = {column["name"]: column["dataset"] for column in single}
@@ -61,11 +55,8 @@ def build(runs: pd.DataFrame, tuning: pd.DataFrame, params: dict) -> pd.DataFram
     values = values[values["selection"] == selection].assign(dataset=values["column"].map(datasets))
     statistics = run_statistics.summary(values, averages)
     keys = pd.MultiIndex.from_frame(made[["dataset", "run"]])
-    of_trials = tuning.reindex(keys).set_index(made.index)
-    of_trials[~keys.isin(tuning.index)] = 0.0
-    made["tuning_hours"] = of_trials["hours"]
+    made["tuning_hours"] = tuning.reindex(keys, fill_value=0.0).to_numpy()
     made["device_hours"] = made["training_hours"] + made["tuning_hours"]
-    made["watt_hours"] += of_trials["watt_hours"]
     on_gpu = ~made["device"].str.startswith("CPU")
     made["price"] = made["device_hours"].where(on_gpu) * (params.get("price") or {}).get("gpu_hour", math.nan)
     rows = []
@@ -105,8 +96,6 @@ def markdown(table: pd.DataFrame, params: dict) -> str:
         "Scores as in the main table: mean ± std over seeds. Costs are means over its runs: datasets and seeds.",
         "Device hours: training time × devices, divided by the number of runs that shared a device"
         f"{', and the trials of tuning' * ('tuning_hours' in headings)}. Not those of evaluation.",
-        *["Energy: of the GPUs during these hours, without the rest of the machine. –: unknown."]
-        * ("watt_hours" in headings),
         *(f"Price: {price['gpu_hour']:g} {price['currency']} per GPU-hour." for name in headings if name == "price"),
         "Peak memory: 1 GB = 1e9 bytes, of the first device (on a CPU, of the process). Time and memory compare only "
         "on the same device and for equal micro-batches (run table).",
@@ -136,11 +125,10 @@ def number(value: float) -> str:
 
 def main(job: dict) -> None:
     params, runs, tuning = job["params"], job["input"]["runs"], job["input"].get("tuning") or None
-    table = build(run_statistics.read_runs(runs), tuning_costs(tuning), params)
+    table = build(run_statistics.read_runs(runs), tuning_hours(tuning), params)
     text = table.to_csv(index=False, lineterminator="\n", float_format=number)
-    made_from = [path for path in (runs, tuning) if path]
-    seals.write(job["output"]["csv"], text, made_from)
-    seals.write(job["output"]["markdown"], markdown(table, params), made_from)
+    files.write_text(job["output"]["csv"], text)
+    files.write_text(job["output"]["markdown"], markdown(table, params))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from hra_workflow.core import files
+from hra_workflow.core import files, lock
 from hra_workflow.core.errors import JobError, final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import (
@@ -41,7 +41,8 @@ from hra_workflow.models import pretrained
 
 def main(job: dict) -> None:
     try:
-        make(job)
+        with lock.held(folder_of(job["output"]["manifest"])):
+            make(job)
     except JobError as problem:
         problem.args = (in_place(str(problem), job),)
         problem.final |= job["params"]["source"]["kind"] in ("local", "init")

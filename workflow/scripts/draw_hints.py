@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from hra_workflow.core import files, made_by, manifests
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core import files, made_from, manifests
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, sources, zip_archives
 from hra_workflow.tasks.control import card, hint_source
 from hra_workflow.tasks.control import data as control_data
 
 
-@final_errors()
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
     planned = dataset.get("source_sha256")
@@ -44,7 +43,7 @@ def main(job: dict) -> None:
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record |= {"colours": colours} if colours else {}
-    record[made_by.KEY] = made_by.describe(job)
+    record[made_from.KEY] = made_from.describe(job)
     record["hint"] = {key: dataset[key] for key in ("hint", "source_sha256") if key in dataset}
     data_cards.save(data_cards.path_of(manifest), contents, dataset, source.get("own", {}))
     hashes = {path: entry["sha256"] for path, entry in found.items()}

@@ -6,7 +6,7 @@ It writes one row per image to predictions.jsonl.gz, and the run's metrics to me
 
 import time
 
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, finished_run, made_from, predictions, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry, scoring
@@ -17,13 +17,12 @@ from hra_workflow.tasks.control.items import BENCHMARK, items, key
 
 def main(job: dict) -> None:
     started = time.monotonic()
-    entries, record = job["params"]["evaluators"], records.read(job["input"]["record"])
-    manifests.check_hints(record, job["input"]["dataset"])
+    entries, record = job["params"]["evaluators"], finished_run.read(job)
     device = provenance.pick_device(job)
     split = control_data.open_split(job["input"]["dataset"], BENCHMARK)
     rows = [{name: split.value(row, name) for name in ("key", "prompt")} for row in range(len(split))]
     reference = reference_of(split, [row["prompt"] for row in rows], itself=not job["input"].get("images"))
-    evaluated = reference.images if reference.itself else generated(job, record, len(rows))
+    evaluated = reference.images if reference.itself else generated(job, len(rows))
     of_run = scoring.score(job, device, entries, [(evaluated, reference, rows)])
     predictions.write(job["output"]["predictions"], rows)
     names = registry.metrics(entries)
@@ -34,9 +33,9 @@ def main(job: dict) -> None:
     print(f"{len(rows)} images evaluated: {values}")
 
 
-def generated(job: dict, record: dict, count: int) -> images.Archive:
+def generated(job: dict, count: int) -> images.Archive:
     path = job["input"]["images"]
-    made_by.check_generated(path, images.made_by(path), record, job["wildcards"], job["params"]["generated"])
+    made_from.check_input(job, "images", images.made_from(path))
     return images.Archive(path, [key(item) for item in items(0, count)])
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, finished_run, manifests, predictions, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.evaluators import aggregation
@@ -22,9 +22,7 @@ def main(job: dict) -> None:
 
     started = time.monotonic()
     params, inputs = job["params"], job["input"]
-    record = records.read(inputs["record"])
-    manifests.check_trained_on(record, inputs["model"])
-    manifests.check_weights(record, inputs["record"], inputs["last"])
+    record = finished_run.read(job, inputs["last"])
     device = provenance.pick_device(job)
     folder = manifests.folder(inputs["model"])
     path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"

@@ -1,73 +1,93 @@
-"""Evaluate a run's last weights and those with the best score in training on one benchmark of a GLUE-format dataset.
+"""Compute a run's metrics on one benchmark of a GLUE-format dataset: of its last weights, and of the best in training.
 
-If the training job has evaluated them (hra_workflow/core/early_evaluations.py), only copy its results.
+The training job has written the scores of the items (RUN/scores). For a split that was not a benchmark then, this job
+loads the weights and computes them.
 """
 
 import time
 from pathlib import Path
 
-from hra_workflow.core import (
-    diverged_runs,
-    early_evaluations,
-    fingerprints,
-    manifests,
-    predictions,
-    provenance,
-    rates,
-    records,
-)
+from hra_workflow.core import diverged_runs, finished_run, manifests, predictions, provenance, rates
 from hra_workflow.core.job import start
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.precision import dtype
 
 
 def main(job: dict) -> None:
-    record = records.read(job["input"]["record"])
-    manifests.check_trained_on(record, job["input"]["model"])
-    manifests.check_weights(record, job["input"]["record"], job["input"]["last"], job["input"]["best"])
-    if not early_evaluations.take(job, record):
-        evaluate(job, record, job["input"]["last"], job["input"]["best"])
-
-
-def evaluate(job: dict, record: dict, last: str | Path, best: str | Path) -> None:
-    """Write metrics and predictions of a run with this record; `last` and `best` are its weights."""
     import numpy as np
     from pyarrow import parquet
 
     from hra_workflow.tasks.glue import metrics
 
-    started = time.monotonic()
-    params = job["params"]
-    dataset, settings = params["dataset"], record["hyperparameters"]
-    device = provenance.pick_device(job)
-    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    tokenizer = classifier.load_tokenizer(model_folder)
-    split = dataset["split"]
-    data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
-    labels, inputs = np.asarray(data["labels"]), data.remove_columns("labels")
-    batch_size = params.get("eval_batch_size") or settings["batch_size"]
+    started, params = time.monotonic(), job["params"]
+    inputs, dataset = job["input"], params["dataset"]
+    split, columns = dataset["split"], dataset["columns"]
+    record = finished_run.read(job, inputs["last"], inputs["best"])
+    scored, data_folder = Path(inputs["scores"], f"{split}.safetensors"), manifests.folder(inputs["dataset"])
+    table = parquet.read_table(data_folder / f"{split}.parquet", columns=[*columns, "label"])
+    labels, device = np.asarray(table["label"].to_pylist()), "cpu"
+    if scored.exists():
+        manifests.check_weights(record, inputs["record"], scored)
+        scores = read_scores(scored)
+    else:
+        device = provenance.pick_device(job)
+        weights = {"last": inputs["last"], "best": inputs["best"]}
+        batch_size = params["eval_batch_size"] or record["hyperparameters"]["batch_size"]
+        scores = compute_scores(inputs, dataset, params["method"], record, weights, split, batch_size, device)
 
-    selections, scores = {}, {}
-    for selection, weights, step in (
-        ("last", last, record["steps"]),
-        ("best_on_held_out" if "held_out" in settings else "best_on_dev", best, record["best_step"]),
-    ):
-        if step == record["steps"] and selections:
-            selections[selection], scores[selection] = selections["last"], scores["last"]
-            continue
-        model, _ = classifier.load_model(model_folder, dataset["labels"], record["seed"])
-        model = adapters.load(model, params["method"], Path(weights).parent).to(device)
-        scores[selection] = logits(model, inputs, tokenizer, settings["precision"], batch_size, device)
-        if unknown := int((~np.isfinite(scores[selection])).any(axis=1).sum()):
-            raise FloatingPointError(f"{weights}: no finite scores for {unknown} of {len(labels)} items of {split}")
-        predicted = metrics.predictions(scores[selection], dataset["labels"])
+    held_out = "held_out" in record["hyperparameters"]
+    titles = {"last": "last", "best": "best_on_held_out" if held_out else "best_on_dev"}
+    selections = {}
+    for name, step in (("last", record["steps"]), ("best", record["best_step"])):
+        predicted = metrics.predictions(scores[name], dataset["labels"])
         found = metrics.values_with_errors(dataset["metrics"], labels, predicted)
-        selections[selection] = {"step": step, "metrics": found}
+        selections[titles[name]] = {"step": step, "metrics": found}
 
-    texts = parquet.read_table(data_folder / f"{split}.parquet", columns=dataset["columns"])
-    write_predictions(Path(job["output"]["predictions"]), texts.to_pydict(), labels, dataset["labels"], scores)
-    how = {"evaluated_as": fingerprints.digest(dataset)}
-    predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections, **how)
+    shown = {titles[name]: scores[name] for name in titles}
+    texts = table.select(columns).to_pydict()
+    write_predictions(Path(job["output"]["predictions"]), texts, labels, dataset["labels"], shown)
+    predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
+
+
+def compute_scores(
+    inputs: dict, dataset: dict, method: dict, run: dict, weights: dict, split: str, batch_size: int, device: str
+) -> dict:
+    """Compute the scores (items, outputs) of a split, float32, in the order of the data, by selection.
+
+    inputs: `model` and `dataset`, the manifests. dataset: its `columns` and `labels`. run: `seed`, `hyperparameters`,
+    `steps` and `best_step`, as in its record. weights: the files of the selections `last` and `best`. Raise
+    FloatingPointError for scores that are not finite.
+    """
+    import numpy as np
+
+    model_folder, data_folder = (manifests.folder(inputs[name]) for name in ("model", "dataset"))
+    settings, tokenizer = run["hyperparameters"], classifier.load_tokenizer(model_folder)
+    data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
+    found: dict = {}
+    for name, path in weights.items():
+        if name == "best" and run["best_step"] == run["steps"]:
+            found[name] = found["last"]
+            continue
+        model, _ = classifier.load_model(model_folder, dataset["labels"], run["seed"])
+        model = adapters.load(model, method, Path(path).parent).to(device)
+        rows = data.remove_columns("labels")
+        found[name] = logits(model, rows, tokenizer, settings["precision"], batch_size, device)
+        if unknown := int((~np.isfinite(found[name])).any(axis=1).sum()):
+            raise FloatingPointError(f"{path}: no finite scores for {unknown} of {len(rows)} items of {split}")
+    return found
+
+
+def write_scores(folder: Path, split: str, scores: dict) -> None:
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(scores, folder / f"{split}.safetensors")
+
+
+def read_scores(path: Path) -> dict:
+    from safetensors.numpy import load_file  # no torch, which takes seconds to import
+
+    return load_file(path)
 
 
 def logits(model, data, tokenizer, precision: str, batch_size: int, device: str):
@@ -100,13 +120,13 @@ def readable(scores, names: list[str] | None) -> dict[str, list]:
 
     None: of a regression, `prediction` is the value and the only column.
     """
-    import torch
+    from scipy.special import softmax
 
     if names is None:
         return {"prediction": scores[:, 0].tolist()}
-    probabilities = torch.from_numpy(scores).double().softmax(1)
+    probabilities = softmax(scores.astype("float64"), axis=1)
     columns = {f"p_{name}": probabilities[:, index].tolist() for index, name in enumerate(names)}
-    return {"prediction": [names[index] for index in probabilities.argmax(1)]} | columns
+    return {"prediction": [names[index] for index in probabilities.argmax(axis=1)]} | columns
 
 
 def write_predictions(path: Path, texts: dict[str, list], labels, names: list[str] | None, scores: dict) -> None:

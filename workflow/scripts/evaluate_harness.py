@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import download_harness
-from hra_workflow.core import diverged_runs, files, made_by, manifests, predictions, provenance, records
+from hra_workflow.core import diverged_runs, files, finished_run, made_from, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.models import causal_lm
@@ -19,9 +19,7 @@ def main(job: dict) -> None:
     started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
     sandbox = isolation.check() if any(map(executes, benchmarks.values())) else None
-    record = records.read(job["input"]["record"])
-    manifests.check_trained_on(record, job["input"]["model"])
-    manifests.check_weights(record, job["input"]["record"], job["input"]["last"])
+    record = finished_run.read(job, job["input"]["last"])
     harness = open_harness(Path(job["input"]["harness"]), benchmarks)
     manager = download_harness.open_tasks(benchmarks, params["include_path"])
     device = provenance.pick_device(job)
@@ -51,8 +49,7 @@ def main(job: dict) -> None:
             "lm_eval": harness,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
-            "record_sha256": record[records.SEAL],
-            made_by.KEY: made_by.of_evaluation(job),
+            made_from.KEY: made_from.describe(job),
         },
     )
 

@@ -2,8 +2,8 @@
 
 import time
 
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, records
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.tasks.math import answers
 
@@ -11,11 +11,10 @@ from hra_workflow.tasks.math import answers
 def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]
-    style, record = params["answer"], records.read(job["input"]["record"])
-    with final_errors():
-        golds = gold_answers(job["input"]["dataset"], params["split"], style)
+    style, record = params["answer"], finished_run.read(job)
+    golds = gold_answers(job["input"]["dataset"], params["split"], style)
     head, lines = predictions.read_with_head(job["input"]["outputs"])
-    made_by.check_generated(job["input"]["outputs"], head, record, job["wildcards"], params["generated"])
+    made_from.check_input(job, "outputs", head)
     lines = predictions.complete(lines, len(golds), job["input"]["outputs"])
 
     verdicts = answers.grade_all(style, [line["output"] for line in lines], golds, job["threads"], params["metrics"])
@@ -39,7 +38,7 @@ def main(job: dict) -> None:
 
 def generated_by(lines: list[dict], path: str) -> dict[str, str | None]:
     """Return the `backend` and `serve` of all lines; raise JobError if they differ."""
-    found = {(line.get("backend"), line.get("serve")) for line in lines}
+    found = {(line["backend"], line["serve"]) for line in lines}
     if len(found) > 1:
         listed = ", ".join(sorted(f"{backend} ({serve})" for backend, serve in found))
         raise JobError(f"{path}: expected answers of one backend, found {listed}. Delete it and run again.")

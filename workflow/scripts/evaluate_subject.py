@@ -7,7 +7,7 @@ image is compared with the others, the paper's row “Real Images”.
 
 import time
 
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, records, strength_names
+from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.data import images
@@ -17,12 +17,12 @@ from hra_workflow.evaluators.protocol import Reference
 
 def main(job: dict) -> None:
     started = time.monotonic()
-    evaluation, record = job["params"]["evaluation"], records.read(job["input"]["record"])
+    evaluation, record = job["params"]["evaluation"], finished_run.read(job)
     device = provenance.pick_device(job)
     subject = [images.load(path) for path in images.listed(manifests.folder(job["input"]["dataset"]))]
     itself = not (path := job["input"].get("images"))
     if path:
-        made_by.check_generated(path, images.made_by(path), record, job["wildcards"], job["params"]["generated"])
+        made_from.check_input(job, "images", images.made_from(path))
     rows = subject_rows(job, subject, device) if itself else generated_rows(job, subject, device)
     metrics = [*registry.metrics(evaluation["evaluators"]), "blocked"]
     metrics = [name for name in metrics if any(row.get(name) is not None for row in rows)]
@@ -35,8 +35,6 @@ def main(job: dict) -> None:
         "last": {"step": record["steps"], "metrics": aggregation.summary(last)},
         "best_on_test": {"step": None, "metrics": aggregation.summary(best)},
     }
-    if strength_names.split(job["wildcards"]["benchmark"])[1]:
-        del selections["best_on_test"]  # only the last weights are rewound
     predictions.write_metrics(job, started, device, record, len(rows), evaluation["best_by"][0], selections)
     print(f"{len(rows)} images, {sum(row['blocked'] for row in rows):.0f} of them blocked")
 

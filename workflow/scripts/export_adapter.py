@@ -13,7 +13,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import tasks
-from hra_workflow.core import files, finished_run, manifests, records, seals
+from hra_workflow.core import files, finished_run, manifests, records
 from hra_workflow.core.job import start
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
@@ -24,10 +24,10 @@ from hra_workflow.tasks import requested_run
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = finished_run.read_run(params["record"], params["adapter"], params["model"], job["wildcards"])
-    finished_run.check_current(record, params["record"], params["expected"])
-    metrics, card = finished_run.read_results(record, params["metrics"]), Path(job["output"]["card"])
-    tables = {Path(path).name: seals.read(path) for path in params["tables"] if Path(path).exists()}
+    about = params["adapter"], params["model"], job["wildcards"], params["expected"]
+    record = finished_run.read_requested(params["record"], *about)
+    metrics, card = finished_run.read_metrics(params["metrics"]), Path(job["output"]["card"])
+    tables = [path for path in params["tables"] if Path(path).exists()]
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
     base, folder, task = model_card.on_hub(model), manifests.folder(params["model"]), tasks.classes()[record["task"]]
     with files.replacing_folder(card.parent) as new:
@@ -45,8 +45,8 @@ def main(job: dict) -> None:
         if (lora / exports.DIFFUSERS).exists() and (why := exports.write_kohya(lora)):
             title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
             print(f"{title}: {why}")
-        for name, text in tables.items():
-            (new / name).write_bytes(text.encode())
+        for path in tables:
+            shutil.copy(path, new)
         leaked = leaks.every(params["benchmarks"])
         if record["data_sha256"] != data["sha256"]:  # the card does not describe the run's training data
             leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
@@ -65,15 +65,14 @@ def main(job: dict) -> None:
             ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
-            "tables": [f"`{name}`" for name in tables],
+            "tables": [f"`{Path(path).name}`" for path in tables],
             "splits": selections.splits(params["benchmarks"]),
             "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
+            "tuned": "chosen" in params["expected"],
             "unseen": unseen_scores(params, leaked, task.table),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
-        exported = [path for path in new.rglob("*") if path.is_file()]
-        sources = [params["record"], params["adapter"], *params["metrics"], *params["tables"]]
-        seals.write(new / card.name, text, [*exported, *(path for path in sources if Path(path).exists())])
+        files.write_text(new / card.name, text)
     print(f"wrote {card.parent}")
 
 

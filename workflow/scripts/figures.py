@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, start
-from hra_workflow.report import column_units, one_class, pareto, run_statistics, searches, stability, training_curves
+from hra_workflow.report import column_units, pareto, run_statistics, searches, stability, training_curves
 from hra_workflow.report.plot_style import (
     SETTINGS,
     SMALL,
@@ -48,18 +48,12 @@ def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFram
     return table[["mean", "std"]].dropna(subset="mean")
 
 
-def remarks(params: dict, constant: pd.DataFrame) -> list[str]:
-    """Describe, for each column of `params["parameters"]`, the limits of comparisons of its runs.
-
-    constant: one_class_{task}.csv.
-    """
-    shown, labels = params["parameters"], params["labels"]
-    unequal = searches.table_searches(params).unequal(labels, shown)
+def remarks(params: dict) -> list[str]:
+    """Name the columns of `params["parameters"]` whose runs had no equal searches."""
+    shown = params["parameters"]
+    unequal = searches.table_searches(params).unequal(params["labels"], shown)
     of_these = f" ({', '.join(unequal)})" * (len(unequal) < len(shown))
-    lines = [f"{searches.NOT_RANKED}{of_these}."] * bool(unequal)
-    of_shown = one_class.by_column(constant, params)
-    told = {run: text for name in shown for run, text in of_shown[params["selections"][0], name].items()}
-    return lines + [f"{labels[run]} {told[run]}." for run in labels if run in told]
+    return [f"{searches.NOT_RANKED}{of_these}."] * bool(unequal)
 
 
 # Fig. 1b and 1c
@@ -269,18 +263,13 @@ def main(job: dict) -> None:
     statistics = run_statistics.summary(
         run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
     )
-    constant = (
-        run_statistics.read_sealed(inputs["one_class"])
-        if inputs.get("one_class")
-        else pd.DataFrame(columns=one_class.COLUMNS)
-    )
-    params["remarks"] = remarks(params, constant) if "parameters" in params else []
+    params["remarks"] = remarks(params) if "parameters" in params else []
     every = params | {"columns": [*wide, *single], "averages": averages}
     shown = {name: about(name, every) for name in params.get("parameters", [])}
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, statistics, published, every),
-        "pareto": lambda: pareto.figure(run_statistics.read_sealed(inputs["costs"]), params, shown),
+        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
         "stability": lambda: stability.figure(runs, single, averages, params, shown),
         "lambda": lambda: lambda_figure(statistics, published, sweep, every),
         "curves": lambda: training_curves.figure(points, params | {"columns": single}, kind),

@@ -7,7 +7,7 @@ of blocked images.
 from collections import deque
 from itertools import chain
 
-from hra_workflow.core import diverged_runs, files, made_by, records
+from hra_workflow.core import diverged_runs, files, finished_run, made_from
 from hra_workflow.core.job import as_list, start
 from hra_workflow.data import images
 from hra_workflow.tasks.control import items as control_items
@@ -23,11 +23,12 @@ def main(job: dict) -> None:
         items = subject_items.items(params["steps"], len(params["prompts"]), params["images"])
         expected = [subject_items.key(item) for item in items]
     target, blocked, head = job["output"]["images"], [], {}
-    record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # class images have no steps
+    if "record" in job["input"]:  # class images have no run
+        finished_run.read(job)
     for path in shards:
         found, count = images.read_head(path)
         if count:  # with more shards than batches, some have no images and no head
-            made_by.check_generated(path, head := found, record, job["wildcards"], params["generated"])
+            made_from.check_input(job, "shards", head := found, path)
 
     def counted(pictures):
         for picture in pictures:

@@ -1,22 +1,20 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from pathlib import Path
-
-from hra_workflow.core import diverged_runs, files, made_by, predictions, records
+from hra_workflow.core import diverged_runs, files, finished_run, made_from, predictions
 from hra_workflow.core.job import as_list, start
 
 
 def main(job: dict) -> None:
     benchmark, output = job["params"]["benchmark"], job["output"]["outputs"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
-    record, lines, head = records.read(job["input"]["record"]), [], {}
+    finished_run.read(job)
+    lines, head = [], {}
     for path in as_list(job["input"]["shards"]):
         head, found = predictions.read_with_head(path)
-        answers = job["wildcards"] | {"benchmark": Path(path).parent.name}  # a shard has the answers to all benchmarks
-        made_by.check_generated(path, head, record, answers, job["params"]["generated"])
+        made_from.check_input(job, "shards", head, path)
         lines += [line for line in found if line.pop("benchmark") == benchmark]
     lines = predictions.complete(lines, expected, output)
-    predictions.write(output, lines, head | {"result": made_by.result(job["wildcards"])})
+    predictions.write(output, lines, head | {"result": made_from.result(job["wildcards"])})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Generate one shard of the class images for prior preservation with the base model, once per class."""
 
-from hra_workflow.core import made_by
+from hra_workflow.core import made_from
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import image_shards
@@ -16,7 +16,7 @@ def main(job: dict) -> None:
         return {"prompt": text, "index": item[2], "seed": seed("class image", params["seed"], text, item[2])}
 
     images = items([0], 1, params["sampling"]["images"])
-    image_shards.draw(job, images, about, made_by.describe(job), key, Sampler)
+    image_shards.draw(job, images, about, made_from.describe(job), key, Sampler)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,13 @@ The noise of an image depends only on the run's seed and its row in the split. T
 on the control images, since its hint encoder adds zero: if only these have changed, its earlier images are kept.
 """
 
-import json
 from collections.abc import Callable
 from itertools import chain
 from operator import ge
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, made_by, manifests, records, sharding
+from hra_workflow.core import diverged_runs, finished_run, made_from, sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
@@ -24,10 +23,8 @@ from hra_workflow.tasks.control.sampling import Sampler
 
 def main(job: dict) -> None:
     params = job["params"]
-    record, weights = records.read(job["input"]["record"]), Path(job["input"]["last"])
-    manifests.check_trained_on(record, job["input"]["model"])
-    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], weights))
-    manifests.check_hints(record, job["input"]["dataset"])
+    weights = Path(job["input"]["last"])
+    record, head = finished_run.read(job, weights), made_from.describe(job)
     split = control_data.open_split(job["input"]["dataset"], BENCHMARK)
 
     def about(item: tuple[int, int]) -> dict:
@@ -43,7 +40,7 @@ def main(job: dict) -> None:
 
 def kept_earlier(job: dict, asked: list[tuple], about: Callable[[tuple], dict], head: dict) -> bool:
     """Write the shard from the run's earlier images, if they differ in their control images only; return whether."""
-    shard, hints = Path(job["output"]["shard"]), job["input"]["dataset"]
+    shard, model = Path(job["output"]["shard"]), job["input"]["model"]
     earlier, index, count = (
         shard.with_name("images.tar"),
         *(int(job["wildcards"][one]) for one in ("shard", "n_shards")),
@@ -51,15 +48,14 @@ def kept_earlier(job: dict, asked: list[tuple], about: Callable[[tuple], dict], 
     batches = sharding.part(sharding.batches(asked, job["params"]["sampling"]["batch_size"]), index, count)
     wanted = {key(item): about(item) for item in chain.from_iterable(batches)}
 
-    def without_hints(made: dict) -> dict:
-        others = {path: made_from for path, made_from in made.get("inputs", {}).items() if path != hints}
-        return json.loads(json.dumps(made | {"inputs": others}))
+    def without_hints(made: dict) -> list:
+        return [made.get("result"), made.get("settings"), made.get("inputs", {}).get(model)]
 
     def those_wanted(pixels: Callable[[dict], bool] | None):
         return (one for one in images.unpack(earlier, pixels) if one.key in wanted)
 
     try:
-        if not earlier.exists() or without_hints(images.made_by(earlier)) != without_hints(head):
+        if not earlier.exists() or without_hints(images.made_from(earlier)) != without_hints(head):
             return False
         found = [one.about.items() for one in those_wanted(lambda about: False)]
     except JobError:  # a damaged archive

@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, made_by, manifests, predictions, provenance, rates, records
+from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions, provenance, rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
@@ -42,9 +42,8 @@ Answer = tuple[str, int, str, str]  # benchmark, item, text, "stop" or "length"
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = records.read(job["input"]["record"])
-    manifests.check_trained_on(record, job["input"]["model"])
-    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], job["input"]["last"]))
+    finished_run.read(job, job["input"]["last"])
+    head = made_from.describe(job)
     model_folder = manifests.folder(job["input"]["model"])
     prompt = prompts.Prompt(params["prompt"], causal_lm.load_tokenizer(model_folder), model_folder)
     datasets = as_list(job["input"]["datasets"])

@@ -5,7 +5,7 @@ The base model is loaded once; the weights of each step are loaded into it.
 
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, made_by, manifests, records
+from hra_workflow.core import diverged_runs, finished_run, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
@@ -16,10 +16,10 @@ from hra_workflow.tasks.subject.items import items, key
 
 def main(job: dict) -> None:
     params = job["params"]
-    record = records.read(job["input"]["record"])
-    manifests.check_trained_on(record, job["input"]["model"])
+    record = finished_run.read(job)
     weights = {step: weights_at(job, record, step) for step in params["steps"]}
-    head = made_by.describe(job, manifests.check_weights(record, job["input"]["record"], *weights.values()))
+    manifests.check_weights(record, job["input"]["record"], *weights.values())
+    head = made_from.describe(job)
 
     def about(item: tuple[int, int, int]) -> dict:
         step, prompt, index = item

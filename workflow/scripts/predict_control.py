@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from hra_workflow.core import files, finished_run, manifests
-from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.core.wording import listed
@@ -24,14 +24,13 @@ from hra_workflow.tasks.control.sampling import Sampler
 LATENT = 8  # pixels per latent position along a side
 
 
-@final_errors()
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
-    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
     if "images" in given:
         check_function(record, settings)
     folder = given.get("images") or given["controls"]
-    side, first = record["fingerprint"]["resolution"], params["seed"]
+    side, first = record["made_from"]["settings"]["resolution"], params["seed"]
     found = new_inputs.images_in(folder, side // LATENT)
     names, paths = list(found), list(found.values())
     prompts = prompts_of(given["prompts"], folder, names)

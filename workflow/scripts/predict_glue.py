@@ -7,19 +7,19 @@ from pathlib import Path
 
 import evaluate_glue
 from hra_workflow.core import finished_run, manifests, provenance
-from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import adapters, classifier
 
 
-@final_errors()
 def main(job: dict) -> None:
     import pyarrow
 
     params = job["params"]
-    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
-    method, dataset, settings = (record["fingerprint"][name] for name in ("method", "dataset", "hyperparameters"))
+    record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
+    method, dataset, settings = (
+        record["made_from"]["settings"][name] for name in ("method", "dataset", "hyperparameters")
+    )
     columns, labels = dataset["columns"], dataset["labels"]
     texts = new_inputs.table(params["given"]["texts"], columns, **params["settings"]["reading"])
     device = provenance.pick_device(job)

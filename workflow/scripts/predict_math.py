@@ -8,25 +8,23 @@ column `answer` can be graded: hra-workflow grade …/predictions.csv
 
 import generate_math
 from hra_workflow.core import finished_run, manifests
-from hra_workflow.core.errors import final_errors
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks.math import answers, generation
 
 
-@final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
     settings = params["settings"] | record["hyperparameters"]  # for a run that trains nothing, the config's
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
-    asked_with = generation.of_evaluation(record["fingerprint"]["prompt"], settings["evaluation_suffix"])
+    asked_with = generation.of_evaluation(record["made_from"]["settings"]["prompt"], settings["evaluation_suffix"])
     prompt = prompts.Prompt(asked_with, causal_lm.load_tokenizer(folder), folder)
     names = ("generation", "precision", "quantization")
-    params |= {name: settings[name] for name in names} | {"method": record["fingerprint"]["method"]}
+    params |= {name: settings[name] for name in names} | {"method": record["made_from"]["settings"]["method"]}
     asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], prompt)
     run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, prompt)
     run.check_lengths(asked)

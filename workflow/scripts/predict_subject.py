@@ -7,7 +7,7 @@ the benchmark's images.
 import re
 
 from hra_workflow.core import finished_run
-from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.errors import expect
 from hra_workflow.core.job import start
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
@@ -16,12 +16,11 @@ from hra_workflow.models.diffusion.sampling import Sampler, complete
 from hra_workflow.tasks.subject.items import items
 
 
-@final_errors()
 def main(job: dict) -> None:
     params = job["params"]
-    record = finished_run.read_run(params["record"], params["weights"], params["model"], job["wildcards"])
+    record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
     rows = new_inputs.table(params["given"]["prompts"], ["prompt"])
-    words, first = record["fingerprint"]["prompts"]["subject"], params["seed"]
+    words, first = record["made_from"]["settings"]["prompts"]["subject"], params["seed"]
     prompts = [prompt.replace("{subject}", words) for prompt in rows["prompt"]]
     for found, prompt in ((re.search(r"\{\w*\}", prompt), prompt) for prompt in prompts):
         expect(

@@ -9,7 +9,7 @@ for math), and are compared only with our column on the same metric scale.
 import pandas as pd
 
 from hra_workflow import tasks
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.job import start
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
@@ -139,7 +139,6 @@ def ours_cell(row: pd.Series, name: str, expected: int) -> str:
     if not row[name]:
         return "–" if row[f"{name}_n"] else ""
     text = row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "")
-    text += " †" * bool(row.get(f"{name}_one_class"))  # table_retention.py has none
     return text if int(row[f"{name}_n"]) >= expected else f"{text} ({row[f'{name}_n']}/{expected})"
 
 
@@ -183,23 +182,22 @@ def notes(
     published: pd.DataFrame,
     differences: pd.DataFrame,
     params: dict,
-    constant: pd.DataFrame,
     trials: pd.DataFrame | None = None,
 ) -> list[str]:
-    """List the notes that readers need to compare numbers. constant: one_class_{task}.csv."""
+    """List the notes that readers need to compare numbers."""
     best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
-    uncounted = tasks.classes()[params["task"]].table.uncounted
+    kind = tasks.classes()[params["task"]].table
     lines = [
         *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
         f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
         "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
         "have every column.",
-        f"`Params (M)`: adapter parameters{f' without the {uncounted}' * bool(uncounted)}, as PEFT stores them; "
-        "docs/parameters.md compares them with the paper's counts.",
+        f"`Params (M)`: adapter parameters{f' without the {kind.uncounted}' * bool(kind.uncounted)}, as PEFT stores "
+        "them; docs/parameters.md compares them with the paper's counts.",
     ]
     names = list(column_units.units(params))
     marked = [name for name in names if (table[f"{name}_best"] != "").any()]
@@ -211,7 +209,7 @@ def notes(
     lines += table_notes.compared(params["task"], names, differences, marked, unequal)
     fair = [name for name in names if name not in {*marked, *unequal}]
     lines += table_notes.not_bold(table, differences, fair, params)
-    lines += table_notes.constant(constant, every)
+    lines += table_notes.one_class(one_class.find(runs, kind, params), every)
     empty = run_statistics.without_value(
         runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
     )
@@ -239,16 +237,14 @@ def notes(
     return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
 
 
-def markdown(
-    table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, constant: dict, lines: list[str]
-) -> str:
-    """Write the table with its verdicts. constant: from one_class.by_column. lines: the notes."""
+def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, lines: list[str]) -> str:
+    """Write the table with its verdicts. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params, constant)
+    found = verdicts.verdicts(table, differences, units, params)
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -269,18 +265,16 @@ def main(job: dict) -> None:
     params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
-    differences, constant = (run_statistics.read_sealed(job["input"][name]) for name in ("comparison", "one_class"))
-    units, same = column_units.units(params), one_class.by_column(constant, params)
+    differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
-    table = verdicts.marked(table, differences, units, params, same)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params, same), units, params)
-    trials = run_statistics.read_sealed(job["input"]["trials"]) if job["input"].get("trials") else None
-    lines = notes(table, runs, published, differences, params, constant, trials)
-    text = markdown(table, runs, differences, params, same, lines)
-    made_from = [path for name, path in job["input"].items() if path and name != "published"]
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
-    seals.write(job["output"]["markdown"], text, made_from)
+    table = verdicts.marked(table, differences, units, params)
+    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
+    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
+    lines = notes(table, runs, published, differences, params, trials)
+    text = markdown(table, runs, differences, params, lines)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], text)
 
 
 if __name__ == "__main__":

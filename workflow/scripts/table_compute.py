@@ -6,7 +6,7 @@ memory are comparable only for equal micro-batches and the same gradient checkpo
 
 import pandas as pd
 
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import start
 from hra_workflow.report import markdown_text, run_statistics
@@ -134,9 +134,8 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"), "hardware")
     table = build(runs, published, params)
-    made_from = [job["input"]["runs"]]
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
-    seals.write(job["output"]["markdown"], markdown(table, published, params), made_from)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, published, params))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import finished_run, made_by, records, seals
+from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, start
 from hra_workflow.report import markdown_text, run_statistics
@@ -21,7 +21,7 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
     """Read one row per run, seed and benchmark, in percent; diverged runs have none.
 
     Raises JobError for an unexpected, duplicate or outdated run. expected: what each run is made from, by its path
-    (tasks/expected_runs.py). evaluations: the expected `made_by` of its results.
+    (core/made_from.py). evaluations: what its results are made from.
     """
     rows, origin = [], {}
     for path in paths:
@@ -33,10 +33,8 @@ def read(paths: list[str], runs: list[str], expected: dict[str, dict], evaluatio
             raise JobError(f"{path}: {run} is not a row of this table. Add it to the config, or delete the file.")
         if (run, seed) in origin:
             raise JobError(f"{run} seed {seed} has two files: {origin[run, seed]} and {path}. Keep one.")
-        differences = finished_run.list_differences(record, expected[path])
-        if found["record_sha256"] != record[records.SEAL]:
-            differences.append("the results of another train.json")
-        differences += made_by.list_differences(found.get(made_by.KEY, {}), evaluations[path])
+        differences = made_from.list_differences(record.get(made_from.KEY, {}), expected[path])
+        differences += made_from.list_differences(found.get(made_from.KEY, {}), evaluations[path])
         if differences:
             raise JobError(
                 f"{path}: expected the run that the config specifies, found {', '.join(differences)}. Delete it and "
@@ -143,9 +141,8 @@ def main(job: dict) -> None:
     values = read(paths, runs, params["expected"], params["evaluations"])
     published = run_statistics.read_published(job["input"].get("published"))
     table = build(values, published, params)
-    made_from = [*paths, *(Path(one).with_name("train.json") for one in paths)]
-    seals.write(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"), made_from)
-    seals.write(job["output"]["markdown"], markdown(table, values, published, params), made_from)
+    files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
+    files.write_text(job["output"]["markdown"], markdown(table, values, published, params))
 
 
 if __name__ == "__main__":

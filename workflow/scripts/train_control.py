@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from hra_workflow import methods
-from hra_workflow.core import made_by, manifests, provenance
+from hra_workflow.core import files, made_from, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.models import diffusion
 from hra_workflow.training import run_record, trials
@@ -21,8 +21,7 @@ def main(job: dict) -> None:
     method = params["method"]
     device = provenance.pick_device(job)
     model_folder = manifests.folder(job["input"]["model"])
-    hints = {"result": job["wildcards"]["dataset"], "settings": params["hints"]}
-    made_by.check_manifest(job["input"]["dataset"], hints)
+    made_from.check_input(job, "dataset", files.read_json(job["input"]["dataset"]).get(made_from.KEY, {}))
     if not methods.entry(method).trains:
         run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
         return

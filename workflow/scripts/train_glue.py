@@ -1,8 +1,8 @@
 """Fine-tune one run on a GLUE-format dataset, starting at the initial adapter, with the transformers Trainer.
 
 Writes RUN/train.json (the record), RUN/last and RUN/best (the weights after the last step and at the best score on dev,
-which is the first benchmark or a held-out share of the training data), and evaluates both
-(hra_workflow/core/early_evaluations.py).
+which is the first benchmark or a held-out share of the training data), and RUN/scores: the scores of both for every
+item of the benchmarks, computed while the job has a GPU.
 """
 
 import math
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import evaluate_glue
 from hra_workflow import methods
-from hra_workflow.core import early_evaluations, manifests, provenance
+from hra_workflow.core import manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, classifier, context
@@ -87,18 +87,27 @@ def main(job: dict) -> None:
     result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": dataset["score"], "curve": curve}
     if "held_out" in settings:
         result["held_out"] = trials.score(dataset["score"], best["metrics"][dataset["score"]], train, dev)
-    probe = "kill_at_step" in settings  # `hra-workflow smoke` measures the evaluation separately
-    save, judge = partial(adapters.save, model), None if probe else partial(evaluate, job)
-    run_record.finish(job, attempts, started, device, sizes, save, judge, **result)
+
+    def save(folder: Path) -> None:
+        adapters.save(model, folder)
+        if "kill_at_step" not in settings:  # `hra-workflow smoke` measures the evaluation separately
+            score(job, {"seed": seed, "hyperparameters": settings} | result, folder.parent, device)
+
+    run_record.finish(job, attempts, started, device, sizes, save, **result)
     last, highest = (entry["metrics"][dataset["score"]] for entry in (curve[-1], best))
     print(f"{dataset['score']}: last {last:.4f}, best {highest:.4f}")
 
 
-def evaluate(job: dict, record: dict, weights: Path) -> None:
-    """Evaluate the trained weights on the benchmarks, for the jobs that copy the results."""
-    last, best = (weights / name / adapters.WEIGHTS for name in ("last", "best"))
-    for one in early_evaluations.jobs(job, record):
-        evaluate_glue.evaluate(one, record, last, best)
+def score(job: dict, run: dict, weights: Path, device: str) -> None:
+    """Write the scores of a run's weights for the splits of its benchmarks. run: as in compute_scores."""
+    params = job["params"]
+    saved = {name: weights / name / adapters.WEIGHTS for name in ("last", "best")}
+    batch_size = params["eval_batch_size"] or run["hyperparameters"]["batch_size"]
+    for split in dict.fromkeys(params["evaluation"]["benchmarks"].values()):
+        scores = evaluate_glue.compute_scores(
+            job["input"], params["dataset"], params["method"], run, saved, split, batch_size, device
+        )
+        evaluate_glue.write_scores(weights / trials.SCORES, split, scores)
 
 
 def evaluated_last(trainer) -> bool:

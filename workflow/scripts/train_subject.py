@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from hra_workflow import methods
-from hra_workflow.core import made_by, manifests, provenance
+from hra_workflow.core import made_from, manifests, provenance
 from hra_workflow.core.job import start
 from hra_workflow.data import images
 from hra_workflow.models import adapters, diffusion
@@ -69,7 +69,7 @@ def main(job: dict) -> None:
 def class_images(job: dict) -> list[images.Picture]:
     """Read the class images; raise JobError if their settings differ from the config."""
     path = job["input"]["class_images"]
-    made_by.check(path, images.made_by(path), {"settings": job["params"]["class_images_generated"]})
+    made_from.check_input(job, "class_images", images.made_from(path))
     return list(images.unpack(path))
 
 

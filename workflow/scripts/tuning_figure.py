@@ -87,7 +87,7 @@ def panel(ax, trials: pd.DataFrame, key: str, wanted: str, style: dict, labels: 
 
 def main(job: dict) -> None:
     params, output = job["params"], job["output"]
-    trials = run_statistics.read_sealed(job["input"]["trials"])
+    trials = run_statistics.read_csv(job["input"]["trials"])
     trials = trials.assign(run=trials["method"] + "/" + trials["variant"], score=pd.to_numeric(trials["score"]))
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         save(figure_of(trials, params), output["svg"], output["png"])

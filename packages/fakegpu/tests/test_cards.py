@@ -8,7 +8,7 @@ import pytest
 from fakegpu.workflow import cards
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
-from hra_workflow.cost import gpu_hours
+from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 from support import ROOT, paper_config
 
@@ -43,8 +43,8 @@ def test_the_hours_of_glue_are_those_of_the_plan_with_the_rehearsed_rates():
     for run in every["glue"].runs():
         name, wildcards = f"{run['method']}/{run['variant']}", {"task": "glue"} | run
         job = Job("train_glue", wildcards, [], "", gpus=1, runs_per_gpu=grid.runs_per_gpu(resources, name))
-        job.work = gpu_hours.work(every, job.rule, wildcards)
-        seconds[job.run] = gpu_hours.by_rates(cards.rates(), every, job) * job.runs_per_gpu, job.runs_per_gpu
+        job.work = estimates.work(every, job.rule, wildcards)
+        seconds[job.run] = estimates.by_rates(cards.rates(), every, job) * job.runs_per_gpu, job.runs_per_gpu
     (row,) = [row for row in cards.read() if (row["card"], row["table"]) == (cards.DEFAULT, "glue")]
     hours = sum(wall / shared for wall, shared in seconds.values()) / 3600
     assert hours == pytest.approx(float(row["gpu_hours"]), rel=0.005)

@@ -70,14 +70,14 @@ def plant(results: Path, run: dict, data: Path) -> tuple[str, list[str]]:
     weights = {str(one.relative_to(place)): files.sha256(one) for one in sorted((place / "last").iterdir())}
     changed = {"weights_sha256": weights, "discarded": [f"/home/{ACCOUNT}/é: of another config, on {HOST}"]}
     records.write(path, records.read(path) | changed)
-    head = {"weights": weights, "inputs": {str(data): "b" * 64}}
+    head = {"inputs": {str(data): "b" * 64, path: records.read(path)[records.SEAL]}}
     answers = Path(metrics).with_name("predictions.jsonl.gz")
     predictions.write(answers, lines, head)
     picture = images.Picture("row0", images.to_png(Image.new("RGB", (4, 4))), {"prompt": f"by {ACCOUNT}"})
     images.pack(answers.with_name("images.tar"), [picture], head=head)
     found = records.read(metrics)
-    found["made_by"]["inputs"] = head["inputs"]
-    found |= {"predictions_sha256": files.sha256(answers), "record_sha256": records.read(path)[records.SEAL]}
+    found["made_from"]["inputs"] = head["inputs"]
+    found |= {"predictions_sha256": files.sha256(answers)}
     records.write(metrics, found)
     return path, [metrics]
 
@@ -89,16 +89,16 @@ def full(job: dict) -> dict:
     more = {"inputs": given, "outputs": outputs, "benchmark": None, "started": STARTED, "finished": STARTED + 60}
     more |= {"tables": [], "needed": False}
     rule = Path(job["script"] or "sheet").stem
-    return {"rule": rule, "identity": [], "wildcards": {"task": "glue"}, "params": {}} | more | job
+    return {"rule": rule, "wildcards": {"task": "glue"}, "params": {}} | more | job
 
 
 def train_job(path: str, data: str) -> dict:
     place = Path(path).parent
     output = {"record": path, "config": str(place / "last/adapter_config.json")}
     output |= {"weights": str(place / "last/adapter_model.safetensors")}
-    params = {"method": {"r": 8}, "scratch": f"/mnt/{CLUSTER}/scratch"}
+    params = {"expects": {"settings": ["method"]}, "method": {"r": 8}, "scratch": f"/mnt/{CLUSTER}/scratch"}
     job = {"script": "train_glue.py", "input": {"dataset": data}, "output": output, "params": params}
-    return full(job | {"identity": ["method"]})
+    return full(job)
 
 
 def evaluate_jobs(paths: list[tuple[str, list[str]]]) -> list[dict]:

@@ -48,7 +48,7 @@ def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> 
         "titles": selections.name_splits(["validation"], selections.TITLES),
         "images": False,
         "published": True,
-        "datasets": {"sst2": dataset | {"inputs": {"dev": str(folder / "dev.parquet")}, "scores": {}}},
+        "datasets": {"sst2": dataset | {"benchmarks": ["dev"], "scores": {}}},
         "runs": str(folder / "runs_glue.csv"),
         "better": [["dev", "accuracy", "higher"]],
         "tables": [str(folder / "table_glue.csv")],
@@ -81,13 +81,12 @@ def write_varied(folder: Path) -> Path:
     expected = glue_tables.grid(folder, ("sst2", "mrpc"), (*FINISHED, *OTHERS), (0, 1, 2))
     paths = []
     for run in expected:
-        run["asked"]["method"] |= {"peft": {"r": 8}, "lambda": 0} if run["method"] == "hra" else {}
+        run["record"]["settings"]["method"] |= {"peft": {"r": 8}, "lambda": 0} if run["method"] == "hra" else {}
         name = f"{run['method']}/{run['variant']}"
         if name not in (*FINISHED, "oft/b16"):
             continue
         seconds = 100.0 + 10 * run["seed"] + len(name)
         changes = {"device": DEVICES.get(name, EVIL), "device_seconds": seconds}
-        changes["watt_hours"] = 5.0 if name == "full/all" else None
         record, metrics = factories.write(folder, run, factories.noisy_curve(run), **changes)
         if name == "oft/b16":
             records.write(Path(record), records.with_digest(files.read_json(record) | {"task_version": 7}))
@@ -97,14 +96,17 @@ def write_varied(folder: Path) -> Path:
         paths.append((record, metrics))
     for run in expected:
         if run["method"] == "bitfit":
-            files.write_json(run["errors"][1], {"error": f"out of memory {EVIL}", "rule": "train_glue", "time": "now"})
+            files.write_json(
+                run["errors"][1],
+                {"error": f"out of memory {EVIL}", "rule": "train_glue", "log": "none.log", "time": "now"},
+            )
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
     glue_tables.make_table(folder, expected)
     facts = facts_of(folder, expected, (*FINISHED, *OTHERS))
     facts["labels"]["hra/r8"] = EVIL
     facts["trained"].remove("head/all")
-    facts["datasets"] |= {"mrpc": facts["datasets"]["sst2"] | {"scores": {"dev": "f1"}, "inputs": {}}}
-    facts["datasets"]["sst2"] |= {"scores": {"dev": "accuracy"}, "inputs": {}}
+    facts["datasets"] |= {"mrpc": facts["datasets"]["sst2"] | {"scores": {"dev": "f1"}, "benchmarks": []}}
+    facts["datasets"]["sst2"] |= {"scores": {"dev": "accuracy"}, "benchmarks": []}
     empty = {"figures": {}, "sheets": {}, "data": [], "trials": []}
     write_report(folder, glue=facts | empty)
     return folder

@@ -24,13 +24,13 @@ def write_run(folder: Path, run: str = "hra/r8", seed: int = 0, wrong: tuple[int
     ]
     entry, accuracy = factories.entry(folder, "rte", run, seed), 1 - len(wrong) / len(TEXTS)
     dataset = {"columns": ["sentence"], "labels": ["no", "yes"]}
-    fingerprint = entry["asked"] | {"dataset": dataset, "inputs": {"model": "a" * 64, "dataset": "b" * 64}}
-    path, _ = factories.write(folder, entry, [accuracy], lines, **{"fingerprint": fingerprint} | changes)
+    made = entry["record"] | {"settings": entry["record"]["settings"] | {"dataset": dataset}, "inputs": {}}
+    path, _ = factories.write(folder, entry, [accuracy], lines, **{"made_from": made} | changes)
     return Path(path).parent
 
 
 def edit(path: Path, **changes) -> None:
-    """Change entries of a record and seal it again; None removes one."""
+    """Change entries of a record and its SHA-256; None removes one."""
     content = {name: value for name, value in (files.read_json(path) | changes).items() if value is not None}
     records.write(path, content)
 
@@ -38,7 +38,9 @@ def edit(path: Path, **changes) -> None:
 def edit_run(run: Path, **changes) -> None:
     """Change entries of train.json; its results remain those of the run."""
     edit(run / "train.json", **changes)
-    edit(run / "dev/metrics.json", record_sha256=files.read_json(run / "train.json")[records.SEAL])
+    made = files.read_json(run / "dev/metrics.json")["made_from"]
+    inputs = {str(run / "train.json"): files.read_json(run / "train.json")[records.SEAL]}
+    edit(run / "dev/metrics.json", made_from=made | {"inputs": inputs})
 
 
 def write_images(folder: Path, colours: tuple[str, ...]) -> None:
@@ -52,14 +54,14 @@ def write_images(folder: Path, colours: tuple[str, ...]) -> None:
     scores = [1.0 if colour == "black" else row / 2 for row, colour in enumerate(colours)]
     lines = [{"key": str(row), "prompt": f"a {names[row]} ball", "iou": score} for row, score in enumerate(scores)]
     predictions.write(place / "predictions.jsonl.gz", lines)
-    head = {"result": "control/rte/hra/r8/0/validation", "weights": {}, "settings": {}}
+    head = {"result": "control/rte/hra/r8/0/validation", "settings": {}}
     pictures = [
         images.Picture(f"row{row:06d}", images.to_png(Image.new("RGB", (8, 8), colour)), {"row": row, "key": str(row)})
         for row, colour in enumerate(colours)
     ]
     images.pack(place / "images.tar", pictures, head=head)
     values = {"last": {"step": 1, "metrics": {"iou": {"value": float(np.mean(scores)), "stderr": 0.1}}}}
-    digests = {"record_sha256": made["sha256"], "predictions_sha256": files.sha256(place / "predictions.jsonl.gz")}
+    digests = {"predictions_sha256": files.sha256(place / "predictions.jsonl.gz")}
     entry = factories.entry(folder, "rte")
     metrics = factories.metrics(entry, "validation", 0.5) | identity | {"selections": values, "score": "iou"} | digests
     records.write(place / "metrics.json", metrics)

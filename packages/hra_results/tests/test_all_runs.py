@@ -11,7 +11,7 @@ from lxml import html
 import collect_runs
 import factories
 from hra_results import all_runs
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
@@ -85,27 +85,27 @@ def test_settings_that_differ_are_columns(data):
 
 
 def test_a_column_that_an_earlier_version_did_not_write_is_unknown(folder, tmp_path):
-    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="watt_hours")
-    seals.write(tmp_path / "runs_glue.csv", older.to_csv(index=False), [])
+    older = run_statistics.read_csv(folder / "runs_glue.csv").drop(columns="runs_per_gpu")
+    files.write_text(tmp_path / "runs_glue.csv", older.to_csv(index=False))
     facts = facts_of(tmp_path, [], (*FINISHED, *OTHERS))
     view = all_runs.contents("glue", facts, [])["views"]["seed"]
     names = {column["name"] for column in view["columns"]}
-    assert "watt_hours" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
+    assert "runs_per_gpu" not in names and "device_seconds" in names and view["rows"] == len(older.drop_duplicates(RUN))
 
 
 def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
     table = run_statistics.read_csv(folder / "runs_glue.csv")
-    table = pd.concat([table, table.assign(benchmark="dev@0.5"), table.assign(benchmark="test")])
+    table = pd.concat([table, table.assign(benchmark="test")])
     every = list(dict.fromkeys(table[RUN].itertuples(index=False, name=None)))
 
     def found(better: list) -> dict[str, str]:
         return {one.name: one.better for one in all_runs.scores(table, every, better) if one.kind == "score"}
 
-    names = ("dev/accuracy", "dev@0.5/accuracy", "test/accuracy", "dev/f1")
+    names = ("dev/accuracy", "test/accuracy", "dev/f1")
     stated = found([("dev", "accuracy", "lower")])
-    assert [stated[name] for name in names] == ["lower", "lower", "lower", ""]
+    assert [stated[name] for name in names] == ["lower", "lower", ""]
     stated = found([("dev", "accuracy", "lower"), ("other", "accuracy", "higher")])
-    assert [stated[name] for name in names] == ["lower", "lower", "", ""]
+    assert [stated[name] for name in names] == ["lower", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,6 @@ FILTERS = {
     ],  # others have no complete run
     'status not in ["ok", "missing"]': ["lora/r8", "adalora/r8", "bitfit/all", "oft/b16"],
     "dev/accuracy > 2": [],
-    "watt_hours != 0": ["full/all"],  # unknown for the others
     "r = 8": "expected a column, an operator or a value, found =",
     "rank >= 8": "expected a column, found rank",
     "r >= big": "expected a number, or a text in quotes, found big",

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import tracemalloc
@@ -12,10 +13,10 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from archived import ACCOUNT, PRIVATE, build, write
-from hra_results import verify
+from hra_results import archive, verify
 from hra_results.archives import contents, descriptions
 from hra_workflow.commands.main import main
-from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 
@@ -65,30 +66,29 @@ def test_nothing_in_it_is_private_and_it_lists_what_was_replaced(built, made):
     assert listed["files"][f"{run}/train.json"]["sha256_before"] == files.sha256(here / f"{run[8:]}/train.json")
     line = predictions.read(made / run / "dev/predictions.jsonl.gz")[0]
     assert line == {"item": 0, "text": "a TOKEN of HOST in PATH, by ACCOUNT", "last": [0.5]}
-    inputs = images.made_by(made / run / "dev/images.tar")["inputs"]
-    assert inputs == {"resources/datasets/cola.manifest.json": "b" * 64}
+    inputs = images.made_from(made / run / "dev/images.tar")["inputs"]
+    assert inputs["resources/datasets/cola.manifest.json"] == "b" * 64 and len(inputs) == 2
     assert json.loads((made / f"{run}/last/adapter_config.json").read_text()) == (
         {"base_model_name_or_path": "resources/models/m"}
     )
     assert "pathvars:\n  results: results\n  resources: resources\n" in (made / contents.CONFIG).read_text()
 
 
-def test_seals_and_digests_of_files_with_replacements_fit_each_other(made):
+def test_digests_of_files_with_replacements_fit_each_other(made):
     run = made / "results/glue/cola/hra/r8/seed0"
     record, metrics = records.read(run / "train.json"), records.read(run / "dev/metrics.json")
-    assert metrics["record_sha256"] == record[records.SEAL]
+    assert record[records.SEAL] in metrics["made_from"]["inputs"].values()
     assert {name: files.sha256(run / name) for name in record["weights_sha256"]} == record["weights_sha256"]
     assert predictions.evaluated(run / "dev/metrics.json", metrics)
-    assert predictions.read_with_head(run / "dev/predictions.jsonl.gz")[0]["weights"] == record["weights_sha256"]
-    assert images.made_by(run / "dev/images.tar")["weights"] == record["weights_sha256"]
-    seals.read(made / "results/table_glue.md")
+    assert predictions.read_with_head(run / "dev/predictions.jsonl.gz")[0]["inputs"] == metrics["made_from"]["inputs"]
+    assert images.made_from(run / "dev/images.tar")["inputs"] == metrics["made_from"]["inputs"]
 
 
 def test_it_is_verified_elsewhere_without_the_results_and_stays_as_it_is(copy, tmp_path, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     monkeypatch.chdir(tmp_path)
     assert main(["verify", "copy"]) == 0
-    assert "7 tables, made again from the records, are byte-identical" in capsys.readouterr().out
+    assert "6 tables, made again from the records, are byte-identical" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
     assert {"collect_runs", "compare", "table", "cost"} == {one["script"] for one in about(copy)["jobs"]}
 
@@ -97,7 +97,7 @@ def test_without_the_workflow_s_folder_all_but_the_tables_is_verified(copy, tmp_
     monkeypatch.setattr(descriptions, "SCRIPTS", tmp_path / "none")
     assert main(["verify", str(copy)]) == 1
     output = capsys.readouterr().out
-    assert "8 records and" in output and "seals are intact; 7 tables were not made again" in output
+    assert "8 records are intact; 6 tables were not made again" in output
     assert f"not verified: the tables: expected the scripts that make tables, found no {tmp_path}/none" in output
     edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
     assert main(["verify", str(copy)]) == 2
@@ -143,18 +143,10 @@ def list_again(folder: Path, name: str) -> None:
     edit(folder, contents.LIST, f"[0-9a-f]{{64}}  {re.escape(name)}\n", f"{files.sha256(folder / name)}  {name}\n")
 
 
-def seal_again(folder: Path) -> None:
+def digest_again(folder: Path) -> None:
     value = json.loads((folder / METRICS).read_text())
     records.write(folder / METRICS, value)
     list_again(folder, METRICS)
-
-
-def reseal_table(folder: Path) -> None:
-    seal_again(folder)
-    seal = "results/.runs_glue.csv.sha256"
-    place = METRICS.removeprefix("results/")
-    edit(folder, seal, f"[0-9a-f]{{64}}  {place}\n", f"{files.sha256(folder / METRICS)}  {place}\n")
-    list_again(folder, seal)
 
 
 def other_version(folder: Path) -> None:
@@ -180,14 +172,13 @@ def other_weights(folder: Path) -> None:
         (lambda folder: (folder / "new.csv").touch(), r"expected only the files of .*, found new\.csv\. Remove it"),
         (lambda folder: None, rf"{METRICS}: expected SHA-256 \w+, found \w+\. It was edited or damaged"),
         (lambda folder: list_again(folder, METRICS), rf"{METRICS}: expected the content that was written"),
-        (seal_again, rf"{METRICS}: expected SHA-256 \w+, as in results/\.runs_glue\.csv\.sha256, found"),
-        (reseal_table, r"results/runs_glue\.csv: expected the table that collect_runs\.py makes from the archived"),
+        (digest_again, r"results/runs_glue\.csv: expected the table that collect_runs\.py makes from the archived"),
         (other_version, r"expected an archive of version [\d.]+ of this project, format 1, found version 9\.9\.9"),
         (other_script, r"archive\.json: expected one of .*table_compute, found publish"),
         (other_weights, r"adapter_model\.safetensors: expected SHA-256 \w+, as in .*train\.json, found"),
         (lambda folder: (folder / contents.LIST).unlink(), r"expected .* `hra-workflow archive`, found no manifest"),
     ],
-    ids=["missing", "unlisted", "edited", "listed", "sealed", "resealed", "version", "script", "weights", "no list"],
+    ids=["missing", "unlisted", "edited", "listed", "digest", "version", "script", "weights", "no list"],
 )
 def test_what_is_wrong_with_an_archive_is_named(copy, change, message):
     if change not in (other_version, other_script, other_weights):
@@ -199,7 +190,7 @@ def test_what_is_wrong_with_an_archive_is_named(copy, change, message):
 
 def test_another_code_is_named_where_a_table_differs(copy):
     edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
-    reseal_table(copy)
+    digest_again(copy)
     edit(copy, contents.ABOUT, '"code": "[^"]+"', '"code": "other"')
     list_again(copy, contents.ABOUT)
     with pytest.raises(JobError, match="The archive was made with other code than this; verify"):
@@ -247,15 +238,24 @@ def test_a_file_that_unpacks_to_much_more_than_its_size_is_refused_before_it_is_
 def test_results_that_are_not_those_of_the_records_are_not_archived(built, tmp_path, monkeypatch):
     results = Path(built["config"]["pathvars"]["results"])
     path = results / "table_glue.csv"
-    before = path.read_text(), seals.seal_of(path).read_text()
-    seals.write(path, before[0].replace("HRA", "HRA!", 1), [results / "runs_glue.csv"])
+    before = path.read_text()
+    path.write_text(before.replace("HRA", "HRA!", 1))
     try:
         with pytest.raises(JobError, match=r"Nothing was written\. glue: results/table_glue\.csv: expected the"):
             write(built, monkeypatch, to=tmp_path / "glue")
     finally:
-        path.write_text(before[0])
-        seals.seal_of(path).write_text(before[1])
+        path.write_text(before)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_report_that_is_older_than_a_table_is_left_out(tmp_path):
+    page, table = tmp_path / "report.html", tmp_path / "table_glue.csv"
+    assert archive.report_of(str(tmp_path)) == ([], [])
+    table.touch()
+    page.touch()
+    assert archive.report_of(str(tmp_path)) == ([str(page)], [])
+    os.utime(page, (1, 1))
+    assert archive.report_of(str(tmp_path)) == ([], [f"{page}: older than the tables (hra-workflow report)"])
 
 
 def files_of(action, key: str) -> set[str]:

@@ -57,16 +57,17 @@ def test_what_differs_is_named(tmp_path, compared):
     settings = factories.SETTINGS | {"learning_rate": 0.02}
     for run in first:
         made = files.read_json(run / "train.json")
-        inputs = made["fingerprint"]["inputs"] | {"dataset": "e" * 64}
+        asked = made["made_from"]["settings"] | {"hyperparameters": settings}
         changes = {
-            "fingerprint": made["fingerprint"] | {"hyperparameters": settings, "inputs": inputs},
+            "made_from": made["made_from"] | {"settings": asked},
+            "data_sha256": "e" * 64,
             "versions": made["versions"] | {"torch": "2.10.0"},
             "dirty": True,
             "commit": "f" * 40,
         }
         edit_run(tmp_path / "b" / run.relative_to(tmp_path / "a"), **changes)
     path = tmp_path / "b" / first[0].relative_to(tmp_path / "a") / "dev/metrics.json"
-    edit(path, made_by=files.read_json(path)["made_by"] | {"settings": {"dataset": "rte", "split": "test"}})
+    edit(path, made_from=files.read_json(path)["made_from"] | {"settings": {"dataset": "rte", "split": "test"}})
     code, output, _ = compared("a", "b")
     both = " (2 of 3 runs: glue/rte/hra/r8/seed0, glue/rte/hra/r8/seed1)"
     one = " (1 of 3 runs: glue/rte/hra/r8/seed0)"
@@ -191,7 +192,8 @@ def test_results_of_the_harness_are_numbers_too(tmp_path, compared):
     first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     for run, value in ((first, 0.4), (second, 0.5)):
         found = {"ARC": {"metric": "acc,none", "value": value, "stderr": 0.1, "n_items": 100}}
-        about = {"task_version": 1, "device": "cpu", "record_sha256": files.read_json(run / "train.json")["sha256"]}
+        about = {"task_version": 1, "device": "cpu"}
+        about["made_from"] = {"inputs": {"train.json": files.read_json(run / "train.json")["sha256"]}}
         records.write(run / "retention.json", about | {"benchmarks": found})
     code, output, _ = compared("a", "b")
     assert code == 1 and re.search(r"retention +Last step +ARC acc,none +0\.4 +0\.5 +\+0\.1 ", output)

@@ -124,13 +124,6 @@ def test_stated_noise_is_for_columns_of_answers(tmp_path, capsys):
     assert printed(config, capsys, *stated)["RTE"][2:4] == ["–", "–"]  # no p with fewer than three seeds
 
 
-def test_an_edited_comparison_is_not_used(tmp_path, capsys):
-    make(tmp_path)
-    with (tmp_path / "compare_glue.csv").open("a") as file:
-        file.write("\n")
-    assert printed(grid_of(tmp_path), capsys)["RTE"][-1] == "unknown"
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hra_workflow.core import files, predictions, records, seals
+from hra_workflow.core import files, predictions, records
 from states import edit, edit_run, write_run
 
 
@@ -35,12 +35,6 @@ def remove_scores(run: Path, **changes) -> None:
     edit(run / "dev/metrics.json", predictions_sha256=files.sha256(path), **changes)
 
 
-def seal_and_edit(run: Path) -> None:
-    table = run.parents[4] / "table_glue.csv"
-    seals.write(table, "RTE\n86.33\n", [run / "train.json"])
-    table.write_text("RTE\n86.43\n")
-
-
 WRONG = {
     "no folder": (
         damaged(lambda run: shutil.rmtree(run.parents[4])),
@@ -60,10 +54,6 @@ WRONG = {
     ),
     "edited record": (edit_digit("train.json"), r"b/.*/train.json: expected the content that was written"),
     "edited metrics": (edit_digit("dev/metrics.json"), r"b/.*/dev/metrics.json: expected the content that was written"),
-    "edited table": (
-        damaged(seal_and_edit),
-        r"b/table_glue.csv: expected the content that was written, with SHA-256 \w{64}, found \w{64}. It was edited",
-    ),
     "truncated record": (
         damaged(lambda run: (run / "train.json").write_text((run / "train.json").read_text()[:-9])),
         r"b/.*/train.json: expected valid JSON",
@@ -77,8 +67,8 @@ WRONG = {
         r"b/.*/train.json: top level: .*'mood' was unexpected.* for another version of this project, use the code at",
     ),
     "an older record": (
-        damaged(lambda run: edit_run(run, fingerprint=None)),
-        r"b/.*/train.json: top level: 'fingerprint' is a required property",
+        damaged(lambda run: edit_run(run, made_from=None)),
+        r"b/.*/train.json: top level: 'made_from' is a required property",
     ),
     "an unknown task": (
         damaged(lambda run: edit_run(run, task="sums")),

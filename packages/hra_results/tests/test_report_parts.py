@@ -83,7 +83,7 @@ def test_images_are_shown_with_their_prompts(place):
     images.pack(place / "images.tar", pictures, head=HEAD)
     lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
     predictions.write(place / "predictions.jsonl.gz", lines)
-    shown = examples.chosen("subject", place, {"metrics": ["iou"]}, None, FACTS)
+    shown = examples.chosen("subject", place, {"metrics": ["iou"]}, FACTS)
     assert [one["texts"] for one in shown] == [
         {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
     ]
@@ -101,5 +101,5 @@ def test_the_last_epochs_images_of_a_subject_are_shown(place):
     ]
     images.pack(place / "images.tar", pictures, head=HEAD)
     predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
-    (shown,) = examples.chosen("subject", place, {"metrics": []}, None, FACTS)
+    (shown,) = examples.chosen("subject", place, {"metrics": []}, FACTS)
     assert shown["url"] == html_page.image(Image.new("RGB", (8, 8), "white"), 160, 70)

@@ -89,11 +89,6 @@ def test_what_is_evaluated_is_as_there(config, subject):
     scored = subject.evaluation.scoring_settings("cat-plushy")
     assert [(one["kind"], one["model"]) for one in scored["evaluators"]] == [("dino", "dinov2-base")]
     assert scored["references"] == [3, 0, 15, 12]
-    # "drift_image_prompts", one image each; 1 − cosine similarity to the base model's from the same noise
-    prompts = subject.generation.drift_prompts("cat-plushy")
-    assert len(prompts) == 10 and prompts[0] == "a photo of cat" and prompts[5] == "the Mona Lisa but she looks angry"
-    assert subject.generation.drift_images() == 10
-    assert [one["kind"] for one in config["tasks"]["subject"]["drift"]["evaluators"]] == ["dino-distance"]
 
 
 @pytest.mark.skipif(not THEIRS.exists(), reason=f"{THEIRS} is not on this machine")
@@ -102,7 +97,7 @@ def test_published_rows_are_theirs(config):
     assert ours.columns.tolist() == run_statistics.PUBLISHED
     with THEIRS.open(newline="") as stream:
         theirs = list(csv.DictReader(stream))
-    columns = {"DINOv2 similarity": ("dino_similarity", 1), "Drift": ("drift", 1), "Training (s)": ("train_s", 1)}
+    columns = {"DINOv2 similarity": ("dino_similarity", 1), "Training (s)": ("train_s", 1)}
     columns |= {"Peak memory (GB)": ("memory_max_bytes", 1e-9)}
     wanted = [
         (str(number), row["experiment"].replace("/", "--"), f"{int(row['trainable_params']) / 1e6:.3f}", column,
@@ -115,7 +110,7 @@ def test_published_rows_are_theirs(config):
     assert set(ours["column"]) == {column["name"] for column in config["tasks"]["subject"]["columns"]}
     known = set(grid.run_names(config, "subject"))
     assert known - set(ours["run"]) == {"hra/flux2-klein-default"}  # PEFT's own layer is a row of its own
-    assert ours.loc[ours["method"] == "HRA (PEFT's layer)", "value"].tolist() == ["0.6441", "0.2597", "9824.6", "47.4"]
+    assert ours.loc[ours["method"] == "HRA (PEFT's layer)", "value"].tolist() == ["0.6441", "9824.6", "47.4"]
 
 
 def test_trained_parameters_are_theirs(config):

@@ -39,7 +39,7 @@ def test_the_image_benchmark_runs_in_the_demo_s_size(project):
         for kind, variant in (("hra", "default"), ("lora", "default"), ("oft", "default"), ("dora", "rank64"))
     ]
     for row in table:
-        assert not row["missing"] and -1 <= float(row["DINOv2 similarity"]) <= 1 and float(row["Drift"]) >= 0
+        assert not row["missing"] and -1 <= float(row["DINOv2 similarity"]) <= 1
         assert float(row["Training (s)"]) > 0 and float(row["Peak memory (GB)"]) > 0
     record = json.loads((results / "subject/captioned-ball/hra/flux2-klein-default/seed0/train.json").read_text())
     prompts = record["prompts"]

@@ -6,7 +6,7 @@ import pytest
 import figures
 import table
 from hra_workflow.core import grid
-from hra_workflow.report import colours, one_class, run_statistics
+from hra_workflow.report import colours, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, tuned_runs
 from support import ROOT, SHARED, with_files
@@ -64,6 +64,7 @@ def params(task) -> dict:
         "published": task.table.published(),
         "data": [],
         "benchmarks": [],
+        "settings": {},
     }
 
 
@@ -71,11 +72,10 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
     given, runs = params(task), run_table(accuracies)
     built = table.build(runs, published, given)
     built = built.assign(
-        **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict", "one_class")}
+        **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict")}
     )
     pairs = pandas.DataFrame(columns=["column", "p_holm"])
-    constant = pandas.DataFrame(columns=one_class.COLUMNS)
-    return built, "\n".join(table.notes(built, runs, published, pairs, given, constant))
+    return built, "\n".join(table.notes(built, runs, published, pairs, given))
 
 
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):

@@ -34,7 +34,7 @@ def prompt(tiny_math):
 def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, kind):
     whole, run = (make_rewarded_run(math_method(kind), name) for name in ("whole", "run"))
     fresh = train(whole)
-    assert fresh["steps"] == 4 and fresh["score"] == "reward" and "trl" in fresh["fingerprint"]["versions"]
+    assert fresh["steps"] == 4 and fresh["score"] == "reward" and "trl" in fresh["made_from"]["versions"]
     assert [entry["step"] for entry in fresh["curve"]] == [1, 3]  # a generation is two steps
     assert {entry["metrics"]["reward"] for entry in fresh["curve"]} <= {0.25, 0.5, 0.75}, "no reward differs"
     stop_after(2, lambda: train_math.main(run.train))

@@ -217,11 +217,12 @@ def test_a_change_of_the_layers_is_seen_by_a_whole_model(change):
     is_seen(lambda: [change(layer) for layer in layers], model, x)
 
 
+@pytest.mark.parametrize("trains", [False, True])
 @pytest.mark.parametrize("change", [lambda last: in_place(last.hra_u["default"]), replaced], ids=["write", "replaced"])
-def test_a_change_during_a_pass_is_seen_in_it(change):
+def test_a_change_during_a_pass_is_seen_in_it(change, trains):
     model, x = whole()
     first, _, last = model.get_base_model()
-    with torch.no_grad():
+    with torch.set_grad_enabled(trains):
         before = model(x), model(x)
         hook = first.register_forward_hook(lambda *_: change(last))
         after = model(x)

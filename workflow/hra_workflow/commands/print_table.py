@@ -20,15 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.core import files, seals
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import files
 from hra_workflow.report import run_statistics, selections, unseen
-from hra_workflow.report.run_statistics import read_sealed, readable
+from hra_workflow.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
 LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
 HOLM = "; p has Holm's correction for all pairs of the column"
-ONE_CLASS = "† predicts one class for every item in at least one seed: such a score is the fraction of that class."
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -42,7 +40,6 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
         text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
-    text.append(" †" * bool(row.get(f"{name}_one_class")))
     if difference := row[f"{name}_difference"]:
         sign = "" if difference.startswith("-") else "+"
         text.append(f"\n{sign}{difference}".replace("-", "−"), style="not bold " + ("cyan" if sign else "yellow"))
@@ -82,7 +79,7 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     """List the existing files related to the table, and say which of them are older than the runs."""
     task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
     runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
-    behind = cost.exists() and runs.exists() and seals.made_from_another(cost, runs)
+    behind = cost.exists() and runs.exists() and cost.stat().st_mtime < runs.stat().st_mtime
     old = " (older than the runs: hra-workflow run)" * behind  # the figures are made after the costs
     places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
     places.append(("all runs, with provenance", runs))
@@ -106,9 +103,9 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
 
 def show(path: Path, selection: str | None, console: Console) -> None:
     """Print one table: the checkpoints of `selection`, by default the task's first one."""
-    table = read_sealed(path)
+    table = read_csv(path)
     if "selection" not in table:  # compute, retention
-        console.print(Markdown(seals.read(path.with_suffix(".md"))))
+        console.print(Markdown(path.with_suffix(".md").read_text(encoding="utf-8")))
         return
     selection = selection or table["selection"].iloc[0]
     part = table[table["selection"] == selection]
@@ -132,8 +129,6 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         console.print(f"{LEGEND}{HOLM * tested}.", style="dim")
     if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
-    if part.filter(like="_one_class").ne("").any(axis=None):
-        console.print(ONE_CLASS, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
@@ -149,14 +144,8 @@ def main() -> None:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
         parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
-    problems = []
     for path in arguments.tables:
-        try:
-            show(path, arguments.selection, console)
-        except JobError as problem:
-            problems.append(f"Not shown: {problem}")
-    if problems:
-        raise SystemExit("\n".join(problems))
+        show(path, arguments.selection, console)
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
     width = max(len(str(place)) for _, place in steps)

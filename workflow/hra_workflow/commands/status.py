@@ -20,7 +20,7 @@ from rich.text import Text
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import meant
-from hra_workflow.cost import gpu_hours, planned_jobs, progress, run_history
+from hra_workflow.cost import hours, planned_jobs, progress, run_history
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import History
 
@@ -61,8 +61,8 @@ def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
 def show_table(console: Console, title: str, states: list[tuple[Job, str]], history: History) -> None:
     done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
     console.print()
-    hours = str(gpu_hours.hours(done, left))
-    console.print(f"{title}: {hours}" if hours else title, style="bold")
+    text = str(hours.add_up(done, left))
+    console.print(f"{title}: {text}" if text else title, style="bold")
     console.print(progress.pace(states, history, time.time()))
     console.print(counts(states))
 

@@ -12,9 +12,7 @@ def check_type(place: str, method: dict) -> None:
     if method["kind"] != methods.PEFT:
         expect("type" not in method, f"{place}: type is for kind {methods.PEFT}, this is {method['kind']}. Remove it")
         return
-    expect(
-        "type" in method, f"{place}: kind {methods.PEFT} needs `type`, one of {', '.join(sorted(peft_types.types()))}"
-    )
+    expect("type" in method, f"{place}: kind {methods.PEFT} needs `type`, one of {', '.join(peft_types.types())}")
     peft_types.check(f"{place}.type", method["type"])
 
 
@@ -35,8 +33,7 @@ def check_variant(place: str, method: dict, variant: dict) -> None:
         expect(
             peft is None and "targets" not in variant, f"{place}: kind {kind} inserts no adapter: remove peft, targets"
         )
-    if kind in peft_types.types():
-        peft_types.check_arguments(f"{place}.peft", kind, peft)
+    peft_types.check_targets(f"{place}.peft", peft or {})
     for key in entry.variants.required:
         expect(key in variant, f"{place}: kind {kind} needs `{key}`")
     own = {*entry.variants.required, *entry.variants.optional}

@@ -36,11 +36,10 @@ def check(task: Task, check_run: Callable[[Task, str, str], None]) -> None:
         )
     for run in tuned:
         found, budget = math.prod(len(values) for values in tuning.search(tune, run).values()), tune["trials"]
-        sampler = tune.get("sampler", "grid")
         expect(
-            found == budget or (found > budget and sampler == "random"),
+            found == budget,
             f"{place}: {run} has {found} combinations of values for trials: {budget}. Every method gets the same "
-            f"number of trials: state {budget} combinations" + " or more" * (sampler == "random"),
+            f"number of trials: state {budget} combinations",
         )
         for dataset in grid.datasets(task.config, task.name):
             for trial in tuning.trials(tune, run):

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 class JobError(Exception):
     """Reports what was expected, what was found and how to fix it; shown without a traceback.
 
-    final: another attempt would fail in the same way, so further attempts of the same Snakemake end immediately
-    (core/job.py).
+    final: another attempt of a download would fail in the same way (with_retries in core/job.py).
     """
 
     final = False
@@ -24,7 +23,7 @@ def final_error(message: str) -> JobError:
 
 @contextlib.contextmanager
 def final_errors() -> Iterator[None]:
-    """Mark JobErrors as final, in code that only reads the user's files."""
+    """Mark JobErrors as final, in code that only reads downloaded or the user's files."""
     try:
         yield
     except JobError as problem:

@@ -1,7 +1,4 @@
-"""Atomic writing and reading of files: a file gets its name only when its content is complete.
-
-A process that has lost its run no longer publishes files (lease.py).
-"""
+"""Atomic writing and reading of files: a file gets its name only when its content is complete."""
 
 import contextlib
 import glob
@@ -18,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from hra.paths import share
-from hra_workflow.core import lease
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.process_identity import check_starter
 
 ABANDONED = 3600  # seconds since the last write to a temporary file of another machine
 
@@ -36,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = own_name(path)
     try:
         yield temporary
-        lease.check()
+        check_starter()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # do not leave useless files on a full disk
@@ -80,7 +77,7 @@ def link(source: str | Path, path: str | Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value) -> None:
@@ -132,7 +129,6 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     yield new
-    lease.check()
     replace_folder(new, path)
 
 
@@ -141,6 +137,7 @@ def replace_folder(new: str | Path, path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     share(new)
+    check_starter()
     shutil.rmtree(path, ignore_errors=True)
     Path(new).rename(path)
 

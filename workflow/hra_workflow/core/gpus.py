@@ -1,12 +1,14 @@
 """The GPUs of a job: reserved with locks on a machine without a scheduler, and shared with other runs.
 
-A GPU has PARTS parts. A job reserves all parts of its GPUs, or 1/n of them if `runs_per_gpu` is n.
+A job locks one slot of each of its GPUs: one of n if `runs_per_gpu` is n, or the only one. A slot of n is 1/n of a GPU,
+and those in use never add up to more than the GPU, so runs with different `runs_per_gpu` can share it.
 """
 
 import contextlib
 import os
 import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
@@ -15,7 +17,6 @@ from hra_workflow.core.errors import JobError
 SCHEDULER_JOBS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
 SCHEDULER_JOB = next((os.environ[name] for name in SCHEDULER_JOBS if name in os.environ), None)
 LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getuid()}-{SCHEDULER_JOB or 'machine'}"))
-PARTS = 60  # divisible by every allowed `runs_per_gpu` (1 to 6)
 RUNS = "PACKED_JOBS"  # variable of a job that shares its GPU, which an executor may set: the number of jobs on it
 
 
@@ -28,9 +29,8 @@ def runs_per_gpu(job: dict) -> int:
 
 def device_seconds(attempts: dict) -> float:
     """Add up the seconds of all attempts (run_record.py), each divided by the number of runs that shared its GPU."""
-    seconds = attempts.get("seconds", [])
-    shared = attempts.get("runs_per_gpu", [1] * len(seconds))  # older records lack it
-    return sum(one / runs for one, runs in zip(seconds, shared, strict=True))
+    found = zip(attempts.get("seconds", []), attempts.get("runs_per_gpu", []), strict=True)
+    return sum(one / runs for one, runs in found)
 
 
 def to_reserve(job: dict) -> int:
@@ -50,7 +50,7 @@ def hide_unrequested(job: dict) -> None:
 
 @contextlib.contextmanager
 def reserved(count: int, share: int = 1):
-    """Reserve 1/`share` of each of `count` GPUs of this machine, and make only these GPUs visible to CUDA.
+    """Reserve one of `share` slots of each of `count` GPUs of this machine, and make only these GPUs visible to CUDA.
 
     Snakemake counts GPUs but does not assign them to jobs; without this, all local jobs would use GPU 0.
     """
@@ -64,7 +64,7 @@ def reserved(count: int, share: int = 1):
             "Set `resources: {gpu: 0}` of the task to train on the CPU, or run on a machine with GPUs."
         )
     LOCK_FOLDER.mkdir(parents=True, exist_ok=True)
-    while not (held := lock_devices(devices, count, PARTS // share)):
+    while not (held := lock_devices(devices, count, share)):
         time.sleep(1)
     before = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", RUNS)}
     try:
@@ -74,41 +74,38 @@ def reserved(count: int, share: int = 1):
         for name in before:
             os.environ.pop(name, None)
         os.environ |= {name: value for name, value in before.items() if value is not None}
-        release(held.values())
+        for lock in held.values():
+            lock.release()
 
 
-def lock_devices(devices: list[str], count: int, parts: int) -> dict[str, list]:
-    """Lock `parts` parts of `count` devices and return the locks by device; {} if not enough are free.
+def lock_devices(devices: list[str], count: int, share: int) -> dict:
+    """Lock one of `share` slots of `count` devices and return the locks by device; {} if not enough are free.
 
-    It chooses the devices with the fewest free parts that suffice, so that others remain free for jobs that need a
-    complete device.
+    It chooses the fullest devices with such a slot, so that others remain free for jobs that need a complete device.
     """
     from filelock import FileLock
 
     with FileLock(LOCK_FOLDER / "choosing.lock"):
-        free = {device: [lock for part in range(PARTS) if (lock := lock_part(device, part))] for device in devices}
-        fitting = sorted((one for one in devices if len(free[one]) >= parts), key=lambda one: len(free[one]))
-        held = {one: free[one][:parts] for one in fitting[:count]} if len(fitting) >= count else {}
-        release(locks[parts if one in held else 0 :] for one, locks in free.items())
+        taken = {one: [path.name for path in LOCK_FOLDER.glob(f"{one}.*of*") if is_locked(path)] for one in devices}
+        used = {one: sum(Fraction(1, int(name.rpartition("of")[2])) for name in taken[one]) for one in devices}
+        fitting = sorted((one for one in devices if used[one] + Fraction(1, share) <= 1), key=used.get, reverse=True)
+        held = {}
+        for one in fitting[:count] if len(fitting) >= count else []:
+            names = (f"{one}.{index}of{share}" for index in range(share))
+            held[one] = FileLock(LOCK_FOLDER / next(name for name in names if name not in taken[one]))
+            held[one].acquire()
     return held
 
 
-def lock_part(device: str, part: int):
-    """Lock a part of a device; return None if another job has locked it."""
+def is_locked(path: Path) -> bool:
+    """Return whether another job has locked a file."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(LOCK_FOLDER / f"{device}-{part}.lock")
     try:
-        lock.acquire(timeout=0)
+        with FileLock(path).acquire(timeout=0):
+            return False
     except Timeout:
-        return None
-    return lock
-
-
-def release(several) -> None:
-    for locks in several:
-        for lock in locks:
-            lock.release()
+        return True
 
 
 def visible() -> list[str]:

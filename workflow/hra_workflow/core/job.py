@@ -1,9 +1,8 @@
 """The bridge between Snakemake and the scripts.
 
-A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `identity` (the
-names of the params that its results depend on), `resources`, `threads`, `wildcards` and `log`. The same file therefore
-runs under Snakemake, under torchrun, from a job.json by hand (`python workflow/scripts/train_glue.py job.json`) and in
-pytest (`main({...})`).
+A script is a function `main(job)`; the job is a plain dict with `rule`, `input`, `output`, `params`, `resources`,
+`threads`, `wildcards` and `log`. The same file therefore runs under Snakemake, under torchrun, from a job.json by hand
+(`python workflow/scripts/train_glue.py job.json`) and in pytest (`main({...})`).
 """
 
 import contextlib
@@ -17,9 +16,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import files, gpus, installed, launcher, lease, provenance
+from hra_workflow.core import files, gpus, installed, launcher, lock, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.process_identity import SNAKEMAKE, STARTED_BY
+from hra_workflow.core.process_identity import STARTED_BY
 
 HEADER = "=== "  # begins the first line of every attempt in a log
 
@@ -38,8 +37,8 @@ def start(
 ) -> None:
     """Run `main` as a Snakemake job, unless `done` returns true, or on the job.json named on the command line.
 
-    Both are called while no other process makes the same outputs (lease.py), and this process ends when its Snakemake
-    ends. trains: the job then saves a checkpoint first. loads_model: HRA_RUN_JOBS_WITH runs the job even if it needs no
+    trains: both are called while no other process uses the scratch folder, where the job resumes (lock.py), and the job
+    writes its outputs even if its Snakemake has ended. loads_model: HRA_RUN_JOBS_WITH runs the job even if it needs no
     GPU. pauses: seconds before the second and each further attempt. They print one line each, Snakemake's `retries` a
     block of lines.
     """
@@ -47,27 +46,18 @@ def start(
         if len(sys.argv) != 2:
             raise SystemExit(f"usage: python {script} JOB.json")
         job = json.loads(Path(sys.argv[1]).read_text())
-        is_part = STARTED_BY in os.environ  # one process of a job with several
-        if is_part:
-            launcher.end_with_starters(launcher.GRACE_SECONDS)
-
-        # Processes that torchrun has started by hand would wait for each other's lease.
-        alone = not is_part and int(os.environ.get("WORLD_SIZE", 1)) == 1
-
-        def by_hand(job: dict) -> None:
-            with lease.held(lease.paths(job, trains), print, None, trains) if alone else contextlib.nullcontext():
-                lease.check()
-                main(job)
-
-        if run_guarded(by_hand, job):
-            raise SystemExit(1)
+        alone = int(os.environ.get("WORLD_SIZE", 1)) == 1  # torchrun's processes would wait for each other
+        with lock.held(job["params"]["scratch"]) if trains and alone else contextlib.nullcontext():
+            if run_guarded(main, job):
+                raise SystemExit(1)
         return
 
     def run(job: dict) -> None:
         with contextlib.ExitStack() as stack:
-            launcher.end_with_starters()
-            patience = lease.PATIENCE if gpus.SCHEDULER_JOB else None
-            stack.enter_context(lease.held(lease.paths(job, trains), say, patience, trains))
+            patience = lock.PATIENCE if gpus.SCHEDULER_JOB else None
+            held = (stack.enter_context(lock.held(job["params"]["scratch"], say, patience)),) if trains else ()
+            if trains:
+                os.environ.pop(STARTED_BY, None)  # from now on, the next Snakemake's job waits for this one
             if done(job):
                 return
             command = os.environ.get(launcher.RUN_JOBS_WITH)
@@ -79,7 +69,7 @@ def start(
             gpus.hide_unrequested(job)
             stack.enter_context(gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)))
             if processes(job) > 1:
-                launcher.torchrun(script, job, processes(job))
+                launcher.torchrun(script, job, processes(job), held)
             else:
                 with_retries(main, job, pauses, say)
 
@@ -94,7 +84,7 @@ def start(
     redirect(job)
     if not job["params"].get("network", False):
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if problem := final_error(job["log"]) or run_guarded(run, job):
+    if problem := run_guarded(run, job):
         stopped = problem.startswith("Interrupted: ")
         with os.fdopen(terminal, "w") as stream:
             print(f"{job['rule']} {'was stopped' if stopped else 'failed'}, see {job['log']}\n  {problem}", file=stream)
@@ -119,26 +109,16 @@ def from_snakemake(snakemake) -> dict:
             return str(value) if isinstance(value, str) else value
         return [plain(item) for item in value]
 
-    params = named(snakemake.params)
-    recorded = {
-        name: value[name] for name, value in params.items() if isinstance(value, dict) and {name} == value.keys()
-    }
     return {
         "rule": snakemake.rule,
         "input": named(snakemake.input),
         "output": named(snakemake.output),
-        "params": params | recorded,
-        "identity": list(recorded),  # the params to which snakemake_bridge/reruns.py has added their names
+        "params": named(snakemake.params),
         "resources": {key: value for key, value in snakemake.resources.items() if not key.startswith("_")},
         "threads": snakemake.threads,
         "wildcards": named(snakemake.wildcards),
         "log": str(snakemake.log[0]),
     }
-
-
-def recorded_params(job: dict) -> dict:
-    """Return the params that the results of a job depend on; all of them if a job.json has no `identity`."""
-    return {name: job["params"][name] for name in job.get("identity", job["params"])}
 
 
 def forget_finished(job: dict, pathvars: dict) -> None:
@@ -150,11 +130,14 @@ def forget_finished(job: dict, pathvars: dict) -> None:
     for name in ("record", "records"):
         for record in as_list(job["input"].get(name)):
             run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
-            if not run.is_relative_to(results) or lease.file_for(run).exists():  # another project's, or in training
+            if not run.is_relative_to(results):  # another project's
                 continue
             scratch = Path(pathvars["scratch"]) / run.relative_to(results)
-            for path in [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            with contextlib.suppress(lock.Locked):
+                if found := [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
+                    with lock.held(scratch, patience=0):
+                        for path in found:
+                            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def with_retries(main: Callable, job: dict, pauses: tuple[float, ...], say: Callable[[str], None]) -> None:
@@ -184,10 +167,6 @@ def run_guarded(main: Callable[[dict], None], job: dict) -> str | None:
         return last_error(job, started)
     except Exception as problem:
         text = describe(problem)
-        if getattr(problem, "final", False):
-            with contextlib.suppress(OSError):
-                mark = {"snakemake": os.environ.get(SNAKEMAKE), "error": text}
-                final_mark(job["log"]).write_text(json.dumps(mark))
         with contextlib.suppress(OSError):  # the disk may be full
             print(text, file=sys.stderr) if isinstance(problem, JobError) else traceback.print_exc()
         if error:
@@ -200,8 +179,8 @@ def run_guarded(main: Callable[[dict], None], job: dict) -> str | None:
             }
             try:
                 files.write_json(error, content)
-            except lease.LeaseLost:
-                pass  # another process writes there
+            except JobError:
+                pass  # Snakemake has ended
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
         return text
@@ -216,25 +195,6 @@ def describe(problem: Exception) -> str:
     if "No space left" in text:
         text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
     return " ".join(text.split())
-
-
-def final_mark(log: str) -> Path:
-    """Return the path of the file with a final error: the same Snakemake makes no further attempt."""
-    return Path(log).with_name(f".{Path(log).name}.final")
-
-
-def final_error(log: str) -> str | None:
-    """Return why the job with this log is not retried; None if it is, as in every other Snakemake.
-
-    `retries` is one number per rule or profile (github.com/snakemake/snakemake/issues/2441), so Snakemake starts the
-    further attempts, which end immediately.
-    """
-    mark = files.read_if_valid(final_mark(log))
-    if mark.get("snakemake") and mark["snakemake"] == os.environ.get(SNAKEMAKE):
-        print(text := f"not tried again: {mark['error']}", flush=True)
-        return text
-    final_mark(log).unlink(missing_ok=True)
-    return None
 
 
 def error_file(job: dict) -> Path | None:

@@ -58,7 +58,7 @@ def check_trained_on(record: dict, manifest: str | Path) -> None:
 
 
 def with_configs(path: Path, listed: dict, weights: Iterable[str | Path]) -> list[Path]:
-    """Add to weights files the adapter_config.json next to each, which older records do not list."""
+    """Add to weights files the adapter_config.json next to each, if the record lists it: that of an adapter."""
     found = [one for file in map(Path, weights) for one in (file, file.with_name(CONFIG))]
     return [file for file in found if file.name != CONFIG or os.path.relpath(file, path.parent) in listed]
 

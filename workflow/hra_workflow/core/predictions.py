@@ -1,7 +1,7 @@
 """Per-item outputs of a benchmark as gzipped JSON Lines, and its metrics.json, in the same format for every task.
 
 Identical content gives byte-identical files. Generated answers have a head, a first line that records how they were
-made (made_by.py).
+made (made_from.py).
 """
 
 import gzip
@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hra_workflow.core import files, made_by, provenance, records
+from hra_workflow.core import files, made_from, provenance, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 
 
 def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
     """Write the lines. head: the record of how they were made."""
-    first = [{made_by.KEY: head}] if head else []
+    first = [{made_from.KEY: head}] if head else []
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*first, *lines])
     with files.replacing(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
@@ -33,7 +33,7 @@ def read(path: str | Path) -> list[dict]:
 def read_with_head(path: str | Path) -> tuple[dict, list[dict]]:
     """Return the head, {} if there is none, and the lines."""
     lines = read_all(path)
-    return (lines[0][made_by.KEY], lines[1:]) if lines and lines[0].keys() == {made_by.KEY} else ({}, lines)
+    return (lines[0][made_from.KEY], lines[1:]) if lines and lines[0].keys() == {made_from.KEY} else ({}, lines)
 
 
 def read_all(path: str | Path) -> list[dict]:
@@ -78,8 +78,7 @@ def write_metrics(
 ):
     """Write an evaluation's metrics.json, after its predictions.
 
-    `record`: the run's train.json; `score`: name of the main metric. The job's param `generated` is the
-    identity of the job that generated the evaluated outputs.
+    `record`: the run's train.json; `score`: name of the main metric.
     """
     wildcards = job["wildcards"]
     records.write(
@@ -94,9 +93,8 @@ def write_metrics(
             "selections": selections,
             "seconds": round(time.monotonic() - started, 3),
             "device": provenance.device_name(device),
-            "record_sha256": record[records.SEAL],
             "predictions_sha256": files.sha256(job["output"]["predictions"]),
-            made_by.KEY: made_by.of_evaluation(job),
+            made_from.KEY: made_from.describe(job),
         }
         | more,
     )

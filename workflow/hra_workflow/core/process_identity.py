@@ -1,16 +1,14 @@
-"""Identities of processes, unique on this machine and elsewhere, and tests of whether a process still runs."""
+"""Identities of processes, unique on this machine and elsewhere, and whether such a process still runs."""
 
 import json
 import os
 import socket
 from pathlib import Path
 
-import psutil
+from hra_workflow.core.errors import final_error
 
-# Environment variable of jobs and their processes: the identities of their starters, Snakemake first.
+# Environment variable of jobs: the identity of the Snakemake that started them.
 STARTED_BY = "HRA_STARTED_BY"
-# Environment variable of jobs on any machine: a token of the Snakemake that the user has started.
-SNAKEMAKE = "HRA_SNAKEMAKE"
 
 
 def this_process() -> dict:
@@ -46,26 +44,11 @@ def state(process: dict) -> str:
     return "running" if start_of(of["pid"]) == of["start"] else "dead"
 
 
-def processes_inheriting(name: str, text: str) -> list[psutil.Process]:
-    """List the other processes on this machine whose initial environment variable `name` contains `text`."""
-    found = []
-    for process in psutil.process_iter(["environ", "status"]):
-        inherited = text in (process.info["environ"] or {}).get(name, "")
-        if inherited and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-            found.append(process)
-    return found
+def check_starter() -> None:
+    """Raise JobError if the Snakemake that started this job has ended: the next would take a late result for its own.
 
-
-def ancestors() -> list[dict]:
-    """Return the identities of the processes that started this one."""
-    return json.loads(os.environ.get(STARTED_BY, "[]"))
-
-
-def started_by_this() -> dict[str, str]:
-    """Return the environment variable for processes that must end with this one and its starters."""
-    return {STARTED_BY: json.dumps([*ancestors(), this_process()])}
-
-
-def is_orphaned() -> bool:
-    """Return whether a process that started this one has ended."""
-    return any(state(one) == "dead" for one in ancestors())
+    Jobs compare what their inputs were made from, but people read tables and figures. A job that trains lacks the
+    variable: the next Snakemake's job waits for its lock (lock.py).
+    """
+    if (starter := os.environ.get(STARTED_BY)) and state(json.loads(starter)) == "dead":
+        raise final_error("The Snakemake that started this job has ended: it writes nothing more.")

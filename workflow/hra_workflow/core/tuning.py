@@ -4,7 +4,6 @@ A trial is a training run whose variant names its values, `r8@learning_rate-0.00
 adapter and has a separate folder.
 """
 
-import hashlib
 import itertools
 from pathlib import Path
 
@@ -33,19 +32,10 @@ def search(tune: dict, run: str) -> dict[str, list]:
 
 
 def trials(tune: dict, run: str) -> dict[str, dict]:
-    """Return the values of every trial of `method/variant`, by the trial's `method/variant`.
-
-    A random search takes the first combinations in a seeded order of all, so an added value or a larger budget adds
-    trials and keeps most of the others.
-    """
+    """Return the values of every trial of `method/variant`, by the trial's `method/variant`."""
     lists = search(tune, run)
     every = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-    named = {run + "".join(f"{MARK}{key}-{value}" for key, value in one.items()): one for one in every}
-    if tune.get("sampler", "grid") == "grid":
-        return named
-    seed = tune.get("seed", 0)
-    order = sorted(named, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[: tune["trials"]]
-    return {name: values for name, values in named.items() if name in order}
+    return {run + "".join(f"{MARK}{key}-{value}" for key, value in one.items()): one for one in every}
 
 
 def seeds(tune: dict) -> range:

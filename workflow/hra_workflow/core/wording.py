@@ -48,12 +48,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{max(1, round(seconds / MINUTE))} min"
 
 
-def span(least: float, most: float) -> str:
-    """Write a range of seconds: 3 to 12 min."""
-    low, high = duration(least), duration(most)
-    return f"{low.split()[0]} to {high}" if low.split()[1] == high.split()[1] else f"{low} to {high}"
-
-
 def meant(found: str, names: Iterable[str]) -> str:
     """Return a question after the name that a misspelt one stands for, if one is similar, regardless of case."""
     known = {name.casefold(): name for name in names}

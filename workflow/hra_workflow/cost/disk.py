@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hra_workflow import methods, tasks
 from hra_workflow.core import files, tuning
 from hra_workflow.core.wording import listed, number
-from hra_workflow.cost import downloads, gpu_hours
+from hra_workflow.cost import downloads, estimates
 from hra_workflow.cost.planned_jobs import Job
 
 # AdamW keeps two moments of the size of the weights; an old checkpoint is removed after the new one is complete.
@@ -59,7 +59,7 @@ def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Dis
         if one.needed or not missing:
             found.add(folder(config, one), "downloads", amount or 0.0)
     for one in planned:
-        task = gpu_hours.task_of(every, one.rule, one.wildcards)
+        task = estimates.task_of(every, one.rule, one.wildcards)
         if missing and not one.needed:
             continue
         if one.stage == "augment":

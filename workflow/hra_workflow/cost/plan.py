@@ -10,7 +10,8 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
-from hra_workflow.cost import disk, downloads, gpu_hours, planned_jobs, probed
+from hra_workflow.cost import disk, downloads, estimates, planned_jobs, probed
+from hra_workflow.cost.hours import Hours, add_up
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.tasks import tuned_runs, user_data
@@ -60,9 +61,9 @@ def of_tables(tables: dict[str, list[Job]]) -> dict[int, Job]:
 # The text of the plan
 
 
-def estimate(planned: Iterable[Job]) -> gpu_hours.Hours:
+def estimate(planned: Iterable[Job]) -> Hours:
     planned = list(planned)
-    return gpu_hours.hours(*([one for one in planned if one.needed == needed] for needed in (False, True)))
+    return add_up(*([one for one in planned if one.needed == needed] for needed in (False, True)))
 
 
 def table(name: str, planned: list[Job], price: dict | None = None) -> list[str]:
@@ -93,10 +94,10 @@ def gpu_jobs(planned: list[Job]) -> int:
     return sum(-(-number // size) for (_, size), number in counts.items())
 
 
-def of_hours(found: gpu_hours.Hours, price: dict | None) -> list[str]:
+def of_hours(found: Hours, price: dict | None) -> list[str]:
     by = {
-        "stages": found.by(lambda one: one.job.stage),
-        "methods": found.by(lambda one: one.job.wildcards.get("method", "shared by methods")),
+        "stages": found.by(lambda job: job.stage),
+        "methods": found.by(lambda job: job.wildcards.get("method", "shared by methods")),
     }
     lines = [
         f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, (of_stage, _) in parts.items())}"
@@ -107,7 +108,7 @@ def of_hours(found: gpu_hours.Hours, price: dict | None) -> list[str]:
         wall, run = found.longest()
         lines.append(f"  dearest:  {found.dearest()}")
         lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
-    totals = {"hours": str(found), "price": found.price(price), "energy": found.energy()}
+    totals = {"hours": str(found), "price": found.price(price)}
     return [*(f"  {f'{what}:':<10}{text}" for what, text in totals.items() if text), *lines]
 
 
@@ -148,7 +149,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
     jobs = sorted(probed.reported(config, tasks.load(config), "memory"), key=lambda job: job["peak_bytes"])
     chosen, cards, commands = {task.name: task for task in of_names(config, names)}, {}, {}
     for job in jobs:
-        if gpu_hours.task_of(chosen, job["rule"], job["wildcards"]):
+        if estimates.task_of(chosen, job["rule"], job["wildcards"]):
             run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
             text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
             cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
@@ -165,7 +166,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
-        notes += [*task.table.warnings(), *task.table.unshown(), *task.evaluation.rewinding_notes()]
+        notes += [*task.table.warnings(), *task.table.unshown()]
     checks = [one for one in probed.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)

@@ -26,15 +26,22 @@ class Job:
     merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into
     gpus: int = 0
     runs_per_gpu: int = 1
-    work: float | None = None  # rows, see gpu_hours.work
-    measured: float | None = None  # GPU-seconds estimated from the rates of `hra-workflow smoke`
-    estimated: dict[str, float] = field(default_factory=dict)  # GPU-seconds by other rates in preflight.json, by basis
-    stated: float | None = None  # GPU-seconds estimated from the config
+    work: float | None = None  # rows, see estimates.work
     model: str = ""  # of its task
-    earlier: list[float] | None = None  # device-seconds by earlier jobs with this model, the least and the most
-    guessed: list[float] | None = None  # CPU-seconds guessed from the size of the model, the least and the most
+    seconds: float | None = None  # estimated when planned: on GPUs if it requests any, else on CPUs
+    basis: str = ""  # what the estimate is from
     needed: bool = True  # at the time of planning
     probe: bool = False  # of `hra-workflow smoke`, which is no run
+
+    @property
+    def hours(self) -> float | None:
+        """Return its estimated hours, on all of its devices; None: unknown."""
+        return None if self.seconds is None else self.seconds / 3600
+
+    @property
+    def wall(self) -> float:
+        """Return the estimated hours from its start to its end; 0: unknown."""
+        return (self.hours or 0) * self.runs_per_gpu / max(1, self.gpus)
 
     @property
     def stage(self) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hra_workflow.core.errors import expect, final_errors
+from hra_workflow.core.errors import expect
 
 
-@final_errors()
 def split(
     labels: np.ndarray,
     classes: list[str] | None,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, final_error
+from hra_workflow.core.process_identity import check_starter
 
 ATTEMPTS = 5  # consecutive attempts without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
@@ -196,7 +197,9 @@ def append(response, part: Path, start: int, total: int | None, label: str) -> N
         out_of_space(part.parent, (total or 0) - start),
         open(part, "ab") as stream,
     ):
-        for chunk in response.iter_content(CHUNK):
+        for number, chunk in enumerate(response.iter_content(CHUNK)):
+            if number % 1000 == 0:
+                check_starter()
             stream.write(chunk)
             bar.update(len(chunk))
 

@@ -1,7 +1,7 @@
 """Reading user images (any format, EXIF-rotated), and generated images in tar files with the WebDataset layout.
 
 A tar file contains {key}.png and {key}.json for every image, in order, without dates or owners, and their number and
-how they were made (core/made_by.py) in a header, so identical images give byte-identical files.
+what they were made from (core/made_from.py) in a header, so identical images give byte-identical files.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from hra_workflow.data.file_filters import IMAGES, is_image
 # Pillow would try sixty decoders on a file, regardless of its name; one of them runs Ghostscript.
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 OURS = ("PNG",)  # the format that this package writes
-COUNT, MADE_BY = "HRA.images", "HRA.made_by"  # keys in the tar file's global header
+COUNT, MADE_FROM = "HRA.images", "HRA.made_from"  # keys in the tar file's global header
 THREADS = 4  # Pillow decodes without the GIL
 
 
@@ -144,7 +144,7 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
     """Write a tar file atomically. `count`: the number of images if `pictures` has no length; `head`: their origin."""
     count, written = len(pictures) if count is None else count, 0
     # tarfile cannot read an archive that consists of a global header only, so one without images has no head.
-    entries = ({COUNT: str(count)} | ({MADE_BY: json.dumps(head)} if head else {})) if count else {}
+    entries = ({COUNT: str(count)} | ({MADE_FROM: json.dumps(head)} if head else {})) if count else {}
     header = {"format": tarfile.PAX_FORMAT, "pax_headers": entries}
     with files.replacing(path) as temporary, tarfile.open(temporary, "w", **header) as archive:
         for picture in pictures:
@@ -158,17 +158,17 @@ def pack(path: str | Path, pictures: Iterable[Picture], count: int | None = None
             raise JobError(f"{path}: expected {count} images, found {written}. Delete the shards and run again.")
 
 
-def made_by(path: str | Path) -> dict:
-    """Return the record of how a tar file's images were made, from its head; {} if it has none."""
+def made_from(path: str | Path) -> dict:
+    """Return what a tar file's images were made from, from its head; {} if it has none."""
     return read_head(path)[0]
 
 
 def read_head(path: str | Path) -> tuple[dict, int]:
-    """Return the record of how a tar file's images were made, {} if it has none, and the stated number of images."""
+    """Return what a tar file's images were made from, {} if it has none, and the stated number of images."""
     try:
         with tarfile.open(path, "r:") as archive:
             head = archive.pax_headers
-            return files.parse_object(head.get(MADE_BY, "{}").encode()), int(head.get(COUNT, "0"))
+            return files.parse_object(head.get(MADE_FROM, "{}").encode()), int(head.get(COUNT, "0"))
     except (tarfile.TarError, OSError, ValueError) as problem:
         raise damaged(path, problem) from problem
 

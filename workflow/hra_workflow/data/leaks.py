@@ -20,7 +20,7 @@ from hra_workflow.data.text_tables import Split
 class Leak:
     """The number `count` of a benchmark's `rows` that are in the training set.
 
-    items: their indices; None if they are unknown, because the card is older, or describes other files.
+    items: their indices; None if they are unknown, because the card describes other files.
     """
 
     rows: int
@@ -41,9 +41,10 @@ def find_leak(benchmark: dict) -> Leak | None:
     counts = found.get("splits", {}).get(name, {})
     if counts and is_training_split(benchmark):
         counts = counts | {"in_train": counts["rows"], "in_train_items": range(counts["rows"])}
-    known = "in_train_items" in counts and (train != reported or is_of(found, train))
-    items = frozenset(counts["in_train_items"]) if known else None
-    return Leak(counts["rows"], counts["in_train"], items) if counts.get("in_train") else None
+    if not counts.get("in_train"):
+        return None
+    known = train != reported or is_of(found, train)
+    return Leak(counts["rows"], counts["in_train"], frozenset(counts["in_train_items"]) if known else None)
 
 
 def is_training_split(benchmark: dict) -> bool:

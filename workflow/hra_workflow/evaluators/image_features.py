@@ -22,7 +22,6 @@ class Features(Evaluator):
 
     needs = Needs(model=True, images="references", options=("crop",))
     better = "higher"
-    identical = 1.0
     batch = 32
 
     def __init__(self, entry: dict, folder: Path, device: str):
@@ -70,17 +69,6 @@ class Dino(Features):
     def encode(self, images: list):
         pixels = self.processor(images, return_tensors="pt").pixel_values
         return self.model(pixels.to(self.model.device)).last_hidden_state[:, 0]
-
-
-class DinoDistance(Dino):
-    """1 − the cosine similarity, as PEFT's image benchmark defines drift."""
-
-    better = "lower"
-    identical = 0.0
-
-    def likeness(self, features, reference: Reference) -> Scores:
-        found = super().likeness(features, reference).images
-        return Scores({ending: [1 - value for value in values] for ending, values in found.items()})
 
 
 class Clip(Features):

@@ -69,13 +69,11 @@ class Evaluator:
 
     metrics: endings of its metrics' names, which start with the name of its entry. of_run: those of them that are not
     means over images. better: which of their values are better, lower or higher; empty: a column of the table decides.
-    identical: the score of an image whose only reference image is itself: 0 for a distance.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("",)
     of_run: ClassVar[tuple[str, ...]] = ()
     better: ClassVar[Literal["", "lower", "higher"]] = ""
-    identical: ClassVar[float] = 0.0
     needs: ClassVar[Needs] = Needs()
 
     def __init__(self, entry: dict, folder: Path | None, device: str):

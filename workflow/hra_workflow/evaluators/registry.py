@@ -8,7 +8,6 @@ from hra_workflow.evaluators.protocol import Evaluator, Needs
 
 KINDS = {  # other types are named `module:Class`
     "dino": "hra_workflow.evaluators.image_features:Dino",
-    "dino-distance": "hra_workflow.evaluators.image_features:DinoDistance",
     "clip": "hra_workflow.evaluators.image_features:Clip",
     "efficientnet-lite0": "hra_workflow.evaluators.image_features:EfficientNet",
     "lpips-vgg": "hra_workflow.evaluators.lpips:LpipsVgg",

@@ -6,10 +6,8 @@ from methods/peft_types.py.
 It is imported on login nodes, so it imports neither torch nor pandas: code that needs them is named as `module:name`.
 """
 
-from functools import partial
-
 from hra_workflow.core import grid
-from hra_workflow.methods import adapter_sizes, peft_types, rewinding
+from hra_workflow.methods import peft_types
 from hra_workflow.methods.base import Adapter, Method, Variants
 
 PEFT = "peft"
@@ -98,8 +96,7 @@ METHODS = {
         colour="#D55E00",
         baseline=False,
         adapter=Adapter(
-            "HRAConfig",
-            tensors=adapter_sizes.hra,
+            "hra",
             merges_quantized=False,
             export_lora="hra:to_lora",
             as_lora=hra_as_lora,
@@ -108,43 +105,39 @@ METHODS = {
         ),
         variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
         penalty="hra_workflow.training.penalties:orthogonality",
-        rewind=rewinding.HRA,
     ),
     "lora": Method(
         colour="#0072B2",
         adapter=Adapter(
-            "LoraConfig",
+            "lora",
             starts_from_weights=lora_starts_from_weights,
-            tensors=adapter_sizes.lora,
             export_lora="peft:PeftModel.save_pretrained",
         ),
         variants=Variants(optional=("loraplus_lr_ratio",), fault=lora_fault),
-        rewind=rewinding.LORA,
     ),
     "oft": Method(
         colour="#E69F00",
-        adapter=Adapter("OFTConfig", one_of=("r", "oft_block_size"), tensors=adapter_sizes.oft),
+        adapter=Adapter("oft", one_of=("r", "oft_block_size")),
         waits=("oft/",),  # the check of the solutions of linear systems
     ),
     "boft": Method(
         colour="#CC79A7",
-        adapter=Adapter("BOFTConfig", one_of=("boft_block_size", "boft_block_num"), tensors=adapter_sizes.boft),
+        adapter=Adapter("boft", one_of=("boft_block_size", "boft_block_num")),
         variants=Variants(fault=boft_fault),
         waits=("boft/",),
     ),
     "adalora": Method(
         colour="#56B4E9",
         tasks=TRANSFORMERS,  # only the transformers Trainer has callbacks
-        adapter=Adapter("AdaLoraConfig", arguments=adalora_schedule, tensors=adapter_sizes.adalora),
+        adapter=Adapter("adalora", arguments=adalora_schedule, unused=("r",)),
         variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
         waits=("adalora/",),  # the comparison of scores on the host
-        rewind=rewinding.ADALORA,
     ),
     # All weights are trained: half precision would round small steps to zero.
-    "full": Method(colour="#000000", base="all", precision="float32", rewind=rewinding.BASE),
-    "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases", rewind=rewinding.BASE),
+    "full": Method(colour="#000000", base="all", precision="float32"),
+    "bitfit": Method(colour="#009E73", tasks=("glue", "subject", "control"), base="biases"),
     "head": Method(colour="#999999", tasks=("glue", "control")),  # control: the hint encoder
     "controlnet": Method(colour="#6699CC", tasks=("control",), controlnet=True),
     "pretrained": Method(colour="#666666", tasks=("math", "subject", "control"), trains=False),
@@ -161,12 +154,11 @@ def of_type(kind: str) -> Method:
     """Return the entry of a type of PEFT."""
     if kind in METHODS and METHODS[kind].adapter.config:
         return METHODS[kind]
-    config = peft_types.types()[kind].config
     if kind in peft_types.VIRTUAL:
         return Method(
             tasks=("math",) if kind in peft_types.CACHED else TRANSFORMERS,
             limit="virtual tokens are for text models; a prefix of keys and values, for those that take a cache",
-            adapter=Adapter(config, starts_from_weights=lambda peft: True, virtual=True, merges=False),
+            adapter=Adapter(kind, starts_from_weights=lambda peft: True, virtual=True, merges=False),
             variants=Variants(fault=peft_types.virtual_fault),
             quantizes=False,
             recomputes=kind not in peft_types.CACHED,
@@ -174,14 +166,13 @@ def of_type(kind: str) -> Method:
     return Method(
         tasks=TRANSFORMERS if kind in peft_types.RANDOM else None,
         adapter=Adapter(
-            config,
+            kind,
             starts_from_weights=lambda peft: True,  # PEFT does not tell
             linear=kind not in peft_types.NORMALISATION,
-            tensors=partial(adapter_sizes.sizes, kind) if kind in adapter_sizes.TENSORS else None,
             merges=kind not in peft_types.UNMERGEABLE,
             merges_quantized=False,
         ),
-        quantizes=peft_types.quantizes(kind),
+        quantizes=kind in peft_types.FOUR_BIT,
         waits=(f"{kind}/",),
     )
 

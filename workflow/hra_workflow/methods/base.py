@@ -6,21 +6,18 @@ It is imported on login nodes, so it imports neither torch nor pandas: code that
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hra_workflow.methods import rewinding
-
 
 @dataclass(frozen=True)
 class Adapter:
     """An adapter type of PEFT. The defaults mean no adapter.
 
-    config: name of PEFT's config class, or of ours instead of it (peft_types.OWN); None: no adapter is inserted.
-    one_of: arguments of that class of which a variant sets exactly one; PEFT needs a 0 for the others.
-    arguments: function (method, as from grid.method; training steps) → further arguments of that class.
-    starts_from_weights: function (arguments of that class) → whether the initial adapter depends on the base weights.
+    config: the type of its PEFT config; None: no adapter is inserted.
+    one_of: arguments of that config of which a variant sets exactly one; PEFT needs a 0 for the others.
+    unused: arguments that PEFT ignores, so that its layers record another value.
+    arguments: function (method, as from grid.method; training steps) → further arguments of that config.
+    starts_from_weights: function (arguments of that config) → whether the initial adapter depends on the base weights.
     virtual: it trains virtual tokens that precede the input; a variant has no targets.
     linear: whether its targets are Linear layers.
-    tensors: function (PEFT config, inputs, outputs) → attribute of PEFT's layer → its value or its tensor's shape;
-        None: only the values that the layer records of its config are checked.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
     as_lora: function (arguments of the config class) → those of the LoRA's config.
@@ -30,11 +27,11 @@ class Adapter:
 
     config: str | None = None
     one_of: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
     arguments: Callable[[dict, int], dict] = lambda method, steps: {}
     starts_from_weights: Callable[[dict], bool] = lambda peft: False
     virtual: bool = False
     linear: bool = True
-    tensors: Callable[..., dict] | None = None
     merges: bool = True
     merges_quantized: bool = True
     export_lora: str | None = None
@@ -73,7 +70,6 @@ class Method:
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
     waits: the folders of PEFT in which its training steps wait for the GPU.
-    rewind: the way to rewind its weights; None: they cannot be rewound.
     real_images: whether the real images are evaluated instead of generated ones.
     controlnet: whether a ControlNet is trained in addition to the UNet, instead of a hint encoder.
     """
@@ -92,7 +88,6 @@ class Method:
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     waits: tuple[str, ...] = ()
-    rewind: rewinding.Rewinding | None = None
     real_images: bool = False
     controlnet: bool = False
 

@@ -2,19 +2,18 @@
 
 Most types adapt layers; those with virtual tokens train vectors that precede the input, or its keys and values.
 
-It is imported on login nodes. Importing PEFT imports torch, so names and arguments are parsed from its source files.
+It is imported on login nodes. Importing PEFT imports torch, so only jobs do it, in `config_class` and what calls it.
 """
 
-import ast
+import runpy
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import NamedTuple
 
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import meant
 
-# Facts that PEFT's source does not contain: types that need more than targets, a single adapter and the usual inputs.
+# Facts that PEFT does not tell: types that need more than targets, a single adapter and the usual inputs.
 SVD = "what it freezes is computed from singular vectors and not saved, and another machine may compute other ones"
 UNSUPPORTED = {
     "adamss": SVD,
@@ -33,7 +32,7 @@ UNMERGEABLE = ("beft", "lily")  # a bias for layers without one; a router that d
 NORMALISATION = ("ln_tuning",)  # types whose targets are not Linear layers
 VIRTUAL = ("prompt_tuning", "p_tuning", "prefix_tuning")  # types with virtual tokens
 CACHED = ("prefix_tuning",)  # … whose tokens are keys and values in a cache, instead of inputs
-OWN = {"hra": "hra"}  # types whose config class another package replaces with one of the same name in its config.py
+FOUR_BIT = ("hira", "ia3", "pvera", "randlora", "road")  # types with layers for 4-bit models, besides METHODS
 RANDOM = ("pvera",)  # random numbers in every training step, which diffusion's checkpoints do not restore
 TARGETS = (
     "target_modules",
@@ -48,96 +47,62 @@ TARGETS = (
 OF_MODEL = ("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
 
 
-def folder() -> Path:
-    """Return the folder of the installed PEFT; raise JobError if it is not installed."""
+@cache
+def types() -> list[str]:
+    """Return the names of PEFT's types: those of its enumeration, whose module runs without torch."""
     found = PathFinder.find_spec("peft")
     expect(found is not None, "expected PEFT in the environment of Snakemake, found none. Run `make install`")
-    return Path(found.submodule_search_locations[0])
-
-
-class Registered(NamedTuple):
-    """The name of a type's config class, and the folder of its source."""
-
-    config: str
-    folder: Path
-
-
-@cache
-def types() -> dict[str, Registered]:
-    """Return every type that PEFT registers."""
-    found = {}
-    for path in sorted(folder().glob("tuners/*/__init__.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "register_peft_method":
-                given = {keyword.arg: keyword.value for keyword in node.keywords}
-                found[ast.literal_eval(given["name"])] = Registered(given["config_cls"].id, path.parent)
-    return found
-
-
-@cache
-def config_classes() -> dict[str, ast.ClassDef]:
-    """Return the definitions of PEFT's config classes by name, and of those that replace one by package.name."""
-    paths = [folder() / "config.py", *folder().glob("tuners/*_utils.py"), *folder().glob("tuners/*/config.py")]
-    found = {name: node for path in paths for name, node in classes_in(path).items()}
-    for package in OWN.values():
-        (place,) = PathFinder.find_spec(package).submodule_search_locations
-        found |= {f"{package}.{name}": node for name, node in classes_in(Path(place, "config.py")).items()}
-    return found
-
-
-def classes_in(path: Path) -> dict[str, ast.ClassDef]:
-    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
-
-
-def config_class(kind: str) -> str:
-    """Return the name in `config_classes` of the class that configures a type."""
-    return ".".join(filter(None, [OWN.get(kind), types()[kind].config]))
-
-
-def bases(name: str) -> list[str]:
-    """Return a config class and the config classes it derives from."""
-    name = name.removeprefix("peft.")
-    if name not in config_classes():
-        return []
-    return [name, *(one for base in config_classes()[name].bases for one in bases(ast.unparse(base)))]
-
-
-def fields(name: str) -> set[str]:
-    """Return the names of a config class's arguments."""
-    body = (node for one in bases(name) for node in config_classes()[one].body)
-    return {node.target.id for node in body if isinstance(node, ast.AnnAssign)}
-
-
-def quantizes(kind: str) -> bool:
-    """Return whether PEFT has layers of a type for 4-bit base models."""
-    return (types()[kind].folder / "bnb.py").exists()
+    module = runpy.run_path(str(Path(found.submodule_search_locations[0], "utils/peft_types.py")))
+    return sorted(one.value.lower() for one in module["PeftType"])
 
 
 def check(place: str, kind: str) -> None:
     """Raise JobError unless PEFT has this type and the workflow can run it."""
     expect(
         kind in types(),
-        f"{place}: expected a type of the installed PEFT ({', '.join(sorted(types()))}), found {kind!r}"
+        f"{place}: expected a type of the installed PEFT ({', '.join(types())}), found {kind!r}"
         f"{meant(kind, types())}. Correct the name",
     )
     reason = UNSUPPORTED.get(kind)
-    if "PromptLearningConfig" in bases(types()[kind].config) and kind not in VIRTUAL:
-        reason = reason or "it adds virtual tokens in a way that is unknown here"
     expect(reason is None, f"{place}: type {kind} cannot run here: {reason}. Use a type that adapts Linear layers")
 
 
-def check_arguments(place: str, kind: str, peft: dict) -> None:
-    """Raise JobError for an argument that the config class of a type lacks, or that the workflow sets."""
-    known = fields(config_class(kind)) - fields("PeftConfig") - {*TARGETS, *OF_MODEL}
+def check_targets(place: str, peft: dict) -> None:
+    """Raise JobError for an argument that selects modules."""
     for name in peft:
         expect(
             name not in TARGETS,
             f"{place}.{name}: the modules with adapters are those of `targets`, a list of the model. Remove {name}",
         )
+
+
+def config_class(kind: str) -> type:
+    """Return the class that configures a type: PEFT's, or the one of `hra`."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    import hra
+
+    hra.install()
+    return PEFT_TYPE_TO_CONFIG_MAPPING[kind.upper()]
+
+
+def check_arguments(place: str, kind: str, peft: dict) -> None:
+    """Raise JobError for an argument that a type lacks or that the workflow sets, and for an unknown use of tokens."""
+    from peft import PeftConfig, PromptLearningConfig
+
+    config = config_class(kind)
+    expect(
+        kind in VIRTUAL or not issubclass(config, PromptLearningConfig),
+        f"{place}: type {kind} cannot run here: it adds virtual tokens in a way that is unknown here. "
+        "Use a type that adapts Linear layers",
+    )
+    fields, of_all = config.__dataclass_fields__, PeftConfig.__dataclass_fields__
+    known = sorted({*fields} - {*of_all, *TARGETS, *OF_MODEL})
+    for name in peft:
         expect(
             name in known,
-            f"{place}.{name}: {types()[kind].config} has no such argument that a variant can set"
-            f"{meant(name, known)}. Use one of {', '.join(sorted(known))}",
+            f"{place}.{name}: {config.__name__} has no such argument that a variant can set{meant(name, known)}. "
+            f"Use one of {', '.join(known)}",
         )
 
 

@@ -16,14 +16,11 @@ from hra_workflow import methods
 from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
-from hra_workflow.methods import rewinding
+from hra_workflow.methods import peft_types
 from hra_workflow.models import built_adapters, virtual_tokens
 
 WEIGHTS = "adapter_model.safetensors"
-ALL_LINEAR, DEFAULT = (
-    "all-linear",
-    "default",
-)  # targets that are not a list: all Linear layers, or PEFT's default
+ALL_LINEAR, DEFAULT = "all-linear", "default"  # targets that are not a list: all Linear layers, or PEFT's default
 
 
 def install() -> None:
@@ -40,11 +37,9 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
 
     `task_type`: PEFT's name of the model's task, which it needs for virtual tokens.
     """
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
-    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[grid.kind_of(method).upper()]  # of HRA, hra.install() replaces it
+    config_class = peft_types.config_class(grid.kind_of(method))
     arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": method["targets"]}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
@@ -239,12 +234,11 @@ def sort_config(path: Path) -> None:
 
 
 def load(model, method: dict, folder: Path):
-    """Load a run's weights into the model for evaluation, rewound if the method has a `strength`."""
+    """Load a run's weights into the model for evaluation."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     state = safe_checkpoints.load(folder / WEIGHTS)
-    entry, strength = methods.entry(method), method.get("strength")
-    adapter = entry.adapter.config
+    adapter = methods.entry(method).adapter.config
     if adapter:
         files.read_json(folder / "adapter_config.json")
     try:
@@ -255,8 +249,6 @@ def load(model, method: dict, folder: Path):
             built_adapters.check(model, PeftConfig.from_pretrained(folder), names)
             strange = sorted(set(state) ^ set(get_peft_model_state_dict(model)))
         else:
-            if strength:
-                state = rewinding.interpolated(model.state_dict(), state, strength)
             strange = model.load_state_dict(state, strict=False).unexpected_keys
     except (RuntimeError, ValueError) as problem:
         if isinstance(problem, RuntimeError) and not str(problem).startswith("Error(s) in loading state_dict"):
@@ -265,8 +257,6 @@ def load(model, method: dict, folder: Path):
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {first}") from problem
     if strange:
         raise JobError(f"{folder / WEIGHTS} does not belong to this model: {strange[0]} is in one of them only.")
-    if strength and adapter:
-        rewinding.rewind(entry.rewind, model, strength)
     return model.eval()
 
 

@@ -1,7 +1,7 @@
-"""Checks after every insertion that the layers, their sizes and the trainable parameters match the config.
+"""Checks after every insertion that the layers, their recorded sizes and the trainable parameters match the config.
 
 PEFT changes some requests without an error: OFT uses a different block size if the requested one does not divide a
-layer's inputs, BOFT drops its butterfly factors if an extension is missing, PiSSA reduces r to a small layer's size.
+layer's inputs, PiSSA reduces r to a small layer's size.
 """
 
 import math
@@ -32,9 +32,8 @@ def check(adapted, asked, names: list[str]) -> None:
             f"{wrong[0]}: expected {expected} for the targets {listed}, found {found}; {len(wrong)} layers differ. "
             "Correct `targets` of the model in the config."
         )
-    tensors = of_peft(asked).adapter.tensors
     for name, layer in layers.items():
-        wanted = tensors(asked, inputs(layer), layer.out_features) if tensors else recorded(asked, layer)
+        wanted = recorded(asked, layer)
         found = {key: value_of(layer, key) for key in wanted}
         if wrong := [key for key in wanted if wanted[key] != found[key]]:
             raise JobError(
@@ -69,24 +68,22 @@ def inputs(layer) -> int:
 
 def recorded(asked, layer) -> dict:
     """Return the numbers and choices of a PEFT config that the layer keeps per adapter under the same name."""
-    plain = {name: value for name, value in vars(asked).items() if isinstance(value, int | float | str)}
-    kept = {name: getattr(layer, name, None) for name in plain}
+    adapter, values = of_peft(asked).adapter, vars(asked)
+    if any(value for name, value in values.items() if name.endswith("_pattern")):  # sizes that differ between layers
+        return {}
+    plain = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
+    stated = {name for name, value in plain.items() if value or name not in adapter.one_of} - {*adapter.unused}
+    kept = {name: getattr(layer, name, None) for name in stated}
     return {name: plain[name] for name, one in kept.items() if isinstance(one, dict) and NAME in one}
 
 
-def value_of(layer, key: str):
-    """Return the value at `key`, or None; for a tensor its shape, with a LoRA convolution's kernel as one number."""
+def value_of(layer, name: str):
+    """Return a value that the layer keeps; for LoRA's rank that of A, which PiSSA makes smaller in a small layer."""
     import torch
 
-    first, *rest = key.split(".")
-    if NAME not in (values := getattr(layer, first)):
-        return None
-    value = values[NAME]
-    for part in rest:
-        value = getattr(value, part)
-    if not isinstance(value, torch.Tensor):
-        return value
-    return tuple((value.flatten(1) if first.startswith("lora_") else value).shape)
+    if name == "r" and isinstance(matrices := getattr(layer, "lora_A", None), torch.nn.ModuleDict):
+        return len(matrices[NAME].weight)
+    return getattr(layer, name)[NAME]
 
 
 def check_trained(model, method: dict, head: list[str], train_head: bool = True) -> None:

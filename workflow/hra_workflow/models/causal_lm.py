@@ -6,7 +6,7 @@ separate text.
 
 from pathlib import Path
 
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import pretrained
 from hra_workflow.models.precision import dtype
@@ -135,7 +135,6 @@ def encode_row(text: str, response: str, tokenizer) -> tuple[list[int], list[int
     return asked, tokenizer(response, add_special_tokens=False)["input_ids"]
 
 
-@final_errors()
 def training_rows(folder: Path, split: str, prompt, max_length: int, loss_on: str = ANSWER):
     """Build a datasets.Dataset of `input_ids` and `labels` from a split, with the loss on the response only.
 

@@ -2,7 +2,7 @@
 
 A thread encodes and writes a batch while the GPU generates the next one.
 
-The batches' folder is named after a hash of how the images are made (core/made_by.py), so images of other runs or
+The batches' folder is named after a hash of how the images are made (core/made_from.py), so images of other runs or
 settings are never reused; batches finished before a shard was killed are never generated again, even with a different
 number of shards.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from hra_workflow.core import fingerprints, manifests, provenance, rates, sharding
+from hra_workflow.core import made_from, manifests, provenance, rates, sharding
 from hra_workflow.data import images
 from hra_workflow.data.images import Picture
 
@@ -42,7 +42,7 @@ def draw(
 
     params, sampling = job["params"], job["params"]["sampling"]
     index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
-    place = Path(params["finished"]) / fingerprints.digest(head)
+    place = Path(params["finished"]) / made_from.digest(head)
     for old in place.parent.glob("*"):
         if old != place:
             shutil.rmtree(old, ignore_errors=True)

@@ -24,7 +24,7 @@ def draw(
     The first entry of each item is the run's last step, and the others are in its file name. hint: returns an item's
     control image, which is saved next to the generated image. hints: everything that the control images depend on.
     """
-    params, trained, table = job["params"], record["fingerprint"], Path(job["output"]["predictions"])
+    params, trained, table = job["params"], record["made_from"]["settings"], Path(job["output"]["predictions"])
     archive, weights = Path(params["scratch"], "images.tar"), Path(params["weights"])
     sampling = params["settings"]["sampling"] | {"resolution": trained["resolution"]}
     own = {"sampling": sampling, "method": trained["method"], "finished": f"{params['scratch']}/finished"}

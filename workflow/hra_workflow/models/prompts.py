@@ -8,7 +8,7 @@ the answer is the part of the rendered conversation after the rendered prompt, a
 
 from pathlib import Path
 
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm
 
 
@@ -20,7 +20,6 @@ class Prompt:
     ends: IDs of the tokens that end an answer: the tokenizer's, the model's and the chat template's.
     """
 
-    @final_errors()
     def __init__(self, settings: dict, tokenizer, folder: Path):
         self.tokenizer, chat = tokenizer, settings.get("chat", False)
         if chat is True and not tokenizer.chat_template:

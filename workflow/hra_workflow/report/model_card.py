@@ -68,7 +68,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         **license_of(model.get("license")),
     )
     steps = int(weights) if weights.isdigit() else record["steps" if weights == "last" else "best_step"]
-    made = record["fingerprint"]
+    made = record["made_from"]["settings"]
     environment = templates()
     titles, notes = (selections.name_splits(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
@@ -103,7 +103,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         commands=params["commands"],
         tables=params["tables"],
         steps=steps,
-        tuned="chosen" in made["inputs"],  # input of rule train: the values of the best trial
+        tuned=params["tuned"],
         adapter=adapter,
         extended=extended,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},

@@ -4,12 +4,10 @@ A column of the table is `{name, dataset, benchmark, metric}`; an average is a n
 column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
 """
 
-import io
 from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import seals
 from hra_workflow.core.errors import JobError
 from hra_workflow.report.run_columns import TRAINING
 
@@ -18,14 +16,9 @@ NO_TRAINING = ["diverged", "outdated"]  # the status of runs whose time and memo
 PUBLISHED = ["row", "method", "setting", "run", "params_M", "column", "metric", "value", "source"]
 
 
-def read_csv(path: str | Path | io.StringIO) -> pd.DataFrame:
+def read_csv(path: str | Path) -> pd.DataFrame:
     """Read everything as text: a variant may be called `null`, a commit may look like a number."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
-
-
-def read_sealed(path: str | Path) -> pd.DataFrame:
-    """Read a table that the workflow has built as text; raise JobError if it was edited or is outdated."""
-    return read_csv(io.StringIO(seals.read(path)))
 
 
 def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
@@ -41,7 +34,7 @@ def read_published(path: str | Path | None, *more: str) -> pd.DataFrame:
 
 def read_runs(path: str | Path) -> pd.DataFrame:
     """Read the run table, with `run` = method/variant, and with numbers in the columns that tables and figures use."""
-    runs = read_sealed(path)
+    runs = read_csv(path)
     for name in ["seed", "value", "adapter_parameters"]:
         runs[name] = pd.to_numeric(runs[name])
     return runs.assign(run=runs["method"] + "/" + runs["variant"])

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from hra_workflow.core import fingerprints
-from hra_workflow.report import column_units, comparison, one_class, run_statistics
+from hra_workflow.core import made_from
+from hra_workflow.report import column_units, comparison, run_statistics
 from hra_workflow.report.markdown_text import plain
 
 SEEN = "**Rows that are trained on**"
@@ -79,9 +79,16 @@ def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params:
     ]
 
 
-def constant(found: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Name the runs that predict one class. found: one_class_{task}.csv. labels: the labels by `method/variant`."""
-    return [f"† **One class**: {plain(text)}" for text in one_class.notes(found, labels)]
+def one_class(found: dict[tuple[str, str, str], str], labels: dict[str, str]) -> list[str]:
+    """Name the runs that predict one class. found: of one_class.find. labels: the labels by `method/variant`."""
+    every = [
+        f"{labels[run]} on {dataset} {benchmark} ({text})"
+        for (run, dataset, benchmark), text in found.items()
+        if run in labels
+    ]
+    return [
+        f"**One class** for every item: {plain('; '.join(every))}. Such a score is the fraction of that class."
+    ] * bool(every)
 
 
 def uncommitted(done: pd.DataFrame) -> list[str]:
@@ -136,7 +143,7 @@ def unseen(leaked: dict[str, list]) -> list[str]:
     return [
         f"{SEEN} are in {'; '.join(parts)}. `, unseen` after a column is the score without "
         "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
-        "data card of an older version). Verdicts, bold values and published values are on all rows."
+        "data card of other files). Verdicts, bold values and published values are on all rows."
     ] * bool(parts)
 
 
@@ -165,7 +172,7 @@ def mixed(done: pd.DataFrame) -> list[str]:
     found = []
     for run, group in done.groupby("run", sort=False):
         installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
-        for name in fingerprints.PACKAGES:
+        for name in made_from.PACKAGES:
             several = sorted({".".join(one[name].split(".")[:2]) for one in installed if name in one})
             found += [f"{run} ({name} {', '.join(several)})"] * (len(several) > 1)
     return [f"**Mixed versions** within one row, so that its means combine them: {', '.join(found)}."] * bool(found)
@@ -173,13 +180,11 @@ def mixed(done: pd.DataFrame) -> list[str]:
 
 def answered(done: pd.DataFrame) -> list[str]:
     """Name the backend that generated each run's answers; [] for a task without generated answers."""
-    if not done["backend"].any():
-        return []
-    done = done[done["benchmark"].isin(done.loc[done["backend"] != "", "benchmark"])]  # not for retention
+    done = done[done["backend"] != ""]
     parts = [
-        f"{backend or 'a backend that was not recorded'}{f' (`serve: {serve}`)' if serve else ''}: "
-        + ", ".join(group["run"].unique())
+        f"{backend}{f' (`serve: {serve}`)' if serve else ''}: {', '.join(group['run'].unique())}"
         for (backend, serve), group in done.groupby(["backend", "serve"])
     ]
     several = done["backend"].nunique() > 1
-    return [f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."]
+    text = f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."
+    return [text] * bool(parts)

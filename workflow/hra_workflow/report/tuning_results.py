@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import finished_run, records, tuning
+from hra_workflow.core import made_from, records, tuning
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.report import markdown_text
 
@@ -20,7 +20,6 @@ COLUMNS = [
     "steps",
     "seconds",
     "device_seconds",
-    "watt_hours",
     "device",
     "error",
 ]
@@ -29,7 +28,7 @@ COLUMNS = [
 def table(trials: list[dict], expected: list[dict], incomplete: bool = False) -> pd.DataFrame:
     """Build one row per trial and seed; a trial whose record does not exist is missing.
 
-    trials: those of hra_workflow/tasks/tuned_runs.py. expected: what each is made from (tasks/expected_runs.py). The
+    trials: those of hra_workflow/tasks/tuned_runs.py. expected: what each is made from (core/made_from.py). The
     score is on the held-out rows, or NaN. Raises JobError for a record of another trial, config, dataset or version;
     with `incomplete`, such a trial is outdated and has no score.
     """
@@ -56,7 +55,7 @@ def outdated(trials: list[dict], expected: list[dict]) -> dict[tuple[str, ...], 
 def row(trial: dict, expected: dict) -> dict:
     path = Path(trial["record"])
     record = records.read(path) if path.exists() else {"status": "missing"}
-    if path.exists() and (differences := finished_run.list_differences(record, expected)):
+    if path.exists() and (differences := made_from.list_differences(record.get(made_from.KEY, {}), expected)):
         record = {"status": OUTDATED, "error": f"{', '.join(differences)}; delete {path}"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
@@ -68,7 +67,6 @@ def row(trial: dict, expected: dict) -> dict:
         "steps": record.get("steps"),
         "seconds": record.get("seconds"),
         "device_seconds": record.get("device_seconds", record.get("seconds")),
-        "watt_hours": record.get("watt_hours"),
         "device": record.get("device", ""),
         "error": record.get("error", ""),
     }
@@ -132,4 +130,5 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
 
 def values_of(trials: pd.DataFrame) -> list[str]:
     """List the columns of tune_{task}.csv that are hyper-parameters."""
-    return [name for name in trials.columns if name not in (*RUN, "trial", "seed", *COLUMNS)]
+    names = list(trials.columns)
+    return names[names.index("seed") + 1 : names.index(COLUMNS[0])]

@@ -22,8 +22,7 @@ FEW_ITEMS = 30  # an interval from fewer seeds is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    unequal: why it is no verdict (report/searches.py); p is then only in compare_{task}.csv. one_class: the runs of the
-    two that predict one class, each with its description (report/one_class.py).
+    unequal: why it is no verdict (report/searches.py); p is then only in compare_{task}.csv.
     """
 
     run: str
@@ -35,7 +34,6 @@ class Verdict:
     items: int = 0
     p_equivalent: float = math.nan  # p of a difference below comparison.MARGIN points
     unequal: str = ""
-    one_class: tuple[tuple[str, str], ...] = ()
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
         """Write `LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)`.
@@ -50,8 +48,7 @@ class Verdict:
         text += f", {self.unequal}" * bool(self.unequal)
         if outcome := self.outcome():
             text += f"{';' if self.unequal else ','} {outcome}"
-        text += f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
-        return text + "".join(f"; {labels[run]} {words}" for run, words in self.one_class)
+        return text + f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
 
     def outcome(self) -> str:
         """Describe the result of the test, or why it is missing; "" if it does not compare methods."""
@@ -69,8 +66,7 @@ class Verdict:
     def cell(self, unit: Unit) -> str:
         """Write `+4.00 [0.00, 7.80], p = 0.120`, without p if no equal searches chose the hyper-parameters."""
         text = f"{round(self.value, unit.digits) + 0.0:+.{unit.digits}f}".replace("-", "−") + self.range_text(unit)
-        text = text if math.isnan(self.p) or self.unequal else f"{text}, {p_text(self.p)}"
-        return text + " †" * bool(self.one_class)
+        return text if math.isnan(self.p) or self.unequal else f"{text}, {p_text(self.p)}"
 
     def range_text(self, unit: Unit) -> str:
         if math.isnan(self.interval[0]):
@@ -98,12 +94,10 @@ def against(
     means: dict[str, float],
     pairs: pd.DataFrame,
     unequal: Callable[[str, str], str],
-    constant: dict[str, str],
 ) -> list[Verdict]:
     """Compare the other runs with the reference. pairs: the rows of compare_{task}.csv of one column and selection.
 
-    unequal: function (run, reference) → why their difference is no verdict, or "". constant: the runs that predict one
-    class, with their descriptions.
+    unequal: function (run, reference) → why their difference is no verdict, or "".
     """
     found = {}
     for pair in pairs.to_dict("records"):
@@ -119,24 +113,17 @@ def against(
             reference,
             *found.get((run, reference), (mean - means[reference],)),
             unequal=unequal(run, reference),
-            one_class=tuple((one, constant[one]) for one in (run, reference) if one in constant),
         )
         for run, mean in means.items()
         if run != reference
     ]
 
 
-def marked(
-    table: pd.DataFrame,
-    differences: pd.DataFrame,
-    units: dict[str, Unit],
-    params: dict,
-    constant: dict[tuple[str, str], dict[str, str]],
-) -> pd.DataFrame:
-    """Add the marks of each cell: better, best, not distinguishable from the best, or of a run that predicts one class.
+def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
+    """Add the marks of each cell: better, best or not distinguishable from the best.
 
     A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
-    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
+    params: those of table.py.
     """
     added, chosen = {}, searches.table_searches(params)
     for name, unit in units.items():
@@ -147,8 +134,7 @@ def marked(
             found = comparison.best(means, equal, unit.lower)
             worst = (max if unit.lower else min)(means.values(), default=0)
             best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
-        keys = list(zip(table["selection"], table["run"], strict=True))
-        added[f"{name}_one_class"] = ["true" if run in constant[one, name] else "" for one, run in keys]
+        keys = zip(table["selection"], table["run"], strict=True)
         added[f"{name}_better"] = unit.better
         added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     return table.assign(**added)
@@ -165,23 +151,19 @@ def compared(
 
 
 def verdicts(
-    table: pd.DataFrame,
-    differences: pd.DataFrame,
-    units: dict[str, Unit],
-    params: dict,
-    constant: dict[tuple[str, str], dict[str, str]],
+    table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict
 ) -> dict[tuple[str, str], list[Verdict]]:
     """Return the verdicts by selection and column; [] if the reference has no value.
 
-    params: those of table.py. constant: the runs that predict one class, by selection and column (one_class.by_column).
+    params: those of table.py.
     """
     chosen, found, searched = params["verdicts"], {}, searches.table_searches(params)
     runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
         for selection, means, pairs in compared(table, differences, name, runs):
             first = reference(means, chosen, unit)
-            unequal, same = partial(searched.between, column=name), constant[selection, name]
-            found[selection, name] = against(first, means, pairs, unequal, same) if first else []
+            unequal = partial(searched.between, column=name)
+            found[selection, name] = against(first, means, pairs, unequal) if first else []
     return found
 
 

@@ -7,6 +7,8 @@ printed when Snakemake exits.
 
 import atexit
 import contextlib
+import json
+import os
 import subprocess
 import sys
 from functools import cache, partial
@@ -16,7 +18,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness, RerunTrigger
 
-from hra_workflow.core import imports, launcher
+from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
 from hra_workflow.preflight import findings, probe, site
@@ -34,9 +36,8 @@ NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 def register(workflow, config: dict, basedir: Path) -> None:
     """Prepare the main process for its jobs and its exit. `basedir`: the workflow's folder."""
-    launcher.name_this_process(workflow.is_main_process)
+    os.environ[process_identity.STARTED_BY] = json.dumps(process_identity.this_process())
     if workflow.is_main_process:
-        reasons.shorten(workflow)
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
         modifier = workflow.modifier  # replaced by another one at exit
         atexit.register(at_exit, workflow, config, basedir, modifier.namespace)

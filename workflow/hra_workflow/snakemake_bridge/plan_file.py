@@ -18,7 +18,7 @@ VERSION = 1
 def write(workflow, config: dict, basedir: Path) -> None:
     """Write the plan of a dry run to the file of the config."""
     known = planned.jobs(workflow.dag, config)
-    left = {id(one.job): one.hours for one in plan.estimate(known.values()).estimates}
+    left = {job.name: job.hours for job in plan.estimate(known.values()).remaining}
     tables = [job for job in known if job.output and Path(job.output[0]).name.startswith("table_")]
     users: dict = {job: [] for job in planned.above(workflow.dag, *tables, *known) if job.output}
     for table in tables:
@@ -28,7 +28,7 @@ def write(workflow, config: dict, basedir: Path) -> None:
         of_job(workflow, job)
         | {"tables": names, "needed": known[job].needed, "gpus": known[job].gpus}
         | {"gpu_hours": (spent := plan.estimate([known[job]])).gpu, "cpu_hours": spent.cpu}
-        | {"hours_left": left.get(id(known[job]), 0.0)}
+        | {"hours_left": left.get(known[job].name, 0.0)}
         for job, names in users.items()
     ]
     content = {"version": VERSION, "basedir": str(basedir), "config": config, "jobs": jobs}
@@ -44,7 +44,7 @@ def of_job(workflow, job) -> dict:
         )
     )  # fmt: skip
     recorded = workflow.persistence.metadata(job.output[0])
-    return {name: plain[name] for name in ("rule", "wildcards", "input", "output", "params", "identity")} | {
+    return {name: plain[name] for name in ("rule", "wildcards", "input", "output", "params")} | {
         "script": Path(job.format_wildcards(str(job.rule.script))).name if job.rule.script else None,
         "inputs": [str(path) for path in job.input],
         "outputs": [str(path) for path in job.output],

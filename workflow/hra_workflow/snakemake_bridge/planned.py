@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.io import is_flagged
 
 from hra_workflow.core import job as scripts
-from hra_workflow.cost import gpu_hours
+from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.preflight import site
 from hra_workflow.preflight.findings import Finding
@@ -21,7 +21,7 @@ RECORDS = ("train.json", "metrics.json", "retention.json")
 def jobs(dag, config: dict) -> dict[object, Job]:
     """Map every job of Snakemake's plan, finished or not, to its description with estimates."""
     known = {job: described(dag, job, config["preflight"] == "jobs") for job in dag.jobs}
-    gpu_hours.add_estimates(config, known.values())
+    estimates.add_estimates(config, known.values())
     return known
 
 

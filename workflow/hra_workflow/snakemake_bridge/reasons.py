@@ -1,28 +1,22 @@
 """The reasons why jobs run again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
 
-Snakemake records the params of every finished job; the params of `recorded` and `recorded_in_order` (reruns.py) contain
-their names. So the differences can be found without reading results.
+Snakemake only compares digests (identities.py); the settings before are those that the results record (made_from.py).
 """
 
-import ast
-import contextlib
-import json
-import logging
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container
+from pathlib import Path
 
-from snakemake.logging import logger
-from snakemake_interface_logger_plugins.common import LogEvent
-
-from hra_workflow.core import fingerprints
+from hra_workflow.core import files, made_from, predictions
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, of_jobs
 from hra_workflow.cost import planned_jobs
-from hra_workflow.snakemake_bridge import reruns
+from hra_workflow.data import images
+from hra_workflow.snakemake_bridge import identities
 
 MOST = 3  # number of causes that are printed for each rule
 ARROW = "→"
 LONG = 40  # characters; longer lists are printed as their length
-LONGEST = 20_000  # characters of a param that is parsed, in 0.1 s: the list of all runs of a large table is longer
 
 
 def again(dag, failed: Container[str] = ()) -> list[str]:
@@ -57,12 +51,11 @@ def causes(dag, job, failed: Container[str] = ()) -> list[str]:
     if not job.output or (reason.missing_output and not records.has_metadata(job)):
         return []
     change = records.params_changed(job)
-    found, is_lost = changes(change), any(text.startswith(f"[{reruns.LOST!r}") for text in change.only_new)
-    if reason.updated_input_run:  # the list of a table's runs differs whenever one run does
-        found = [text for text in found if ARROW in text]
+    is_lost = any(text.startswith(f"[{identities.LOST!r}") for text in change.only_new)
+    found = changes(job) if change else []
     facts = {
         "deleted input files": is_lost,
-        "other settings": reason.params_changed and not found and not is_lost,
+        "other settings": reason.params_changed and not found and not is_lost and not reason.updated_input_run,
         "other input files": reason.input_changed,
         "newer input files": reason.updated_input - reason.updated_input_run,
         "other code": reason.code_changed,
@@ -76,41 +69,37 @@ def causes(dag, job, failed: Container[str] = ()) -> list[str]:
     return found or [f"after {listed(before)}" if reason.updated_input_run else "missing output"]
 
 
-def changes(params) -> list[str]:
-    """List the settings that differ between Snakemake's params before and now."""
-    before, now = (fingerprints.flatten(named(some)) for some in (params.only_old, params.only_new))
-    differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    pairs = {name: (short(before.get(name)), short(now.get(name))) for name in differing}
-    return [f"{name} {old} {ARROW} {new}" if old != new else f"other {name}" for name, (old, new) in pairs.items()]
+def changes(job) -> list[str]:
+    """List the settings of a job that differ from those of its results."""
+    about = job.params.get(made_from.PARAM, {"settings": []})
+    now = made_from.as_json({name: identities.canonical(job.params[name]) for name in about["settings"]})
+    before = next(filter(None, map(settings_of, job.output)), None)
+    if before is None:
+        return []
+    old, new = (made_from.flatten(some) for some in (before, now))
+    differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    pairs = {name: (short(old.get(name)), short(new.get(name))) for name in differing}
+    return [
+        f"{name} {one} {ARROW} {other}" if one != other else f"other {name}" for name, (one, other) in pairs.items()
+    ]
+
+
+def settings_of(path: str) -> dict | None:
+    """Return the settings that a result records; None if it records none."""
+    try:
+        found = READERS[Path(path).suffix](path)
+    except (KeyError, OSError, JobError):
+        return None
+    return found.get(made_from.KEY, {}).get("settings")
+
+
+READERS = {
+    ".json": files.read_json,
+    ".gz": lambda path: {made_from.KEY: predictions.read_with_head(path)[0]},
+    ".tar": lambda path: {made_from.KEY: images.made_from(path)},
+}
 
 
 def short(value) -> str:
-    text = fingerprints.format_value(value)
+    text = made_from.format_value(value)
     return f"… ({len(value)} values)" if isinstance(value, list) and len(text) > LONG else text
-
-
-def named(params: Iterable[str]) -> dict:
-    """Join params, each a dictionary in Python's notation; params of other workflows' rules may have any form."""
-    found = {}
-    for text in sorted(text for text in params if len(text) < LONGEST):
-        with contextlib.suppress(ValueError, SyntaxError, TypeError):
-            found |= json.loads(json.dumps(ast.literal_eval(text)))
-    return found
-
-
-def shorten(workflow) -> None:
-    """Make Snakemake print only the settings that differ in a job's reason, instead of all params before and now."""
-    known: dict = {}
-
-    def shortened(record: logging.LogRecord) -> bool:
-        dag = workflow.dag
-        if getattr(record, "event", None) == LogEvent.JOB_INFO:
-            with contextlib.suppress(KeyError):  # for a job that a checkpoint has just added
-                if record.jobid not in known:
-                    known.update((dag.jobid(job), job) for job in dag.jobs)
-                change = dag.reason(known[record.jobid]).params_changed
-                if texts := changes(change):
-                    record.reason = record.reason.replace(str(change), ", ".join(texts))
-        return True
-
-    logger.addFilter(shortened)

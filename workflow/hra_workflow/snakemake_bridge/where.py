@@ -7,8 +7,7 @@ from importlib.metadata import entry_points
 
 from hra_workflow.core import gpus as local_gpus
 from hra_workflow.core.wording import hours_of, of_jobs, plural
-from hra_workflow.cost import cpu_time
-from hra_workflow.cost.gpu_hours import Hours
+from hra_workflow.cost.hours import Hours
 from hra_workflow.snakemake_bridge import planned
 
 # An entry point of this group is a function of Snakemake's jobs. It returns the resources with which its executor
@@ -20,15 +19,15 @@ SHOWN |= {"gres": "GRES", "lsf_project": "project", "lsf_queue": "queue"}
 
 def lines(workflow, jobs: list, left: Hours) -> Iterator[str]:
     """Describe where the `jobs` would run and their wall time. left: their estimates."""
-    at_a_time, work = most_jobs(workflow), sum(one.hours or 0 for one in left.billed())
+    at_a_time, work = most_jobs(workflow), sum(job.hours or 0 for job in left.billed())
     if at_a_time is None:
         slots, text = here(workflow.resource_settings.cores, max(planned.requested(job, "gpu") for job in jobs))
     else:
         slots, text = at_a_time, f"{scheduler(jobs)}, up to {of_jobs(at_a_time)} at a time"
-        work = sum(one.wall for one in left.billed())
+        work = sum(job.wall for job in left.billed())
     yield f"where:    {text}"
     longest, run = left.longest()
-    together = (work + left.short * cpu_time.LIKELY_STARTUP / 3600) / slots if slots else 0
+    together = work / slots if slots else 0
     if slots and (least := max(longest, together)):
         yield f"wall time: at least about {hours_of(least)}" + f", as long as {run} takes" * (longest > together)
 

@@ -1,9 +1,8 @@
 """The cost of a task's jobs for the plan and `hra-workflow smoke`: resources, rows, bytes and files."""
 
-import math
 from typing import ClassVar
 
-from hra_workflow.core import fingerprints, grid, strength_names, tuning
+from hra_workflow.core import grid, made_from, tuning
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 from hra_workflow.tasks.training import LENGTH, held_out_rows
@@ -50,7 +49,7 @@ class Cost(Part):
             for dataset in grid.datasets(self.config, self.name):
                 values = self.task.training.hyperparameters(dataset, run)
                 found.append({key: value for key, value in values.items() if key not in LEARNING})
-        return fingerprints.digest(found)
+        return made_from.digest(found)
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
         """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""
@@ -79,17 +78,11 @@ class Cost(Part):
 
     def items(self, dataset: str, benchmark: str) -> int | None:
         """Return the number of rows of a benchmark of a dataset, if it is known."""
-        entry, (benchmark, _) = self.task.data.entry(dataset), strength_names.split(benchmark)
+        entry = self.task.data.entry(dataset)
         if benchmark not in entry.get("benchmarks", {}):
             return None
         name, _, split = entry["benchmarks"][benchmark].rpartition("/")
         return rows(self.datasets[name] if name else entry, split)
-
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        """Return the approximate number of tokens per unit of `work`, to guess its time on a CPU; None if unknown."""
-        name, run = wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}"
-        longest = self.task.training.relevant_hyperparameters(name, run).get("max_length", math.inf)
-        return min(self.datasets[name]["tokens"], longest) if "tokens" in self.datasets[name] else None
 
     def training_work(self, entry: dict, wildcards: dict) -> float | None:
         """Return the rows of all steps and of the evaluations on dev in between."""

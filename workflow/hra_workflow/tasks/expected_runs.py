@@ -1,16 +1,23 @@
 """The runs that a table expects, the required contents of their records, and the error files of their jobs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow import methods
-from hra_workflow.core import grid, tuning
-from hra_workflow.tasks import tuned_runs
+from hra_workflow.core import grid, made_from
 from hra_workflow.tasks.base import Task
 
 
-def expected_runs(task: Task) -> list[dict]:
-    """List the runs as the config specifies them, with the names of their benchmarks."""
-    return [run | expected_settings(task, run) | {"benchmarks": task.evaluation.benchmarks(run)} for run in task.runs()]
+def expected_runs(task: Task, of_run: Callable, of_metrics: Callable) -> list[dict]:
+    """List the runs of the grid, each with what its record and its metrics, by benchmark, are made from (made_from.py).
+
+    of_run, of_metrics: functions of the task's name, the run and, for metrics, the benchmark.
+    """
+    return [
+        run
+        | {"record": of_run(task.name, run)}
+        | {"metrics": {name: of_metrics(task.name, run, name) for name in task.evaluation.benchmarks(run)}}
+        for run in task.runs()
+    ]
 
 
 def error_files(task: Task) -> list[dict]:
@@ -32,35 +39,20 @@ def errors_of_run(task: Task, run: dict) -> dict:
     }
 
 
-def with_errors(expected: list[dict], errors: list[dict]) -> list[dict]:
+def with_errors(runs: list[dict], errors: list[dict]) -> list[dict]:
     """Add the error files to the runs."""
-    return [run | files for run, files in zip(expected, errors, strict=True)]
+    return [run | files for run, files in zip(runs, errors, strict=True)]
 
 
-def expected_settings(task: Task, run: dict) -> dict:
-    """Return what the config specifies of a run or a trial, with which finished_run.list_differences compares a record.
+def digests(expected: list[dict]) -> list:
+    """Return the names of the runs, and the digests of what their results are made from."""
 
-    asked: its part of the fingerprint of the training, without names, settings that do not change results, values that
-    trials choose, and the training settings of a run that trains nothing. chosen: the file with the values that trials
-    chose, for a tuned run. inputs: its manifests.
-    """
-    name = grid.run_name(run)
-    method = grid.method(task.config, task.name, run["method"], run["variant"], run["dataset"])
-    specified = {"method": method, "seed": run["seed"], "task_version": task.settings["version"]}
-    tuned = tuned_runs.is_tuned(task, name)
-    if methods.trains(task.config, name):
-        searched = tuning.search(task.settings["tune"], name) if tuned else ()
-        values = task.training.relevant_hyperparameters(run["dataset"], name)
-        specified["hyperparameters"] = {key: value for key, value in values.items() if key not in searched}
-    chosen = {"chosen": grid.choice_file(task.config, task.name, run["dataset"], name)} if tuned else {}
-    return {"asked": specified, "inputs": task.training.inputs(run["dataset"])} | chosen
+    def one(run: dict) -> list:
+        names = {name: value for name, value in run.items() if name not in ("record", "metrics")}
+        metrics = {name: made_from.digest_of(made) for name, made in run["metrics"].items()}
+        return [names, made_from.digest_of(run["record"]), metrics]
 
-
-def expected_trials(task: Task, trials: list[dict]) -> list[dict]:
-    """List the names and the expected settings of the runs of trials (tuned_runs.trials)."""
-    names = ("dataset", "method", "seed")
-    runs = [{name: trial[name] for name in names} | {"variant": trial["trial"]} for trial in trials]
-    return [{"task": task.name} | run | expected_settings(task, run) for run in runs]
+    return list(map(one, expected))
 
 
 def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str]:

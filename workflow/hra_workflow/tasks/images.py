@@ -1,28 +1,18 @@
-"""The parts of a task that evaluates generated images: its evaluators, and drift, the retention of these tasks.
-
-Drift is the distance of a run's images of class prompts from the base model's.
-"""
+"""The parts of a task that evaluates generated images."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from hra_workflow import methods
-from hra_workflow.core import strength_names
 from hra_workflow.core.errors import each_once, expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
-from hra_workflow.tasks.cost import FORWARD, Cost
+from hra_workflow.tasks.cost import Cost
 from hra_workflow.tasks.data import Data
 from hra_workflow.tasks.evaluation import Evaluation
-from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.training import Training
 
-DRIFT = "drift"  # the key of the config, and the benchmark
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
 ROW += ("stderr", "n_items", "eval_seconds", "backend", "serve")  # other columns of a benchmark in the report
-# The UNet of Stable Diffusion 1.5, 860 M parameters, needs 339 G multiplications per image of 512 pixels (arXiv
-# 2305.15798): as many as for 400 tokens.
-PIXELS_PER_TOKEN = 512**2 / 400
 PNG_BYTES = 1.6  # per pixel of a real image at 512 × 512: COCO's take 1.5, and fast compression adds 7 %
 
 
@@ -61,36 +51,6 @@ class ImageTraining(Training):
         )
 
 
-class ImageGeneration(Generation):
-    """The generation of images.
-
-    drift_sampler: `module:class` that generates images of class prompts.
-    """
-
-    drift_sampler: ClassVar[str]
-
-    def sampling(self) -> dict:
-        """Return the settings that generated images depend on; the number of shards is not one of them."""
-        raise NotImplementedError
-
-    def drift_prompts(self, dataset: str) -> list[str] | None:
-        """Return the prompts of drift, or the class prompts of a dataset; None: its data contain them."""
-        stated = self.settings[DRIFT]["prompts"]
-        return stated if isinstance(stated, list) else None
-
-    def drift_sampling(self) -> dict:
-        """Return the settings that the images of class prompts depend on; a blocked image would have no distance."""
-        return self.sampling() | {"images": self.settings[DRIFT]["images"], "safety_checker": False}
-
-    def drift_images(self) -> int:
-        """Return the number of images of class prompts that a model generates."""
-        stated = self.settings[DRIFT]["prompts"]
-        return (len(stated) if isinstance(stated, list) else stated) * self.settings[DRIFT]["images"]
-
-    def shards(self, wildcards: dict) -> int:
-        return 1 if self.task.evaluation.is_drift(wildcards) else super().shards(wildcards)
-
-
 class ImageEvaluation(Evaluation):
     """The evaluation of generated images.
 
@@ -124,52 +84,15 @@ class ImageEvaluation(Evaluation):
         on_gpu = "device" in resources or any(registry.find(entry["kind"]).needs.gpu for entry in evaluators)
         return resources if on_gpu else resources | {"gpu": 0}
 
-    def rule(self, benchmark: str) -> str:
-        return "evaluate_drift" if strength_names.split(benchmark)[0] == DRIFT else super().rule(benchmark)
-
-    def retention_benchmarks(self, run: dict) -> list[str]:
-        entry = methods.get(self.config, run["method"])
-        changes_base = entry.adapter.config or entry.base != "none"
-        return [DRIFT] if self.settings.get(DRIFT) and changes_base else []
-
-    def retention(self) -> dict | None:
-        if not self.settings.get(DRIFT):
-            return None
-        entry = self.settings[DRIFT]["evaluators"][0]
-        identical = registry.find(entry["kind"]).identical
-        label = f"{entry['name']}, images of class prompts against the base model's"
-        better = "higher" if identical else "lower"
-        return {"benchmark": DRIFT, "metric": entry["name"], "label": label, "better": better, "base": identical}
-
-    def is_drift(self, wildcards: dict) -> bool:
-        """Return whether a job generates or evaluates images of class prompts; the base model's have no benchmark."""
-        return bool(self.settings.get(DRIFT)) and strength_names.split(wildcards.get("benchmark", DRIFT))[0] == DRIFT
-
-    def drift_models(self) -> list[str]:
-        """Return the models that the evaluators of drift need."""
-        return registry.models(self.settings[DRIFT]["evaluators"])
-
     def check_settings(self) -> None:
-        """Raise JobError if an evaluator lacks an input, or one of drift does not compare images with each other."""
-        task = f"config: tasks.{self.name}"
-        entries, of_drift = self.settings["evaluation"]["evaluators"], self.settings.get(DRIFT) or {"evaluators": []}
-        for entry in entries:
-            self.check_evaluator(f"{task}.evaluation.evaluators: {entry['name']}", entry, self.reference_images)
-        each_once(f"{task}.evaluation.evaluators", "metric", [*registry.metrics(entries), *ROW])
-        each_once(f"{task}.{DRIFT}.evaluators", "name", [*(entry["name"] for entry in of_drift["evaluators"]), *ROW])
-        for entry in of_drift["evaluators"]:
-            key = f"{task}.{DRIFT}.evaluators: {entry['name']}"
-            self.check_evaluator(key, entry, "references")
-            expect(
-                registry.find(entry["kind"]).needs.images == "references",
-                f"{key}: kind {entry['kind']} does not compare two images. Use dino, clip or one of LPIPS",
-            )
-
-    def check_evaluator(self, key: str, entry: dict, images: str) -> None:
         """Raise JobError if an evaluator lacks a required input, or has a key that its type does not use."""
-        registry.check(key, entry, images)
-        if "model" in entry:
-            one_of(key, "model", entry["model"], self.config["models"])
+        place, entries = f"config: tasks.{self.name}.evaluation.evaluators", self.settings["evaluation"]["evaluators"]
+        for entry in entries:
+            key = f"{place}: {entry['name']}"
+            registry.check(key, entry, self.reference_images)
+            if "model" in entry:
+                one_of(key, "model", entry["model"], self.config["models"])
+        each_once(place, "metric", [*registry.metrics(entries), *ROW])
 
 
 class ImageCost(Cost):
@@ -180,15 +103,3 @@ class ImageCost(Cost):
             return {}
         images = self.work("generate", wildcards | {"n_shards": 1})
         return {"generated images": images and images * PNG_BYTES * self.settings["resolution"] ** 2}
-
-    def work(self, stage: str, wildcards: dict) -> float | None:
-        images = stage in ("generate", "evaluate") and wildcards.get("dataset") in self.datasets
-        if not images or not self.task.evaluation.is_drift(wildcards):
-            return super().work(stage, wildcards)
-        return self.task.generation.drift_images() * (1 if stage == "generate" else FORWARD)
-
-    def tokens(self, stage: str, wildcards: dict) -> float:
-        """Convert images to tokens; an evaluation is assumed to cost as much as one step of the model."""
-        image = self.settings["resolution"] ** 2 / PIXELS_PER_TOKEN
-        passes = 2 * self.settings["generation"]["inference_steps"]  # with and without the prompt
-        return image * FORWARD * passes if stage == "generate" else image

@@ -98,11 +98,10 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
 
 
 def examples_of(task: Task, name: str) -> dict:
-    """Return the settings that show a dataset's predictions, and per benchmark the file with their inputs."""
+    """Return the settings that show a dataset's predictions, and its benchmarks."""
     entry = task.data.entry(name)
-    inputs = {benchmark: task.table.inputs(name, benchmark) for benchmark in entry["benchmarks"]}
     shown = {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry}
-    return shown | {"inputs": inputs, "scores": main_metrics(task, name)}
+    return shown | {"benchmarks": list(entry["benchmarks"]), "scores": main_metrics(task, name)}
 
 
 def main_metrics(task: Task, dataset: str) -> dict[str, str]:

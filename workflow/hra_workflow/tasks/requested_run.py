@@ -5,7 +5,6 @@ A run is named by its folder, or by `best`, `best/TASK`, `best/TASK/DATASET`: th
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import mean
 
 from hra_workflow import methods
-from hra_workflow.core import grid, seals, tuning
+from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
@@ -210,8 +209,8 @@ def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[s
         f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {advice}",
     )
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
-    stated = csv.DictReader(io.StringIO(seals.read(path), newline=""))
-    rows = [row for row in stated if wanted.items() <= row.items() and float(row["strength"]) == 1]
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items()]
     rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
     selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
     expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {advice}")

@@ -16,7 +16,7 @@ from hra_workflow.tasks.part import Part
 # Columns of the tables' CSV files: those of a row, and those computed for a column, by the endings of their names.
 # No column of the config has such a name.
 OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
-ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_one_class", "_unseen")
+ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_unseen")
 
 
 class Table(Part):
@@ -148,21 +148,13 @@ class Table(Part):
         custom = {name: self.metric(name).version for name in names if ":" in name}
         return {"versions": custom} if custom else {}
 
-    @classmethod
-    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
-        """Return the class that a run predicts for every item, if the items have several classes; else None.
-
-        lines, settings: as for `per_item`.
-        """
-        return None
-
     def comparison(self) -> dict:
-        """Return the settings that `per_item` and `only_class` depend on."""
+        """Return the settings that `per_item` depends on, and `labels`: the names of classes by dataset, if any."""
         return {}
 
     @classmethod
     def recorded_comparison(cls, settings: dict) -> dict:
-        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_by`."""
+        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_from`."""
         return {}
 
     # Items of two runs
@@ -182,16 +174,11 @@ class Table(Part):
 
     # Predictions in the report
 
-    def inputs(self, dataset: str, benchmark: str) -> str | None:
-        """Return the Parquet file with the items' inputs, in order; None: predictions.jsonl.gz contains them."""
-        return None
-
     @classmethod
-    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
         """Return the report's contents for an item, by heading.
 
-        line: from predictions.jsonl.gz. row: from the file of `inputs`, {} if there is none. dataset: its `metrics`,
-        and its `columns` and `labels` if it has them.
+        line: from predictions.jsonl.gz. dataset: its `metrics`, and its `columns` and `labels` if it has them.
         """
         scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
         return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}

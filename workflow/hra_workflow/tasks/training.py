@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import grid, tuning
-from hra_workflow.core.fingerprints import ROUNDING
+from hra_workflow.core.made_from import ROUNDING
 from hra_workflow.tasks.data import rows
 from hra_workflow.tasks.part import Part
 

@@ -20,6 +20,14 @@ def choice(task: Task, wildcards) -> str | list:
     return grid.choice_file(task.config, task.name, wildcards.dataset, run) if is_tuned(task, run) else []
 
 
+def hyperparameters_without_choice(task: Task, wildcards) -> dict:
+    """Return the hyper-parameters that a training job depends on, without those that trials choose."""
+    run = run_name(wildcards)
+    values = task.training.relevant_hyperparameters(wildcards.dataset, run)
+    searched = tuning.search(task.settings["tune"], run) if is_tuned(task, run) else ()
+    return {key: value for key, value in values.items() if key not in searched}
+
+
 def trials(task: Task, dataset: str, run: str) -> list[dict]:
     """List the trials of `method/variant` on a dataset, one per seed: names, `values`, and the path of its `record`."""
     tune, path_of_run = task.settings["tune"], grid.paths(task.config)["run"]

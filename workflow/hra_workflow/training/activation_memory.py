@@ -13,7 +13,6 @@ from accelerate.utils import broadcast_object_list
 from hra_workflow.core import files
 from hra_workflow.models import memory
 from hra_workflow.models.precision import dtype
-from hra_workflow.training import checkpoints
 
 MARGIN = 1.25  # gradients of activations and temporary tensors
 ADAMW = 3  # gradients and two moments, of the parameters' size
@@ -61,8 +60,8 @@ def must_recompute(model, rows: int, length: int, precision: str, scratch: Path)
     The choice of a run's first attempt also applies to later ones, so that their results are bit-identical.
     """
     path = scratch / CHOICE
-    if path.exists() or checkpoints.by_step(scratch):  # until 2026-11-26, all runs used it
-        chosen, why = not path.exists() or files.read_json(path)["on"], "as in the last attempt"
+    if path.exists():
+        chosen, why = files.read_json(path)["on"], "as in the last attempt"
     else:
         needed = needed_bytes(model, rows, length, precision)
         free = memory.free_bytes(next(model.parameters()).device.type)

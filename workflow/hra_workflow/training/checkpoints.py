@@ -1,9 +1,9 @@
 """Training checkpoints in the scratch folder: only intact ones are used, whenever a job was killed.
 
-scratch/RUN/fingerprint.json     everything that the results depend on (fingerprints.py)
+scratch/RUN/made_from.json       everything that the results depend on (core/made_from.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
 scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
-scratch/RUN/.unsealed-{token}/   a checkpoint, or outputs, while the holder of the run's lease (lease.py) writes them
+scratch/RUN/.unsealed/           a checkpoint, or outputs, while the holder of the folder's lock (lock.py) writes them
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
 """
 
@@ -15,14 +15,14 @@ import time
 from pathlib import Path
 
 from hra.paths import share
-from hra_workflow.core import files, fingerprints, lease
+from hra_workflow.core import files, made_from
 
 COMPLETE = "complete"
 TRAINED = "trained.safetensors"
-FINGERPRINT = "fingerprint.json"
+MADE_FROM = "made_from.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
-UNSEALED = ".unsealed-"
+UNSEALED = ".unsealed"
 
 
 def save_trained(model, checkpoint: Path) -> None:
@@ -44,7 +44,7 @@ def load_trained(model, checkpoint: Path) -> None:
 
 def unsealed_folder(scratch: Path) -> Path:
     """Return the folder in which the processes of this job write checkpoints."""
-    return scratch / f"{UNSEALED}{lease.token()}"
+    return scratch / UNSEALED
 
 
 def seal(written: Path) -> None:
@@ -110,18 +110,18 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-def claim(scratch: Path, fingerprint: dict) -> list[str]:
+def claim(scratch: Path, made: dict) -> list[str]:
     """Claim the scratch folder for this training run and return the reasons why a checkpoint in it cannot be used.
 
     A checkpoint of a different training run is set aside until this run has finished.
     """
-    lease.check()
-    path = scratch / FINGERPRINT
+    path = scratch / MADE_FROM
     reasons = []
     if path.exists():
         try:
-            found = fingerprints.differences(json.loads(path.read_text()), fingerprint)
-        except (OSError, ValueError, AttributeError) as problem:
+            saved = json.loads(path.read_text())
+            found = made_from.differences(*map(made_from.without_folders, (saved, made)))
+        except (OSError, ValueError, AttributeError, KeyError) as problem:
             found = [f"an unknown origin ({path.name} cannot be read: {problem})"]
         reasons = [f"the training checkpoint has {', '.join(found)}"] if found else []
     elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
@@ -131,7 +131,7 @@ def claim(scratch: Path, fingerprint: dict) -> list[str]:
         scratch.rename(folder_aside(scratch))
     for interrupted in scratch.glob(f"{UNSEALED}*"):
         remove(interrupted)
-    files.write_json(path, fingerprint)
+    files.write_json(path, made)
     return reasons
 
 
@@ -145,7 +145,6 @@ def remove(folder: Path) -> None:
 
     Files that cannot be deleted (NFS keeps open files as .nfs…) remain until the next call.
     """
-    lease.check()
     if folder.exists():
         folder.rename(folder.with_name(f".{folder.name}.{time.time_ns()}.removed"))
     for removed in folder.parent.glob(f".{folder.name}.*.removed"):

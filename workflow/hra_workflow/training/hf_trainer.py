@@ -93,9 +93,7 @@ class Resumable:
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         folder = Path(resume_from_checkpoint)
-        start = folder / EPOCH.format(self.args.process_index)
-        if start.exists():  # checkpoints from before 2026-11-26 lack it
-            self.epoch_start.resumed = torch.load(start, weights_only=True)
+        self.epoch_start.resumed = torch.load(folder / EPOCH.format(self.args.process_index), weights_only=True)
         checkpoints.load_trained(self.model, folder)
         for callback in self.method_callbacks:
             callback.load_state(self.model, folder)

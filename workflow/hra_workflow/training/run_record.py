@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import energy, files, fingerprints, gpus, made_by, manifests, provenance, records
+from hra_workflow.core import files, gpus, made_from, manifests, provenance, records
 from hra_workflow.core.job import processes
-from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, trials
 
@@ -53,7 +52,7 @@ def training_arguments(job: dict, settings: dict, seed: int, scratch: Path, devi
 
 def initial_adapter(job: dict) -> Path:
     """Return the folder of a run's initial adapter; raise JobError if it is not the requested one."""
-    made_by.check_manifest(job["input"]["augmented"], {"settings": job["params"]["augmented"]})
+    made_from.check_input(job, "augmented", files.read_json(job["input"]["augmented"]).get(made_from.KEY, {}))
     return manifests.folder(job["input"]["augmented"])
 
 
@@ -69,7 +68,7 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     """Train from the last usable checkpoint and return the record of all attempts; raise Interrupted if interrupted.
 
     `started`: the start of the job, in seconds of the monotonic clock. `steps`: total number of optimiser steps. The
-    job gets the entries `fingerprint` and, if it reports to trackers, `tracked`.
+    job gets the entries `made_from` and, if it reports to trackers, `tracked`.
     """
     import torch
     from accelerate.utils import broadcast_object_list
@@ -78,7 +77,8 @@ def run_to_end(job: dict, trainer, started: float, steps: int) -> dict:
     from hra_workflow.training.interruption import CheckpointOnSignal, Interrupted, time_limit
 
     scratch, write = Path(job["params"]["scratch"]), trainer.is_world_process_zero()
-    job["fingerprint"] = fingerprints.of_training(job, steps, trainer.per_process, trainer.packages)
+    number = processes(job) if trainer.per_process else None
+    job[made_from.KEY] = made_from.of_training(job, steps, number, trainer.packages)
     chosen = list(usable_checkpoint(job)) if write else [None, []]  # one process chooses for all
     checkpoint, discarded = broadcast_object_list(chosen)
     attempts = begin_attempt(job, checkpoint, discarded, write)
@@ -120,7 +120,7 @@ def usable_checkpoint(job: dict) -> tuple[Path | None, list[str]]:
     """
     scratch = Path(job["params"]["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
-    discarded = checkpoints.claim(scratch, job["fingerprint"])
+    discarded = checkpoints.claim(scratch, job[made_from.KEY])
     checkpoint, damaged = checkpoints.newest(scratch)
     if damaged and not checkpoint:  # the kept weights belong to the lost checkpoint
         for name in checkpoints.KEPT:
@@ -137,8 +137,6 @@ def begin_attempt(job: dict, checkpoint: Path | None, discarded: list[str], writ
     attempts = files.read_json(path) if path.exists() else {"started": None, "seconds": [], "resumed_from": []}
     attempts["started"] = attempts["started"] or provenance.now()
     attempts.setdefault("runs_per_gpu", [1] * len(attempts["seconds"])).append(gpus.runs_per_gpu(job))
-    attempts.setdefault("watt_hours", [None] * len(attempts["seconds"])).append(None)
-    attempts["counter"] = energy.watt_hours() if provenance.pick_device(job) == "cuda" else None
     attempts["seconds"].append(0.0)
     if checkpoint:
         attempts["resumed_from"].append(checkpoints.step_of(checkpoint))
@@ -152,8 +150,6 @@ def end_attempt(job: dict, attempts: dict, started: float, write: bool = True) -
     device = provenance.pick_device(job)
     attempts["peak_memory_bytes"] = max(attempts.get("peak_memory_bytes", 0), provenance.peak_memory_bytes(device))
     attempts["seconds"][-1] = time.monotonic() - started
-    if attempts["counter"] is not None and (now := energy.watt_hours()) is not None:
-        attempts["watt_hours"][-1] = now - attempts["counter"]
     if write:
         files.write_json(attempts_file(job), attempts)
 
@@ -169,17 +165,15 @@ def finish(
     device: str,
     sizes: dict,
     save: Callable[[Path], None],
-    evaluate: Callable[[dict, Path], None] | None = None,
     **result,
 ) -> None:
-    """Write the weights and the record, and publish them as the job's outputs unless its Snakemake has ended.
+    """Write the weights and the record, and publish them as the job's outputs.
 
     The last checkpoint remains until Snakemake has recorded the run (core/job.py): until then, a repeated job need not
     train again.
 
-    `save` writes the weights of the last step to a folder. `evaluate` is called with the record and the folder of the
-    weights: if it fails, the run is not finished. `result`: steps, best_step, score and curve, and entries of the
-    record that take precedence.
+    `save` writes the weights of the last step to a folder. `result`: steps, best_step, score and curve, and entries of
+    the record that take precedence.
     """
     scratch, record_file = Path(job["params"]["scratch"]), Path(job["output"]["record"])
     new = checkpoints.unsealed_folder(scratch) / "outputs"
@@ -192,16 +186,13 @@ def finish(
     if trials.is_trial(job):
         for name in trials.outputs(job):
             trials.write_empty(new / name)
-    saved = sorted(path for name in (adapters.WEIGHTS, manifests.CONFIG) for path in new.rglob(name))
+    saved = sorted(
+        path for name in (adapters.WEIGHTS, manifests.CONFIG, f"{trials.SCORES}/*") for path in new.rglob(name)
+    )
     weights = {str(path.relative_to(new)): files.sha256(path) for path in saved}
     end_attempt(job, attempts, started)
     record = described(job, attempts, device) | sizes | {"adapter_bytes": adapter_bytes, "weights_sha256": weights}
     record = records.with_digest(record | result)
-    if evaluate:
-        evaluate(record, new)
-    if is_orphaned():
-        print(f"Snakemake has ended: the training checkpoint stays in {scratch}, and the next Snakemake's job uses it.")
-        return
     for name in trials.outputs(job):  # one of the folders may be empty
         (record_file.parent / name).mkdir(parents=True, exist_ok=True)
     for path in checkpoints.contents(new):
@@ -218,7 +209,6 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "status": "ok",
         "seconds": round(sum(attempts["seconds"]), 3),
         "device_seconds": round(gpus.device_seconds(attempts) * processes(job), 3),
-        "watt_hours": energy.of_attempts(attempts),
         "runs_per_gpu": max(attempts["runs_per_gpu"]),
         # Utilisation of its threads: on a CPU, less than 1 if other processes ran at the same time.
         "cpu_share": attempts.get("cpu_share"),
@@ -229,7 +219,7 @@ def described(job: dict, attempts: dict, device: str) -> dict:
         "discarded": attempts["discarded"],
         "started": attempts["started"],
         "finished": provenance.now(),
-        "fingerprint": job["fingerprint"],
+        made_from.KEY: job[made_from.KEY],
     }
 
 
@@ -247,7 +237,7 @@ def untrained(job: dict, started: float, device: str, parameters: int) -> None:
     """Write the record of a run without training, and an empty weights file. `parameters`: number in the model."""
     if int(os.environ.get("RANK", 0)):
         return
-    job["fingerprint"] = fingerprints.of_training(job, steps=0, per_process=False)
+    job[made_from.KEY] = made_from.of_training(job, 0, None)
     _, discarded = usable_checkpoint(job)
     attempts = begin_attempt(job, None, discarded)
     sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}

@@ -19,7 +19,7 @@ from accelerate.tracking import GeneralTracker, MLflowTracker, TensorBoardTracke
 from transformers import TrainerCallback
 from transformers.integrations import rewrite_logs
 
-from hra_workflow.core import files, fingerprints, lease
+from hra_workflow.core import files, made_from
 from hra_workflow.core.job import describe
 from hra_workflow.training import trials
 
@@ -62,7 +62,6 @@ class Tracked(TrainerCallback):
     def on_log(self, args, state, control, logs, **_):
         if SUMMARY in logs:
             return
-        lease.check()
         points = {curve: value for curve, value in rewrite_logs(logs).items() if isinstance(value, int | float)}
         for name, tracker in list(self.trackers.items()):
             steps = self.sent[name]["steps"]
@@ -128,7 +127,7 @@ def run_name(job: dict) -> str:
 
 def configuration(job: dict) -> dict[str, bool | int | float | str]:
     """Return the entries of the record that follow from the job, with flat names."""
-    content = fingerprints.flatten(trials.job_entries(job))
+    content = made_from.flatten(trials.job_entries(job))
     return {
         name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
         for name, value in content.items()

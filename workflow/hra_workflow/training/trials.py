@@ -10,11 +10,12 @@ from collections.abc import Callable, Sized
 from functools import wraps
 from pathlib import Path
 
-from hra_workflow.core import files, fingerprints, lease, provenance, records, tuning
+from hra_workflow.core import files, made_from, provenance, records, tuning
 from hra_workflow.core.job import describe, processes
-from hra_workflow.core.process_identity import is_orphaned
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
+
+SCORES = "scores"  # the output of a training job with the scores of items, for the evaluation
 
 # Errors that a trial's values can cause. Missing or damaged files, full disks and interruptions stop the job instead.
 FAULTS = (ValueError, ArithmeticError, RuntimeError)
@@ -28,8 +29,7 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
     """Wrap the `main` of a training script, so that a run that diverges or a trial that fails writes a record.
 
     Errors of the device, such as insufficient memory, are raised: Snakemake may repeat the job. Errors in one of
-    several processes are raised too, since the others wait for it (divergence ends all of them), and so are errors
-    after Snakemake has ended.
+    several processes are raised too, since the others wait for it (divergence ends all of them).
     """
 
     @wraps(main)
@@ -39,9 +39,9 @@ def recorded(main: Callable[[dict], None]) -> Callable[[dict], None]:
         try:
             main(job)
         except FAULTS as problem:
-            diverged = isinstance(problem, FloatingPointError) and "fingerprint" in job
+            diverged = isinstance(problem, FloatingPointError) and made_from.KEY in job
             of_job = not is_trial(job) or processes(job) > 1 or is_of_device(problem)
-            if is_orphaned() or (of_job and not diverged):
+            if of_job and not diverged:
                 raise
             if not int(os.environ.get("RANK", 0)):
                 write_failure(job, problem, started, diverged)
@@ -75,9 +75,8 @@ def write_failure(job: dict, problem: Exception, started: float, diverged: bool)
         "device": provenance.device_name(provenance.pick_device(job)),
         "finished": provenance.now(),
         # A trial may fail before its number of steps is known.
-        "fingerprint": job.get("fingerprint") or fingerprints.of_training(job, steps=0, per_process=False),
+        made_from.KEY: job.get(made_from.KEY) or made_from.of_training(job, 0, None),
     }
-    lease.check()
     for name in outputs(job):
         write_empty(record.parent / name)
     records.write(record, content)
@@ -96,7 +95,7 @@ def job_entries(job: dict) -> dict:
     params, wildcards = job["params"], job["wildcards"]
     model, data = (job["input"][name] for name in ("model", "dataset"))
     # As at the start of training, if it has started: the files may have changed since.
-    inputs = job["fingerprint"]["inputs"] if "fingerprint" in job else {}
+    inputs = job[made_from.KEY]["inputs"] if made_from.KEY in job else {}
     recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as the chosen value, once it is chosen
     chosen = {} if recomputes is None else {"gradient_checkpointing": bool(recomputes)}
     return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
@@ -109,17 +108,18 @@ def job_entries(job: dict) -> dict:
         "model": {
             "name": params["model_name"],
             "revision": files.read_json(model)["revision"],
-            "sha256": inputs.get("model") or fingerprints.of_input(model),
+            "sha256": inputs.get(model) or made_from.of_input(model),
         },
-        "data_sha256": inputs.get("dataset") or fingerprints.of_input(data),
+        "data_sha256": inputs.get(data) or made_from.of_input(data),
         **provenance.record(),
     }
 
 
 def write_empty(folder: Path) -> None:
-    """Make a folder with a weights file without tensors, and nothing else."""
+    """Make a folder with a weights file without tensors, and nothing else; the folder of scores stays empty."""
     from safetensors.numpy import save_file  # no torch, which takes seconds to import
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})
+    if folder.name != SCORES:
+        save_file({}, folder / adapters.WEIGHTS, metadata={"format": "pt"})

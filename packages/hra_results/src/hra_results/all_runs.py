@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hra_workflow.core import fingerprints, strength_names
+from hra_workflow.core import made_from
 from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import COLUMNS, FLAG, LOGARITHMIC, NUMBER, OF_TRAINING, TEXT, WHOLE
 
 RUN = run_statistics.RUN
 OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
 # Of a row of the run table but not of a run, or replaced by columns of the page.
-OF_ROW = ("task", "benchmark", "strength", "selection", "metric", "value", "stderr", "step", "status", "error")
+OF_ROW = ("task", "benchmark", "selection", "metric", "value", "stderr", "step", "status", "error")
 # Costs of a run, of which lower values are better; those that depend on the device.
-COSTS = (*OF_TRAINING, "watt_hours", "adapter_parameters", "adapter_bytes")
-ON_DEVICE = ("seconds", "device_seconds", "watt_hours", "peak_memory_bytes")
+COSTS = (*OF_TRAINING, "adapter_parameters", "adapter_bytes")
+ON_DEVICE = ("seconds", "device_seconds", "peak_memory_bytes")
 SHOWN = ("seed", "status", "adapter_parameters", "device_seconds", "peak_memory_bytes")
 SEVERAL = "several"  # the cell of a method variant whose seeds have different values
 CONVERT = {TEXT: str, FLAG: str, WHOLE: int, NUMBER: float}
@@ -46,7 +46,7 @@ class Column:
 
 def contents(name: str, facts: dict, runs: list[dict]) -> dict:
     """Return the page's data on a task. facts: of contents.json. runs: runs.describe of each run."""
-    table = run_statistics.read_sealed(facts["runs"]).reindex(columns=list(COLUMNS), fill_value="")
+    table = run_statistics.read_csv(facts["runs"]).reindex(columns=list(COLUMNS), fill_value="")
     every = [tuple(key) for key in table[RUN].drop_duplicates().itertuples(index=False)]
     complete = table.assign(one=~table["status"].isin(run_statistics.NO_TRAINING)).groupby(RUN, sort=False)["one"]
     trained = [f"{method}/{variant}" in facts["trained"] for _, method, variant, _ in every]
@@ -116,15 +116,14 @@ def scores(table: pd.DataFrame, every: list[tuple], better: list[tuple[str, str,
         by_metric.setdefault(metric, set()).add(direction)
     found, extra = [], []
     for benchmark, part in table[table["status"] == "ok"].groupby("benchmark", sort=False):
-        own, strength = strength_names.split(benchmark)
         for metric, rows in part.groupby("metric", sort=False):
             directions, values, errors = by_metric.get(metric, set()), {}, {}
             for selection, one in rows.groupby("selection", sort=False):
                 one = one.set_index(RUN).reindex(every, fill_value="")
                 values[selection], errors[selection] = cells(one["value"], NUMBER), cells(one["stderr"], NUMBER)
-            direction = exact.get((own, metric), next(iter(directions)) if len(directions) == 1 else "")
+            direction = exact.get((benchmark, metric), next(iter(directions)) if len(directions) == 1 else "")
             name, meaning = f"{benchmark}/{metric}", f"{metric} on {benchmark}"
-            found.append(Column(name, meaning, values, direction, "score", shown=strength is None))
+            found.append(Column(name, meaning, values, direction, "score", shown=True))
             extra.append(Column(f"{name}/stderr", COLUMNS["stderr"][1], errors))
         once = part.drop_duplicates(RUN).set_index(RUN).reindex(every, fill_value="")
         for name in OF_BENCHMARK:
@@ -149,9 +148,11 @@ def settings(every: list[tuple], runs: list[dict]) -> list[Column]:
 
 def of_record(record: dict) -> dict[str, Hashable]:
     """Return the settings of a run's method and its hyper-parameters by name; a list becomes a text."""
-    method = {key: value for key, value in record["fingerprint"].get("method", {}).items() if key != "version"}
+    method = {
+        key: value for key, value in record["made_from"]["settings"].get("method", {}).items() if key != "version"
+    }
     named: dict[str, Hashable] = {}
-    for name, value in fingerprints.flatten(record["hyperparameters"] | method).items():
+    for name, value in made_from.flatten(record["hyperparameters"] | method).items():
         value = joined(map(str, value)) if isinstance(value, list) else value
         named.setdefault(name.removeprefix("peft."), str(value).lower() if isinstance(value, bool) else value)
     return named

@@ -9,7 +9,7 @@ import yaml
 
 from hra_results import verify
 from hra_results.archives import contents, crate, descriptions, private_values, rewriting
-from hra_workflow.core import provenance, records, seals
+from hra_workflow.core import provenance, records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 
@@ -55,20 +55,17 @@ def sources(config: dict, jobs: list[dict], weights: bool) -> list[str]:
     for path in [one for one in found if one.endswith(".manifest.json")]:
         name = Path(path).name.removesuffix(".manifest.json")
         found |= dict.fromkeys(str(card) for card in sorted(Path(path).parent.glob(f"{name}.*card.json")))
-    found |= dict.fromkeys([str(seals.seal_of(Path(path))) for path in found])
     return [path for path in found if Path(path).is_file()]
 
 
 def report_of(results: str) -> tuple[list[str], list[str]]:
-    """Return the report with its seal if it is that of the tables; else why it is left out."""
+    """Return the report unless it is older than a table; else why it is left out."""
     path = Path(results, "report.html")
     if not path.exists():
         return [], []
-    try:
-        seals.read(path)
-    except JobError:
+    if any(table.stat().st_mtime > path.stat().st_mtime for table in Path(results).glob("*.csv")):
         return [], [f"{path}: older than the tables (hra-workflow report)"]
-    return [str(path), str(seals.seal_of(path))], []
+    return [str(path)], []
 
 
 def of_workflow(basedir: Path, jobs: list[dict]) -> list[Path]:
@@ -78,12 +75,10 @@ def of_workflow(basedir: Path, jobs: list[dict]) -> list[Path]:
 
 
 def check(paths: list[str]) -> None:
-    """Raise JobError if a record or a sealed table has changed since it was written."""
-    for path in map(Path, paths):
-        if path.name in verify.RECORDS:
+    """Raise JobError if a record has changed since it was written."""
+    for path in paths:
+        if Path(path).name in verify.RECORDS:
             records.read(path)
-        elif seals.seal_of(path).exists():
-            seals.read(path)
 
 
 def finished(plan: dict) -> tuple[list[dict], list[str]]:
@@ -165,5 +160,5 @@ def described(job: dict, replacements: private_values.Replacements, basedir: Pat
     return replacements.value(
         {name: job[name] for name in ("rule", "inputs", "outputs", "wildcards", "started", "finished")}
         | {"script": replacements.place(script) if script else None, "table": makes_table(job)}
-        | {"params": {name: job["params"][name] for name in job["identity"]}}
+        | {"params": {name: job["params"][name] for name in job["params"].get("expects", {"settings": []})["settings"]}}
     )

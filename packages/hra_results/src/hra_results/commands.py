@@ -154,7 +154,7 @@ def archive(project: tuple[str, ...], table: str | None, to: str | None, no_weig
 )
 @click.argument("archive")
 def verify(archive: str) -> int:
-    """Check an archive, anywhere: its files, records and seals, and its tables, which are made again.
+    """Check an archive, anywhere: its files and records, and its tables, which are made again.
 
     ARCHIVE is a zip file or a folder. Exit status: 0 if all is right; 1 if the tables could not be made again, since
     this is no clone of the project; 2 if something is wrong.

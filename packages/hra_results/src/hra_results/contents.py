@@ -4,11 +4,10 @@ The file is written where the runs were made, and its paths are relative to the 
 the folder of results was copied, files outside it are missing: their paths become None, or are left out of a list.
 """
 
-import json
 import os
 from pathlib import Path
 
-from hra_workflow.core import files, seals
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import tail
 
@@ -17,14 +16,14 @@ LOG_LINES = 15
 
 
 def read(folder: Path) -> dict:
-    """Return the contents of a folder of results; raise JobError if its tables have changed since they were listed."""
+    """Return the contents of a folder of results."""
     place = folder / NAME
     if not place.exists():
         raise JobError(
             f"{place}: expected the list of the results' tasks and runs, found none. Run `hra-workflow report` or "
             "snakemake with the target contents, in the project that has made them."
         )
-    return located(json.loads(seals.read(place)), folder)
+    return located(files.read_json(place), folder)
 
 
 def located(content: dict, folder: Path) -> dict:
@@ -38,8 +37,6 @@ def located(content: dict, folder: Path) -> dict:
         for name in ("figures", "sheets"):
             places = {key: paths.found(path) for key, path in task[name].items()}
             task[name] = {key: path for key, path in places.items() if path and path.exists()}
-        for dataset in task["datasets"].values():
-            dataset["inputs"] = {key: paths.found(path) for key, path in dataset["inputs"].items()}
         for run in task["expected"]:
             run["path"] = paths.found(run["folder"])
             run["errors"] = paths.failures(run["errors"])
@@ -73,6 +70,6 @@ class Paths:
         found = []
         for path in self.existing(errors):
             content = files.read_json(path)
-            logs = self.existing([log] if (log := content.get("log")) else [])  # older error files lack it
+            logs = self.existing([content["log"]])
             found.append(content | {"tail": "".join(tail(log, LOG_LINES) for log in logs)})
         return found

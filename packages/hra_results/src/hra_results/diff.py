@@ -142,10 +142,10 @@ def urls(lines: list[tuple[Path, dict]], benchmark: str) -> list[str | None]:
 
 def texts_of(run: Run, benchmark: str, line: dict) -> dict[str, str]:
     """Return the texts of an item by heading."""
-    entry = {"columns": [], "labels": None} | (run.record["fingerprint"].get("dataset") or {})
+    entry = {"columns": [], "labels": None} | (run.record["made_from"]["settings"].get("dataset") or {})
     metrics = list(dict.fromkeys(metric for _, metric in run.values(benchmark)))
     with run.reading(benchmark):
-        texts = run.table.example(line, line, entry | {"metrics": metrics})
+        texts = run.table.example(line, entry | {"metrics": metrics})
     return {
         selections.TITLES.get(name, name): text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"
         for name, text in texts.items()

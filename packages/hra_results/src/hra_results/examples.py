@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from hra_results import html_page
 from hra_workflow import tasks
-from hra_workflow.core import made_by, predictions
+from hra_workflow.core import made_from, predictions
 from hra_workflow.data import images
 from hra_workflow.report.image_grid import evenly_spaced
 
@@ -14,7 +12,7 @@ EXAMPLES = 4  # maximum predictions per benchmark of a run
 THUMBNAIL, LONGEST = 160, 600  # pixels, characters
 
 
-def chosen(task: str, folder: Path, dataset: dict, inputs: Path | None, facts: dict) -> list[dict]:
+def chosen(task: str, folder: Path, dataset: dict, facts: dict) -> list[dict]:
     """Return a few evenly spaced predictions: their `texts` by heading, and `url`, the generated image or None."""
     path, archive = folder / "predictions.jsonl.gz", folder / "images.tar"
     if not path.exists() or (facts["images"] and not archive.exists()):  # real images are not generated
@@ -23,12 +21,10 @@ def chosen(task: str, folder: Path, dataset: dict, inputs: Path | None, facts: d
     last = max((line.get("step", 0) for line in lines), default=0)  # subjects: one set of images per epoch
     lines = [line for line in lines if line.get("step", 0) == last]
     few = [lines[index] for index in evenly_spaced(len(lines), EXAMPLES)]
-    rows = pd.read_parquet(inputs) if inputs and inputs.exists() else None
     urls = thumbnails(archive, few) if archive.exists() else {}
     found = []
     for place, line in enumerate(few):
-        row = rows.iloc[line["item"]].to_dict() if rows is not None else {}
-        texts = tasks.classes()[task].table.example(line, row, dataset)
+        texts = tasks.classes()[task].table.example(line, dataset)
         named = {facts["titles"].get(name, name): text for name, text in texts.items()}
         short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in named.items()}
         found.append({"texts": short, "url": urls.get(place)})
@@ -37,7 +33,7 @@ def chosen(task: str, folder: Path, dataset: dict, inputs: Path | None, facts: d
 
 def thumbnails(archive: Path, lines: list[dict]) -> dict[int, str]:
     """Return the images of these predictions as data URLs, by the index of their line."""
-    made_by.check_place(archive, images.made_by(archive))
+    made_from.check_own(archive, images.made_from(archive))
     identity = ("step", "prompt_index", "index", "row", "key")  # keys in both a task's images and predictions
 
     def place(about: dict) -> int | None:

@@ -12,8 +12,8 @@ from statistics import mean, multimode
 
 from hra_results import power_formulas as formulas
 from hra_workflow import methods, tasks
-from hra_workflow.core import grid, seals
-from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core import grid
+from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import hours_of
 from hra_workflow.cost import row_counts
 from hra_workflow.report.column_units import Unit
@@ -178,13 +178,9 @@ def finished(config: dict, task: Task) -> dict[str, list[dict]]:
     path = Path(config["pathvars"]["results"], f"compare_{task.name}.csv")
     if not path.exists():
         return {}
-    try:
-        pairs = csv.DictReader(seals.read(path).splitlines())
-    except JobError:  # edited, or older than its runs: it will be made again
-        return {}
     found: dict[str, list[dict]] = {}
     names = {*map(grid.run_name, trained(task))}  # the file may be that of an earlier grid
-    for pair in pairs:
+    for pair in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
         if not {pair["run_a"], pair["run_b"]} <= names:
             continue
         if pair["selection"] == task.selections[0] and pair.get(NOISE[0]):

@@ -1,12 +1,12 @@
 """Check an exported adapter without network access, list its files, and upload it if a repository is named.
 
-It checks that the folder, the run, its results and its tables have not changed since the export.
+It checks that the weights are those of the exported record.
 """
 
 import re
 from pathlib import Path
 
-from hra_workflow.core import seals
+from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.models import adapters
 
@@ -18,7 +18,6 @@ REPOSITORY = r"[\w.-]+/[\w.-]+"
 def check(folder: Path) -> None:
     """Raise JobError if the Hub or a loader would refuse an adapter."""
     expect((folder / CARD).is_file(), f"{folder}: expected an export with a {CARD}, found none. Correct the path.")
-    seals.read(folder / CARD)
     try:
         warn_of_card(folder)
         check_adapter(folder)
@@ -42,10 +41,15 @@ def warn_of_card(folder: Path) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """Check that PEFT reads the adapter."""
+    """Check that the weights are those of the run's record, and that PEFT reads the adapter."""
     import peft
     from safetensors import safe_open
 
+    record, weights = folder / records.OF_RUN, folder / adapters.WEIGHTS
+    expect(
+        files.sha256(weights) in records.read(record)["weights_sha256"].values(),
+        f"{weights}: expected weights with a SHA-256 of {record}, found others. Export the run again.",
+    )
     adapters.install()
     for place in (folder, folder / "lora"):
         if place == folder or place.exists():
@@ -58,10 +62,10 @@ def upload(folder: Path, repository: str) -> str:
     """Upload the folder and return its URL. If the repository does not exist, create a private one."""
     from huggingface_hub import HfApi
 
-    api, seal = HfApi(), seals.seal_of(folder / CARD).name
+    api = HfApi()
     if not api.repo_exists(repository):
         api.create_repo(repository, private=True)
-    return str(api.upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=[seal]))
+    return str(api.upload_folder(repo_id=repository, folder_path=folder))
 
 
 def check_name(repository: str | None) -> None:
@@ -81,7 +85,7 @@ def run(folder: Path, to: str | None) -> int:
     """Check an export, list its files, and upload it to a repository; raise JobError if it is changed or invalid."""
     check(folder)
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != seals.seal_of(folder / CARD):
+        if path.is_file():
             print(f"{path.stat().st_size:12,}  {path.relative_to(folder)}")
     if to:
         print(f"Uploaded: {upload(folder, to)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from hra_results import all_runs, contents, html_page, runs
-from hra_workflow.core import seals
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, unseen
 
@@ -17,7 +17,7 @@ from hra_workflow.report import run_statistics, unseen
 def section(name: str, facts: dict) -> dict:
     """Return the part of the page about one task."""
     made = [runs.describe(name, facts, expected) for expected in facts["expected"]]
-    table = run_statistics.read_sealed(facts["tables"][0])
+    table = run_statistics.read_csv(facts["tables"][0])
     lines = [headline(table, column, facts) for column in facts["plotted"]["parameters"]]
     return {
         "name": name,
@@ -32,7 +32,7 @@ def section(name: str, facts: dict) -> dict:
         "states": Counter(run["state"] for run in made),
         "headline": [line for line in lines if line],
         "warnings": facts["warnings"],
-        "tables": [html_page.markdown(seals.read(path.with_suffix(".md")), 3) for path in facts["tables"]],
+        "tables": [html_page.markdown(path.with_suffix(".md").read_text("utf-8"), 3) for path in facts["tables"]],
         "figures": figures(facts, made) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
         "runs": made,
@@ -92,7 +92,7 @@ def summary(sections: list[dict], content: dict) -> dict:
         seconds = record["seconds"] * record["processes"] / record["runs_per_gpu"]
         hours[record["device"]]["training"] += seconds / 3600
     for path in (path for one in sections for path in content["tasks"][one["name"]]["trials"]):
-        trials = run_statistics.read_sealed(path)
+        trials = run_statistics.read_csv(path)
         seconds = pd.to_numeric(trials["device_seconds"]).groupby(trials["device"]).sum()
         for device, spent in seconds[seconds > 0].items():
             hours[device]["tuning"] += spent / 3600
@@ -127,7 +127,7 @@ def code(record: dict) -> str:
 
 
 def write(folder: Path, page: Path) -> str:
-    """Write the page about a folder of results, with its seal, and return its text."""
+    """Write the page about a folder of results, and return its text."""
     content = contents.read(folder)
     sections = [section(name, facts) for name, facts in content["tasks"].items()]
     sections = [one for one in sections if one["states"].keys() - {"missing"}]
@@ -137,7 +137,7 @@ def write(folder: Path, page: Path) -> str:
             "table first, e.g. results/table_glue.csv."
         )
     text = html_page.render(sections=sections, summary=summary(sections, content))
-    seals.write(page, text, [path for facts in content["tasks"].values() for path in (facts["runs"], *facts["tables"])])
+    files.write_text(page, text)
     return text
 
 

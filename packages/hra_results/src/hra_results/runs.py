@@ -24,10 +24,9 @@ def describe(task: str, facts: dict, expected: dict) -> dict:
         if "selections" not in found:  # missing, or of an earlier training, which diverged
             failures = [*failures, *errors]
             continue
-        inputs = dataset["inputs"]
         more = {"examples": [], "classes": []}
-        if benchmark in inputs:
-            more["examples"] = examples.chosen(task, path.parent, dataset, inputs[benchmark], facts)
+        if benchmark in dataset["benchmarks"]:
+            more["examples"] = examples.chosen(task, path.parent, dataset, facts)
             more["classes"] = per_class(task, path.parent, dataset, facts["selection"])
         main = dataset["scores"].get(benchmark, found["score"])
         several = len(expected["benchmarks"]) > 1

@@ -1,4 +1,4 @@
-"""Check an archive of `hra-workflow archive`: its files, records and seals, and its tables, which are made again.
+"""Check an archive of `hra-workflow archive`: its files and records, and its tables, which are made again.
 
 It needs no Snakemake, and changes nothing: the tables are made in a temporary folder, by the scripts of the workflow's
 folder that hra_workflow is installed from (`pip install -e`).
@@ -79,18 +79,14 @@ def other_code(project: dict) -> str:
 
 
 def check_contents(listed: dict[str, str]) -> dict[str, int]:
-    """Check the records and seals, with the SHA-256 of other files in them; return their numbers.
+    """Check the records, with the SHA-256 of weights in them; return their number.
 
     A file that an archive lacks, such as weights with --no-weights, is not compared.
     """
     made = [name for name in listed if Path(name).name in RECORDS]
-    sealed = [name for name in listed if Path(name).match(".*.sha256")]
     for name in made:
         check_listed(name, records.read(name, REMEDY).get("weights_sha256", {}), listed)
-    for name in sealed:
-        lines = Path(name).read_text().splitlines()
-        check_listed(name, dict(line.split("  ", 1)[::-1] for line in lines if "  " in line), listed)
-    return {"records": len(made), "seals": len(sealed)}
+    return {"records": len(made)}
 
 
 def check_listed(name: str, stated: dict[str, str], listed: dict[str, str]) -> None:
@@ -142,7 +138,7 @@ def make_again(job: dict, number: int) -> None:
 def summary(found: dict) -> str:
     made = "were not made again" if found["missing"] else "made again from the records, are byte-identical"
     return (
-        f"{found['files']} files, {found['records']} records and {found['seals']} seals are intact; "
+        f"{found['files']} files and {found['records']} records are intact; "
         f"{found['tables']} tables{'' if found['missing'] else ','} {made}.\n"
         f"SHA-256 of {contents.LIST}: {found['sha256']}"
     )

@@ -33,7 +33,7 @@ def test_a_run_that_slurm_has_killed_ends_like_one_that_was_left_alone(cluster, 
     assert len(killed["resumed_from"]) == 1 and 0 < killed["resumed_from"][0] < killed["steps"]
     assert killed["curve"] == alone["curve"]
     files = [path for name in ("*.safetensors", "predictions.jsonl.gz") for path in runs[1].rglob(name)]
-    assert len(files) == 3
+    assert len(files) == 4  # with the scores of the items
     for path in files:
         assert (runs[0] / path.relative_to(runs[1])).read_bytes() == path.read_bytes(), path
     assert (project.folder / TABLE).read_text().count("\n") > 1

@@ -57,10 +57,3 @@ class Sampler(sampling.Sampler):
             return super().at_once(prompts, seeds, image=shown)
         with hint_encoder.cached_hint(self.pipe.unet, shown):
             return super().at_once(prompts, seeds)
-
-
-class WithoutHint(Sampler):
-    """Sampler without control images, which shows the adapters' changes of the UNet."""
-
-    def at_once(self, prompts: list[str], seeds: list[int]) -> list[tuple]:
-        return sampling.Sampler.at_once(self, prompts, seeds)

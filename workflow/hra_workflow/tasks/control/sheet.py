@@ -1,6 +1,6 @@
 """Contents of a control sheet: per row the control image, its source image, and each method's generated image."""
 
-from hra_workflow.core import made_by, predictions
+from hra_workflow.core import made_from, predictions
 from hra_workflow.core.job import as_list
 from hra_workflow.data import images
 from hra_workflow.report.image_grid import evenly_spaced
@@ -23,7 +23,7 @@ def contents(job: dict) -> dict:
         REAL: {row: split.picture(row) for row in rows},
     }
     for path in as_list(job["input"].get("images")):
-        made_by.check_place(path, images.made_by(path))
+        made_from.check_own(path, images.made_from(path))
         found = images.unpack(path, lambda about: about["row"] in rows)
         columns[params["labels"][path]] = {one.about["row"]: one.image for one in found if one.png}
     scored = {path: params["labels"][path] for path in as_list(job["input"].get("predictions"))}

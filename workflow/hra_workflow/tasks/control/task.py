@@ -6,11 +6,11 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.base import Table, Task, Usage
+from hra_workflow.tasks.base import Generation, Table, Task, Usage
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.data import generated, rows
-from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
+from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageTraining
 
 HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmarks need less
 LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
@@ -80,9 +80,7 @@ class ControlTraining(ImageTraining):
         return [self.scratch(rule, run["dataset"], f"{rule}.error.json") for rule in self.task.cost.own_rules]
 
 
-class ControlGeneration(ImageGeneration):
-    drift_sampler = "hra_workflow.tasks.control.sampling:WithoutHint"
-
+class ControlGeneration(Generation):
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
         names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
@@ -95,7 +93,6 @@ class ControlGeneration(ImageGeneration):
 class ControlEvaluation(ImageEvaluation):
     benchmark = BENCHMARK
     reference_images = "source"
-    keeps_head = True
 
     def evaluators(self, dataset: str) -> list[dict]:
         """Return the evaluators that a dataset names, in the order of its list."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from hra_workflow.core import early_evaluations, grid, strength_names
+from hra_workflow.core import files, grid, records
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
@@ -65,18 +65,19 @@ class GlueTraining(Training):
 
 
 class GlueEvaluation(Evaluation):
-    keeps_head = True
-
     def in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
         measured = self.config["preflight"] == "jobs" and not self.config["probes"]["command"]
-        if strength_names.split(benchmark)[1] or measured:
-            return False  # training evaluates only the trained weights; preflight measures the evaluation separately
-        folder = grid.paths(self.config)["eval"].format(**wildcards)
-        return early_evaluations.expected(Path(folder), self.evaluated_on(dataset, benchmark))
+        if measured:
+            return False  # preflight measures the evaluation separately
+        run = Path(grid.paths(self.config)["run"].format(**wildcards))
+        if (run / f"scores/{self.datasets[dataset]['benchmarks'][benchmark]}.safetensors").exists():
+            return True
+        trained = files.read_if_valid(run / records.OF_RUN)  # {}: the training that is yet to run computes the scores
+        return not trained or trained.get("status") == records.DIVERGED
 
     def all_in_training(self) -> bool:
-        """Return whether all evaluations of the grid only copy the results of training jobs."""
+        """Return whether no evaluation of the grid loads weights."""
         evaluations = (run | {"benchmark": name} for run in self.task.runs() for name in self.benchmarks(run))
         return all(self.in_training(names | {"task": self.name}) for names in evaluations)
 
@@ -111,14 +112,6 @@ class GlueTable(Table):
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
 
     @classmethod
-    def only_class(cls, lines: list[dict], selection: str, dataset: str, settings: dict) -> str | None:
-        names = settings["labels"][dataset]
-        if not names:
-            return None  # a regression
-        labels, predicted = map(set, zip(*cls.per_item(lines, selection, "", settings), strict=True))
-        return names[predicted.pop()] if len(predicted) == 1 < len(labels) else None
-
-    @classmethod
     def change(cls, first: dict, second: dict, score: str) -> float:
         """Return the largest difference of a class's probability, or of the value of a regression, of any weights."""
         return max(
@@ -131,12 +124,8 @@ class GlueTable(Table):
     def comparison(self) -> dict:
         return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
 
-    def inputs(self, dataset: str, benchmark: str) -> str:
-        folder = f"{self.config['pathvars']['resources']}/datasets/{self.name}/{dataset}"
-        return f"{folder}/{self.datasets[dataset]['benchmarks'][benchmark]}.parquet"
-
     @classmethod
-    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
         labels = dataset["labels"]
 
         def readable(value: float) -> str:
@@ -147,7 +136,7 @@ class GlueTable(Table):
             return readable(value) + (f" ({of_classes[value]:.3f})" if len(of_classes) > 1 else "")
 
         return (
-            {name: str(row[name]) for name in dataset["columns"] if name in row}
+            {name: str(line[name]) for name in dataset["columns"]}
             | {"label": readable(line["label"])}
             | {name: predicted(name) for name in TITLES if name in line}
         )

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from hra_workflow.core import grid, strength_names
+from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.tasks.generation import Generation
 from hra_workflow.tasks.math import serving
@@ -62,11 +62,10 @@ class MathGeneration(Generation):
         return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
 
     def shards(self, wildcards: dict) -> int:
-        return 0 if strength_names.split(wildcards.get("benchmark", ""))[0] == TEXT else super().shards(wildcards)
+        return 0 if wildcards.get("benchmark") == TEXT else super().shards(wildcards)
 
     def folder_of_shards(self, benchmark: str) -> str:
-        _, strength = strength_names.split(benchmark)
-        return strength_names.name("answers", strength) if strength else "answers"  # one job answers all benchmarks
+        return "answers"  # one job answers all benchmarks
 
     def check_runs(self) -> None:
         task, entry = f"config: tasks.{self.name}", self.settings["generation"]

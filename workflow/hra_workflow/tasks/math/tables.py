@@ -47,7 +47,7 @@ class MathTable(Table):
         return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
 
     @classmethod
-    def example(cls, line: dict, row: dict, dataset: dict) -> dict[str, str]:
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
         graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
         return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
 

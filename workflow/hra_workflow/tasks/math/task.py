@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from hra_workflow import methods
-from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
-from hra_workflow.tasks.cost import FORWARD
 from hra_workflow.tasks.data import generated
 from hra_workflow.tasks.math import graders, serving
 from hra_workflow.tasks.math.generation import TEXT, MathGeneration
@@ -110,14 +108,14 @@ class MathEvaluation(Evaluation):
         if not self.settings.get(TEXT):
             return None
         label = "loss on general text, nats per token"
-        return {"benchmark": TEXT, "metric": "loss", "label": label, "better": "lower", "base": None}
+        return {"benchmark": TEXT, "metric": "loss", "label": label, "better": "lower"}
 
     def graders(self, dataset: str) -> dict[str, int]:
         """Return the versions of the graders of a training set's benchmarks."""
         return {name: graders.find(name).version for name in self.datasets[dataset]["metrics"]}
 
     def rule(self, benchmark: str) -> str:
-        return "evaluate_general_text" if strength_names.split(benchmark)[0] == TEXT else super().rule(benchmark)
+        return "evaluate_general_text" if benchmark == TEXT else super().rule(benchmark)
 
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""
@@ -150,14 +148,6 @@ class MathCost(Cost):
             typical = self.datasets[wildcards["dataset"]].get("tokens", longest / LONGER_ANSWERS)
             longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
-
-    def tokens(self, stage: str, wildcards: dict) -> float | None:
-        if stage == "evaluate" and "benchmark" in wildcards:
-            return 0.0  # grading needs no model
-        if stage != "generate":
-            return super().tokens(stage, wildcards)
-        longest = max(self.settings["generation"]["max_new_tokens"].values())
-        return FORWARD * self.datasets[wildcards["dataset"]].get("tokens", longest)
 
 
 class MathUsage(Usage):

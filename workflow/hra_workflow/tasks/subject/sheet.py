@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from hra_workflow.core import made_by, manifests, predictions
+from hra_workflow.core import made_from, manifests, predictions
 from hra_workflow.core.job import as_list
 from hra_workflow.data import images
 from hra_workflow.report.image_grid import evenly_spaced
@@ -29,7 +29,7 @@ def contents(job: dict) -> dict:
 
 def last_images(path: str, prompts: dict[int, str]) -> dict[int, Image.Image]:
     """Return the first image of the last step per prompt, except blocked ones."""
-    made_by.check_place(path, images.made_by(path))
+    made_from.check_own(path, images.made_from(path))
     found = {}
     for picture in images.unpack(path, lambda about: about["index"] == 0 and about["prompt_index"] in prompts):
         if picture.png:  # steps are in order, so the last one is kept

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import strength_names
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.models import diffusion
-from hra_workflow.tasks.base import Table, Task, Usage
+from hra_workflow.tasks.base import Generation, Table, Task, Usage
 from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.images import DRIFT, ImageCost, ImageData, ImageEvaluation, ImageGeneration, ImageTraining
+from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageTraining
 from hra_workflow.tasks.subject import captions
 
 PROBED = 4  # number of images that a probe trains on
@@ -119,17 +118,11 @@ class SubjectTraining(ImageTraining):
         return [self.scratch("class_images", noun, part, "generate.error.json") for part in parts]
 
 
-class SubjectGeneration(ImageGeneration):
-    drift_sampler = "hra_workflow.models.diffusion.sampling:Sampler"
-
-    def steps(self, dataset: str, run: str, benchmark: str = "") -> list[int]:
-        """Return the steps of a run whose weights generate images for a benchmark: only the last if rewound."""
-        steps, (_, strength) = self.task.training.snapshot_steps(dataset, run), strength_names.split(benchmark)
-        return steps if self.settings["generation"]["epochs"] == "all" and not strength else steps[-1:]
-
-    def drift_prompts(self, dataset: str) -> list[str]:
-        stated = self.settings[DRIFT]["prompts"]
-        return super().drift_prompts(dataset) or self.task.data.prompts(dataset, identifier=False)[:stated]
+class SubjectGeneration(Generation):
+    def steps(self, dataset: str, run: str) -> list[int]:
+        """Return the steps of a run whose weights generate images."""
+        steps = self.task.training.snapshot_steps(dataset, run)
+        return steps if self.settings["generation"]["epochs"] == "all" else steps[-1:]
 
     def sampling(self) -> dict:
         """Return the settings that generated images depend on; the number of shards is not one of them."""
@@ -242,15 +235,14 @@ class SubjectCost(ImageCost):
         """Return the number of images that training steps, the sampler or an evaluation process."""
         if stage == "generate" and "noun" in wildcards:
             return self.settings["class_images"]["images"] / int(wildcards["n_shards"])
-        if stage not in ("train", "generate", "evaluate") or self.task.evaluation.is_drift(wildcards):
+        if stage not in ("train", "generate", "evaluate"):
             return super().work(stage, wildcards)
         name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
         if stage == "train":
             values = self.task.training.hyperparameters(name, run)
             return values["max_steps"] * values["batch_size"] * (2 if values["prior_weight"] else 1)
         images = self.settings["generation"]["images"] * len(self.task.data.prompts(name))
-        steps = self.task.generation.steps(name, run, wildcards.get("benchmark", ""))
-        return images * len(steps) / int(wildcards.get("n_shards", 1))
+        return images * len(self.task.generation.steps(name, run)) / int(wildcards.get("n_shards", 1))
 
 
 class SubjectUsage(Usage):

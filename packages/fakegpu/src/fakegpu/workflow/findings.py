@@ -11,10 +11,10 @@ from fakegpu import report
 from fakegpu.report import of_step
 from hra_workflow import methods, tasks
 from hra_workflow.core import files, grid
-from hra_workflow.cost import gpu_hours
+from hra_workflow.cost import estimates
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
-from hra_workflow.tasks.expected_runs import error_files, expected_runs, with_errors
+from hra_workflow.tasks.expected_runs import error_files, with_errors
 
 NAME, COMMAND = "rehearsal", "hra-workflow rehearse"
 FILE = f"{NAME}.json"
@@ -114,7 +114,7 @@ def workload(loaded: dict[str, tasks.Task], job: dict) -> dict[str, str | None]:
 
 def owner(loaded: dict[str, tasks.Task], job: dict) -> str | None:
     """Return the name of a rehearsed job's task."""
-    task = gpu_hours.task_of(loaded, job["rule"], job["wildcards"])
+    task = estimates.task_of(loaded, job["rule"], job["wildcards"])
     return task and task.name
 
 
@@ -156,7 +156,7 @@ def listed(job: dict) -> str:
 
 def missing(config: dict, task: tasks.Task) -> Iterator[Finding]:
     """Yield the runs that were not trained or evaluated, with their errors."""
-    runs = list(with_errors(expected_runs(task), error_files(task)))
+    runs = list(with_errors(task.runs(), error_files(task)))
     for run in runs:
         if not Path(grid.paths(config)["run"].format(task=task.name, **run), "train.json").exists():
             log = outcomes.log_of(config, "train", task, run)

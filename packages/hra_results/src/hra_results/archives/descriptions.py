@@ -62,7 +62,7 @@ def listing(about: dict, runs: int, tables: list[str], replaced: Mapping, left_o
     """Return what the parts of an archive contain, for its README."""
     kept = "with adapters and generated images" if about["weights"] else "without adapters and generated images"
     return {
-        "tables, each with its seal": ", ".join(f"`{table}`" for table in tables),
+        "tables": ", ".join(f"`{table}`" for table in tables),
         "runs": f"{runs}, each with its record `train.json` (settings, versions, times, SHA-256 of its weights), "
         f"`metrics.json` and predictions; {kept}",
         f"`{contents.CONFIG}`": "the config as merged, for `--configfile`",

@@ -1,6 +1,6 @@
-"""Files of results without private values, whose seals and SHA-256 still fit each other.
+"""Files of results without private values, whose SHA-256 still fit each other.
 
-A record with a replacement gets a new seal. The files that name its SHA-256 then get the new one, and so on, until
+A record with a replacement gets a new SHA-256. The files that name its SHA-256 then get the new one, and so on, until
 nothing changes. replaced.json lists all of these files.
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hra_workflow import ROOT, tasks
-from hra_workflow.core import files, predictions, records, seals, valid_records
+from hra_workflow.core import predictions, records, valid_records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.table import Table
 
@@ -63,7 +63,7 @@ class Run:
 
         Raises JobError for predictions that this version does not read, or from which it computes another value.
         """
-        settings = self.metrics[benchmark].get("made_by", {}).get("settings", {})
+        settings = self.metrics[benchmark].get("made_from", {}).get("settings", {})
         stated = self.values(benchmark)[selection, metric]
         with self.reading(benchmark):
             values = self.table.per_item(lines, selection, metric, self.table.recorded_comparison(settings))
@@ -91,11 +91,10 @@ class Run:
 def read_state(name: str, path: str) -> dict[str, Run]:
     """Read the runs of a folder by their paths below it, without trials and exports. name: of the folder.
 
-    Raises JobError for an edited record, or an edited table in the folder.
+    Raises JobError for an edited record.
     """
     root = Path(path.removesuffix(f"/{records.OF_RUN}"))
     expect(root.is_dir(), f"{name} ({path}): expected a folder of results or of a run, found none. Correct the path.")
-    check_seals(root)
     folders = {file.parent for file in root.rglob(records.OF_RUN)}
     inner = {one for one in folders if folders & {*one.parents}}  # RUN/hub/last
     runs = [read_run(one) for one in sorted(folders - inner)]
@@ -105,14 +104,6 @@ def read_state(name: str, path: str) -> dict[str, Run]:
         f"{name} ({path}): expected a finished run, found no {records.OF_RUN} but those of trials. Correct the path.",
     )
     return {run.folder.relative_to(root).as_posix(): run for run in runs}
-
-
-def check_seals(root: Path) -> None:
-    """Raise JobError for a file of a folder that was edited since it was sealed; outdated files are accepted."""
-    for seal in sorted(root.rglob(".*.sha256")):
-        path = seal.with_name(seal.name.removeprefix(".").removesuffix(".sha256"))
-        if path.exists():
-            seals.check_content(path, files.sha256(path))
 
 
 def load(path: Path, schema: str) -> dict:
@@ -140,8 +131,11 @@ def read_run(folder: Path) -> Run:
             except KeyError as missing:
                 raise JobError(f"{path}: expected an entry {missing}, found none. {REMEDY}") from missing
     for name, found in metrics.items():
+        inputs = found.get("made_from", {}).get("inputs", {})
         expect(
-            found.get("record_sha256") in (None, record[records.SEAL]),
+            {record[records.SEAL]}.issuperset(
+                sha256 for path, sha256 in inputs.items() if path.endswith(records.OF_RUN)
+            ),
             f"{paths[name]}: expected the results of the run as it is now, found those of another {records.OF_RUN}. "
             "Evaluate it again (hra-workflow run).",
         )
@@ -152,5 +146,5 @@ def like_metrics(content: dict) -> dict:
     """Return the results of several benchmarks in the form of a metrics.json."""
     found = {f"{name} {one['metric']}": {"value": one["value"]} for name, one in content["benchmarks"].items()}
     items = {name: one["n_items"] for name, one in content["benchmarks"].items()}
-    common = {name: content[name] for name in ("task_version", "device", "record_sha256")}
+    common = {name: content[name] for name in ("task_version", "device", "made_from")}
     return content | common | {"n_items": items, "selections": {"last": {"step": None, "metrics": found}}}

@@ -99,7 +99,6 @@ class Benchmark:
             "input": {"model": model},
             "output": {"manifest": str(folder / "initial/manifest.json")},
             "params": given | {"scratch": str(folder / "scratch")},
-            "identity": list(given),
         }
         fixed = {name: self.hyperparameters.get(name) for name in ROUNDING}
         train = {
@@ -141,7 +140,7 @@ class Benchmark:
 
     def method(self, kind: str, stated: dict) -> dict:
         """Return an adapter_config.json of PEFT as a method, like grid.method."""
-        known = peft_types.fields(peft_types.types()[kind].config) - UNSTATED
+        known = {*peft_types.config_class(kind).__dataclass_fields__} - UNSTATED
         virtual = kind in peft_types.VIRTUAL
         variant = {"peft": probe.quick({name: value for name, value in stated.items() if name in known})}
         config = {

@@ -1,0 +1,142 @@
+"""Estimates of the seconds of jobs: those of finished or rehearsed jobs of the same kind, else those of the config."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hra_workflow import methods
+from hra_workflow.core import files, gpus, grid
+from hra_workflow.cost import planned_jobs, probed, row_counts
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.tasks import load as load_tasks
+from hra_workflow.tasks.base import Task
+
+MEASURED, PROBED = "measured by finished jobs", "measured by hra-workflow smoke"
+PROBED_ALONE = "at most, measured by hra-workflow smoke on a run that did not share its GPU"
+CONFIGURED = "estimated from the config"
+STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
+CPU_STARTUP_SECONDS = 10  # without a GPU
+
+
+def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
+    """Write their work, and the estimate of their seconds with its basis, to the planned jobs."""
+    tasks, jobs, rates = load_tasks(row_counts.complete(config)), list(jobs), {}
+    for job in jobs:
+        task = task_of(tasks, job.rule, job.wildcards)
+        job.model = (task and task.settings.get("model")) or ""
+        job.work = work(tasks, job.rule, job.wildcards)
+    needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
+    finished = finished_jobs(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
+    for rate in sorted(probed.reported(config, tasks, "rates"), key=lambda rate: "by" in rate):
+        rates.setdefault(rate.get("by"), []).append(rate)
+    for job in jobs:
+        alone = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
+        found = {MEASURED: by_records(job, finished) if job.work else None}
+        found |= {f"estimated by {by}" if by else alone: by_rates(some, tasks, job) for by, some in rates.items()}
+        found |= {CONFIGURED: by_config(tasks, job) if job.gpus else None}
+        job.basis, job.seconds = next(((basis, one) for basis, one in found.items() if one is not None), ("", None))
+
+
+def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
+    """Return the task that a job belongs to; None for jobs shared by all tasks, such as a model's download."""
+    owner = next((name for name, task in tasks.items() if rule in task.cost.own_rules), None)
+    return tasks.get(wildcards.get("task") or owner)
+
+
+def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
+    """Return the number of rows that pass a training step (forward and backward); 0: no rows; None: unknown."""
+    task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
+    if not task:
+        return None
+    if stage == "evaluate" and task.evaluation.in_training(wildcards):
+        return 0.0
+    if stage == "train" and not methods.get(task.config, wildcards["method"]).trains:
+        return 0.0
+    return task.cost.work(stage, wildcards)
+
+
+def startup(job: Job) -> float:
+    """Return the device-seconds before a job's first row."""
+    return STARTUP_SECONDS * job.gpus / job.runs_per_gpu if job.gpus else CPU_STARTUP_SECONDS
+
+
+# Finished and rehearsed jobs
+
+
+def finished_jobs(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
+    """Return seconds and work of finished jobs, by the keys of `likes`, without runs that have no steps."""
+    found: dict[tuple, list] = {}
+    for job in done:
+        seconds, on_gpu = measured(job)
+        for key in likes(job) if seconds and job.work != 0 else ():
+            found.setdefault((on_gpu, *key), []).append((seconds, job.work))
+    return found
+
+
+def likes(job: Job) -> list[tuple]:
+    """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
+    data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
+    run = job.wildcards.get("method"), job.wildcards.get("variant")
+    return [(job.rule, job.model, *more) for more in ((data, *run), (data,), ())]
+
+
+def by_records(job: Job, finished: dict[tuple, list]) -> float | None:
+    """Estimate seconds from the most similar jobs: time per unit of work × work; their mean if the work is unknown."""
+    for key in likes(job):
+        if found := finished.get((job.gpus > 0, *key)):
+            seconds, amounts = zip(*found, strict=True)
+            if job.work and all(amounts):
+                return sum(seconds) / sum(amounts) * job.work
+            return sum(seconds) / len(seconds)
+    return None
+
+
+def measured(job: Job) -> tuple[float, bool]:
+    """Return the device-seconds of a finished job, and whether it used a GPU; one of n runs on a GPU gets 1/n."""
+    if job.record and (record := files.read_if_valid(job.record)):
+        alone = record["seconds"] * record.get("processes", 1)  # older records and evaluations have only this entry
+        return record.get("device_seconds", alone), not record["device"].startswith("CPU")
+    if job.benchmark and Path(job.benchmark).exists():
+        return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
+    return 0.0, False
+
+
+def lost(job: Job) -> float:
+    """Return the device-seconds of the attempts of an unfinished training run."""
+    if job.stage != "train" or not job.error:
+        return 0.0
+    attempts = Path(job.error).with_name("attempts.json")
+    return gpus.device_seconds(files.read_if_valid(attempts)) * max(1, job.gpus)
+
+
+def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate seconds from the rate of the same kind of method, else from the mean of the task's other rates."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    if not task or not job.work:
+        return None
+    same_device = [rate for rate in rates if rate["device"].startswith("CPU") != (job.gpus > 0)]
+    alike = [rate for rate in same_device if (rate["task"], rate["stage"]) == (task.name, job.stage)]
+    method = task.config["methods"].get(job.wildcards.get("method"))
+    same = [rate for rate in alike if method and rate["kind"] == grid.kind_of(method)] or alike
+    if not same:
+        return None
+    return job.work * sum(share(rate, job.runs_per_gpu) for rate in same) / len(same) + startup(job)
+
+
+def share(rate: dict, runs: int) -> float:
+    """Return the seconds of a shared GPU per row: those of the kernels, or a fraction of the host's time per row."""
+    seconds = rate["seconds_per_row"]
+    return max(rate.get("busy_per_row", seconds), seconds / runs)
+
+
+# The config
+
+
+def by_config(tasks: dict[str, Task], job: Job) -> float | None:
+    """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
+    task = task_of(tasks, job.rule, job.wildcards)
+    resources = task.cost.resources(job.rule, job.stage) if task else {}
+    if resources.get("minutes"):
+        return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
+    if job.work and resources.get("rows_per_second"):
+        return job.work / resources["rows_per_second"] + startup(job)
+    return None

@@ -13,7 +13,9 @@ import pytest
 from support import ROOT
 
 FOLDERS = sorted(
-    str(path.relative_to(ROOT)) for path in ROOT.glob("[ps]*/*/") if path.parent.name in ("packages", "studies")
+    str(path.relative_to(ROOT))
+    for path in ROOT.glob("[ps]*/*/")
+    if path.parent.name in ("packages", "studies") and path.name != "__pycache__"
 )
 TRUNK = ("Snakefile", "config", "envs", "hra", "rules", "workflow")
 EXCEPT = [f":!envs/{name}" for name in ("Dockerfile", "hra.def", "lock.txt", "uv.toml")]  # what an image installs

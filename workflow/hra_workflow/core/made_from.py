@@ -148,7 +148,7 @@ def check_own(path: str | Path, found: dict) -> None:
 def without_folders(made: dict) -> dict:
     """Return the same for a project at any place: inputs by the names of their files, which may be in other folders."""
     inputs: dict[str, str] = {}
-    for name, sha256 in sorted((Path(path).name, sha256) for path, sha256 in made["inputs"].items()):
+    for name, sha256 in sorted((Path(path).name, sha256) for path, sha256 in made.get("inputs", {}).items()):
         name = name.removesuffix(".manifest.json")
         inputs[f"{name} (2)" if name in inputs else name] = sha256  # of a model and a dataset
     return made | {"inputs": inputs}

@@ -118,6 +118,7 @@ def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own
         return every.expected("train_glue", run | {"variant": variant})
 
     found = trained("r8")
+    assert "learning_rate" not in expected("r8")["settings"]["hyperparameters"]  # what follows is planned before it
     assert made_from.list_differences(found, expected("r8")) == []
     tuning.write_choice(choice, {"values": {"learning_rate": 1e-3, "eval_batch_size": 8}})
     assert made_from.list_differences(found, expected("r8")) == ["learning_rate 0.002, now 0.001"]

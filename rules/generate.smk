@@ -1,7 +1,7 @@
 # Stage 4, generate: a run's outputs for a benchmark, or for all of them, in shards of one GPU each, merged after a completeness check.
 # In:  RUN/train.json, RUN/last, manifests of the model and the benchmark.
 # Out: EVAL/outputs.jsonl.gz, one line per item, or EVAL/images.tar, byte-identical for any number of shards. The shards
-#      are temporary. Each records how it was made, which is compared where it is read (core/made_from.py).
+#      are temporary. Each records what it was made from, which is compared where it is read (core/made_from.py).
 # Steps: generate, then gather_outputs or gather_images: abstract rules; rules/tasks/{task}.smk inherits from them with
 #      `use rule generate as generate_{task}`. Paths of conda and script are relative to that file.
 # Again: after training, or if anything that the outputs depend on has changed. Their number of shards changes nothing.

@@ -7,8 +7,8 @@
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
 # Steps: hints; latents; train, generate, gather, evaluate; sheet.
 # Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
-#      generate_control if the sampler has; only evaluate_control if the evaluators have. Whether latents are cached
-#      changes nothing.
+#      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the
+#      latents that it was trained with, cached or not.
 
 
 localrules:

@@ -1,7 +1,7 @@
 """Per-item outputs of a benchmark as gzipped JSON Lines, and its metrics.json, in the same format for every task.
 
-Identical content gives byte-identical files. Generated answers have a head, a first line that records how they were
-made (made_from.py).
+Identical content gives byte-identical files. Generated answers have a head, a first line that records what they
+were made from (made_from.py).
 """
 
 import gzip
@@ -18,7 +18,7 @@ from hra_workflow.core.wording import listed
 
 
 def write(path: str | Path, lines: Iterable[dict], head: dict | None = None) -> None:
-    """Write the lines. head: the record of how they were made."""
+    """Write the lines. head: what they were made from."""
     first = [{made_from.KEY: head}] if head else []
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*first, *lines])
     with files.replacing(path) as temporary:

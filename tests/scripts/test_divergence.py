@@ -13,7 +13,7 @@ import train_glue
 import train_math
 import train_subject
 from controlled import unet_method as control_method
-from hra_workflow.core import diverged_runs, files, predictions, records, tuning
+from hra_workflow.core import files, finished_run, predictions, records, tuning
 from hra_workflow.data import images
 from hra_workflow.training import divergence
 from subjects import unet_method
@@ -36,7 +36,7 @@ def check(job: dict, error: str) -> None:
 
 def skipped(job: dict) -> list[str]:
     """Return the outputs of a job that has nothing to do."""
-    assert diverged_runs.skip_diverged(job)
+    assert finished_run.skip_diverged(job)
     return list(job["output"].values())
 
 
@@ -94,5 +94,5 @@ def test_scores_that_are_no_numbers_are_not_a_class(make_run, monkeypatch):
 def test_other_runs_are_not_skipped(make_run, tmp_path):
     records.write(tmp_path / "train.json", {"status": "ok"})
     job = {"input": {"record": str(tmp_path / "train.json")}, "output": {"metrics": str(tmp_path / "metrics.json")}}
-    assert not diverged_runs.skip_diverged(job) and not diverged_runs.skip_diverged(job | {"input": {}})
+    assert not finished_run.skip_diverged(job) and not finished_run.skip_diverged(job | {"input": {}})
     assert not (tmp_path / "metrics.json").exists()

@@ -24,7 +24,6 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {scripts!r})
 import train_glue
-from hra_workflow.core.job import start
 from hra_workflow.training import interruption
 plain = interruption.CheckpointOnSignal.on_step_end
 
@@ -33,7 +32,7 @@ def on_step_end(*arguments, **options):
     return plain(*arguments, **options)
 
 interruption.CheckpointOnSignal.on_step_end = on_step_end
-start(train_glue.main, __file__)
+train_glue.main()
 """
 JOB = """
 import json, sys

@@ -19,7 +19,7 @@ from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
-from hra_workflow.training import measurement, run_record
+from hra_workflow.training import measurement, optimizers
 from support import ROOT, paper_config, probed_with
 
 
@@ -42,7 +42,7 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
             before = tasks.load(config)[name].training.hyperparameters(probe.dataset(tasks.load(config)[name]), run)
             assert settings["batch_size"] == before["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
-            steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
+            steps = optimizers.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
             assert steps == 20, run
         assert sum(task.training.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 

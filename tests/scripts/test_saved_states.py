@@ -8,7 +8,7 @@ import pytest
 
 import train_glue
 from hra_workflow.core import files, made_from
-from hra_workflow.core.job import processes
+from hra_workflow.core.gpus import processes
 from hra_workflow.training import checkpoints, interruption
 from saved_states import check_restored, check_same, stop_after
 from support import DATASET, TINY_MODEL, downloaded, method, write_sentences

@@ -1,4 +1,7 @@
-"""The start of one process per GPU with torchrun: signals reach every process, and the job ends after all of them."""
+"""Where a job runs: in this process, in one per GPU with torchrun, or by a command of the user.
+
+Signals reach every process of torchrun, and the job ends after all of them.
+"""
 
 import contextlib
 import os
@@ -6,11 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from hra_workflow.core import files
+from hra_workflow.core import files, gpus
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -22,6 +26,19 @@ KILLED = os.EX_TEMPFAIL  # exit status of such a command if the job has killed i
 
 class ProcessesFailed(Exception):
     """Raised if at least one process failed and recorded its error itself."""
+
+
+def run_on_gpus(main: Callable[[dict], None], job: dict, script: str, lock: int | None) -> None:
+    """Run `main` here, or the script in one process per GPU, while no other job uses the job's slots of these GPUs.
+
+    lock: the descriptor of a lock that the processes keep, see `torchrun`.
+    """
+    gpus.hide_unrequested(job)
+    with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
+        if gpus.processes(job) == 1:
+            main(job)
+        else:
+            torchrun(script, job, gpus.processes(job), () if lock is None else (lock,))
 
 
 def torchrun(script: str, job: dict, count: int, inherited: tuple[int, ...] = ()) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-from hra_workflow.core import provenance
+from hra_workflow.core import gpus, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.process_identity import check_starter
+from hra_workflow.core.process_identity import STARTED_BY, check_starter
 
 LOOK = 1  # seconds between two attempts
 PATIENCE = 600  # of a scheduler's job, in which waiting costs GPU hours
@@ -49,6 +49,20 @@ def held(folder: str | Path, say: Callable[[str], None] = print, patience: float
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def of_training(job: dict, say: Callable[[str], None]) -> Iterator[int | None]:
+    """Hold the lock of a training job's scratch folder; torchrun's processes have that of the job that started them.
+
+    From then on, the next Snakemake's job waits for this one, which therefore writes its outputs in any case.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        yield None
+        return
+    with held(job["params"]["scratch"], say, PATIENCE if gpus.SCHEDULER_JOB else None) as descriptor:
+        os.environ.pop(STARTED_BY, None)
+        yield descriptor
 
 
 def acquired(descriptor: int, path: Path, say: Callable[[str], None], patience: float | None) -> bool:

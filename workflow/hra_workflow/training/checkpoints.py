@@ -110,6 +110,23 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
+def usable(scratch: Path, made: dict) -> tuple[Path | None, list[str]]:
+    """Return the checkpoint from which a training run can resume, and why others were discarded.
+
+    A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    discarded = claim(scratch, made)
+    checkpoint, damaged = newest(scratch)
+    if damaged and not checkpoint:  # the kept weights belong to the lost checkpoint
+        for name in KEPT:
+            remove(scratch / name)
+    discarded += damaged
+    for reason in discarded:
+        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
+    return checkpoint, discarded
+
+
 def claim(scratch: Path, made: dict) -> list[str]:
     """Claim the scratch folder for this training run and return the reasons why a checkpoint in it cannot be used.
 

@@ -33,7 +33,7 @@ READERS = 4  # threads that read samples while the device computes
 
 
 class Trainer:
-    """The part of the transformers Trainer that run_record uses. Subclasses define the `loss` of a list of samples.
+    """The part of the transformers Trainer that attempts.py uses. Subclasses define the `loss` of a list of samples.
 
     `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's.
     """

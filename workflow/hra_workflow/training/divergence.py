@@ -15,7 +15,7 @@ LOSSES = {
 
 
 def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:
-    """Raise FloatingPointError, which trials.recorded handles, unless a loss is a finite number."""
+    """Raise FloatingPointError, which attempts.recorded handles, unless a loss is a finite number."""
     if not math.isfinite(value):
         raise FloatingPointError(f"the {what} is {value} at step {step}")
 

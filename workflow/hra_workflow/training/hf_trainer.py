@@ -5,16 +5,50 @@ from pkgutil import resolve_name
 
 import torch
 from accelerate.utils import send_to_device
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hra_workflow import methods
-from hra_workflow.core import files
+from hra_workflow.core import files, gpus
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints, divergence, optimizers
 from hra_workflow.training.length_windows import order
 from hra_workflow.training.penalties import penalty
 
 EPOCH = "epoch_random_state_{}.pt"  # one per process
+
+
+def training_arguments(job: dict, settings: dict, device: str, kind: type = TrainingArguments, **task):
+    """Return the TrainingArguments of a run, or their subclass `kind`; `task`: additional arguments of its task."""
+    per_device = settings["batch_size"] // (settings["gradient_accumulation"] * gpus.processes(job))
+    seed, scratch = int(job["wildcards"]["seed"]), Path(job["params"]["scratch"])
+    return kind(
+        output_dir=str(checkpoints.unsealed_folder(scratch)),
+        num_train_epochs=settings.get("epochs", 1),
+        max_steps=settings.get("max_steps", -1),
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=job["params"].get("eval_batch_size") or per_device,
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        adam_epsilon=settings["adam_epsilon"],
+        lr_scheduler_type=settings["schedule"],
+        warmup_steps=settings["warmup_steps"],
+        train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
+        bf16=settings["precision"] == "bf16",
+        fp16=settings["precision"] == "fp16",
+        logging_nan_inf_filter=False,  # otherwise it logs another number instead of NaN
+        save_strategy="no",  # CheckpointOnSignal requests them
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=device == "cuda",
+        accelerator_config={"non_blocking": device == "cuda"},  # an asynchronous copy would wait for the step before it
+        report_to="none",
+        disable_tqdm=True,
+        **task,
+    )
 
 
 class Resumable:

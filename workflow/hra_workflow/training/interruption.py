@@ -54,7 +54,7 @@ class CheckpointOnSignal(TrainerCallback):
         if reason or due:
             control.should_save = control.should_log = True  # the mean since the last log is in no checkpoint
             self.last_save = time.monotonic()
-        if state.global_step == state.max_steps:  # a finished job may be repeated: core/job.py
+        if state.global_step == state.max_steps:  # a finished job may be repeated: core/finished_run.py
             control.should_save = True
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"

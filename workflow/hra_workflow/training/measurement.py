@@ -6,8 +6,7 @@ import statistics
 
 from transformers import TrainerCallback
 
-from hra_workflow.core import rates
-from hra_workflow.core.job import processes
+from hra_workflow.core import gpus, rates
 
 WARM_UP = 2  # steps that are excluded
 
@@ -35,7 +34,7 @@ class StepTimes(TrainerCallback):
         steps = [after - before for before, after in zip(self.ends[:-1], self.ends[1:], strict=True)][WARM_UP - 1 :]
         settings = job["params"]["hyperparameters"]
         if found := rates.means(steps, rates.period(settings)):
-            rates.report(settings["batch_size"], statistics.median(found) * processes(job), device)
+            rates.report(settings["batch_size"], statistics.median(found) * gpus.processes(job), device)
 
 
 def probe_callback(job: dict, resumed: bool) -> StepTimes | None:

@@ -1,4 +1,6 @@
-"""The optimiser of a training run: AdamW, or LoRA+ (arXiv 2402.12354), with a higher learning rate for B."""
+"""The optimiser of a run and its steps: AdamW, or LoRA+ (arXiv 2402.12354), with a higher learning rate for B."""
+
+import math
 
 import torch
 
@@ -19,6 +21,14 @@ def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments)
 
     plus = {RATIO: method[RATIO], "loraplus_weight_decay": arguments.pop("weight_decay")}
     return create_loraplus_optimizer(model, optimizer, **plus, **arguments)
+
+
+def total_steps(rows: int, settings: dict) -> int:
+    """Return the total number of optimiser steps."""
+    if "max_steps" in settings:
+        return settings["max_steps"]
+    batches = -(-rows // (settings["batch_size"] // settings["gradient_accumulation"]))
+    return math.ceil(settings["epochs"] * -(-batches // settings["gradient_accumulation"]))  # as transformers rounds
 
 
 def set_head_rate(optimizer: torch.optim.Optimizer, model, head: list[str], rate: float) -> None:

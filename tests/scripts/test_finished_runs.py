@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import evaluate_glue
 import train_glue
-from hra_workflow.core import files, finished_run, lock
+from hra_workflow.core import files, lock
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
 from hra_workflow.training.attempts import Attempt
@@ -27,7 +28,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
     run = make_run(method("hra"))
     calls = {}
     with monkeypatch.context() as patch:
-        for place, name in ((adapters, "save"), (train_glue, "write_scores"), (Attempt, "publish")):
+        for place, name in ((adapters, "save"), (evaluate_glue, "write_scores"), (Attempt, "publish")):
             done = adapters.save if name == "save" else None
 
             def note(*arguments, name=name, done=done):
@@ -44,7 +45,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
         attempt, new, *result = calls["publish"]
         assert attempt.new_outputs() == new
         adapters.save(*calls["save"])
-        train_glue.write_scores(*calls["write_scores"])
+        evaluate_glue.write_scores(*calls["write_scores"])
         attempt.publish(new, *result)
 
     kills, expected = 0, None
@@ -104,7 +105,7 @@ def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
 
 
 def unsealed(scratch: Path, step: int) -> Path:
-    folder = checkpoints.unsealed_folder(scratch) / f"checkpoint-{step}"
+    folder = scratch / checkpoints.UNSEALED / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
     return folder
@@ -156,7 +157,7 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
             {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
             {"record": "results/../scratch/elsewhere/seed0/train.json"},
         ):
-            finished_run.forget_checkpoints({"input": given}, {"scratch": "scratch", "results": "results"})
+            lock.forget_checkpoints({"input": given}, {"scratch": "scratch", "results": "results"})
     left = {name: sorted(path.name for path in Path("scratch", name).rglob("*") if path.is_file()) for name in names}
     assert left.pop("read") == [".seed0.lock", "image"]  # of an evaluation that may run
     assert {name: len(paths) for name, paths in left.items()} == dict.fromkeys(left, len(made)) | {

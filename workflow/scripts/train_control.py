@@ -33,7 +33,8 @@ def main(job: dict) -> None:
             return
         new = attempt.new_outputs()
         trainer.save(new / "last", start=augmented)
-        attempt.publish(new, sizes, attempts.of_last_step(trainer, trainer.curve()))
+        result = {"score": "loss", "steps": trainer.state.global_step, "best_step": None, "curve": trainer.curve()}
+        attempt.publish(new, sizes, result)
 
 
 def make_trainer(job: dict, model_folder: Path, augmented: Path, device: str):

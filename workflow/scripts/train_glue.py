@@ -29,7 +29,7 @@ def main(job: dict) -> None:
         trainer = make_trainer(job, attempt.device, sign)
         train, sizes = trainer.train_dataset, adapters.count(trainer.model, trainer.head)
         attempt.train(trainer, optimizers.total_steps(len(train), settings))
-        if not evaluated_last(trainer):
+        if trainer.state.global_step not in [one["step"] for one in hf_trainer.curve(trainer.state.log_history, [])]:
             trainer.evaluate()
         if not trainer.is_world_process_zero():
             return
@@ -37,14 +37,17 @@ def main(job: dict) -> None:
         best = max(curve, key=lambda entry: sign * entry["metrics"][score])
         result = {"steps": trainer.state.global_step, "best_step": best["step"], "score": score, "curve": curve}
         if "held_out" in settings:
-            value = best["metrics"][score]
-            result["held_out"] = attempts.held_out_score(score, value, train, trainer.eval_dataset)
+            rows = {"rows": len(trainer.eval_dataset), "train_rows": len(train)}
+            result["held_out"] = {"metric": score, "value": best["metrics"][score]} | rows
 
         new = attempt.new_outputs()
         adapters.save(trainer.model, new / "last")
         if "kill_at_step" not in settings:  # `hra-workflow smoke` measures the evaluation separately
             run = {"seed": int(job["wildcards"]["seed"]), "hyperparameters": settings} | result
-            write_scores(job, run, new, attempt.device)
+            weights = {name: new / name / adapters.WEIGHTS for name in ("last", "best")}
+            for split in dict.fromkeys(params["evaluation"]["benchmarks"].values()):
+                scores = evaluate_glue.compute_scores(job, run, weights, split, attempt.device)
+                evaluate_glue.write_scores(new / attempts.SCORES, split, scores)
         attempt.publish(new, sizes, result)
 
 
@@ -102,19 +105,6 @@ def make_trainer(job: dict, device: str, sign: int):
         settings=settings,
         head=head,
     )
-
-
-def write_scores(job: dict, run: dict, weights: Path, device: str) -> None:
-    """Write the scores of a run's weights for the splits of its benchmarks. run: as in compute_scores."""
-    saved = {name: weights / name / adapters.WEIGHTS for name in ("last", "best")}
-    for split in dict.fromkeys(job["params"]["evaluation"]["benchmarks"].values()):
-        scores = evaluate_glue.compute_scores(job, run, saved, split, device)
-        evaluate_glue.write_scores(weights / attempts.SCORES, split, scores)
-
-
-def evaluated_last(trainer) -> bool:
-    steps = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    return bool(steps) and steps[-1] == trainer.state.global_step
 
 
 if __name__ == "__main__":

@@ -61,16 +61,17 @@ def main(job: dict) -> None:
                 raise
             activation_memory.choose(attempt.scratch, True)
             raise JobError("out of memory without gradient checkpointing; the next attempt uses it") from None
-        found = {}
+        result = {"score": learner.logged[-1]}
         if held:
-            found["held_out"] = attempts.held_out_score("loss", trainer.evaluate()["eval_loss"], train, held)
+            value = trainer.evaluate()["eval_loss"]
+            result["held_out"] = {"metric": "loss", "value": value, "rows": len(held), "train_rows": len(train)}
         if not trainer.is_world_process_zero():
             return
-        found["hyperparameters"] = settings | {"gradient_checkpointing": recompute}
         new = attempt.new_outputs()
         adapters.save(model, new / "last", start=augmented)
-        curve = curve_of(trainer.state.log_history, learner.logged)
-        attempt.publish(new, sizes, attempts.of_last_step(trainer, curve, score=learner.logged[-1], **found))
+        result |= {"hyperparameters": settings | {"gradient_checkpointing": recompute}}
+        result |= {"steps": trainer.state.global_step, "best_step": None}
+        attempt.publish(new, sizes, result | {"curve": curve_of(trainer.state.log_history, learner.logged)})
 
 
 def read_rows(job: dict, model_folder: Path, data_folder: Path) -> tuple:

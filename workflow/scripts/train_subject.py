@@ -33,7 +33,8 @@ def main(job: dict) -> None:
             return
         new = attempt.new_outputs()
         adapters.save(trainer.unwrapped, new / "last", start=augmented)
-        attempt.publish(new, sizes, attempts.of_last_step(trainer, trainer.curve(), prompts=params["prompts"]))
+        result = {"score": "loss", "prompts": params["prompts"], "steps": trainer.state.global_step}
+        attempt.publish(new, sizes, result | {"best_step": None, "curve": trainer.curve()})
 
 
 def make_trainer(job: dict, model_folder: Path, data_folder: Path, augmented: Path, device: str):

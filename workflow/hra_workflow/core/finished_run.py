@@ -4,19 +4,13 @@ A run that has diverged (training/attempts.py) is neither generated from nor eva
 files that record this if their format allows it.
 """
 
-import contextlib
 import functools
-import os
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import files, lock, made_from, manifests, predictions, records
+from hra_workflow.core import files, made_from, manifests, predictions, records
 from hra_workflow.core.errors import expect
-
-# The files of a training job in a run's scratch folder; other jobs have subfolders there.
-OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
 
 
 def read(job: dict, *weights: str | Path) -> dict:
@@ -68,56 +62,18 @@ def unless_diverged(main: Callable[[dict], None]) -> Callable[[dict], None]:
 
     @functools.wraps(main)
     def run(job: dict) -> None:
-        if not skip_diverged(job):
-            main(job)
+        record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # none of the base model
+        if record.get("status") != records.DIVERGED:
+            return main(job)
+        for path in job["output"].values():
+            if path.endswith(".json"):
+                content = {"status": records.DIVERGED, "error": record["error"], "seconds": 0.0, "device": ""}
+                records.write(path, content)
+            elif path.endswith(".tar"):
+                with files.replacing(path) as temporary:
+                    tarfile.open(temporary, "w").close()
+            else:
+                predictions.write(path, [])
+        print(f"Nothing to do: the training has diverged ({record['error']}).")
 
     return run
-
-
-def skip_diverged(job: dict) -> bool:
-    """Return whether the run of a job has diverged; if it has, write the job's outputs."""
-    if "record" not in job["input"]:  # the base model's
-        return False
-    record = records.read(job["input"]["record"])
-    if record["status"] != records.DIVERGED:
-        return False
-    for path in job["output"].values():
-        WRITERS[Path(path).suffix](path, record)
-    print(f"Nothing to do: the training has diverged ({record['error']}).")
-    return True
-
-
-def write_json(path: str, record: dict) -> None:
-    records.write(path, {"status": records.DIVERGED, "error": record["error"], "seconds": 0.0, "device": ""})
-
-
-def write_tar(path: str, record: dict) -> None:
-    with files.replacing(path) as temporary:
-        tarfile.open(temporary, "w").close()
-
-
-WRITERS: dict[str, Callable[[str, dict], None]] = {
-    ".json": write_json,
-    ".tar": write_tar,
-    ".gz": lambda path, record: predictions.write(path, []),
-}
-
-
-def forget_checkpoints(job: dict, pathvars: dict) -> None:
-    """Delete the checkpoints of the training runs whose records a job reads: Snakemake has recorded these runs as done.
-
-    If they remained, a repeated training job would end immediately. The checkpoints of a run that another process is
-    training remain.
-    """
-    for name in ("record", "records"):
-        listed = job["input"].get(name) or []
-        for record in [listed] if isinstance(listed, str) else listed:
-            run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
-            if not run.is_relative_to(results):  # another project's
-                continue
-            scratch = Path(pathvars["scratch"]) / run.relative_to(results)
-            with contextlib.suppress(lock.Locked):
-                if found := [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
-                    with lock.held(scratch, patience=0):
-                        for path in found:
-                            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The frame of a script, which is a function `main(job)`.
 
-The job is a plain dict with `rule`, `input`, `output`, `params`, `resources`, `threads`, `wildcards` and `log`. The
-same file therefore runs under Snakemake, under torchrun, from a job.json by hand (`python
-workflow/scripts/train_glue.py job.json`) and in pytest (`main({...})`).
+The job is a plain dict with `rule`, `input`, `output`, `params`, `resources`, `threads`, `wildcards` and `log`. So a
+script runs under Snakemake, under torchrun, from a job.json by hand (`python workflow/scripts/train_glue.py job.json`)
+and in pytest (`main({...})`).
 """
 
 import contextlib
@@ -13,17 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import finished_run, gpus, installed, launcher, lock, logs
+from hra_workflow.core import gpus, installed, launcher, lock, logs
 from hra_workflow.core.errors import with_retries
 
 
-def script(
-    main: Callable[[dict], None] | None = None,
-    *,
-    trains: bool = False,
-    loads_model: bool = False,
-    pauses: tuple[float, ...] = (),
-):
+def script(main: Callable | None = None, *, trains: bool = False, loads_model: bool = False, pauses: tuple = ()):
     """Make `main(job)` the script of a rule: `main()` runs the job of Snakemake, or the job.json of the command line.
 
     trains: no other process uses the scratch folder meanwhile, where the job resumes (lock.py), and the job writes its
@@ -56,7 +50,7 @@ def script(
                 if command and (loads_model or gpus.requested(job)):
                     return launcher.run_with(command, str(Path(snakemake.scriptdir, Path(program.__file__).name)), job)
                 if not command:  # what the command has written is in these folders too
-                    finished_run.forget_checkpoints(job, snakemake.config.get("pathvars", {}))
+                    lock.forget_checkpoints(job, snakemake.config.get("pathvars", {}))
                 launcher.run_on_gpus(lambda job: with_retries(main, job, pauses, say), job, program.__file__, held)
 
         if logs.run_guarded(run, job, terminal):

@@ -29,10 +29,7 @@ class ProcessesFailed(Exception):
 
 
 def run_on_gpus(main: Callable[[dict], None], job: dict, script: str, lock: int | None) -> None:
-    """Run `main` here, or the script in one process per GPU, while no other job uses the job's slots of these GPUs.
-
-    lock: the descriptor of a lock that the processes keep, see `torchrun`.
-    """
+    """Run `main` here, or the script in one process per GPU, each with the lock, on GPUs that are free for the job."""
     gpus.hide_unrequested(job)
     with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
         if gpus.processes(job) == 1:
@@ -44,12 +41,10 @@ def run_on_gpus(main: Callable[[dict], None], job: dict, script: str, lock: int 
 def torchrun(script: str, job: dict, count: int, inherited: tuple[int, ...] = ()) -> None:
     """Run the script in `count` processes. Raise ProcessesFailed unless all succeed.
 
-    inherited: descriptors of locks, which torchrun keeps as long as it runs. If this process is killed, torchrun's
-    processes train to the end, and the next job waits for them.
-
-    torchrun kills its processes 30 seconds after a signal that it handles, and is itself killed by one that it does not
-    handle. Therefore it runs in its own session, which the terminal's Ctrl-C does not reach, and signals are forwarded
-    to the processes directly.
+    inherited: descriptors of locks. If this process is killed, those of torchrun train to the end, and the next job
+    waits for them. torchrun kills its processes 30 seconds after a signal that it handles, and is itself killed by one
+    that it does not handle. Therefore it runs in its own session, which the terminal's Ctrl-C does not reach, and
+    signals are forwarded to the processes directly.
     """
     job_file = Path(job["params"]["scratch"]).absolute() / f"{job['rule']}.job.json"
     files.write_json(job_file, job)

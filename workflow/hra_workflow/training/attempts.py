@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,11 @@ def recorded(job: dict) -> Iterator["Attempt"]:
     try:
         yield attempt
     except FAULTS as problem:
+        import torch
+
+        of_device = isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
         diverged = isinstance(problem, FloatingPointError) and attempt.made_from is not None
-        of_trial = attempt.is_trial and gpus.processes(job) == 1 and not is_of_device(problem)
-        if not (diverged or of_trial):
+        if not diverged and (not attempt.is_trial or gpus.processes(job) > 1 or of_device):
             raise
         if attempt.writes:
             attempt.publish_failure(problem, diverged)
@@ -68,8 +70,7 @@ class Attempt:
         return Path(self.job["params"]["scratch"])
 
     @property
-    def outputs(self) -> list[str]:
-        """The names of the folders of weights next to the record."""
+    def outputs(self) -> list[str]:  # names of the folders next to the record
         return sorted(set(self.job["output"]) - {"record"})
 
     @property
@@ -77,8 +78,7 @@ class Attempt:
         return tuning.MARK in self.job["wildcards"]["variant"]
 
     @property
-    def writes(self) -> bool:
-        """Whether this is the process that writes: the first one of torchrun."""
+    def writes(self) -> bool:  # this process, the only or first one
         return int(os.environ.get("RANK", 0)) == 0
 
     def train(self, trainer, steps: int) -> None:
@@ -86,8 +86,7 @@ class Attempt:
         import torch
         from accelerate.utils import broadcast_object_list
 
-        from hra_workflow.training import divergence, measurement
-        from hra_workflow.training.interruption import CheckpointOnSignal, Interrupted, time_limit
+        from hra_workflow.training import callbacks
 
         job, processes = self.job, gpus.processes(self.job) if trainer.per_process else None
         self.made_from = made_from.of_training(job, steps, processes, trainer.packages)
@@ -99,10 +98,11 @@ class Attempt:
 
             self.tracked = Tracked(job, self.entries())
             trainer.add_callback(self.tracked)
-        measured = measurement.probe_callback(job, resumed=bool(checkpoint))
+        measured = callbacks.probe_callback(job, resumed=bool(checkpoint))
         if measured:
             trainer.add_callback(measured)
-        on_signal = CheckpointOnSignal(job["resources"]["save_seconds"], time_limit(job), trainer.restart_every)
+        end = callbacks.time_limit(job)
+        on_signal = callbacks.CheckpointOnSignal(job["resources"]["save_seconds"], end, trainer.restart_every)
         trainer.add_callback(on_signal)
         wall, cpu = time.monotonic(), time.process_time()
         if checkpoint and checkpoints.step_of(checkpoint) == steps:
@@ -115,11 +115,11 @@ class Attempt:
             self.history["cpu_share"] = round(min(share, self.history.get("cpu_share", share)), 3)
         self.count()
         if on_signal.stopped and trainer.state.global_step < trainer.state.max_steps:
-            raise Interrupted(
+            raise callbacks.Interrupted(
                 f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {on_signal.stopped}. "
                 f"The training checkpoint is in {self.scratch}; the next attempt resumes from it."
             )
-        divergence.check_weights(trainer.model, trainer.state.global_step)
+        callbacks.check_weights(trainer.model, trainer.state.global_step)
         if measured and self.writes:
             measured.report(job, self.device)
 
@@ -146,7 +146,7 @@ class Attempt:
 
     def new_outputs(self) -> Path:
         """Return a folder for the outputs before they are published, with the weights that the training has kept."""
-        new = checkpoints.unsealed_folder(self.scratch) / "outputs"
+        new = self.scratch / checkpoints.UNSEALED / "outputs"
         for name in self.outputs:
             (new / name).mkdir(parents=True, exist_ok=True)
             for path in checkpoints.contents(self.scratch / name):
@@ -156,11 +156,9 @@ class Attempt:
     def publish(self, new: Path, sizes: dict, result: dict) -> None:
         """Write the record and publish it with the contents of the folder `new` as the job's outputs.
 
-        The last checkpoint remains until Snakemake has recorded the run (core/finished_run.py): until then, a repeated
-        job need not train again.
-
         sizes: numbers of parameters. result: steps, best_step, score and curve, and entries of the record that take
-        precedence.
+        precedence. The last checkpoint remains until Snakemake has recorded the run (core/lock.py): until then,
+        a repeated job need not train again.
         """
         adapter_bytes = (new / "last" / adapters.WEIGHTS).stat().st_size
         if self.is_trial:
@@ -179,7 +177,7 @@ class Attempt:
             os.utime(output)  # outputs must be newer than inputs, or Snakemake repeats the job
         records.write(place, record)
         checkpoints.remove(checkpoints.folder_aside(self.scratch))
-        checkpoints.remove(checkpoints.unsealed_folder(self.scratch))
+        checkpoints.remove(self.scratch / checkpoints.UNSEALED)
         for name, point in zip(("first", "last"), result["curve"][:1] + result["curve"][-1:], strict=False):
             print(f"{name} {result['score']}: {point['metrics'][result['score']]:.4f}")
 
@@ -257,22 +255,6 @@ class Attempt:
             "data_sha256": inputs.get(data) or made_from.of_input(data),
             **provenance.record(),
         }
-
-
-def of_last_step(trainer, curve: list[dict], **entries) -> dict:
-    """Return the result, for `publish`, of a run that keeps the weights of its last step; the score is its loss."""
-    return {"score": "loss"} | entries | {"steps": trainer.state.global_step, "best_step": None, "curve": curve}
-
-
-def held_out_score(metric: str, value: float, train: Sized, held_out: Sized) -> dict:
-    """Return the entry `held_out` of the record: the score on which a trial is evaluated, and the numbers of rows."""
-    return {"metric": metric, "value": value, "rows": len(held_out), "train_rows": len(train)}
-
-
-def is_of_device(problem: Exception) -> bool:
-    import torch
-
-    return isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
 
 
 def write_empty(folder: Path) -> None:

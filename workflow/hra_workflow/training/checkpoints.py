@@ -22,7 +22,7 @@ TRAINED = "trained.safetensors"
 MADE_FROM = "made_from.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
-UNSEALED = ".unsealed"
+UNSEALED = ".unsealed"  # the folder in which the processes of this job write
 
 
 def save_trained(model, checkpoint: Path) -> None:
@@ -40,11 +40,6 @@ def load_trained(model, checkpoint: Path) -> None:
     from safetensors.torch import load_file
 
     model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
-
-
-def unsealed_folder(scratch: Path) -> Path:
-    """Return the folder in which the processes of this job write checkpoints."""
-    return scratch / UNSEALED
 
 
 def seal(written: Path) -> None:

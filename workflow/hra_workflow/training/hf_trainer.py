@@ -10,9 +10,8 @@ from transformers import Trainer, TrainerCallback, TrainerState, TrainingArgumen
 from hra_workflow import methods
 from hra_workflow.core import files, gpus
 from hra_workflow.models import adapters
-from hra_workflow.training import checkpoints, divergence, optimizers
+from hra_workflow.training import callbacks, checkpoints, optimizers
 from hra_workflow.training.length_windows import order
-from hra_workflow.training.penalties import penalty
 
 EPOCH = "epoch_random_state_{}.pt"  # one per process
 
@@ -22,7 +21,7 @@ def training_arguments(job: dict, settings: dict, device: str, kind: type = Trai
     per_device = settings["batch_size"] // (settings["gradient_accumulation"] * gpus.processes(job))
     seed, scratch = int(job["wildcards"]["seed"]), Path(job["params"]["scratch"])
     return kind(
-        output_dir=str(checkpoints.unsealed_folder(scratch)),
+        output_dir=str(scratch / checkpoints.UNSEALED),
         num_train_epochs=settings.get("epochs", 1),
         max_steps=settings.get("max_steps", -1),
         per_device_train_batch_size=per_device,
@@ -66,7 +65,7 @@ class Resumable:
         self.settings, self.head, self.method = settings, head, method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
-        self.add_callback(divergence.EndAtDivergence())
+        self.add_callback(callbacks.EndAtDivergence())
         self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
@@ -99,7 +98,8 @@ class Resumable:
 
     def penalised(self, model, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss of a training step with the method's penalty."""
-        if not model.training or (added := penalty(self.accelerator.unwrap_model(model), self.method)) is None:
+        added = optimizers.penalty(self.accelerator.unwrap_model(model), self.method) if model.training else None
+        if added is None:
             return loss
         # The Trainer sums the losses of the accumulation steps; a scaled loss is already its share of the mean.
         return loss + added / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)

@@ -62,7 +62,7 @@ def prepare(*_) -> None:
     import hra.merging
     import hra.quantized
     import hra.side
-    from hra_workflow.training.interruption import CheckpointOnSignal
+    from hra_workflow.training.callbacks import CheckpointOnSignal
 
     is_plain = hra.quantized.is_plain
     for module in (hra.base_layer, hra.experts, hra.inspection, hra.merging, hra.quantized):

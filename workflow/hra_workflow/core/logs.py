@@ -1,4 +1,4 @@
-"""What a job leaves to read: its log, lines on Snakemake's terminal, and a file with its error."""
+"""Write what a job reports: its log, lines on Snakemake's terminal, and a file with its error."""
 
 import contextlib
 import os

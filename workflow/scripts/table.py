@@ -189,7 +189,7 @@ def notes(
     counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
     scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
-    kind = tasks.classes()[params["task"]].table
+    kind = tasks.classes()[params["task"]]
     lines = [
         *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
         f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
@@ -267,7 +267,7 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
-    kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
+    kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params)
     table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)

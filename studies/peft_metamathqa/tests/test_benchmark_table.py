@@ -8,7 +8,7 @@ import table
 from hra_workflow.core import grid
 from hra_workflow.report import colours, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
-from hra_workflow.tasks import load, tuned_runs
+from hra_workflow.tasks import load, outputs, tuned_runs
 from support import ROOT, SHARED, with_files
 
 FILE, RESULTS = (
@@ -61,7 +61,7 @@ def params(task) -> dict:
         "trained": [],
         "verdicts": {"columns": [], "reference": None, "baselines": []},
         "searches": tuned_runs.searches(task),
-        "published": task.table.published(),
+        "published": outputs.published(task),
         "data": [],
         "benchmarks": [],
         "settings": {},

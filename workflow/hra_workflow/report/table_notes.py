@@ -110,7 +110,7 @@ def unmarked(datasets: list[str] | None) -> list[str]:
 def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
     """Describe per column whether our runs differ from the published ones by more than the source's noise.
 
-    best: the rows of our runs. labels: the labels by `method/variant`. source: that of tasks.table.Table.published.
+    best: the rows of our runs. labels: the labels by `method/variant`. source: that of tasks.outputs.published.
     """
     lines = []
     for name, most in source["noise"].items():

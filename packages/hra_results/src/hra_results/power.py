@@ -20,6 +20,8 @@ from hra_workflow.report.column_units import Unit
 from hra_workflow.report.comparison import NOISE, SEEDS, Noise
 from hra_workflow.report.markdown_text import table
 from hra_workflow.report.run_columns import TRAINING
+from hra_workflow.tasks import columns as task_columns
+from hra_workflow.tasks import work
 from hra_workflow.tasks.base import Task
 
 OF_RUN = ("task", "dataset", "method", "variant", "seed")  # wildcards
@@ -118,7 +120,7 @@ def columns(config: dict, task: Task, score: float | None = None, deviation: flo
     found = noise(config, task, score, deviation)
     single = {column["name"]: column for column in grid.columns(config, task.name)}
     averages = grid.averages(config, task.name)
-    for name, unit in task.table.units().items():
+    for name, unit in task_columns.units(task).items():
         members = [part for member in averages.get(name, [name]) for part in datasets(single[member])]
         parts = [found.get(part) for part in members]
         used = [dataset for _, dataset in members]
@@ -149,7 +151,7 @@ def noise(
     config: dict, task: Task, score: float | None, deviation: float | None
 ) -> dict[tuple[str, str], tuple[formulas.Column, str]]:
     """Return the noise of columns by their name in compare_{task}.csv and dataset, and where it is from."""
-    measured, found, scales = finished(config, task), {}, task.table.units()
+    measured, found, scales = finished(config, task), {}, task_columns.units(task)
     complete = tasks.load(row_counts.complete(config))[task.name]
     for column in grid.columns(config, task.name):
         for name, dataset in datasets(column):
@@ -168,9 +170,9 @@ def of_pairs(pairs: list[dict], factor: float) -> formulas.Column:
 
 def answered(task: Task, column: dict, dataset: str) -> int | None:
     """Return the number of a column's items, if they are answers and their number is known."""
-    if column["benchmark"] == TRAINING or not task.table.metric(column["metric"]).answers:
+    if column["benchmark"] == TRAINING or not task.metric(column["metric"]).answers:
         return None
-    return task.cost.items(dataset, column["benchmark"])
+    return work.items_of(task, dataset, column["benchmark"])
 
 
 def finished(config: dict, task: Task) -> dict[str, list[dict]]:

@@ -14,6 +14,7 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import OF_TRAINING
+from hra_workflow.tasks import outputs
 from hra_workflow.tasks.base import Task
 
 
@@ -53,7 +54,7 @@ def compare(state: dict[str, Run], configs: Sequence[str]) -> list[Published]:
             name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the --config of the runs."
         )
         task = tasks.load(config)[name]
-        file = task.table.published_file(name)
+        file = outputs.published_file(task, name)
         expect(
             bool(file),
             f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
@@ -92,7 +93,7 @@ def compare_task(task: Task, path: str, runs: list[Run]) -> list[Published]:
     known = ", ".join(dict.fromkeys(published["run"]))
     expect(len(rows) > 0, f"{path}: expected a row of {', '.join(names)}, found only {known}. Compare one of these.")
     single, averages = run_statistics.expand_columns(columns, grid.averages(task.config, task.name))
-    table, scale = run_table(runs), task.table.scale
+    table, scale = run_table(runs), task.scale
     values = run_statistics.scores(table, single, averages, scale)
     values = values[values["selection"] == task.selections[0]]  # next to which the table has the published values
     ours = run_statistics.summary(values, averages).to_dict("index")

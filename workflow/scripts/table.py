@@ -205,8 +205,11 @@ def notes(
     reference = every.get(params["verdicts"]["reference"], "")
     if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
         lines.append(table_notes.differences(reference))
-    unequal = searches.table_searches(params).unequal(params["trained"], names)
-    lines += table_notes.compared(params["task"], names, differences, marked, unequal)
+    searched, shown = searches.table_searches(params), best[best["run"].isin(params["trained"])]
+    unequal = searched.unequal(params["trained"], names)
+    compared = [name for name in unequal if (shown[name] != "").sum() > 1]
+    lines += table_notes.not_ranked(compared, names, searched.describe({run: every[run] for run in params["trained"]}))
+    lines += table_notes.compared(params["task"], names, differences, marked)
     fair = [name for name in names if name not in {*marked, *unequal}]
     lines += table_notes.not_bold(table, differences, fair, params)
     lines += table_notes.one_class(one_class.find(runs, kind, params), every)
@@ -243,7 +246,7 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame,
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
-    first, shown = params["selections"][0], set(params["verdicts"]["columns"])
+    first = params["selections"][0]
     found = verdicts.verdicts(table, differences, units, params)
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
@@ -255,7 +258,7 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame,
         cells = verdicts.cells(found, selection, units, params)
         if again and cells == verdicts.cells(found, same, units, params):
             continue
-        if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
+        if cells:
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)

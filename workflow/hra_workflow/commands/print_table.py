@@ -21,12 +21,14 @@ from rich.text import Text
 
 from hra_workflow import tasks
 from hra_workflow.core import files
-from hra_workflow.report import run_statistics, selections, unseen
+from hra_workflow.report import run_statistics, searches, selections, unseen
 from hra_workflow.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
-LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
-HOLM = "; p has Holm's correction for all pairs of the column"
+LEGEND = {
+    ", p ": "Brackets: 95 % interval over common seeds; p has Holm's correction for all pairs of a column.",
+    **dict.fromkeys(searches.REASONS, "No ranking of methods: other hyper-parameters may reverse these differences."),
+}
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -124,9 +126,9 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         if texts:
             console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
-    if any(sentences.values()):
-        tested = any("(p " in text for texts in sentences.values() for text in texts)
-        console.print(f"{LEGEND}{HOLM * tested}.", style="dim")
+    every = " ".join(text for texts in sentences.values() for text in texts)
+    for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
+        console.print(line, style="dim")
     if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():

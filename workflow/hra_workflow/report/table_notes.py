@@ -20,16 +20,25 @@ def differences(reference: str) -> str:
         "two runs (t, over items and the seeds that both have; with one seed over items only, and too narrow). p: with "
         "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. "
         f"“Equivalent”: two one-sided tests show a difference below {comparison.MARGIN:g} point, with the "
-        "same correction. A difference without p was not tested, or is one at settings that no equal searches chose: "
-        "others may reverse it (docs/statistics.md)."
+        f"same correction. Without p: fewer than {comparison.SEEDS} common seeds, a metric of all items together (FID, "
+        "mIoU), or no equal searches (docs/statistics.md)."
     )
 
 
-def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], unequal: list[str]) -> list[str]:
+def not_ranked(unequal: list[str], names: list[str], text: str) -> list[str]:
+    """Say in which of the columns a difference is no ranking of methods. text: searches.Searches.describe."""
+    listed = f" in {', '.join(map(plain, unequal))}" * (len(unequal) < len(names))
+    return [
+        f"**No ranking of methods**{listed}: no equal search chose the hyper-parameters of these runs, so no value is "
+        f"bold, and other settings may reverse a difference (docs/statistics.md)." + f" {plain(text)}." * bool(text)
+    ] * bool(unequal)
+
+
+def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str]) -> list[str]:
     """Explain the values in bold, and columns without any although their runs are compared.
 
     names: the names of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values
-    in bold. unequal: the columns in which not all runs had equal searches.
+    in bold.
     """
     lines = []
     if bold:
@@ -43,12 +52,6 @@ def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], 
         lines.append(
             f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
             f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ."
-        )
-    chosen = [plain(name) for name in names if name in set(unequal) & set(pairs["column"]) - untested - set(bold)]
-    if chosen:
-        lines.append(
-            f"No value is bold in {', '.join(chosen)}: not all runs had equal searches of their hyper-parameters, so "
-            "none is called the best (docs/statistics.md)."
         )
     return lines
 

@@ -5,14 +5,13 @@ interval.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from hra_workflow.report import comparison, markdown_text, searches
+from hra_workflow.core.wording import plural
+from hra_workflow.report import comparison, markdown_text, run_statistics, searches
 from hra_workflow.report.column_units import Unit
 
 FEW_ITEMS = 30  # an interval from fewer seeds is rough
@@ -22,46 +21,45 @@ FEW_ITEMS = 30  # an interval from fewer seeds is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    unequal: why it is no verdict (report/searches.py); p is then only in compare_{task}.csv.
+    scores: the means of both. alone: each is of one training run. unequal: why it is no ranking (report/searches.py); p
+    is then only in compare_{task}.csv.
     """
 
     run: str
     reference: str
+    scores: tuple[float, float]
     value: float
     interval: tuple[float, float] = (math.nan, math.nan)
     p: float = math.nan
     seeds: int = 0
     items: int = 0
     p_equivalent: float = math.nan  # p of a difference below comparison.MARGIN points
+    alone: bool = False
     unequal: str = ""
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
-        """Write `LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)`.
+        """Write `LoRA: 80.00; HRA: 76.00 (+4.00 [0.20, 7.80], p = 0.120, not significant)`.
 
-        Without equal searches: `…, a difference at the settings of preset mine, which no equal search chose: …`.
+        Not tested, or without equal searches: `LoRA: 80.00; HRA: 76.00 (one run each, rates not tuned)`.
         """
-        size = f"{abs(self.value):.{unit.digits}f}"
-        side = f"{size}{' points' * unit.percent} {'above' if self.value > 0 else 'below'}"
-        reference = re.sub("^The ", "the ", labels[self.reference])
-        text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
-        text += " (lower is better)" * unit.lower + self.range_text(unit)
-        text += f", {self.unequal}" * bool(self.unequal)
-        if outcome := self.outcome():
-            text += f"{';' if self.unequal else ','} {outcome}"
-        return text + f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+        pairs = zip((self.run, self.reference), self.scores, strict=True)
+        both = "; ".join(f"{labels[run]}: {run_statistics.number(score, unit.digits)}" for run, score in pairs)
+        return f"{both} ({', '.join(self.facts(unit))})"
 
-    def outcome(self) -> str:
-        """Describe the result of the test, or why it is missing; "" if it does not compare methods."""
-        if not math.isnan(self.p):
-            if self.unequal:
-                return ""
-            text = f"{'' if self.p < comparison.LEVEL else 'not '}significant ({p_text(self.p)})"
-            same = f", equivalent within {comparison.MARGIN:g} point ({p_text(self.p_equivalent)})"
-            return text + same * (self.p_equivalent < comparison.LEVEL)
-        if 0 < self.seeds < comparison.SEEDS:
-            common = f"{self.seeds} seed{'s' * (self.seeds > 1)} in common, {comparison.SEEDS} are needed"
-            return f"not tested: {common}"
-        return "not tested: no scores per item in common"
+    def facts(self, unit: Unit) -> Iterable[str]:
+        """Yield the result of the test, or what the comparison lacks; details are in the notes of the table."""
+        if self.unequal or math.isnan(self.p):
+            few = 0 < self.seeds < comparison.SEEDS
+            yield from ["one run each" if self.alone else plural(self.seeds, "common seed")] * (self.alone or few)
+            yield from ["not tested"] * (math.isnan(self.p) and not (self.alone or few))
+        else:
+            yield self.cell(unit)
+            yield f"{'not ' * (self.p >= comparison.LEVEL)}significant"
+            if self.p_equivalent < comparison.LEVEL:
+                yield f"equivalent within {comparison.MARGIN:g} point: {p_text(self.p_equivalent)}"
+        yield from [self.unequal] * bool(self.unequal)
+        yield from ["lower is better"] * unit.lower
+        yield from [f"only {self.items} items"] * (0 < self.items < FEW_ITEMS)
 
     def cell(self, unit: Unit) -> str:
         """Write `+4.00 [0.00, 7.80], p = 0.120`, without p if no equal searches chose the hyper-parameters."""
@@ -90,15 +88,9 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
 
 
 def against(
-    reference: str,
-    means: dict[str, float],
-    pairs: pd.DataFrame,
-    unequal: Callable[[str, str], str],
+    reference: str, part: pd.DataFrame, name: str, pairs: pd.DataFrame, searched: searches.Searches
 ) -> list[Verdict]:
-    """Compare the other runs with the reference. pairs: the rows of compare_{task}.csv of one column and selection.
-
-    unequal: function (run, reference) → why their difference is no verdict, or "".
-    """
+    """Compare the other runs with the reference in a column. part: their rows of the table. pairs: of the column."""
     found = {}
     for pair in pairs.to_dict("records"):
         value, low, high, p, p_equivalent = (
@@ -107,12 +99,15 @@ def against(
         tests = p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent
         found[pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
         found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
+    means, seeds = means_of(part, name), dict(zip(part["run"], part["n_seeds"], strict=True))
     return [
         Verdict(
             run,
             reference,
+            (mean, means[reference]),
             *found.get((run, reference), (mean - means[reference],)),
-            unequal=unequal(run, reference),
+            alone=seeds[run] == seeds[reference] == "1",
+            unequal=searched.between(run, reference, name),
         )
         for run, mean in means.items()
         if run != reference
@@ -128,7 +123,8 @@ def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit
     added, chosen = {}, searches.table_searches(params)
     for name, unit in units.items():
         best = set()
-        for selection, means, pairs in compared(table, differences, name, params["trained"]):
+        for selection, part, pairs in compared(table, differences, name, params["trained"]):
+            means = means_of(part, name)
             tests = comparison.tests(pairs)
             equal = {pair: p for pair, p in tests.items() if not chosen.between(*pair, name)}
             found = comparison.best(means, equal, unit.lower)
@@ -142,12 +138,14 @@ def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit
 
 def compared(
     table: pd.DataFrame, differences: pd.DataFrame, name: str, runs: list[str]
-) -> Iterable[tuple[str, dict[str, float], pd.DataFrame]]:
-    """Yield per selection the means of these runs in a column, and the rows of its pairs."""
+) -> Iterable[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield per selection the rows of these runs with a value in a column, and the rows of its pairs."""
     for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
-        means = dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
-        chosen = (differences["column"] == name) & (differences["selection"] == selection)
-        yield selection, means, differences[chosen]
+        yield selection, part, differences[(differences["column"] == name) & (differences["selection"] == selection)]
+
+
+def means_of(part: pd.DataFrame, name: str) -> dict[str, float]:
+    return dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
 
 
 def verdicts(
@@ -160,10 +158,9 @@ def verdicts(
     chosen, found, searched = params["verdicts"], {}, searches.table_searches(params)
     runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
     for name, unit in units.items():
-        for selection, means, pairs in compared(table, differences, name, runs):
-            first = reference(means, chosen, unit)
-            unequal = partial(searched.between, column=name)
-            found[selection, name] = against(first, means, pairs, unequal) if first else []
+        for selection, part, pairs in compared(table, differences, name, runs):
+            first = reference(means_of(part, name), chosen, unit)
+            found[selection, name] = against(first, part, name, pairs, searched) if first else []
     return found
 
 

@@ -21,7 +21,7 @@ FEW_ITEMS = 30  # an interval from fewer seeds is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    scores: the means of both. alone: each is of one training run. unequal: why it is no ranking (report/searches.py); p
+    scores: the means of both. single: each is of one training run. unequal: why it is no ranking (report/searches.py); p
     is then only in compare_{task}.csv.
     """
 
@@ -34,7 +34,7 @@ class Verdict:
     seeds: int = 0
     items: int = 0
     p_equivalent: float = math.nan  # p of a difference below comparison.MARGIN points
-    alone: bool = False
+    single: bool = False
     unequal: str = ""
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
@@ -50,8 +50,8 @@ class Verdict:
         """Yield the result of the test, or what the comparison lacks; details are in the notes of the table."""
         if self.unequal or math.isnan(self.p):
             few = 0 < self.seeds < comparison.SEEDS
-            yield from ["one run each" if self.alone else plural(self.seeds, "common seed")] * (self.alone or few)
-            yield from ["not tested"] * (math.isnan(self.p) and not (self.alone or few))
+            yield from ["one run each" if self.single else plural(self.seeds, "common seed")] * (self.single or few)
+            yield from ["not tested"] * (math.isnan(self.p) and not (self.single or few))
         else:
             yield self.cell(unit)
             yield f"{'not ' * (self.p >= comparison.LEVEL)}significant"
@@ -106,7 +106,7 @@ def against(
             reference,
             (mean, means[reference]),
             *found.get((run, reference), (mean - means[reference],)),
-            alone=seeds[run] == seeds[reference] == "1",
+            single=seeds[run] == seeds[reference] == "1",
             unequal=searched.between(run, reference, name),
         )
         for run, mean in means.items()

@@ -87,15 +87,12 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table as text, with one row per line of `layout` and selection."""
-    columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
-    scale = params.get("scale", 100)
-    units = column_units.units(params)
-    single, all_averages = run_statistics.expand_columns(columns, averages)
-    datasets = list(dict.fromkeys(column["dataset"] for column in single))
-    statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
-    statistics = statistics.to_dict("index")
-    theirs = run_statistics.counterparts(published, columns, averages)
-    empty = run_statistics.without_value(runs, single, all_averages)
+    units, expected = column_units.units(params), params["seeds_expected"]
+    datasets = list(dict.fromkeys(column["dataset"] for column in column_units.single(params)))
+    scores = run_statistics.scores(runs, column_units.parts(params))
+    statistics = run_statistics.summary(scores).to_dict("index")
+    theirs = run_statistics.counterparts(published, params["columns"], params.get("averages", {}))
+    empty = run_statistics.without_value(scores)
     table = []
     for line in layout(params["rows"], published, run_statistics.source_of(params)["first"]):
         run = line["run"]
@@ -150,9 +147,7 @@ def paper_cell(row: pd.Series, name: str) -> str:
 def expected_seeds(run: str, name: str, params: dict) -> int:
     """Return the grid's number of seeds for a column; for an average, the smallest of its columns."""
     counts = params["seeds_expected"].get(run, {})
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    datasets = {column["name"]: column["dataset"] for column in single}
-    return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
+    return min(counts.get(part["dataset"], 0) for part in column_units.parts(params)[name])
 
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
@@ -213,9 +208,7 @@ def notes(
     fair = [name for name in names if name not in {*marked, *unequal}]
     lines += table_notes.not_bold(table, differences, fair, params)
     lines += table_notes.one_class(one_class.find(runs, kind, params), every)
-    empty = run_statistics.without_value(
-        runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    )
+    empty = run_statistics.without_value(run_statistics.scores(runs, column_units.parts(params)))
     labels = {row["run"]: label_of(row, params) for _, row in best.iterrows()}
     lines += table_notes.unscored({name: empty[name] for name in names}, labels)
     presets = [

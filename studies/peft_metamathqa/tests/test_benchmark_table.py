@@ -6,7 +6,7 @@ import pytest
 import figures
 import table
 from hra_workflow.core import grid
-from hra_workflow.report import colours, run_statistics
+from hra_workflow.report import colours, column_units, run_statistics
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, tuned_runs
 from support import ROOT, SHARED, with_files
@@ -128,8 +128,8 @@ def test_the_figure_has_one_kind_of_dot_for_all_that_we_do_not_run(task, publish
         "colours": colours.of_methods(task.config),
         "remarks": [],
     }
-    statistics = run_statistics.summary(run_statistics.scores(runs, given["columns"], {}), {})
-    drawn = figures.parameters_figure(runs, statistics, published, given)
+    scores = run_statistics.scores(runs, column_units.parts(given))
+    drawn = figures.parameters_figure(runs, scores, published, given)
     texts = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert "others of PEFT" in texts and "hollow: PEFT" in texts and len(texts) < 8
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
+from hra_workflow.report import column_units
+
 RATE = "learning_rate"
 UNTUNED, UNEQUAL, OTHER = REASONS = "rates not tuned", "unequal searches", "unequal settings"
 NOT_RANKED = (
@@ -58,12 +60,8 @@ class Searches:
 
 def table_searches(params: dict) -> Searches:
     """Return the searches of the runs of a table. params: its `columns`, `averages` and `searches`."""
-    from hra_workflow.report import run_statistics
-
-    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
-    datasets = {column["name"]: [column["dataset"]] for column in single}
-    wide = {name: [dataset for member in members for dataset in datasets[member]] for name, members in averages.items()}
-    return Searches(params["searches"], datasets | wide)
+    datasets = {name: [part["dataset"] for part in found] for name, found in column_units.parts(params).items()}
+    return Searches(params["searches"], datasets)
 
 
 def differing(one: dict, other: dict) -> set[str]:

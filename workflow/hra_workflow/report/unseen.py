@@ -46,11 +46,8 @@ def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dic
     names = leaked_columns(leaked, params)
     if not names:
         return table
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    scale = params.get("scale", 100)
-    values = run_statistics.scores(of_runs(runs, leaked, kind, params), single, averages, scale)
-    statistics = run_statistics.summary(values, averages).to_dict("index")
-    units = column_units.units(params)
+    scores = run_statistics.scores(of_runs(runs, leaked, kind, params), column_units.parts(params))
+    statistics, units = run_statistics.summary(scores).to_dict("index"), column_units.units(params)
     for name in names:
         cells = [statistics.get((row["run"], row["selection"], name), {}) for _, row in table.iterrows()]
         for column, statistic in ((NAME.format(name), "mean"), (f"{NAME.format(name)}_std", "std")):
@@ -74,12 +71,11 @@ def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFram
 
 def leaked_columns(leaked: dict, params: dict) -> dict[str, list]:
     """Return the leaks of each column and average that has any."""
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    own = {column["name"]: leaked.get((column["dataset"], column["benchmark"])) for column in single}
-    named = [column["name"] for column in params["columns"]]
-    members = {name: averages.get(name, [name]) for name in named} | averages
-    found = {name: [own[member] for member in parts if own[member]] for name, parts in members.items()}
-    return {name: some for name, some in found.items() if some}
+    found = {
+        name: [leaked[key] for part in several if (key := (part["dataset"], part["benchmark"])) in leaked]
+        for name, several in column_units.parts(params).items()
+    }
+    return {name: leaks for name, leaks in found.items() if leaks}
 
 
 def names(columns: Iterable[str], table: Container[str]) -> list[str]:

@@ -21,8 +21,8 @@ FEW_ITEMS = 30  # an interval from fewer seeds is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    scores: the means of both. single: each is of one training run. unequal: why it is no ranking (report/searches.py); p
-    is then only in compare_{task}.csv.
+    scores: the means of both. single: each is of one training run. unequal: why it is no ranking
+    (report/searches.py); p is then only in compare_{task}.csv.
     """
 
     run: str

@@ -15,16 +15,14 @@ from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
     column_units,
     markdown_text,
-    one_class,
     run_statistics,
-    searches,
     table_notes,
-    tuning_results,
     unseen,
     verdicts,
 )
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
+from hra_workflow.report.table_notes import Made
 
 
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
@@ -171,76 +169,13 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
     return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
-def notes(
-    table: pd.DataFrame,
-    runs: pd.DataFrame,
-    published: pd.DataFrame,
-    differences: pd.DataFrame,
-    params: dict,
-    trials: pd.DataFrame | None = None,
-) -> list[str]:
-    """List the notes that readers need to compare numbers."""
-    best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
-    counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
-    scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
-    unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
-    kind = tasks.classes()[params["task"]].table
-    lines = [
-        *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
-        f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
-        f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
-        "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
-        "have every column.",
-        f"`Params (M)`: adapter parameters{f' without the {kind.uncounted}' * bool(kind.uncounted)}, as PEFT stores "
-        "them; docs/parameters.md compares them with the paper's counts.",
-    ]
-    names = list(column_units.units(params))
-    marked = [name for name in names if (table[f"{name}_best"] != "").any()]
-    every = {row["run"]: row["label"] for row in params["rows"]}
-    reference = every.get(params["verdicts"]["reference"], "")
-    if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
-        lines.append(table_notes.differences(reference))
-    searched, shown = searches.table_searches(params), best[best["run"].isin(params["trained"])]
-    unequal = searched.unequal(params["trained"], names)
-    compared = [name for name in unequal if (shown[name] != "").sum() > 1]
-    lines += table_notes.not_ranked(compared, names, searched.describe({run: every[run] for run in params["trained"]}))
-    lines += table_notes.compared(params["task"], names, differences, marked)
-    fair = [name for name in names if name not in {*marked, *unequal}]
-    lines += table_notes.not_bold(table, differences, fair, params)
-    lines += table_notes.one_class(one_class.find(runs, kind, params), every)
-    empty = run_statistics.without_value(run_statistics.scores(runs, column_units.parts(params)))
-    labels = {row["run"]: label_of(row, params) for _, row in best.iterrows()}
-    lines += table_notes.unscored({name: empty[name] for name in names}, labels)
-    presets = [
-        markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
-    ]
-    lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
-    if trials is not None:
-        lines += tuning_results.notes(params["task"], trials, every)
-    done = runs[runs["status"] == "ok"]
-    lines += [*table_notes.mixed(done), *table_notes.answered(done)]
-    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
-    lines += [*table_notes.uncommitted(done), *table_notes.unmarked(params.get("never_marked"))]
-    if len(published):
-        source = run_statistics.source_of(params)
-        lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
-        lines += table_notes.noise(best, every, source)
-    else:
-        lines.append("No published counterpart: the model or the data are not the paper's.")
-    holed = best[best["missing"] != ""]
-    lines.append(table_notes.absent(params["task"], runs["status"]))
-    quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
-    return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
-
-
-def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, lines: list[str]) -> str:
-    """Write the table with its verdicts. lines: the notes."""
+def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict, lines: list[str]) -> str:
+    """Write the table with its verdicts. found: those of verdicts.verdicts. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
     first = params["selections"][0]
-    found = verdicts.verdicts(table, differences, units, params)
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -262,13 +197,16 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
+    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
     kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
+    warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
+
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
     table = verdicts.marked(table, differences, units, params)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
-    trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    lines = notes(table, runs, published, differences, params, trials)
-    text = markdown(table, runs, differences, params, lines)
+    found = verdicts.verdicts(table, differences, units, params)
+    table = verdicts.sentences(table, found, units, params)
+    made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)
+    text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], text)
 

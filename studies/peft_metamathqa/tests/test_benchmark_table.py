@@ -5,8 +5,9 @@ import pytest
 
 import figures
 import table
+from hra_workflow import tasks
 from hra_workflow.core import grid
-from hra_workflow.report import colours, column_units, run_statistics
+from hra_workflow.report import colours, column_units, run_statistics, table_notes
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, tuned_runs
 from support import ROOT, SHARED, with_files
@@ -74,8 +75,9 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
     built = built.assign(
         **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict")}
     )
-    pairs = pandas.DataFrame(columns=["column", "p_holm"])
-    return built, "\n".join(table.notes(built, runs, published, pairs, given))
+    pairs = pandas.DataFrame(columns=["column", "selection", "run_a", "run_b", "p_holm"])
+    kind = tasks.classes()["math"].table
+    return built, "\n".join(table_notes.lines(table_notes.Made(built, runs, published, pairs, given, kind, {}, [])))
 
 
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):

@@ -68,7 +68,7 @@ MINE = {"learning_rate": 5e-3, "epochs": 10}
     ("hra", "lora", "words", "details"),
     [
         (factories.searched(4, **MINE), factories.searched(4, **MINE), "",  # each has the best of four rates
-         "Learning rates: LoRA 0.005; HRA 0.005. Trials: LoRA 4; HRA 4"),
+         "Learning rates: LoRA 0.005 (4 trials); HRA 0.005 (4 trials)"),
         (factories.searched(0, **MINE), None, "", "Learning rates: HRA 0.005"),  # the base model needs no search
         (factories.searched(0, **MINE), factories.searched(0, **MINE | {"learning_rate": 1e-3}), "rates not tuned",
          "Learning rates: LoRA 0.001; HRA 0.005"),
@@ -77,9 +77,9 @@ MINE = {"learning_rate": 5e-3, "epochs": 10}
         (factories.searched(0, **MINE), factories.searched(0, **MINE), "rates not tuned",  # equal is not tuned
          "Learning rates: LoRA 0.005; HRA 0.005"),
         (factories.searched(4), factories.searched(0, **MINE), "unequal searches",
-         "Learning rates: LoRA 0.005. Trials: LoRA 0; HRA 4. Also different: epochs"),
+         "Learning rates: LoRA 0.005; HRA tuned (4 trials). Also different: epochs"),
         (factories.searched(4, epochs=10), factories.searched(4, epochs=20), "unequal settings",  # trained longer
-         "Trials: LoRA 4; HRA 4. Also different: epochs"),
+         "Learning rates: LoRA tuned (4 trials); HRA tuned (4 trials). Also different: epochs"),
     ],
 )  # fmt: skip
 def test_a_difference_without_equal_searches_is_no_ranking(hra, lora, words, details):

@@ -202,9 +202,8 @@ def main(job: dict) -> None:
     warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
 
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
-    table = verdicts.marked(table, differences, units, params)
     found = verdicts.verdicts(table, differences, units, params)
-    table = verdicts.sentences(table, found, units, params)
+    table = verdicts.marked(table, found, differences, units, params)
     made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)
     text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))

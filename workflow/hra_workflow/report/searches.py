@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
+from hra_workflow.core.wording import plural
 from hra_workflow.report import column_units
 
 RATE = "learning_rate"
@@ -44,18 +45,23 @@ class Searches:
         return [name for name in columns if any(self.between(*pair, name) for pair in pairs)]
 
     def describe(self, labels: dict[str, str]) -> str:
-        """Describe presets, learning rates and trials of these runs, and name what else differs on a dataset.
+        """State the learning rates or numbers of trials of these runs, and name what else differs on a dataset.
 
         labels: by `method/variant`.
         """
-        own = {label: [runs[run] for runs in self.found.values() if run in runs] for run, label in labels.items()}
-        texts = {"Learning rates": {label: rates(found) for label, found in own.items()}}
-        if any(one["trials"] for found in own.values() for one in found):
-            texts["Trials"] = {label: ranged(one["trials"] for one in found) for label, found in own.items()}
-        pairs = [pair for runs in self.found.values() for pair in combinations(map(runs.get, labels), 2) if all(pair)]
+        texts = []
+        for run, label in labels.items():
+            own = [runs[run] for runs in self.found.values() if run in runs]
+            rates = sorted({one["settings"][RATE] for one in own if one["settings"].get(RATE) is not None})
+            trials = max((one["trials"] for one in own), default=0)
+            text = " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
+            text = f"{text or 'tuned'} ({plural(trials, 'trial')})" if trials else text
+            texts += [f"{label} {text}"] * bool(text)
+        every = [[runs[run] for run in labels if run in runs] for runs in self.found.values()]
+        pairs = [pair for runs in every for pair in combinations(runs, 2)]
         others = sorted(set().union(*(differing(*pair) for pair in pairs)) - {RATE})
-        parts = [f"{name}: {listed}" for name, found in texts.items() if (listed := joined(found))]
-        return ". ".join(parts + [f"Also different: {', '.join(others)}"] * bool(others))
+        parts = {"Learning rates": "; ".join(texts), "Also different": ", ".join(others)}
+        return ". ".join(f"{name}: {listed}" for name, listed in parts.items() if listed)
 
 
 def table_searches(params: dict) -> Searches:
@@ -68,16 +74,3 @@ def differing(one: dict, other: dict) -> set[str]:
     """Return the hyper-parameters that no trial chose and that two runs have different values of."""
     first, second = one["settings"], other["settings"]
     return {key for key in {**first, **second} if first.get(key) != second.get(key)}
-
-
-def rates(found: list[dict]) -> str:
-    return ranged(one["settings"][RATE] for one in found if one["settings"].get(RATE) is not None)
-
-
-def ranged(values: Iterable[float]) -> str:
-    """Write `0.001`, or `0.001 to 0.01` of several values."""
-    return " to ".join(dict.fromkeys(f"{end(found):g}" for found in [list(values)] if found for end in (min, max)))
-
-
-def joined(texts: dict[str, str]) -> str:
-    return "; ".join(f"{label} {text}" for label, text in texts.items() if text)

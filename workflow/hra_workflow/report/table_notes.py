@@ -245,8 +245,8 @@ def noise(made: Made) -> Iterator[str]:
             listed = ", ".join(beyond).replace("-", "−")
             yield (
                 f"**Not the protocol of {plain(made.source['label'])}, or chance**: in {plain(name)}, these differ "
-                f"from its values by more than its noise of ± {most:g}: {listed}. Compare our runs with one another, not "
-                "with its."
+                f"from its values by more than its noise of ± {most:g}: {listed}. Compare our runs with one another, "
+                "not with its."
             )
         elif found:
             yield (

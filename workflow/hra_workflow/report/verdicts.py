@@ -87,98 +87,76 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
     return best((run for run in candidates if run in means), key=means.__getitem__, default=None)
 
 
-def against(
-    reference: str, part: pd.DataFrame, name: str, pairs: pd.DataFrame, searched: searches.Searches
-) -> list[Verdict]:
-    """Compare the other runs with the reference in a column. part: their rows of the table. pairs: of the column."""
+def verdicts(
+    table: pd.DataFrame, pairs: pd.DataFrame, units: dict[str, Unit], params: dict
+) -> dict[tuple[str, str], list[Verdict]]:
+    """Return the verdicts by selection and column; [] if the reference has no value.
+
+    pairs: compare_{task}.csv. params: those of table.py.
+    """
+    chosen, searched, tests, found = params["verdicts"], searches.table_searches(params), both_ways(pairs), {}
+    runs = [*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]
+    single = {*zip(table["selection"], table["run"], table["n_seeds"] == "1", strict=True)}
+    for name, unit in units.items():
+        for selection, means in means_of(table, name, runs):
+            first = reference(means, chosen, unit)
+            found[selection, name] = [
+                Verdict(
+                    run,
+                    first,
+                    (mean, means[first]),
+                    *tests.get((name, selection, run, first), (mean - means[first],)),
+                    single={(selection, run, True), (selection, first, True)} <= single,
+                    unequal=searched.between(run, first, name),
+                )
+                for run, mean in means.items()
+                if first and run != first
+            ]
+    return found
+
+
+def both_ways(pairs: pd.DataFrame) -> dict[tuple[str, ...], tuple]:
+    """Return value, interval, p, seeds, items and p of equivalence by (column, selection, run, reference)."""
     found = {}
     for pair in pairs.to_dict("records"):
         value, low, high, p, p_equivalent = (
             float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm", "p_equivalent")
         )
-        tests = p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent
-        found[pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
-        found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
-    means, seeds = means_of(part, name), dict(zip(part["run"], part["n_seeds"], strict=True))
-    return [
-        Verdict(
-            run,
-            reference,
-            (mean, means[reference]),
-            *found.get((run, reference), (mean - means[reference],)),
-            single=seeds[run] == seeds[reference] == "1",
-            unequal=searched.between(run, reference, name),
-        )
-        for run, mean in means.items()
-        if run != reference
-    ]
-
-
-def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
-    """Add the marks of each cell: better, best or not distinguishable from the best.
-
-    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
-    params: those of table.py.
-    """
-    added, chosen = {}, searches.table_searches(params)
-    for name, unit in units.items():
-        best = set()
-        for selection, part, pairs in compared(table, differences, name, params["trained"]):
-            means = means_of(part, name)
-            tests = comparison.tests(pairs)
-            equal = {pair: p for pair, p in tests.items() if not chosen.between(*pair, name)}
-            found = comparison.best(means, equal, unit.lower)
-            worst = (max if unit.lower else min)(means.values(), default=0)
-            best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
-        keys = zip(table["selection"], table["run"], strict=True)
-        added[f"{name}_better"] = unit.better
-        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
-    return table.assign(**added)
-
-
-def compared(
-    table: pd.DataFrame, differences: pd.DataFrame, name: str, runs: list[str]
-) -> Iterable[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Yield per selection the rows of these runs with a value in a column, and the rows of its pairs."""
-    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
-        yield selection, part, differences[(differences["column"] == name) & (differences["selection"] == selection)]
-
-
-def means_of(part: pd.DataFrame, name: str) -> dict[str, float]:
-    return dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
-
-
-def verdicts(
-    table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict
-) -> dict[tuple[str, str], list[Verdict]]:
-    """Return the verdicts by selection and column; [] if the reference has no value.
-
-    params: those of table.py.
-    """
-    chosen, found, searched = params["verdicts"], {}, searches.table_searches(params)
-    runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
-    for name, unit in units.items():
-        for selection, part, pairs in compared(table, differences, name, runs):
-            first = reference(means_of(part, name), chosen, unit)
-            found[selection, name] = against(first, part, name, pairs, searched) if first else []
+        key, tests = (pair["column"], pair["selection"]), (p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent)
+        found[*key, pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
+        found[*key, pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
     return found
 
 
-def sentences(
-    table: pd.DataFrame, found: dict[tuple[str, str], list[Verdict]], units: dict[str, Unit], params: dict
-) -> pd.DataFrame:
-    """Add the sentence about a run's difference for each column of the verdicts, as `{column}_verdict`."""
+def means_of(table: pd.DataFrame, name: str, runs: list[str]) -> Iterable[tuple[str, dict[str, float]]]:
+    """Yield per selection the means of these runs in a column."""
+    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
+        yield selection, dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
+
+
+def marked(table: pd.DataFrame, found: dict, pairs: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
+    """Add what is better in a column, which runs are best or not distinguishable from it, and the sentences `found`.
+
+    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
+    """
+    added, searched = {}, searches.table_searches(params)
+    keys = list(zip(table["selection"], table["run"], strict=True))
+    for name, unit in units.items():
+        best = set()
+        for selection, means in means_of(table, name, params["trained"]):
+            own = pairs[(pairs["column"] == name) & (pairs["selection"] == selection)]
+            equal = {pair: p for pair, p in comparison.tests(own).items() if not searched.between(*pair, name)}
+            worst = (max if unit.lower else min)(means.values())
+            listed = comparison.best(means, equal, unit.lower)
+            best |= {(selection, run) for run in listed if means[run] != 0 or worst != 0}
+        added[f"{name}_better"] = unit.better
+        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     labels = {row["run"]: row["label"] for row in params["rows"]}
     for name in params["verdicts"]["columns"]:
-        texts = {
-            (selection, one.run): one.sentence(labels, units[name])
-            for (selection, column), several in found.items()
-            for one in several
-            if column == name
-        }
-        keys = zip(table["selection"], table["run"], strict=True)
-        table = table.assign(**{f"{name}_verdict": [texts.get(key, "") for key in keys]})
-    return table
+        own = [(key[0], one) for key, several in found.items() if key[1] == name for one in several]
+        texts = {(selection, one.run): one.sentence(labels, units[name]) for selection, one in own}
+        added[f"{name}_verdict"] = [texts.get(key, "") for key in keys]
+    return table.assign(**added)
 
 
 def summary(table: pd.DataFrame, selection: str, params: dict) -> str:

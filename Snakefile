@@ -69,7 +69,7 @@ for task in config["tasks"]:
         name:
             task
         input:
-            [f"<results>/{name}" for name in TASKS[task].table.results()],
+            [f"<results>/{name}" for name in outputs.results(TASKS[task])],
 
     rule:
         name:
@@ -99,4 +99,4 @@ for task in sorted(TASKS.keys() - config["tasks"]):  # those that are null
 rule all:
     default_target: True
     input:
-        [f"<results>/{name}" for task in CHOSEN for name in TASKS[task].table.results()],
+        [f"<results>/{name}" for task in CHOSEN for name in outputs.results(TASKS[task])],

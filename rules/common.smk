@@ -12,7 +12,7 @@ from hra_workflow.preflight import probe
 from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities, job_events
 from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
 from hra_workflow.snakemake_bridge.identities import of, unrecorded
-from hra_workflow.tasks import expected_runs, reported
+from hra_workflow.tasks import expected_runs, hyperparameters, outputs, reported, work
 
 config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 
@@ -43,7 +43,7 @@ wildcard_constraints:
     model=one_of(config["models"]),
     method=one_of(config["methods"]),
     variant=f"({one_of(name for method in config['methods'].values() for name in method['variants'])}){tuning.VARIANT}",
-    benchmark=one_of(name for task in config["tasks"] for name in TASKS[task].evaluation.all_benchmarks()),
+    benchmark=one_of(name for task in config["tasks"] for name in expected_runs.all_benchmarks(TASKS[task])),
     seed=r"\d+",
     shard=r"\d+",
     n_shards=r"\d+",
@@ -64,7 +64,7 @@ def initial_adapter(wildcards):
 
 
 def dataset_entry(wildcards):
-    return TASKS[wildcards.task].data.entry(wildcards.dataset)
+    return TASKS[wildcards.task].entry(wildcards.dataset)
 
 
 def task_head(wildcards):
@@ -90,7 +90,7 @@ def method_slice(wildcards):
 
 
 def training(task, wildcards):
-    return task.training.resources(run_name(wildcards))
+    return work.training_resources(task, run_name(wildcards))
 
 
 def task_resource(name, default=None, of=training, task=None):

@@ -49,7 +49,7 @@ rule download_dataset:
             "download_dataset",
             name="{task}/{dataset}",
             source=DOWNLOADS.source,
-            dataset=lambda wc: TASKS[wc.task].data.download(wc.dataset),
+            dataset=lambda wc: TASKS[wc.task].download(wc.dataset),
             contents=DOWNLOADS.contents,
         ),
         **unrecorded(license=lambda wc: dataset_entry(wc).get("license"), **ANY_DOWNLOAD),

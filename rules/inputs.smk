@@ -1,6 +1,8 @@
 # Functions that list the files and look up the resources of one stage or task; common.smk has those that all stages share.
 # In:  the config, the runs.  Out: functions of wildcards.
 
+from hra_workflow.tasks.math import extra_tables
+
 
 def existing(file, task, runs, benchmark=None):
     """List a file of every run; with `incomplete: true`, only the files that exist."""
@@ -27,7 +29,7 @@ def published(name, task=None):
 
     def path(wildcards):
         of = task or wildcards.task
-        file = TASKS[of].table.published_file(name.format(task=of))
+        file = outputs.published_file(TASKS[of], name.format(task=of))
         return deployment.near(file) if file else []
 
     return path
@@ -39,16 +41,16 @@ def shard_names(count):
 
 def shards_of(wildcards):
     """List the shards of a run's outputs for a benchmark."""
-    return shard_names(TASKS[wildcards.task].generation.shards(dict(wildcards)))
+    return shard_names(TASKS[wildcards.task].shards(dict(wildcards)))
 
 
 def evaluation(task, wildcards):
-    return task.evaluation.resources(wildcards)
+    return task.evaluation_resources(wildcards)
 
 
 def evaluator_models(wildcards):
     """Return the models that the evaluators of generated images need."""
-    names = TASKS[wildcards.task].evaluation.models(wildcards.dataset)
+    names = TASKS[wildcards.task].evaluator_models(wildcards.dataset)
     return collect("<resources>/models/{name}.manifest.json", name=names)
 
 
@@ -79,7 +81,7 @@ def expected_run(task, run):
 def expected_metrics(task, run, benchmark):
     """Return what a run's metrics on a benchmark are made from according to the config."""
     names = run_of({"task": task} | dict(run)) | {"benchmark": benchmark}
-    return IDENTITIES.expected(TASKS[task].evaluation.rule(benchmark), names)
+    return IDENTITIES.expected(TASKS[task].evaluation_rule(benchmark), names)
 
 
 def expected_trials(task, trials):
@@ -109,46 +111,46 @@ def trained_runs(wildcards):
 def sheet_files(wildcards, name, runs_of=None):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    runs = (runs_of or task.table.sheet_runs)(wildcards.dataset)
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.evaluation.benchmark)
+    runs = (runs_of or task.sheet_runs)(wildcards.dataset)
+    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.benchmark)
 
 
 def hint_resources(task, wildcards):
-    return task.settings["hints"]["resources"] | {"gpu": task.data.hint_gpus(wildcards.dataset)}
+    return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
 
 
 def cached_latents(wildcards):
     """Return the latents that a run trains on, or []; a finished run keeps its choice."""
     latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
     record = f"{RUN}/train.json".format(**wildcards)
-    wanted = lambda: TASKS["control"].training.caches_latents(run_name(wildcards))
+    wanted = lambda: TASKS["control"].caches_latents(run_name(wildcards))
     return latents if identities.reads(workflow, record, latents, wanted) else []
 
 
 def answer_shards(wildcards):
-    folder = TASKS["math"].generation.folder_of_shards(wildcards.benchmark)
+    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
     return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards)]
 
 
 def question_manifests(wildcards):
-    names = TASKS["math"].generation.question_datasets(wildcards.dataset)
+    names = TASKS["math"].question_datasets(wildcards.dataset)
     return collect("<resources>/datasets/math/{name}.manifest.json", name=names)
 
 
 def text_manifest(wildcards):
-    return f"<resources>/datasets/math/{TASKS['math'].evaluation.general_text()[0]}.manifest.json"
+    return f"<resources>/datasets/math/{TASKS['math'].general_text()[0]}.manifest.json"
 
 
 def harness_tasks(wildcards):
     """Select the config keys that the data of the retention benchmarks depend on."""
-    benchmarks, keys = TASKS["math"].table.harness_benchmarks(), ("task", "unsafe_code")
+    benchmarks, keys = extra_tables.harness_benchmarks(TASKS["math"]), ("task", "unsafe_code")
     return {name: {key: entry[key] for key in keys if key in entry} for name, entry in benchmarks.items()}
 
 
 def retention_files(wildcards):
     if not TASKS["math"].settings.get("retention"):
         deployment.switched_off("tasks.math.retention")
-    return existing(f"{RUN}/retention.json", "math", TASKS["math"].table.retention_runs())
+    return existing(f"{RUN}/retention.json", "math", extra_tables.retention_runs(TASKS["math"]))
 
 
 def initial_of(wildcards):
@@ -166,7 +168,7 @@ def hints_of(wildcards):
 
 def class_images_of(wildcards):
     """Return the wildcards of the class images of a run; {} without prior preservation."""
-    noun = TASKS["subject"].training.class_images(wildcards.dataset, run_name(wildcards))
+    noun = TASKS["subject"].class_images(wildcards.dataset, run_name(wildcards))
     return {"noun": noun} if noun else {}
 
 
@@ -177,4 +179,4 @@ def class_images(wildcards):
 
 
 def class_shards(wildcards):
-    return shard_names(TASKS["subject"].generation.class_shards())
+    return shard_names(TASKS["subject"].class_shards())

@@ -12,7 +12,7 @@ if config["preflight"]:
         preflight,
 
     for task in config["tasks"]:
-        for table in TASKS[task].table.names():
+        for table in TASKS[task].tables():
 
             rule:
                 name:
@@ -22,7 +22,7 @@ if config["preflight"]:
 
     rule preflight:
         input:
-            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].table.names()],
+            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
 
 
 rule preflight_device:

@@ -30,7 +30,7 @@ SCORES = dict(
     task="{task}",
     columns=lambda wc: grid.columns(config, wc.task),
     averages=lambda wc: grid.averages(config, wc.task),
-    scale=lambda wc: TASKS[wc.task].table.scale,
+    scale=lambda wc: TASKS[wc.task].scale,
     selections=lambda wc: list(TASKS[wc.task].selections),
 )
 
@@ -87,7 +87,7 @@ rule compare:
             "compare",
             ordered=True,
             **SCORES,
-            settings=lambda wc: TASKS[wc.task].table.comparison(),
+            settings=lambda wc: TASKS[wc.task].comparison(),
         ),
         lost=lost_inputs("compare_{task}.csv"),
         evaluations=lambda wc, input: expected_runs.with_predictions(TASKS[wc.task], EVAL, input.predictions),
@@ -117,14 +117,14 @@ rule table:
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
-            verdicts=lambda wc: TASKS[wc.task].table.verdicts(),
-            never_marked=lambda wc: TASKS[wc.task].table.without_answer_marker(),
-            published=lambda wc: TASKS[wc.task].table.published(),
+            verdicts=lambda wc: outputs.verdicts(TASKS[wc.task]),
+            never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
+            published=lambda wc: outputs.published(TASKS[wc.task]),
         ),
         **unrecorded(
             data=lambda wc: user_data.manifests(TASKS[wc.task]),
             benchmarks=lambda wc: user_data.benchmarks(TASKS[wc.task]),
-            settings=lambda wc: TASKS[wc.task].table.comparison(),
+            settings=lambda wc: TASKS[wc.task].comparison(),
             metrics=lambda wc: f"{EVAL}/metrics.json",
             captions=lambda wc: CAPTIONS,
         ),
@@ -181,7 +181,7 @@ rule figures:
             parameters=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
             labels=lambda wc: grid.labels(config, wc.task),
             colours=colours.of_methods(config),
-            published=lambda wc: TASKS[wc.task].table.published(),
+            published=lambda wc: outputs.published(TASKS[wc.task]),
         ),
         **unrecorded(captions=lambda wc: CAPTIONS),
     script:
@@ -192,13 +192,13 @@ use rule figures as figures_lambda with:
     input:
         runs="<results>/runs_{task}.csv",
         published=published("{task}"),
-        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].table.lambda_sources[0] else []),
+        published_lambda=lambda wc: (published("{task}_lambda")(wc) if TASKS[wc.task].lambda_sources[0] else []),
     output:
         **figure("lambda"),
     log:
         "<logs>/tables/figures_lambda_{task}.log",
     wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "lambda" in TASKS[name].table.figures()) or "(?!)",
+        task=one_of(name for name in config["tasks"] if "lambda" in outputs.figures(TASKS[name])) or "(?!)",
     params:
         **made_from(
             "figures_lambda",
@@ -217,13 +217,13 @@ use rule figures as figures_stability with:
     log:
         "<logs>/tables/figures_stability_{task}.log",
     wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "stability" in TASKS[name].table.figures()) or "(?!)",
+        task=one_of(name for name in config["tasks"] if "stability" in outputs.figures(TASKS[name])) or "(?!)",
     params:
         **made_from(
             "figures_stability",
             "figures",
             ordered=True,
-            retention=lambda wc: TASKS[wc.task].evaluation.retention(),
+            retention=lambda wc: TASKS[wc.task].retention(),
         ),
 
 

@@ -40,12 +40,12 @@ rule train:
             planned=dict(hyperparameters=lambda wc: tuned_runs.hyperparameters_without_choice(TASKS[wc.task], wc)),
             chosen=lambda wc: tuned_runs.choice(TASKS[wc.task], wc),
             method=method_slice,
-            hyperparameters=lambda wc: TASKS[wc.task].training.relevant_hyperparameters(wc.dataset, run_name(wc)),
-            processes=lambda wc: TASKS[wc.task].training.processes(run_name(wc)),
+            hyperparameters=lambda wc: TASKS[wc.task].relevant_hyperparameters(wc.dataset, run_name(wc)),
+            processes=lambda wc: work.processes(TASKS[wc.task], run_name(wc)),
             task_version=task_version,
         ),
         **unrecorded(
-            preset=lambda wc: TASKS[wc.task].training.preset(run_name(wc)),
+            preset=lambda wc: hyperparameters.preset(TASKS[wc.task], run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
             # These hyper-parameters change results only by rounding.

@@ -30,22 +30,22 @@ rule export_adapter:
     params:
         **unrecorded(words=REQUEST.words if REQUEST else ""),
         record=f"{RUN}/train.json",
-        adapter=lambda wc: TASKS[wc.task].usage.exported(
-            run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
+        adapter=lambda wc: requested_run.exported(
+            TASKS[wc.task], run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
         ),
-        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
+        model=lambda wc: TASKS[wc.task].inputs(wc.dataset)["model"],
         dataset=f"{config['pathvars']['resources']}/datasets/{{task}}/{{dataset}}.manifest.json",
         metrics=lambda wc: {
             f"{EVAL}/metrics.json".format(benchmark=one, **wc): expected_metrics(wc.task, wc, one)
             for one in dataset_entry(wc)["benchmarks"]
         },
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
-        comparison=lambda wc: TASKS[wc.task].table.comparison(),
+        comparison=lambda wc: TASKS[wc.task].comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
         expected=lambda wc: expected_run(wc.task, wc),
         to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],
-        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
+        settings=lambda wc: TASKS[wc.task].prediction(wc.dataset, run_name(wc)),
     script:
         "../workflow/scripts/export_adapter.py"
 
@@ -60,20 +60,20 @@ rule predict_inputs:
         inputs="[^/]+",
     conda:
         "../envs/hra.yaml"
-    threads: lambda wc: TASKS[wc.task].usage.resources()["threads"]
+    threads: lambda wc: work.prediction_resources(TASKS[wc.task])["threads"]
     resources:
-        **on_gpus(lambda wc: TASKS[wc.task].usage.resources()["gpu"]),
+        **on_gpus(lambda wc: work.prediction_resources(TASKS[wc.task])["gpu"]),
         nodes=1,
-        mem_mb=lambda wc, attempt: grid.resource(TASKS[wc.task].usage.resources(), "mem_mb", None, attempt),
-        runtime=lambda wc: TASKS[wc.task].usage.resources()["runtime"],
+        mem_mb=lambda wc, attempt: grid.resource(work.prediction_resources(TASKS[wc.task]), "mem_mb", None, attempt),
+        runtime=lambda wc: work.prediction_resources(TASKS[wc.task])["runtime"],
     params:
         record=f"{RUN}/train.json",
         weights=lambda wc: requested_run.weights_file(RUN.format(**wc), wc.weights),
-        model=lambda wc: TASKS[wc.task].training.inputs(wc.dataset)["model"],
-        settings=lambda wc: TASKS[wc.task].usage.prediction(wc.dataset, run_name(wc)),
+        model=lambda wc: TASKS[wc.task].inputs(wc.dataset)["model"],
+        settings=lambda wc: TASKS[wc.task].prediction(wc.dataset, run_name(wc)),
         given=lambda wc: REQUEST.given if REQUEST else {},
         seed=lambda wc: REQUEST.seed if REQUEST else None,
-        device=lambda wc: TASKS[wc.task].usage.resources()["device"],
+        device=lambda wc: work.prediction_resources(TASKS[wc.task])["device"],
         scratch=f"{SCRATCH}/predictions",
     script:
         "../workflow/scripts/predict_{wildcards.task}.py"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hra_workflow.core import made_from
-from hra_workflow.tasks.training import ROUNDING
+from hra_workflow.core.made_from import ROUNDING
 
 ROOT = Path(__file__).parents[1]
 # Run by a dry run: the rules are read as Snakemake reads them.

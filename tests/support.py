@@ -14,6 +14,7 @@ import pytest
 
 import rule_jobs
 from hra_workflow.core import process_identity
+from hra_workflow.tasks import work
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -120,7 +121,7 @@ def with_files(*names: str) -> dict:
 
 def probed_with(task, run: str = "") -> dict:
     """Return what the probes of a task record of its model and settings."""
-    return {"task": task.name, "run": run, "workload": task.cost.workload(run)}
+    return {"task": task.name, "run": run, "workload": work.workload(task, run)}
 
 
 def merged(*files: dict) -> tuple[dict, list[str]]:

@@ -16,7 +16,7 @@ localrules:
     control_sheets,
 
 
-if TASKS["control"].generation.in_one_shard():  # copying several shards is a job and must not run on the login node
+if work.in_one_shard(TASKS["control"]):  # copying several shards is a job and must not run on the login node
 
     localrules:
         gather_control,
@@ -38,7 +38,7 @@ rule hints:
         **made_from(
             "hints",
             before=dict(downloads=downloaded("<resources>/datasets/control/{dataset}.manifest.json")),
-            dataset=lambda wc: TASKS["control"].data.hints(wc.dataset),
+            dataset=lambda wc: TASKS["control"].hints(wc.dataset),
         ),
         **unrecorded(scratch=f"{config['pathvars']['scratch']}/hints/{{dataset}}"),
     script:
@@ -101,7 +101,7 @@ use rule generate as generate_control with:
             "generate_control",
             "generate",
             before=dict(dataset=of("hints", hints_of)),
-            sampling=lambda wc: TASKS["control"].generation.sampling(),
+            sampling=lambda wc: TASKS["control"].sampling(),
         ),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
@@ -113,7 +113,7 @@ use rule gather_images as gather_control with:
         shards=lambda wc: collect("<eval>/{shard}.tar", shard=shards_of(wc), allow_missing=True),
     wildcard_constraints:
         task="control",
-        benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
     params:
         **made_from("gather_control", "gather_images", before=dict(shards=of("generate_control"))),
 
@@ -126,7 +126,7 @@ use rule evaluate as evaluate_control with:
         models=evaluator_models,
     wildcard_constraints:
         task="control",
-        benchmark=rf"{TASKS['control'].evaluation.benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['control'].benchmark}(@[\d.]+)?",
     params:
         **made_from(
             "evaluate_control",
@@ -136,7 +136,7 @@ use rule evaluate as evaluate_control with:
                 dataset=of("hints", hints_of),
                 downloads=downloaded(evaluator_models),
             ),
-            evaluators=lambda wc: TASKS["control"].evaluation.evaluators(wc.dataset),
+            evaluators=lambda wc: TASKS["control"].evaluators(wc.dataset),
             method=method_slice,
         ),
 
@@ -146,7 +146,7 @@ use rule sheet as sheet_control with:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
-        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].table.real_runs),
+        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].real_runs),
     output:
         sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:
@@ -156,8 +156,8 @@ use rule sheet as sheet_control with:
             "sheet_control",
             "sheet",
             ordered=True,
-            runs=lambda wc: TASKS["control"].table.sheet_runs(wc.dataset),
-            real=lambda wc: TASKS["control"].table.real_runs(wc.dataset),
+            runs=lambda wc: TASKS["control"].sheet_runs(wc.dataset),
+            real=lambda wc: TASKS["control"].real_runs(wc.dataset),
             rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
         ),
 

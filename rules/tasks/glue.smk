@@ -20,10 +20,10 @@ use rule train as train_glue with:
         **made_from(
             "train_glue",
             "train",
-            dataset=lambda wc: TASKS[wc.task].training.trained_on(wc.dataset, run_name(wc)),
+            dataset=lambda wc: TASKS[wc.task].trained_on(wc.dataset, run_name(wc)),
             head=task_head,
         ),
-        **unrecorded(evaluation=lambda wc: TASKS[wc.task].training.evaluation(wc.dataset, run_name(wc))),
+        **unrecorded(evaluation=lambda wc: TASKS[wc.task].evaluated_in_training(wc.dataset, run_name(wc))),
 
 
 use rule evaluate as evaluate_glue with:
@@ -41,13 +41,13 @@ use rule evaluate as evaluate_glue with:
             "evaluate_glue",
             "evaluate",
             before=dict(downloads=downloaded(task_model, "<resources>/datasets/{task}/{dataset}.manifest.json")),
-            dataset=lambda wc: TASKS[wc.task].evaluation.evaluated_on(wc.dataset, wc.benchmark),
+            dataset=lambda wc: TASKS[wc.task].evaluated_on(wc.dataset, wc.benchmark),
             method=method_slice,
         ),
         **unrecorded(eval_batch_size=hyperparameter("eval_batch_size")),
 
 
-if TASKS["glue"].evaluation.all_in_training():  # no job loads weights
+if TASKS["glue"].all_scored_in_training():  # no job loads weights
 
     localrules:
         evaluate_glue,

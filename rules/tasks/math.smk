@@ -28,10 +28,10 @@ use rule train as train_math with:
         **made_from(
             "train_math",
             "train",
-            prompt=lambda wc: TASKS[wc.task].generation.prompt(),
+            prompt=lambda wc: TASKS[wc.task].prompt(),
             head=task_head,
         ),
-        **unrecorded(learner=lambda wc: TASKS[wc.task].training.learner),
+        **unrecorded(learner=lambda wc: TASKS[wc.task].learner),
 
 
 use rule generate as generate_math with:
@@ -53,10 +53,10 @@ use rule generate as generate_math with:
             "generate_math",
             "generate",
             before=dict(downloads=downloaded(task_model, question_manifests)),
-            prompt=lambda wc: TASKS[wc.task].generation.prompt(evaluation=True),
-            benchmarks=lambda wc: TASKS[wc.task].generation.questions(wc.dataset),
-            generation=lambda wc: TASKS[wc.task].generation.answer_settings(run_name(wc)),
-            precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),
+            prompt=lambda wc: TASKS[wc.task].prompt(evaluation=True),
+            benchmarks=lambda wc: TASKS[wc.task].questions(wc.dataset),
+            generation=lambda wc: TASKS[wc.task].answer_settings(run_name(wc)),
+            precision=lambda wc: TASKS[wc.task].generation_precision(wc.dataset, run_name(wc)),
             quantization=hyperparameter("quantization"),
         ),
         **unrecorded(scratch=f"{SCRATCH}/answers/shard{{shard}}-of-{{n_shards}}"),
@@ -94,7 +94,7 @@ use rule evaluate as evaluate_math with:
             split=lambda wc: benchmark_source(wc)[1],
             answer=lambda wc: config["datasets"][wc.task][benchmark_source(wc)[0]]["answer"],
             metrics=lambda wc: dataset_entry(wc)["metrics"],
-            graders=lambda wc: TASKS[wc.task].evaluation.graders(wc.dataset),
+            graders=lambda wc: TASKS[wc.task].graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
         ),
 
@@ -122,10 +122,10 @@ rule evaluate_general_text:
         **made_from(
             "evaluate_general_text",
             before=dict(record=of(train_rule, run_of), downloads=downloaded(task_model, text_manifest)),
-            split=lambda wc: TASKS[wc.task].evaluation.general_text()[1],
+            split=lambda wc: TASKS[wc.task].general_text()[1],
             window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
             cut=lambda wc: config["tasks"][wc.task][TEXT].get("cut", "windows"),
-            precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),
+            precision=lambda wc: TASKS[wc.task].generation_precision(wc.dataset, run_name(wc)),
             quantization=hyperparameter("quantization"),
             method=method_slice,
             task_version=task_version,
@@ -184,10 +184,10 @@ rule evaluate_harness:
                 downloads=downloaded(task_model),
                 harness=lambda wc: ("download_harness", {}),
             ),
-            benchmarks=lambda wc: TASKS["math"].table.harness_benchmarks(),
+            benchmarks=lambda wc: extra_tables.harness_benchmarks(TASKS["math"]),
             limit=lambda wc: config["tasks"][wc.task]["retention"]["limit"],
             include_path=lambda wc: config["tasks"][wc.task]["retention"]["include_path"],
-            precision=lambda wc: TASKS[wc.task].generation.precision(wc.dataset, run_name(wc)),
+            precision=lambda wc: TASKS[wc.task].generation_precision(wc.dataset, run_name(wc)),
             quantization=hyperparameter("quantization"),
             method=method_slice,
             task_version=task_version,
@@ -219,17 +219,17 @@ rule table_retention:
             "table_retention",
             ordered=True,
             benchmarks=lambda wc: list(config["tasks"]["math"]["retention"]["benchmarks"]),
-            left_out=lambda wc: TASKS["math"].table.unsafe_benchmarks(),
+            left_out=lambda wc: extra_tables.unsafe_benchmarks(TASKS["math"]),
             base=lambda wc: config["tasks"]["math"]["retention"]["base"],
-            rows=lambda wc: grid.rows_of(config, TASKS["math"].table.retention_rows()),
-            seeds=lambda wc: TASKS["math"].table.retention_seeds(),
+            rows=lambda wc: grid.rows_of(config, extra_tables.retention_rows(TASKS["math"])),
+            seeds=lambda wc: extra_tables.retention_seeds(TASKS["math"]),
             expected=lambda wc: {
                 RETENTION.format(task="math", **run): expected_run("math", run)
-                for run in TASKS["math"].table.retention_runs()
+                for run in extra_tables.retention_runs(TASKS["math"])
             },
             evaluations=lambda wc: {
                 RETENTION.format(task="math", **run): IDENTITIES.expected("evaluate_harness", {"task": "math"} | run)
-                for run in TASKS["math"].table.retention_runs()
+                for run in extra_tables.retention_runs(TASKS["math"])
             },
         ),
         lost=lost_inputs("table_retention.csv"),
@@ -254,7 +254,7 @@ rule table_compute:
         **made_from(
             "table_compute",
             ordered=True,
-            rows=lambda wc: grid.rows_of(config, TASKS["math"].table.compute_rows()),
+            rows=lambda wc: grid.rows_of(config, extra_tables.compute_rows(TASKS["math"])),
         ),
     script:
         "../../workflow/scripts/table_compute.py"

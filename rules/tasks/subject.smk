@@ -9,7 +9,7 @@
 
 
 wildcard_constraints:
-    noun=one_of(TASKS["subject"].data.nouns()) or "none",
+    noun=one_of(TASKS["subject"].nouns()) or "none",
 
 
 localrules:
@@ -18,7 +18,7 @@ localrules:
     sheets,
 
 
-if TASKS["subject"].generation.in_one_shard():  # copying several shards is a job and must not run on the login node
+if work.in_one_shard(TASKS["subject"]):  # copying several shards is a job and must not run on the login node
 
     localrules:
         gather_subject,
@@ -42,9 +42,9 @@ rule generate_class_images:
         **made_from(
             "generate_class_images",
             before=dict(downloads=downloaded(lambda wc: model_of("subject"))),
-            prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
+            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
             seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
-            sampling=lambda wc: TASKS["subject"].generation.class_sampling(),
+            sampling=lambda wc: TASKS["subject"].class_sampling(),
         ),
         **unrecorded(
             device=task_resource("device", of="generation", task="subject"),
@@ -69,7 +69,7 @@ use rule gather_images as gather_class_images with:
             "gather_class_images",
             before=dict(shards=of("generate_class_images")),
             steps=[0],
-            prompts=lambda wc: TASKS["subject"].generation.class_prompts(wc.noun),
+            prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
             images=lambda wc: config["tasks"]["subject"]["class_images"]["images"],
         ),
 
@@ -91,7 +91,7 @@ use rule train as train_subject with:
             "train_subject",
             "train",
             before=dict(class_images=of("generate_class_images", class_images_of)),
-            prompts=lambda wc: TASKS["subject"].training.prompts(wc.dataset),
+            prompts=lambda wc: TASKS["subject"].training_prompts(wc.dataset),
             resolution=lambda wc: config["tasks"][wc.task]["resolution"],
         ),
 
@@ -110,9 +110,9 @@ use rule generate as generate_subject with:
         **made_from(
             "generate_subject",
             "generate",
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
-            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
-            sampling=lambda wc: TASKS["subject"].generation.sampling(),
+            steps=lambda wc: TASKS["subject"].generated_steps(wc.dataset, run_name(wc)),
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+            sampling=lambda wc: TASKS["subject"].sampling(),
         ),
         **unrecorded(finished=f"{SCRATCH}/{{benchmark}}/finished"),
 
@@ -120,15 +120,15 @@ use rule generate as generate_subject with:
 use rule gather_images as gather_subject with:
     wildcard_constraints:
         task="subject",
-        benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
         **made_from(
             "gather_subject",
             "gather_images",
             before=dict(shards=of("generate_subject")),
-            steps=lambda wc: TASKS["subject"].generation.steps(wc.dataset, run_name(wc)),
-            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset),
-            images=lambda wc: TASKS["subject"].generation.sampling()["images"],
+            steps=lambda wc: TASKS["subject"].generated_steps(wc.dataset, run_name(wc)),
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset),
+            images=lambda wc: TASKS["subject"].sampling()["images"],
         ),
 
 
@@ -140,7 +140,7 @@ use rule evaluate as evaluate_subject with:
         models=evaluator_models,
     wildcard_constraints:
         task="subject",
-        benchmark=rf"{TASKS['subject'].evaluation.benchmark}(@[\d.]+)?",
+        benchmark=rf"{TASKS['subject'].benchmark}(@[\d.]+)?",
     params:
         **made_from(
             "evaluate_subject",
@@ -149,7 +149,7 @@ use rule evaluate as evaluate_subject with:
                 images=of("generate_subject", generates),
                 downloads=downloaded(evaluator_models, "<resources>/datasets/{task}/{dataset}.manifest.json"),
             ),
-            evaluation=lambda wc: TASKS["subject"].evaluation.scoring_settings(wc.dataset),
+            evaluation=lambda wc: TASKS["subject"].scoring_settings(wc.dataset),
             method=method_slice,
         ),
 
@@ -168,8 +168,8 @@ use rule sheet as sheet_subject with:
             "sheet_subject",
             "sheet",
             ordered=True,
-            runs=lambda wc: TASKS["subject"].table.sheet_runs(wc.dataset),
-            prompts=lambda wc: TASKS["subject"].data.prompts(wc.dataset, identifier=False),
+            runs=lambda wc: TASKS["subject"].sheet_runs(wc.dataset),
+            prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
             rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
         ),
 

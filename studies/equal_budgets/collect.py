@@ -88,7 +88,7 @@ def collect(folder: Path, data: Path) -> None:
             row, values = final_run(folder / "results" / one.task / one.dataset / run / f"seed{seed}", one)
             runs.append({"set": title, "run": run, "seed": seed} | row)
             scored.setdefault(run, {})[seed] = values
-        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].table.metric(one.metric).function)
+        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].metric(one.metric).function)
         tried = pd.read_csv(folder / "results" / f"tune_{one.task}.csv")
         for _, trial in tried[tried["dataset"] == one.dataset].iterrows():
             run = f"{trial['method']}/{trial['variant']}"
@@ -133,7 +133,7 @@ def final_run(folder: Path, of: Set) -> tuple[dict, list]:
     }
     if of.kept_benchmark:
         row["kept"] = percent(folder, of.kept_benchmark, of.metric)
-    return row, tasks.classes()[of.task].table.per_item(lines, "last", of.metric, {})
+    return row, tasks.classes()[of.task].per_item(lines, "last", of.metric, {})
 
 
 def percent(run: Path, benchmark: str, metric: str) -> float:

@@ -10,7 +10,7 @@ from hra_workflow.core.errors import expect
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.math import graders
-from hra_workflow.tasks.math.task import Math, MathTraining
+from hra_workflow.tasks.math.task import Math
 
 VALUES = (  # hyper-parameters with the names of TRL's arguments
     "num_generations",
@@ -86,7 +86,8 @@ def is_right(reward: str, style: str, output: str, gold: str) -> bool:
         return False
 
 
-class RewardedTraining(MathTraining):
+class RewardedMath(Math):
+    required = (*Math.required, "reward", *VALUES)
     learner = "studies.peft_rlmath.grpo:RewardLearner"
 
     def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
@@ -101,13 +102,8 @@ class RewardedTraining(MathTraining):
         return period(values)
 
     def check_runs(self) -> None:
-        super().check_runs()
-        for run in self.task.runs():
+        for run in self.runs():
             name = f"{run['method']}/{run['variant']}"
             if methods.trains(self.config, name):
-                check(self.task, name, self.hyperparameters(run["dataset"], name))
-
-
-class RewardedMath(Math):
-    required = (*Math.required, "reward", *VALUES)
-    training = RewardedTraining
+                check(self, name, self.hyperparameters(run["dataset"], name))
+        super().check_runs()

@@ -5,9 +5,10 @@ import random
 from pathlib import Path
 
 import compare
-from hra_workflow import tasks
 from hra_workflow.core import files, grid, predictions, records
 from hra_workflow.methods import METHODS
+from hra_workflow.tasks import outputs
+from hra_workflow.tasks.glue.task import Glue
 from support import paper_config
 
 CONFIG = paper_config()
@@ -237,7 +238,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
                 "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
             },
             "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
-            "published": tasks.load({"tasks": {"glue": {"published": True}}, "datasets": {}})["glue"].table.published(),
+            "published": outputs.published(Glue({"tasks": {"glue": {"published": True}}, "datasets": {}})),
             "data": [],
             "benchmarks": [],
             "settings": {},

@@ -43,24 +43,21 @@ def test_each_image_is_trained_with_its_caption_and_those_of_the_test_split_are_
     config = configured(ENTRY)
     validation.check(config)
     subject = tasks.load(config)["subject"]
-    assert subject.training.prompts("mine") == {
+    assert subject.training_prompts("mine") == {
         "subject": "qwe cat",
         "instance": ["qwe cat on a chair", None, "sleepy qwe cat", None],
         "class": "a photo of cat",
     }
-    assert subject.data.prompts("mine") == ["qwe cat in the rain", "a box in front of qwe cat"]
-    scored = subject.evaluation.scoring_settings("mine")
+    assert subject.prompts("mine") == ["qwe cat in the rain", "a box in front of qwe cat"]
+    scored = subject.scoring_settings("mine")
     assert scored["references"] == [3, 1] and scored["prompts_class"] == ["cat in the rain", "a box in front of cat"]
-    assert (
-        subject.cost.work("generate", {"dataset": "mine", "method": "hra", "variant": "r8", "n_shards": 1})
-        == 11 * 2 * 4
-    )
+    assert subject.work("generate", {"dataset": "mine", "method": "hra", "variant": "r8", "n_shards": 1}) == 11 * 2 * 4
 
     config = configured({"class": "cat", "captions": CAPTIONS, "prompts": "live"})
     validation.check(config)
     subject = tasks.load(config)["subject"]
-    assert len(subject.data.prompts("mine")) == 25 and None not in subject.training.prompts("mine")["instance"]
-    assert "references" not in subject.evaluation.scoring_settings("mine")
+    assert len(subject.prompts("mine")) == 25 and None not in subject.training_prompts("mine")["instance"]
+    assert "references" not in subject.scoring_settings("mine")
 
 
 def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_identifier():
@@ -68,7 +65,7 @@ def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_iden
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
     subject = tasks.load(config)["subject"]
     for name in ("dog", "backpack"):
-        scored = subject.evaluation.scoring_settings(name)
+        scored = subject.scoring_settings(name)
         assert scored["prompts_class"] == [prompt.replace("qwe ", "") for prompt in scored["prompts"]]
         assert scored["prompts_class"] != scored["prompts"]
 

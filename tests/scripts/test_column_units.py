@@ -10,7 +10,7 @@ from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
 from hra_workflow.report.comparison import NOISE
-from hra_workflow.tasks.table import ENDINGS, OF_ROWS
+from hra_workflow.tasks.columns import ENDINGS, OF_ROWS, check
 from test_compared_tables import make
 from test_unseen import leaky, table_of
 
@@ -66,7 +66,7 @@ def checked(task: str, columns: list[dict], averages: dict[str, list[str]] | Non
     """Check these columns of the demo's config."""
     listed = [{"name": name, "columns": members} for name, members in (averages or {}).items()]
     settings = CONFIG["tasks"][task] | {"columns": columns, "averages": listed}
-    tasks.load(CONFIG | {"tasks": {task: settings}})[task].table.check_runs()
+    check(tasks.load(CONFIG | {"tasks": {task: settings}})[task])
 
 
 @pytest.mark.parametrize(

@@ -191,9 +191,9 @@ def test_runs_on_other_items_are_refused():
 def test_glue_takes_the_class_with_the_highest_score_or_the_value():
     glue = tasks.classes()["glue"]
     lines = [{"label": 1, "last": [0.1, 0.9, 0.3]}, {"label": 0, "last": [0.1, 0.9, 0.3]}]
-    assert glue.table.per_item(lines, "last", "accuracy", {}) == [(1, 1), (0, 1)]
-    assert glue.table.per_item([{"label": 2.5, "last": [2.25]}], "last", "pearson", {}) == [(2.5, 2.25)]
-    assert glue.table.metric("spearman").function is metrics.spearman
+    assert glue.per_item(lines, "last", "accuracy", {}) == [(1, 1), (0, 1)]
+    assert glue.per_item([{"label": 2.5, "last": [2.25]}], "last", "pearson", {}) == [(2.5, 2.25)]
+    assert glue.metric("spearman").function is metrics.spearman
 
 
 def test_a_subject_has_one_value_per_prompt_at_the_reported_step():
@@ -206,16 +206,16 @@ def test_a_subject_has_one_value_per_prompt_at_the_reported_step():
     scores = aggregation.table(rows, ["dino", "clip"], 3)
     chosen = {"last": aggregation.last(scores), "best_on_test": aggregation.best_on_test(scores, ["dino", "clip"])}
     for selection, values in chosen.items():
-        found = subject.table.per_item(rows, selection, "dino", {"best_by": ["dino", "clip"]})
+        found = subject.per_item(rows, selection, "dino", {"best_by": ["dino", "clip"]})
         assert [value for (value,) in found] == values["dino"].tolist()
-    assert subject.table.per_item([{"step": 0, "prompt_index": 0, "dino": 0.5}], "last", "dino", {}) is None
+    assert subject.per_item([{"step": 0, "prompt_index": 0, "dino": 0.5}], "last", "dino", {}) is None
 
 
 def test_math_counts_right_answers_and_a_metric_of_all_images_has_no_items():
     classes = tasks.classes()
-    assert classes["math"].table.per_item([{"strict": {"right": True}}], "last", "strict", {}) == [(True,)]
+    assert classes["math"].per_item([{"strict": {"right": True}}], "last", "strict", {}) == [(True,)]
     line = {"canny_iou": 0.5, "mmseg_miou": 0.5}  # mIoU of one image: the run's is not their mean
-    settings, table = {"of_run": ["mmseg_miou", "fid"]}, classes["control"].table
+    settings, table = {"of_run": ["mmseg_miou", "fid"]}, classes["control"]
     found = [table.per_item([line], "last", name, settings) for name in (*line, "fid")]
     assert found == [[(0.5,)], None, None]
     assert comparison.mean(np.array([1.0, np.nan, 0.0])) == 0.5

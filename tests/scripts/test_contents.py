@@ -74,7 +74,7 @@ def test_functions_and_metrics_are_those_of_the_config():
 def test_directions_are_those_of_the_table_s_columns(task):
     """A metric without a column, or with two directions, has none: the page does not guess."""
     one = tasks.load(paper_config())[task]
-    params = {"columns": one.settings["columns"], "scale": one.table.scale}
+    params = {"columns": one.settings["columns"], "scale": one.scale}
     units = column_units.units(params)
     stated = reported.directions(one)
     for column in params["columns"]:

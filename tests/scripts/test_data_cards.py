@@ -120,7 +120,7 @@ def test_a_benchmark_of_another_dataset_is_compared_with_the_training_set(here, 
     assert warning.startswith("a: 1 of 2 rows of b/test also occur in a/train (0 exactly, the others but for")
     assert warning.endswith("the first: rows.jsonl, line 1, and rows.jsonl, line 2")
     for name in rows:
-        fetch(user_data.manifest(math, name), config["datasets"]["math"][name]["source"], math.data.download(name))
+        fetch(user_data.manifest(math, name), config["datasets"]["math"][name]["source"], math.download(name))
     assert leaks.warnings(user_data.benchmarks(math))[0].endswith("the first: b, row of test 1, and a, row of train 2")
 
 
@@ -142,7 +142,7 @@ def mine(here, tmp_path):
 
 
 def test_a_card_is_made_again_if_a_file_or_the_entry_changes(mine, tmp_path, monkeypatch):
-    path = data_cards.path_of(mine.training.inputs("mine")["dataset"])
+    path = data_cards.path_of(mine.inputs("mine")["dataset"])
     made = []
     read = text_tables.read_splits
     monkeypatch.setattr(text_tables, "read_splits", lambda *given: made.append(1) or read(*given))
@@ -182,7 +182,7 @@ def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path)
 def test_no_torch_and_no_pandas_for_a_card(mine, tmp_path):
     """As in a dry run, which takes seconds on a login node."""
     job = tmp_path / "entry.json"
-    job.write_text(json.dumps(mine.data.download("mine")))
+    job.write_text(json.dumps(mine.download("mine")))
     code = (
         "import json, sys; from pathlib import Path\n"
         "from hra_workflow.data import data_cards, image_card, text_card, text_tables\n"
@@ -279,7 +279,7 @@ def test_control_images_of_one_colour(here, tmp_path):
     archives, hints = (tmp_path / f"resources/{name}/rooms.manifest.json" for name in ("datasets/control", "hints"))
     fetch(archives, scenes.entry["source"], {"archives": True})
     user_data.check(scenes.task, "rooms")
-    draw_hints.main(draw(str(archives), hints, scenes.task.data.hints("rooms")))
+    draw_hints.main(draw(str(archives), hints, scenes.task.hints("rooms")))
     user_data.check(scenes.task, "rooms")
     assert data_cards.warnings([str(hints)]) == [
         "rooms: 1 of 2 control images of train, the first '1': each has a single colour"
@@ -287,7 +287,7 @@ def test_control_images_of_one_colour(here, tmp_path):
     scenes.save([plain, plain], [picture(1)])
     fetch(archives, scenes.entry["source"], {"archives": True})
     with pytest.raises(JobError, match=r"train: expected control images that differ, found the same one 2 times"):
-        draw_hints.main(draw(str(archives), hints, scenes.task.data.hints("rooms")))
+        draw_hints.main(draw(str(archives), hints, scenes.task.hints("rooms")))
 
 
 def test_a_control_image_of_12_bits_is_seen_before_anything_runs(here, tmp_path):

@@ -22,6 +22,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
 from hra_workflow.report import model_card
+from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
 from predicted import READING, answering, predict
@@ -287,6 +288,6 @@ def test_what_peft_cannot_load_is_refused():
         ("head/linear", "kind head, which are a part of the model"),
     ):
         with pytest.raises(JobError, match=reason):
-            tasks.load(config)["glue"].usage.exported(run, "last")
+            requested_run.exported(tasks.load(config)["glue"], run, "last")
     for task in ("subject", "control"):
-        assert tasks.load(config)[task].usage.exported("hra/r8", "last") == "last"
+        assert requested_run.exported(tasks.load(config)[task], "hra/r8", "last") == "last"

@@ -19,6 +19,7 @@ from hra_workflow import tasks
 from hra_workflow.methods import METHODS
 from hra_workflow.report import colours, column_units, run_statistics, training_curves
 from hra_workflow.report.plot_style import styles, widen
+from hra_workflow.tasks import outputs
 from support import paper_config
 
 EVERY = [(dataset, run, seed) for run in factories.LABELS for dataset in factories.METRICS for seed in (0, 1)]
@@ -186,7 +187,7 @@ def curves_of(points: pd.DataFrame):
     columns = [{"name": "CoLA", "dataset": "cola"}]
     params = {"labels": factories.LABELS, "columns": columns, "colours": factories.COLOURS}
     task = "math" if points["score"][0] == "loss" else "glue"
-    (ax,) = training_curves.figure(points, params, tasks.classes()[task].table).axes
+    (ax,) = training_curves.figure(points, params, tasks.classes()[task]).axes
     return ax
 
 
@@ -241,18 +242,18 @@ def test_a_run_evaluated_without_a_value_is_not_called_unfinished(tmp_path):
 
 def test_only_what_is_trained_beside_the_adapter_is_called_not_counted(complete):
     assert "adapter parameters, without the classifier" in words(complete, "parameters")
-    assert {name for name, task in tasks.classes().items() if task.table.uncounted} == {"glue", "control"}
+    assert {name for name, task in tasks.classes().items() if task.uncounted} == {"glue", "control"}
 
 
 def test_no_empty_figure_is_listed():
     config = paper_config()
-    assert tasks.load(config)["glue"].table.figures() == ["parameters", "pareto", "lambda", "curves"]
+    assert outputs.figures(tasks.load(config)["glue"]) == ["parameters", "pareto", "lambda", "curves"]
     config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0]}]
     config["tasks"]["math"]["grid"] = [{"runs": ["base/pretrained"], "datasets": ["metamath40k"], "seeds": [0]}]
     loaded = tasks.load(config)
-    assert "figures/glue_lambda.png" not in loaded["glue"].table.results()
-    assert loaded["math"].table.figures() == [] and "table_math.csv" in loaded["math"].table.results()
-    assert not [name for name in loaded["math"].table.results() if "figures" in name or "cost" in name]
+    assert "figures/glue_lambda.png" not in outputs.results(loaded["glue"])
+    assert outputs.figures(loaded["math"]) == [] and "table_math.csv" in outputs.results(loaded["math"])
+    assert not [name for name in outputs.results(loaded["math"]) if "figures" in name or "cost" in name]
 
 
 def test_curves_are_percent_of_the_score_and_their_titles_name_held_out_rows():

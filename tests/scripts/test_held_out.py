@@ -83,12 +83,12 @@ def held_out_config(**changes) -> dict:
 def test_without_the_option_nothing_changes():
     glue = tasks.load(paper_config())["glue"]
     assert glue.selections == ("best_on_dev", "last")
-    assert "held_out" not in glue.training.hyperparameters("mrpc", "hra/r8")
+    assert "held_out" not in glue.hyperparameters("mrpc", "hra/r8")
     changed = tasks.load(held_out_config(selection="held-out"))["glue"]
     assert changed.selections == ("best_on_held_out", "last")
-    settings = changed.training.hyperparameters("mrpc", "hra/r8")
+    settings = changed.hyperparameters("mrpc", "hra/r8")
     assert settings.pop("held_out") == {"share": 0.1, "seed": 0}  # of fewer than 20,000 rows
-    assert settings == glue.training.hyperparameters("mrpc", "hra/r8")
+    assert settings == glue.hyperparameters("mrpc", "hra/r8")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_limits_above_the_number_of_rows_are_no_settings(held_out, rows, expecte
     tune = {"search": {"learning_rate": [1e-3]}, "trials": 1} | ({"rows": rows} if rows else {})
     glue = tasks.load(held_out_config(held_out=held_out, tune=tune))["glue"]
     glue.datasets["mrpc"]["rows"]["train"] = 3301
-    assert glue.training.hyperparameters("mrpc", "hra/r8@learning_rate-0.001")["held_out"] == expected
+    assert glue.hyperparameters("mrpc", "hra/r8@learning_rate-0.001")["held_out"] == expected
     labels = np.zeros(3301)
     both = (split(labels, None, **held_out, train_rows=rows), split(labels, None, **expected))
     assert all((before == now).all() for before, now in zip(*both, strict=True))

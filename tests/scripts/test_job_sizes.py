@@ -6,6 +6,7 @@ from snakemake.iocontainers import Wildcards
 from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.snakemake_bridge import gpu_resources
+from hra_workflow.tasks import work
 from support import paper_config
 
 
@@ -27,19 +28,19 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
     dog, coco = hra | {"dataset": "dog", "benchmark": "prompts"}, hra | {"dataset": "coco", "benchmark": "validation"}
     images = 11 * 25 * 4
     found = bound(slow)
-    assert found["subject"].generation.shards(dog) == -(-images * 20 // 7200) == 4
-    assert found["control"].generation.shards(coco) == -(-5000 * 10 // 7200) == 7
-    assert found["subject"].generation.class_shards() == 1 and not found["subject"].generation.in_one_shard()
-    assert bound(stated)["subject"].generation.shards(dog) == 5
+    assert found["subject"].shards(dog) == -(-images * 20 // 7200) == 4
+    assert found["control"].shards(coco) == -(-5000 * 10 // 7200) == 7
+    assert found["subject"].class_shards() == 1 and not work.in_one_shard(found["subject"])
+    assert bound(stated)["subject"].shards(dog) == 5
     found = bound()
-    assert found["subject"].generation.in_one_shard() and found["control"].generation.in_one_shard()
+    assert work.in_one_shard(found["subject"]) and work.in_one_shard(found["control"])
     cola = hra | {"dataset": "cola", "benchmark": "validation"}
-    assert found["glue"].generation.shards(cola) == 0  # generates nothing
+    assert found["glue"].shards(cola) == 0  # generates nothing
 
     def unknown(config):
         del config["tasks"]["control"]["generation"]["resources"]["rows_per_second"]
 
-    assert bound(unknown)["control"].generation.shards(coco) == 1
+    assert bound(unknown)["control"].shards(coco) == 1
 
 
 def test_the_answers_of_the_base_model_run_to_their_limit():
@@ -48,7 +49,7 @@ def test_the_answers_of_the_base_model_run_to_their_limit():
     trained, base = (
         run | {"method": method, "variant": variant} for method, variant in (("hra", "r32"), ("base", "pretrained"))
     )
-    assert task.cost.work("generate", base) == 7 * task.cost.work("generate", trained) > 0
+    assert task.work("generate", base) == 7 * task.work("generate", trained) > 0
 
 
 @pytest.mark.parametrize(("evaluators", "gpus"), [(["canny"], 0), (["canny", "fid"], 1)])
@@ -56,14 +57,14 @@ def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
     def change(config):
         config["datasets"]["control"]["coco"]["evaluators"] = evaluators
 
-    assert bound(change)["control"].evaluation.resources({"dataset": "coco"})["gpu"] == gpus
-    assert bound(change)["subject"].evaluation.resources({"dataset": "dog"})["gpu"] == 1
+    assert bound(change)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == gpus
+    assert bound(change)["subject"].evaluation_resources({"dataset": "dog"})["gpu"] == 1
 
     def on_a_device(config):
         change(config)
         config["tasks"]["control"]["evaluation"]["resources"]["device"] = "cuda"
 
-    assert bound(on_a_device)["control"].evaluation.resources({"dataset": "coco"})["gpu"] == 1
+    assert bound(on_a_device)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == 1
 
 
 def test_only_a_custom_hint_may_request_a_gpu():
@@ -72,8 +73,8 @@ def test_only_a_custom_hint_may_request_a_gpu():
         config["datasets"]["control"]["celeba-hq"]["hint"] = "my_hints:depth"
 
     found = bound(change)["control"]
-    assert [found.data.hint_gpus(name) for name in ("coco", "ade20k", "celeba-hq")] == [0, 0, 1]
-    assert bound()["control"].data.hint_gpus("coco") == 0
+    assert [found.hint_gpus(name) for name in ("coco", "ade20k", "celeba-hq")] == [0, 0, 1]
+    assert bound()["control"].hint_gpus("coco") == 0
 
 
 def test_two_subjects_share_a_gpu():

@@ -11,6 +11,8 @@ from hra_workflow.config import overlays
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
+from hra_workflow.tasks.columns import unshown
+from hra_workflow.tasks.math import extra_tables
 from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
@@ -95,7 +97,7 @@ def test_a_dataset_of_the_grid_without_a_column_is_a_warning_of_the_plan(columns
         assert "shows qqp, so its runs are in no table" in texts[0]
         suggested = yaml.safe_load(texts[0].partition("Add ")[2])
         fixed, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": [suggested]}}})
-        assert tasks.load(fixed)["glue"].table.unshown() == []
+        assert unshown(tasks.load(fixed)["glue"]) == []
 
 
 @pytest.mark.parametrize(
@@ -111,9 +113,9 @@ def test_a_smaller_grid_makes_the_other_tables_smaller(runs, seeds, tables, kept
     blocks = [{"runs": runs, "datasets": ["metamathqa-40k"], "seeds": seeds}]
     config, _ = merged({"tasks": {"math": {"grid": blocks}}})
     task = tasks.load(config)["math"]
-    assert (task.table.names(), task.table.retention_rows()) == (tables, kept)
-    assert task.table.compute_rows() == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
-    left_out = [text for text in task.table.warnings() if "table_retention" in text]
+    assert (task.tables(), extra_tables.retention_rows(task)) == (tables, kept)
+    assert extra_tables.compute_rows(task) == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
+    left_out = [text for text in task.warnings() if "table_retention" in text]
     assert [text.rpartition(": ")[2] for text in left_out] == [
         ", ".join(run for run in ("base/pretrained", "lora/r32", "hra/r32") if run not in kept)
     ]
@@ -183,10 +185,10 @@ def test_a_config_in_another_encoding_is_refused(tmp_path):
 
 def test_the_papers_grid_leaves_nothing_out():
     task = tasks.load(paper_config())["math"]
-    assert task.table.retention_rows() == task.settings["retention"]["runs"]
-    assert task.table.retention_seeds() == task.settings["retention"]["seeds"]
-    assert task.table.compute_rows() == task.settings["compute"]["runs"]
-    assert task.table.warnings() == []
+    assert extra_tables.retention_rows(task) == task.settings["retention"]["runs"]
+    assert extra_tables.retention_seeds(task) == task.settings["retention"]["seeds"]
+    assert extra_tables.compute_rows(task) == task.settings["compute"]["runs"]
+    assert task.warnings() == []
 
 
 def written(folder: Path, **files) -> None:

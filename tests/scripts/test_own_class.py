@@ -9,7 +9,7 @@ import yaml
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import probe
-from hra_workflow.tasks import load
+from hra_workflow.tasks import load, outputs
 from rule_jobs import train
 from sums import math_method
 from support import ROOT, merged, paper_config, put
@@ -24,11 +24,12 @@ $defs:
 
 MODULE = """
 from hra_workflow.tasks.glue.task import Glue
-from hra_workflow.tasks.math.task import Math, MathTraining
+from hra_workflow.tasks.math.task import Math
 from hra_workflow.training.learner import Learner
 
 
-class TwoSteps(MathTraining):
+class MyMath(Math):
+    required = (*Math.required, "rows_at_once")
     learner = "my_math:Reversed"
 
     def period(self, values):
@@ -41,11 +42,6 @@ class Reversed(Learner):
     def rows(self, folder, seed):
         rows = super().rows(folder, seed)
         return rows.select(range(len(rows) - 1, -1, -1))
-
-
-class MyMath(Math):
-    required = (*Math.required, "rows_at_once")
-    training = TwoSteps
 """
 
 
@@ -103,14 +99,14 @@ def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     config, _ = merged(yaml.safe_load(changes))
     task = load(config)["math"]
-    assert (task.training.learner, task.required[-1]) == ("my_learners:Sampler", "samples")
-    assert task.training.hyperparameters("metamathqa-40k", "hra/r32")["samples"] == 8
+    assert (task.learner, task.required[-1]) == ("my_learners:Sampler", "samples")
+    assert task.hyperparameters("metamathqa-40k", "hra/r32")["samples"] == 8
 
 
 def test_its_probes_end_where_a_period_does(config):
     made = probe.config_of(config | {"preflight": "jobs"})["presets"]["math"][probe.NAME]["methods"].values()
     assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
-    assert load(config)["math"].training.learner == "my_math:Reversed"
+    assert load(config)["math"].learner == "my_math:Reversed"
 
 
 @pytest.mark.slow
@@ -131,9 +127,12 @@ def test_its_learner_chooses_rows_and_the_curve(make_math_run, config):
 def test_published_numbers_are_the_papers_or_those_of_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = paper_config()
-    table = load(config)["math"].table
-    assert table.published()["file"] == "math" and table.published_file("math") == ROOT / "config/published/math.csv"
-    assert table.published_file("compute") == ROOT / "config/published/compute.csv"
+    math = load(config)["math"]
+    assert (
+        outputs.published(math)["file"] == "math"
+        and outputs.published_file(math, "math") == ROOT / "config/published/math.csv"
+    )
+    assert outputs.published_file(math, "compute") == ROOT / "config/published/compute.csv"
     source = {"file": "others/theirs.csv", "label": "Theirs", "notes": []}
     put(config, "tasks.math.published", source)
     with pytest.raises(JobError, match=r"published\.file: expected a CSV file, found no .*/others/theirs\.csv"):
@@ -141,8 +140,11 @@ def test_published_numbers_are_the_papers_or_those_of_a_path(tmp_path, monkeypat
     (tmp_path / "others").mkdir()
     (tmp_path / "others/theirs.csv").touch()
     validation.check(config)
-    table = load(config)["math"].table
-    assert table.published() == source | {"file": "theirs", "noise": {}, "first": True}
-    assert str(table.published_file("math")) == "others/theirs.csv" and table.published_file("compute") is None
+    math = load(config)["math"]
+    assert outputs.published(math) == source | {"file": "theirs", "noise": {}, "first": True}
+    assert (
+        str(outputs.published_file(math, "math")) == "others/theirs.csv"
+        and outputs.published_file(math, "compute") is None
+    )
     put(config, "tasks.math.published", False)
-    assert load(config)["math"].table.published() is table.published_file("retention") is None
+    assert outputs.published(load(config)["math"]) is outputs.published_file(math, "retention") is None

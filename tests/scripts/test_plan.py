@@ -130,7 +130,7 @@ def test_generated_images_are_counted_where_they_are_kept(here):
         run("gather_math", "gsm8k/outputs.jsonl.gz", task="math", dataset="metamathqa-40k", benchmark="gsm8k"),
     ]
     each = 1.6 * 512**2
-    epochs = len(tasks.load(config)["subject"].generation.steps("dog", "hra/r8"))
+    epochs = len(tasks.load(config)["subject"].generated_steps("dog", "hra/r8"))
     assert disk.estimate(config, jobs).folders == {
         "resources": {"generated images": 200 * each},
         "results": {"generated images": (25 * 4 * epochs + 5000) * each},

@@ -38,13 +38,13 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
         trained = {kind for kind in kinds if methods.METHODS[kind].trains}
         assert {config["methods"][run["method"]]["kind"] for run in task.runs()} == trained
         for run in names:
-            settings = task.training.hyperparameters(probe.NAME, run)
-            before = tasks.load(config)[name].training.hyperparameters(probe.dataset(tasks.load(config)[name]), run)
+            settings = task.hyperparameters(probe.NAME, run)
+            before = tasks.load(config)[name].hyperparameters(probe.dataset(tasks.load(config)[name]), run)
             assert settings["batch_size"] == before["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
             steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
             assert steps == 20, run
-        assert sum(task.training.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
+        assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
 def own_source(name: str) -> dict | None:
@@ -70,8 +70,8 @@ def test_a_command_may_run_other_probes_without_a_check_of_the_device(config):
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
     new = tasks.load(probe.config_of(config))
     assert {"hra/r32", "hra/r32-inf"} <= set(probe.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞
-    assert new["glue"].training.hyperparameters(probe.NAME, "hra/r8-inf")["max_length"] == 512
-    (benchmark,) = new["math"].data.entry(probe.NAME)["benchmarks"]
+    assert new["glue"].hyperparameters(probe.NAME, "hra/r8-inf")["max_length"] == 512
+    (benchmark,) = new["math"].entry(probe.NAME)["benchmarks"]
     assert new["math"].settings["generation"]["max_new_tokens"][benchmark] == 2048
     assert "init_lora_weights" not in new["math"].config["methods"]["lora"]["variants"]["pissa-r128"]["peft"]
     assert new["control"].settings["resources"]["runtime"] == probe.MINUTES
@@ -92,7 +92,7 @@ def test_models_are_random_until_they_are_downloaded(config, tmp_path):
 def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, dataset):
     task = tasks.load(config)["control"]
     task.settings["resolution"] = 64
-    entry = task.data.probe(dataset, 2, {})[0][probe.NAME] | {"resolution": 64}
+    entry = task.probe(dataset, 2, {})[0][probe.NAME] | {"resolution": 64}
     generated.write(entry["source"], tmp_path)
     zip_archives.check(tmp_path / "scenes.zip")
     maker = control_data.Maker(zip_archives.Folder(tmp_path), entry, "train")
@@ -284,4 +284,4 @@ def test_the_demos_config_has_probes_of_every_task():
     config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
     new = tasks.load(probe.config_of(config))
     assert all(task.runs() for task in new.values())
-    assert new["control"].data.entry(probe.NAME)["metrics"]
+    assert new["control"].entry(probe.NAME)["metrics"]

@@ -135,10 +135,10 @@ def test_only_what_counts_is_given_to_the_jobs(chat, training):
     config = paper_config()
     prompt = {"template": "{question} T", "message": "{question} M", "chat": chat, "arguments": {"a": 1}}
     config["tasks"]["math"]["prompt"] = prompt | {"evaluation_suffix": " S"}
-    generation = Math(config).generation
-    assert generation.prompt() == training
+    task = Math(config)
+    assert task.prompt() == training
     texts = {name: f"{training[name]} S" for name in ("template", "message") if name in training}
-    assert generation.prompt(evaluation=True) == training | texts
+    assert task.prompt(evaluation=True) == training | texts
 
 
 def test_a_chat_without_a_template_is_refused_before_the_weights_are_read(make_math_run, monkeypatch):

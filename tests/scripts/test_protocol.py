@@ -151,9 +151,9 @@ def test_the_defaults_are_the_official_code_s():
     config = paper_config()
     tasks = load(config)
     wanted = {"scheduler": "model", "inference_steps": 50, "guidance": 7.5, "precision": "fp16", "images": 200}
-    generation = tasks["subject"].generation
-    assert generation.class_sampling().items() >= (wanted | {"safety_checker": False}).items()
-    assert generation.sampling().items() >= {"inference_steps": 25, "images": 4, "safety_checker": True}.items()
+    subject = tasks["subject"]
+    assert subject.class_sampling().items() >= (wanted | {"safety_checker": False}).items()
+    assert subject.sampling().items() >= {"inference_steps": 25, "images": 4, "safety_checker": True}.items()
     assert config["tasks"]["subject"]["defaults"]["precision"] == "float32"
     math = {"precision": "bf16", "base_precision": "float32", "group_by_length": False}
     assert config["tasks"]["math"]["defaults"].items() >= math.items()

@@ -95,7 +95,7 @@ def test_shares_and_percents_stand_beside_each_other():
     ]
     params = {
         "columns": config["tasks"]["control"]["columns"],
-        "scale": tasks.classes()["control"].table.scale,
+        "scale": tasks.classes()["control"].scale,
         "selections": list(tasks.classes()["control"].selections),
         "rows": [{"run": run, "label": run} for run in ("real/images", "hra/r8")],
         "seeds_expected": {run: dict.fromkeys(("coco", "ade20k", "celeba-hq"), 1) for run in ("real/images", "hra/r8")},

@@ -189,14 +189,13 @@ def test_every_task_has_settings_for_predictions_and_code_for_its_card():
     config = paper_config()
     known = tasks.load(config)
     found = {
-        name: known[name].usage.prediction(dataset, "hra/r8" if name != "math" else "hra/r32")
+        name: known[name].prediction(dataset, "hra/r8" if name != "math" else "hra/r32")
         for name, dataset in (("glue", "cola"), ("math", "metamathqa-40k"), ("subject", "dog"), ("control", "coco"))
     }
     assert found["glue"]["reading"]["endings"] == [".parquet"]
     assert found["math"]["generation"]["backend"] == "transformers" and found["math"]["max_new_tokens"] == 2048
     assert found["subject"]["sampling"]["images"] == 4 and found["control"]["hint"] == {"hint": "canny"}
-    assert found["control"]["from_image"] and not known["control"].usage.prediction("ade20k", "hra/r8")["from_image"]
+    assert found["control"]["from_image"] and not known["control"].prediction("ade20k", "hra/r8")["from_image"]
     assert all(
-        usage.predicts_from and usage.pipeline_tag and "from_pretrained" in usage.snippet()
-        for usage in (task.usage for task in known.values())
+        task.predicts_from and task.pipeline_tag and "from_pretrained" in task.snippet() for task in known.values()
     )

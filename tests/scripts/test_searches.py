@@ -52,7 +52,7 @@ def test_tasks_say_of_their_trainers_whether_the_number_of_processes_matters():
     from hra_workflow.training.diffusion_trainer import Trainer
     from hra_workflow.training.hf_trainer import ResumableTrainer
 
-    of_tasks = {name: one.training.per_process for name, one in tasks.classes().items()}
+    of_tasks = {name: one.per_process for name, one in tasks.classes().items()}
     text, images = ResumableTrainer.per_process, Trainer.per_process
     assert of_tasks == {"glue": text, "math": text, "subject": images, "control": images}
 
@@ -105,12 +105,12 @@ def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own
         "train_glue",
         planned={"hyperparameters": lambda wc: tuned_runs.hyperparameters_without_choice(task, wc)},
         chosen=lambda wc: tuned_runs.choice(task, wc),
-        hyperparameters=lambda wc: task.training.relevant_hyperparameters("cola", grid.run_name(wc)),
+        hyperparameters=lambda wc: task.relevant_hyperparameters("cola", grid.run_name(wc)),
     )
 
     def trained(variant: str) -> dict:
         """Return what a run that is trained now is made from."""
-        values = task.training.relevant_hyperparameters("cola", f"hra/{variant}")
+        values = task.relevant_hyperparameters("cola", f"hra/{variant}")
         names = made_from.result(run | {"variant": variant})
         return {"result": names, "settings": {"hyperparameters": values}, "before": {}, "inputs": {}}
 

@@ -6,6 +6,7 @@ from matplotlib.text import Annotation
 
 from hra_workflow import tasks
 from hra_workflow.report import stability
+from hra_workflow.tasks import outputs
 from support import paper_config
 
 LABELS = {"base/pretrained": "Base", "lora/r8": "LoRA", "hra/r8": "HRA"}
@@ -76,8 +77,8 @@ def test_no_retention_yet_is_said():
 
 def test_tasks_that_measure_retention_list_the_figure():
     loaded = tasks.load(paper_config())
-    found = {name: task.evaluation.retention() for name, task in loaded.items()}
+    found = {name: task.retention() for name, task in loaded.items()}
     assert found["glue"] is found["subject"] is found["control"] is None
     assert (found["math"]["benchmark"], found["math"]["better"]) == ("general_text", "lower")
-    listed = {name: "stability" in task.table.figures() for name, task in loaded.items()}
+    listed = {name: "stability" in outputs.figures(task) for name, task in loaded.items()}
     assert listed == {"glue": False, "math": True, "subject": False, "control": False}

@@ -106,7 +106,7 @@ def test_a_choice_counts_every_seed():
     scores = {"lost": (0.95, float("nan")), "done": (0.8, 0.6), "next": (0.6, 0.6)}
     rows = [(trial, seed, score) for trial, found in scores.items() for seed, score in enumerate(found)]
     trials = pd.DataFrame(rows, columns=["trial", "seed", "score"]).assign(metric="accuracy")
-    assert tuning_results.best(trials, tasks.classes()["glue"].table) == "done"
+    assert tuning_results.best(trials, tasks.classes()["glue"]) == "done"
 
 
 def test_if_all_trials_fail_the_choice_says_so(tmp_path):

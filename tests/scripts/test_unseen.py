@@ -104,7 +104,7 @@ def test_the_scores_are_those_of_the_metrics_code(tmp_path):
         predictions.write(path.with_name("predictions.jsonl.gz"), lines)
         found = {"selections": {"last": {"metrics": {metric: {}}}}}
         records.write(path, found | {"predictions_sha256": files.sha256(path.with_name("predictions.jsonl.gz"))})
-        kind = tasks.classes()[task].table
+        kind = tasks.classes()[task]
         ((key, values),) = unseen.items_of(str(path), leak, kind, {}).items()
         assert key == ("last", metric)
         assert unseen.score(values, kind, metric) == pytest.approx(wanted | {"n": len(NEW)})

@@ -19,7 +19,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, markdown_text, run_statistics, searches, verdicts
 from hra_workflow.report.column_units import Unit
 from hra_workflow.report.verdicts import Verdict
-from hra_workflow.tasks import tuned_runs
+from hra_workflow.tasks import outputs, tuned_runs
 from support import paper_config
 
 LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
@@ -138,10 +138,10 @@ def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
     assert verdicts.reference({"hra/r8": 9.0}, chosen | {"reference": None}, PERCENT) is None
     config = paper_config()
     task = tasks.load(config)["glue"]
-    assert {"full/all", "lora/r8"} < set(task.table.verdicts()["baselines"])
-    assert not any(run.startswith("hra/") for run in task.table.verdicts()["baselines"])
+    assert {"full/all", "lora/r8"} < set(outputs.verdicts(task)["baselines"])
+    assert not any(run.startswith("hra/") for run in outputs.verdicts(task)["baselines"])
     config["tasks"]["control"]["grid"] = [{"runs": ["base/pretrained", "hra/r8"], "datasets": ["coco"], "seeds": [0]}]
-    assert tasks.load(config)["control"].table.verdicts()["baselines"] == ["base/pretrained"]
+    assert outputs.verdicts(tasks.load(config)["control"])["baselines"] == ["base/pretrained"]
     changed = copy.deepcopy(config)
     changed["tasks"]["glue"]["reference"] = "lora/r4"
     with pytest.raises(

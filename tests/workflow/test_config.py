@@ -10,6 +10,7 @@ from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, sharding
 from hra_workflow.data import finished_downloads
+from hra_workflow.tasks.math import extra_tables
 from hra_workflow.tasks.subject.items import items
 from support import ROOT, put
 
@@ -101,20 +102,20 @@ def test_adalora_is_trained_as_its_authors_scripts_say(config):
 def test_the_bf16_preset_of_control_differs_in_the_precision_only(config):
     task = tasks.load(config)["control"]
     keys = [(run["dataset"], f"{run['method']}/{run['variant']}") for run in task.runs()]
-    plain = {key: task.training.hyperparameters(*key) for key in keys}
+    plain = {key: task.hyperparameters(*key) for key in keys}
     config["tasks"]["control"]["preset"] = "code-bf16"
     for key, values in plain.items():
         assert values["precision"] == "float32"
-        assert task.training.hyperparameters(*key) == values | {"precision": "bf16"}
+        assert task.hyperparameters(*key) == values | {"precision": "bf16"}
 
 
 def test_each_control_dataset_has_its_own_evaluators(config):
     control = tasks.load(config)["control"]
-    names = {name: control.data.entry(name)["metrics"] for name in grid.datasets(config, "control")}
+    names = {name: control.entry(name)["metrics"] for name in grid.datasets(config, "control")}
     assert names["coco"] == ["canny_iou", "canny_f1", "fid"]
     assert names["celeba-hq"][:2] == ["landmarks_error", "landmarks_error_all"]
-    assert control.evaluation.models("ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
-    sheet = control.table.sheet_runs("coco")
+    assert control.evaluator_models("ade20k") == ["segformer-b4-mmseg", "segformer-b4-nvlabs", "inception"]
+    sheet = control.sheet_runs("coco")
     assert [f"{run['method']}/{run['variant']}" for run in sheet] == ["base/pretrained", "lora/r4", "hra/r8"]
 
 
@@ -131,12 +132,12 @@ def test_every_subject_is_asked_for_its_own_prompts(config):
     assert wrong == 210  # of 750, in the official evaluation
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
     subject, prompt = tasks.load(config)["subject"], "a qwe teapot wearing a red hat"
-    assert prompt in subject.evaluation.scoring_settings("teapot")["prompts"]
-    assert prompt not in subject.data.prompts("teapot")  # what is generated
+    assert prompt in subject.scoring_settings("teapot")["prompts"]
+    assert prompt not in subject.prompts("teapot")  # what is generated
 
 
 def test_epochs_end_where_the_official_ones_do(config):
-    of_run = tasks.load(config)["subject"].generation.steps
+    of_run = tasks.load(config)["subject"].generated_steps
     assert of_run("dog", "hra/r8") == [*range(200, 2001, 200), 2005]
     assert of_run("dog", "full/all") == [2005] and of_run("dog", "base/pretrained") == [0]
 
@@ -154,21 +155,26 @@ def test_batches_are_dealt_whole_and_every_image_once():
 
 def test_generated_programs_run_only_where_the_config_allows_it(config):
     entries = config["tasks"]["math"]["retention"]["benchmarks"]
-    assert list(tasks.load(config)["math"].table.harness_benchmarks()) == ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    assert list(extra_tables.harness_benchmarks(tasks.load(config)["math"])) == [
+        "ARC",
+        "HellaSwag",
+        "MMLU",
+        "Winogrande",
+    ]
     entries["HumanEval"]["unsafe_code"] = True
-    assert tasks.load(config)["math"].table.harness_benchmarks() == entries
+    assert extra_tables.harness_benchmarks(tasks.load(config)["math"]) == entries
     rules = "".join((ROOT / "rules" / name).read_text() for name in ("inputs.smk", "tasks/math.smk"))
-    assert rules.count('TASKS["math"].table.harness_benchmarks()') == 2  # download and evaluation
+    assert rules.count('extra_tables.harness_benchmarks(TASKS["math"])') == 2  # download and evaluation
 
 
 @pytest.mark.slow
 def test_training_data_without_the_mark_is_warned_of(config, fresh):
     """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
-    assert tasks.load(config)["math"].table.without_answer_marker() == []
+    assert tasks.load(config)["math"].without_answer_marker() == []
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
-    assert tasks.load(config)["math"].table.without_answer_marker() == ["metamathqa-40k"]
+    assert tasks.load(config)["math"].without_answer_marker() == ["metamathqa-40k"]
     put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
-    assert tasks.load(config)["math"].table.without_answer_marker() == []
+    assert tasks.load(config)["math"].without_answer_marker() == []
     (fresh.folder / "unmarked.yaml").write_text("datasets: {math: {metamathqa-40k: {answer: boxed}}}\n")
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", "unmarked.yaml", "--", "results/table_math.csv")
     assert "warning:  metamathqa-40k (boxed) never teaches “The answer is: ”, so its `strict` stays near 0" in output

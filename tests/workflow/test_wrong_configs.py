@@ -269,5 +269,5 @@ def test_an_adapter_is_served_as_stated_or_the_config_is_refused(config, backend
             validation.check(config)
         return
     validation.check(config)
-    found = tasks.load(config)["math"].generation.answer_settings("hra/r32")
+    found = tasks.load(config)["math"].answer_settings("hra/r32")
     assert found["serve"] == (serve if isinstance(serve, str) else serve["hra"])

@@ -11,7 +11,7 @@ from hra_workflow.report import tuning_results
 
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"], job["params"]["expected"])
-    best = tuning_results.best(trials, tasks.classes()[job["wildcards"]["task"]].table)
+    best = tuning_results.best(trials, tasks.classes()[job["wildcards"]["task"]])
     if best is None:
         names = "{method}/{variant} on {dataset}".format(**job["wildcards"])
         error = next(filter(None, trials["error"]), "a trial has no record")

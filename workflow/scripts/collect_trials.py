@@ -17,7 +17,7 @@ from hra_workflow.report import tuning_results
 def main(job: dict) -> None:
     params = job["params"]
     trials = tuning_results.table(params["trials"], params["expected"], params["incomplete"])
-    kind = tasks.classes()[job["wildcards"]["task"]].table
+    kind = tasks.classes()[job["wildcards"]["task"]]
     # Keys: (dataset, method, variant), the end of the path.
     choices = {Path(path).with_suffix("").parts[-3:]: path for path in as_list(job["input"].get("choices"))}
     for run, of_run in trials.groupby(tuning_results.RUN):

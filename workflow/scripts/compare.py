@@ -58,11 +58,11 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
     stated = {(run, seed): value for run, seed, value in zip(rows["run"], rows["seed"], rows["value"], strict=True)}
     scored: comparison.Scored = {}
     for run, seed, path, lines in evaluated:
-        values = task.table.per_item(lines, selection, metric, params["settings"])
+        values = task.per_item(lines, selection, metric, params["settings"])
         if values is None or (run, seed) not in stated:
             continue
         scored.setdefault(run, {})[seed] = np.array(values, float)
-        value = task.table.metric(metric).function(*scored[run][seed].T)
+        value = task.metric(metric).function(*scored[run][seed].T)
         if not math.isclose(value, stated[run, seed], rel_tol=1e-3, abs_tol=1e-3):
             raise JobError(
                 f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
@@ -71,7 +71,7 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
     try:
         if not scored:
             return None
-        return comparison.differences(comparison.estimate(scored, task.table.metric(metric).function))
+        return comparison.differences(comparison.estimate(scored, task.metric(metric).function))
     except ValueError as problem:
         raise JobError(
             f"{column['dataset']}, {column['benchmark']}, {metric}: {problem}. Delete the metrics.json of the runs "

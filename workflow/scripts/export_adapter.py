@@ -52,8 +52,8 @@ def main(job: dict) -> None:
             leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
         about = {
             "label": params["label"],
-            "pipeline_tag": task.usage.pipeline_tag,
-            "snippet": task.usage.snippet(),
+            "pipeline_tag": task.pipeline_tag,
+            "snippet": task.snippet(),
             "settings": params["settings"],
             "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
             "has_lora": lora.exists(),
@@ -61,7 +61,7 @@ def main(job: dict) -> None:
             "component": component,
             "commands": [
                 f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`"
-                for names in task.usage.predicts_from
+                for names in task.predicts_from
             ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
@@ -69,7 +69,7 @@ def main(job: dict) -> None:
             "splits": selections.splits(params["benchmarks"]),
             "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
             "tuned": "chosen" in params["expected"],
-            "unseen": unseen_scores(params, leaked, task.table),
+            "unseen": unseen_scores(params, leaked, task),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         files.write_text(new / card.name, text)

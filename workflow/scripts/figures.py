@@ -65,7 +65,7 @@ def parameters_figure(runs: pd.DataFrame, scores: pd.DataFrame, published: pd.Da
     figure = Figure(figsize=(WIDTH, 3.8 * len(names)), layout="constrained")
     handles, notes = {}, {}
     empty, parts = run_statistics.without_value(scores), column_units.parts(params)
-    uncounted = tasks.classes()[params["task"]].table.uncounted
+    uncounted = tasks.classes()[params["task"]].uncounted
     xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
@@ -218,7 +218,7 @@ def lambda_panel(
     def at(values: pd.Series | pd.DataFrame):
         return ticks.get_indexer([place[run] for run in values.index])
 
-    figure_name, table_name = tasks.classes()[params["task"]].table.lambda_sources
+    figure_name, table_name = tasks.classes()[params["task"]].lambda_sources
     handles, several = [], list(dict.fromkeys(series.values()))
     for index, kind in enumerate(several or [""]):
         mark, suffix = "osD^v<>"[index % 7], f", {kind}" if len(several) > 1 else ""
@@ -252,7 +252,7 @@ def lambda_panel(
 
 def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
-    kind = tasks.classes()[params["task"]].table
+    kind = tasks.classes()[params["task"]]
     runs = run_statistics.read_runs(inputs["runs"])
     published, path = run_statistics.read_published(inputs.get("published")), inputs.get("published_lambda")
     sweep = run_statistics.read_csv(path) if path else published.iloc[:0].assign(**{"lambda": ""})

@@ -11,7 +11,7 @@ from hra_workflow.core import finished_run, manifests
 from hra_workflow.core.job import start
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
-from hra_workflow.tasks.math import answers, generation
+from hra_workflow.tasks.math import answers, serving
 
 
 def main(job: dict) -> None:
@@ -21,7 +21,7 @@ def main(job: dict) -> None:
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
-    asked_with = generation.of_evaluation(record["made_from"]["settings"]["prompt"], settings["evaluation_suffix"])
+    asked_with = serving.with_suffix(record["made_from"]["settings"]["prompt"], settings["evaluation_suffix"])
     prompt = prompts.Prompt(asked_with, causal_lm.load_tokenizer(folder), folder)
     names = ("generation", "precision", "quantization")
     params |= {name: settings[name] for name in names} | {"method": record["made_from"]["settings"]["method"]}

@@ -198,7 +198,7 @@ def main(job: dict) -> None:
     published = run_statistics.read_published(job["input"].get("published"))
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    kind, leaked = tasks.classes()[params["task"]].table, leaks.every(params["benchmarks"])
+    kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
     warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
 
     table = unseen.add(build(runs, published, params), runs, leaked, kind, params)

@@ -42,7 +42,7 @@ def figure_of(trials: pd.DataFrame, params: dict) -> Figure:
     style, shown = styles(list(labels), params["colours"]), {}
     for ax, dataset in zip(panels, datasets, strict=False):
         here = trials[trials["dataset"] == dataset]
-        metrics = map(tasks.classes()[params["task"]].table.metric, filter(None, here["metric"]))
+        metrics = map(tasks.classes()[params["task"]].metric, filter(None, here["metric"]))
         title, wanted = next(((one.title, one.better) for one in metrics), ("score", "higher"))
         ax.set_title(textwrap.fill(dataset, CHARACTERS // across - 6), fontsize=SMALL, loc="left")
         ax.set(xlabel=key.replace("_", " "), ylabel=better(f"{title}\nheld-out rows", wanted))

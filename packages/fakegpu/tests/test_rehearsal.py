@@ -242,7 +242,7 @@ def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_cla
         tmp_path, TINY_MODEL | {"model_type": config.pop("model_type"), "config": config}, "glue/tiny", DATASET
     )
     paper = paper_config()
-    settings = tasks.load(paper)["glue"].training.hyperparameters("cola", run) | {"epochs": 1, "eval_steps": 4}
+    settings = tasks.load(paper)["glue"].hyperparameters("cola", run) | {"epochs": 1, "eval_steps": 4}
     job = maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train
     job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
     found = rehearse(ROOT / "workflow/scripts/train_glue.py", job)

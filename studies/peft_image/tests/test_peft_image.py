@@ -69,24 +69,24 @@ def test_what_is_trained_is_as_there(config, subject):
     numpy.random.shuffle(indices := numpy.arange(20))
     splits = config["datasets"]["subject"]["cat-plushy"]["splits"]
     assert [*splits["valid"], *splits["test"]] == [*indices[14:]]
-    prompts = subject.training.prompts("cat-plushy")
+    prompts = subject.training_prompts("cat-plushy")
     texts = prompts["instance"]  # "instance_prompts"
     assert texts[1] == "sks cat playing on the Steam Deck"
     assert texts[19] == "sleepy sks cat lying in bed covered by a blue blanket"
     assert [number for number, text in enumerate(texts) if text is None] == sorted(indices[14:])
     assert prompts["text_layers"] == LAYERS
     for run in RUNS:
-        assert TRAINED.items() <= subject.training.hyperparameters("cat-plushy", run).items()
+        assert TRAINED.items() <= subject.hyperparameters("cat-plushy", run).items()
     assert {run["seed"] for run in subject.runs()} == {0}
 
 
 def test_what_is_evaluated_is_as_there(config, subject):
     # The captions of the test split three times ("num_repeats"), "num_inference_steps", "guidance_scale"
-    assert subject.data.prompts("cat-plushy")[0] == "a box with four donuts in front of sks cat"
+    assert subject.prompts("cat-plushy")[0] == "a box with four donuts in front of sks cat"
     sampling = {"images": 3, "inference_steps": 20, "guidance": 3.5, "text_layers": LAYERS}
-    assert sampling.items() <= subject.generation.sampling().items()
+    assert sampling.items() <= subject.sampling().items()
     # Each image with the one that its caption describes
-    scored = subject.evaluation.scoring_settings("cat-plushy")
+    scored = subject.scoring_settings("cat-plushy")
     assert [(one["kind"], one["model"]) for one in scored["evaluators"]] == [("dino", "dinov2-base")]
     assert scored["references"] == [3, 0, 15, 12]
 

@@ -9,7 +9,7 @@ from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.report import colours, column_units, run_statistics, table_notes
 from hra_workflow.report.run_columns import COLUMNS
-from hra_workflow.tasks import load, tuned_runs
+from hra_workflow.tasks import load, outputs, tuned_runs
 from support import ROOT, SHARED, with_files
 
 FILE, RESULTS = (
@@ -62,7 +62,7 @@ def params(task) -> dict:
         "trained": [],
         "verdicts": {"columns": [], "reference": None, "baselines": []},
         "searches": tuned_runs.searches(task),
-        "published": task.table.published(),
+        "published": outputs.published(task),
         "data": [],
         "benchmarks": [],
         "settings": {},
@@ -76,7 +76,7 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
         **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict")}
     )
     pairs = pandas.DataFrame(columns=["column", "selection", "run_a", "run_b", "p_holm"])
-    kind = tasks.classes()["math"].table
+    kind = tasks.classes()["math"]
     return built, "\n".join(table_notes.lines(table_notes.Made(built, runs, published, pairs, given, kind, {}, [])))
 
 

@@ -21,7 +21,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
-from hra_workflow.tasks import load
+from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers
 from hra_workflow.training import length_windows, run_record
 from support import ROOT, put, with_files
@@ -37,7 +37,7 @@ def config() -> dict:
 
 @pytest.fixture
 def settings(config) -> dict:
-    return load(config)["math"].training.hyperparameters(DATASET, RUN)
+    return load(config)["math"].hyperparameters(DATASET, RUN)
 
 
 def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
@@ -49,7 +49,7 @@ def test_the_config_is_valid_and_has_the_runs_of_the_comparison(config):
     assert tuned == config["tasks"]["math"]["tune"]["runs"]
     labels = grid.labels(config, "math")
     assert all(("rate tuned" in labels[run]) == (run in tuned) for run in runs)
-    assert {task.training.hyperparameters(DATASET, run)["learning_rate"] for run in runs} == {1e-4}
+    assert {task.hyperparameters(DATASET, run)["learning_rate"] for run in runs} == {1e-4}
 
 
 def test_the_demo_of_the_benchmark_is_valid(config):
@@ -57,7 +57,7 @@ def test_the_demo_of_the_benchmark_is_valid(config):
     merged = overlays.merged(config, own)
     overlays.finish_merge(merged, [own])
     validation.check(merged)
-    assert load(merged)["math"].table.published() is None
+    assert outputs.published(load(merged)["math"]) is None
 
 
 def test_training_is_that_of_the_default_parameters(settings):
@@ -147,10 +147,10 @@ def test_prompt_and_answer_are_one_text_that_is_learned_whole(config, settings, 
 
 def test_answers_have_at_most_300_tokens_from_a_model_in_bf16(config):
     """default_training_params.json, 4192101: max_new_tokens 300, dtype bfloat16."""
-    generation = load(config)["math"].generation
-    assert generation.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 300}}
-    assert generation.precision(DATASET, RUN) == "bf16" and generation.answer_settings(RUN)["serve"] == "adapter"
-    assert generation.answer_settings(RUN)["stop"] == []
+    math = load(config)["math"]
+    assert math.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 300}}
+    assert math.generation_precision(DATASET, RUN) == "bf16" and math.answer_settings(RUN)["serve"] == "adapter"
+    assert math.answer_settings(RUN)["stop"] == []
 
 
 def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_math, tmp_path):

@@ -31,7 +31,7 @@ REWARDED = {  # in addition, and without epochs, for training by rewards
 
 
 class RewardedRun(MathRun):
-    GIVEN = MathRun.GIVEN | {"learner": task.RewardedTraining.learner}
+    GIVEN = MathRun.GIVEN | {"learner": task.RewardedMath.learner}
 
 
 def right_by_chance(reward: str, style: str, output: str, gold: str) -> bool:

@@ -148,9 +148,9 @@ def test_an_answer_is_rewarded_if_any_of_its_readings_is_correct():
 
 def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():
     math = load(with_files(FILE))["math"]
-    found = math.training.relevant_hyperparameters("gsm8k-rl", "hra/r32")
+    found = math.relevant_hyperparameters("gsm8k-rl", "hra/r32")
     assert (found["reward"], found["reward_version"], found["answer"]) == ("boxed", 1, "gsm8k")
-    assert math.training.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
+    assert math.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
 
 
 ALL = "presets.math.peft-rlmath.all"

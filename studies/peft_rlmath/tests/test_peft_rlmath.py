@@ -15,7 +15,7 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
 from hra_workflow.report import run_statistics
-from hra_workflow.tasks import load
+from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers, graders
 from hra_workflow.training import run_record
 from studies.peft_rlmath import grpo
@@ -43,7 +43,7 @@ def test_the_config_is_valid_and_so_is_its_demo(config):
     validation.check(config)
     demo = with_files(f"{STUDY}/config.yaml", f"{STUDY}/demo.yaml")
     validation.check(demo)
-    assert load(demo)["math"].table.published() is None
+    assert outputs.published(load(demo)["math"]) is None
 
 
 TRAINED = {  # default_training_params.json; weight decay and Adam's epsilon are TRL's defaults
@@ -58,11 +58,11 @@ TRAINED = {  # default_training_params.json; weight decay and Adam's epsilon are
 
 
 def test_training_is_that_of_the_default_parameters(task, tmp_path):
-    assert {run: task.training.hyperparameters(DATASET, run)["learning_rate"] for run in RUNS} == RUNS
+    assert {run: task.hyperparameters(DATASET, run)["learning_rate"] for run in RUNS} == RUNS
     for run in RUNS:
-        assert TRAINED.items() <= task.training.hyperparameters(DATASET, run).items()
+        assert TRAINED.items() <= task.hyperparameters(DATASET, run).items()
     assert {run["seed"] for run in task.runs()} == {42}
-    settings, job = task.training.hyperparameters(DATASET, "hra/r32"), {"params": {}, "resources": {"gpu": 0}}
+    settings, job = task.hyperparameters(DATASET, "hra/r32"), {"params": {}, "resources": {"gpu": 0}}
 
     class Plain:
         chat = False
@@ -82,7 +82,7 @@ def test_questions_and_model_are_theirs(config, task, tmp_path):
     )  # ds.shuffle(seed=42).select(range(N))
     assert config["models"]["qwen3.5-4b"]["source"]["repo"] == "Qwen/Qwen3.5-4B" and entry["answer"] == "gsm8k"
     suffix = " Provide a numerical answer without units, written inside \\boxed{}."  # GSM8K_SUFFIX
-    assert task.generation.prompt() == task.generation.prompt(evaluation=True) == {"template": "{question}" + suffix}
+    assert task.prompt() == task.prompt(evaluation=True) == {"template": "{question}" + suffix}
     rows = [{"question": f"{row}?", "answer": f"#### {row}"} for row in range(50)]
     for split, paths in entry["splits"].items():
         (tmp_path / paths[0]).parent.mkdir(exist_ok=True)
@@ -99,13 +99,13 @@ def test_questions_and_model_are_theirs(config, task, tmp_path):
 
 def test_answers_are_those_of_the_merged_model(task):
     """run.py: greedy, 500 questions, batches of 8, merge_and_unload in bfloat16."""
-    found = task.generation.answer_settings("hra/r32")
+    found = task.answer_settings("hra/r32")
     assert found == {"batch_size": 8, "stop": [], "backend": "transformers", "serve": "merged"}
-    assert task.generation.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 1024}}
-    assert task.generation.precision(DATASET, "hra/r32") == "bf16"
+    assert task.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 1024}}
+    assert task.generation_precision(DATASET, "hra/r32") == "bf16"
     run = {"dataset": DATASET, "method": "hra", "variant": "r32", "n_shards": 1}
     base = run | {"method": "base", "variant": "pretrained"}  # whose answers end at 1,024 tokens, not at 726
-    assert [task.cost.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
+    assert [task.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
 
 
 def test_a_grader_that_exceeds_its_limits_rewards_nothing(monkeypatch):

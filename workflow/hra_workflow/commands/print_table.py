@@ -115,7 +115,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
-    unit = ", percent" if task.table.scale == 100 else ""
+    unit = ", percent" if task.scale == 100 else ""
     title = f"{path.stem}, {' and '.join(alike)}{unit}"
     title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)

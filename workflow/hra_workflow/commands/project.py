@@ -111,7 +111,7 @@ class Project:
         chosen = overlays.finish_merge(config, stated)
         try:
             known = tasks.load(config)
-            return {name: known[name].table.names() for name in chosen}
+            return {name: known[name].tables() for name in chosen}
         except Exception:  # any, if the config is wrong: the validation says what is
             validation.check(config)
             raise

@@ -12,9 +12,9 @@ from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.models import model_types
-from hra_workflow.tasks import tuned_runs
-from hra_workflow.tasks.base import PARTS, Task
-from hra_workflow.tasks.training import REQUIRED
+from hra_workflow.tasks import columns, outputs, tuned_runs, work
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.hyperparameters import REQUIRED
 
 SCHEMA = Path(ROOT, "workflow/schemas/config.schema.yaml")
 
@@ -53,14 +53,12 @@ def check(config: dict) -> None:
             check_preset(f"config: presets.{name}.{preset_name}", entry, config["methods"], known[name].datasets)
     for task in known.values():
         for name in task.datasets:
-            task.data.check_entry(f"config: datasets.{task.name}.{name}", name)
+            task.check_entry(f"config: datasets.{task.name}.{name}", name)
     for name in config["tasks"]:
-        parts = [getattr(known[name], part) for part in PARTS]
-        for part in parts:
-            part.check_settings()
+        known[name].check_settings()
         check_task(known[name])
-        for part in parts:
-            part.check_runs()
+        known[name].check_runs()
+        columns.check(known[name])
         tuning_checks.check(known[name], check_hyperparameters)
 
 
@@ -101,7 +99,7 @@ def is_number(text: str) -> bool:
 def check_task(task: Task) -> None:
     """Raise JobError if the grid, the columns or the figures of a task refer to something that does not exist."""
     config, entry = task.config, task.settings
-    datasets = {name: task.data.entry(name) for name in task.datasets}
+    datasets = {name: task.entry(name) for name in task.datasets}
     place = f"config: tasks.{task.name}"
     expect(
         entry.get("selection") != HELD_OUT or "held_out" in entry,
@@ -134,7 +132,7 @@ def check_task(task: Task) -> None:
         where = f"{place}.columns: {column['name']}"
         for name in [column["dataset"]] if "dataset" in column else {run["dataset"] for run in task.runs()}:
             one_of(where, "dataset", name, datasets)
-            metrics = task.evaluation.column_metrics(name)
+            metrics = columns.metrics(task, name)
             one_of(where, "benchmark", column["benchmark"], metrics)
             one_of(where, "metric", column["metric"], metrics[column["benchmark"]])
         if "minus" in column:
@@ -153,14 +151,14 @@ def check_task(task: Task) -> None:
         one_of(f"{place}.figures.lambda", "column", name, names)
 
 
-def check_published(task: Task, columns: list[str]) -> None:
+def check_published(task: Task, names: list[str]) -> None:
     """Raise JobError if the source of the published numbers, or a column of its noise, does not exist."""
     place = f"config: tasks.{task.name}.published"
-    if source := task.table.published():
-        path = task.table.published_file(task.name)
+    if source := outputs.published(task):
+        path = outputs.published_file(task, task.name)
         expect(path.is_file(), f"{place}.file: expected a CSV file, found no {path}. Correct the path")
         for name in source["noise"]:
-            one_of(f"{place}.noise", "column", name, columns)
+            one_of(f"{place}.noise", "column", name, names)
 
 
 def check_gpus(task: Task) -> None:
@@ -185,7 +183,7 @@ def check_gpus(task: Task) -> None:
 def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     """Raise JobError if a run lacks a hyper-parameter, or its batch size is not divisible."""
     tried = tuning.search(task.settings["tune"], run) if tuned_runs.is_tuned(task, run) else {}
-    values = {key: values[0] for key, values in tried.items()} | task.training.hyperparameters(dataset, run)
+    values = {key: values[0] for key, values in tried.items()} | task.hyperparameters(dataset, run)
     place = f"config: tasks.{task.name}: {run} on {dataset}, preset {preset(task.config, task.name, run)}"
     for wanted in (*REQUIRED, *task.required):
         keys = [wanted] if isinstance(wanted, str) else list(wanted)
@@ -201,9 +199,9 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
             f"tasks.{task.name}.defaults and the preset",
         )
     for key, value in values.items():
-        expect(value != "auto" or key in task.training.automatic, f"{place}: {key}: expected true or false, found auto")
+        expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
     expect(
-        task.training.head_rate or "head_learning_rate" not in values,
+        task.head_rate or "head_learning_rate" not in values,
         f"{place}: head_learning_rate is for classifiers (glue), of which the head is trained. Remove it",
     )
     expect(
@@ -211,7 +209,7 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
         f"{place}: group_by_length {values.get('group_by_length')} needs rows in random order, and shuffle is false. "
         "Set group_by_length to false, or to a number: micro-batches that are sorted by length together",
     )
-    parts = values["gradient_accumulation"] * max(1, task.training.resources(run)["gpu"])
+    parts = values["gradient_accumulation"] * max(1, work.training_resources(task, run)["gpu"])
     expect(
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",

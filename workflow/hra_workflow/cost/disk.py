@@ -66,7 +66,7 @@ def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Dis
             found.add(folder(config, one), "initial adapters", downloads.manifest_bytes(one.outputs[0]))
         elif one.stage == "train":
             amount = weight(config, task, one, sizes)
-            count = task.cost.checkpoints(one.wildcards, one.outputs)
+            count = task.checkpoints(one.wildcards, one.outputs)
             if amount is None:
                 found.unknown.append(variant(one))
                 continue
@@ -75,7 +75,7 @@ def estimate(config: dict, planned: Iterable[Job], missing: bool = False) -> Dis
                 found.training, found.largest = amount * (CHECKPOINTS + count), variant(one)
         elif task and one.stage != "download":
             raw = downloaded.get((one.wildcards.get("task", task.name), one.wildcards.get("dataset")))
-            for what, amount in task.cost.output_bytes(one.stage, one.wildcards, raw).items():
+            for what, amount in task.output_bytes(one.stage, one.wildcards, raw).items():
                 exact = downloads.manifest_bytes(one.outputs[0]) or file_bytes(one.outputs[0])
                 if exact or amount is not None:
                     found.add(folder(config, one), what, exact or amount)

@@ -38,7 +38,7 @@ def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
     """Return the task that a job belongs to; None for jobs shared by all tasks, such as a model's download."""
-    owner = next((name for name, task in tasks.items() if rule in task.cost.own_rules), None)
+    owner = next((name for name, task in tasks.items() if rule in task.own_rules), None)
     return tasks.get(wildcards.get("task") or owner)
 
 
@@ -47,11 +47,11 @@ def work(tasks: dict[str, Task], rule: str, wildcards: dict) -> float | None:
     task, stage = task_of(tasks, rule, wildcards), rule.partition("_")[0]
     if not task:
         return None
-    if stage == "evaluate" and task.evaluation.in_training(wildcards):
+    if stage == "evaluate" and task.scored_in_training(wildcards):
         return 0.0
     if stage == "train" and not methods.get(task.config, wildcards["method"]).trains:
         return 0.0
-    return task.cost.work(stage, wildcards)
+    return task.work(stage, wildcards)
 
 
 def startup(job: Job) -> float:
@@ -134,7 +134,7 @@ def share(rate: dict, runs: int) -> float:
 def by_config(tasks: dict[str, Task], job: Job) -> float | None:
     """Estimate GPU-seconds from the config's `minutes` (per job) or `rows_per_second` (per GPU)."""
     task = task_of(tasks, job.rule, job.wildcards)
-    resources = task.cost.resources(job.rule, job.stage) if task else {}
+    resources = task.resources(job.rule, job.stage) if task else {}
     if resources.get("minutes"):
         return resources["minutes"] * 60 * job.gpus / job.runs_per_gpu
     if job.work and resources.get("rows_per_second"):

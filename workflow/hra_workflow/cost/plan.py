@@ -14,7 +14,7 @@ from hra_workflow.cost import disk, downloads, estimates, planned_jobs, probed
 from hra_workflow.cost.hours import Hours, add_up
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.tasks import tuned_runs, user_data
+from hra_workflow.tasks import columns, tuned_runs, user_data
 from hra_workflow.tasks.base import Task
 
 
@@ -45,7 +45,7 @@ def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> N
         print(text, file=sys.stderr)
     rules = {job.rule for job in every if job.needed}
     for task in tasks.load(config).values():
-        task.generation.begin(rules)
+        task.begin(rules)
     results, in_tables = config["pathvars"]["results"], of_tables(tables)
     for name, planned in tables.items():
         planned_jobs.save(results, name, planned)
@@ -122,7 +122,7 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
             else ()
         ),
         f"  download: {downloads.summary(config, planned)}",
-        *(f"  {text}" for task in of_names(config, names) for text in task.generation.choices()),
+        *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   {trials(task)}" for task in tuned),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         *(
@@ -166,7 +166,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
-        notes += [*task.table.warnings(), *task.table.unshown()]
+        notes += [*task.warnings(), *columns.unshown(task)]
     checks = [one for one in probed.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)

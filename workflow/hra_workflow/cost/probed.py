@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hra_workflow.core import files
+from hra_workflow.tasks import work
 from hra_workflow.tasks.base import Task
 
 
@@ -13,4 +14,4 @@ def reported(config: dict, tasks: dict[str, Task], entries: str) -> list[dict]:
     """
     saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get(entries, [])
     known = [one for one in saved if one.get("task") in tasks and one.get("workload")]
-    return [one for one in known if tasks[one["task"]].cost.workload(one["run"]) == one["workload"]]
+    return [one for one in known if work.workload(tasks[one["task"]], one["run"]) == one["workload"]]

@@ -11,7 +11,7 @@ def complete(config: dict) -> dict:
     for task in tasks.load(config).values():
         used = {run["dataset"] for run in task.runs()}
         datasets[task.name] = task.datasets | {
-            name: entry | {"rows": entry.get("rows") or rows(task.training.inputs(name)["dataset"])}
+            name: entry | {"rows": entry.get("rows") or rows(task.inputs(name)["dataset"])}
             for name, entry in task.datasets.items()
             if name in used and "splits" in entry
         }

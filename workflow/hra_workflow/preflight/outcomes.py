@@ -54,7 +54,7 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
     name, log = f"{run['method']}/{run['variant']}", log_of(config, "train", task, run)
     check = f"{task.name} {name}, training"
     record = Path(grid.paths(config)["run"].format(task=task.name, **run), "train.json")
-    settings = task.training.hyperparameters(run["dataset"], name)
+    settings = task.hyperparameters(run["dataset"], name)
     if not record.exists():
         yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`")), None
         return
@@ -86,7 +86,7 @@ def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         benchmark = Path(path).parent.name
         errors, logs = run["benchmarks"][benchmark], {}
         if "generation" in task.settings:
-            folder = task.generation.folder_of_shards(benchmark)
+            folder = task.folder_of_shards(benchmark)
             logs["generate"] = log_of(config, "generate", task, run, f"/{folder}/shard0-of-1")
         logs["evaluate"] = log_of(config, "evaluate", task, run, f"/{benchmark}")
         for stage, log in logs.items():

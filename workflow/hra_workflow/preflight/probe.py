@@ -12,6 +12,7 @@ from pathlib import Path
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid, imports, rates
 from hra_workflow.evaluators import registry
+from hra_workflow.tasks import work
 from hra_workflow.tasks.base import Task
 
 NAME = "preflight"  # name of the dataset and the preset
@@ -29,7 +30,7 @@ def config_of(config: dict) -> dict:
             variant |= {"peft": quick(variant["peft"])} if "peft" in variant else {}
     for name, task in tasks.load(config).items():
         if task.settings:
-            new["tasks"][name]["workloads"] = {run: task.cost.workload(run) for run in ("", *runs(task))}
+            new["tasks"][name]["workloads"] = {run: work.workload(task, run) for run in ("", *runs(task))}
         if task.settings and not (runs(task) and shorten(new, task)):
             new["tasks"][name]["grid"] = []
     return new
@@ -87,7 +88,7 @@ def dataset(task: Task) -> str:
 
     def work(name: str) -> float:
         runs = [run for run in task.runs() if run["dataset"] == name]
-        return sum(task.cost.work("train", run) or 0 for run in runs if methods.get(task.config, run["method"]).trains)
+        return sum(task.work("train", run) or 0 for run in runs if methods.get(task.config, run["method"]).trains)
 
     return max(grid.datasets(task.config, task.name), key=work)
 
@@ -95,18 +96,18 @@ def dataset(task: Task) -> str:
 def shorten(new: dict, task: Task) -> bool:
     """Replace the task's data, preset and grid in the config `new`; return False if the task has no probe."""
     name, chosen, data = task.name, runs(task), dataset(task)
-    settings = {run: task.training.hyperparameters(data, run) for run in chosen}
+    settings = {run: task.hyperparameters(data, run) for run in chosen}
     datasets = grid.datasets(task.config, name)
-    lengths = [task.training.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
+    lengths = [task.hyperparameters(of, run).get("max_length") for of in datasets for run in chosen]
     longest = max(filter(None, lengths), default=None)
     probes = task.config["probes"]
     # Texts have different lengths, so every batch gets other rows; images have one size.
-    rows = max(task.training.period(one) * one["batch_size"] for one in settings.values())
+    rows = max(task.period(one) * one["batch_size"] for one in settings.values())
     rows *= probes["steps"] if longest else 1
-    values = {run: short(one, rows, longest, probes, task.training.period(one)) for run, one in settings.items()}
+    values = {run: short(one, rows, longest, probes, task.period(one)) for run, one in settings.items()}
     period = rates.period(values[chosen[0]])
     values[chosen[0]]["kill_at_step"] = -(-probes["kill_at"] // period) * period
-    if not (made := task.data.probe(data, rows, values[chosen[-1]])):
+    if not (made := task.probe(data, rows, values[chosen[-1]])):
         return False
     entries, changes = made
     new["datasets"].setdefault(name, {}).update(entries)
@@ -133,7 +134,7 @@ def shorten(new: dict, task: Task) -> bool:
 
 def metrics(config: dict, task: Task, run: dict) -> list[str]:
     """List the metrics files of a run; none if all evaluators of its dataset are excluded."""
-    found = task.data.entry(run["dataset"])
+    found = task.entry(run["dataset"])
     possible = task.settings.get("evaluation", {}).get("evaluators", [True]) and found["score"]
     benchmarks = found["benchmarks"] if possible else ()
     return [

@@ -45,7 +45,7 @@ def unusable(config: dict, download: Job) -> str | None:
         if {"task", "dataset"} <= download.wildcards.keys():
             task, name = tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"]
             user_data.check(task, name)
-            dataset = task.data.download(name)
+            dataset = task.download(name)
         local_files.check_links(local_files.paths(source, root, dataset), source, root, dataset, config["follow_links"])
     except JobError as problem:
         return str(problem)

@@ -9,7 +9,7 @@ from hra_workflow.report import column_units, run_statistics
 def find(runs: pd.DataFrame, kind, params: dict) -> dict[tuple[str, str, str], str]:
     """Return (run, dataset, benchmark) -> `yes, 3 of 5 seeds` for the runs with a checkpoint that predicts one class.
 
-    kind: the tasks.table.Table of the task. params: those of table.py.
+    kind: the tasks.base.Task of the task. params: those of table.py.
     """
     found, classes, done = {}, params["settings"].get("labels", {}), runs[runs["status"] == "ok"]
     shown = column_units.single(params)

@@ -170,7 +170,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def source_of(params: dict) -> dict:
-    """Return the source of the published numbers (tasks.table.Table.published); the paper for a task without one."""
+    """Return the source of the published numbers (tasks.outputs.published); the paper for a task without one."""
     return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}
 
 

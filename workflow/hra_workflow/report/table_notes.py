@@ -23,7 +23,7 @@ from hra_workflow.report.markdown_text import plain
 class Made:
     """A results table and what it is made from.
 
-    pairs: compare_{task}.csv. params: those of table.py. kind: the tasks.table.Table of the task. leaked: (dataset,
+    pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. leaked: (dataset,
     benchmark) -> data.leaks.Leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
     """
 

@@ -18,7 +18,7 @@ def figure(points: pd.DataFrame, params: dict, kind) -> Figure:
     """Plot one panel per dataset with one line per run: mean over seeds, with a band of one std.
 
     points: those of run_statistics.curves. params: `columns`, `labels` and `colours` of figures.py. kind: the
-    tasks.table.Table of the task.
+    tasks.base.Task of the task.
     """
     labels = params["labels"]
     titles = {column["dataset"]: scale_free(column["name"]) for column in reversed(params["columns"])}

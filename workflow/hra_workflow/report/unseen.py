@@ -1,10 +1,10 @@
 """Scores on the items of a benchmark that are not in the training set, from the predictions that evaluations keep.
 
-They are computed with the metrics of the scores on all items (tasks.table.Table), so only the items differ. They are
+They are computed with the metrics of the scores on all items (tasks.base.Task), so only the items differ. They are
 missing for a metric of all items together, such as FID, if the items in the training set are unknown (data.leaks.Leak),
 or if no other items remain.
 
-leaked: (dataset, benchmark) -> data.leaks.Leak. kind: the tasks.table.Table of the task. In the table, the scores of a
+leaked: (dataset, benchmark) -> data.leaks.Leak. kind: the tasks.base.Task of the task. In the table, the scores of a
 column are in `{column}_unseen` and `{column}_unseen_std`.
 """
 

@@ -80,7 +80,7 @@ def p_text(p: float) -> str:
 def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
     """Return the config's reference, or the best baseline; None if it has no value.
 
-    means: by run, in one column. params: those of tasks.table.Table.verdicts.
+    means: by run, in one column. params: those of tasks.outputs.verdicts.
     """
     candidates = [params["reference"]] if params["reference"] else params["baselines"]
     best = min if unit.lower else max

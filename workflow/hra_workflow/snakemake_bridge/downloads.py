@@ -72,7 +72,7 @@ class Downloads:
         else:
             task, name = named["task"], named["dataset"]
             place, source = f"datasets/{task}/{name}", self.config["datasets"][task][name]["source"]
-            dataset = self.tasks[task].data.download(name)
+            dataset = self.tasks[task].download(name)
         return f"{self.resources}/{place}.manifest.json", source, dataset
 
     def source(self, wildcards) -> dict:

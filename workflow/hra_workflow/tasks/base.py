@@ -1,60 +1,302 @@
-"""The description of a task; its parts, in modules next to this one, serve the rules, the plan and the tables."""
+"""The description of a task: facts, and the functions that rules, the plan and the tables call."""
 
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
-from hra_workflow.core import grid
-from hra_workflow.tasks.cost import Cost
-from hra_workflow.tasks.data import Data
-from hra_workflow.tasks.evaluation import Evaluation
-from hra_workflow.tasks.generation import Generation
-from hra_workflow.tasks.table import Table
-from hra_workflow.tasks.training import Training
-from hra_workflow.tasks.usage import Usage
-
-PARTS = ("data", "training", "generation", "evaluation", "table", "cost", "usage")
+from hra_workflow import methods
+from hra_workflow.core import grid, tuning
+from hra_workflow.core.errors import one_of
+from hra_workflow.core.made_from import ROUNDING
+from hra_workflow.tasks import datasets, hyperparameters, work
+from hra_workflow.tasks.metric import Metric
 
 
 class Task:
-    """A task, bound to a config. A subclass sets the task's name, and overrides other attributes that differ.
+    """A task, bound to a config. A subclass sets the task's name, and overrides what differs.
 
     name: as in paths and config.
     title: the heading in the report.
     architecture: the type of model that `augment` inserts adapters into.
-    required: hyper-parameters that every run needs, in addition to those of all tasks (training.REQUIRED); a tuple of
-        several: exactly one of them.
     selections: the checkpoints shown in tables; the first is that of the official code.
-    data: its datasets; used by downloads, the checks of the config and preflight.
-    training: the training of its runs; used by the rules of training and the checks.
-    generation: the generation of its outputs; used by the rules of generation and a dry run.
-    evaluation: the evaluation of its runs; used by the rules of evaluation and the tables.
-    table: the contents of its tables, figures and report.
-    cost: the cost of its jobs; used by the plan.
-    usage: the usage of finished runs; used by export and prediction.
+    required: hyper-parameters that every run needs besides hyperparameters.REQUIRED; a tuple: exactly one of them.
+    automatic: hyper-parameters that may be `auto`.
+    head_rate: whether the head may have a separate learning rate.
+    per_process: whether a training depends on the number of processes, as dropout and the order of rows do.
+    final_answer: the function (style, text) -> final answer of datasets with `answer`.
+    own_rules: rules without a `task` wildcard that belong to this task.
+    scale: factor applied to scores in tables.
+    lambda_sources: the paper's figure and table with a sweep over λ.
+    uncounted: the modules that are trained with an adapter but not counted in its parameters.
+    notes: paragraphs below the Markdown table, next to the paper's numbers.
+    identity: the entries of predictions.jsonl.gz that are the same for an item of every run.
+    pipeline_tag: the Hub's name of a model's purpose.
+    predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
 
-    A part is a class, a subclass of its default here; a bound task has an instance of it (part.py). It also has the
-    `config`, its entry there as `settings` ({} if it has none), and the entries of its data as `datasets`.
+    A bound task has the `config`, its entry there as `settings` ({} if it has none), and the entries of its data as
+    `datasets`. A `run` is named `method/variant`, or is a dict of wildcards.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     architecture: ClassVar[str]
-    required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
     selections: tuple[str, ...] = ("last",)
-    data = Data
-    training = Training
-    generation = Generation
-    evaluation = Evaluation
-    table = Table
-    cost = Cost
-    usage = Usage
+    required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
+    automatic: ClassVar[tuple[str, ...]] = ()
+    head_rate: ClassVar[bool] = False
+    per_process: ClassVar[bool] = True
+    final_answer: ClassVar[Callable[[str, str], str] | None] = None
+    own_rules: ClassVar[tuple[str, ...]] = ()
+    scale: ClassVar[int] = 100
+    lambda_sources: ClassVar[tuple[str, str]] = ("", "")
+    uncounted: ClassVar[str] = ""
+    notes: ClassVar[tuple[str, ...]] = ()
+    identity: ClassVar[tuple[str, ...]] = ("item", "key", "gold", "label", "tokens")
+    pipeline_tag: ClassVar[str] = ""
+    predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def __init__(self, config: dict):
         self.config = config
         self.settings = config["tasks"].get(self.name, {})
         self.datasets = config["datasets"].get(self.name, {})
-        for part in PARTS:
-            setattr(self, part, getattr(self, part)(self))
 
     def runs(self) -> list[dict]:
         """Return the runs of the grid, in config order; [] for a task that is not in the config."""
         return grid.runs(self.config, self.name) if self.settings else []
+
+    def check_settings(self) -> None:
+        """Raise JobError for the first invalid setting, before the grid and the columns are checked."""
+
+    def check_runs(self) -> None:
+        """Raise JobError for the first invalid run, after the grid and the columns have been checked."""
+
+    # Data: the defaults are those of tables of texts
+
+    def entry(self, dataset: str) -> dict:
+        """Return a dataset's entry with its `benchmarks`, their `metrics` and `score`, the metric for selection."""
+        return self.datasets[dataset]
+
+    def download(self, dataset: str) -> dict:
+        """Return everything except the source that a dataset's download depends on; here, its conversion to tables."""
+        return {key: value for key, value in self.datasets[dataset].items() if key in datasets.CONVERTED}
+
+    def card_entry(self, dataset: str) -> dict:
+        """Return everything except the files that a dataset's card depends on."""
+        return self.download(dataset)
+
+    def card(self, dataset: str, user_files: dict[str, Path], folder: Path) -> dict:
+        """Return the card of a dataset whose files `user_files` are in `folder`; raise JobError if it is unusable."""
+        from hra_workflow.data import text_card, text_tables
+
+        entry, name = self.download(dataset), f"{self.name}/{dataset}"
+        return text_card.make_card(text_tables.read_splits(name, entry, folder, self.final_answer), entry)
+
+    def check_entry(self, key: str, dataset: str) -> None:
+        """Raise JobError if a dataset's entry is invalid; `key` is its key in the config."""
+        entry = self.datasets[dataset]
+        for of_splits in ("rows", "take"):
+            for split in entry.get(of_splits, {}):
+                one_of(f"{key}.{of_splits}", "split", split, entry["splits"])
+
+    def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict] | None:
+        """Return entries of synthetic datasets, and changes of the task's settings for one batch per stage.
+
+        The entry `preflight` replaces `dataset`, with `rows` rows to train on. `hyperparameters`: those of the run
+        that generates and is evaluated. Returns None if the task has no probe.
+        """
+        return None
+
+    # Training
+
+    def inputs(self, dataset: str) -> dict[str, str]:
+        """Return the manifests of the model and of the training data of runs on a dataset."""
+        resources, model = self.config["pathvars"]["resources"], self.settings["model"]
+        return {
+            "model": f"{resources}/models/{model}.manifest.json",
+            "dataset": f"{resources}/datasets/{self.name}/{dataset}.manifest.json",
+        }
+
+    def hyperparameters(self, dataset: str, run: str) -> dict:
+        """Return the hyper-parameters of `method/variant` on a dataset, without limits above its number of rows."""
+        values = grid.hyperparameters(self.config, self.name, dataset, run)
+        if "held_out" in values and (total := datasets.rows(self.datasets[dataset], "train")):
+            values["held_out"] = hyperparameters.without_idle_limits(values["held_out"], total)
+        return values
+
+    def relevant_hyperparameters(self, dataset: str, run: str) -> dict:
+        """Return the hyper-parameters that training depends on, as its param; {} for runs that train nothing."""
+        values = self.hyperparameters(dataset, run) if methods.trains(self.config, run) else {}
+        return {key: value for key, value in values.items() if key not in ROUNDING}
+
+    def trained_on(self, dataset: str, run: str) -> dict:
+        """Return everything that training on a labelled dataset depends on, with the split for selection."""
+        entry, benchmarks = self.entry(dataset), self.evaluated_in_training(dataset, run)["benchmarks"]
+        settings = {key: entry[key] for key in ("columns", "labels", "score")}
+        return settings | self.versions([entry["score"]]) | {"split": next(iter(benchmarks.values()), None)}
+
+    def evaluated_in_training(self, dataset: str, run: str) -> dict:
+        """Return the benchmarks and metrics that a training job also computes; a trial is not evaluated."""
+        entry = self.entry(dataset)
+        benchmarks = {} if tuning.MARK in run else entry["benchmarks"]
+        return {"benchmarks": benchmarks, "metrics": entry["metrics"]} | self.versions(entry["metrics"])
+
+    def errors_before(self, run: dict) -> list[str]:
+        """Return the error files, in the scratch folder, of the jobs that precede the augmentation of a run."""
+        return []
+
+    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
+        """Return how often an optimizer step must wait for the GPU, except to log, by the file that waits."""
+        return {}
+
+    def period(self, values: dict) -> int:
+        """Return the number of steps after which their times recur: those that train on the same sampled data."""
+        return 1
+
+    # Generation: by default there is none
+
+    def shards(self, wildcards: dict) -> int:
+        """Return the number of jobs that generate a run's outputs for a benchmark; 0 if the task generates nothing."""
+        return work.shards(self, self.settings.get("generation", {}).get("shards", 0), wildcards)
+
+    def folder_of_shards(self, benchmark: str) -> str:
+        """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
+        return benchmark
+
+    def choices(self) -> Iterable[str]:
+        """List the choices that the config leaves to this machine, as `name:  text`, for the dry run."""
+        return ()
+
+    def begin(self, rules: set[str]) -> None:
+        """Record choices before jobs of these rules start; raise JobError if one of them is impossible here."""
+
+    # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
+
+    def retention(self) -> dict | None:
+        """Return the retention that the figure shows, or None: `benchmark`, `metric`, `label`, and `better`."""
+        return None
+
+    def benchmarks(self, run: dict) -> list[str]:
+        """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
+        retention = self.retention()
+        return [*self.entry(run["dataset"])["benchmarks"], *([retention["benchmark"]] if retention else [])]
+
+    def evaluated_on(self, dataset: str, benchmark: str) -> dict:
+        """Return everything except the weights that scores on a split of a labelled dataset depend on."""
+        entry = self.entry(dataset)
+        settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
+        return settings | self.versions(entry["metrics"]) | {"split": entry["benchmarks"][benchmark]}
+
+    def evaluation_rule(self, benchmark: str) -> str:
+        """Return the name of the rule that evaluates a run on a benchmark."""
+        return f"evaluate_{self.name}"
+
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
+        """Return the resources of an evaluation."""
+        return self.resources("evaluate", "evaluate")
+
+    def scored_in_training(self, wildcards: Mapping[str, str]) -> bool:
+        """Return whether the training job computes the scores of the items: the evaluation then needs no GPU."""
+        return False
+
+    def direction(self, dataset: str, metric: str) -> str:
+        """Return which values of a metric are better, lower or higher; "": the table's column decides."""
+        return self.metric(metric).better
+
+    # Tables
+
+    def tables(self) -> list[str]:
+        """Return the names of this task's tables."""
+        return [self.name]
+
+    def warnings(self) -> Iterable[str]:
+        """List settings that change the meaning of this task's numbers, for the dry run."""
+        return ()
+
+    def without_answer_marker(self) -> list[str]:
+        """Return the training sets for which strictly graded accuracy stays near 0."""
+        return []
+
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        """Return a metric by its name: here, the mean of a column (n,) of `per_item`."""
+        from hra_workflow.report import comparison
+
+        better = "lower" if name == "loss" else "higher"
+        return Metric(comparison.mean, name.replace("_", " "), better=better, error=comparison.error_of_mean)
+
+    def versions(self, names: list[str]) -> dict:
+        """Return `versions` of the custom metrics among `names`, which results depend on; {} without any."""
+        custom = {name: self.metric(name).version for name in names if ":" in name}
+        return {"versions": custom} if custom else {}
+
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        """Return the tuple of values per item from which a run's metric is computed; None if it is not from items.
+
+        lines: those of predictions.jsonl.gz. settings: `comparison()`.
+        """
+        return [(line[metric],) for line in lines] if all(metric in line for line in lines) else None
+
+    def comparison(self) -> dict:
+        """Return the settings that `per_item` depends on, and `labels`: the names of classes by dataset, if any."""
+        return {}
+
+    @classmethod
+    def recorded_comparison(cls, settings: dict) -> dict:
+        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_from`."""
+        return {}
+
+    @classmethod
+    def item(cls, line: dict) -> tuple:
+        """Return the values of `identity` in a line, None for a missing one."""
+        return tuple(line.get(name) for name in cls.identity)
+
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return how much two predictions for an item differ: here, in the main metric; 0 if they are the same."""
+        values = [line.get(score) for line in (first, second)]
+        if None in values:  # a blocked image, or one without a face, has no score
+            return math.inf if values[0] != values[1] else 0.0
+        return abs(values[0] - values[1])
+
+    @classmethod
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
+        """Return the report's contents for an item, by heading.
+
+        line: from predictions.jsonl.gz. dataset: its `metrics`, and its `columns` and `labels` if it has them.
+        """
+        scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
+        return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
+
+    # Plan, and the use of finished runs
+
+    def resources(self, rule: str, stage: str) -> dict:
+        """Return the config's `resources` for jobs of a stage."""
+        section = {"generate": "generation", "evaluate": "evaluation"}.get(stage)
+        return (self.settings.get(section) or self.settings).get("resources", {})
+
+    def work(self, stage: str, wildcards: dict) -> float | None:
+        """Return the number of rows that pass a training step (forward and backward); None if unknown."""
+        return work.rows_of_job(self, stage, wildcards)
+
+    def checkpoints(self, run: dict, outputs: list[str]) -> int:
+        """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""
+        return 0 if tuning.MARK in run["variant"] else sum(path.endswith(".safetensors") for path in outputs)
+
+    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
+        """Estimate the bytes of a job's large outputs except weights, by their type; None: unknown.
+
+        `downloaded`: the bytes of the dataset's download; None: unknown.
+        """
+        return {}
+
+    @classmethod
+    def snippet(cls) -> str:
+        """Return the template of the Python lines that use an exported adapter, for its card."""
+        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        """Return the settings, in addition to the run's record, that predictions of `method/variant` depend on."""
+        return {}

@@ -15,7 +15,7 @@ def expected_runs(task: Task, of_run: Callable, of_metrics: Callable) -> list[di
     return [
         run
         | {"record": of_run(task.name, run)}
-        | {"metrics": {name: of_metrics(task.name, run, name) for name in task.evaluation.benchmarks(run)}}
+        | {"metrics": {name: of_metrics(task.name, run, name) for name in task.benchmarks(run)}}
         for run in task.runs()
     ]
 
@@ -30,11 +30,12 @@ def error_files(task: Task) -> list[dict]:
 
 def errors_of_run(task: Task, run: dict) -> dict:
     """Return the error files of a run, in the order of the workflow."""
-    paths, benchmarks = grid.paths(task.config), task.evaluation.benchmarks(run)
+    paths, benchmarks = grid.paths(task.config), task.benchmarks(run)
     scratch, start = (Path(paths[name].format(task=task.name, **run)) for name in ("scratch", "start_scratch"))
+    top = task.config["pathvars"]["scratch"]
     jobs = [str(start / "augment.error.json"), str(scratch / "train.error.json")]
     return {
-        "errors": [*task.training.errors_before(run), *jobs],
+        "errors": [*(str(Path(top, name)) for name in task.errors_before(run)), *jobs],
         "benchmarks": {name: errors_of_evaluation(task, scratch, run | {"benchmark": name}) for name in benchmarks},
     }
 
@@ -57,15 +58,21 @@ def digests(expected: list[dict]) -> list:
 
 def errors_of_evaluation(task: Task, folder: Path, evaluation: dict) -> list[str]:
     """List the error files of a benchmark's jobs below a run's scratch folder, in the order of the workflow."""
-    benchmark, shards = evaluation["benchmark"], task.generation.shards(evaluation)
-    generated = folder / task.generation.folder_of_shards(benchmark)
+    benchmark, shards = evaluation["benchmark"], task.shards(evaluation)
+    generated = folder / task.folder_of_shards(benchmark)
     paths = [generated / f"shard{shard}-of-{shards}" / "generate.error.json" for shard in range(shards)]
     return [str(path) for path in [*paths, folder / benchmark / "evaluate.error.json"]]
 
 
+def all_benchmarks(task: Task) -> set[str]:
+    """Return the benchmarks of all datasets and runs."""
+    names = {name for dataset in task.datasets for name in task.entry(dataset).get("benchmarks", {})}
+    return names | {name for run in task.runs() for name in task.benchmarks(run)}
+
+
 def evaluations(task: Task) -> list[dict]:
     """List the evaluations of a task's runs: a run with each `benchmark`."""
-    return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.evaluation.benchmarks(run)]
+    return [run | {"benchmark": benchmark} for run in task.runs() for benchmark in task.benchmarks(run)]
 
 
 def compared(task: Task) -> list[dict]:
@@ -73,7 +80,7 @@ def compared(task: Task) -> list[dict]:
     return [
         evaluation
         for evaluation in evaluations(task)
-        if evaluation["benchmark"] in task.data.entry(evaluation["dataset"])["benchmarks"]
+        if evaluation["benchmark"] in task.entry(evaluation["dataset"])["benchmarks"]
     ]
 
 

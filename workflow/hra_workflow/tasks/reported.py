@@ -5,10 +5,10 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.report import colours, selections, user_functions
-from hra_workflow.tasks import user_data
+from hra_workflow.tasks import outputs, user_data
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import errors_of_run
-from hra_workflow.tasks.images import ImageEvaluation
+from hra_workflow.tasks.images import ImageTask
 
 
 def covered(config: dict, chosen: list[Task]) -> list[Task]:
@@ -27,7 +27,7 @@ def files_of(config: dict, task: Task) -> dict:
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
     always = (main, f"cost_{task.name}.csv")
     tables, trials, figures, sheets = [], [], {}, {}
-    for name in task.table.results():
+    for name in outputs.results(task):
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
         if name.startswith("figures/"):
             figures[part] = str(path.with_suffix(".svg"))
@@ -68,7 +68,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "labels": grid.labels(config, task.name),
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.run_names(config, task.name) if methods.trains(config, name)],
-            "baselines": task.table.verdicts()["baselines"],
+            "baselines": outputs.verdicts(task)["baselines"],
             "data": user_data.manifests(task),
             "benchmarks": user_data.benchmarks(task),
             "functions": own_functions_of(task),
@@ -79,9 +79,9 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "local": [name for name in grid.datasets(config, task.name) if user_data.is_own(task, name)],
             "selection": task.selections[0],
             "titles": selections.name_splits(selections.splits(user_data.benchmarks(task)), selections.TITLES),
-            "images": isinstance(task.evaluation, ImageEvaluation),
+            "images": isinstance(task, ImageTask),
             "better": directions(task),
-            "published": (task.table.published() or {"label": ""})["label"],
+            "published": (outputs.published(task) or {"label": ""})["label"],
             "datasets": {name: examples_of(task, name) for name in grid.datasets(config, task.name)},
             "expected": [
                 run
@@ -99,7 +99,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
 
 def examples_of(task: Task, name: str) -> dict:
     """Return the settings that show a dataset's predictions, and its benchmarks."""
-    entry = task.data.entry(name)
+    entry = task.entry(name)
     shown = {key: entry[key] for key in ("columns", "labels", "metrics") if key in entry}
     return shown | {"benchmarks": list(entry["benchmarks"]), "scores": main_metrics(task, name)}
 
@@ -116,7 +116,7 @@ def main_metrics(task: Task, dataset: str) -> dict[str, str]:
 
 def directions(task: Task) -> list[tuple[str, str, str]]:
     """List benchmark, metric and the direction of better values of the table's columns and of retention."""
-    columns, retention = grid.columns(task.config, task.name), task.evaluation.retention()
+    columns, retention = grid.columns(task.config, task.name), task.retention()
     return list(
         dict.fromkeys(
             (one["benchmark"], one["metric"], one.get("better", "higher"))

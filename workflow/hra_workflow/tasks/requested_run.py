@@ -117,7 +117,7 @@ def parse_request(
         run, weights, note = existing(config, tasks, asked["run"], advice), "last", ""
     task = tasks[Path(run).parts[-5]]
     if predicts:
-        wanted = " or ".join(listed(names) for names in task.usage.predicts_from)
+        wanted = " or ".join(listed(names) for names in task.predicts_from)
         passed = " ".join(f"--{name} {path}" for name, path in given.items()) or "nothing"
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
@@ -134,7 +134,7 @@ def check_exported(task: Task, run: str, weights: str) -> None:
     """Raise JobError unless a run is an adapter, and the values that its trials chose are known."""
     _, dataset, method, variant, _ = Path(run).parts[-5:]
     name = f"{method}/{variant}"
-    task.usage.exported(name, weights_file(run, weights))
+    exported(task, name, weights_file(run, weights))
     chosen = grid.choice_file(task.config, task.name, dataset, name)
     expect(
         not tuned_runs.is_tuned(task, name) or Path(chosen).exists(),
@@ -142,12 +142,23 @@ def check_exported(task: Task, run: str, weights: str) -> None:
     )
 
 
+def exported(task: Task, run: str, weights: str) -> str:
+    """Return `weights` of `method/variant`; raise JobError if stock PEFT could not load them."""
+    kind = grid.kind_of(task.config["methods"][run.split("/")[0]])
+    expect(
+        bool(methods.get(task.config, run.split("/")[0]).adapter.config),
+        f"{run}: expected an adapter of PEFT to export, found weights of kind {kind}, which are a part of the "
+        f"model. Name a run with an adapter (--run FOLDER); {weights} can be used here (hra-workflow predict).",
+    )
+    return weights
+
+
 def weights_in(run: str, pattern: str) -> Iterable[Path]:
     return Path(run).glob(f"{pattern}/adapter_model.safetensors")
 
 
 def accepts(task: Task, given: Iterable[str]) -> bool:
-    return set(given) in map(set, task.usage.predicts_from)
+    return set(given) in map(set, task.predicts_from)
 
 
 def listed(given: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
+from hra_workflow.tasks import hyperparameters
 from hra_workflow.tasks.base import Task
 
 
@@ -23,7 +24,7 @@ def choice(task: Task, wildcards) -> str | list:
 def hyperparameters_without_choice(task: Task, wildcards) -> dict:
     """Return the hyper-parameters that a training job depends on, without those that trials choose."""
     run = run_name(wildcards)
-    values = task.training.relevant_hyperparameters(wildcards.dataset, run)
+    values = task.relevant_hyperparameters(wildcards.dataset, run)
     searched = tuning.search(task.settings["tune"], run) if is_tuned(task, run) else ()
     return {key: value for key, value in values.items() if key not in searched}
 
@@ -71,11 +72,11 @@ def searches(task: Task) -> dict[str, dict[str, dict]]:
         searched = {"gradient_accumulation", *(tuning.search(tune, run) if tune else ())}
         settings = {
             key: value
-            for key, value in task.training.relevant_hyperparameters(dataset, run).items()
+            for key, value in task.relevant_hyperparameters(dataset, run).items()
             if key not in searched and not isinstance(value, dict)
         }
         trials = tune["trials"] * len(tuning.seeds(tune)) if tune else 0
-        found[dataset][run] = {"preset": task.training.preset(run), "trials": trials, "settings": settings}
+        found[dataset][run] = {"preset": hyperparameters.preset(task, run), "trials": trials, "settings": settings}
     return found
 
 

@@ -21,7 +21,7 @@ def benchmarks(task: Task) -> list[dict]:
 
 def benchmarks_of(task: Task, name: str) -> list[dict]:
     """Return the benchmarks of a training set, each of which is a split of it, or another dataset and its split."""
-    sources = task.data.entry(name).get("benchmarks", {}).items()
+    sources = task.entry(name).get("benchmarks", {}).items()
     return [
         {"dataset": name, "benchmark": benchmark, "train": manifest(task, name)}
         | {"reported": manifest(task, other or name), "split": split}
@@ -36,22 +36,22 @@ def trained_on(task: Task) -> dict[str, None]:
 
 def reported_elsewhere(task: Task, name: str) -> list[tuple[str, str]]:
     """Return dataset and split of a training set's benchmarks in other datasets."""
-    sources = [source.split("/") for source in task.data.entry(name).get("benchmarks", {}).values() if "/" in source]
+    sources = [source.split("/") for source in task.entry(name).get("benchmarks", {}).values() if "/" in source]
     return [(other, split) for other, split in sources if other != name]
 
 
 def manifest(task: Task, name: str) -> str:
-    return task.training.inputs(name)["dataset"]
+    return task.inputs(name)["dataset"]
 
 
 def check(task: Task, name: str) -> None:
     """Make the card of a dataset in the user's files, unless it is current; raise JobError for unusable data."""
     if not is_own(task, name):
         return  # known after the download
-    path, entry, place = data_cards.path_of(manifest(task, name)), task.data.card_entry(name), folder(task, name)
+    path, entry, place = data_cards.path_of(manifest(task, name)), task.card_entry(name), folder(task, name)
     user_files = paths(task, name)
     try:
-        data_cards.current(path, entry, user_files, lambda: task.data.card(name, user_files, place))
+        data_cards.current(path, entry, user_files, lambda: task.card(name, user_files, place))
     except JobError as problem:
         dataset, text = f"{task.name}/{name}", local_files.located(str(problem), place)
         raise JobError(text if text.startswith(dataset) else f"{dataset}: {text}") from problem
@@ -66,8 +66,8 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
     from hra_workflow.data import leaks, text_card, text_tables
 
     def examples(dataset: str, split: str) -> text_card.Examples:
-        entry = task.data.download(dataset)
-        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.data.final_answer)
+        entry = task.download(dataset)
+        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.final_answer)
         return text_card.examples_of(f"{dataset}/{split}", found)
 
     def make() -> dict:
@@ -75,7 +75,7 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
 
     path = leaks.path_of(manifest(task, name), manifest(task, other), split)
     user_files = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
-    data_cards.current(path, {one: task.data.card_entry(one) for one in (name, other)}, user_files, make)
+    data_cards.current(path, {one: task.card_entry(one) for one in (name, other)}, user_files, make)
 
 
 def is_own(task: Task, name: str) -> bool:
@@ -87,4 +87,4 @@ def folder(task: Task, name: str) -> Path:
 
 
 def paths(task: Task, name: str) -> dict[str, Path]:
-    return local_files.paths(task.datasets[name]["source"], task.config["local_root"], task.data.download(name))
+    return local_files.paths(task.datasets[name]["source"], task.config["local_root"], task.download(name))

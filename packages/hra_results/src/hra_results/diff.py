@@ -145,7 +145,7 @@ def texts_of(run: Run, benchmark: str, line: dict) -> dict[str, str]:
     entry = {"columns": [], "labels": None} | (run.record["made_from"]["settings"].get("dataset") or {})
     metrics = list(dict.fromkeys(metric for _, metric in run.values(benchmark)))
     with run.reading(benchmark):
-        texts = run.table.example(line, entry | {"metrics": metrics})
+        texts = run.task.example(line, entry | {"metrics": metrics})
     return {
         selections.TITLES.get(name, name): text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"
         for name, text in texts.items()

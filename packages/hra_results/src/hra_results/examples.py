@@ -24,7 +24,7 @@ def chosen(task: str, folder: Path, dataset: dict, facts: dict) -> list[dict]:
     urls = thumbnails(archive, few) if archive.exists() else {}
     found = []
     for place, line in enumerate(few):
-        texts = tasks.classes()[task].table.example(line, dataset)
+        texts = tasks.classes()[task].example(line, dataset)
         named = {facts["titles"].get(name, name): text for name, text in texts.items()}
         short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in named.items()}
         found.append({"texts": short, "url": urls.get(place)})

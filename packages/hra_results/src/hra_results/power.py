@@ -20,6 +20,8 @@ from hra_workflow.report import column_units
 from hra_workflow.report.comparison import NOISE, SEEDS, Noise
 from hra_workflow.report.markdown_text import table
 from hra_workflow.report.run_columns import TRAINING
+from hra_workflow.tasks import columns as task_columns
+from hra_workflow.tasks import work
 from hra_workflow.tasks.base import Task
 
 OF_RUN = ("task", "dataset", "method", "variant", "seed")  # wildcards
@@ -115,19 +117,13 @@ def columns(config: dict, task: Task, score: float | None = None, deviation: flo
 
     score, deviation: the stated noise, in points.
     """
-    found, units = noise(config, task, score, deviation), task.table.units()
-    for name, members in parts_of(config, task).items():
+    found, units = noise(config, task, score, deviation), task_columns.units(task)
+    for name, members in task_columns.parts(task).items():
         parts = [found.get(part["name"]) for part in members]
         used = [part["dataset"] for part in members]
         known = [] if None in parts else [part for part, _ in parts]
         bases = " and ".join(dict.fromkeys(basis for _, basis in parts) if known else ())
         yield Planned(name, units[name], used, seeds(task, used), known, bases)
-
-
-def parts_of(config: dict, task: Task) -> dict[str, list[dict]]:
-    """Return the columns of one dataset in each column and average of a task's table."""
-    columns, averages = grid.columns(config, task.name), grid.averages(config, task.name)
-    return column_units.parts({"columns": columns, "averages": averages, "scale": task.table.scale})
 
 
 def trained(task: Task) -> list[dict]:
@@ -146,7 +142,7 @@ def noise(
     """Return the noise of columns of one dataset by their name in compare_{task}.csv, and where it is from."""
     measured, found = finished(config, task), {}
     complete = tasks.load(row_counts.complete(config))[task.name]
-    for part in (part for several in parts_of(config, task).values() for part in several):
+    for part in (part for several in task_columns.parts(task).values() for part in several):
         if pairs := measured.get(part["name"]):
             found[part["name"]] = of_pairs(pairs, part["scale"]), "finished runs"
         elif score is not None and (items := answered(complete, part)):
@@ -162,9 +158,9 @@ def of_pairs(pairs: list[dict], factor: float) -> formulas.Column:
 
 def answered(task: Task, column: dict) -> int | None:
     """Return the number of a column's items, if they are answers and their number is known."""
-    if column["benchmark"] == TRAINING or not task.table.metric(column["metric"]).answers:
+    if column["benchmark"] == TRAINING or not task.metric(column["metric"]).answers:
         return None
-    return task.cost.items(column["dataset"], column["benchmark"])
+    return work.items_of(task, column["dataset"], column["benchmark"])
 
 
 def finished(config: dict, task: Task) -> dict[str, list[dict]]:

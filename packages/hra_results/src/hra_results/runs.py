@@ -72,7 +72,7 @@ def rotation(adapter: Path, measure: str | None) -> dict | None:
 
 def title_of(record: dict) -> str:
     """Name the score of a run's curve: `accuracy on held-out training rows`."""
-    title = tasks.classes()[record["task"]].table.metric(record["score"]).title
+    title = tasks.classes()[record["task"]].metric(record["score"]).title
     return title + " on held-out training rows" * run_statistics.on_held_out_rows(record)
 
 
@@ -91,4 +91,4 @@ def per_class(task: str, folder: Path, dataset: dict, selection: str) -> list[di
     path, labels = folder / "predictions.jsonl.gz", dataset.get("labels")
     if not labels or not path.exists():
         return []
-    return class_scores.scores(tasks.classes()[task].table.per_item(predictions.read(path), selection, "", {}), labels)
+    return class_scores.scores(tasks.classes()[task].per_item(predictions.read(path), selection, "", {}), labels)

@@ -15,7 +15,7 @@ from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import adapters, built_adapters, diffusion
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
-from hra_workflow.tasks.control.task import ControlTraining
+from hra_workflow.tasks.control.task import Control
 
 CONTROLNET = "controlnet"  # name of the module
 
@@ -72,7 +72,7 @@ def load(
     `channels`: those of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint encoder
     is randomly initialised.
     """
-    base = diffusion.architecture_in(folder, among=ControlTraining.architectures)
+    base = diffusion.architecture_in(folder, among=Control.architectures)
     return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
 
 

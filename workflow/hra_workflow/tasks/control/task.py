@@ -6,11 +6,10 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.base import Generation, Table, Task, Usage
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
-from hra_workflow.tasks.data import generated, rows
-from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageTraining
+from hra_workflow.tasks.datasets import generated, rows
+from hra_workflow.tasks.images import ImageTask
 
 HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmarks need less
 LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
@@ -18,7 +17,52 @@ LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channel
 FACE_POINTS, OBJECT_POINTS = 68, 5
 
 
-class ControlData(ImageData):
+class Control(ImageTask):
+    name = "control"
+    title = "Controllable generation"
+    architecture = "controlled"
+    required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
+    architectures = ("stable-diffusion",)  # the hint encoder is a part of its UNet
+    benchmark = BENCHMARK
+    reference_images = "source"
+    lambda_sources = ("", "Table 4")
+    uncounted = "hint encoder"
+    notes = (
+        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
+        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
+        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
+        "the 68 points that face-alignment detects and those of the real image.",
+        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
+        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
+        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
+        "the paper does not report it.",
+        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
+        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
+        "paper nor `Params (M)` counts the hint encoder.",
+        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
+        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
+    )
+    own_rules = ("hints", "latents")
+    pipeline_tag = "image-to-image"
+    predicts_from = (("images", "prompts"), ("controls", "prompts"))
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        known = {entry["name"]: entry for entry in self.settings["evaluation"]["evaluators"]}
+        for name in {run["dataset"] for run in self.runs()}:
+            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
+            key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
+            for split in ("train", BENCHMARK):
+                one_of(f"{key}: splits", "split", split, entry["splits"])
+            annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
+            for evaluator in entry["evaluators"]:
+                one_of(f"{key}: evaluators", "evaluator", evaluator, known)
+                registry.check_annotation(f"{key}: evaluators", known[evaluator], annotation)
+        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
+            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
+
+    # Data
+
     def download(self, name: str) -> dict:
         return {"archives": True}
 
@@ -64,9 +108,7 @@ class ControlData(ImageData):
             "generation": generation | {"shards": 1}
         }
 
-
-class ControlTraining(ImageTraining):
-    architectures = ("stable-diffusion",)  # the hint encoder is a part of its UNet
+    # Training
 
     def inputs(self, dataset: str) -> dict[str, str]:
         hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
@@ -77,10 +119,10 @@ class ControlTraining(ImageTraining):
         return self.settings["latents"]["cache"] and methods.trains(self.config, run)
 
     def errors_before(self, run: dict) -> list[str]:
-        return [self.scratch(rule, run["dataset"], f"{rule}.error.json") for rule in self.task.cost.own_rules]
+        return [f"{rule}/{run['dataset']}/{rule}.error.json" for rule in self.own_rules]
 
+    # Generation
 
-class ControlGeneration(Generation):
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
         names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
@@ -89,49 +131,14 @@ class ControlGeneration(Generation):
             "safety_checker": False,
         }
 
-
-class ControlEvaluation(ImageEvaluation):
-    benchmark = BENCHMARK
-    reference_images = "source"
+    # Evaluation
 
     def evaluators(self, dataset: str) -> list[dict]:
         """Return the evaluators that a dataset names, in the order of its list."""
         known = {entry["name"]: entry for entry in self.settings["evaluation"]["evaluators"]}
         return [known[name] for name in self.datasets[dataset]["evaluators"] if name in known]
 
-    def check_settings(self) -> None:
-        super().check_settings()
-        known = {entry["name"]: entry for entry in self.settings["evaluation"]["evaluators"]}
-        for name in {run["dataset"] for run in self.task.runs()}:
-            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
-            key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
-            for split in ("train", BENCHMARK):
-                one_of(f"{key}: splits", "split", split, entry["splits"])
-            annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
-            for evaluator in entry["evaluators"]:
-                one_of(f"{key}: evaluators", "evaluator", evaluator, known)
-                registry.check_annotation(f"{key}: evaluators", known[evaluator], annotation)
-
-
-class ControlTable(Table):
-    scale = 1
-    lambda_sources = ("", "Table 4")
-    uncounted = "hint encoder"
-    notes = (
-        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
-        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
-        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
-        "the 68 points that face-alignment detects and those of the real image.",
-        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
-        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
-        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
-        "the paper does not report it.",
-        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
-        "paper nor `Params (M)` counts the hint encoder.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
-        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
-    )
+    # Tables
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
@@ -154,17 +161,7 @@ class ControlTable(Table):
         runs = self.of_first_seed(dataset)
         return [run for run in runs if methods.get(self.config, run["method"]).real_images][:1]
 
-    def of_first_seed(self, dataset: str) -> list[dict]:
-        runs = [run for run in self.task.runs() if run["dataset"] == dataset]
-        return [run for run in runs if run["seed"] == runs[0]["seed"]]
-
-    def check_settings(self) -> None:
-        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
-            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
-
-
-class ControlCost(ImageCost):
-    own_rules = ("hints", "latents")
+    # Plan
 
     def resources(self, rule: str, stage: str) -> dict:
         return self.settings[rule]["resources"] if rule in self.own_rules else super().resources(rule, stage)
@@ -187,33 +184,16 @@ class ControlCost(ImageCost):
         drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
         return {"control images": None if downloaded is None else downloaded * fraction + drawn}
 
-
-class ControlUsage(Usage):
-    pipeline_tag = "image-to-image"
-    predicts_from = (("images", "prompts"), ("controls", "prompts"))
+    # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        hints, split = self.task.data.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
+        hints, split = self.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
         return {
-            "sampling": self.task.generation.sampling(),
+            "sampling": self.sampling(),
             "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
-            "hints": self.task.training.inputs(dataset)["dataset"],
+            "hints": self.inputs(dataset)["dataset"],
             "from_image": not {"annotation", "control"} & {*split},
         }
-
-
-class Control(Task):
-    name = "control"
-    title = "Controllable generation"
-    architecture = "controlled"
-    required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
-    data = ControlData
-    training = ControlTraining
-    generation = ControlGeneration
-    evaluation = ControlEvaluation
-    table = ControlTable
-    cost = ControlCost
-    usage = ControlUsage
 
 
 TASK = Control

@@ -8,13 +8,43 @@ from pathlib import Path
 from hra_workflow.core import files, grid, records
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
-from hra_workflow.tasks.base import Data, Evaluation, Table, Task, Training, Usage
-from hra_workflow.tasks.data import generated, rows
+from hra_workflow.tasks import work
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.datasets import generated, reading, rows
 from hra_workflow.tasks.glue import metrics
-from hra_workflow.tasks.training import LENGTH, held_out_rows
+from hra_workflow.tasks.hyperparameters import LENGTH, held_out_rows
 
 
-class GlueData(Data):
+class Glue(Task):
+    name = "glue"
+    title = "Text classification"
+    architecture = "classifier"
+    required = (LENGTH, "max_length", "eval_steps")
+    selections = ("best_on_dev", "last")
+    head_rate = True
+    lambda_sources = ("Figure 3", "Table 2")
+    uncounted = "classifier"
+    notes = (
+        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
+        "(`metric` in config/published/glue.csv). Each published value is in the column with its scale, and "
+        "so are the averages; compare methods within one column.",
+        "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
+        "give no seeds. H-Adapter and P-Adapter are not run here.",
+        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
+        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
+        "The row is compared with the label of Table 2.",
+    )
+    metric = staticmethod(metrics.find)
+    pipeline_tag = "text-classification"
+    predicts_from = (("texts",),)
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        if self.settings.get("selection") == grid.HELD_OUT:
+            self.selections = ("best_on_held_out", "last")
+
+    # Data
+
     def check_entry(self, key: str, name: str) -> None:
         super().check_entry(key, name)
         entry = self.datasets[name]
@@ -43,16 +73,14 @@ class GlueData(Data):
         }
         return {"preflight": {key: value for key, value in entry.items() if key not in ("read", "take")} | changes}, {}
 
-
-class GlueTraining(Training):
-    head_rate = True
+    # Training
 
     def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
         """Return DeBERTa's wait: it computes a number for relative positions on the host in every forward pass."""
         return {"deberta_v2/modeling_deberta_v2.py": micro_batches}
 
     def check_runs(self) -> None:
-        for run in self.task.runs():
+        for run in self.runs():
             entry = self.datasets[run["dataset"]]
             total, name = rows(entry, "train"), f"{run['method']}/{run['variant']}"
             held_out = held_out_rows(total or 0, self.hyperparameters(run["dataset"], name))
@@ -63,9 +91,9 @@ class GlueTraining(Training):
                 f"out; expected at least one of each of {classes} classes, and one to train on. Change share or rows",
             )
 
+    # Evaluation
 
-class GlueEvaluation(Evaluation):
-    def in_training(self, wildcards: Mapping[str, str]) -> bool:
+    def scored_in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
         measured = self.config["preflight"] == "jobs" and not self.config["probes"]["command"]
         if measured:
@@ -76,33 +104,18 @@ class GlueEvaluation(Evaluation):
         trained = files.read_if_valid(run / records.OF_RUN)  # {}: the training that is yet to run computes the scores
         return not trained or trained.get("status") == records.DIVERGED
 
-    def all_in_training(self) -> bool:
+    def all_scored_in_training(self) -> bool:
         """Return whether no evaluation of the grid loads weights."""
-        evaluations = (run | {"benchmark": name} for run in self.task.runs() for name in self.benchmarks(run))
-        return all(self.in_training(names | {"task": self.name}) for names in evaluations)
+        evaluations = (run | {"benchmark": name} for run in self.runs() for name in self.benchmarks(run))
+        return all(self.scored_in_training(names | {"task": self.name}) for names in evaluations)
 
-    def resources(self, wildcards: Mapping[str, str]) -> dict:
-        if self.in_training(wildcards):
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
+        if self.scored_in_training(wildcards):
             return {"gpu": 0, "threads": 1, "mem_mb": 600, "runtime": 10}
-        resources = self.task.training.resources(f"{wildcards['method']}/{wildcards['variant']}")
+        resources = work.training_resources(self, f"{wildcards['method']}/{wildcards['variant']}")
         return resources | {"gpu": min(1, resources["gpu"]), "runtime": 60}
 
-
-class GlueTable(Table):
-    lambda_sources = ("Figure 3", "Table 2")
-    uncounted = "classifier"
-    notes = (
-        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
-        "(`metric` in config/published/glue.csv). Each published value is in the column with its scale, and "
-        "so are the averages; compare methods within one column.",
-        "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
-        "give no seeds. H-Adapter and P-Adapter are not run here.",
-        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
-        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
-        "The row is compared with the label of Table 2.",
-    )
-
-    metric = staticmethod(metrics.find)
+    # Tables
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
@@ -141,37 +154,16 @@ class GlueTable(Table):
             | {name: predicted(name) for name in TITLES if name in line}
         )
 
+    # Finished runs
+
+    def prediction(self, dataset: str, run: str) -> dict:
+        return {"reading": reading(self.datasets[dataset])}
+
 
 def probabilities(scores: list[float]) -> list[float]:
     """Return the probabilities of classes with these scores; a single score, the value of a regression, unchanged."""
     powers = [math.exp(score - max(scores)) for score in scores]
     return [power / sum(powers) for power in powers] if len(scores) > 1 else scores
-
-
-class GlueUsage(Usage):
-    pipeline_tag = "text-classification"
-    predicts_from = (("texts",),)
-
-    def prediction(self, dataset: str, run: str) -> dict:
-        return {"reading": self.reading(dataset)}
-
-
-class Glue(Task):
-    name = "glue"
-    title = "Text classification"
-    architecture = "classifier"
-    required = (LENGTH, "max_length", "eval_steps")
-    selections = ("best_on_dev", "last")
-    data = GlueData
-    training = GlueTraining
-    evaluation = GlueEvaluation
-    table = GlueTable
-    usage = GlueUsage
-
-    def __init__(self, config: dict):
-        super().__init__(config)
-        if self.settings.get("selection") == grid.HELD_OUT:
-            self.selections = ("best_on_held_out", "last")
 
 
 TASK = Glue

@@ -7,8 +7,14 @@ from hra_workflow.core import files, grid, provenance
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.models import vllm_process
 from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.datasets import reading
 
 AUTO, VLLM, TRANSFORMERS = "auto", "vllm", "transformers"
+
+
+def with_suffix(prompt: dict, suffix: str) -> dict:
+    """Return the settings of prompts in evaluation: those of the training, with a suffix of their texts."""
+    return prompt | {name: prompt[name] + suffix for name in ("template", "message") if name in prompt}
 
 
 def record(task: Task) -> Path:
@@ -33,7 +39,7 @@ def obstacle(task: Task) -> str | None:
         return "without a GPU"
     for run in task.runs():
         name = f"{run['method']}/{run['variant']}"
-        if task.training.hyperparameters(run["dataset"], name).get("quantization"):
+        if task.hyperparameters(run["dataset"], name).get("quantization"):
             return f"{name} is on a 4-bit base model"
         if methods.trains(task.config, name) and grid.value_for_run(entry["serve"], name) == "adapter":
             return f"`serve: adapter` for {name}"
@@ -57,15 +63,15 @@ def serving_mode(task: Task, run: str, backend: str) -> str | None:
 
 def prediction(task: Task, dataset: str, run: str) -> dict:
     """Return the settings of answers to new questions, generated with transformers, which needs no export."""
-    entry, settings = task.settings["generation"], task.training.hyperparameters(dataset, run)
+    entry, settings = task.settings["generation"], task.hyperparameters(dataset, run)
     chosen = {"backend": TRANSFORMERS, "serve": serving_mode(task, run, TRANSFORMERS)}
     return {
-        "reading": task.usage.reading(dataset),
+        "reading": reading(task.datasets[dataset]),
         "column": task.datasets[dataset]["columns"]["question"],
         "evaluation_suffix": task.settings["prompt"]["evaluation_suffix"],
         "generation": {key: entry[key] for key in ("batch_size", "stop")} | chosen,
         "max_new_tokens": max(entry["max_new_tokens"][name] for name in task.datasets[dataset]["benchmarks"]),
-        "precision": task.generation.precision(dataset, run),
+        "precision": task.generation_precision(dataset, run),
         "quantization": settings.get("quantization"),
     }
 
@@ -129,7 +135,7 @@ def check(task: Task, run: dict, key: str, backend: str) -> None:
     """Raise JobError if the backend cannot serve a run's adapter as requested."""
     method, name = methods.get(task.config, run["method"]), f"{run['method']}/{run['variant']}"
     vllm, served = backend == VLLM, serving_mode(task, name, backend)
-    quantized = task.training.hyperparameters(run["dataset"], name).get("quantization")
+    quantized = task.hyperparameters(run["dataset"], name).get("quantization")
     expect(
         not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),
         f"{key} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "

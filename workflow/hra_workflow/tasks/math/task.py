@@ -1,22 +1,75 @@
 """Mathematical reasoning with a causal language model, and the loss of other abilities by fine-tuning (retention)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from difflib import SequenceMatcher
+from functools import cached_property
 from typing import ClassVar
 
 from hra_workflow import methods
+from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.tasks.base import Cost, Data, Evaluation, Task, Training, Usage
-from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.math import graders, serving
-from hra_workflow.tasks.math.generation import TEXT, MathGeneration
-from hra_workflow.tasks.math.tables import MathTable
-from hra_workflow.tasks.training import LENGTH
+from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.datasets import generated
+from hra_workflow.tasks.hyperparameters import LENGTH
+from hra_workflow.tasks.math import answers, extra_tables, graders, serving
+from hra_workflow.tasks.metric import Metric
 
+TEXT = "general_text"  # the key of the config, and the benchmark
 LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
 
 
-class MathData(Data):
-    gold = "hra_workflow.tasks.math.answers:gold"
+class Math(Task):
+    """Mathematical reasoning.
+
+    learner: how it learns, a class `module:Class` with the methods of training/learner.py.
+    """
+
+    name = "math"
+    title = "Mathematical reasoning"
+    architecture = "causal_lm"
+    required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
+    final_answer = staticmethod(answers.gold)
+    automatic = ("gradient_checkpointing",)
+    learner: ClassVar[str] = "hra_workflow.training.learner:Learner"
+    own_rules = ("download_harness",)
+    pipeline_tag = "text-generation"
+    predicts_from = (("prompts",),)
+    lambda_sources = ("Figure 4", "Table 7")
+    notes = (
+        "Each answer is graded in three ways. `official`: the official repository's lenient rules (first number after "
+        "the marker, rounded; × 100 and / 100 accepted; malformed LaTeX counts as equal), for comparison with the "
+        "paper's numbers. `strict`: everything after the last “The answer is:”, exactly (math-verify for MATH). "
+        "`lenient`: without that marker, the last answer found, exactly.",
+        "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
+        "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
+    )
+
+    def check_runs(self) -> None:
+        key, entry = f"config: tasks.{self.name}", self.settings["generation"]
+        for run in self.runs():
+            name = f"{run['method']}/{run['variant']}"
+            values = self.hyperparameters(run["dataset"], name)
+            expect(
+                methods.get(self.config, run["method"]).recomputes or values["gradient_checkpointing"] is not True,
+                f"{key}: {name} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
+                "gradient_checkpointing to auto or false in its preset",
+            )
+        for dataset in {run["dataset"] for run in self.runs()}:
+            for benchmark in self.datasets[dataset]["benchmarks"]:
+                one_of(f"{key}.generation.max_new_tokens", "benchmark", benchmark, entry["max_new_tokens"])
+        for name in entry["serve"] if isinstance(entry["serve"], dict) else ():
+            one_of(f"{key}.generation.serve", "method or variant", name, grid.run_keys(self.config))
+        for run in self.runs():
+            serving.check(self, run, f"{key}: {run['method']}/{run['variant']}", self.backend)
+        if self.settings.get(TEXT):
+            dataset, split = self.general_text()
+            texts = [name for name, values in self.datasets.items() if "text" in values["columns"]]
+            one_of(f"{key}.{TEXT}.source", "dataset with a column text", dataset, texts)
+            one_of(f"{key}.{TEXT}.source", "split", split, self.datasets[dataset]["splits"])
+        extra_tables.check(self)
+
+    # Data
 
     def check_entry(self, key: str, name: str) -> None:
         super().check_entry(key, name)
@@ -70,29 +123,59 @@ class MathData(Data):
         tokens = self.config["probes"]["tokens"]
         return {"max_new_tokens": dict.fromkeys(generation["max_new_tokens"], tokens)} if tokens else {}
 
+    # Generation
 
-class MathTraining(Training):
-    """The training of a language model.
+    def prompt(self, evaluation: bool = False) -> dict:
+        """Return the settings of prompts (models/prompts.py) that have an effect, in training or in evaluation."""
+        entry = self.settings["prompt"]
+        texts = {False: ["template"], True: ["message"], "auto": ["template", "message"]}[entry["chat"]]
+        chat = {key: entry[key] for key in ("chat", "arguments")} if entry["chat"] else {}
+        prompt = {name: entry[name] for name in texts} | chat
+        return serving.with_suffix(prompt, entry["evaluation_suffix"]) if evaluation else prompt
 
-    learner: how it learns, a class `module:Class` with the methods of training/learner.py.
-    """
+    def answer_settings(self, run: str) -> dict:
+        """Return the settings that a run's answers depend on; the number of shards is not one of them."""
+        entry = self.settings["generation"]
+        chosen = {"backend": self.backend, "serve": serving.serving_mode(self, run, self.backend)}
+        return {key: entry[key] for key in ("batch_size", "stop")} | chosen
 
-    automatic = ("gradient_checkpointing",)
-    learner: ClassVar[str] = "hra_workflow.training.learner:Learner"
+    def generation_precision(self, dataset: str, run: str) -> str:
+        """Return the precision of the base model's weights in generation and on general text."""
+        return self.settings["generation"].get("precision") or self.hyperparameters(dataset, run)["precision"]
 
-    def check_runs(self) -> None:
-        for run in self.task.runs():
-            name = f"{run['method']}/{run['variant']}"
-            values = self.hyperparameters(run["dataset"], name)
-            expect(
-                methods.get(self.config, run["method"]).recomputes or values["gradient_checkpointing"] is not True,
-                f"config: tasks.{self.name}: {name} cannot be trained with gradient checkpointing, which drops its "
-                "keys and values. Set gradient_checkpointing to auto or false in its preset",
-            )
+    @cached_property
+    def backend(self) -> str:
+        return serving.backend(self)
 
+    def choices(self) -> list[str]:
+        chosen = serving.describe_choice(self, self.backend)
+        return [f"answers:  {chosen}", *serving.describe_merged(self, self.backend)]
 
-class MathEvaluation(Evaluation):
-    def resources(self, wildcards: Mapping[str, str]) -> dict:
+    def begin(self, rules: set[str]) -> None:
+        if "generate_math" in rules:
+            serving.save_backend(self, self.backend)
+
+    def questions(self, dataset: str) -> dict[str, dict]:
+        """Return split and length of answers of every benchmark of a dataset, by name."""
+        limits = self.settings["generation"]["max_new_tokens"]
+        return {
+            name: {"split": source.split("/")[1], "max_new_tokens": limits[name]}
+            for name, source in sorted(self.datasets[dataset]["benchmarks"].items())
+        }
+
+    def question_datasets(self, dataset: str) -> list[str]:
+        """Return the datasets of `questions`, in the same order."""
+        return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
+
+    def shards(self, wildcards: dict) -> int:
+        return 0 if wildcards.get("benchmark") == TEXT else super().shards(wildcards)
+
+    def folder_of_shards(self, benchmark: str) -> str:
+        return "answers"  # one job answers all benchmarks
+
+    # Evaluation
+
+    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
         training = self.settings["resources"]  # grading uses no GPU
         return {
             "gpu": 0,
@@ -100,9 +183,6 @@ class MathEvaluation(Evaluation):
             "mem_mb": min(8000, training["mem_mb"]),
             "runtime": 60,
         }
-
-    def retention_benchmarks(self, run: dict) -> list[str]:
-        return [TEXT] if self.settings.get(TEXT) else []
 
     def retention(self) -> dict | None:
         if not self.settings.get(TEXT):
@@ -114,24 +194,77 @@ class MathEvaluation(Evaluation):
         """Return the versions of the graders of a training set's benchmarks."""
         return {name: graders.find(name).version for name in self.datasets[dataset]["metrics"]}
 
-    def rule(self, benchmark: str) -> str:
-        return "evaluate_general_text" if benchmark == TEXT else super().rule(benchmark)
+    def evaluation_rule(self, benchmark: str) -> str:
+        return "evaluate_general_text" if benchmark == TEXT else super().evaluation_rule(benchmark)
 
     def general_text(self) -> tuple[str, str]:
         """Return the dataset and the split of the text on which the loss is computed."""
         dataset, split = self.settings[TEXT]["source"].split("/")
         return dataset, split
 
-    def check_runs(self) -> None:
-        if self.settings.get(TEXT):
-            key, (name, split) = f"config: tasks.{self.name}.{TEXT}.source", self.general_text()
-            texts = [dataset for dataset, entry in self.datasets.items() if "text" in entry["columns"]]
-            one_of(key, "dataset with a column text", name, texts)
-            one_of(key, "split", split, self.datasets[name]["splits"])
+    # Tables
 
+    @classmethod
+    def metric(cls, name: str) -> Metric:
+        return replace(super().metric(name), answers=True)  # an answer is graded right or wrong
 
-class MathCost(Cost):
-    own_rules = ("download_harness",)
+    def tables(self) -> list[str]:
+        rows = {"retention": extra_tables.retention_rows(self), "compute": extra_tables.compute_rows(self)}
+        return [self.name, *(name for name, runs in rows.items() if runs)]
+
+    @classmethod
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
+        if not all(isinstance(line.get(metric), dict) for line in lines):  # general text, whose items have weights
+            return None
+        return [(line[metric]["right"],) for line in lines]
+
+    @classmethod
+    def change(cls, first: dict, second: dict, score: str) -> float:
+        """Return the fraction of words that differ, plus 1 if only one of the answers is correct."""
+        if "output" not in first:
+            return super().change(first, second, score)
+        texts = [line["output"].split() for line in (first, second)]
+        equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
+        return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
+
+    @classmethod
+    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
+        graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
+        return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
+
+    def without_answer_marker(self) -> list[str]:
+        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
+        return [
+            name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]
+        ]
+
+    def warnings(self) -> list[str]:
+        counts = grid.seeds_expected(self.config, self.name).items()
+        repeated = [(run, max(seeds.values())) for run, seeds in counts if not methods.trains(self.config, run)]
+        return [
+            *(
+                f"{run} is in the grid with {seeds} seeds, on which its answers do not depend. One is enough."
+                for run, seeds in repeated
+                if seeds > 1
+            ),
+            *(
+                f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
+                "0. Use `lenient` as a metric, a score and in columns."
+                for name in self.without_answer_marker()
+            ),
+            *(
+                f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "
+                f"table_{table}: {', '.join(missing)}"
+                for table, rows in {
+                    "retention": extra_tables.retention_rows(self),
+                    "compute": extra_tables.compute_rows(self),
+                }.items()
+                if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
+            ),
+            *serving.warnings(self.backend),
+        ]
+
+    # Plan
 
     def resources(self, rule: str, stage: str) -> dict:
         section = {"evaluate_harness": "retention", "evaluate_general_text": TEXT}.get(rule)
@@ -141,7 +274,7 @@ class MathCost(Cost):
         if stage != "generate" or wildcards.get("dataset") not in self.datasets:
             return super().work(stage, wildcards)
         names = self.datasets[wildcards["dataset"]].get("benchmarks", {})
-        rows = [super(MathCost, self).work(stage, wildcards | {"benchmark": name}) for name in names]
+        rows = [super(Math, self).work(stage, wildcards | {"benchmark": name}) for name in names]
         longer = 1.0
         if "method" in wildcards and not methods.get(self.config, wildcards["method"]).trains:
             longest = max(map(self.settings["generation"]["max_new_tokens"].get, names))
@@ -149,27 +282,10 @@ class MathCost(Cost):
             longer = max(1.0, min(LONGER_ANSWERS, longest / typical))
         return sum(rows) * longer if all(rows) else None
 
-
-class MathUsage(Usage):
-    pipeline_tag = "text-generation"
-    predicts_from = (("prompts",),)
+    # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        return serving.prediction(self.task, dataset, run)
-
-
-class Math(Task):
-    name = "math"
-    title = "Mathematical reasoning"
-    architecture = "causal_lm"
-    required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
-    data = MathData
-    training = MathTraining
-    generation = MathGeneration
-    evaluation = MathEvaluation
-    table = MathTable
-    cost = MathCost
-    usage = MathUsage
+        return serving.prediction(self, dataset, run)
 
 
 TASK = Math

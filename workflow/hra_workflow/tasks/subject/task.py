@@ -5,15 +5,89 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.models import diffusion
-from hra_workflow.tasks.base import Generation, Table, Task, Usage
-from hra_workflow.tasks.data import generated
-from hra_workflow.tasks.images import ImageCost, ImageData, ImageEvaluation, ImageTraining
+from hra_workflow.tasks import work
+from hra_workflow.tasks.datasets import generated
+from hra_workflow.tasks.images import ImageTask
 from hra_workflow.tasks.subject import captions
 
 PROBED = 4  # number of images that a probe trains on
 
 
-class SubjectData(ImageData):
+class Subject(ImageTask):
+    name = "subject"
+    title = "Subject-driven generation"
+    architecture = "unet"
+    required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
+    selections = ("best_on_test", "last")
+    benchmark = "prompts"
+    reference_images = "references"
+    identity = ("prompt_index", "index", "prompt")  # the key has the step
+    lambda_sources = ("", "Table 4")
+    notes = (
+        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
+        "reference images of the subject; CLIP-T: fidelity to the prompt. LPIPS between images of one prompt is "
+        "diversity, as OFT defines it; between reference and generated images, as in the official code (higher is "
+        "better), it is a distance.",
+        "The paper's HRA rows have r = 7 in a parametrisation that its code no longer uses; they are compared with "
+        "r = 8 and the paired initialisation. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its "
+        "evaluation computes CLIP-T for 210 of 750 pairs against prompts that were never used for generation "
+        "(`evaluation.prompts: official`).",
+        "Real images: the reference images of a subject compared with each other. The paper prints 0.764 / 0.890 / "
+        "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
+        "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
+    )
+    own_rules = ("generate_class_images", "gather_class_images")
+    pipeline_tag = "text-to-image"
+    predicts_from = (("prompts",),)
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        if self.settings and self.settings["generation"]["epochs"] == "last":
+            self.selections = ("last",)  # the only evaluated checkpoint
+
+    def check_settings(self) -> None:
+        key, prompts, evaluation = f"config: tasks.{self.name}", self.settings["prompts"], self.settings["evaluation"]
+        classes: dict[str, str] = {}
+        for name, entry in self.datasets.items():
+            place = f"config: datasets.{self.name}.{name}"
+            if "prompts" in entry:
+                one_of(f"{place}.prompts", "list", entry["prompts"], prompts)
+            first = classes.setdefault(captions.slug(entry["class"]), entry["class"])
+            expect(
+                first == entry["class"],
+                f"{place}.class: {entry['class']!r} and {first!r} would share a folder. "
+                "Use identical spelling, or choose a different class name",
+            )
+        used = {run["dataset"] for run in self.runs()}
+        for name in used:
+            one_of(f"{key}.grid", "dataset", name, self.datasets)
+        expect(
+            evaluation["prompts"] != "official" or "live" in prompts,
+            f"{key}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
+        )
+        super().check_settings()
+        for name in used:
+            for metric in evaluation["best_by"]:
+                one_of(f"{key}.evaluation.best_by", "metric", metric, self.image_metrics(name))
+
+    def check_runs(self) -> None:
+        super().check_runs()
+        if not (name := self.model_architecture()):
+            return
+        key, known = f"config: tasks.{self.name}", diffusion.ARCHITECTURES[name]
+        scheduler = self.settings["class_images"]["scheduler"]
+        expect(
+            scheduler == "model" or not known.own_solver,
+            f"{key}.class_images.scheduler: expected model, found {scheduler}, which does not generate images with "
+            f"{known.title}",
+        )
+        expect(
+            known.text_layers or "text_layers" not in self.settings,
+            f"{key}.text_layers: {known.title} has no choice of layers. Remove the key",
+        )
+
+    # Data
+
     def download(self, name: str) -> dict:
         number = len(self.datasets[name].get("captions", ()))
         return {"resolution": self.settings["resolution"]} | ({"images": number} if number else {})
@@ -38,21 +112,6 @@ class SubjectData(ImageData):
     def check_entry(self, key: str, name: str) -> None:
         captions.check(key, self.datasets[name])
 
-    def check_settings(self) -> None:
-        known, classes = self.settings["prompts"], {}
-        for name, entry in self.datasets.items():
-            key = f"config: datasets.{self.name}.{name}"
-            if "prompts" in entry:
-                one_of(f"{key}.prompts", "list", entry["prompts"], known)
-            first = classes.setdefault(captions.slug(entry["class"]), entry["class"])
-            expect(
-                first == entry["class"],
-                f"{key}.class: {entry['class']!r} and {first!r} would share a folder. "
-                "Use identical spelling, or choose a different class name",
-            )
-        for name in {run["dataset"] for run in self.task.runs()}:
-            one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
-
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
         generation, side = self.settings["generation"], self.settings["resolution"]
         images = min(generation["images"], generation["batch_size"])
@@ -65,9 +124,9 @@ class SubjectData(ImageData):
             "generation": generation | {"images": images, "shards": 1, "epochs": "last"},
         }
 
+    # Training
 
-class SubjectTraining(ImageTraining):
-    def prompts(self, dataset: str) -> dict:
+    def training_prompts(self, dataset: str) -> dict:
         """Return the training prompts of the subject's images (`instance`) and of the class images (`class`).
 
         `subject`: the words for the subject in `instance`. With captions, `instance` is the caption of every image,
@@ -80,7 +139,7 @@ class SubjectTraining(ImageTraining):
             "subject": words,
             "instance": own or self.settings["training_prompt"].replace("{subject}", words),
             "class": self.class_prompt(entry["class"]),
-        } | self.task.generation.text_layers()
+        } | self.text_layers()
 
     def class_prompt(self, noun: str) -> str:
         """Return the prompt of the images of a class."""
@@ -95,33 +154,17 @@ class SubjectTraining(ImageTraining):
         """Return the steps of a run after which its weights are saved."""
         return snapshot_steps(self.hyperparameters(dataset, run), methods.trains(self.config, run))
 
-    def check_runs(self) -> None:
-        super().check_runs()
-        if not (name := self.architecture()):
-            return
-        key, known = f"config: tasks.{self.name}", diffusion.ARCHITECTURES[name]
-        scheduler = self.settings["class_images"]["scheduler"]
-        expect(
-            scheduler == "model" or not known.own_solver,
-            f"{key}.class_images.scheduler: expected model, found {scheduler}, which does not generate images with "
-            f"{known.title}",
-        )
-        expect(
-            known.text_layers or "text_layers" not in self.settings,
-            f"{key}.text_layers: {known.title} has no choice of layers. Remove the key",
-        )
-
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
-        shards = self.task.generation.class_shards() if noun else 0
+        shards = self.class_shards() if noun else 0
         parts = [f"shard{shard}-of-{shards}" for shard in range(shards)]
-        return [self.scratch("class_images", noun, part, "generate.error.json") for part in parts]
+        return [f"class_images/{noun}/{part}/generate.error.json" for part in parts]
 
+    # Generation
 
-class SubjectGeneration(Generation):
-    def steps(self, dataset: str, run: str) -> list[int]:
+    def generated_steps(self, dataset: str, run: str) -> list[int]:
         """Return the steps of a run whose weights generate images."""
-        steps = self.task.training.snapshot_steps(dataset, run)
+        steps = self.snapshot_steps(dataset, run)
         return steps if self.settings["generation"]["epochs"] == "all" else steps[-1:]
 
     def sampling(self) -> dict:
@@ -142,23 +185,20 @@ class SubjectGeneration(Generation):
     def class_shards(self) -> int:
         """Return the number of jobs that generate the images of a class."""
         number, images = (self.settings["class_images"][name] for name in ("shards", "images"))
-        return self.shards_by_work(images) if number == "auto" else number
+        return work.shards_by_work(self, images) if number == "auto" else number
 
     def class_prompts(self, noun: str) -> list[str]:
         """Return the prompts of the images of a class, by its slug."""
-        return [self.task.training.class_prompt(self.task.data.nouns()[noun])]
+        return [self.class_prompt(self.nouns()[noun])]
 
+    # Evaluation
 
-class SubjectEvaluation(ImageEvaluation):
-    benchmark = "prompts"
-    reference_images = "references"
-
-    def metrics(self, dataset: str) -> list[str]:
-        return [*super().metrics(dataset), "blocked"]
+    def image_metrics(self, dataset: str) -> list[str]:
+        return [*super().image_metrics(dataset), "blocked"]
 
     def scoring_settings(self, dataset: str) -> dict:
         """Return the settings that the evaluation of a subject's images depends on."""
-        entry, prompts = self.settings["evaluation"], self.task.data.prompts
+        entry, prompts = self.settings["evaluation"], self.prompts
         official, references = entry["prompts"] == "official", captions.tested(self.datasets[dataset])
         return {
             "evaluators": entry["evaluators"],
@@ -167,35 +207,7 @@ class SubjectEvaluation(ImageEvaluation):
             "prompts_class": prompts(dataset, False, official=official),
         } | ({"references": references} if references else {})
 
-    def check_settings(self) -> None:
-        key, entry = f"config: tasks.{self.name}", self.settings["evaluation"]
-        expect(
-            entry["prompts"] != "official" or "live" in self.settings["prompts"],
-            f"{key}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
-        )
-        super().check_settings()
-        for name in {run["dataset"] for run in self.task.runs()}:
-            for metric in entry["best_by"]:
-                one_of(f"{key}.evaluation.best_by", "metric", metric, self.metrics(name))
-
-
-class SubjectTable(Table):
-    scale = 1
-    identity = ("prompt_index", "index", "prompt")  # the key has the step
-    lambda_sources = ("", "Table 4")
-    notes = (
-        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
-        "reference images of the subject; CLIP-T: fidelity to the prompt. LPIPS between images of one prompt is "
-        "diversity, as OFT defines it; between reference and generated images, as in the official code (higher is "
-        "better), it is a distance.",
-        "The paper's HRA rows have r = 7 in a parametrisation that its code no longer uses; they are compared with "
-        "r = 8 and the paired initialisation. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its "
-        "evaluation computes CLIP-T for 210 of 750 pairs against prompts that were never used for generation "
-        "(`evaluation.prompts: official`).",
-        "Real images: the reference images of a subject compared with each other. The paper prints 0.764 / 0.890 / "
-        "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
-        "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
-    )
+    # Tables
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
@@ -220,16 +232,13 @@ class SubjectTable(Table):
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
-        runs = [run for run in self.task.runs() if run["dataset"] == dataset]
-        first = [run for run in runs if run["seed"] == runs[0]["seed"]]
-        return [run for run in first if not methods.get(self.config, run["method"]).real_images]
+        runs = self.of_first_seed(dataset)
+        return [run for run in runs if not methods.get(self.config, run["method"]).real_images]
 
-
-class SubjectCost(ImageCost):
-    own_rules = ("generate_class_images", "gather_class_images")
+    # Plan
 
     def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        return len(self.task.training.snapshot_steps(run["dataset"], f"{run['method']}/{run['variant']}"))
+        return len(self.snapshot_steps(run["dataset"], f"{run['method']}/{run['variant']}"))
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of images that training steps, the sampler or an evaluation process."""
@@ -239,38 +248,15 @@ class SubjectCost(ImageCost):
             return super().work(stage, wildcards)
         name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"
         if stage == "train":
-            values = self.task.training.hyperparameters(name, run)
+            values = self.hyperparameters(name, run)
             return values["max_steps"] * values["batch_size"] * (2 if values["prior_weight"] else 1)
-        images = self.settings["generation"]["images"] * len(self.task.data.prompts(name))
-        return images * len(self.task.generation.steps(name, run)) / int(wildcards.get("n_shards", 1))
+        images = self.settings["generation"]["images"] * len(self.prompts(name))
+        return images * len(self.generated_steps(name, run)) / int(wildcards.get("n_shards", 1))
 
-
-class SubjectUsage(Usage):
-    pipeline_tag = "text-to-image"
-    predicts_from = (("prompts",),)
+    # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        return {"sampling": self.task.generation.sampling()}
-
-
-class Subject(Task):
-    name = "subject"
-    title = "Subject-driven generation"
-    architecture = "unet"
-    required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
-    selections = ("best_on_test", "last")
-    data = SubjectData
-    training = SubjectTraining
-    generation = SubjectGeneration
-    evaluation = SubjectEvaluation
-    table = SubjectTable
-    cost = SubjectCost
-    usage = SubjectUsage
-
-    def __init__(self, config: dict):
-        super().__init__(config)
-        if self.settings and self.settings["generation"]["epochs"] == "last":
-            self.selections = ("last",)  # the only evaluated checkpoint
+        return {"sampling": self.sampling()}
 
 
 def snapshot_steps(hyperparameters: dict, trains: bool = True) -> list[int]:

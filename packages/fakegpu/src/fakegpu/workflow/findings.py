@@ -79,7 +79,7 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
     if not task or not trains(job):
         return
     micro_batches = job["rows_per_step"] // job["rows_per_device"] if job["rows_per_device"] else 1
-    known = task.training.waits(micro_batches, job["processes"])
+    known = task.waits(micro_batches, job["processes"])
     of_method = methods.get(task.config, job["wildcards"]["method"]).waits
     files: dict[str, list[dict]] = {}
     for wait in of_step(job["steps"], KNOWN):

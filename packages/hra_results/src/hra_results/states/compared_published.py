@@ -12,8 +12,10 @@ from hra_workflow import ROOT, tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.report import column_units, run_statistics
+from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import OF_TRAINING
+from hra_workflow.tasks import columns as task_columns
+from hra_workflow.tasks import outputs
 from hra_workflow.tasks.base import Task
 
 
@@ -53,7 +55,7 @@ def compare(state: dict[str, Run], configs: Sequence[str]) -> list[Published]:
             name in config["tasks"], f"expected a config with tasks.{name}, found none. Pass the --config of the runs."
         )
         task = tasks.load(config)[name]
-        file = task.table.published_file(name)
+        file = outputs.published_file(task, name)
         expect(
             bool(file),
             f"tasks.{name}.published: expected a source of published numbers in the config, found none: the model or "
@@ -91,10 +93,9 @@ def compare_task(task: Task, path: str, runs: list[Run]) -> list[Published]:
     rows = published[published["run"].isin(names)]
     known = ", ".join(dict.fromkeys(published["run"]))
     expect(len(rows) > 0, f"{path}: expected a row of {', '.join(names)}, found only {known}. Compare one of these.")
-    averages, table = grid.averages(task.config, task.name), run_table(runs)
-    parts = column_units.parts({"columns": columns, "averages": averages, "scale": task.table.scale})
-    ours = run_statistics.summary(run_statistics.scores(table, parts)).to_dict("index")
-    theirs = run_statistics.counterparts(published, columns, averages)
+    table = run_table(runs)
+    ours = run_statistics.summary(run_statistics.scores(table, task_columns.parts(task))).to_dict("index")
+    theirs = run_statistics.counterparts(published, columns, grid.averages(task.config, task.name))
     found = []
     for row, column in theirs:
         cells = rows[(rows["row"] == row) & (rows["column"] == run_statistics.scale_free(column))]

@@ -154,7 +154,7 @@ def unpaired(loaded: list[tuple], benchmark: str) -> str:
         if first != second:
             return f"other versions of the task ({first}, now {second})"
         for some in lines:
-            found = list(dict.fromkeys(map(pair[0].table.item, some)))
+            found = list(dict.fromkeys(map(pair[0].task.item, some)))
             expected = expected or found
             if found != expected:
                 return f"other items ({len(expected)}, now {len(found)})"
@@ -184,7 +184,7 @@ def number(
             scored["before"][pair[0].seed], scored["now"][pair[0].seed] = arrays
     if not scored["now"]:
         return Number(*about, means, len(both), equal, reason=reason)
-    estimates = comparison.estimate(scored, pairs[0][0].table.metric(metric).function)
+    estimates = comparison.estimate(scored, pairs[0][0].task.metric(metric).function)
     (difference,) = comparison.differences(estimates).values()
     return Number(*about, means, len(both), equal, difference, p=difference.p)
 
@@ -220,7 +220,7 @@ def changed(loaded: list[tuple], benchmark: str) -> list[Item]:
 
 def differing(pair: tuple[Run, Run], lines: tuple[list[dict], list[dict]], benchmark: str) -> Iterator[Item]:
     """Yield the items whose answers differ between two runs."""
-    table, score = pair[0].table, pair[0].metrics[benchmark].get("score", "")
+    table, score = pair[0].task, pair[0].metrics[benchmark].get("score", "")
     before, now = ({table.item(line): line for line in some} for some in lines)  # of several steps, the last one
     for item in (item for item in before if item in now):
         with pair[1].reading(benchmark):

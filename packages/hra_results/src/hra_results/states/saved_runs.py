@@ -11,7 +11,7 @@ import numpy as np
 from hra_workflow import ROOT, tasks
 from hra_workflow.core import predictions, records, valid_records
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.tasks.table import Table
+from hra_workflow.tasks.base import Task
 
 FILE = "predictions.jsonl.gz"
 TRIAL = "@"  # in the name of a variant: a trial of hyper-parameters
@@ -39,8 +39,8 @@ class Run:
         return self.record["status"] == records.DIVERGED
 
     @property
-    def table(self) -> type[Table]:
-        return tasks.classes()[self.record["task"]].table
+    def task(self) -> type[Task]:
+        return tasks.classes()[self.record["task"]]
 
     def values(self, benchmark: str) -> dict[tuple[str, str], float]:
         """Return the values of a benchmark by selection and metric; {} if the run has none."""
@@ -66,11 +66,11 @@ class Run:
         settings = self.metrics[benchmark].get("made_from", {}).get("settings", {})
         stated = self.values(benchmark)[selection, metric]
         with self.reading(benchmark):
-            values = self.table.per_item(lines, selection, metric, self.table.recorded_comparison(settings))
+            values = self.task.per_item(lines, selection, metric, self.task.recorded_comparison(settings))
             if values is None:
                 return None
             array = np.array(values, float)
-            found = self.table.metric(metric).function(*array.T)
+            found = self.task.metric(metric).function(*array.T)
             if not math.isclose(found, stated, rel_tol=1e-3, abs_tol=1e-3):
                 raise ValueError(f"{metric} is {found:.4g} instead of {stated:.4g} in metrics.json, {selection}")
         return array

@@ -13,10 +13,10 @@ import yaml
 
 from fakegpu.workflow import model_sizes
 from hra_workflow.core import grid
+from hra_workflow.core.made_from import ROUNDING
 from hra_workflow.data import synthetic
 from hra_workflow.methods import peft_types
 from hra_workflow.preflight import probe
-from hra_workflow.tasks.training import ROUNDING
 
 ROOT = Path(__file__).parents[6]
 SCRIPTS = ROOT / "workflow/scripts"

@@ -1,0 +1,71 @@
+"""The tables and figures of a task, and the published numbers and runs that they compare with."""
+
+from pathlib import Path
+
+from hra_workflow import ROOT, methods
+from hra_workflow.core import grid
+from hra_workflow.tasks.base import Task
+
+
+def results(task: Task) -> list[str]:
+    """List the tables, figures and contact sheets, as paths in the results folder."""
+    paths = [f"table_{name}.csv" for name in task.tables()]
+    paths += [f"cost_{task.name}.csv"] if figures(task) else []
+    paths += [f"figures/{task.name}_{figure}.png" for figure in figures(task)]
+    if task.settings.get("tune"):
+        paths += [f"tune_{task.name}.csv", f"figures/{task.name}_tuning.png"]
+    if "sheets" in task.settings:
+        paths += [f"sheets/{task.name}_{dataset}.png" for dataset in grid.datasets(task.config, task.name)]
+    return paths
+
+
+def figures(task: Task) -> list[str]:
+    """List the figures with contents: none if nothing is trained, and one over λ if it has two values."""
+    if not any(methods.trains(task.config, run) for run in grid.run_names(task.config, task.name)):
+        return []
+    several = len({point["lambda"] for point in methods.lambdas(task.config, task.name).values()}) > 1
+    sweep = ["lambda"] if several and task.settings["figures"]["lambda"] else []
+    retention = ["stability"] if task.retention() else []
+    return ["parameters", "pareto", *retention, *sweep, "curves"]
+
+
+def published(task: Task) -> dict | None:
+    """Return the source of the published numbers of the task's table: the paper, the config's source, or None.
+
+    `file`: its name; `label`, `notes`, `noise` by column; `first`: whether methods that it lacks are listed before
+    its rows.
+    """
+    stated = task.settings.get("published")
+    own = stated if isinstance(stated, dict) else {}
+    paper = {"file": task.name, "label": "paper", "notes": list(task.notes), "noise": {}, "first": bool(own)}
+    own = own | {"file": Path(own["file"]).stem} if own else {}
+    return paper | own if stated else None
+
+
+def published_file(task: Task, name: str) -> Path | None:
+    """Return the CSV with the published numbers of a table or figure; only the paper has several for a task.
+
+    The paper's are in config/published/; the path of another source is relative to the working directory, or else
+    to the workflow's folder.
+    """
+    stated = task.settings.get("published")
+    if not isinstance(stated, dict):
+        return Path(ROOT, f"config/published/{name}.csv") if stated else None
+    if name != task.name:
+        return None
+    places = [Path(stated["file"]), Path(ROOT, stated["file"])]
+    return next((path for path in places if path.is_file()), places[-1])
+
+
+def verdicts(task: Task) -> dict:
+    """Return the settings of the sentences on differences: `columns`, `reference`, and `baselines`.
+
+    The baselines are the trained ones, or the base model if there are none.
+    """
+    entries = {run: methods.get(task.config, run.split("/")[0]) for run in grid.run_names(task.config, task.name)}
+    base_model = [run for run, entry in entries.items() if not entry.trains and not entry.real_images]
+    return {
+        "columns": task.settings["figures"]["parameters"],
+        "reference": task.settings.get("reference"),
+        "baselines": [run for run, entry in entries.items() if entry.trains and entry.baseline] or base_model,
+    }

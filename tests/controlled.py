@@ -17,7 +17,7 @@ from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
 from hra_workflow.tasks.control.sampling import Sampler
-from hra_workflow.training import run_record
+from hra_workflow.training.attempts import Attempt
 from support import DIFFUSION_SETTINGS, ROOT, method
 
 MODEL = ROOT / "workflow/pictures-sd"
@@ -128,7 +128,7 @@ class Run(rule_jobs.Run):
 
     def train(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
         trainer = self.trainer(snapshot_steps)
-        run_record.run_to_end(self.training, trainer, 0, trainer.state.max_steps)
+        Attempt(self.training, "cpu").train(trainer, trainer.state.max_steps)
         if trainer.is_world_process_zero():
             trainer.save(self.last.parent)
         return trainer

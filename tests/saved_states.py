@@ -11,12 +11,12 @@ import pytest
 from safetensors.torch import load_file
 
 from hra_workflow.core import files, made_from
-from hra_workflow.training import checkpoints, interruption
+from hra_workflow.training import callbacks, checkpoints
 
 
 def stop_after(step: int, train: Callable) -> None:
     """Run `train` and interrupt it by a signal after a step, so that it saves a checkpoint."""
-    plain = interruption.CheckpointOnSignal.on_step_end
+    plain = callbacks.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, args, state, control, **options):
         if state.global_step == step:
@@ -24,8 +24,8 @@ def stop_after(step: int, train: Callable) -> None:
         return plain(self, args, state, control, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
-        with pytest.raises(interruption.Interrupted, match=rf"stopped at step {step} of \d+: signal SIGTERM"):
+        patch.setattr(callbacks.CheckpointOnSignal, "on_step_end", on_step_end)
+        with pytest.raises(callbacks.Interrupted, match=rf"stopped at step {step} of \d+: signal SIGTERM"):
             train()
 
 
@@ -70,7 +70,7 @@ def check_restored(job: dict) -> None:
     before, kept = files.read_json(record), weights()
     delete_outputs(job)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interruption.CheckpointOnSignal, "on_step_end", None)
+        patch.setattr(callbacks.CheckpointOnSignal, "on_step_end", None)
         import_module(job["rule"]).main(job)
     after = files.read_json(record)
     assert after["attempts"] == before["attempts"] + 1 and after["resumed_from"][-1] == after["steps"]

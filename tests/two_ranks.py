@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 
 import hra
 import train_math
-from hra_workflow.training import interruption
+from hra_workflow.training import callbacks
 from saved_states import stop_after
 
 LIMIT = 120  # seconds until processes that wait for each other are ended
@@ -52,5 +52,5 @@ def train_one_rank(job: dict, step: int | None = None) -> None:
     elif dist.get_rank() == 1:
         stop_after(step, lambda: train_math.main(job))
     else:
-        with pytest.raises(interruption.Interrupted, match="another process was interrupted"):
+        with pytest.raises(callbacks.Interrupted, match="another process was interrupted"):
             train_math.main(job)

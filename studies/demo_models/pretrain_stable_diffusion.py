@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.demo import object_images, tiny_diffusion
 
 WARMUP = 100  # steps
@@ -20,6 +20,7 @@ WARMUP = 100  # steps
 SCHEDULER = {"beta_end": 0.02, "prediction_type": "v_prediction"}
 
 
+@script
 def main(job: dict) -> None:
     import torch
 
@@ -219,4 +220,4 @@ def encode(vae, scenes: list, batch_size: int = 100):
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

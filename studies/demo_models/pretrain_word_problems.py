@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.demo import text_tasks
 from hra_workflow.models import causal_lm
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
 
+@script
 def main(job: dict) -> None:
     from transformers import (
         DataCollatorForSeq2Seq,
@@ -86,4 +87,4 @@ def train_tokenizer(texts: list[str], vocabulary: int, longest: int):
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

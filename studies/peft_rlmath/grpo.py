@@ -20,7 +20,7 @@ from studies.peft_rlmath import task
 
 
 def arguments(values: dict, vllm: dict | None, prompt) -> dict:
-    """Return the arguments of run_record.training_arguments for the trainer.
+    """Return the arguments of hf_trainer.training_arguments for the trainer.
 
     values: arguments of TRL. vllm: those of vLLM, on the same GPU; None: transformers. prompt: a prompts.Prompt.
     """

@@ -6,7 +6,7 @@ import jsonschema
 
 import download
 import rule_jobs
-from hra_workflow.core import files, job
+from hra_workflow.core import errors, files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import finished_downloads
 from support import ROOT
@@ -32,7 +32,7 @@ def run(manifest, *arguments, **options):
     try:
         download.main(job_of(manifest, *arguments, **options))
     except JobError as problem:
-        assert "\n" not in job.describe(problem)  # the last line of a log is what the user is shown
+        assert "\n" not in errors.describe(problem)  # the last line of a log is what the user is shown
         assert not manifest.exists()
         raise
     record = files.read_json(manifest)

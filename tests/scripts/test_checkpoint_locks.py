@@ -94,6 +94,6 @@ def test_of_two_processes_that_train_a_run_the_second_waits_and_trains_nothing(m
     holder = start(run.folder / "scratch")
     threading.Timer(0.3, holder.kill).start()
     for _ in range(2):
-        job.start(train, "train_glue.py", trains=True)
+        job.script(train, trains=True)()
     assert capsys.readouterr().out.count(f"is locked by process {holder.pid}") == 1 and holder.wait()
     assert seen == [(1, []), (2, [12])]

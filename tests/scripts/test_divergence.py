@@ -13,9 +13,9 @@ import train_glue
 import train_math
 import train_subject
 from controlled import unet_method as control_method
-from hra_workflow.core import diverged_runs, files, predictions, records, tuning
+from hra_workflow.core import files, finished_run, predictions, records, tuning
 from hra_workflow.data import images
-from hra_workflow.training import divergence
+from hra_workflow.training import callbacks
 from subjects import unet_method
 from sums import LLAMA_TARGETS
 from support import ROOT, method
@@ -36,7 +36,7 @@ def check(job: dict, error: str) -> None:
 
 def skipped(job: dict) -> list[str]:
     """Return the outputs of a job that has nothing to do."""
-    assert diverged_runs.skip_diverged(job)
+    finished_run.unless_diverged(None)(job)
     return list(job["output"].values())
 
 
@@ -76,7 +76,7 @@ def test_a_control_signal(make_control_run):
 
 def test_weights_that_diverge_in_the_last_step(make_run, monkeypatch):
     run = make_run(method("full"), **RATE | {"epochs": 0.1})  # the loss of the only step is finite
-    monkeypatch.setattr(divergence.EndAtDivergence, "on_log", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(callbacks.EndAtDivergence, "on_log", lambda *arguments, **keywords: None)
     monkeypatch.setattr(torch, "isfinite", lambda values: torch.zeros(values.shape, dtype=bool))
     train_glue.main(run.train)
     check(run.train, "the trained weights are not finite after step 1")
@@ -94,5 +94,8 @@ def test_scores_that_are_no_numbers_are_not_a_class(make_run, monkeypatch):
 def test_other_runs_are_not_skipped(make_run, tmp_path):
     records.write(tmp_path / "train.json", {"status": "ok"})
     job = {"input": {"record": str(tmp_path / "train.json")}, "output": {"metrics": str(tmp_path / "metrics.json")}}
-    assert not diverged_runs.skip_diverged(job) and not diverged_runs.skip_diverged(job | {"input": {}})
+    ran: list[dict] = []
+    for one in (job, job | {"input": {}}):
+        finished_run.unless_diverged(ran.append)(one)
+        assert ran.pop() == one
     assert not (tmp_path / "metrics.json").exists()

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import evaluate_glue
 import train_glue
-from hra_workflow.core import files, job, lock
-from hra_workflow.training import checkpoints, run_record
+from hra_workflow.core import files, lock
+from hra_workflow.models import adapters
+from hra_workflow.training import checkpoints
+from hra_workflow.training.attempts import Attempt
 from saved_states import Reaper, check_restored, delete_outputs
 from support import method
 
@@ -23,14 +26,27 @@ def reaper() -> Reaper:
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
     """The last checkpoint stays intact, and the next attempt gives the same record."""
     run = make_run(method("hra"))
-    finish, calls = run_record.finish, []
+    calls = {}
     with monkeypatch.context() as patch:
-        patch.setattr(run_record, "finish", lambda *arguments, **options: calls.append((arguments, options)))
+        for place, name in ((adapters, "save"), (evaluate_glue, "write_scores"), (Attempt, "publish")):
+            done = adapters.save if name == "save" else None
+
+            def note(*arguments, name=name, done=done):
+                calls[name] = arguments
+                return done and done(*arguments)
+
+            patch.setattr(place, name, note)
         train_glue.main(run.train)
     scratch, pristine = Path(run.train["params"]["scratch"]), run.folder / "pristine"
     record, outputs = Path(run.train["output"]["record"]), run.folder / "run"
     scratch.rename(pristine)
-    arguments, options = calls[0]
+
+    def finish() -> None:
+        attempt, new, *result = calls["publish"]
+        assert attempt.new_outputs() == new
+        adapters.save(*calls["save"])
+        evaluate_glue.write_scores(*calls["write_scores"])
+        attempt.publish(new, *result)
 
     kills, expected = 0, None
     own = ("seconds", "device_seconds", "cpu_share", "finished", "peak_memory_bytes", "sha256")
@@ -38,14 +54,14 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
         shutil.rmtree(outputs, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(pristine, scratch)
-        if not reaper.run(kills, lambda: finish(*arguments, **options)):
+        if not reaper.run(kills, finish):
             break
         kills += 1
         delete_outputs(run.train)  # as Snakemake does
         checkpoints.claim(scratch, files.read_json(scratch / "made_from.json"))
         checkpoint, problems = checkpoints.newest(scratch)
         assert checkpoint.name == "checkpoint-12" and problems == []
-        finish(*arguments, **options)
+        finish()
         assert all(Path(path).exists() for path in run.weights.values())
         found = {key: value for key, value in files.read_json(record).items() if key not in own}
         assert found == (expected := expected or found)
@@ -77,19 +93,19 @@ def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
 
 def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
     """Check that seconds add up, that the highest peak counts, and that each of two processes has a device."""
-    attempts = {"seconds": [30.0, 0.0], "runs_per_gpu": [1, 1], "peak_memory_bytes": 2**40, "counter": None}
-    attempts |= {"resumed_from": [3], "discarded": [], "started": "now"}
-    monkeypatch.setattr(run_record.trials, "job_entries", lambda job: {})
-    monkeypatch.setattr(run_record, "processes", lambda job: 2)
-    job_of_two = {"params": {"device": "cpu"}, "resources": {}, "made_from": {}}
-    run_record.end_attempt(job_of_two, attempts, time.monotonic() - 10, write=False)
-    found = run_record.described(job_of_two, attempts, "cpu")
+    attempt = Attempt({"params": {"device": "cpu"}, "resources": {"gpu": 2}}, "cpu", time.monotonic() - 10, {})
+    attempt.history = {"seconds": [30.0, 0.0], "runs_per_gpu": [1, 1], "peak_memory_bytes": 2**40}
+    attempt.history |= {"resumed_from": [3], "discarded": [], "started": "now"}
+    monkeypatch.setattr(Attempt, "entries", lambda self: {})
+    monkeypatch.setenv("RANK", "1")  # writes nothing
+    attempt.count()
+    found = attempt.described()
     assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"], abs=2e-3)
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
 
 
 def unsealed(scratch: Path, step: int) -> Path:
-    folder = checkpoints.unsealed_folder(scratch) / f"checkpoint-{step}"
+    folder = scratch / checkpoints.UNSEALED / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
     return folder
@@ -141,7 +157,7 @@ def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
             {"records": ["results/read/seed0/train.json", "results/trained/seed0/train.json"]},
             {"record": "results/../scratch/elsewhere/seed0/train.json"},
         ):
-            job.forget_finished({"input": given}, {"scratch": "scratch", "results": "results"})
+            lock.forget_checkpoints({"input": given}, {"scratch": "scratch", "results": "results"})
     left = {name: sorted(path.name for path in Path("scratch", name).rglob("*") if path.is_file()) for name in names}
     assert left.pop("read") == [".seed0.lock", "image"]  # of an evaluation that may run
     assert {name: len(paths) for name, paths in left.items()} == dict.fromkeys(left, len(made)) | {

@@ -102,9 +102,9 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
 def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from hra_workflow.training import interruption
+    from hra_workflow.training import callbacks
 
-    with interruption.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
+    with callbacks.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
         signal.raise_signal(signal.Signals[name])
         control = callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), TrainerControl())
     assert control.should_save and control.should_training_stop and callback.stopped == f"signal {name}"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.core import files, gpus, launcher
+from hra_workflow.core import files, gpus, launcher, logs
 from hra_workflow.core import job as jobs
 from hra_workflow.core.errors import JobError
 from support import ROOT
@@ -22,8 +22,9 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {scripts!r})
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 
+@script
 def main(job):
     print("to the log")
     if job["params"]["fail"]:
@@ -31,7 +32,7 @@ def main(job):
     open(job["output"]["file"], "w").write("done")
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()
 """
 
 
@@ -75,7 +76,7 @@ def full(*_):
 
 
 def test_a_full_disk_is_said_with_its_remedy(tmp_path):
-    assert "No space left" in jobs.run_guarded(full, job(tmp_path))
+    assert "No space left" in logs.run_guarded(full, job(tmp_path))
     error = files.read_json(tmp_path / "scratch/try.error.json")["error"]
     assert "scratch/checkpoint-3" in error and "Free some space and run again" in error
 
@@ -223,7 +224,7 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
     """Also if it is the job file for several processes that cannot be written."""
     monkeypatch.setattr(files, "write_json", full)
     for main in (full, lambda job: launcher.torchrun("script.py", job, 2)):
-        text = jobs.run_guarded(main, job(tmp_path))
+        text = logs.run_guarded(main, job(tmp_path))
         assert "No space left on device" in text and "Free some space and run again" in text
         assert "try.error.json cannot be written" in text
 
@@ -231,6 +232,6 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
 def test_the_tail_of_a_log_is_that_of_the_last_attempt(tmp_path):
     log = tmp_path / "log"
     log.write_text("=== now, try on a ===\nan error\n" * 3 + "=== later, try on b ===\nan error\n")
-    assert jobs.tail(log, 5) == "=== later, try on b ===\nan error"
+    assert logs.tail(log, 5) == "=== later, try on b ===\nan error"
     log.write_text("".join(f"{number}\n" for number in range(9)))
-    assert jobs.tail(log, 2) == "7\n8"
+    assert logs.tail(log, 2) == "7\n8"

@@ -24,16 +24,15 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {scripts!r})
 import train_glue
-from hra_workflow.core.job import start
-from hra_workflow.training import interruption
-plain = interruption.CheckpointOnSignal.on_step_end
+from hra_workflow.training import callbacks
+plain = callbacks.CheckpointOnSignal.on_step_end
 
 def on_step_end(*arguments, **options):
     time.sleep(0.2)
     return plain(*arguments, **options)
 
-interruption.CheckpointOnSignal.on_step_end = on_step_end
-start(train_glue.main, __file__)
+callbacks.CheckpointOnSignal.on_step_end = on_step_end
+train_glue.main()
 """
 JOB = """
 import json, sys

@@ -13,9 +13,9 @@ import train_subject
 from hra_workflow.core import files, made_from, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
+from hra_workflow.models import adapters
 from hra_workflow.tasks.control import sheet as control_sheet
 from hra_workflow.tasks.subject import sheet as subject_sheet
-from hra_workflow.training import run_record
 from image_files import picture
 
 RUN = {"task": "math", "dataset": "d", "method": "hra", "variant": "r8", "seed": "0"}
@@ -170,10 +170,10 @@ def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
 
     manifest, given = tmp_path / "manifest.json", of("augmented", tmp_path / "manifest.json", SETTINGS)
     files.write_json(manifest, {"folder": ".", "files": {}, "made_from": {"settings": SETTINGS}})
-    assert run_record.initial_adapter(given) == tmp_path
+    assert adapters.initial_folder(given) == tmp_path
     files.write_json(manifest, {"folder": ".", "files": {}})  # an earlier version's
     with pytest.raises(JobError, match="does not record what it was made from"):
-        run_record.initial_adapter(given)
+        adapters.initial_folder(given)
     files.write_json(manifest, {"folder": ".", "files": {}, "made_from": {"settings": SETTINGS | {"seed": "1"}}})
     with pytest.raises(JobError, match=r"manifest\.json: .* seed 1, now null"):
-        run_record.initial_adapter(given)
+        adapters.initial_folder(given)

@@ -145,7 +145,7 @@ def test_a_new_method_is_one_entry(monkeypatch, tmp_path):
 
 
 def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
-    from hra_workflow.training.penalties import penalty
+    from hra_workflow.training.optimizers import penalty
 
     assert penalty(None, method("lora")) is None
     assert penalty(None, method("hra")) is None  # λ = 0

@@ -19,7 +19,7 @@ from hra_workflow.data import generated, image_card, images, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
-from hra_workflow.training import measurement, run_record
+from hra_workflow.training import callbacks, optimizers
 from support import ROOT, paper_config, probed_with
 
 
@@ -42,7 +42,7 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
             before = tasks.load(config)[name].hyperparameters(probe.dataset(tasks.load(config)[name]), run)
             assert settings["batch_size"] == before["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
-            steps = run_record.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
+            steps = optimizers.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
             assert steps == 20, run
         assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
@@ -197,10 +197,10 @@ def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_pa
 def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, monkeypatch, capsys):
     job = {"params": {"hyperparameters": {"batch_size": 16, "kill_at_step": 3}}, "resources": {"gpu": 2}}
     killed = []
-    monkeypatch.setattr(measurement.os, "kill", lambda _, number: killed.append(number))
+    monkeypatch.setattr(callbacks.os, "kill", lambda _, number: killed.append(number))
     clock = iter([0.0, 9.0, 10.0, 11.0, 12.0, 20.0])
     monkeypatch.setattr(rates, "clock", lambda: next(clock))
-    times = measurement.probe_callback(job, resumed=False)
+    times = callbacks.probe_callback(job, resumed=False)
     for step in range(6):
         times.on_step_end(None, SimpleNamespace(global_step=step), None)
     times.report(job, "cpu")
@@ -212,8 +212,8 @@ def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, mo
     times.ends = [0.0, 9.0, *(9.0 + 4 * part + second for part in range(3) for second in (2.0, 3.0, 4.0))]
     times.report(job, "cpu")  # of three steps on the same answers, the first also samples them
     assert json.loads(capsys.readouterr().out.removeprefix(rates.MARK))["seconds"] == round(2 * 4 / 3, 6)
-    assert measurement.probe_callback(job, resumed=True).kill_at == 0
-    assert measurement.probe_callback({"params": {"hyperparameters": {}}}, resumed=False) is None
+    assert callbacks.probe_callback(job, resumed=True).kill_at == 0
+    assert callbacks.probe_callback({"params": {"hyperparameters": {}}}, resumed=False) is None
 
 
 def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 
 import train_glue
 from hra_workflow.core import files, made_from
-from hra_workflow.core.job import processes
-from hra_workflow.training import checkpoints, interruption
+from hra_workflow.core.gpus import processes
+from hra_workflow.training import callbacks, checkpoints
 from saved_states import check_restored, check_same, stop_after
 from support import DATASET, TINY_MODEL, downloaded, method, write_sentences
 
@@ -47,7 +47,7 @@ def test_a_training_stops_before_the_time_limit_of_its_job_and_resumes(make_run,
     run = make_run(method("hra"))
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_JOB_END_TIME", "0")
-    with pytest.raises(interruption.Interrupted, match="time limit"):
+    with pytest.raises(callbacks.Interrupted, match="time limit"):
         train_glue.main(run.train)
     monkeypatch.delenv("SLURM_JOB_ID")
     train_glue.main(run.train)
@@ -149,12 +149,12 @@ def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, 
 
 def test_seconds_do_not_follow_the_clock_on_the_wall(make_run, monkeypatch):
     """Set the clock back by an hour during training."""
-    run, now, step = make_run(method("hra")), time.time, interruption.CheckpointOnSignal.on_step_end
+    run, now, step = make_run(method("hra")), time.time, callbacks.CheckpointOnSignal.on_step_end
 
     def on_step_end(self, *arguments, **options):
         monkeypatch.setattr(time, "time", lambda: now() - 3600)
         return step(self, *arguments, **options)
 
-    monkeypatch.setattr(interruption.CheckpointOnSignal, "on_step_end", on_step_end)
+    monkeypatch.setattr(callbacks.CheckpointOnSignal, "on_step_end", on_step_end)
     train_glue.main(run.train)
     assert 0 < files.read_json(run.train["output"]["record"])["seconds"] < 600

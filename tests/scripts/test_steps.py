@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hra_workflow.training import diffusion_trainer, hf_trainer, run_record
+from hra_workflow.training import diffusion_trainer, hf_trainer, optimizers
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from hra_workflow.training import diffusion_trainer, hf_trainer, run_record
 )
 def test_the_number_of_steps_is_that_of_transformers(tmp_path, rows, batch_size, gradient_accumulation, epochs, steps):
     settings = {"batch_size": batch_size, "gradient_accumulation": gradient_accumulation, "epochs": epochs}
-    assert run_record.total_steps(rows, settings) == steps
+    assert optimizers.total_steps(rows, settings) == steps
     arguments = TrainingArguments(
         output_dir=str(tmp_path),
         num_train_epochs=epochs,
@@ -32,7 +32,7 @@ def test_the_number_of_steps_is_that_of_transformers(tmp_path, rows, batch_size,
     )
     trainer = Trainer(torch.nn.Linear(1, 1), arguments, train_dataset=[{"x": 0.0}] * rows)
     assert trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1] == steps
-    assert run_record.total_steps(rows, settings | {"max_steps": 7}) == 7
+    assert optimizers.total_steps(rows, settings | {"max_steps": 7}) == 7
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])

@@ -10,7 +10,7 @@ from glue_training import comparable
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
-from hra_workflow.training import run_record
+from hra_workflow.training import hf_trainer
 from rule_jobs import train
 from saved_states import check_restored
 from support import DATASET, ROOT, TINY_MODEL, downloaded, method, write_sentences
@@ -51,7 +51,8 @@ def test_the_optimiser_has_the_settings_of_the_preset(tmp_path):
     settings = {"learning_rate": 3e-4, "weight_decay": 0.02, "max_grad_norm": 0.3, "adam_epsilon": 1e-6}
     settings |= {"warmup_steps": 5, "gradient_accumulation": 2, "max_steps": 9}
     others = {"batch_size": 8, "schedule": "cosine", "precision": "bf16"}
-    made = run_record.training_arguments({"params": {}, "resources": {}}, settings | others, 4, tmp_path, "cpu")
+    job = {"params": {"scratch": str(tmp_path)}, "resources": {}, "wildcards": {"seed": "4"}}
+    made = hf_trainer.training_arguments(job, settings | others, "cpu")
     names = {"gradient_accumulation": "gradient_accumulation_steps"}
     assert {name: getattr(made, names.get(name, name)) for name in settings} == settings
     assert (made.lr_scheduler_type, made.bf16, made.per_device_train_batch_size) == ("cosine", True, 4)

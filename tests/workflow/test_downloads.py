@@ -5,7 +5,7 @@ import zipfile
 import pytest
 import yaml
 
-from hra_workflow.core import files, job
+from hra_workflow.core import errors, files
 from hra_workflow.core.errors import JobError, final_error
 from project import Project, png
 
@@ -87,13 +87,13 @@ def test_a_job_is_tried_again_after_each_pause_unless_its_error_is_final():
 
     said = []
     with pytest.raises(JobError, match="Do e"):
-        job.with_retries(main, {}, (0, 0, 0), said.append)
+        errors.with_retries(main, {}, (0, 0, 0), said.append)
     assert said == [
         "attempt 1 of 4 failed, again in 0 s: OSError: a",
         "attempt 2 of 4 failed, again in 0 s: JobError: b",
     ]
-    job.with_retries(main, {}, (), said.append)
+    errors.with_retries(main, {}, (), said.append)
     problems += [JobError("f"), JobError("g")]
     with pytest.raises(JobError, match="g"):
-        job.with_retries(main, {}, (0,), said.append)
+        errors.with_retries(main, {}, (0,), said.append)
     assert len(said) == 3

@@ -9,12 +9,13 @@ import pytest
 from support import ROOT
 
 STARTED = """
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 
+@script(loads_model=True)
 def main(job):
     raise RuntimeError("the command runs this job")
 
-start(main, __file__, snakemake, loads_model=True)
+main()
 """
 # It kills the training itself, as requested, and resumes it.
 PROFILER = """

@@ -9,11 +9,12 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import files, grid, made_from, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.methods import peft_types
 
 
+@script(loads_model=True)
 def main(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
     method, source = params["method"], files.read_json(job["input"]["model"])
@@ -82,4 +83,4 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), loads_model=True)
+    main()

@@ -5,10 +5,11 @@ Writes a small file, which the training jobs of the run read. If all trials fail
 
 from hra_workflow import tasks
 from hra_workflow.core import tuning
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report import tuning_results
 
 
+@script
 def main(job: dict) -> None:
     trials = tuning_results.table(job["params"]["trials"], job["params"]["expected"])
     best = tuning_results.best(trials, tasks.classes()[job["wildcards"]["task"]])
@@ -26,4 +27,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core.job import as_list, script
 from hra_workflow.core.valid_records import load
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
@@ -148,6 +148,7 @@ def listed(rows: list[dict]) -> str:
     return ", ".join(names) + ", …" * (len(rows) > 3)
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
@@ -167,4 +168,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

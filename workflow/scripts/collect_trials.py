@@ -10,10 +10,11 @@ import pandas as pd
 
 from hra_workflow import tasks
 from hra_workflow.core import files, tuning
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core.job import as_list, script
 from hra_workflow.report import tuning_results
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     trials = tuning_results.table(params["trials"], params["expected"], params["incomplete"])
@@ -35,4 +36,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -17,7 +17,7 @@ import pandas as pd
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report import column_units, comparison, run_statistics
 
 COLUMNS = [
@@ -119,6 +119,7 @@ def number(value: float, digits: int) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
+@script
 def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     table = build(runs, job["params"])
@@ -126,4 +127,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import user_functions
 
@@ -30,6 +30,7 @@ def contents(params: dict) -> dict:
     }
 
 
+@script
 def main(job: dict) -> None:
     path = Path(job["output"]["contents"])
     params = job["params"] | {"results": str(path.parent)}
@@ -37,4 +38,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

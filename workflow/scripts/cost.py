@@ -9,7 +9,7 @@ import math
 import pandas as pd
 
 from hra_workflow.core import files
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report import column_units, markdown_text, run_statistics
 
 COSTS = ["adapter_parameters", "adapter_bytes", "seconds", "training_hours", "peak_memory_bytes"]
@@ -114,6 +114,7 @@ def number(value: float) -> str:
     return f"{value:.0f}" if value >= 1e5 else f"{value:.6g}"
 
 
+@script
 def main(job: dict) -> None:
     params, runs, tuning = job["params"], job["input"]["runs"], job["input"].get("tuning") or None
     table = build(run_statistics.read_runs(runs), tuning_hours(tuning), params)
@@ -123,4 +124,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, lock
 from hra_workflow.core.errors import JobError, final_errors
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import (
     data_cards,
     file_filters,
@@ -39,6 +39,7 @@ from hra_workflow.data.http_download import out_of_space
 from hra_workflow.models import pretrained
 
 
+@script(pauses=(5, 30))
 def main(job: dict) -> None:
     try:
         with lock.held(folder_of(job["output"]["manifest"])):
@@ -175,4 +176,4 @@ def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), pauses=(5, 30))
+    main()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hra_workflow.core import files, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.wording import meant
 from hra_workflow.data.http_download import out_of_space
 from hra_workflow.tasks.math import programs
@@ -26,6 +26,7 @@ CACHES = {
 }
 
 
+@script(pauses=(5, 30))
 def main(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
@@ -94,4 +95,4 @@ def describe(task) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), pauses=(5, 30))
+    main()

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from hra_workflow.core import files, made_from, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import data_cards, sources, zip_archives
 from hra_workflow.tasks.control import card, hint_source
 from hra_workflow.tasks.control import data as control_data
 
 
+@script
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
     planned = dataset.get("source_sha256")
@@ -51,4 +52,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

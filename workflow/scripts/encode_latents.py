@@ -5,13 +5,14 @@ from pathlib import Path
 from diffusers import AutoencoderKL
 
 from hra_workflow.core import files, manifests, provenance, rates
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import sources
 from hra_workflow.models.diffusion import components
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import latents
 
 
+@script
 def main(job: dict) -> None:
     manifest, model, images = Path(job["output"]["manifest"]), job["input"]["model"], job["input"]["dataset"]
     device = provenance.pick_device(job)
@@ -30,4 +31,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

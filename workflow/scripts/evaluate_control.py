@@ -6,8 +6,8 @@ It writes one row per image to predictions.jsonl.gz, and the run's metrics to me
 
 import time
 
-from hra_workflow.core import diverged_runs, finished_run, made_from, predictions, provenance
-from hra_workflow.core.job import start
+from hra_workflow.core import finished_run, made_from, predictions, provenance
+from hra_workflow.core.job import script
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry, scoring
 from hra_workflow.evaluators.protocol import Reference
@@ -15,6 +15,8 @@ from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.items import BENCHMARK, items, key
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     started = time.monotonic()
     entries, record = job["params"]["evaluators"], finished_run.read(job)
@@ -52,4 +54,4 @@ def reference_of(split: control_data.Split, prompts: list[str], itself: bool) ->
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, finished_run, manifests, predictions, provenance
+from hra_workflow.core import finished_run, manifests, predictions, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.evaluators import aggregation
 from hra_workflow.models import causal_lm, context, memory
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     import numpy
 
@@ -103,4 +105,4 @@ def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[f
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -7,12 +7,14 @@ loads the weights and computes them.
 import time
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, finished_run, manifests, predictions, provenance, rates
-from hra_workflow.core.job import start
+from hra_workflow.core import finished_run, manifests, predictions, provenance, rates
+from hra_workflow.core.job import script
 from hra_workflow.models import adapters, classifier
 from hra_workflow.models.precision import dtype
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     import numpy as np
     from pyarrow import parquet
@@ -32,8 +34,7 @@ def main(job: dict) -> None:
     else:
         device = provenance.pick_device(job)
         weights = {"last": inputs["last"], "best": inputs["best"]}
-        batch_size = params["eval_batch_size"] or record["hyperparameters"]["batch_size"]
-        scores = compute_scores(inputs, dataset, params["method"], record, weights, split, batch_size, device)
+        scores = compute_scores(job, record, weights, split, device)
 
     held_out = "held_out" in record["hyperparameters"]
     titles = {"last": "last", "best": "best_on_held_out" if held_out else "best_on_dev"}
@@ -49,19 +50,18 @@ def main(job: dict) -> None:
     predictions.write_metrics(job, started, device, record, len(labels), dataset["score"], selections)
 
 
-def compute_scores(
-    inputs: dict, dataset: dict, method: dict, run: dict, weights: dict, split: str, batch_size: int, device: str
-) -> dict:
+def compute_scores(job: dict, run: dict, weights: dict, split: str, device: str) -> dict:
     """Compute the scores (items, outputs) of a split, float32, in the order of the data, by selection.
 
-    inputs: `model` and `dataset`, the manifests. dataset: its `columns` and `labels`. run: `seed`, `hyperparameters`,
-    `steps` and `best_step`, as in its record. weights: the files of the selections `last` and `best`. Raise
-    FloatingPointError for scores that are not finite.
+    job: of the training or the evaluation. run: `seed`, `hyperparameters`, `steps` and `best_step`, as in its record.
+    weights: the files of the selections `last` and `best`. Raise FloatingPointError for scores that are not finite.
     """
     import numpy as np
 
-    model_folder, data_folder = (manifests.folder(inputs[name]) for name in ("model", "dataset"))
-    settings, tokenizer = run["hyperparameters"], classifier.load_tokenizer(model_folder)
+    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+    dataset, method, settings = job["params"]["dataset"], job["params"]["method"], run["hyperparameters"]
+    tokenizer = classifier.load_tokenizer(model_folder)
+    batch_size = job["params"]["eval_batch_size"] or settings["batch_size"]
     data = classifier.tokenized(data_folder, split, dataset["columns"], tokenizer, settings["max_length"])
     found: dict = {}
     for name, path in weights.items():
@@ -149,4 +149,4 @@ def write_predictions(path: Path, texts: dict[str, list], labels, names: list[st
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -8,13 +8,15 @@ import time
 from pathlib import Path
 
 import download_harness
-from hra_workflow.core import diverged_runs, files, finished_run, made_from, manifests, predictions, provenance, records
+from hra_workflow.core import files, finished_run, made_from, manifests, predictions, provenance, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.models import causal_lm
 from hra_workflow.tasks.math import isolation, programs
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     started = time.monotonic()
     params, benchmarks = job["params"], job["params"]["benchmarks"]
@@ -139,4 +141,4 @@ def result(name: str, benchmark: dict, found: dict) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

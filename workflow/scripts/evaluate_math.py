@@ -2,12 +2,14 @@
 
 import time
 
-from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions
+from hra_workflow.core import finished_run, made_from, manifests, predictions
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.tasks.math import answers
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     started = time.monotonic()
     params = job["params"]
@@ -62,4 +64,4 @@ def gold_answers(manifest: str, split: str, style: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

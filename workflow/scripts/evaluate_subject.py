@@ -7,14 +7,16 @@ image is compared with the others, the paper's row “Real Images”.
 
 import time
 
-from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions, provenance
+from hra_workflow.core import finished_run, made_from, manifests, predictions, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry, scoring
 from hra_workflow.evaluators.protocol import Reference
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     started = time.monotonic()
     evaluation, record = job["params"]["evaluation"], finished_run.read(job)
@@ -88,4 +90,4 @@ def add_scores(job: dict, device: str, parts: list[tuple]) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

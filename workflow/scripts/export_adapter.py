@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 
 from hra_workflow import tasks
 from hra_workflow.core import files, finished_run, manifests, records
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
@@ -22,6 +22,7 @@ from hra_workflow.report import model_card, selections, unseen
 from hra_workflow.tasks import requested_run
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     about = params["adapter"], params["model"], job["wildcards"], params["expected"]
@@ -94,4 +95,4 @@ def of_pipeline(folder: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

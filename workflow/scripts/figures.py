@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from hra_workflow import tasks
 from hra_workflow.core import records
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core.job import as_list, script
 from hra_workflow.report import column_units, pareto, run_statistics, searches, stability, training_curves
 from hra_workflow.report.plot_style import (
     SETTINGS,
@@ -250,6 +250,7 @@ def lambda_panel(
     return handles, notes
 
 
+@script
 def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
     kind = tasks.classes()[params["task"]]
@@ -274,4 +275,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

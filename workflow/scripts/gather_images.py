@@ -7,13 +7,15 @@ of blocked images.
 from collections import deque
 from itertools import chain
 
-from hra_workflow.core import diverged_runs, files, finished_run, made_from
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core import files, finished_run, made_from
+from hra_workflow.core.job import as_list, script
 from hra_workflow.data import images
 from hra_workflow.tasks.control import items as control_items
 from hra_workflow.tasks.subject import items as subject_items
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     params, shards = job["params"], as_list(job["input"]["shards"])
     if dataset := job["input"].get("dataset"):
@@ -47,4 +49,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

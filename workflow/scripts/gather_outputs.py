@@ -1,9 +1,11 @@
 """Merge the shards of a run's answers into one file per benchmark, every item once, in order."""
 
-from hra_workflow.core import diverged_runs, files, finished_run, made_from, predictions
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core import files, finished_run, made_from, predictions
+from hra_workflow.core.job import as_list, script
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     benchmark, output = job["params"]["benchmark"], job["output"]["outputs"]
     expected = files.read_json(job["input"]["dataset"])["rows"][job["params"]["split"]]
@@ -18,4 +20,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -1,13 +1,14 @@
 """Generate one shard of the class images for prior preservation with the base model, once per class."""
 
 from hra_workflow.core import made_from
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import image_shards
 from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     text = params["prompts"][0]
@@ -20,4 +21,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

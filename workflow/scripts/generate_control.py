@@ -10,9 +10,9 @@ from operator import ge
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, finished_run, made_from, sharding
+from hra_workflow.core import finished_run, made_from, sharding
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
@@ -21,6 +21,8 @@ from hra_workflow.tasks.control.items import BENCHMARK, items, key
 from hra_workflow.tasks.control.sampling import Sampler
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     params = job["params"]
     weights = Path(job["input"]["last"])
@@ -68,4 +70,4 @@ def kept_earlier(job: dict, asked: list[tuple], about: Callable[[tuple], dict], 
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -14,9 +14,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import methods
-from hra_workflow.core import diverged_runs, finished_run, made_from, manifests, predictions, provenance, rates
+from hra_workflow.core import finished_run, made_from, manifests, predictions, provenance, rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core.job import as_list, script
 from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
 
 POOL = 8  # answers at a time × POOL items are decoded independently of other items
@@ -40,6 +40,8 @@ class Part:
 Answer = tuple[str, int, str, str]  # benchmark, item, text, "stop" or "length"
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     params = job["params"]
     finished_run.read(job, job["input"]["last"])
@@ -284,4 +286,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

@@ -5,15 +5,17 @@ The base model is loaded once; the weights of each step are loaded into it.
 
 from pathlib import Path
 
-from hra_workflow.core import diverged_runs, finished_run, made_from, manifests
+from hra_workflow.core import finished_run, made_from, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import adapters, image_shards
 from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 
 
+@script
+@finished_run.unless_diverged
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read(job)
@@ -44,4 +46,4 @@ def weights_at(job: dict, record: dict, step: int) -> Path:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), diverged_runs.skip_diverged)
+    main()

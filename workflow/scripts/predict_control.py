@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from hra_workflow.core import files, finished_run, manifests
 from hra_workflow.core.errors import expect
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.core.wording import listed
 from hra_workflow.data import images, new_inputs
@@ -24,6 +24,7 @@ from hra_workflow.tasks.control.sampling import Sampler
 LATENT = 8  # pixels per latent position along a side
 
 
+@script
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
     record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
@@ -97,4 +98,4 @@ def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import evaluate_glue
 from hra_workflow.core import finished_run, manifests, provenance
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import new_inputs
 from hra_workflow.models import adapters, classifier
 
 
+@script
 def main(job: dict) -> None:
     import pyarrow
 
@@ -36,4 +37,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -8,12 +8,13 @@ column `answer` can be graded: hra-workflow grade …/predictions.csv
 
 import generate_math
 from hra_workflow.core import finished_run, manifests
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.tasks.math import answers, serving
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
@@ -36,4 +37,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

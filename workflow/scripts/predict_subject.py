@@ -8,7 +8,7 @@ import re
 
 from hra_workflow.core import finished_run
 from hra_workflow.core.errors import expect
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
 from hra_workflow.models import new_images
@@ -16,6 +16,7 @@ from hra_workflow.models.diffusion.sampling import Sampler, complete
 from hra_workflow.tasks.subject.items import items
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
@@ -39,4 +40,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

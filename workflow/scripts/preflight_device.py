@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from hra_workflow.core import files, launcher, provenance
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 
 
+@script
 def main(job: dict) -> None:
     device = provenance.pick_device(job)
     if device == "cpu" and "RANK" not in os.environ:
@@ -63,4 +64,4 @@ def collective(device: str) -> dict:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

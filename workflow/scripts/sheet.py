@@ -6,7 +6,7 @@ that belong to no row are in a separate band above the columns.
 
 from importlib import import_module
 
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report.image_grid import BORDER, CAPTION, CELL, GAP, LINE, Sheet
 
 STEP, HEAD = CELL + GAP, 2 * LINE + GAP
@@ -29,6 +29,7 @@ def blocks_of(rows: list) -> list[list]:
     return [rows[first : first + size] for first in range(0, len(rows), size)]
 
 
+@script
 def main(job: dict) -> None:
     contents = import_module(f"hra_workflow.tasks.{job['wildcards']['task']}.sheet").contents(job)
     references, columns, rows = contents["references"], contents["columns"], contents["rows"]
@@ -64,4 +65,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hra_workflow import tasks
 from hra_workflow.core import files
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
     column_units,
@@ -192,6 +192,7 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict,
     return "\n".join(parts)
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
@@ -211,4 +212,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

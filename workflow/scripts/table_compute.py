@@ -8,7 +8,7 @@ import pandas as pd
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report import markdown_text, run_statistics
 from table import label_of, layout, number
 
@@ -129,6 +129,7 @@ def ours_cell(row: pd.Series, name: str) -> str:
     return (row[name] or "–") + (f" ± {spread}" if spread.strip("0.") else "")
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     runs = run_statistics.read_runs(job["input"]["runs"])
@@ -139,4 +140,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import as_list, start
+from hra_workflow.core.job import as_list, script
 from hra_workflow.report import markdown_text, run_statistics
 from table import label_of, layout, number, ours_cell, paper_cell
 
@@ -134,6 +134,7 @@ def notes(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> list[s
     return lines
 
 
+@script
 def main(job: dict) -> None:
     params = job["params"]
     runs = [row["run"] for row in params["rows"]]
@@ -146,4 +147,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

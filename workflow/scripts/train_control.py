@@ -4,55 +4,56 @@ Writes RUN/train.json (the record) and RUN/last: the adapter, with the hint enco
 (the base model, which ignores the control image) and reference (the real images) train nothing.
 """
 
-import time
-from functools import partial
+from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, made_from, manifests, provenance
-from hra_workflow.core.job import start
-from hra_workflow.models import diffusion
-from hra_workflow.training import run_record, trials
+from hra_workflow.core import files, made_from, manifests
+from hra_workflow.core.job import script
+from hra_workflow.models import adapters, diffusion
+from hra_workflow.training import attempts
 
 
-@trials.recorded
+@script(trains=True)
 def main(job: dict) -> None:
-    started = time.monotonic()
-    params, seed = job["params"], int(job["wildcards"]["seed"])
-    method = params["method"]
-    device = provenance.pick_device(job)
-    model_folder = manifests.folder(job["input"]["model"])
-    made_from.check_input(job, "dataset", files.read_json(job["input"]["dataset"]).get(made_from.KEY, {}))
-    if not methods.entry(method).trains:
-        run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
-        return
+    method = job["params"]["method"]
+    with attempts.recorded(job) as attempt:
+        model_folder = manifests.folder(job["input"]["model"])
+        made_from.check_input(job, "dataset", files.read_json(job["input"]["dataset"]).get(made_from.KEY, {}))
+        if not methods.entry(method).trains:
+            attempt.publish_untrained(diffusion.count_parameters(model_folder))
+            return
 
+        from hra_workflow.tasks.control import model as control_model
+
+        augmented = adapters.initial_folder(job)
+        trainer = make_trainer(job, model_folder, augmented, attempt.device)
+        sizes = control_model.count(trainer.unwrapped, method)
+        attempt.train(trainer, trainer.state.max_steps)
+        if not trainer.is_world_process_zero():
+            return
+        new = attempt.new_outputs()
+        trainer.save(new / "last", start=augmented)
+        result = {"score": "loss", "steps": trainer.state.global_step, "best_step": None, "curve": trainer.curve()}
+        attempt.publish(new, sizes, result)
+
+
+def make_trainer(job: dict, model_folder: Path, augmented: Path, device: str):
+    """Return the Trainer of a run: its rows, and the network with the hint encoder and the initial adapter."""
     from transformers import set_seed
 
-    from hra_workflow.tasks.control import data as control_data
-    from hra_workflow.tasks.control import latents
-    from hra_workflow.tasks.control import model as control_model
-    from hra_workflow.tasks.control import training as control_training
+    from hra_workflow.tasks.control import data, latents, training
 
-    rows = control_data.open_split(job["input"]["dataset"], "train")
+    params, seed = job["params"], int(job["wildcards"]["seed"])
+    rows = data.open_split(job["input"]["dataset"], "train")
     if job["input"]["latents"]:
         rows = latents.open_latents(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
-    settings = control_training.schedule(params["hyperparameters"], len(rows))
-    augmented = run_record.initial_adapter(job)
+    settings = training.schedule(params["hyperparameters"], len(rows))
     set_seed(seed)  # for parts that the initial adapter lacks: a ControlNet's hint encoder
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
-    model = control_training.start(model_folder, method, settings | memory, augmented)
-    samples = control_training.Samples(
-        rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"]
-    )
-    sizes = control_model.count(model, method)
-    steps = [settings["max_steps"]]
-    trainer = control_training.Trainer(job, model, model_folder, samples, steps, device, settings)
-    attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
-    if not trainer.is_world_process_zero():
-        return
-    save = partial(trainer.save, start=augmented)
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save)
+    model = training.start(model_folder, params["method"], settings | memory, augmented)
+    samples = training.Samples(rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"])
+    return training.Trainer(job, model, model_folder, samples, [settings["max_steps"]], device, settings)
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), trains=True)
+    main()

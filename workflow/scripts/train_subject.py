@@ -6,33 +6,42 @@ It writes RUN/train.json (the record), RUN/last, and RUN/steps/{step}: the weigh
 last, so that each can generate images. Kinds pretrained and reference (the real images) train nothing.
 """
 
-import time
-from functools import partial
+from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import made_from, manifests, provenance
-from hra_workflow.core.job import start
+from hra_workflow.core import made_from, manifests
+from hra_workflow.core.job import script
 from hra_workflow.data import images
 from hra_workflow.models import adapters, diffusion
 from hra_workflow.tasks.subject import task as subjects
-from hra_workflow.training import run_record, trials
+from hra_workflow.training import attempts
 
 
-@trials.recorded
+@script(trains=True)
 def main(job: dict) -> None:
-    started = time.monotonic()
-    params = job["params"]
-    method, settings = params["method"], params["hyperparameters"]
-    seed = int(job["wildcards"]["seed"])
-    device = provenance.pick_device(job)
-    model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    entry = methods.entry(method)
-    if not entry.trains:
-        run_record.untrained(job, started, device, diffusion.count_parameters(model_folder))
-        return
+    params, entry = job["params"], methods.entry(job["params"]["method"])
+    with attempts.recorded(job) as attempt:
+        model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
+        if not entry.trains:
+            attempt.publish_untrained(diffusion.count_parameters(model_folder))
+            return
+        augmented = adapters.initial_folder(job)
+        trainer = make_trainer(job, model_folder, data_folder, augmented, attempt.device)
+        sizes = adapters.count(trainer.unwrapped, [])
+        attempt.train(trainer, params["hyperparameters"]["max_steps"])
+        if not trainer.is_world_process_zero():
+            return
+        new = attempt.new_outputs()
+        adapters.save(trainer.unwrapped, new / "last", start=augmented)
+        result = {"score": "loss", "prompts": params["prompts"], "steps": trainer.state.global_step}
+        attempt.publish(new, sizes, result | {"best_step": None, "curve": trainer.curve()})
 
+
+def make_trainer(job: dict, model_folder: Path, data_folder: Path, augmented: Path, device: str):
+    """Return the Trainer of a run: its images, and the network with the initial adapter."""
     from hra_workflow.tasks.subject import dreambooth
 
+    params, method, settings = job["params"], job["params"]["method"], job["params"]["hyperparameters"]
     architecture = diffusion.architecture_in(model_folder, params["prompts"].get("text_layers"))
     architecture.check_resolution(params["resolution"])
     instance, paths = params["prompts"]["instance"], images.listed(data_folder)
@@ -41,29 +50,20 @@ def main(job: dict) -> None:
     prompts = list(dict.fromkeys(text for _, text in used))
     precision = settings.get("base_precision", settings["precision"])
     conditions = architecture.embeddings([*prompts, params["prompts"]["class"]], precision, device)
-    network = architecture.load(entry.precision or precision).requires_grad_(False)
-    augmented = run_record.initial_adapter(job)
+    network = architecture.load(methods.entry(method).precision or precision).requires_grad_(False)
     model = adapters.start_training(network, method, [], augmented, settings["max_steps"])
     if params["gradient_checkpointing"]:
         network.enable_gradient_checkpointing()
-    of_class = class_images(job) if settings["prior_weight"] else []
     samples = dreambooth.Samples(
         [images.load(path) for path, _ in used],
-        of_class,
+        class_images(job) if settings["prior_weight"] else [],
         params["resolution"],
-        seed,
+        int(job["wildcards"]["seed"]),
         centred=settings.get("crop") == "center",
         prompts=[prompts.index(text) for _, text in used],
     )
-    sizes = adapters.count(model, [])
     steps = subjects.snapshot_steps(settings)
-    trainer = dreambooth.Trainer(job, model, architecture, samples, conditions, steps, device)
-    attempts = run_record.run_to_end(job, trainer, started, settings["max_steps"])
-    if not trainer.is_world_process_zero():
-        return
-    save = partial(adapters.save, model, start=augmented)
-    result = {"prompts": params["prompts"]}
-    run_record.finish_last(job, trainer, attempts, started, device, sizes, trainer.curve(), save, **result)
+    return dreambooth.Trainer(job, model, architecture, samples, conditions, steps, device)
 
 
 def class_images(job: dict) -> list[images.Picture]:
@@ -74,4 +74,4 @@ def class_images(job: dict) -> list[images.Picture]:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"), trains=True)
+    main()

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow import tasks
-from hra_workflow.core.job import start
+from hra_workflow.core.job import script
 from hra_workflow.report import run_statistics, tuning_results
 from hra_workflow.report.plot_style import (
     CHARACTERS,
@@ -85,6 +85,7 @@ def panel(ax, trials: pd.DataFrame, key: str, wanted: str, style: dict, labels: 
     return handles
 
 
+@script
 def main(job: dict) -> None:
     params, output = job["params"], job["output"]
     trials = run_statistics.read_csv(job["input"]["trials"])
@@ -94,4 +95,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    start(main, __file__, globals().get("snakemake"))
+    main()

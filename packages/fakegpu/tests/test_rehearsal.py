@@ -53,7 +53,7 @@ from fakegpu.workflow import job as rehearsal
 torch, settings = cuda.load(), rehearsal.settings
 cuda.load = lambda: torch
 import torch._dynamo, peft, diffusers.pipelines.stable_diffusion.safety_checker
-import hra_workflow.training.diffusion_trainer, hra_workflow.training.hf_trainer, hra_workflow.training.interruption
+import hra_workflow.training.diffusion_trainer, hra_workflow.training.hf_trainer, hra_workflow.training.callbacks
 gc.freeze()
 for line in sys.stdin:
     script, job, result, planted = json.loads(line)

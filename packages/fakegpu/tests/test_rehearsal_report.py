@@ -42,7 +42,7 @@ JOB = {
 }
 WAIT = {"what": "item()", "lines": "scripts/train_glue.py:9", "count": 2}
 LOSS = {"what": "item()", "lines": "training/diffusion_trainer.py:9 < training/diffusion_trainer.py:1", "count": 2}
-LOGGED = {"what": "item()", "lines": "transformers/trainer.py:9 < training/run_record.py:7", "count": 1}
+LOGGED = {"what": "item()", "lines": "transformers/trainer.py:9 < training/attempts.py:7", "count": 1}
 RANKS = {"what": "item()", "lines": "adalora/layer.py:481 < training/adalora.py:30", "count": 1}
 GROWS = [STEP | {"live_bytes": step * GB} for step in range(3)]
 LARGE = {"peak_bytes": 164 * GB, "parts": {"weights": 4 * GB, "activations": 160 * GB}}

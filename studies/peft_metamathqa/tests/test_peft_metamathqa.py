@@ -23,7 +23,7 @@ from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers
-from hra_workflow.training import length_windows, run_record
+from hra_workflow.training import hf_trainer, length_windows, optimizers
 from support import ROOT, put, with_files
 
 STUDY = "studies/peft_metamathqa"
@@ -66,13 +66,13 @@ def test_training_is_that_of_the_default_parameters(settings):
     theirs |= {"max_grad_norm": 1.0, "schedule": "cosine", "base_precision": "bf16", "precision": "float32"}
     assert settings.items() >= theirs.items() and "epochs" not in settings
     assert settings["adam_epsilon"] == 1e-8  # torch's AdamW
-    assert run_record.total_steps(20000, settings) == 5000
+    assert optimizers.total_steps(20000, settings) == 5000
 
 
 def test_the_learning_rate_warms_up_for_a_tenth_of_the_steps(settings, tmp_path):
     """utils.py, 0134244: WARMUP_STEP_RATIO 0.1, get_cosine_schedule_with_warmup."""
-    job = {"params": {}, "resources": {"gpu": 0}}
-    made = run_record.training_arguments(job, settings, 0, tmp_path, "cpu")
+    job = {"params": {"scratch": str(tmp_path)}, "resources": {"gpu": 0}, "wildcards": {"seed": "0"}}
+    made = hf_trainer.training_arguments(job, settings, "cpu")
     assert (made.max_steps, made.get_warmup_steps(made.max_steps)) == (5000, 500)
     assert not (made.bf16 or made.fp16) and made.per_device_train_batch_size == 4
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)

@@ -17,7 +17,7 @@ from hra_workflow.data import text_tables
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers, graders
-from hra_workflow.training import run_record
+from hra_workflow.training import hf_trainer
 from studies.peft_rlmath import grpo
 from studies.peft_rlmath import task as module
 from support import ROOT, with_files
@@ -62,13 +62,14 @@ def test_training_is_that_of_the_default_parameters(task, tmp_path):
     for run in RUNS:
         assert TRAINED.items() <= task.hyperparameters(DATASET, run).items()
     assert {run["seed"] for run in task.runs()} == {42}
-    settings, job = task.hyperparameters(DATASET, "hra/r32"), {"params": {}, "resources": {"gpu": 0}}
+    settings = task.hyperparameters(DATASET, "hra/r32")
+    job = {"params": {"scratch": str(tmp_path)}, "resources": {"gpu": 0}, "wildcards": {"seed": "42"}}
 
     class Plain:
         chat = False
 
     sampled = grpo.arguments({name: settings[name] for name in module.VALUES}, None, Plain())
-    made = run_record.training_arguments(job, settings | {"precision": "float32"}, 42, tmp_path, "cpu", **sampled)
+    made = hf_trainer.training_arguments(job, settings | {"precision": "float32"}, "cpu", **sampled)
     assert (made.per_device_train_batch_size, made.steps_per_generation, made.seed) == (1, 8, 42)
     assert (made.adam_beta1, made.adam_beta2, made.num_generations, made.use_vllm) == (0.9, 0.999, 8, False)
 

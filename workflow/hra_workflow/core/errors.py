@@ -1,14 +1,15 @@
-"""The exception for errors that a user can fix, and checks that raise it."""
+"""The exception for errors that a user can fix, checks that raise it, and further attempts after other errors."""
 
 import contextlib
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 class JobError(Exception):
     """Reports what was expected, what was found and how to fix it; shown without a traceback.
 
-    final: another attempt of a download would fail in the same way (with_retries in core/job.py).
+    final: another attempt of a download would fail in the same way (with_retries).
     """
 
     final = False
@@ -19,6 +20,28 @@ def final_error(message: str) -> JobError:
     problem = JobError(message)
     problem.final = True
     return problem
+
+
+def describe(problem: Exception) -> str:
+    """Format an error as one line for the terminal and the run table."""
+    text = f"{type(problem).__name__}: {problem}"
+    if "No space left" in text:
+        text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
+    return " ".join(text.split())
+
+
+def with_retries(main: Callable, job: dict, pauses: tuple[float, ...], say: Callable[[str], None]) -> None:
+    """Run `main`, and again after each pause (seconds) while it fails and the error is not final."""
+    for attempt, pause in enumerate(pauses, 1):
+        try:
+            return main(job)
+        except Exception as problem:
+            if getattr(problem, "final", False):
+                raise
+            reason = describe(problem).split(". ")[0]  # the remedy follows, with the last attempt
+            say(f"attempt {attempt} of {len(pauses) + 1} failed, again in {pause} s: {reason}")
+            time.sleep(pause)
+    main(job)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,15 @@
-"""The run that a job reads: whether its record is the expected one, and whether its weights belong to it."""
+"""The run that a job reads: whether its record is the expected one, and whether its weights belong to it.
 
+A run that has diverged (training/attempts.py) is neither generated from nor evaluated: outputs are empty files, or
+files that record this if their format allows it.
+"""
+
+import functools
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import made_from, manifests, records
+from hra_workflow.core import files, made_from, manifests, predictions, records
 from hra_workflow.core.errors import expect
 
 
@@ -48,3 +55,25 @@ def read_metrics(expected: dict[str, dict]) -> list[dict]:
         made_from.check(path, one.get(made_from.KEY, {}), asked)
         found.append(one)
     return found
+
+
+def unless_diverged(main: Callable[[dict], None]) -> Callable[[dict], None]:
+    """Wrap the `main` of a script, so that it only writes outputs that say so if the run of its job has diverged."""
+
+    @functools.wraps(main)
+    def run(job: dict) -> None:
+        record = records.read(job["input"]["record"]) if "record" in job["input"] else {}  # none of the base model
+        if record.get("status") != records.DIVERGED:
+            return main(job)
+        for path in job["output"].values():
+            if path.endswith(".json"):
+                content = {"status": records.DIVERGED, "error": record["error"], "seconds": 0.0, "device": ""}
+                records.write(path, content)
+            elif path.endswith(".tar"):
+                with files.replacing(path) as temporary:
+                    tarfile.open(temporary, "w").close()
+            else:
+                predictions.write(path, [])
+        print(f"Nothing to do: the training has diverged ({record['error']}).")
+
+    return run

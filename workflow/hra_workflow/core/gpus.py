@@ -20,6 +20,16 @@ LOCK_FOLDER = Path(os.environ.get("HRA_GPU_LOCKS", f"/tmp/hra-gpu-locks-{os.getu
 RUNS = "PACKED_JOBS"  # variable of a job that shares its GPU, which an executor may set: the number of jobs on it
 
 
+def requested(job: dict) -> int:
+    """Return how many GPUs a job requests."""
+    return int(job["resources"].get("gpu", 0))
+
+
+def processes(job: dict) -> int:
+    """Return the number of processes that train together: one per GPU, or one on the CPU."""
+    return max(1, requested(job))
+
+
 def runs_per_gpu(job: dict) -> int:
     """Return how many runs share the GPU of this job: the runs of its pack, or as many as the locks allow."""
     if RUNS in os.environ:
@@ -28,14 +38,14 @@ def runs_per_gpu(job: dict) -> int:
 
 
 def device_seconds(attempts: dict) -> float:
-    """Add up the seconds of all attempts (run_record.py), each divided by the number of runs that shared its GPU."""
+    """Add up the seconds of all attempts, each divided by the number of runs that shared its GPU."""
     found = zip(attempts.get("seconds", []), attempts.get("runs_per_gpu", []), strict=True)
     return sum(one / runs for one, runs in found)
 
 
 def to_reserve(job: dict) -> int:
     """Return the number of GPUs that this process must reserve itself: none if the scheduler has assigned them."""
-    count = int(job["resources"].get("gpu", 0))
+    count = requested(job)
     if job["params"].get("device") == "cpu" or not count:
         return 0
     given = any(name in os.environ for name in SCHEDULER_JOBS) and len(visible()) <= count
@@ -44,7 +54,7 @@ def to_reserve(job: dict) -> int:
 
 def hide_unrequested(job: dict) -> None:
     """Hide all GPUs from a job that requests none: on a machine without a scheduler, CUDA would use the first one."""
-    if not int(job["resources"].get("gpu", 0)):
+    if not requested(job):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 

@@ -1,4 +1,7 @@
-"""The start of one process per GPU with torchrun: signals reach every process, and the job ends after all of them."""
+"""Where a job runs: in this process, in one per GPU with torchrun, or by a command of the user.
+
+Signals reach every process of torchrun, and the job ends after all of them.
+"""
 
 import contextlib
 import os
@@ -6,11 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from hra_workflow.core import files
+from hra_workflow.core import files, gpus
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Time to save a training checkpoint before a process is ended.
@@ -24,15 +28,23 @@ class ProcessesFailed(Exception):
     """Raised if at least one process failed and recorded its error itself."""
 
 
+def run_on_gpus(main: Callable[[dict], None], job: dict, script: str, lock: int | None) -> None:
+    """Run `main` here, or the script in one process per GPU, each with the lock, on GPUs that are free for the job."""
+    gpus.hide_unrequested(job)
+    with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
+        if gpus.processes(job) == 1:
+            main(job)
+        else:
+            torchrun(script, job, gpus.processes(job), () if lock is None else (lock,))
+
+
 def torchrun(script: str, job: dict, count: int, inherited: tuple[int, ...] = ()) -> None:
     """Run the script in `count` processes. Raise ProcessesFailed unless all succeed.
 
-    inherited: descriptors of locks, which torchrun keeps as long as it runs. If this process is killed, torchrun's
-    processes train to the end, and the next job waits for them.
-
-    torchrun kills its processes 30 seconds after a signal that it handles, and is itself killed by one that it does not
-    handle. Therefore it runs in its own session, which the terminal's Ctrl-C does not reach, and signals are forwarded
-    to the processes directly.
+    inherited: descriptors of locks. If this process is killed, those of torchrun train to the end, and the next job
+    waits for them. torchrun kills its processes 30 seconds after a signal that it handles, and is itself killed by one
+    that it does not handle. Therefore it runs in its own session, which the terminal's Ctrl-C does not reach, and
+    signals are forwarded to the processes directly.
     """
     job_file = Path(job["params"]["scratch"]).absolute() / f"{job['rule']}.job.json"
     files.write_json(job_file, job)

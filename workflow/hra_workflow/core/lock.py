@@ -7,18 +7,21 @@ made from. The kernel releases a lock when the last process that holds it has en
 import contextlib
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import lock_descriptor
 
-from hra_workflow.core import provenance
+from hra_workflow.core import gpus, provenance
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.process_identity import check_starter
+from hra_workflow.core.process_identity import STARTED_BY, check_starter
 
 LOOK = 1  # seconds between two attempts
 PATIENCE = 600  # of a scheduler's job, in which waiting costs GPU hours
+# The files of a training job in a run's scratch folder; other jobs have subfolders there.
+OF_TRAINING = ("checkpoint-*", "best", "steps", "*.json", ".*")
 
 
 class Locked(JobError):
@@ -51,6 +54,17 @@ def held(folder: str | Path, say: Callable[[str], None] = print, patience: float
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def of_training(job: dict, say: Callable[[str], None]) -> Iterator[int | None]:
+    """Hold the lock of a training job's scratch folder; torchrun's processes have inherited it."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        yield None
+        return
+    with held(job["params"]["scratch"], say, PATIENCE if gpus.SCHEDULER_JOB else None) as descriptor:
+        os.environ.pop(STARTED_BY, None)  # from now on, the next Snakemake's job waits for this one
+        yield descriptor
+
+
 def acquired(descriptor: int, path: Path, say: Callable[[str], None], patience: float | None) -> bool:
     """Wait for a lock. Return False if the file system has none; raise Locked after `patience` seconds."""
     begun, told = time.monotonic(), False
@@ -67,3 +81,22 @@ def acquired(descriptor: int, path: Path, say: Callable[[str], None], patience: 
         say(f"warning: {path} cannot be locked ({problem.strerror}): do not start the same run twice.")
         return False
     return True
+
+
+def forget_checkpoints(job: dict, pathvars: dict) -> None:
+    """Delete the checkpoints of the training runs whose records a job reads: Snakemake has recorded these runs as done.
+
+    If they remained, a repeated training job would end immediately. The checkpoints of a run that another process is
+    training remain.
+    """
+    given = [job["input"].get(name) or [] for name in ("record", "records")]
+    for record in (path for one in given for path in ([one] if isinstance(one, str) else one)):
+        run, results = (Path(os.path.abspath(path)) for path in (Path(record).parent, pathvars["results"]))
+        if not run.is_relative_to(results):  # another project's
+            continue
+        scratch = Path(pathvars["scratch"]) / run.relative_to(results)
+        with contextlib.suppress(Locked):
+            if found := [path for pattern in OF_TRAINING for path in scratch.glob(pattern)]:
+                with held(scratch, patience=0):
+                    for path in found:
+                        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import tail
+from hra_workflow.core.logs import tail
 from hra_workflow.core.wording import HOUR, MINUTE, duration, of_jobs
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job

@@ -53,7 +53,7 @@ def correction(keys: Sequence[str]) -> str:
 def numbered(shown: list[str], count: int, at_least: str = "") -> str:
     """Write the number of problems, and the first ones, `shown`, one per line.
 
-    Semicolons separate them in a log, in which an error is one line (core/job.py).
+    Semicolons separate them in a log, in which an error is one line (core/errors.py).
     """
     rest = [f"and {at_least}{count - len(shown):,} more"] if count > len(shown) else []
     every = ";\n  ".join([*(one.rstrip(".") for one in shown), *rest])

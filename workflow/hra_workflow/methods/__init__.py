@@ -104,7 +104,7 @@ METHODS = {
             measure="hra.inspection:measure",
         ),
         variants=Variants(optional=("lambda", "penalty"), fault=hra_fault, sweep=hra_sweep),
-        penalty="hra_workflow.training.penalties:orthogonality",
+        penalty="hra_workflow.training.optimizers:orthogonality",
     ),
     "lora": Method(
         colour="#0072B2",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hra.paths import share
 from hra_workflow import methods
-from hra_workflow.core import files, grid
+from hra_workflow.core import files, grid, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.methods import peft_types
@@ -121,6 +121,12 @@ def check_untied(model, targets: list[str], head: list[str]) -> None:
                     f"{module}: expected its own weight, found {' and '.join(names)} (tied embeddings): "
                     "a merged adapter would change both. Remove it from `targets` or `head` of the model."
                 )
+
+
+def initial_folder(job: dict) -> Path:
+    """Return the folder of a run's initial adapter; raise JobError if it is not the requested one."""
+    made_from.check_input(job, "augmented", files.read_json(job["input"]["augmented"]).get(made_from.KEY, {}))
+    return manifests.folder(job["input"]["augmented"])
 
 
 def start_training(model, method: dict, head: list[str], augmented: Path, total_steps: int):

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from hra_workflow.core import files
-from hra_workflow.core import job as scripts
+from hra_workflow.core.job import from_snakemake
 from hra_workflow.cost import plan
 from hra_workflow.snakemake_bridge import planned
 
@@ -37,7 +37,7 @@ def write(workflow, config: dict, basedir: Path) -> None:
 
 def of_job(workflow, job) -> dict:
     """Return a job as its script gets it, with all its files and its times."""
-    plain = scripts.from_snakemake(
+    plain = from_snakemake(
         SimpleNamespace(
             rule=job.rule.name, input=job.input, output=job.output, params=job.params, resources={}, threads=1,
             wildcards=SimpleNamespace(items=job.wildcards_dict.items), log=[*job.log, ""],

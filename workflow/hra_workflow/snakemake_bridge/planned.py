@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.io import is_flagged
 
-from hra_workflow.core import job as scripts
+from hra_workflow.core import logs
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.preflight import site
@@ -47,7 +47,7 @@ def above(dag, *last) -> Iterator:
 def described(dag, job, probe: bool) -> Job:
     outputs = [str(path) for path in job.output]
     temporary = all(is_flagged(path, "temp") for path in job.output)
-    error = scripts.error_file({"rule": job.rule.name, "params": {"scratch": job.params.get("scratch")}})
+    error = logs.error_file({"rule": job.rule.name, "params": {"scratch": job.params.get("scratch")}})
     return Job(
         rule=job.rule.name,
         wildcards=dict(job.wildcards_dict),

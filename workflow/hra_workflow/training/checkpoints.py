@@ -22,7 +22,7 @@ TRAINED = "trained.safetensors"
 MADE_FROM = "made_from.json"
 KEPT = ("best", "steps")
 PREFIX = "checkpoint-"
-UNSEALED = ".unsealed"
+UNSEALED = ".unsealed"  # the folder in which the processes of this job write
 
 
 def save_trained(model, checkpoint: Path) -> None:
@@ -40,11 +40,6 @@ def load_trained(model, checkpoint: Path) -> None:
     from safetensors.torch import load_file
 
     model.load_state_dict(load_file(checkpoint / TRAINED), strict=False)
-
-
-def unsealed_folder(scratch: Path) -> Path:
-    """Return the folder in which the processes of this job write checkpoints."""
-    return scratch / UNSEALED
 
 
 def seal(written: Path) -> None:
@@ -108,6 +103,23 @@ def damage(checkpoint: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError) as problem:
         return f"it cannot be read ({problem})"
     return None
+
+
+def usable(scratch: Path, made: dict) -> tuple[Path | None, list[str]]:
+    """Return the checkpoint from which a training run can resume, and why others were discarded.
+
+    A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    discarded = claim(scratch, made)
+    checkpoint, damaged = newest(scratch)
+    if damaged and not checkpoint:  # the kept weights belong to the lost checkpoint
+        for name in KEPT:
+            remove(scratch / name)
+    discarded += damaged
+    for reason in discarded:
+        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
+    return checkpoint, discarded
 
 
 def claim(scratch: Path, made: dict) -> list[str]:

@@ -24,8 +24,7 @@ from hra_workflow.models import adapters
 from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion.base import Conditions, Diffusion
 from hra_workflow.models.precision import dtype
-from hra_workflow.training import checkpoints, divergence, optimizers
-from hra_workflow.training.penalties import penalty
+from hra_workflow.training import callbacks, checkpoints, optimizers
 
 LOSSES = "losses.json"
 POINTS = 100  # number of points of the loss curve
@@ -33,7 +32,7 @@ READERS = 4  # threads that read samples while the device computes
 
 
 class Trainer:
-    """The part of the transformers Trainer that run_record uses. Subclasses define the `loss` of a list of samples.
+    """The part of the transformers Trainer that attempts.py uses. Subclasses define the `loss` of a list of samples.
 
     `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's.
     """
@@ -110,7 +109,7 @@ class Trainer:
         shown = None if self.is_world_process_zero() else True
         for step in tqdm(range(first, self.state.max_steps), desc="train", unit="step", disable=shown):
             self.losses.append(self.step(step))
-            divergence.check_loss(self.losses[-1], step + 1)
+            callbacks.check_loss(self.losses[-1], step + 1)
             self.state.global_step = step + 1
             if step + 1 in self.snapshot_steps[:-1] and self.is_world_process_zero():
                 with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
@@ -133,7 +132,7 @@ class Trainer:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.loss(self.micro_batch(step * accumulation + part))
                 total += loss.item() / accumulation
-                if (added := penalty(self.unwrapped, self.method)) is not None:
+                if (added := optimizers.penalty(self.unwrapped, self.method)) is not None:
                     loss = loss + added
                 self.accelerator.backward(loss / accumulation)
         if self.settings["max_grad_norm"]:
@@ -197,7 +196,7 @@ class Trainer:
                 self.ema.restore(self.parameters)
 
     def checkpoint(self) -> None:
-        folder = checkpoints.unsealed_folder(self.scratch) / f"{checkpoints.PREFIX}{self.state.global_step}"
+        folder = self.scratch / checkpoints.UNSEALED / f"{checkpoints.PREFIX}{self.state.global_step}"
         self.accelerator.save_state(str(folder))
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

@@ -5,16 +5,49 @@ from pkgutil import resolve_name
 
 import torch
 from accelerate.utils import send_to_device
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hra_workflow import methods
-from hra_workflow.core import files
+from hra_workflow.core import files, gpus
 from hra_workflow.models import adapters
-from hra_workflow.training import checkpoints, divergence, optimizers
+from hra_workflow.training import callbacks, checkpoints, optimizers
 from hra_workflow.training.length_windows import order
-from hra_workflow.training.penalties import penalty
 
 EPOCH = "epoch_random_state_{}.pt"  # one per process
+
+
+def training_arguments(job: dict, settings: dict, device: str, kind: type = TrainingArguments, **task):
+    """Return the TrainingArguments of a run, or their subclass `kind`; `task`: additional arguments of its task."""
+    per_device = settings["batch_size"] // (settings["gradient_accumulation"] * gpus.processes(job))
+    seed, scratch = int(job["wildcards"]["seed"]), Path(job["params"]["scratch"])
+    return kind(
+        output_dir=str(scratch / checkpoints.UNSEALED),
+        num_train_epochs=settings.get("epochs", 1),
+        max_steps=settings.get("max_steps", -1),
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=job["params"].get("eval_batch_size") or per_device,
+        gradient_accumulation_steps=settings["gradient_accumulation"],
+        learning_rate=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
+        max_grad_norm=settings["max_grad_norm"],
+        adam_epsilon=settings["adam_epsilon"],
+        lr_scheduler_type=settings["schedule"],
+        warmup_steps=settings["warmup_steps"],
+        train_sampling_strategy="group_by_length" if settings.get("group_by_length") is True else "random",
+        bf16=settings["precision"] == "bf16",
+        fp16=settings["precision"] == "fp16",
+        logging_nan_inf_filter=False,  # otherwise it logs another number instead of NaN
+        save_strategy="no",  # CheckpointOnSignal requests them
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device == "cpu",
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=device == "cuda",
+        accelerator_config={"non_blocking": device == "cuda"},  # an asynchronous copy would wait for the step before it
+        report_to="none",
+        disable_tqdm=True,
+        **task,
+    )
 
 
 class Resumable:
@@ -32,7 +65,7 @@ class Resumable:
         self.settings, self.head, self.method = settings, head, method
         self.epoch_start = EpochStart()
         self.add_callback(self.epoch_start)
-        self.add_callback(divergence.EndAtDivergence())
+        self.add_callback(callbacks.EndAtDivergence())
         self.method_callbacks = [resolve_name(name)() for name in methods.entry(method).callbacks]
         for callback in self.method_callbacks:
             self.add_callback(callback)
@@ -65,7 +98,8 @@ class Resumable:
 
     def penalised(self, model, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss of a training step with the method's penalty."""
-        if not model.training or (added := penalty(self.accelerator.unwrap_model(model), self.method)) is None:
+        added = optimizers.penalty(self.accelerator.unwrap_model(model), self.method) if model.training else None
+        if added is None:
             return loss
         # The Trainer sums the losses of the accumulation steps; a scaled loss is already its share of the mean.
         return loss + added / (self.current_gradient_accumulation_steps if self.loss_is_scaled_for_ga else 1)

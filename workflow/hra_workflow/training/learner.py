@@ -21,7 +21,7 @@ class Learner:
         self.settings, self.prompt = settings, prompt
 
     def arguments(self) -> dict:
-        """Return further arguments of run_record.training_arguments."""
+        """Return further arguments of hf_trainer.training_arguments."""
         return {}
 
     def rows(self, folder: Path, seed: int):

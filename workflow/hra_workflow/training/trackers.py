@@ -20,8 +20,7 @@ from transformers import TrainerCallback
 from transformers.integrations import rewrite_logs
 
 from hra_workflow.core import files, made_from
-from hra_workflow.core.job import describe
-from hra_workflow.training import trials
+from hra_workflow.core.errors import describe
 
 PROJECT = "hra"
 SENT = "tracked.json"
@@ -34,7 +33,8 @@ class Tracked(TrainerCallback):
     A tracker that fails is not used further, with a warning in the log. `finish` closes the others.
     """
 
-    def __init__(self, job: dict):
+    def __init__(self, job: dict, content: dict):
+        """`content`: entries of the record, for the configuration of the trackers' runs."""
         params = job["params"]
         self.path, folder = Path(params["scratch"], SENT), Path(params["trackers"]["folder"]).absolute()
         self.sent = files.read_json(self.path) if self.path.exists() else {}
@@ -43,11 +43,11 @@ class Tracked(TrainerCallback):
             os.environ.setdefault(name, value)
         for name in params["trackers"]["report_to"]:
             with self.guarded(name):
-                self.open(name, folder, job)
+                self.open(name, folder, job, flat(content))
 
-    def open(self, name: str, folder: Path, job: dict) -> None:
+    def open(self, name: str, folder: Path, job: dict, content: dict) -> None:
         """Continue the tracker's run of the last attempt, or start one with the configuration of the training."""
-        known, content = self.sent.get(name, {}).get("id"), configuration(job)
+        known = self.sent.get(name, {}).get("id")
         tracker = tracker_of(name, job, content, folder, known)
         try:
             tracker.start()
@@ -125,10 +125,9 @@ def run_name(job: dict) -> str:
     return "{task}/{dataset}/{method}/{variant}/seed{seed}".format(**job["wildcards"])
 
 
-def configuration(job: dict) -> dict[str, bool | int | float | str]:
-    """Return the entries of the record that follow from the job, with flat names."""
-    content = made_from.flatten(trials.job_entries(job))
+def flat(content: dict) -> dict[str, bool | int | float | str]:
+    """Return the entries of a record with flat names."""
     return {
         name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
-        for name, value in content.items()
+        for name, value in made_from.flatten(content).items()
     }

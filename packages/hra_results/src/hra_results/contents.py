@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import tail
+from hra_workflow.core.logs import tail
 
 NAME = "contents.json"
 LOG_LINES = 15

@@ -13,7 +13,7 @@ from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
-from hra_workflow.training import diffusion_trainer, run_record
+from hra_workflow.training import diffusion_trainer, optimizers
 
 
 class Samples:
@@ -56,7 +56,7 @@ class Samples:
 def schedule(settings: dict, rows: int) -> dict:
     """Complete the settings with values derived from the number of rows: `epoch_steps`, and `max_steps`."""
     epoch_steps = -(-rows // settings["batch_size"])
-    return {"max_steps": run_record.total_steps(rows, settings)} | settings | {"epoch_steps": epoch_steps}
+    return {"max_steps": optimizers.total_steps(rows, settings)} | settings | {"epoch_steps": epoch_steps}
 
 
 class Trainer(diffusion_trainer.Trainer):

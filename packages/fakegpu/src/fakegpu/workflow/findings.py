@@ -20,7 +20,7 @@ NAME, COMMAND = "rehearsal", "hra-workflow rehearse"
 FILE = f"{NAME}.json"
 TOKENS = 16  # of an answer; complete answers would take hours
 # The probe's clock waits for the GPU, and the Trainer for the loss that it logs.
-KNOWN = ("training/measurement.py", "transformers/trainer")
+KNOWN = ("training/callbacks.py", "transformers/trainer")
 COPY = "copy to the device"
 OF_MEMORY = ("task", "run", "workload", "rule", "wildcards", "peak_bytes", "card_bytes")
 

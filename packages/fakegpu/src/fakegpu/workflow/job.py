@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from fakegpu import cuda, run
-from hra_workflow.core import rates
-from hra_workflow.core.job import processes, run_guarded
+from hra_workflow.core import gpus, logs, rates
 
 
 def main(script: Path, job: dict, out: Path, card: cuda.Card, kernels: bool = False) -> int:
@@ -24,11 +23,11 @@ def main(script: Path, job: dict, out: Path, card: cuda.Card, kernels: bool = Fa
         if problem:
             raise problem
 
-    run_guarded(observed, job)
+    logs.run_guarded(observed, job)
     if not found:
         return 1  # no device
-    gpus = int(job["resources"].get("gpu", 0))
-    of_job = {"rule": job["rule"], "wildcards": job["wildcards"], "gpu": gpus, "rate": rates.last(job["log"])}
+    requested = gpus.requested(job)
+    of_job = {"rule": job["rule"], "wildcards": job["wildcards"], "gpu": requested, "rate": rates.last(job["log"])}
     return run.save(found | of_job, out)
 
 
@@ -42,7 +41,7 @@ def settings(script: Path, job: dict) -> dict:
         rows = hyperparameters["batch_size"] // max(1, job["resources"].get("gpu", 1))
     return {
         "own": [str(script.parent), workflow, library],
-        "processes": processes(job),
+        "processes": gpus.processes(job),
         "rows_per_step": rows,
         "rows_per_device": rows and rows // hyperparameters.get("gradient_accumulation", 1),
         "period": rates.period(hyperparameters),
@@ -63,7 +62,7 @@ def prepare(*_) -> None:
     import hra.merging
     import hra.quantized
     import hra.side
-    from hra_workflow.training.interruption import CheckpointOnSignal
+    from hra_workflow.training.callbacks import CheckpointOnSignal
 
     is_plain = hra.quantized.is_plain
     for module in (hra.base_layer, hra.experts, hra.inspection, hra.merging, hra.quantized):

@@ -23,7 +23,7 @@ IMPORTED = (
     "transformers.models.llama.modeling_llama",
     "diffusers.pipelines.stable_diffusion.safety_checker",
     "hra_workflow.training.hf_trainer",
-    "hra_workflow.training.interruption",
+    "hra_workflow.training.callbacks",
 )
 
 

@@ -1,15 +1,25 @@
-"""Checkpoints and interruptions of training: on a timer, on a signal, and before the job's time limit."""
+"""What happens at the steps of a training run: checkpoints and interruptions, divergence, and the time of a step.
 
+A loss or weights that are not finite are a result of the settings: the run has the status `diverged`, and is not
+trained again, not evaluated, and not included in means.
+"""
+
+import math
 import os
 import signal
+import statistics
 import time
 
 import torch
 from transformers import TrainerCallback
 
+from hra_workflow.core import gpus, rates
+
 # Enough to write the checkpoint of a 7B adapter to a slow disk; a tenth of a short job.
 MARGIN_SECONDS = 120
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+LOSSES = {"loss": "training loss", "eval_loss": "loss of an evaluation"}  # by their names in the Trainer's log
+WARM_UP = 2  # steps whose times are excluded
 
 
 class Interrupted(Exception):
@@ -54,7 +64,7 @@ class CheckpointOnSignal(TrainerCallback):
         if reason or due:
             control.should_save = control.should_log = True  # the mean since the last log is in no checkpoint
             self.last_save = time.monotonic()
-        if state.global_step == state.max_steps:  # a finished job may be repeated: core/job.py
+        if state.global_step == state.max_steps:  # a finished job may be repeated: core/lock.py
             control.should_save = True
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"
@@ -78,3 +88,56 @@ def time_limit(job: dict) -> float | None:
     # Slurm reports the end since version 22.05. Before that, assume that the job began just before this call.
     end = os.environ.get("SLURM_JOB_END_TIME")
     return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])
+
+
+def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:
+    """Raise FloatingPointError, which attempts.recorded handles, unless a loss is a finite number."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the {what} is {value} at step {step}")
+
+
+def check_weights(model: torch.nn.Module, step: int) -> None:
+    """Raise FloatingPointError unless the trained weights are finite: the last loss was computed before the last step.
+
+    Gradients are summed over the processes, so all processes raise.
+    """
+    if not all(bool(torch.isfinite(one).all()) for one in model.parameters() if one.requires_grad):
+        raise FloatingPointError(f"the trained weights are not finite after step {step}")
+
+
+class EndAtDivergence(TrainerCallback):
+    """Checks the losses in the Trainer's log, which are equal in all processes."""
+
+    def on_log(self, args, state, control, logs, **_):
+        for name in LOSSES.keys() & logs.keys():
+            check_loss(logs[name], state.global_step, LOSSES[name])
+
+
+class StepTimes(TrainerCallback):
+    """Measures the median time of a step, or of the mean step of a period (core/rates.py).
+
+    At step `kill_at` (0: never), the process sends SIGTERM to itself.
+    """
+
+    def __init__(self, kill_at: int):
+        self.kill_at, self.ends = kill_at, []
+
+    def on_step_end(self, args, state, control, **_):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(rates.clock())
+        if state.global_step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return control
+
+    def report(self, job: dict, device: str) -> None:
+        steps = [after - before for before, after in zip(self.ends[:-1], self.ends[1:], strict=True)][WARM_UP - 1 :]
+        settings = job["params"]["hyperparameters"]
+        if found := rates.means(steps, rates.period(settings)):
+            rates.report(settings["batch_size"], statistics.median(found) * gpus.processes(job), device)
+
+
+def probe_callback(job: dict, resumed: bool) -> StepTimes | None:
+    """Return the callback of a probe; None for any other run."""
+    kill_at = job["params"]["hyperparameters"].get("kill_at_step")
+    return None if kill_at is None else StepTimes(0 if resumed else kill_at)

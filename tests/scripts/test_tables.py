@@ -173,7 +173,7 @@ def test_unlike_and_dirty_runs_are_noted(tmp_path):
 
 
 def backends(done: pd.DataFrame) -> list[str]:
-    return [*table_notes.backends(SimpleNamespace(done=done))]
+    return ["{}Answers by {}.".format(*words) for words in table_notes.backends(SimpleNamespace(done=done))]
 
 
 def test_the_backends_of_answers_are_stated_and_several_are_marked():

@@ -148,24 +148,31 @@ def expected_seeds(run: str, name: str, params: dict) -> int:
     return min(counts.get(part["dataset"], 0) for part in column_units.parts(params)[name])
 
 
+def lines_of(row: pd.Series, params: dict, ours: list[str], theirs: list[str] | None, source: str) -> list[list[str]]:
+    """Return the Markdown table's line of our run, and that of the published one; either may be missing."""
+    lines = [["ours", *ours]] if row["run"] else []
+    lines += [[source, *theirs]] if theirs else []
+    return [[label, *line] for label, line in zip([label_of(row, params), ""], lines, strict=False)]
+
+
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = column_units.units(params), run_statistics.source_of(params)["label"]
-    heads = unseen.with_unseen(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
+    names = unseen.names(units, table.columns)
+
+    def cell(row: pd.Series, name: str) -> str:
+        if name not in units:
+            return unseen.text(row, name)
+        text = ours_cell(row, name, expected_seeds(row["run"], name, params))
+        return markdown_text.Bold(text) if row[f"{name}_best"] else text
+
+    heads = [f"{unseen.title(name)} {units[name.removesuffix(unseen.ENDING)].arrow}" for name in names]
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
-        label, run = label_of(row, params), row["run"]
-        if run:
-            cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
-            marked = [row[f"{name}_best"] for name in units]
-            cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
-            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), row)
-            lines.append([label, "ours", row["params_M"] or "–", *cells])
-            label = ""
-        cells = [paper_cell(row, name) for name in units]
-        if any(cells):
-            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), {})
-            lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
+        theirs = [paper_cell(row, name) if name in units else "" for name in names]
+        ours = [row["params_M"] or "–", *(cell(row, name) for name in names)]
+        published = [number(row["params_M_published"] or None, 3), *theirs] if any(theirs) else None
+        lines += lines_of(row, params, ours, published, source)
     return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
@@ -184,9 +191,7 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict,
         again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
         parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)
-        if again and cells == verdicts.cells(found, same, units, params):
-            continue
-        if cells:
+        if cells and not (again and cells == verdicts.cells(found, same, units, params)):
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)

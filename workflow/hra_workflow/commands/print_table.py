@@ -50,9 +50,8 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    titles = {name: name for name in table.columns if f"{name}_best" in table.columns}
-    titles = dict(zip(unseen.names(titles, table.columns), unseen.with_unseen(table.columns, titles), strict=True))
-    names = list(titles)
+    names = unseen.names([name for name in table.columns if f"{name}_best" in table.columns], table.columns)
+    titles = {name: unseen.title(name) for name in names}
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
@@ -65,7 +64,7 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
+            better = table[f"{name.removesuffix(unseen.ENDING)}_better"]
             arrow = "↓" if (better == "lower").all() else "↑"
             block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
@@ -129,7 +128,7 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     every = " ".join(text for texts in sentences.values() for text in texts)
     for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
         console.print(line, style="dim")
-    if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
+    if any(name.endswith(unseen.ENDING) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(

@@ -52,7 +52,7 @@ def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):
     params = test_stability.PARAMS | {"retention": test_stability.TEXT | {"label": change}}
     runs = test_stability.table(test_stability.TEXT, test_stability.VALUES)
     about = {"Sums": test_stability.ABOUT["Sums"] | {"label": y}}
-    drawn.append(stability.figure(runs, test_stability.COLUMNS, {}, params, about))
+    drawn.append(stability.figure(runs, params, about))
     assert len(drawn) == len(factories.FIGURES) + 1
     for figure in drawn:
         figure.set_dpi(200)

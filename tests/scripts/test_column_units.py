@@ -31,7 +31,7 @@ def test_the_difference_of_an_average_is_that_of_its_means_in_the_table(tmp_path
     for _, pair in pairs.iterrows():
         first, second = (means[pair["selection"], pair[name]] for name in ("run_a", "run_b"))
         assert float(pair["difference"]) == pytest.approx(first - second, abs=0.011)
-    assert (pairs["p_equivalent"] != "").all() and " points " in (tmp_path / "table_glue.md").read_text()
+    assert (pairs["p_equivalent"] != "").all()
 
 
 def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_noise(tmp_path):

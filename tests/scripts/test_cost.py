@@ -1,5 +1,7 @@
 """What runs cost beside what they score: means over the runs of a column, with the trials of tuning."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -52,13 +54,17 @@ def test_the_trials_of_tuning_are_added(tmp_path):
     assert "Tuning (device hours)" in text and "the trials of tuning" in text
 
 
-def test_a_run_without_a_score_adds_no_cost(tmp_path):
-    """Its evaluation is missing, so that the score is that of the other seed."""
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_a_run_without_a_score_adds_no_cost(tmp_path, evaluated):
+    """Its evaluation or its value is missing, so that the score is that of the other seed."""
     expected = [factories.entry(tmp_path, "cola", "hra/r8", seed) for seed in (0, 1)]
     paths = [factories.write(tmp_path, run, [0.5], device_seconds=3600 * (1 + run["seed"])) for run in expected]
-    collect_runs.main(factories.collect_job(tmp_path, expected, [paths[0], (paths[1][0], [])], incomplete=True))
+    paths[1] = paths[1] if evaluated else (paths[1][0], [])
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
     params = factories.cost_job(tmp_path, expected)["params"]
-    table = cost.build(run_statistics.read_runs(tmp_path / "runs_glue.csv"), cost.tuning_hours(None), params)
+    runs = run_statistics.read_runs(tmp_path / "runs_glue.csv")
+    runs.loc[runs["seed"] == 1, "value"] = math.nan
+    table = cost.build(runs, cost.tuning_hours(None), params)
     assert table.set_index("column").loc["CoLA", ["n_seeds", "device_hours"]].tolist() == ["1", 1]
 
 

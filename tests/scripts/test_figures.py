@@ -17,7 +17,7 @@ import figures
 from glue_tables import PUBLISHED
 from hra_workflow import tasks
 from hra_workflow.methods import METHODS
-from hra_workflow.report import colours, run_statistics, training_curves
+from hra_workflow.report import colours, column_units, run_statistics, training_curves
 from hra_workflow.report.plot_style import styles, widen
 from hra_workflow.tasks import outputs
 from support import paper_config
@@ -278,10 +278,10 @@ def test_points_stand_where_the_table_says(tmp_path):
     job = draw(tmp_path, keys, published=None, only=[])
     runs = run_statistics.read_runs(job["input"]["runs"])
     params = job["params"]
-    statistics = run_statistics.summary(run_statistics.scores(runs, params["columns"], {}), {})
+    scores = run_statistics.scores(runs, column_units.parts(params))
     empty = pd.DataFrame(columns=[*run_statistics.PUBLISHED, "lambda"])
-    (ax,) = figures.lambda_figure(statistics, empty, empty, params).axes
-    cell = statistics.loc[("hra/r8", "best_on_dev", "MRPC (acc/F1 mean)")]
+    (ax,) = figures.lambda_figure(scores, empty, empty, params).axes
+    cell = run_statistics.summary(scores).loc[("hra/r8", "best_on_dev", "MRPC (acc/F1 mean)")]
     chosen = (runs["metric"] == "accuracy_f1_mean") & (runs["selection"] == "best_on_dev")
     assert cell["mean"] == pytest.approx(100 * runs.loc[chosen, "value"].mean())
     (container,) = ax.containers

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 import factories
 from glue_tables import by_seed, collect, grid, line, make_table
-from hra_workflow.report import run_statistics
+from hra_workflow.report import column_units, run_statistics
+
+
+def scored(runs: pd.DataFrame, columns: list[dict], **params) -> pd.DataFrame:
+    return run_statistics.scores(runs, column_units.parts({"columns": columns} | params))
 
 
 def test_mean_std_and_n_against_hand_values(tmp_path):
@@ -89,7 +93,7 @@ def test_a_column_has_its_own_scale():
     runs = pd.DataFrame(rows).assign(selection="last", benchmark="dev", metric="accuracy")
     columns = [{"name": name, "dataset": name, "benchmark": "dev", "metric": "accuracy"} for name in "ab"]
     columns[1] |= {"scale": 1}
-    assert run_statistics.scores(runs, columns, {}).set_index("column")["value"].to_dict() == {"a": 50, "b": 0.5}
+    assert scored(runs, columns).set_index("column")["score"].to_dict() == {"a": 50, "b": 0.5}
 
 
 @pytest.mark.parametrize(("score", "value"), [("loss", 2.5), ("accuracy", 250)])
@@ -112,7 +116,7 @@ def test_costs_count_each_training_once_and_a_loss_is_minus_the_mean_of_the_othe
         {"name": "seconds", "dataset": "a", "benchmark": "training", "metric": "seconds"},
         {"name": "more", "dataset": "a", "minus": "base/v"} | loss,
     ]
-    result = run_statistics.summary(run_statistics.scores(runs, columns, {}, scale=1), {})
+    result = run_statistics.summary(scored(runs, columns, scale=1))
     assert result.loc[("m/v", "last", "seconds")].tolist()[::2] == [20, 2]
     assert result.loc[("m/v", "last", "more"), "mean"] == 6 - 3 and result.loc[("base/v", "last", "more"), "mean"] == 0
     assert ("base/v", "last", "seconds") not in result.index  # it is not trained
@@ -130,7 +134,7 @@ def test_summary_is_what_numpy_says(values):
     runs = pd.DataFrame(rows).assign(selection="last", benchmark="dev", metric="accuracy")
     runs["value"] = pd.to_numeric(runs["value"])
     averages = {"all": ["a", "b"]}
-    result = run_statistics.summary(run_statistics.scores(runs, columns, averages), averages)
+    result = run_statistics.summary(scored(runs, columns, averages=averages))
     kept = [[100 * pair[index] for pair in values if pair[index] is not None] for index in (0, 1)]
     for name, column in zip("ab", kept, strict=True):
         if column:

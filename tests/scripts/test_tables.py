@@ -2,6 +2,7 @@
 
 import re
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -171,6 +172,10 @@ def test_unlike_and_dirty_runs_are_noted(tmp_path):
     assert "1 run(s) had uncommitted" in text
 
 
+def backends(done: pd.DataFrame) -> list[str]:
+    return ["{}Answers by {}.".format(*words) for words in table_notes.backends(SimpleNamespace(done=done))]
+
+
 def test_the_backends_of_answers_are_stated_and_several_are_marked():
     names = ["run", "benchmark", "backend", "serve"]
     rows = [
@@ -179,15 +184,15 @@ def test_the_backends_of_answers_are_stated_and_several_are_marked():
         ("oft/b16", "gsm8k", "vllm 0.33.0", "merged"),
         ("oft/b16", "general_text", "", ""),
     ]
-    (text,) = table_notes.answered(pd.DataFrame(rows, columns=names))
+    (text,) = backends(pd.DataFrame(rows, columns=names))
     assert text == (
         "Answers by vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; "
         "vllm 0.33.0 (`serve: merged`): oft/b16."
     )
     other = ("hra/r8", "gsm8k", "transformers 5.14.1", "lora")
-    (text,) = table_notes.answered(pd.DataFrame([other, *rows], columns=names))
+    (text,) = backends(pd.DataFrame([other, *rows], columns=names))
     assert text.startswith("**Several backends**, which round differently. Answers by transformers 5.14.1 (`serve: ")
-    assert table_notes.answered(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
+    assert backends(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
 
 
 def test_a_published_file_without_a_column_is_refused(tmp_path):

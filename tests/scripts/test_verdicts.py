@@ -27,35 +27,37 @@ PERCENT, ERROR = Unit(100, lower=False), Unit(1, lower=True)
 RUNS = ("hra/r8", "lora/r8", "full/all")
 
 
-def of(value: float, *rest) -> Verdict:
-    return Verdict("lora/r8", "hra/r8", value, *rest)
+def of(value: float, *rest, **more) -> Verdict:
+    return Verdict("lora/r8", "hra/r8", (80 + value, 80), value, *rest, **more)
 
 
 @pytest.mark.parametrize(
     ("verdict", "unit", "sentence"),
     [
         (of(4, (0.2, 7.8), 0.12, 3, 400), PERCENT,
-         "LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)"),
+         "LoRA: 84.00; HRA: 80.00 (+4.00 [0.20, 7.80], p = 0.120, not significant)"),
         (of(0.2, (-0.3, 0.7), 0.43, 5, 900, 0.004), PERCENT,
-         "LoRA is 0.20 points above HRA [−0.30, 0.70], not significant (p = 0.430), "
-         "equivalent within 1 point (p = 0.004)"),
+         "LoRA: 80.20; HRA: 80.00 (+0.20 [−0.30, 0.70], p = 0.430, not significant, equivalent within 1 point: "
+         "p = 0.004)"),
         (of(-4, (-7.8, -0.2), 1e-5, 5, 400), PERCENT,
-         "LoRA is 4.00 points below HRA [−7.80, −0.20], significant (p < 0.001)"),
+         "LoRA: 76.00; HRA: 80.00 (−4.00 [−7.80, −0.20], p < 0.001, significant)"),
         (of(-0.25, (-0.4, -0.1), 0.004, 3, 400), ERROR,
-         "LoRA is 0.250 below HRA (lower is better) [−0.400, −0.100], significant (p = 0.004)"),
+         "LoRA: 79.750; HRA: 80.000 (−0.250 [−0.400, −0.100], p = 0.004, significant, lower is better)"),
         (of(0.001, (-1, 1), 1, 3, 400), PERCENT,
-         "LoRA is equal to HRA [−1.00, 1.00], not significant (p = 1.000)"),
-        (of(2, (1, 3), math.nan, 1, 400), PERCENT,
-         "LoRA is 2.00 points above HRA [1.00, 3.00], not tested: 1 seed in common, 3 are needed"),
+         "LoRA: 80.00; HRA: 80.00 (+0.00 [−1.00, 1.00], p = 1.000, not significant)"),
+        (of(2, (1, 3), math.nan, 1, 400), PERCENT, "LoRA: 82.00; HRA: 80.00 (1 common seed)"),
+        (of(2, (1, 3), math.nan, 1, 400, single=True), PERCENT, "LoRA: 82.00; HRA: 80.00 (one run each)"),
+        (of(2, (1, 3), math.nan, 2, 400), PERCENT, "LoRA: 82.00; HRA: 80.00 (2 common seeds)"),
         (of(2, (1, 3), 0.01, 3, 12), PERCENT,
-         "LoRA is 2.00 points above HRA [1.00, 3.00], significant (p = 0.010); only 12 items"),
-        (Verdict("hra/r8", "base/pretrained", 2, (1, 3), 0.01, 3, 40), PERCENT,
-         "HRA is 2.00 points above the pretrained model [1.00, 3.00], significant (p = 0.010)"),
-        (of(-3.2), ERROR,  # FID: of all images together
-         "LoRA is 3.200 below HRA (lower is better), not tested: no scores per item in common"),
+         "LoRA: 82.00; HRA: 80.00 (+2.00 [1.00, 3.00], p = 0.010, significant, only 12 items)"),
+        (of(-3.2), ERROR, "LoRA: 76.800; HRA: 80.000 (not tested, lower is better)"),  # FID: of all images together
+        (of(-3.2, single=True, unequal="rates not tuned"), PERCENT,
+         "LoRA: 76.80; HRA: 80.00 (one run each, rates not tuned)"),
+        (of(2, (1, 3), math.nan, 2, 400, unequal="unequal searches"), PERCENT,
+         "LoRA: 82.00; HRA: 80.00 (2 common seeds, unequal searches)"),
     ],
 )  # fmt: skip
-def test_a_verdict_is_one_sentence(verdict, unit, sentence):
+def test_a_verdict_is_one_short_sentence(verdict, unit, sentence):
     assert verdict.sentence(LABELS, unit) == sentence
 
 
@@ -63,50 +65,48 @@ MINE = {"learning_rate": 5e-3, "epochs": 10}
 
 
 @pytest.mark.parametrize(
-    ("hra", "lora", "words"),
+    ("hra", "lora", "words", "details"),
     [
-        (factories.searched(4, **MINE), factories.searched(4, **MINE), ""),  # each has the best of four rates
-        (factories.searched(0, **MINE), None, ""),  # the base model has no hyper-parameters
-        (factories.searched(0, **MINE), factories.searched(0, **MINE | {"learning_rate": 1e-3}),
-         "a difference at the settings of preset mine, which no equal search chose: learning rate 0.005 against 0.001"),
-        (factories.searched(0, "code-head", **MINE), factories.searched(0, "adalora", learning_rate=1e-3, max_steps=9),
-         "a difference at the settings of presets code-head and adalora, which no equal search chose: learning rate "
-         "0.005 against 0.001 (also different: epochs, max_steps)"),
-        (factories.searched(0, **MINE), factories.searched(0, **MINE),
-         "a difference at the settings of preset mine, the same for both, which no search chose: learning rate 0.005"),
-        (factories.searched(4), factories.searched(0, **MINE),
-         "a difference after unequal searches (4 trials against no search)"),
-        (factories.searched(4, epochs=10), factories.searched(4, epochs=20),  # one was trained longer
-         "a difference at the settings of preset mine, which no equal search chose: epochs 10 against 20"),
+        (factories.searched(4, **MINE), factories.searched(4, **MINE), "",  # each has the best of four rates
+         "Learning rates: LoRA 0.005 (4 trials); HRA 0.005 (4 trials)"),
+        (factories.searched(0, **MINE), None, "", "Learning rates: HRA 0.005"),  # the base model needs no search
+        (factories.searched(0, **MINE), factories.searched(0, **MINE | {"learning_rate": 1e-3}), "rates not tuned",
+         "Learning rates: LoRA 0.001; HRA 0.005"),
+        (factories.searched(0, **MINE), factories.searched(0, learning_rate=1e-3, max_steps=9), "rates not tuned",
+         "Learning rates: LoRA 0.001; HRA 0.005. Also different: epochs, max_steps"),
+        (factories.searched(0, **MINE), factories.searched(0, **MINE), "rates not tuned",  # equal is not tuned
+         "Learning rates: LoRA 0.005; HRA 0.005"),
+        (factories.searched(4), factories.searched(0, **MINE), "unequal searches",
+         "Learning rates: LoRA 0.005; HRA tuned (4 trials). Also different: epochs"),
+        (factories.searched(4, epochs=10), factories.searched(4, epochs=20), "unequal settings",  # trained longer
+         "Learning rates: LoRA tuned (4 trials); HRA tuned (4 trials). Also different: epochs"),
     ],
 )  # fmt: skip
-def test_a_difference_without_equal_searches_is_no_verdict(hra, lora, words):
+def test_a_difference_without_equal_searches_is_no_ranking(hra, lora, words, details):
     runs = {"hra/r8": hra} | ({"lora/r8": lora} if lora else {})
     found = searches.Searches({"mine": runs}, {"Mine": ["mine"]})
     assert found.between("hra/r8", "lora/r8", "Mine") == words
     assert found.unequal(LABELS, ["Mine"]) == ["Mine"] * bool(words)
-    one = Verdict("hra/r8", "lora/r8", 17.59, (7.96, 27.22), 0.004, 3, 500, unequal=words)
+    assert found.describe(LABELS) == details
+    one = Verdict("hra/r8", "lora/r8", (97, 80), 17.59, (7.96, 27.22), 0.004, 3, 500, unequal=words)
     text = one.sentence(LABELS, PERCENT)
-    assert text.startswith("HRA is 17.59 points above LoRA [7.96, 27.22], ") and ("significant" in text) == (not words)
-    assert text.endswith(words or "significant (p = 0.004)") and ("p = " in one.cell(PERCENT)) == (not words)
+    assert text.startswith("HRA: 97.00; LoRA: 80.00 (") and ("significant" in text) == (not words)
+    assert text.endswith(f"{words or 'significant'})") and ("p = " in one.cell(PERCENT)) == (not words)
 
 
-def test_a_difference_that_is_neither_tested_nor_of_equal_searches_says_both():
-    text = of(2, (1, 3), math.nan, 1, 400, math.nan, "a difference after unequal searches (2 trials against 4 trials)")
-    assert text.sentence(LABELS, PERCENT) == (
-        "LoRA is 2.00 points above HRA [1.00, 3.00], a difference after unequal searches (2 trials against 4 trials); "
-        "not tested: 1 seed in common, 3 are needed"
-    )
+def test_rates_that_differ_between_datasets_are_a_range():
+    found = {name: {"hra/r8": factories.searched(0, learning_rate=rate)} for name, rate in [("a", 0.01), ("b", 1e-3)]}
+    assert searches.Searches(found, {}).describe(LABELS) == "Learning rates: HRA 0.001 to 0.01"
 
 
 @pytest.mark.parametrize(
     ("task", "pair", "column", "words"),
     [
         ("glue", ("hra/r8", "lora/r8"), "RTE",
-         "presets code-head and adalora-scripts, which no equal search chose: learning rate 0.001 against 0.0012 ("),
-        ("glue", ("hra/r8", "lora/r8"), "All (acc)", ", which no equal search chose: learning rate (also different: "),
-        ("glue", ("hra/r8", "hra/r8-inf"), "CoLA", "preset code-head, the same for both, which no search chose"),
-        ("subject", ("hra/r8", "lora/r4"), "DINO", "preset code"),
+         "rates not tuned"),
+        ("glue", ("hra/r8", "lora/r8"), "All (acc)", "rates not tuned"),
+        ("glue", ("hra/r8", "hra/r8-inf"), "CoLA", "rates not tuned"),
+        ("subject", ("hra/r8", "lora/r4"), "DINO", "rates not tuned"),
         ("math", ("hra/r32", "base/pretrained"), "GSM8K (strict)", ""),
     ],
 )  # fmt: skip
@@ -115,7 +115,7 @@ def test_the_paper_s_runs_have_no_equal_searches(task, pair, column, words):
     own = {"columns": grid.columns(config, task), "averages": grid.averages(config, task)}
     own["searches"] = tuned_runs.searches(tasks.load(config)[task])
     found = searches.table_searches(own).between(*pair, column)
-    assert words in found and bool(words) == bool(found)
+    assert found == words
 
 
 def test_tuned_runs_have_equal_searches_except_one_that_is_left_out():
@@ -123,11 +123,11 @@ def test_tuned_runs_have_equal_searches_except_one_that_is_left_out():
     tune = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2, "seeds": 2}
     config["presets"]["glue"]["mine"] = {"source": "", "all": config["presets"]["glue"]["full"]["datasets"]["rte"]}
     config["tasks"]["glue"] |= {"preset": "mine", "tune": tune}
-    for runs, words in ((["hra/r8", "lora/r8"], ""), (["hra/r8"], "unequal searches (4 trials against no search)")):
+    for runs, words in ((["hra/r8", "lora/r8"], ""), (["hra/r8"], "unequal searches")):
         tune["runs"] = runs
         found = tuned_runs.searches(tasks.load(config)["glue"])
         assert "learning_rate" not in found["rte"]["hra/r8"]["settings"]
-        assert words in searches.Searches(found, {"RTE": ["rte"]}).between("hra/r8", "lora/r8", "RTE")
+        assert searches.Searches(found, {"RTE": ["rte"]}).between("hra/r8", "lora/r8", "RTE") == words
 
 
 def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
@@ -190,8 +190,8 @@ PAIRS = [
 ]
 LEVELS = {"hra/r8": 0.9, "lora/r8": 0.91, "full/all": 0.85}
 SENTENCES = [
-    "HRA r=8, λ=0 is 1.00 points below LoRA r=8 [−2.00, 0.50], not significant (p = 0.400)",
-    "Full fine-tuning is 6.00 points below LoRA r=8 [−8.00, −4.00], significant (p = 0.003)",
+    "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (−1.00 [−2.00, 0.50], p = 0.400, not significant)",
+    "Full fine-tuning: 85.00; LoRA r=8: 91.00 (−6.00 [−8.00, −4.00], p = 0.003, significant)",
 ]
 
 
@@ -218,26 +218,26 @@ def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp
     rows, text = made(PAIRS, LEVELS, searches=own)
     console = Console(width=400, record=True)
     print_table.show(tmp_path / "table_glue.csv", None, console)
-    words = (
-        "[−2.00, 0.50], a difference at the settings of preset mine, which no equal search chose: learning rate 0.005 "
-        "against 0.001."
-    )
+    words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
     assert words in text and words in console.export_text() and set(rows["CoLA_best"]) == {""}
+    assert "Differences to the reference: best on dev" in text and "−1.00 [−2.00, 0.50] |" in text
     assert "significant" not in text.split("## Notes")[0] and "p = " not in text.split("## Notes")[0]
-    assert "No value is bold in CoLA: not all runs had equal searches" in text and "**9" not in text
+    notes = text.split("## Notes")[1]
+    assert "**No ranking of methods**: no equal search chose the hyper-parameters of these runs" in notes
+    assert "Learning rates: HRA r=8, λ=0 0.005; LoRA r=8 0.001; Full fine-tuning 0.001." in notes and "**9" not in text
 
 
 def test_the_reference_of_the_config_may_be_any_row(made):
     rows, text = made(PAIRS, LEVELS, reference="hra/r8")
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
-    assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8 is 1.00 points above HRA r=8, λ=0 [−0.50, 2.00], not")
+    assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8: 91.00; HRA r=8, λ=0: 90.00 (+1.00 [−0.50, 2.00], p")
     assert "which is HRA r=8, λ=0." in text
 
 
 def test_the_base_model_is_the_reference_of_runs_without_a_baseline(made):
     rows, _ = made([], {"hra/r8": 0.9, "full/all": 0.85}, untrained=["full/all"], baselines=["full/all"])
     assert set(rows["CoLA_verdict"]) == {
-        "HRA r=8, λ=0 is 5.00 points above Full fine-tuning, not tested: no scores per item in common",
+        "HRA r=8, λ=0: 90.00; Full fine-tuning: 85.00 (not tested)",
         "",
     }
 
@@ -263,6 +263,6 @@ def test_the_values_of_a_column_have_equal_decimals():
 
 
 def test_an_interval_is_no_link_in_markdown():
-    text = "x [−1.00, 2.00], significant (p < 0.001)"
+    text = "x (+1.00 [−1.00, 2.00], p < 0.001, significant)"
     assert markdown_text.plain(text) == text
     assert markdown_text.plain("[1.0, 2.0](x) [a](y)") == r"\[1.0, 2.0](x) \[a](y)"

@@ -81,7 +81,7 @@ def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, select
 
 def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table of pairs."""
-    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
+    parts, single = column_units.parts(params), column_units.single(params)
     found: dict[str, dict] = {selection: {} for selection in params["selections"]}
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
         # One benchmark at a time: QQP has 40,430 items.
@@ -92,11 +92,11 @@ def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
                     by_column[column["name"]] = differences(evaluated, runs, column, selection, params)
     rows = []
     for selection, by_column in found.items():
-        for name, members in averages.items():
-            parts = [by_column[member] for member in members]
-            by_column[name] = comparison.average(parts) if all(parts) else None
         for name, unit in column_units.units(params).items():
-            pairs, factor = list((by_column.get(name) or {}).items()), unit.scale
+            if name not in by_column:
+                compared = [by_column[part["name"]] for part in parts[name]]
+                by_column[name] = comparison.average(compared) if all(compared) else None
+            pairs, factor = list((by_column[name] or {}).items()), unit.scale
             margin = comparison.MARGIN / factor if unit.percent else math.nan
             adjusted = [
                 comparison.holm(values)

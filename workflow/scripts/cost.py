@@ -27,15 +27,6 @@ HEADINGS = {  # column -> heading, factor, decimals; None: the number that its s
 OPTIONAL = ("tuning_hours", "price")  # not in the Markdown table if no run has any
 
 
-def trainings(runs: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the run table to one row per finished, not diverged run, with its costs as numbers."""
-    once = runs[~runs["status"].isin(run_statistics.NO_TRAINING)].drop_duplicates(run_statistics.RUN).copy()
-    numbers = once.reindex(columns=[*COSTS, "device_seconds"]).apply(pd.to_numeric)
-    hours = numbers["device_seconds"] / 3600
-    made = numbers[COSTS].assign(training_hours=hours)
-    return once.assign(**made).dropna(subset="seconds")
-
-
 def tuning_hours(path: str | None) -> pd.Series:
     """Add up the device hours of all trials by (dataset, run); return none for a task without tuning."""
     if not path:
@@ -48,27 +39,27 @@ def tuning_hours(path: str | None) -> pd.Series:
 
 def build(runs: pd.DataFrame, tuning: pd.Series, params: dict) -> pd.DataFrame:
     """Build one row per column or average of the table and trained run with a score in it."""
-    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
-    datasets = {column["name"]: column["dataset"] for column in single}
-    made, selection = trainings(runs), params["selections"][0]
-    values = run_statistics.scores(runs, single, averages, params["scale"])
-    values = values[values["selection"] == selection].assign(dataset=values["column"].map(datasets))
-    statistics = run_statistics.summary(values, averages)
+    selection = params["selections"][0]
+    scores = run_statistics.scores(runs, column_units.parts(params))
+    scores = scores[scores["selection"] == selection].dropna(subset="score")
+    statistics = run_statistics.summary(scores)
+    made = scores.drop_duplicates(["column", "dataset", "run", "seed"])
+    costs = made.reindex(columns=[*COSTS, "device_seconds"]).apply(pd.to_numeric).astype(float)
+    costs["training_hours"] = costs.pop("device_seconds") / 3600
     keys = pd.MultiIndex.from_frame(made[["dataset", "run"]])
-    made["tuning_hours"] = tuning.reindex(keys, fill_value=0.0).to_numpy()
-    made["device_hours"] = made["training_hours"] + made["tuning_hours"]
+    costs["tuning_hours"] = tuning.reindex(keys, fill_value=0.0).to_numpy()
+    costs["device_hours"] = costs["training_hours"] + costs["tuning_hours"]
     on_gpu = ~made["device"].str.startswith("CPU")
-    made["price"] = made["device_hours"].where(on_gpu) * (params.get("price") or {}).get("gpu_hour", math.nan)
+    costs["price"] = costs["device_hours"].where(on_gpu) * (params.get("price") or {}).get("gpu_hour", math.nan)
+    means = costs.groupby([made["run"], made["column"]]).agg(lambda values: values.mean(skipna=False))
     rows = []
-    for name in [*(column["name"] for column in params["columns"]), *params["averages"]]:
-        scored = values.loc[values["column"].isin(averages.get(name, [name])), ["dataset", "run", "seed"]]
-        groups = made.merge(scored.drop_duplicates(), on=[*scored]).groupby("run")[[*COSTS, *TOTALS]]
-        costs = groups.agg(lambda values: values.mean(skipna=False))
+    for name in column_units.units(params):
         for run in params["trained"]:
-            if (run, selection, name) in statistics.index and run in costs.index:
+            if (run, selection, name) in statistics.index:
                 score = statistics.loc[run, selection, name]
                 about = {"column": name, "selection": selection, "run": run, "n_seeds": f"{score['n']:.0f}"}
-                rows.append(about | {"score": score["mean"], "score_std": score["std"]} | costs.loc[run].to_dict())
+                scored = about | {"score": score["mean"], "score_std": score["std"]}
+                rows.append(scored | means.loc[run, name].to_dict())
     return pd.DataFrame(rows, columns=COLUMNS).dropna(subset="score")
 
 

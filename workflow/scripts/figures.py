@@ -41,11 +41,10 @@ def about(name: str, params: dict) -> dict:
     return {"scale": unit.scale, "better": unit.better, "label": label}
 
 
-def chosen(statistics: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
+def chosen(scores: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
     """Return mean and std of one column per run with a value; the std of a single seed is NaN."""
-    table = statistics.reset_index()
-    table = table[(table["selection"] == selection) & (table["column"] == column)].set_index("run")
-    return table[["mean", "std"]].dropna(subset="mean")
+    own = scores[(scores["selection"] == selection) & (scores["column"] == column)]
+    return run_statistics.summary(own).droplevel(["selection", "column"])[["mean", "std"]]
 
 
 def remarks(params: dict) -> list[str]:
@@ -59,34 +58,33 @@ def remarks(params: dict) -> list[str]:
 # Fig. 1b and 1c
 
 
-def parameters_figure(runs: pd.DataFrame, statistics: pd.DataFrame, published: pd.DataFrame, params: dict) -> Figure:
+def parameters_figure(runs: pd.DataFrame, scores: pd.DataFrame, published: pd.DataFrame, params: dict) -> Figure:
     """Plot adapter parameters, on a logarithmic axis, against each column or average of the config."""
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
     figure = Figure(figsize=(WIDTH, 3.8 * len(names)), layout="constrained")
     handles, notes = {}, {}
-    single = [column for column in params["columns"] if "dataset" in column]
-    empty = run_statistics.without_value(runs, single, params["averages"])
+    empty, parts = run_statistics.without_value(scores), column_units.parts(params)
     uncounted = tasks.classes()[params["task"]].uncounted
     xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
-        ours = chosen(statistics, name, params["selections"][0])
+        ours = chosen(scores, name, params["selections"][0])
         sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
         ours["parameters"] = sizes.reindex(ours.index)  # an empty table would get the runs of `sizes`
         ours = ours.loc[[run for run in labels if run in ours.index]]
         drawn = parameters_panel(ax, name, ours, published, params, style)
         handles |= {handle.get_label(): handle for handle in drawn}
         if not drawn:
-            say(ax, f"No run has a value of\n“{name}”" if empty[name] else f"No run has every column of\n“{name}” yet")
+            what, end = ("a value", "") if empty[name] else ("every column", " yet")
+            say(ax, f"No run has {what} of\n“{name}”{end}")
         if ours["parameters"][ours["parameters"] > 0].duplicated().any():
             notes["Runs with the same number of parameters are plotted side by side."] = None
-        members = params["averages"].get(name, [name])
-        datasets = {column["dataset"] for column in params["columns"] if column["name"] in members}
+        datasets = {part["dataset"] for part in parts[name]}
         planned = runs.groupby("run")["dataset"].agg(lambda found, datasets=datasets: datasets <= set(found))
         absent = [run for run in labels if run not in ours.index and planned.get(run, False)]
         for text, missing in [
-            (f"No complete {'average' if name in params['averages'] else name} yet", set(absent) - empty[name]),
+            (f"No complete {'average' if len(parts[name]) > 1 else name} yet", set(absent) - empty[name]),
             (f"Evaluated without a value of {name}", set(absent) & empty[name]),
         ]:
             if missing:
@@ -176,13 +174,13 @@ def lambda_text(value: float) -> str:
     return {0: "0", math.inf: "∞"}.get(value) or np.format_float_scientific(value, trim="-", exp_digits=1)
 
 
-def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
+def lambda_figure(scores: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict) -> Figure:
     """Plot λ against each column of the config; λ = 0 and λ = ∞ are set apart, as neither is on a logarithmic axis."""
     names = params["lambda"]
     figure = Figure(figsize=(WIDTH, 3.6 * len(names)), layout="constrained")
     handles, notes = {}, {}
     for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        drawn, lines = lambda_panel(ax, name, statistics, published, sweep, params)
+        drawn, lines = lambda_panel(ax, name, scores, published, sweep, params)
         handles |= {handle.get_label(): handle for handle in drawn}
         notes |= dict.fromkeys(lines)
     legend(figure, list(handles.values()), reverse=True)
@@ -191,13 +189,13 @@ def lambda_figure(statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.D
 
 
 def lambda_panel(
-    ax, name: str, statistics: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict
+    ax, name: str, scores: pd.DataFrame, published: pd.DataFrame, sweep: pd.DataFrame, params: dict
 ) -> tuple[list[Line2D], list[str]]:
     """Plot one panel with one series per r; return the handles for the legend and the notes below it."""
     metric = {column["name"]: column["metric"] for column in params["columns"]}.get(name)
     lambdas = {run: float(entry["lambda"]) for run, entry in params["lambdas"].items()}
     series = {run: entry["series"] for run, entry in params["lambdas"].items()}
-    ours = chosen(statistics, name, params["selections"][0])
+    ours = chosen(scores, name, params["selections"][0])
     ours = ours.loc[[run for run in lambdas if run in ours.index]]
     bars = sweep[(sweep["column"] == scale_free(name)) & (sweep["metric"] == metric)]
     bars = bars.set_index("run")["value"].astype(float)
@@ -259,21 +257,16 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(inputs["runs"])
     published, path = run_statistics.read_published(inputs.get("published")), inputs.get("published_lambda")
     sweep = run_statistics.read_csv(path) if path else published.iloc[:0].assign(**{"lambda": ""})
-    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
-    wide = [column for column in params["columns"] if "datasets" in column]
-    statistics = run_statistics.summary(
-        run_statistics.scores(runs, single, averages, params.get("scale", 100)), averages
-    )
+    scores = run_statistics.scores(runs, column_units.parts(params))
     params["remarks"] = remarks(params) if "parameters" in params else []
-    every = params | {"columns": [*wide, *single], "averages": averages}
-    shown = {name: about(name, every) for name in params.get("parameters", [])}
+    shown = {name: about(name, params) for name in params.get("parameters", [])}
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
-        "parameters": lambda: parameters_figure(runs, statistics, published, every),
+        "parameters": lambda: parameters_figure(runs, scores, published, params),
         "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
-        "stability": lambda: stability.figure(runs, single, averages, params, shown),
-        "lambda": lambda: lambda_figure(statistics, published, sweep, every),
-        "curves": lambda: training_curves.figure(points, params | {"columns": single}, kind),
+        "stability": lambda: stability.figure(runs, params, shown),
+        "lambda": lambda: lambda_figure(scores, published, sweep, params),
+        "curves": lambda: training_curves.figure(points, params | {"columns": column_units.single(params)}, kind),
     }
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         for name, draw in drawn.items():

@@ -15,16 +15,14 @@ from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import (
     column_units,
     markdown_text,
-    one_class,
     run_statistics,
-    searches,
     table_notes,
-    tuning_results,
     unseen,
     verdicts,
 )
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
+from hra_workflow.report.table_notes import Made
 
 
 def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> list[dict]:
@@ -87,15 +85,12 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table as text, with one row per line of `layout` and selection."""
-    columns, averages, expected = params["columns"], params.get("averages", {}), params["seeds_expected"]
-    scale = params.get("scale", 100)
-    units = column_units.units(params)
-    single, all_averages = run_statistics.expand_columns(columns, averages)
-    datasets = list(dict.fromkeys(column["dataset"] for column in single))
-    statistics = run_statistics.summary(run_statistics.scores(runs, single, all_averages, scale), all_averages)
-    statistics = statistics.to_dict("index")
-    theirs = run_statistics.counterparts(published, columns, averages)
-    empty = run_statistics.without_value(runs, single, all_averages)
+    units, expected = column_units.units(params), params["seeds_expected"]
+    datasets = list(dict.fromkeys(column["dataset"] for column in column_units.single(params)))
+    scores = run_statistics.scores(runs, column_units.parts(params))
+    statistics = run_statistics.summary(scores).to_dict("index")
+    theirs = run_statistics.counterparts(published, params["columns"], params.get("averages", {}))
+    empty = run_statistics.without_value(scores)
     table = []
     for line in layout(params["rows"], published, run_statistics.source_of(params)["first"]):
         run = line["run"]
@@ -150,101 +145,44 @@ def paper_cell(row: pd.Series, name: str) -> str:
 def expected_seeds(run: str, name: str, params: dict) -> int:
     """Return the grid's number of seeds for a column; for an average, the smallest of its columns."""
     counts = params["seeds_expected"].get(run, {})
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    datasets = {column["name"]: column["dataset"] for column in single}
-    return min(counts.get(datasets[member], 0) for member in averages.get(name, [name]))
+    return min(counts.get(part["dataset"], 0) for part in column_units.parts(params)[name])
+
+
+def lines_of(row: pd.Series, params: dict, ours: list[str], theirs: list[str] | None, source: str) -> list[list[str]]:
+    """Return the Markdown table's line of our run, and that of the published one; either may be missing."""
+    lines = [["ours", *ours]] if row["run"] else []
+    lines += [[source, *theirs]] if theirs else []
+    return [[label, *line] for label, line in zip([label_of(row, params), ""], lines, strict=False)]
 
 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = column_units.units(params), run_statistics.source_of(params)["label"]
-    heads = unseen.with_unseen(table.columns, {name: f"{name} {unit.arrow}" for name, unit in units.items()})
+    names = unseen.names(units, table.columns)
+
+    def cell(row: pd.Series, name: str) -> str:
+        if name not in units:
+            return unseen.text(row, name)
+        text = ours_cell(row, name, expected_seeds(row["run"], name, params))
+        return markdown_text.Bold(text) if row[f"{name}_best"] else text
+
+    heads = [f"{unseen.title(name)} {units[name.removesuffix(unseen.ENDING)].arrow}" for name in names]
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
-        label, run = label_of(row, params), row["run"]
-        if run:
-            cells = [ours_cell(row, name, expected_seeds(run, name, params)) for name in units]
-            marked = [row[f"{name}_best"] for name in units]
-            cells = [markdown_text.Bold(cell) if bold else cell for cell, bold in zip(cells, marked, strict=True)]
-            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), row)
-            lines.append([label, "ours", row["params_M"] or "–", *cells])
-            label = ""
-        cells = [paper_cell(row, name) for name in units]
-        if any(cells):
-            cells = unseen.with_unseen(table.columns, dict(zip(units, cells, strict=True)), {})
-            lines.append([label, source, number(row["params_M_published"] or None, 3), *cells])
+        theirs = [paper_cell(row, name) if name in units else "" for name in names]
+        ours = [row["params_M"] or "–", *(cell(row, name) for name in names)]
+        published = [number(row["params_M_published"] or None, 3), *theirs] if any(theirs) else None
+        lines += lines_of(row, params, ours, published, source)
     return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
 
 
-def notes(
-    table: pd.DataFrame,
-    runs: pd.DataFrame,
-    published: pd.DataFrame,
-    differences: pd.DataFrame,
-    params: dict,
-    trials: pd.DataFrame | None = None,
-) -> list[str]:
-    """List the notes that readers need to compare numbers."""
-    best = table[(table["selection"] == params["selections"][0]) & (table["run"] != "")]
-    counts = sorted({count for line in params["seeds_expected"].values() for count in line.values()})
-    scaled = {column.get("scale", params.get("scale", 100)) for column in params["columns"]}
-    unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scaled), "Units as in the column names")
-    kind = tasks.classes()[params["task"]]
-    lines = [
-        *table_notes.unseen(unseen.leaked_columns(leaks.every(params["benchmarks"]), params)),
-        f"{unit}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has "
-        f"n = {' or '.join(map(str, counts))}. `(3/5)` means that 3 of 5 seeds are available, `–` none; an empty "
-        "cell is not in the grid. Averages are plain means of the columns' means; their std is over the seeds that "
-        "have every column.",
-        f"`Params (M)`: adapter parameters{f' without the {kind.uncounted}' * bool(kind.uncounted)}, as PEFT stores "
-        "them; docs/parameters.md compares them with the paper's counts.",
-    ]
-    names = list(column_units.units(params))
-    marked = [name for name in names if (table[f"{name}_best"] != "").any()]
-    every = {row["run"]: row["label"] for row in params["rows"]}
-    reference = every.get(params["verdicts"]["reference"], "")
-    if any((table[f"{name}_verdict"] != "").any() for name in params["verdicts"]["columns"]):
-        lines.append(table_notes.differences(reference))
-    unequal = searches.table_searches(params).unequal(params["trained"], names)
-    lines += table_notes.compared(params["task"], names, differences, marked, unequal)
-    fair = [name for name in names if name not in {*marked, *unequal}]
-    lines += table_notes.not_bold(table, differences, fair, params)
-    lines += table_notes.one_class(one_class.find(runs, kind, params), every)
-    empty = run_statistics.without_value(
-        runs, *run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    )
-    labels = {row["run"]: label_of(row, params) for _, row in best.iterrows()}
-    lines += table_notes.unscored({name: empty[name] for name in names}, labels)
-    presets = [
-        markdown_text.plain(f"{label_of(row, params)}: {row['preset']}") for _, row in best.iterrows() if row["preset"]
-    ]
-    lines.append(f"Hyper-parameter presets: {'; '.join(presets) or 'none yet'}.")
-    if trials is not None:
-        lines += tuning_results.notes(params["task"], trials, every)
-    done = runs[runs["status"] == "ok"]
-    lines += [*table_notes.mixed(done), *table_notes.answered(done)]
-    lines += table_notes.data([*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])])
-    lines += [*table_notes.uncommitted(done), *table_notes.unmarked(params.get("never_marked"))]
-    if len(published):
-        source = run_statistics.source_of(params)
-        lines += [f"Signed numbers in brackets: ours − {source['label']}.", *source["notes"]]
-        lines += table_notes.noise(best, every, source)
-    else:
-        lines.append("No published counterpart: the model or the data are not the paper's.")
-    holed = best[best["missing"] != ""]
-    lines.append(table_notes.absent(params["task"], runs["status"]))
-    quoted = {label_of(row, params): row["missing"].replace("`", "'") for _, row in holed.iterrows()}
-    return lines + [f"Missing results for {markdown_text.plain(label)}: `{text}`" for label, text in quoted.items()]
-
-
-def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame, params: dict, lines: list[str]) -> str:
-    """Write the table with its verdicts. lines: the notes."""
+def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict, lines: list[str]) -> str:
+    """Write the table with its verdicts. found: those of verdicts.verdicts. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
     titles, explained = (checkpoints.name_splits(splits, texts) for texts in (checkpoints.TITLES, checkpoints.NOTES))
-    first, shown = params["selections"][0], set(params["verdicts"]["columns"])
-    found = verdicts.verdicts(table, differences, units, params)
+    first = params["selections"][0]
     if sentences := verdicts.summary(table, first, params):
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
@@ -253,9 +191,7 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, differences: pd.DataFrame,
         again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
         parts.append(again or markdown_table(table[table["selection"] == selection], params))
         cells = verdicts.cells(found, selection, units, params)
-        if again and cells == verdicts.cells(found, same, units, params):
-            continue
-        if cells and (selection != first or units.keys() - shown):  # otherwise the verdict has the same numbers
+        if cells and not (again and cells == verdicts.cells(found, same, units, params)):
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
@@ -267,13 +203,15 @@ def main(job: dict) -> None:
     runs = run_statistics.read_runs(job["input"]["runs"])
     published = run_statistics.read_published(job["input"].get("published"))
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
-    kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
-    table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
-    table = verdicts.marked(table, differences, units, params)
-    table = verdicts.sentences(table, verdicts.verdicts(table, differences, units, params), units, params)
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    lines = notes(table, runs, published, differences, params, trials)
-    text = markdown(table, runs, differences, params, lines)
+    kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
+    warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
+
+    table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
+    found = verdicts.verdicts(table, differences, units, params)
+    table = verdicts.marked(table, found, differences, units, params)
+    made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)
+    text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], text)
 

@@ -10,7 +10,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, number
+from table import label_of, layout, lines_of, number
 
 QUANTITIES = {  # column -> digits; in the paper's units
     "Parameters": 0,
@@ -90,15 +90,12 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the paper's."""
     lines = [["Method", "", "Data", *(f"{name} ↓" for name in QUANTITIES), "Micro-batch", "Devices", "n"]]
     for _, row in table.iterrows():
-        label = label_of(row, params)
-        if row["run"]:
-            lines.append([label, "ours", row["dataset"], *(ours_cell(row, name) for name in QUANTITIES)])
-            lines[-1] += [row["micro_batch"] or "–"]
-            lines[-1] += [f"{row['devices']}x {row['device']}" if row["device"] else "–", row["n"]]
-            label = ""
-        cells = [number(row[f"{name}_published"] or None, digits) for name, digits in QUANTITIES.items()]
-        if any(cells):
-            lines.append([label, "paper", "", *cells, "", row["hardware_published"], ""])
+        devices = f"{row['devices']}x {row['device']}" if row["device"] else "–"
+        costs = (ours_cell(row, name) for name in QUANTITIES)
+        ours = [row["dataset"], *costs, row["micro_batch"] or "–", devices, row["n"]]
+        theirs = [number(row[f"{name}_published"] or None, digits) for name, digits in QUANTITIES.items()]
+        stated = ["", *theirs, "", row["hardware_published"], ""] if any(theirs) else None
+        lines += lines_of(row, params, ours, stated, "paper")
     align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
     drawn = markdown_text.two_sources(lines, align)
     mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]

@@ -12,7 +12,7 @@ from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
 from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, number, ours_cell, paper_cell
+from table import layout, lines_of, number, ours_cell, paper_cell
 
 IMPACT, LEFT_OUT = "Overall impact", "not run"
 
@@ -91,18 +91,13 @@ def build(values: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.Dat
 
 def markdown(table: pd.DataFrame, values: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the paper's with the difference."""
-    names = [*params["benchmarks"], IMPACT]
+    names, seeds = [*params["benchmarks"], IMPACT], len(params["seeds"])
     lines = [["Method", "", *(f"{name} ↑" for name in [*names[:-1], f"{IMPACT} (%)"])]]
     for _, row in table.iterrows():
-        label, run = label_of(row, params), row["run"]
-        if run:
-            expected = {name: 0 if (run, name) == (params["base"], IMPACT) else len(params["seeds"]) for name in names}
-            cells = [LEFT_OUT if name in params["left_out"] else ours_cell(row, name, expected[name]) for name in names]
-            lines.append([label, "ours", *cells])
-            label = ""
-        cells = [paper_cell(row, name) for name in names]
-        if any(cells):
-            lines.append([label, "paper", *cells])
+        expected = {name: 0 if (row["run"], name) == (params["base"], IMPACT) else seeds for name in names}
+        ours = [LEFT_OUT if name in params["left_out"] else ours_cell(row, name, expected[name]) for name in names]
+        theirs = [paper_cell(row, name) for name in names]
+        lines += lines_of(row, params, ours, theirs if any(theirs) else None, "paper")
     drawn = markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * len(names))
     listed = "\n".join(f"- {line}" for line in notes(values, published, params))
     return f"# Retention\n\n{drawn}\n## Notes\n\n{listed}\n"

@@ -88,7 +88,7 @@ def test_the_tables_have_every_number_of_the_csv(made, page):
 def test_the_first_screen_is_the_verdict_and_one_figure(page):
     head = page.find(".//header")
     verdict = text(head.find_class("verdict")[0])
-    sentence = "HRA r=8, λ=0 is 1.50 points below Full fine-tuning [−3.50, 0.50], not significant (p = 0.300)."
+    sentence = "HRA r=8, λ=0: 82.33; Full fine-tuning: 81.28 (−1.50 [−3.50, 0.50], p = 0.300, not significant)."
     assert verdict.startswith(f"Text classification, SST-2: {sentence} Highest mean of a trained run: ")
     words, figure = head.find_class("overview")[0]  # next to each other, where there is room
     assert ([one.tag for one in words], figure.tag) == (["p", "nav", "dl"], "figure")

@@ -5,8 +5,9 @@ import pytest
 
 import figures
 import table
+from hra_workflow import tasks
 from hra_workflow.core import grid
-from hra_workflow.report import colours, run_statistics
+from hra_workflow.report import colours, column_units, run_statistics, table_notes
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.tasks import load, outputs, tuned_runs
 from support import ROOT, SHARED, with_files
@@ -74,8 +75,9 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
     built = built.assign(
         **{f"{column['name']}_{part}": "" for column in given["columns"] for part in ("best", "verdict")}
     )
-    pairs = pandas.DataFrame(columns=["column", "p_holm"])
-    return built, "\n".join(table.notes(built, runs, published, pairs, given))
+    pairs = pandas.DataFrame(columns=["column", "selection", "run_a", "run_b", "p_holm"])
+    kind = tasks.classes()["math"]
+    return built, "\n".join(table_notes.lines(table_notes.Made(built, runs, published, pairs, given, kind, {}, [])))
 
 
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):
@@ -128,8 +130,8 @@ def test_the_figure_has_one_kind_of_dot_for_all_that_we_do_not_run(task, publish
         "colours": colours.of_methods(task.config),
         "remarks": [],
     }
-    statistics = run_statistics.summary(run_statistics.scores(runs, given["columns"], {}), {})
-    drawn = figures.parameters_figure(runs, statistics, published, given)
+    scores = run_statistics.scores(runs, column_units.parts(given))
+    drawn = figures.parameters_figure(runs, scores, published, given)
     texts = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert "others of PEFT" in texts and "hollow: PEFT" in texts and len(texts) < 8
 

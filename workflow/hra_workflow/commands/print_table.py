@@ -21,12 +21,14 @@ from rich.text import Text
 
 from hra_workflow import tasks
 from hra_workflow.core import files
-from hra_workflow.report import run_statistics, selections, unseen
+from hra_workflow.report import run_statistics, searches, selections, unseen
 from hra_workflow.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
-LEGEND = "Differences use the seeds that both runs have; brackets are 95 % intervals"
-HOLM = "; p has Holm's correction for all pairs of the column"
+LEGEND = {
+    ", p ": "Brackets: 95 % interval over common seeds; p has Holm's correction for all pairs of a column.",
+    **dict.fromkeys(searches.REASONS, "No ranking of methods: other hyper-parameters may reverse these differences."),
+}
 
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
@@ -48,9 +50,8 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    titles = {name: name for name in table.columns if f"{name}_best" in table.columns}
-    titles = dict(zip(unseen.names(titles, table.columns), unseen.with_unseen(table.columns, titles), strict=True))
-    names = list(titles)
+    names = unseen.names([name for name in table.columns if f"{name}_best" in table.columns], table.columns)
+    titles = {name: unseen.title(name) for name in names}
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
@@ -63,7 +64,7 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            better = table[f"{name.removesuffix(unseen.NAME.format(''))}_better"]
+            better = table[f"{name.removesuffix(unseen.ENDING)}_better"]
             arrow = "↓" if (better == "lower").all() else "↑"
             block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
@@ -124,10 +125,10 @@ def show(path: Path, selection: str | None, console: Console) -> None:
         if texts:
             console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
-    if any(sentences.values()):
-        tested = any("(p " in text for texts in sentences.values() for text in texts)
-        console.print(f"{LEGEND}{HOLM * tested}.", style="dim")
-    if any(name.endswith(unseen.NAME.format("")) for name in part.columns):
+    every = " ".join(text for texts in sentences.values() for text in texts)
+    for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
+        console.print(line, style="dim")
+    if any(name.endswith(unseen.ENDING) for name in part.columns):
         console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(

@@ -1,4 +1,4 @@
-"""The units of a table's columns, which their differences, figures and power have too."""
+"""The columns of a table: their units, which differences, figures and power have too, and the datasets in them."""
 
 from dataclasses import dataclass, replace
 
@@ -41,3 +41,19 @@ def units(params: dict) -> dict[str, Unit]:
     }
     of_averages = {name: replace(found[members[0]], decimals=None) for name, members in averages.items()}
     return found | of_averages
+
+
+def parts(params: dict) -> dict[str, list[dict]]:
+    """Return what a table's `columns` and `averages` are means of: columns of one dataset, each with its `scale`."""
+    found, scale = {}, params.get("scale", 100)
+    for column in params["columns"]:
+        one = {"scale": scale} | column
+        several = [one | {"name": f"{one['name']}: {name}", "dataset": name} for name in one.get("datasets", [])]
+        found[one["name"]] = several or [one]
+    averages = params.get("averages", {}).items()
+    return found | {name: [part for member in members for part in found[member]] for name, members in averages}
+
+
+def single(params: dict) -> list[dict]:
+    """List the different columns of one dataset in `parts`."""
+    return list({part["name"]: part for several in parts(params).values() for part in several}.values())

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from hra_workflow.core import predictions, records
-from hra_workflow.report import run_statistics
+from hra_workflow.report import column_units, run_statistics
 
 
 def find(runs: pd.DataFrame, kind, params: dict) -> dict[tuple[str, str, str], str]:
@@ -12,8 +12,8 @@ def find(runs: pd.DataFrame, kind, params: dict) -> dict[tuple[str, str, str], s
     kind: the tasks.base.Task of the task. params: those of table.py.
     """
     found, classes, done = {}, params["settings"].get("labels", {}), runs[runs["status"] == "ok"]
-    single, _ = run_statistics.expand_columns(params["columns"], params["averages"])
-    for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
+    shown = column_units.single(params)
+    for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in shown):
         if not classes.get(dataset):
             continue  # a regression, or no classification
         here = done[(done["dataset"] == dataset) & (done["benchmark"] == benchmark)]

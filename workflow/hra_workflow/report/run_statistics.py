@@ -1,9 +1,10 @@
-"""Means, deviations and published counterparts from the run table, shared by the results table and the figures.
+"""Scores, means, deviations and published counterparts, from which tables, figures and costs select.
 
 A column of the table is `{name, dataset, benchmark, metric}`; an average is a name and the columns that it averages. A
-column with several `datasets` is an average too (`expand_columns`). Scores are in percent, or unscaled with scale 1.
+column with several `datasets` is an average, too (column_units.parts). Only `scores` applies the unit of a column.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -40,85 +41,57 @@ def read_runs(path: str | Path) -> pd.DataFrame:
     return runs.assign(run=runs["method"] + "/" + runs["variant"])
 
 
-def expand_columns(columns: list[dict], averages: dict[str, list[str]]) -> tuple[list[dict], dict[str, list[str]]]:
-    """Split columns with several datasets into one column per dataset, and return them as averages as well."""
-    single, wide = [], {}
-    for column in columns:
-        parts = [column | {"name": f"{column['name']}: {name}", "dataset": name} for name in column.get("datasets", [])]
-        single += parts or [column]
-        wide |= {column["name"]: [part["name"] for part in parts]} if parts else {}
-    rest = {
-        name: [part for member in members for part in wide.get(member, [member])] for name, members in averages.items()
-    }
-    return single, wide | rest
+def scores(runs: pd.DataFrame, parts: dict[str, list[dict]]) -> pd.DataFrame:
+    """Return the tidy table of scores: one row per column or average, part of it, run, selection and seed.
 
-
-def scores(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], scale: float = 100) -> pd.DataFrame:
-    """Collect scores per run, selection, seed and column; an average exists only for seeds with all of its columns.
-
-    `scale`: factor applied to the scores, unless the column has its own.
+    parts: those of column_units. `score` is in the unit of the column; NaN: evaluated without a value. The others are
+    `column`, `part`, the number of `parts`, and the columns of the run table. Benchmark TRAINING has the costs of
+    trained runs. `minus` in a part: a run whose mean is subtracted; if it has no mean, no run has a score.
     """
-    parts = []
-    for column in columns:
-        part = of_column(runs, column)
-        parts.append(part.assign(column=column["name"], value=part["value"] * column.get("scale", scale)))
-    single = pd.concat(parts, ignore_index=True)
-    for name, members in averages.items():
-        groups = single[single["column"].isin(members)].groupby(["run", "selection", "seed"])["value"]
-        complete = groups.mean()[groups.count() == len(members)].reset_index()
-        parts.append(complete.assign(column=name))
-    return pd.concat(parts, ignore_index=True)
+    rows = [
+        part | {"column": name, "part": part["name"], "parts": len(several)}
+        for name, several in parts.items()
+        for part in several
+    ]
+    names = ["column", "part", "parts", "dataset", "benchmark", "metric", "scale", "minus"]
+    wanted = pd.DataFrame(rows, columns=names)
+    done = runs[runs["status"] == "ok"]
+    trainings = done.drop_duplicates(["dataset", "run", "selection", "seed"])
+    costs = []
+    for name in wanted.loc[wanted["benchmark"] == TRAINING, "metric"].unique():
+        value = pd.to_numeric(trainings[name]).where(pd.to_numeric(trainings["trainable_parameters"]) > 0)
+        costs.append(trainings.assign(benchmark=TRAINING, metric=name, value=value))
+    every, keys = pd.concat([done, *costs]), ["run", "selection", "seed", "dataset", "benchmark"]
+    found = every[keys].drop_duplicates().merge(wanted, on=["dataset", "benchmark"])
+    found = found.merge(every, how="left", on=[*keys, "metric"])
+    others = found["value"].where(found["run"] == found["minus"]).groupby([found["column"], found["part"]])
+    value = found["value"] - others.transform("mean").where(found["minus"].notna(), 0)
+    return found.assign(score=value * found["scale"])
 
 
-def of_column(runs: pd.DataFrame, column: dict) -> pd.DataFrame:
-    """Select `run`, `selection`, `seed` and `value` of a column; benchmark TRAINING has the cost of the training runs.
-
-    `minus`: a run whose mean is subtracted; if it has no mean, no run has a value.
-    """
-    here = runs[(runs["status"] == "ok") & (runs["dataset"] == column["dataset"])]
-    if column["benchmark"] == TRAINING:
-        trained = pd.to_numeric(here["trainable_parameters"]) > 0
-        part = here[trained].drop_duplicates(["run", "selection", "seed"])
-        part = part.assign(value=pd.to_numeric(part[column["metric"]]))
-    else:
-        part = here[(here["benchmark"] == column["benchmark"]) & (here["metric"] == column["metric"])]
-    part = part[["run", "selection", "seed", "value"]]
-    if "minus" in column:
-        part = part.assign(value=part["value"] - part.loc[part["run"] == column["minus"], "value"].mean())
-    return part.dropna()
-
-
-def summary(values: pd.DataFrame, averages: dict[str, list[str]]) -> pd.DataFrame:
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """Compute mean, std (sample, n > 1) and n over seeds, indexed by (run, selection, column).
 
-    The mean of an average is the mean of its columns' means (its n is the smallest of theirs), as the paper computes
-    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds with all
-    columns.
+    The mean of an average is the mean of its parts' means (its n is the smallest of theirs), as the paper computes
+    "All": a missing seed of one task does not discard the other tasks' seeds. Its std is over the seeds with all parts.
     """
-    table = values.groupby(["run", "selection", "column"])["value"].agg(["mean", "std", "count"])
-    table = table.rename(columns={"count": "n"})
-    for name, members in averages.items():
-        single = table[table.index.get_level_values("column").isin(members)]
-        groups = single.groupby(["run", "selection"])
-        average = groups.agg({"mean": "mean", "n": "min"})[groups.size() == len(members)]
-        deviation = table["std"][table.index.get_level_values("column") == name].droplevel("column")
-        average = average.assign(std=deviation.reindex(average.index), column=name)
-        table = table.drop(index=name, level="column", errors="ignore")
-        table = pd.concat([table, average.set_index("column", append=True)[["mean", "std", "n"]]])
-    return table
+    keys = ["run", "selection", "column"]
+    groups = scores.dropna(subset="score").groupby([*keys, "parts", "part"])["score"].agg(["mean", "count"])
+    groups = groups.groupby([*keys, "parts"]).agg(mean=("mean", "mean"), n=("count", "min"), found=("count", "size"))
+    complete = groups.reset_index("parts").query("found == parts")
+    seeds = scores.groupby([*keys, "parts", "seed"])["score"].agg(["mean", "count"]).reset_index("parts")
+    return complete.assign(std=seeds.query("count == parts").groupby(keys)["mean"].std())[["mean", "std", "n"]]
 
 
-def without_value(runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]]) -> dict[str, set[str]]:
-    """Return per column and average (`expand_columns`) the runs whose evaluation has no value of it.
+def without_value(scores: pd.DataFrame) -> dict[str, set[str]]:
+    """Return per column and average the runs whose evaluation has no value of a part.
 
     The metric does not apply to them (real images have no prompt fidelity), or no item could be scored (no face found).
     """
-    found, done = {}, runs[runs["status"] == "ok"]
-    for column in columns:
-        here = done[done["dataset"] == column["dataset"]]
-        here = here[here["benchmark"].eq(column["benchmark"]) | (column["benchmark"] == TRAINING)]
-        found[column["name"]] = set(here["run"]) - set(of_column(done, column)["run"])
-    return found | {name: set().union(*(found[member] for member in members)) for name, members in averages.items()}
+    counts, found = scores.groupby(["column", "run", "part"])["score"].count(), defaultdict(set)
+    for name, run, _ in counts.index[counts == 0]:
+        found[name].add(run)
+    return found
 
 
 def curves(records: list[dict]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
-"""The check that equal searches chose the hyper-parameters of two compared runs, and its description.
+"""The check that equal searches chose the hyper-parameters of two compared runs.
 
-Only runs with equal searches get a verdict (better, significant, best). Any other difference holds for the settings of
-these runs: another learning rate may reverse it (docs/statistics.md).
+Only such runs are ranked (better, significant, best). Any other difference holds for the settings of these runs:
+another learning rate may reverse it (docs/statistics.md).
 """
 
 from collections.abc import Iterable
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from hra_workflow.core.wording import plural
+from hra_workflow.report import column_units
 
-FIRST = "learning_rate"  # is named first
+RATE = "learning_rate"
+UNTUNED, UNEQUAL, OTHER = REASONS = "rates not tuned", "unequal searches", "unequal settings"
 NOT_RANKED = (
     "Differences at the settings of the config: no equal search chose the\n"
     "hyper-parameters of these runs, so their order is no ranking of methods"
@@ -25,60 +27,50 @@ class Searches:
     datasets: dict[str, list[str]]
 
     def between(self, run: str, reference: str, column: str) -> str:
-        """Return why a difference in a column is no verdict; "" if equal searches chose both runs' hyper-parameters.
+        """Return why a difference in a column is no ranking; "" if equal searches chose both runs' hyper-parameters.
 
         A run that trains nothing has no hyper-parameters, so it needs no search.
         """
         own = [self.found.get(dataset, {}) for dataset in self.datasets[column]]
         pairs = [(runs[run], runs[reference]) for runs in own if run in runs and reference in runs]
-        for one, other in pairs:
-            if one["trials"] != other["trials"]:
-                return f"a difference after unequal searches ({trials(one)} against {trials(other)})"
-        values: dict[str, list[tuple]] = {}
-        for one, other in pairs:
-            for key in {**one["settings"], **other["settings"]}:
-                values.setdefault(key, []).append((one["settings"].get(key), other["settings"].get(key)))
-        unlike = {key: found for key, found in values.items() if any(a != b for a, b in found)}
-        if not pairs or (not unlike and pairs[0][0]["trials"]):
-            return ""
-        presets = list(dict.fromkeys(side["preset"] for pair in pairs for side in pair))
-        text = f"a difference at the settings of preset{'s' * (len(presets) > 1)} {' and '.join(presets)}"
-        if unlike:
-            return f"{text}, which no equal search chose: {described(unlike)}"
-        same = {key: found for key, found in values.items() if key == FIRST}
-        return f"{text}, the same for both, which no search chose{': ' * bool(same)}{described(same)}"
+        if any(one["trials"] != other["trials"] for one, other in pairs):
+            return UNEQUAL
+        if not all(one["trials"] for one, _ in pairs):
+            return UNTUNED
+        return OTHER * any(differing(one, other) for one, other in pairs)
 
     def unequal(self, runs: Iterable[str], columns: Iterable[str]) -> list[str]:
         """List the columns in which not all of these runs had equal searches."""
         pairs = list(combinations(runs, 2))
         return [name for name in columns if any(self.between(*pair, name) for pair in pairs)]
 
+    def describe(self, labels: dict[str, str]) -> str:
+        """State the learning rates or numbers of trials of these runs, and name what else differs on a dataset.
+
+        labels: by `method/variant`.
+        """
+        texts = []
+        for run, label in labels.items():
+            own = [runs[run] for runs in self.found.values() if run in runs]
+            rates = sorted({one["settings"][RATE] for one in own if one["settings"].get(RATE) is not None})
+            trials = max((one["trials"] for one in own), default=0)
+            text = " to ".join(f"{rate:g}" for rate in dict.fromkeys([*rates[:1], *rates[-1:]]))
+            text = f"{text or 'tuned'} ({plural(trials, 'trial')})" if trials else text
+            texts += [f"{label} {text}"] * bool(text)
+        every = [[runs[run] for run in labels if run in runs] for runs in self.found.values()]
+        pairs = [pair for runs in every for pair in combinations(runs, 2)]
+        others = sorted(set().union(*(differing(*pair) for pair in pairs)) - {RATE})
+        parts = {"Learning rates": "; ".join(texts), "Also different": ", ".join(others)}
+        return ". ".join(f"{name}: {listed}" for name, listed in parts.items() if listed)
+
 
 def table_searches(params: dict) -> Searches:
     """Return the searches of the runs of a table. params: its `columns`, `averages` and `searches`."""
-    from hra_workflow.report import run_statistics
-
-    single, averages = run_statistics.expand_columns(params["columns"], params["averages"])
-    datasets = {column["name"]: [column["dataset"]] for column in single}
-    wide = {name: [dataset for member in members for dataset in datasets[member]] for name, members in averages.items()}
-    return Searches(params["searches"], datasets | wide)
+    datasets = {name: [part["dataset"] for part in found] for name, found in column_units.parts(params).items()}
+    return Searches(params["searches"], datasets)
 
 
-def trials(found: dict) -> str:
-    return plural(found["trials"], "trial") if found["trials"] else "no search"
-
-
-def described(values: dict[str, list[tuple]]) -> str:
-    """Name hyper-parameters, with the value of the first one if it is the same on all datasets."""
-    names = sorted(values, key=lambda name: name != FIRST)
-    if not names:
-        return ""
-    first, *others = names
-    text, (one, other) = first.replace("_", " "), values[first][0]
-    if all(pair == (one, other) for pair in values[first]):
-        text += f" {format_value(one)}" if one == other else f" {format_value(one)} against {format_value(other)}"
-    return f"{text} (also different: {', '.join(others)})" if others else text
-
-
-def format_value(value) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def differing(one: dict, other: dict) -> set[str]:
+    """Return the hyper-parameters that no trial chose and that two runs have different values of."""
+    first, second = one["settings"], other["settings"]
+    return {key for key in {**first, **second} if first.get(key) != second.get(key)}

@@ -3,31 +3,27 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hra_workflow.report import frontier, run_statistics
+from hra_workflow.report import column_units, frontier, run_statistics
 from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say, styles
 
 LAST = "last"  # the selection that is shown
 
 
-def figure(
-    runs: pd.DataFrame, columns: list[dict], averages: dict[str, list[str]], params: dict, about: dict
-) -> Figure:
+def figure(runs: pd.DataFrame, params: dict, about: dict) -> Figure:
     """Plot retention against every column of `params["parameters"]`.
 
-    runs: of run_statistics.read_runs. columns, averages: as expanded by run_statistics. params: `labels`, `colours` and
-    `remarks` of figures.py, and `retention` with its `benchmark`, `metric`, `label` and `better`. about: `label`,
-    `better` and `scale` per column.
+    runs: of run_statistics.read_runs. params: those of figures.py, with `remarks`, and `retention` with its
+    `benchmark`, `metric`, `label` and `better`. about: `label`, `better` and `scale` per column.
     """
     names, retention = params["parameters"], params["retention"]
     drawn = Figure(figsize=(WIDTH, 4 * len(names)), layout="constrained")
-    values = run_statistics.scores(runs, columns, averages, params["scale"])
-    scores = run_statistics.summary(values[values["selection"] == LAST], averages).reset_index()
-    scores = scores.rename(columns={"mean": "y", "std": "y_std"})[["run", "column", "y", "y_std"]]
+    parts = column_units.parts(params)
+    statistics = run_statistics.summary(run_statistics.scores(runs, parts)).xs(LAST, level="selection")
+    scores = statistics[["mean", "std"]].set_axis(["y", "y_std"], axis=1).reset_index()
     handles, named = {}, []
     for ax, name in zip(drawn.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=about[name]["label"])
-        members = [column for column in columns if column["name"] in averages.get(name, [name])]
-        kept = retained(runs, retention, {column["dataset"] for column in members})
+        kept = retained(runs, retention, {part["dataset"] for part in parts[name]})
         points = looks(scores[scores["column"] == name].merge(kept, on="run").dropna(subset=["x", "y"]), params)
         if points.empty:
             say(ax, f"No run has both retention and\n“{name}” yet")

@@ -1,190 +1,270 @@
-"""Notes of the results table that only some tables have."""
+"""The notes below the results table: NOTES lists what each is about, and its sentence."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import pandas as pd
 
 from hra_workflow.core import made_from
-from hra_workflow.report import column_units, comparison, run_statistics
+from hra_workflow.report import (
+    column_units,
+    comparison,
+    one_class,
+    run_statistics,
+    searches,
+    tuning_results,
+    unseen,
+)
 from hra_workflow.report.markdown_text import plain
 
-SEEN = "**Rows that are trained on**"
+Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply
 
 
-def differences(reference: str) -> str:
-    """Explain the differences to the reference. reference: the config's label, or "" for the best baseline."""
+@dataclass
+class Made:
+    """A results table and what it is made from.
+
+    pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. leaked: (dataset,
+    benchmark) -> data.leaks.Leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
+    """
+
+    table: pd.DataFrame
+    runs: pd.DataFrame
+    published: pd.DataFrame
+    pairs: pd.DataFrame
+    params: dict
+    kind: type
+    leaked: dict
+    warnings: list[str]
+    trials: pd.DataFrame | None = None
+
+    def __post_init__(self):
+        self.task, self.units = self.params["task"], column_units.units(self.params)
+        self.labels = {row["run"]: plain(row["label"]) for row in self.params["rows"]}
+        self.source = run_statistics.source_of(self.params)
+        self.done = self.runs[self.runs["status"] == "ok"]
+        first = self.table[self.table["selection"] == self.params["selections"][0]]
+        self.ours = first[first["run"] != ""]
+        self.trained = first[first["run"].isin(self.params["trained"])]
+        self.bold = [name for name in self.units if (self.table[f"{name}_best"] != "").any()]
+        self.searches = searches.table_searches(self.params)
+        self.unequal = self.searches.unequal(self.params["trained"], self.units)  # columns
+
+
+def given(text: str) -> Words:
+    return [(text,)] * bool(text)
+
+
+def leaked(made: Made) -> Words:
+    found = unseen.leaked_columns(made.leaked, made.params).items()
+    return given("; ".join(f"{plain(name)}: {' and '.join(map(str, leaks))}" for name, leaks in found))
+
+
+def unit_and_seeds(made: Made) -> Words:
+    scales = {part["scale"] for part in column_units.single(made.params)}
+    unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scales), "Units as in the column names")
+    counts = sorted({count for line in made.params["seeds_expected"].values() for count in line.values()})
+    return [(unit, " or ".join(map(str, counts)))]
+
+
+def reference(made: Made) -> Words:
     best = (
         "the best trained run of the column whose method is not HRA, or without any the base model; `reference` in the "
         "config names a run instead"
     )
-    return (
-        f"Differences: run − reference, which is {plain(reference) or best}. In brackets: the 95 % interval for these "
-        "two runs (t, over items and the seeds that both have; with one seed over items only, and too narrow). p: with "
-        "Holm's correction for all pairs of the column, so it may be 0.05 or more although the interval excludes 0. "
-        f"“Equivalent”: two one-sided tests show a difference below {comparison.MARGIN:g} point, with the "
-        "same correction. A difference without p was not tested, or is one at settings that no equal searches chose: "
-        "others may reverse it (docs/statistics.md)."
-    )
+    chosen = made.params["verdicts"]
+    shown = any((made.table[f"{name}_verdict"] != "").any() for name in chosen["columns"])
+    return given(made.labels.get(chosen["reference"], best) if shown else "")
 
 
-def compared(task: str, names: list[str], pairs: pd.DataFrame, bold: list[str], unequal: list[str]) -> list[str]:
-    """Explain the values in bold, and columns without any although their runs are compared.
-
-    names: the names of the columns and averages. pairs: the rows of compare_{task}.csv. bold: the columns with values
-    in bold. unequal: the columns in which not all runs had equal searches.
-    """
-    lines = []
-    if bold:
-        lines.append(
-            "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 %, but "
-            f"no score of 0 that is the worst of its column. `compare_{task}.csv` has every pair. A metric that is not "
-            "computed from items (FID, mIoU) has no bold value."
-        )
-    untested = set(pairs["column"]) - set(pairs.loc[pairs["p_holm"] != "", "column"])
-    if listed := [plain(name) for name in names if name in untested - set(bold)]:
-        lines.append(
-            f"No value is bold in {', '.join(listed)}: differences are tested only between runs that share at least "
-            f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ."
-        )
-    chosen = [plain(name) for name in names if name in set(unequal) & set(pairs["column"]) - untested - set(bold)]
-    if chosen:
-        lines.append(
-            f"No value is bold in {', '.join(chosen)}: not all runs had equal searches of their hyper-parameters, so "
-            "none is called the best (docs/statistics.md)."
-        )
-    return lines
+def not_ranked(made: Made) -> Words:
+    names = [name for name in made.unequal if (made.trained[name] != "").sum() > 1]
+    details = made.searches.describe({run: made.labels[run] for run in made.params["trained"]})
+    listed = f" in {', '.join(map(plain, names))}" * (len(names) < len(made.units))
+    return [(listed, f" {details}." if details else "")] * bool(names)
 
 
-def not_bold(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], params: dict) -> list[str]:
-    """Name the missing test of each column that has no value in bold although some of its runs were tested.
+def untested(made: Made) -> Words:
+    names = set(made.pairs["column"]) - set(made.pairs.loc[made.pairs["p_holm"] != "", "column"]) - set(made.bold)
+    return given(", ".join(plain(name) for name in made.units if name in names))
 
-    params: those of table.py.
-    """
-    labels = {row["run"]: plain(row["label"]) for row in params["rows"]}
-    units = column_units.units(params)
-    own = table[(table["selection"] == params["selections"][0]) & table["run"].isin(params["trained"])]
+
+def missing_tests(made: Made) -> Words:
+    """Find the missing test of each column that has no value in bold although some of its runs were tested."""
     found: dict[str, list[str]] = {}
-    for name in names if len(pairs) else ():
-        rows = own[own[name] != ""]
-        tested = pairs[(pairs["column"] == name) & (pairs["selection"] == params["selections"][0])]
-        p, means = comparison.tests(tested), dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))
+    first = made.pairs[made.pairs["selection"] == made.params["selections"][0]]
+    for name in (name for name in made.units if name not in {*made.bold, *made.unequal}):
+        rows = made.trained[made.trained[name] != ""]
+        p = comparison.tests(first[first["column"] == name])
+        means = dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))
         if not p or len(means) < 2:
             continue
-        best = (min if units[name].lower else max)(means, key=means.__getitem__)
-        if without := [labels[run] for run in means if run != best and frozenset((best, run)) not in p]:
-            reason = f"{labels[best]}, the best, was not tested against {', '.join(without)}"
+        best = (min if made.units[name].lower else max)(means, key=means.__getitem__)
+        if without := [made.labels[run] for run in means if run != best and frozenset((best, run)) not in p]:
+            reason = f"{made.labels[best]}, the best, was not tested against {', '.join(without)}"
             found.setdefault(reason, []).append(plain(name))
-    return [
-        f"No value is bold in {', '.join(listed)}, although some differences were tested: {reason}, with which it "
-        f"shares fewer than {comparison.SEEDS} seeds. So it is unknown which runs are as good as the best."
-        for reason, listed in found.items()
-    ]
+    return [(", ".join(names), reason) for reason, names in found.items()]
 
 
-def one_class(found: dict[tuple[str, str, str], str], labels: dict[str, str]) -> list[str]:
-    """Name the runs that predict one class. found: of one_class.find. labels: the labels by `method/variant`."""
-    every = [
-        f"{labels[run]} on {dataset} {benchmark} ({text})"
-        for (run, dataset, benchmark), text in found.items()
-        if run in labels
-    ]
-    return [
-        f"**One class** for every item: {plain('; '.join(every))}. Such a score is the fraction of that class."
-    ] * bool(every)
+def single_classes(made: Made) -> Words:
+    found = one_class.find(made.runs, made.kind, made.params).items()
+    texts = {key: plain(f"{key[1]} {key[2]} ({text})") for key, text in found if key[0] in made.labels}
+    return given("; ".join(f"{made.labels[run]} on {text}" for (run, *_), text in texts.items()))
 
 
-def uncommitted(done: pd.DataFrame) -> list[str]:
-    """Count the finished runs whose code was not committed."""
-    dirty = done.loc[done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
-    return [f"{len(dirty)} run(s) had uncommitted changes (`dirty` in the run table)."] if len(dirty) else []
+def without_value(made: Made) -> Words:
+    empty = run_statistics.without_value(run_statistics.scores(made.runs, column_units.parts(made.params)))
+    found = {run: [name for name in made.units if run in empty[name]] for run in made.ours["run"]}
+    return given("; ".join(f"{made.labels[run]}: {plain(', '.join(names))}" for run, names in found.items() if names))
 
 
-def unmarked(datasets: list[str] | None) -> list[str]:
-    """Name the datasets whose answers lack the marks that `strict` expects."""
-    if not datasets:
-        return []
-    return [
-        f"**`strict` stays near 0** for runs on {', '.join(datasets)}: that data does not contain “The answer is: ”, "
-        "after which `strict` expects the answer. Compare `lenient`."
-    ]
+def presets(made: Made) -> Words:
+    found = zip(made.ours["run"], made.ours["preset"], strict=True)
+    return [("; ".join(f"{made.labels[run]}: {plain(preset)}" for run, preset in found if preset) or "none yet",)]
 
 
-def noise(best: pd.DataFrame, labels: dict[str, str], source: dict) -> list[str]:
-    """Describe per column whether our runs differ from the published ones by more than the source's noise.
-
-    best: the rows of our runs. labels: the labels by `method/variant`. source: that of tasks.outputs.published.
-    """
-    lines = []
-    for name, most in source["noise"].items():
-        found = {
-            row["run"]: float(row[f"{name}_difference"]) for _, row in best.iterrows() if row[f"{name}_difference"]
-        }
-        beyond = [f"{labels[run]} {value:+.2f}".replace("-", "−") for run, value in found.items() if abs(value) > most]
-        if beyond:
-            lines.append(
-                f"**Not the protocol of {plain(source['label'])}, or chance**: in {plain(name)}, these differ from its "
-                f"values by more than its noise of ± {most:g}: {plain(', '.join(beyond))}. Compare our runs with one "
-                "another, not with its."
-            )
-        elif found:
-            lines.append(
-                f"In {plain(name)}, {plain(', '.join(labels[run] for run in found))} are within the noise of "
-                f"{plain(source['label'])}, ± {most:g}: the protocols agree as far as these runs can show."
-            )
-    return lines
+def tuning(made: Made) -> Words:
+    labels = {row["run"]: row["label"] for row in made.params["rows"]}
+    return [] if made.trials is None else zip(tuning_results.notes(made.task, made.trials, labels))
 
 
-def data(warnings: list[str]) -> list[str]:
-    """List the warnings of the datasets' cards, such as rows that are in training and evaluation data."""
-    return [f"**Data**: {plain('. '.join(warnings))}."] * bool(warnings)
-
-
-def unseen(leaked: dict[str, list]) -> list[str]:
-    """Explain the columns of scores on unseen rows. leaked: column or average -> the data.leaks.Leak in it."""
-    parts = [f"{plain(name)}: {' and '.join(map(str, found))}" for name, found in leaked.items()]
-    return [
-        f"{SEEN} are in {'; '.join(parts)}. `, unseen` after a column is the score without "
-        "them, by the same metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a "
-        "data card of other files). Verdicts, bold values and published values are on all rows."
-    ] * bool(parts)
-
-
-def unscored(empty: dict[str, set[str]], labels: dict[str, str]) -> list[str]:
-    """Name the runs without a value per column or average (run_statistics.without_value). labels: of the rows."""
-    found = {label: [name for name, runs in empty.items() if run in runs] for run, label in labels.items()}
-    listed = "; ".join(f"{label}: {', '.join(names)}" for label, names in found.items() if names)
-    return [
-        "Evaluated without a value, so empty too (the metric does not apply to the run, or no image could be scored, "
-        f"for example because no face was found): {plain(listed)}."
-    ] * bool(listed)
-
-
-def absent(task: str, status: pd.Series) -> str:
-    """Count the results of the run table that are in no mean, with the reasons."""
-    counts = [f"{int((status == name).sum())} {name}" for name in ("failed", "missing")]
-    counts += [f"{count} {name}" for name in ("outdated", "diverged") if (count := int((status == name).sum()))]
-    text = f"{', '.join(counts[:-1])} and {counts[-1]} result(s) (`runs_{task}.csv`)."
-    if "diverged" in set(status):
-        text += " A training diverged if its loss or weights became no finite numbers; it is in no mean."
-    return text
-
-
-def mixed(done: pd.DataFrame) -> list[str]:
-    """Name the runs whose means are over training runs with several versions of a library."""
+def mixed_versions(made: Made) -> Words:
+    """Find the runs whose means are over training runs with several versions of a library."""
     found = []
-    for run, group in done.groupby("run", sort=False):
+    for run, group in made.done.groupby("run", sort=False):
         installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
         for name in made_from.PACKAGES:
             several = sorted({".".join(one[name].split(".")[:2]) for one in installed if name in one})
             found += [f"{run} ({name} {', '.join(several)})"] * (len(several) > 1)
-    return [f"**Mixed versions** within one row, so that its means combine them: {', '.join(found)}."] * bool(found)
+    return given(", ".join(found))
 
 
-def answered(done: pd.DataFrame) -> list[str]:
-    """Name the backend that generated each run's answers; [] for a task without generated answers."""
-    done = done[done["backend"] != ""]
+def backends(made: Made) -> Words:
+    """Find the backend that generated each run's answers, if a task has them."""
+    answered = made.done[made.done["backend"] != ""]
     parts = [
         f"{backend}{f' (`serve: {serve}`)' if serve else ''}: {', '.join(group['run'].unique())}"
-        for (backend, serve), group in done.groupby(["backend", "serve"])
+        for (backend, serve), group in answered.groupby(["backend", "serve"])
     ]
-    several = done["backend"].nunique() > 1
-    text = f"{'**Several backends**, which round differently. ' * several}Answers by {'; '.join(parts)}."
-    return [text] * bool(parts)
+    several = "**Several backends**, which round differently. " * (answered["backend"].nunique() > 1)
+    return [(several, "; ".join(parts))] * bool(parts)
+
+
+def uncommitted(made: Made) -> Words:
+    dirty = made.done.loc[made.done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
+    return [(len(dirty),)] * bool(len(dirty))
+
+
+def published(made: Made) -> Words:
+    if not len(made.published):
+        return [("No published counterpart: the model or the data are not the paper's.",)]
+    return [(f"Signed numbers in brackets: ours − {made.source['label']}.",), *zip(made.source["notes"])]
+
+
+def differences(made: Made, within: bool) -> Words:
+    """Find the columns whose differences to the published values are within its noise, or the differences beyond it."""
+    for name, most in made.source["noise"].items() if len(made.published) else ():
+        texts = zip(made.ours["run"], made.ours[f"{name}_difference"], strict=True)
+        found = {made.labels[run]: float(text) for run, text in texts if text}
+        beyond = [f"{label} {value:+.2f}".replace("-", "−") for label, value in found.items() if abs(value) > most]
+        if found and within == (not beyond):
+            listed = ", ".join(found if within else beyond)
+            yield plain(made.source["label"]), plain(name), f"{most:g}", listed
+
+
+def absent(made: Made) -> Words:
+    status = made.runs["status"].value_counts()
+    counts = [f"{status.get(name, 0)} {name}" for name in ("failed", "missing")]
+    counts += [f"{status[name]} {name}" for name in ("outdated", "diverged") if name in status]
+    diverged = " A training diverged if its loss or weights became no finite numbers; it is in no mean."
+    return [(", ".join(counts[:-1]), counts[-1], made.task, diverged * ("diverged" in status))]
+
+
+def holes(made: Made) -> Words:
+    found = zip(made.ours["run"], made.ours["missing"], strict=True)
+    return [(made.labels[run], text.replace("`", "'")) for run, text in found if text]
+
+
+NOTES: list[tuple[Callable[[Made], Words], str]] = [
+    (
+        leaked,
+        "**Rows that are trained on** are in {}. `, unseen` after a column is the score without them, by the same "
+        "metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a data card of other "
+        "files). Verdicts, bold values and published values are on all rows.",
+    ),
+    (
+        unit_and_seeds,
+        "{}. `mean ± std` over n seeds (sample standard deviation; none for n = 1); the grid has n = {}. `(3/5)` means "
+        "that 3 of 5 seeds are available, `–` none; an empty cell is not in the grid. Averages are plain means of the "
+        "columns' means; their std is over the seeds that have every column.",
+    ),
+    (
+        lambda made: [(f" without the {made.kind.uncounted}" * bool(made.kind.uncounted),)],
+        "`Params (M)`: adapter parameters{}, as PEFT stores them; docs/parameters.md compares them with the paper's "
+        "counts.",
+    ),
+    (
+        reference,
+        "Differences: run − reference, which is {}. In brackets: the 95 % interval for these two runs (t, over items "
+        "and the seeds that both have; with one seed over items only, and too narrow). p: with Holm's correction for "
+        "all pairs of the column, so it may be 0.05 or more although the interval excludes 0. “Equivalent”: two "
+        f"one-sided tests show a difference below {comparison.MARGIN:g} point, with the same correction. Without p: "
+        f"fewer than {comparison.SEEDS} common seeds, a metric of all items together (FID, mIoU), or no equal searches "
+        "(docs/statistics.md).",
+    ),
+    (
+        not_ranked,
+        "**No ranking of methods**{}: no equal search chose the hyper-parameters of these runs, so no value is bold, "
+        "and other settings may reverse a difference (docs/statistics.md).{}",
+    ),
+    (
+        lambda made: [(made.task,)] * bool(made.bold),
+        "**Bold**: the best of our trained runs, and those whose difference to it is not significant at 5 %, but no "
+        "score of 0 that is the worst of its column. `compare_{}.csv` has every pair. A metric that is not computed "
+        "from items (FID, mIoU) has no bold value.",
+    ),
+    (
+        untested,
+        "No value is bold in {}: differences are tested only between runs that share at least "
+        f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ.",
+    ),
+    (
+        missing_tests,
+        "No value is bold in {}, although some differences were tested: {}, with which it shares fewer than "
+        f"{comparison.SEEDS} seeds. So it is unknown which runs are as good as the best.",
+    ),
+    (single_classes, "**One class** for every item: {}. Such a score is the fraction of that class."),
+    (
+        without_value,
+        "Evaluated without a value, so empty too (the metric does not apply to the run, or no image could be scored, "
+        "for example because no face was found): {}.",
+    ),
+    (presets, "Hyper-parameter presets: {}."),
+    (tuning, "{}"),
+    (mixed_versions, "**Mixed versions** within one row, so that its means combine them: {}."),
+    (backends, "{}Answers by {}."),
+    (lambda made: given(plain(". ".join(made.warnings))), "**Data**: {}."),
+    (uncommitted, "{} run(s) had uncommitted changes (`dirty` in the run table)."),
+    (
+        lambda made: given(", ".join(made.params.get("never_marked") or ())),
+        "**`strict` stays near 0** for runs on {}: that data does not contain “The answer is: ”, after which `strict` "
+        "expects the answer. Compare `lenient`.",
+    ),
+    (published, "{}"),
+    (
+        lambda made: differences(made, within=False),
+        "**Not the protocol of {}, or chance**: in {}, these differ from its values by more than its noise of ± {}: {}."
+        " Compare our runs with one another, not with its.",
+    ),
+    (
+        lambda made: differences(made, within=True),
+        "In {1}, {3} are within the noise of {0}, ± {2}: the protocols agree as far as these runs can show.",
+    ),
+    (absent, "{} and {} result(s) (`runs_{}.csv`).{}"),
+    (holes, "Missing results for {}: `{}`"),
+]
+
+
+def lines(made: Made) -> list[str]:
+    """Return the notes that readers need to compare numbers, in Markdown."""
+    return [sentence.format(*words) for find, sentence in NOTES for words in find(made)]

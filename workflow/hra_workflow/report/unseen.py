@@ -16,7 +16,7 @@ import pandas as pd
 from hra_workflow.core import predictions, records
 from hra_workflow.report import column_units, run_statistics
 
-NAME = "{}_unseen"
+ENDING = "_unseen"
 
 
 def items_of(metrics: str, leak, kind, settings: dict) -> dict[tuple[str, str], np.ndarray]:
@@ -46,14 +46,11 @@ def add(table: pd.DataFrame, runs: pd.DataFrame, leaked: dict, kind, params: dic
     names = leaked_columns(leaked, params)
     if not names:
         return table
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    scale = params.get("scale", 100)
-    values = run_statistics.scores(of_runs(runs, leaked, kind, params), single, averages, scale)
-    statistics = run_statistics.summary(values, averages).to_dict("index")
-    units = column_units.units(params)
+    scores = run_statistics.scores(of_runs(runs, leaked, kind, params), column_units.parts(params))
+    statistics, units = run_statistics.summary(scores).to_dict("index"), column_units.units(params)
     for name in names:
         cells = [statistics.get((row["run"], row["selection"], name), {}) for _, row in table.iterrows()]
-        for column, statistic in ((NAME.format(name), "mean"), (f"{NAME.format(name)}_std", "std")):
+        for column, statistic in ((f"{name}{ENDING}", "mean"), (f"{name}{ENDING}_std", "std")):
             table[column] = [run_statistics.number(cell.get(statistic), units[name].digits) for cell in cells]
     return table
 
@@ -74,34 +71,23 @@ def of_runs(runs: pd.DataFrame, leaked: dict, kind, params: dict) -> pd.DataFram
 
 def leaked_columns(leaked: dict, params: dict) -> dict[str, list]:
     """Return the leaks of each column and average that has any."""
-    single, averages = run_statistics.expand_columns(params["columns"], params.get("averages", {}))
-    own = {column["name"]: leaked.get((column["dataset"], column["benchmark"])) for column in single}
-    named = [column["name"] for column in params["columns"]]
-    members = {name: averages.get(name, [name]) for name in named} | averages
-    found = {name: [own[member] for member in parts if own[member]] for name, parts in members.items()}
-    return {name: some for name, some in found.items() if some}
+    found = {
+        name: [leaked[key] for part in several if (key := (part["dataset"], part["benchmark"])) in leaked]
+        for name, several in column_units.parts(params).items()
+    }
+    return {name: leaks for name, leaks in found.items() if leaks}
 
 
 def names(columns: Iterable[str], table: Container[str]) -> list[str]:
     """Return the columns of the table, each followed by the column of its scores on unseen items, if it has any."""
-    return [name for column in columns for name in (column, NAME.format(column)) if name in table]
+    return [name for column in columns for name in (column, f"{column}{ENDING}") if name in table]
 
 
-def with_unseen(columns: Container[str], cells: dict[str, str], row: Mapping[str, str] | None = None) -> list[str]:
-    """Return the cells by column, each followed by the cell of its scores on unseen items, if the table has any.
-
-    row: a row of the table, {} for a row of published values; None: the cells are headings.
-    """
-    found = []
-    for name, cell in cells.items():
-        found.append(cell)
-        if (unseen := NAME.format(name)) in columns:
-            found.append(cell.replace(name, f"{name}, unseen", 1) if row is None else text(row, unseen))
-    return found
+def title(name: str) -> str:
+    """Return the heading of a column of the table, `SST-2, unseen` for `SST-2_unseen`."""
+    return f"{name.removesuffix(ENDING)}, unseen" if name.endswith(ENDING) else name
 
 
 def text(row: Mapping[str, str], name: str) -> str:
     """Format `90.10 ± 0.20`, or `–` if it is missing."""
-    if name not in row:
-        return ""
     return row[name] + (f" ± {row[f'{name}_std']}" if row[f"{name}_std"] else "") or "–"

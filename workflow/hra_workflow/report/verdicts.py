@@ -5,14 +5,13 @@ interval.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
-from hra_workflow.report import comparison, markdown_text, searches
+from hra_workflow.core.wording import plural
+from hra_workflow.report import comparison, markdown_text, run_statistics, searches
 from hra_workflow.report.column_units import Unit
 
 FEW_ITEMS = 30  # an interval from fewer seeds is rough
@@ -22,46 +21,45 @@ FEW_ITEMS = 30  # an interval from fewer seeds is rough
 class Verdict:
     """The difference run − reference in one column, in its unit. NaN: no interval, or not tested.
 
-    unequal: why it is no verdict (report/searches.py); p is then only in compare_{task}.csv.
+    scores: the means of both. single: each is of one training run. unequal: why it is no ranking
+    (report/searches.py); p is then only in compare_{task}.csv.
     """
 
     run: str
     reference: str
+    scores: tuple[float, float]
     value: float
     interval: tuple[float, float] = (math.nan, math.nan)
     p: float = math.nan
     seeds: int = 0
     items: int = 0
     p_equivalent: float = math.nan  # p of a difference below comparison.MARGIN points
+    single: bool = False
     unequal: str = ""
 
     def sentence(self, labels: dict[str, str], unit: Unit) -> str:
-        """Write `LoRA is 4.00 points above HRA [0.20, 7.80], not significant (p = 0.120)`.
+        """Write `LoRA: 80.00; HRA: 76.00 (+4.00 [0.20, 7.80], p = 0.120, not significant)`.
 
-        Without equal searches: `…, a difference at the settings of preset mine, which no equal search chose: …`.
+        Not tested, or without equal searches: `LoRA: 80.00; HRA: 76.00 (one run each, rates not tuned)`.
         """
-        size = f"{abs(self.value):.{unit.digits}f}"
-        side = f"{size}{' points' * unit.percent} {'above' if self.value > 0 else 'below'}"
-        reference = re.sub("^The ", "the ", labels[self.reference])
-        text = f"{labels[self.run]} is {side if float(size) else 'equal to'} {reference}"
-        text += " (lower is better)" * unit.lower + self.range_text(unit)
-        text += f", {self.unequal}" * bool(self.unequal)
-        if outcome := self.outcome():
-            text += f"{';' if self.unequal else ','} {outcome}"
-        return text + f"; only {self.items} items" * (0 < self.items < FEW_ITEMS)
+        pairs = zip((self.run, self.reference), self.scores, strict=True)
+        both = "; ".join(f"{labels[run]}: {run_statistics.number(score, unit.digits)}" for run, score in pairs)
+        return f"{both} ({', '.join(self.facts(unit))})"
 
-    def outcome(self) -> str:
-        """Describe the result of the test, or why it is missing; "" if it does not compare methods."""
-        if not math.isnan(self.p):
-            if self.unequal:
-                return ""
-            text = f"{'' if self.p < comparison.LEVEL else 'not '}significant ({p_text(self.p)})"
-            same = f", equivalent within {comparison.MARGIN:g} point ({p_text(self.p_equivalent)})"
-            return text + same * (self.p_equivalent < comparison.LEVEL)
-        if 0 < self.seeds < comparison.SEEDS:
-            common = f"{self.seeds} seed{'s' * (self.seeds > 1)} in common, {comparison.SEEDS} are needed"
-            return f"not tested: {common}"
-        return "not tested: no scores per item in common"
+    def facts(self, unit: Unit) -> Iterable[str]:
+        """Yield the result of the test, or what the comparison lacks; details are in the notes of the table."""
+        if self.unequal or math.isnan(self.p):
+            few = 0 < self.seeds < comparison.SEEDS
+            yield from ["one run each" if self.single else plural(self.seeds, "common seed")] * (self.single or few)
+            yield from ["not tested"] * (math.isnan(self.p) and not (self.single or few))
+        else:
+            yield self.cell(unit)
+            yield f"{'not ' * (self.p >= comparison.LEVEL)}significant"
+            if self.p_equivalent < comparison.LEVEL:
+                yield f"equivalent within {comparison.MARGIN:g} point: {p_text(self.p_equivalent)}"
+        yield from [self.unequal] * bool(self.unequal)
+        yield from ["lower is better"] * unit.lower
+        yield from [f"only {self.items} items"] * (0 < self.items < FEW_ITEMS)
 
     def cell(self, unit: Unit) -> str:
         """Write `+4.00 [0.00, 7.80], p = 0.120`, without p if no equal searches chose the hyper-parameters."""
@@ -89,99 +87,76 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
     return best((run for run in candidates if run in means), key=means.__getitem__, default=None)
 
 
-def against(
-    reference: str,
-    means: dict[str, float],
-    pairs: pd.DataFrame,
-    unequal: Callable[[str, str], str],
-) -> list[Verdict]:
-    """Compare the other runs with the reference. pairs: the rows of compare_{task}.csv of one column and selection.
+def verdicts(
+    table: pd.DataFrame, pairs: pd.DataFrame, units: dict[str, Unit], params: dict
+) -> dict[tuple[str, str], list[Verdict]]:
+    """Return the verdicts by selection and column; [] if the reference has no value.
 
-    unequal: function (run, reference) → why their difference is no verdict, or "".
+    pairs: compare_{task}.csv. params: those of table.py.
     """
+    chosen, searched, tests, found = params["verdicts"], searches.table_searches(params), both_ways(pairs), {}
+    runs = [*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]
+    single = {*zip(table["selection"], table["run"], table["n_seeds"] == "1", strict=True)}
+    for name, unit in units.items():
+        for selection, means in means_of(table, name, runs):
+            first = reference(means, chosen, unit)
+            found[selection, name] = [
+                Verdict(
+                    run,
+                    first,
+                    (mean, means[first]),
+                    *tests.get((name, selection, run, first), (mean - means[first],)),
+                    single={(selection, run, True), (selection, first, True)} <= single,
+                    unequal=searched.between(run, first, name),
+                )
+                for run, mean in means.items()
+                if first and run != first
+            ]
+    return found
+
+
+def both_ways(pairs: pd.DataFrame) -> dict[tuple[str, ...], tuple]:
+    """Return value, interval, p, seeds, items and p of equivalence by (column, selection, run, reference)."""
     found = {}
     for pair in pairs.to_dict("records"):
         value, low, high, p, p_equivalent = (
             float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm", "p_equivalent")
         )
-        tests = p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent
-        found[pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
-        found[pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
-    return [
-        Verdict(
-            run,
-            reference,
-            *found.get((run, reference), (mean - means[reference],)),
-            unequal=unequal(run, reference),
-        )
-        for run, mean in means.items()
-        if run != reference
-    ]
-
-
-def marked(table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
-    """Add the marks of each cell: better, best or not distinguishable from the best.
-
-    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
-    params: those of table.py.
-    """
-    added, chosen = {}, searches.table_searches(params)
-    for name, unit in units.items():
-        best = set()
-        for selection, means, pairs in compared(table, differences, name, params["trained"]):
-            tests = comparison.tests(pairs)
-            equal = {pair: p for pair, p in tests.items() if not chosen.between(*pair, name)}
-            found = comparison.best(means, equal, unit.lower)
-            worst = (max if unit.lower else min)(means.values(), default=0)
-            best |= {(selection, run) for run in found if means[run] != 0 or worst != 0}
-        keys = zip(table["selection"], table["run"], strict=True)
-        added[f"{name}_better"] = unit.better
-        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
-    return table.assign(**added)
-
-
-def compared(
-    table: pd.DataFrame, differences: pd.DataFrame, name: str, runs: list[str]
-) -> Iterable[tuple[str, dict[str, float], pd.DataFrame]]:
-    """Yield per selection the means of these runs in a column, and the rows of its pairs."""
-    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
-        means = dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
-        chosen = (differences["column"] == name) & (differences["selection"] == selection)
-        yield selection, means, differences[chosen]
-
-
-def verdicts(
-    table: pd.DataFrame, differences: pd.DataFrame, units: dict[str, Unit], params: dict
-) -> dict[tuple[str, str], list[Verdict]]:
-    """Return the verdicts by selection and column; [] if the reference has no value.
-
-    params: those of table.py.
-    """
-    chosen, found, searched = params["verdicts"], {}, searches.table_searches(params)
-    runs = list(dict.fromkeys([*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]))
-    for name, unit in units.items():
-        for selection, means, pairs in compared(table, differences, name, runs):
-            first = reference(means, chosen, unit)
-            unequal = partial(searched.between, column=name)
-            found[selection, name] = against(first, means, pairs, unequal) if first else []
+        key, tests = (pair["column"], pair["selection"]), (p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent)
+        found[*key, pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
+        found[*key, pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
     return found
 
 
-def sentences(
-    table: pd.DataFrame, found: dict[tuple[str, str], list[Verdict]], units: dict[str, Unit], params: dict
-) -> pd.DataFrame:
-    """Add the sentence about a run's difference for each column of the verdicts, as `{column}_verdict`."""
+def means_of(table: pd.DataFrame, name: str, runs: list[str]) -> Iterable[tuple[str, dict[str, float]]]:
+    """Yield per selection the means of these runs in a column."""
+    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
+        yield selection, dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
+
+
+def marked(table: pd.DataFrame, found: dict, pairs: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
+    """Add what is better in a column, which runs are best or not distinguishable from it, and the sentences `found`.
+
+    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
+    """
+    added, searched = {}, searches.table_searches(params)
+    keys = list(zip(table["selection"], table["run"], strict=True))
+    for name, unit in units.items():
+        best = set()
+        for selection, means in means_of(table, name, params["trained"]):
+            own = pairs[(pairs["column"] == name) & (pairs["selection"] == selection)]
+            equal = {pair: p for pair, p in comparison.tests(own).items() if not searched.between(*pair, name)}
+            worst = (max if unit.lower else min)(means.values())
+            listed = comparison.best(means, equal, unit.lower)
+            best |= {(selection, run) for run in listed if means[run] != 0 or worst != 0}
+        added[f"{name}_better"] = unit.better
+        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
     labels = {row["run"]: row["label"] for row in params["rows"]}
     for name in params["verdicts"]["columns"]:
-        texts = {
-            (selection, one.run): one.sentence(labels, units[name])
-            for (selection, column), several in found.items()
-            for one in several
-            if column == name
-        }
-        keys = zip(table["selection"], table["run"], strict=True)
-        table = table.assign(**{f"{name}_verdict": [texts.get(key, "") for key in keys]})
-    return table
+        own = [(key[0], one) for key, several in found.items() if key[1] == name for one in several]
+        texts = {(selection, one.run): one.sentence(labels, units[name]) for selection, one in own}
+        added[f"{name}_verdict"] = [texts.get(key, "") for key in keys]
+    return table.assign(**added)
 
 
 def summary(table: pd.DataFrame, selection: str, params: dict) -> str:

@@ -33,8 +33,17 @@ def direction(task: Task, dataset: str, benchmark: str, metric: str) -> str:
 
 def units(task: Task) -> dict[str, column_units.Unit]:
     """Return the units of the table's columns and averages."""
+    return column_units.units(shown(task))
+
+
+def parts(task: Task) -> dict[str, list[dict]]:
+    """Return the columns of one dataset in each column and average of the table."""
+    return column_units.parts(shown(task))
+
+
+def shown(task: Task) -> dict:
     columns, averages = (found(task.config, task.name) for found in (grid.columns, grid.averages))
-    return column_units.units({"columns": columns, "averages": averages, "scale": task.scale})
+    return {"columns": columns, "averages": averages, "scale": task.scale}
 
 
 def check(task: Task) -> None:

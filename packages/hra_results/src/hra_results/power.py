@@ -16,7 +16,7 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import hours_of
 from hra_workflow.cost import row_counts
-from hra_workflow.report.column_units import Unit
+from hra_workflow.report import column_units
 from hra_workflow.report.comparison import NOISE, SEEDS, Noise
 from hra_workflow.report.markdown_text import table
 from hra_workflow.report.run_columns import TRAINING
@@ -35,7 +35,7 @@ class Planned:
     """
 
     name: str
-    unit: Unit
+    unit: column_units.Unit
     datasets: list[str]
     seeds: int
     parts: list[formulas.Column]
@@ -117,24 +117,13 @@ def columns(config: dict, task: Task, score: float | None = None, deviation: flo
 
     score, deviation: the stated noise, in points.
     """
-    found = noise(config, task, score, deviation)
-    single = {column["name"]: column for column in grid.columns(config, task.name)}
-    averages = grid.averages(config, task.name)
-    for name, unit in task_columns.units(task).items():
-        members = [part for member in averages.get(name, [name]) for part in datasets(single[member])]
-        parts = [found.get(part) for part in members]
-        used = [dataset for _, dataset in members]
-        known = None not in parts
-        bases = dict.fromkeys(basis for _, basis in parts) if known else {}
-        yield Planned(
-            name, unit, used, seeds(task, used), [part for part, _ in parts] if known else [], " and ".join(bases),
-        )  # fmt: skip
-
-
-def datasets(column: dict) -> list[tuple[str, str]]:
-    """Return the names in compare_{task}.csv and datasets of a column, which may be a mean over several datasets."""
-    several = column.get("datasets")
-    return [(f"{column['name']}: {one}", one) for one in several] if several else [(column["name"], column["dataset"])]
+    found, units = noise(config, task, score, deviation), task_columns.units(task)
+    for name, members in task_columns.parts(task).items():
+        parts = [found.get(part["name"]) for part in members]
+        used = [part["dataset"] for part in members]
+        known = [] if None in parts else [part for part, _ in parts]
+        bases = " and ".join(dict.fromkeys(basis for _, basis in parts) if known else ())
+        yield Planned(name, units[name], used, seeds(task, used), known, bases)
 
 
 def trained(task: Task) -> list[dict]:
@@ -149,16 +138,15 @@ def seeds(task: Task, used: list[str]) -> int:
 
 def noise(
     config: dict, task: Task, score: float | None, deviation: float | None
-) -> dict[tuple[str, str], tuple[formulas.Column, str]]:
-    """Return the noise of columns by their name in compare_{task}.csv and dataset, and where it is from."""
-    measured, found, scales = finished(config, task), {}, task_columns.units(task)
+) -> dict[str, tuple[formulas.Column, str]]:
+    """Return the noise of columns of one dataset by their name in compare_{task}.csv, and where it is from."""
+    measured, found = finished(config, task), {}
     complete = tasks.load(row_counts.complete(config))[task.name]
-    for column in grid.columns(config, task.name):
-        for name, dataset in datasets(column):
-            if pairs := measured.get(name):
-                found[name, dataset] = of_pairs(pairs, scales[column["name"]].scale), "finished runs"
-            elif score is not None and (items := answered(complete, column, dataset)):
-                found[name, dataset] = formulas.stated(score / 100, deviation / 100, items), "the stated noise"
+    for part in (part for several in task_columns.parts(task).values() for part in several):
+        if pairs := measured.get(part["name"]):
+            found[part["name"]] = of_pairs(pairs, part["scale"]), "finished runs"
+        elif score is not None and (items := answered(complete, part)):
+            found[part["name"]] = formulas.stated(score / 100, deviation / 100, items), "the stated noise"
     return found
 
 
@@ -168,11 +156,11 @@ def of_pairs(pairs: list[dict], factor: float) -> formulas.Column:
     return formulas.Column(int(pairs[0]["n_items"]), lambda _: fixed)
 
 
-def answered(task: Task, column: dict, dataset: str) -> int | None:
+def answered(task: Task, column: dict) -> int | None:
     """Return the number of a column's items, if they are answers and their number is known."""
     if column["benchmark"] == TRAINING or not task.metric(column["metric"]).answers:
         return None
-    return work.items_of(task, dataset, column["benchmark"])
+    return work.items_of(task, column["dataset"], column["benchmark"])
 
 
 def finished(config: dict, task: Task) -> dict[str, list[dict]]:

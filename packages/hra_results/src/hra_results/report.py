@@ -59,7 +59,7 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
-        "unseen": unseen.text(first, unseen.NAME.format(column)),
+        "unseen": unseen.text(first, name) if (name := f"{column}{unseen.ENDING}") in first else "",
         "published": first[f"{column}_published"],
     }
 

@@ -14,6 +14,7 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.report import run_statistics
 from hra_workflow.report.run_columns import OF_TRAINING
+from hra_workflow.tasks import columns as task_columns
 from hra_workflow.tasks import outputs
 from hra_workflow.tasks.base import Task
 
@@ -92,11 +93,8 @@ def compare_task(task: Task, path: str, runs: list[Run]) -> list[Published]:
     rows = published[published["run"].isin(names)]
     known = ", ".join(dict.fromkeys(published["run"]))
     expect(len(rows) > 0, f"{path}: expected a row of {', '.join(names)}, found only {known}. Compare one of these.")
-    single, averages = run_statistics.expand_columns(columns, grid.averages(task.config, task.name))
-    table, scale = run_table(runs), task.scale
-    values = run_statistics.scores(table, single, averages, scale)
-    values = values[values["selection"] == task.selections[0]]  # next to which the table has the published values
-    ours = run_statistics.summary(values, averages).to_dict("index")
+    table = run_table(runs)
+    ours = run_statistics.summary(run_statistics.scores(table, task_columns.parts(task))).to_dict("index")
     theirs = run_statistics.counterparts(published, columns, grid.averages(task.config, task.name))
     found = []
     for row, column in theirs:

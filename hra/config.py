@@ -7,8 +7,14 @@ from typing import Any
 import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-# `peft_type` in the file of an adapter with `two_sided` or `magnitudes`: PEFT alone would load it as another model.
-EXTENDED = "HRA_EXTENDED"
+# `peft_type` in the file of an adapter with `two_sided` or `magnitudes`: PEFT alone would load it as another model. For
+# a type that it lacks, PEFT raises KeyError(type) and shows nothing else of the files, so the type is the message.
+# Files contain this text: do not change it. It has no `pip install hra`, because hra is not on PyPI.
+EXTENDED = (
+    "HRA_EXTENDED: PEFT loads this adapter only with the Python package hra (newer than 0.2.0). Install it, then run "
+    "`import hra; hra.install()` first. Or export a LoRA or DoRA for PEFT without it: `hra to-lora ADAPTER OUT`"
+)
+EXTENDED_TYPES = (EXTENDED, "HRA_EXTENDED")  # the second in files of 0.2.0
 SCALE = 1 / 128
 
 
@@ -34,8 +40,9 @@ class HRAConfig(peft.HRAConfig):
     `hra.install()`.
 
     After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
-    a file, and a configuration, with `two_sided` or `magnitudes`: their `peft_type` is "HRA_EXTENDED" there. It warns
-    that it ignores `target_parameters`, and does not load these parts of the adapter.
+    a file, and a configuration, with `two_sided` or `magnitudes`: it raises a KeyError with their `peft_type`, which
+    begins with "HRA_EXTENDED" and explains what to do. It warns that it ignores `target_parameters`, and does not load
+    these parts of the adapter.
     """
 
     two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})

@@ -18,7 +18,7 @@ from torch import nn
 
 from . import bank, capabilities, targets, usage
 from .base_layer import HRALayer
-from .config import EXTENDED, HRAConfig
+from .config import EXTENDED_TYPES, HRAConfig
 from .experts import ParamWrapper, find_wrapper
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
@@ -242,7 +242,8 @@ def install() -> None:
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))
         mapping[PeftType.HRA] = ours
-    PEFT_TYPE_TO_CONFIG_MAPPING[EXTENDED] = HRAConfig  # type: ignore[index] # a name in files only
+    for name in EXTENDED_TYPES:
+        PEFT_TYPE_TO_CONFIG_MAPPING[name] = HRAConfig  # type: ignore[index] # a name in files only
     for namespace in _NAMESPACES:
         for name, ours in _NAMES.items():
             if hasattr(namespace, name):
@@ -260,5 +261,6 @@ def uninstall() -> None:
             target[name] = theirs
         else:
             setattr(target, name, theirs)
-    PEFT_TYPE_TO_CONFIG_MAPPING.pop(EXTENDED, None)  # type: ignore[call-overload]
+    for name in EXTENDED_TYPES:
+        PEFT_TYPE_TO_CONFIG_MAPPING.pop(name, None)  # type: ignore[call-overload]
     _replaced.clear()

@@ -3,8 +3,11 @@
 Module names are those of the files; each class loads exactly the tensors in its file.
 """
 
+from itertools import pairwise
+
 import numpy
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -45,20 +48,12 @@ class Lpips(nn.Module):
 
 def lpips_vgg(backbone: dict, layers: dict) -> Lpips:
     """Build LPIPS from torchvision's vgg16 weights and lpips' v0.1 linear layers."""
-    channels = (64, 128, 256, 512, 512)
-    slices, index, before = [], 0, 3
-    for level, (width, count) in enumerate(zip(channels, (2, 2, 3, 3, 3), strict=True)):
-        part = nn.Sequential()
-        if level:
-            part.append(nn.MaxPool2d(2))
-            index += 1
-        for _ in range(count):
-            conv = nn.Conv2d(before, width, 3, padding=1)
-            conv.load_state_dict({name: backbone[f"features.{index}.{name}"] for name in ("weight", "bias")})
-            part.extend([conv, nn.ReLU()])
-            index, before = index + 2, width
-        slices.append(part)
-    return with_layers(Lpips(slices, channels), layers)
+    with torch.device("meta"):  # the file's tensors take the place of all others
+        network = torchvision.models.vgg16(init_weights=False).features
+    known = network.state_dict()
+    network.load_state_dict({name: backbone[f"features.{name}"] for name in known}, assign=True)
+    slices = [network[start:end] for start, end in pairwise((0, 4, 9, 16, 23, 30))]  # each after the first with a pool
+    return with_layers(Lpips(slices, (64, 128, 256, 512, 512)), layers)
 
 
 def st_lpips(state: dict) -> Lpips:

@@ -1,5 +1,7 @@
 """Differences between runs with confidence intervals: t intervals over seeds and items, paired over both.
 
+scipy has none of this but the t distribution; statsmodels, no dependency, has Holm's correction and equivalence tests.
+
 Two runs are compared on the same items and on their common seeds. The variance of their difference is the variance over
 items (of the difference averaged over seeds) plus the variance over seeds (of the difference on all items); its degrees
 of freedom are Satterthwaite's (1946). docs/statistics.md has the formula and the measured coverage. With fewer than

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hra_workflow.report import selections
 
 PAGE = Path(__file__).with_name("page")
-EXTENDED = "_EXTENDED"  # ends the type of an adapter that stock PEFT does not load
+EXTENDED = "_EXTENDED"  # follows the method in the type of an adapter that stock PEFT does not load
 LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
 
 
@@ -43,6 +43,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source = on_hub(model), on_hub(data)
+    peft_type, extended, _ = adapter["peft_type"].partition(EXTENDED)
     rows = list(results(metrics, weights, params["leaked"], params["unseen"]))
     evaluated = [
         EvalResult(
@@ -62,7 +63,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         datasets=[source.repo] if source else None,
         library_name="peft",
         pipeline_tag=params["pipeline_tag"],
-        tags=[adapter["peft_type"].lower().removesuffix(EXTENDED.lower()), record["dataset"]],
+        tags=[peft_type.lower(), record["dataset"]],
         model_name=f"{record['method']}-{record['variant']}-{record['dataset']}",
         eval_results=evaluated or None,
         **license_of(model.get("license")),
@@ -73,7 +74,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     titles, notes = (selections.name_splits(params["splits"], texts) for texts in (selections.TITLES, selections.NOTES))
     folders = {"base": base.repo if base else params["base"], "adapter": params["exported"]}
     remarks = {"base": "" if base else "  # a folder", "adapter": "  # this folder, or its name on the Hub"}
-    extended = adapter["peft_type"].endswith(EXTENDED)
     snippet = environment.from_string(params["snippet"]).render(
         folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
         revision=f", revision={base.revision!r}" if base else "",
@@ -105,6 +105,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         steps=steps,
         tuned=params["tuned"],
         adapter=adapter,
+        peft_type=peft_type,
         extended=extended,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )

@@ -1,7 +1,7 @@
 """Experiment trackers of config key `report_to`, which receive the curves of a training run while it runs.
 
-All tasks use accelerate's trackers: the callbacks of transformers repeat the points between a checkpoint and a kill,
-and an error in one of them ends the training.
+All tasks use accelerate's trackers: with transformers' callbacks (5.24), a resumed training repeats the points since
+its checkpoint in TensorBoard and starts a second run in MLflow, and an error in one of them ends the training.
 
 scratch/RUN/tracked.json   per tracker: the id of its run, and the last step that was sent of each curve
 

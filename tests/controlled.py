@@ -123,8 +123,9 @@ class Run(rule_jobs.Run):
         given = {name: [] for name in ("model", "dataset", "augmented", "latents")}
         self.training = self.job("train_control", given, {"record": self.folder / "run/train.json"} | self.weights)
         samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
-        steps = snapshot_steps or [settings["max_steps"]]
-        return control_training.Trainer(self.training, self.trained, MODEL, samples, steps, "cpu", settings)
+        trainer = control_training.Trainer(self.training, self.trained, MODEL, samples, settings)
+        trainer.snapshot_steps = snapshot_steps or []
+        return trainer
 
     def train(self, snapshot_steps: list[int] | None = None) -> control_training.Trainer:
         trainer = self.trainer(snapshot_steps)

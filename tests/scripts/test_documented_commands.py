@@ -35,7 +35,7 @@ RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
 RULES = {name for pair in RULES for name in pair if name}
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
-TABLES = {name for task in TASKS.values() for name in task.tables()} | {"intents"}  # of docs/extending.md
+TABLES = {name for task in TASKS.values() for name in task.tables()} | {"tones"}  # of docs/extending.md
 PROFILES = {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")}
 OF_THE_USER = (
     r"mine|other\.yaml|reviews|faces|mug|rooms|questions|new\.|prompts\.|photos|maps|folder|answers|outputs"

@@ -1,11 +1,13 @@
-"""docs/extending.md: its configs are valid, its classes work; its files, in a copy of the workflow, are a task."""
+"""docs/extending.md: its configs are valid, its classes work; in a copy of the workflow, tests/fifth_task is a task."""
 
 import copy
 import inspect
 import json
 import re
+import shutil
 import sys
 
+import pandas
 import pytest
 import yaml
 from PIL import Image
@@ -24,24 +26,14 @@ from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.math import answers, graders
 from project import Project
 from rule_jobs import train
-from support import ROOT, SETTINGS, TARGETS, TINY_MODEL, merged, method, paper_config, put, write_sentences
+from support import ROOT, merged, method, paper_config, put
 
 PAGE = (ROOT / "docs/extending.md").read_text()
-MINE = {
-    "local_root": "data",
-    "models": {"tiny": {"source": TINY_MODEL, "head": ["classifier"], "targets": {"paper": TARGETS}}},
-    "presets": {"intents": {"tiny": {"source": "test", "all": SETTINGS}}},
-    "tasks": {
-        "intents": {
-            "model": "tiny",
-            "preset": "tiny",
-            "grid": [{"runs": ["full/all", "hra/r8"], "datasets": ["assistant"], "seeds": [0]}],
-            "resources": {"gpu": 0, "threads": 1, "mem_mb": 1000, "runtime": 10},
-        }
-    },
-}
+FIFTH = ROOT / "tests/fifth_task"
+FILES_OF_FIFTH = [path for path in FIFTH.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 NAME = "my_metrics:mean_distance"
-TARGETS_OF_TASK = ("results/table_intents.csv", "results/figures/intents_parameters.png")
+TARGETS_OF_TASK = ("results/table_tones.csv", "results/figures/tones_parameters.png")
+RUNS_OF_TASK = ("full variant=all", "lora variant=r8", "hra variant=r8")
 
 
 def blocks(section: str, language: str) -> list[str]:
@@ -179,26 +171,33 @@ def test_a_package_adds_a_command(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def extended(tmp_path) -> Project:
-    """Set up the workflow with the files of the page, and a config that makes them small."""
+    """Set up the workflow with the files of the fifth task."""
     project = Project.fresh(tmp_path / "project")
-    existing = {path for path in project.folder.rglob("*") if path.is_file()}
-    files = re.findall(r"```\w+\n(?:#|//|\.\.) (\S+)\n(.*?)```", PAGE.partition("## A command")[0], re.DOTALL)
-    added = {project.folder / path: text for path, text in files}
-    added[project.folder / "workflow/hra_workflow/tasks/intents/__init__.py"] = ""
-    for path, text in added.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert len(added) == 8 and not existing & added.keys()
+    existing = {path.relative_to(project.folder) for path in project.folder.rglob("*") if path.is_file()}
+    assert not existing & {path.relative_to(FIFTH) for path in FILES_OF_FIFTH}
+    shutil.copytree(FIFTH, project.folder, dirs_exist_ok=True)
     project.link_library()
-    (project.folder / "data").mkdir()
-    write_sentences(project.folder / "data/intents")
-    (project.folder / "mine.yaml").write_text(yaml.safe_dump(MINE))
     return project
 
 
+def test_the_page_lists_the_files_of_the_fifth_task_and_reading_for_it_is_short():
+    """Its lines, and the files that it imports, are within what `make size` counts as path (b)."""
+    places = {path.relative_to(FIFTH).parent.as_posix() for path in FILES_OF_FIFTH}
+    assert all(f"`{place}/" in PAGE for place in places)
+    assert sum(len(path.read_text().splitlines()) for path in FILES_OF_FIFTH) <= 400
+    paths = yaml.safe_load((ROOT / ".ci/size.yaml").read_text())["paths"]
+    (path,) = (files for name, files in paths.items() if name.startswith("(b)"))
+    read = {name.removeprefix("workflow/").removesuffix(".py").replace("/", ".") for name in path}
+    text = "".join(path.read_text() for path in FILES_OF_FIFTH if path.suffix == ".py")
+    imported = re.findall(r"^from (hra_workflow\S*) import (.*)$", text, re.MULTILINE)
+    used = [(package, name) for package, names in imported for name in names.split(", ")]
+    modules = {package if package in read else f"{package}.{name}" for package, name in used}
+    assert {name for name in modules if ".tones" not in name} <= read and len(path) <= 14
+
+
 def test_the_schema_of_a_fifth_task_describes_every_key():
-    (text,) = (block for block in blocks("A task", "yaml") if "schema.yaml" in block.partition("\n")[0])
-    assert list(schema_keys.problems(overlays.merged(validation.written(), yaml.safe_load(text)))) == []
+    schema = overlays.read(FIFTH / "workflow/schemas/config.tones.schema.yaml")
+    assert list(schema_keys.problems(overlays.merged(validation.written(), schema))) == []
 
 
 def test_the_docstring_of_a_task_lists_its_facts_and_its_functions_are_few():
@@ -207,27 +206,24 @@ def test_the_docstring_of_a_task_lists_its_facts_and_its_functions_are_few():
     assert len({name for name in vars(Task) if not name.startswith("_")} - listed) <= 40
 
 
-def test_the_jobs_of_a_fifth_task_name_their_stages(extended):
+def test_a_fifth_task_is_planned_by_the_stages_of_its_rules(extended):
     """A site's accounts and QOS by stage hold for them, too (profiles/slurm)."""
-    output = extended.snakemake("-n", "--cores", "1", "--configfile", "mine.yaml", "--", *TARGETS_OF_TASK)
-    stages = dict(re.findall(r"^rule (\w+_intents):\n(?:    .*\n)*?    resources: .*stage=(\w+)", output, re.MULTILINE))
-    assert stages["train_intents"] == "train" and stages["evaluate_intents"] == "evaluate", output
+    plan = extended.plan(*TARGETS_OF_TASK, config="config/tones/task.yaml")
+    assert plan["train_tones"] == {f"task=tones dataset=noisy method={run} seed=0" for run in RUNS_OF_TASK}
+    output = extended.snakemake("-n", "--cores", "1", "--", *TARGETS_OF_TASK)
+    stages = dict(re.findall(r"^rule (\w+_tones):\n(?:    .*\n)*?    resources: .*stage=(\w+)", output, re.MULTILINE))
+    assert stages["train_tones"] == "train" and stages["evaluate_tones"] == "evaluate", output
+    assert re.search(r"table_tones: \d+ jobs \(0 done\), including 3 training runs, 3 evaluations", output)
+    wrong = ("--config", "tasks={tones: {sedes: [1]}}")
+    assert "tasks.tones: 'sedes' is not one of" in extended.snakemake("-n", *wrong, "--", TARGETS_OF_TASK[0], ok=False)
 
 
 @pytest.mark.full
-def test_a_fifth_task_is_planned_and_makes_its_table_and_figures(extended):
-    plan = extended.plan(*TARGETS_OF_TASK, config="mine.yaml")
-    runs = {f"task=intents dataset=assistant method={run} seed=0" for run in ("full variant=all", "hra variant=r8")}
-    assert plan["train_intents"] == runs
-    output = extended.snakemake("-n", "-q", "rules", "--configfile", "mine.yaml", "--", TARGETS_OF_TASK[0])
-    assert re.search(r"table_intents: \d+ jobs \(0 done\), including 2 training runs, 2 evaluations", output)
-    wrong = ("--config", "tasks={intents: {sedes: [1]}}")
-    assert "tasks.intents: 'sedes' is not one of" in extended.snakemake(
-        "-n", "--configfile", "mine.yaml", *wrong, "--", TARGETS_OF_TASK[0], ok=False
-    )
-    extended.snakemake("--cores", "2", "-q", "rules", "--configfile", "mine.yaml", "--", *TARGETS_OF_TASK)
-    table = (extended.folder / TARGETS_OF_TASK[0]).read_text()
-    assert "Assistant" in table and "best_on_dev" in table and table.count("hra/r8") > 0
-    record = json.loads((extended.folder / "results/intents/assistant/hra/r8/seed0/train.json").read_text())
-    assert record["task"] == "intents" and record["status"] == "ok"
+def test_a_fifth_task_makes_its_table_and_figures(extended):
+    extended.snakemake("--cores", "2", "-q", "rules", "--", *TARGETS_OF_TASK)
+    table = pandas.read_csv(extended.folder / TARGETS_OF_TASK[0]).set_index("run")
+    chance = 100 / 4
+    assert {*table.index} == {"full/all", "lora/r8", "hra/r8"} and (table["Pitch"] > 2 * chance).all()
+    record = json.loads((extended.folder / "results/tones/noisy/hra/r8/seed0/train.json").read_text())
+    assert record["task"] == "tones" and record["status"] == "ok" and record["steps"] == 5 * 512 // 32
     assert (extended.folder / TARGETS_OF_TASK[1]).stat().st_size > 10_000

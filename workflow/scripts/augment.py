@@ -7,7 +7,7 @@ initialisation (the official `tool_add_hra`). Methods without adapters (full, bi
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, grid, made_from, manifests
+from hra_workflow.core import files, grid, imports, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import safe_checkpoints
@@ -46,10 +46,14 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
 
     method, seed, beside, uncounted = params["method"], int(params["seed"]), None, params["head"] or []
     # A classifier always needs its weights: modules that its checkpoint lacks use random numbers before the adapter.
-    weights = params["architecture"] == "classifier" or methods.entry(method).reads_weights(method["peft"])
+    own = ":" in params["architecture"]  # a function of the folder, which returns the model
+    weights = own or params["architecture"] == "classifier" or methods.entry(method).reads_weights(method["peft"])
     configs = [name for name in model_files if not name.endswith((".safetensors", ".bin"))]
     model_folder = manifests.folder(model_manifest, None if weights else configs)
-    if params["architecture"] == "causal_lm":
+    if own:
+        set_seed(seed)
+        model = imports.import_named(params["architecture"], "architecture")(model_folder)
+    elif params["architecture"] == "causal_lm":
         set_seed(seed)
         model = causal_lm.load_model(model_folder, params["precision"], weights=weights)
     elif params["architecture"] == "unet":

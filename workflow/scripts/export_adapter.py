@@ -6,6 +6,7 @@ has magnitudes). The LoRA of a text-to-image model is also in the layouts of dif
 ComfyUI and kohya's scripts, by diffusers' converter.
 """
 
+import inspect
 import os
 import shutil
 from dataclasses import replace
@@ -54,7 +55,7 @@ def main(job: dict) -> None:
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
-            "snippet": task.snippet(),
+            "snippet": Path(inspect.getfile(task)).with_name("snippet.jinja").read_text(),
             "settings": params["settings"],
             "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
             "has_lora": lora.exists(),

@@ -26,7 +26,7 @@ def main(job: dict) -> None:
         from hra_workflow.tasks.control import model as control_model
 
         augmented = adapters.initial_folder(job)
-        trainer = make_trainer(job, model_folder, augmented, attempt.device)
+        trainer = make_trainer(job, model_folder, augmented)
         sizes = control_model.count(trainer.unwrapped, method)
         attempt.train(trainer, trainer.state.max_steps)
         if not trainer.is_world_process_zero():
@@ -37,7 +37,7 @@ def main(job: dict) -> None:
         attempt.publish(new, sizes, result)
 
 
-def make_trainer(job: dict, model_folder: Path, augmented: Path, device: str):
+def make_trainer(job: dict, model_folder: Path, augmented: Path):
     """Return the Trainer of a run: its rows, and the network with the hint encoder and the initial adapter."""
     from transformers import set_seed
 
@@ -52,7 +52,7 @@ def make_trainer(job: dict, model_folder: Path, augmented: Path, device: str):
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
     model = training.start(model_folder, params["method"], settings | memory, augmented)
     samples = training.Samples(rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"])
-    return training.Trainer(job, model, model_folder, samples, [settings["max_steps"]], device, settings)
+    return training.Trainer(job, model, model_folder, samples, settings)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,9 @@ def make_trainer(job: dict, model_folder: Path, data_folder: Path, augmented: Pa
         centred=settings.get("crop") == "center",
         prompts=[prompts.index(text) for _, text in used],
     )
-    steps = subjects.snapshot_steps(settings)
-    return dreambooth.Trainer(job, model, architecture, samples, conditions, steps, device)
+    trainer = dreambooth.Trainer(job, model, architecture, samples, conditions)
+    trainer.snapshot_steps = subjects.snapshot_steps(settings)[:-1]
+    return trainer
 
 
 def class_images(job: dict) -> list[images.Picture]:

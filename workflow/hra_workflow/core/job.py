@@ -75,14 +75,7 @@ def from_snakemake(snakemake) -> dict:
     """Convert the `snakemake` object of a `script:` rule to a plain dict."""
 
     def named(values) -> dict:
-        return {key: plain(value) for key, value in values.items()}
-
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, str | int | float | bool | None):
-            return str(value) if isinstance(value, str) else value
-        return [plain(item) for item in value]
+        return json.loads(json.dumps(dict(values.items()), default=list))  # without Snakemake's classes
 
     return {
         "rule": snakemake.rule,

@@ -1,4 +1,4 @@
-"""Where a job runs: in this process, in one per GPU with torchrun, or by a command of the user.
+"""Run a job in this process, in one per GPU with torchrun, or by a command of the user.
 
 Signals reach every process of torchrun, and the job ends after all of them.
 """

@@ -1,4 +1,4 @@
-"""What a job leaves to read: its log, lines on Snakemake's terminal, and a file with its error."""
+"""Write what a job reports: its log, lines on Snakemake's terminal, and a file with its error."""
 
 import contextlib
 import os
@@ -62,6 +62,9 @@ def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = 
     error, started = error_file(job), time.time()
     try:
         main(job)
+        if error:
+            error.unlink(missing_ok=True)
+        return None
     except launcher.ProcessesFailed:
         text = last_error(job, started)
     except Exception as problem:
@@ -76,10 +79,6 @@ def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = 
                 pass  # Snakemake has ended
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
-    else:
-        if error:
-            error.unlink(missing_ok=True)
-        return None
     if terminal is not None:
         ended = "was stopped" if text.startswith("Interrupted: ") else "failed"
         os.write(terminal, f"{job['rule']} {ended}, see {job['log']}\n  {text}\n".encode())

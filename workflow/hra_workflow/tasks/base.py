@@ -1,6 +1,5 @@
 """The description of a task: facts, and the functions that rules, the plan and the tables call."""
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ class Task:
 
     name: as in paths and config.
     title: the heading in the report.
-    architecture: the type of model that `augment` inserts adapters into.
+    architecture: the type of model that `augment` adapts; or `module:function`, which loads the model from a folder.
     selections: the checkpoints shown in tables; the first is that of the official code.
     required: hyper-parameters that every run needs besides hyperparameters.REQUIRED; a tuple: exactly one of them.
     automatic: hyper-parameters that may be `auto`.
@@ -130,18 +129,6 @@ class Task:
         values = self.hyperparameters(dataset, run) if methods.trains(self.config, run) else {}
         return {key: value for key, value in values.items() if key not in ROUNDING}
 
-    def trained_on(self, dataset: str, run: str) -> dict:
-        """Return everything that training on a labelled dataset depends on, with the split for selection."""
-        entry, benchmarks = self.entry(dataset), self.evaluated_in_training(dataset, run)["benchmarks"]
-        settings = {key: entry[key] for key in ("columns", "labels", "score")}
-        return settings | self.versions([entry["score"]]) | {"split": next(iter(benchmarks.values()), None)}
-
-    def evaluated_in_training(self, dataset: str, run: str) -> dict:
-        """Return the benchmarks and metrics that a training job also computes; a trial is not evaluated."""
-        entry = self.entry(dataset)
-        benchmarks = {} if tuning.MARK in run else entry["benchmarks"]
-        return {"benchmarks": benchmarks, "metrics": entry["metrics"]} | self.versions(entry["metrics"])
-
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files, in the scratch folder, of the jobs that precede the augmentation of a run."""
         return []
@@ -182,12 +169,6 @@ class Task:
         retention = self.retention()
         return [*self.entry(run["dataset"])["benchmarks"], *([retention["benchmark"]] if retention else [])]
 
-    def evaluated_on(self, dataset: str, benchmark: str) -> dict:
-        """Return everything except the weights that scores on a split of a labelled dataset depend on."""
-        entry = self.entry(dataset)
-        settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
-        return settings | self.versions(entry["metrics"]) | {"split": entry["benchmarks"][benchmark]}
-
     def evaluation_rule(self, benchmark: str) -> str:
         """Return the name of the rule that evaluates a run on a benchmark."""
         return f"evaluate_{self.name}"
@@ -226,11 +207,6 @@ class Task:
         better = "lower" if name == "loss" else "higher"
         return Metric(comparison.mean, name.replace("_", " "), better=better, error=comparison.error_of_mean)
 
-    def versions(self, names: list[str]) -> dict:
-        """Return `versions` of the custom metrics among `names`, which results depend on; {} without any."""
-        custom = {name: self.metric(name).version for name in names if ":" in name}
-        return {"versions": custom} if custom else {}
-
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
         """Return the tuple of values per item from which a run's metric is computed; None if it is not from items.
@@ -247,11 +223,6 @@ class Task:
     def recorded_comparison(cls, settings: dict) -> dict:
         """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_from`."""
         return {}
-
-    @classmethod
-    def item(cls, line: dict) -> tuple:
-        """Return the values of `identity` in a line, None for a missing one."""
-        return tuple(line.get(name) for name in cls.identity)
 
     @classmethod
     def change(cls, first: dict, second: dict, score: str) -> float:
@@ -291,11 +262,6 @@ class Task:
         `downloaded`: the bytes of the dataset's download; None: unknown.
         """
         return {}
-
-    @classmethod
-    def snippet(cls) -> str:
-        """Return the template of the Python lines that use an exported adapter, for its card."""
-        return Path(inspect.getfile(cls)).with_name("snippet.jinja").read_text()
 
     def prediction(self, dataset: str, run: str) -> dict:
         """Return the settings, in addition to the run's record, that predictions of `method/variant` depend on."""

@@ -1,4 +1,4 @@
-"""What happens at the steps of a training run: checkpoints and interruptions, divergence, and the time of a step.
+"""Callbacks at the steps of a training run: checkpoints and interruptions, divergence, and the time of a step.
 
 A loss or weights that are not finite are a result of the settings: the run has the status `diverged`, and is not
 trained again, not evaluated, and not included in means.

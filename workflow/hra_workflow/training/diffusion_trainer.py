@@ -19,7 +19,7 @@ from diffusers.training_utils import EMAModel
 from transformers import TrainerControl
 
 from hra_workflow import methods
-from hra_workflow.core import files
+from hra_workflow.core import files, provenance
 from hra_workflow.models import adapters
 from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion.base import Conditions, Diffusion
@@ -34,32 +34,24 @@ READERS = 4  # threads that read samples while the device computes
 class Trainer:
     """The part of the transformers Trainer that attempts.py uses. Subclasses define the `loss` of a list of samples.
 
-    `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's.
+    `samples[n]` is training sample n. `settings`: hyper-parameters to use instead of the job's. `snapshot_steps`: those
+    after which the weights are kept, too.
     """
 
     per_process = False  # random numbers depend only on the samples
     restart_every, packages = 1, ()
 
-    def __init__(
-        self,
-        job: dict,
-        model,
-        architecture: Diffusion,
-        samples,
-        snapshot_steps: list[int],
-        device: str,
-        settings=None,
-    ):
+    def __init__(self, job: dict, model, architecture: Diffusion, samples, settings: dict | None = None):
         self.settings, self.method = settings or job["params"]["hyperparameters"], job["params"]["method"]
         self.scratch, self.samples = Path(job["params"]["scratch"]), samples
-        self.snapshot_steps, self.callbacks = snapshot_steps, []
+        self.snapshot_steps, self.callbacks = [], []
         precision = self.settings["precision"]
         # TF32 is a setting of the process, and an environment variable may allow it: set both values. `hra` uses
         # float64.
         torch.set_float32_matmul_precision("high" if self.settings.get("tf32") else "highest")
         AcceleratorState._reset_state()  # from an earlier training run in the same process
         mixed = {"float32": "no"}.get(precision, precision)
-        self.accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+        self.accelerator = Accelerator(mixed_precision=mixed, cpu=provenance.pick_device(job) == "cpu")
         self.device = self.accelerator.device
         self.state = SimpleNamespace(global_step=0, max_steps=self.settings["max_steps"])
         self.interval = max(1, self.state.max_steps // POINTS)
@@ -111,7 +103,7 @@ class Trainer:
             self.losses.append(self.step(step))
             callbacks.check_loss(self.losses[-1], step + 1)
             self.state.global_step = step + 1
-            if step + 1 in self.snapshot_steps[:-1] and self.is_world_process_zero():
+            if step + 1 in self.snapshot_steps and self.is_world_process_zero():
                 with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
                     self.save(new)
             control = TrainerControl()

@@ -62,9 +62,8 @@ def schedule(settings: dict, rows: int) -> dict:
 class Trainer(diffusion_trainer.Trainer):
     """Trains on the noise of images; `settings`: as completed by `schedule`."""
 
-    def __init__(self, job: dict, model, folder: Path, samples: Samples, snapshot_steps: list[int], device, settings):
-        base = stable_diffusion.StableDiffusion(folder)
-        super().__init__(job, model, base, samples, snapshot_steps, device, settings)
+    def __init__(self, job: dict, model, folder: Path, samples: Samples, settings: dict):
+        super().__init__(job, model, stable_diffusion.StableDiffusion(folder), samples, settings)
         self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
 
     def loss(self, samples: list[dict]):

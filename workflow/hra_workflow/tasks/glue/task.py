@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from hra_workflow.core import files, grid, records
+from hra_workflow.core import files, grid, records, tuning
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks import work
@@ -74,6 +74,29 @@ class Glue(Task):
         return {"preflight": {key: value for key, value in entry.items() if key not in ("read", "take")} | changes}, {}
 
     # Training
+
+    def trained_on(self, dataset: str, run: str) -> dict:
+        """Return everything that training on a labelled dataset depends on, with the split for selection."""
+        entry, benchmarks = self.entry(dataset), self.evaluated_in_training(dataset, run)["benchmarks"]
+        settings = {key: entry[key] for key in ("columns", "labels", "score")}
+        return settings | self.versions([entry["score"]]) | {"split": next(iter(benchmarks.values()), None)}
+
+    def evaluated_in_training(self, dataset: str, run: str) -> dict:
+        """Return the benchmarks and metrics that a training job also computes; a trial is not evaluated."""
+        entry = self.entry(dataset)
+        benchmarks = {} if tuning.MARK in run else entry["benchmarks"]
+        return {"benchmarks": benchmarks, "metrics": entry["metrics"]} | self.versions(entry["metrics"])
+
+    def evaluated_on(self, dataset: str, benchmark: str) -> dict:
+        """Return everything except the weights that scores on a split of a labelled dataset depend on."""
+        entry = self.entry(dataset)
+        settings = {key: entry[key] for key in ("columns", "labels", "metrics", "score")}
+        return settings | self.versions(entry["metrics"]) | {"split": entry["benchmarks"][benchmark]}
+
+    def versions(self, names: list[str]) -> dict:
+        """Return `versions` of the custom metrics among `names`, which results depend on; {} without any."""
+        custom = {name: self.metric(name).version for name in names if ":" in name}
+        return {"versions": custom} if custom else {}
 
     def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
         """Return DeBERTa's wait: it computes a number for relative positions on the host in every forward pass."""

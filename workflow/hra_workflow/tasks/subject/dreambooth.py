@@ -116,17 +116,8 @@ class Samples:
 class Trainer(diffusion_trainer.Trainer):
     """Trains on `samples`; `conditions`: those of their prompts."""
 
-    def __init__(
-        self,
-        job: dict,
-        model,
-        architecture: Diffusion,
-        samples: Samples,
-        conditions: Conditions,
-        snapshot_steps: list[int],
-        device: str,
-    ):
-        super().__init__(job, model, architecture, samples, snapshot_steps, device)
+    def __init__(self, job: dict, model, architecture: Diffusion, samples: Samples, conditions: Conditions):
+        super().__init__(job, model, architecture, samples)
         self.conditions = {name: value.to(self.device) for name, value in conditions.items()}
         samples.encode(lambda pixels: architecture.posterior(pixels.to(self.device)))
         if samples.are_encoded():

@@ -15,6 +15,7 @@ from hra_results.states.saved_runs import Run
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import listed
 from hra_workflow.report import comparison
+from hra_workflow.tasks.base import Task
 
 # Numbers that differ less are equal: runs_*.csv has six significant digits, predictions have six decimals.
 RELATIVE, ABSOLUTE = 5e-6, 5e-7
@@ -42,7 +43,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Item:
-    """An item whose answers differ. lines: of both predictions; change: how much they differ (Table.change)."""
+    """An item whose answers differ. lines: of both predictions; change: how much they differ (Task.change)."""
 
     runs: tuple[Run, Run]
     benchmark: str
@@ -154,7 +155,7 @@ def unpaired(loaded: list[tuple], benchmark: str) -> str:
         if first != second:
             return f"other versions of the task ({first}, now {second})"
         for some in lines:
-            found = list(dict.fromkeys(map(pair[0].task.item, some)))
+            found = list(dict.fromkeys(item_of(pair[0].task, line) for line in some))
             expected = expected or found
             if found != expected:
                 return f"other items ({len(expected)}, now {len(found)})"
@@ -218,12 +219,17 @@ def changed(loaded: list[tuple], benchmark: str) -> list[Item]:
     return heapq.nlargest(ITEMS, every, key=lambda item: item.change)
 
 
+def item_of(task: type[Task], line: dict) -> tuple:
+    """Return what identifies an item in a line of predictions, None for a missing entry."""
+    return tuple(line.get(name) for name in task.identity)
+
+
 def differing(pair: tuple[Run, Run], lines: tuple[list[dict], list[dict]], benchmark: str) -> Iterator[Item]:
     """Yield the items whose answers differ between two runs."""
-    table, score = pair[0].task, pair[0].metrics[benchmark].get("score", "")
-    before, now = ({table.item(line): line for line in some} for some in lines)  # of several steps, the last one
+    task, score = pair[0].task, pair[0].metrics[benchmark].get("score", "")
+    before, now = ({item_of(task, line): line for line in some} for some in lines)  # of several steps, the last one
     for item in (item for item in before if item in now):
         with pair[1].reading(benchmark):
-            change = table.change(before[item], now[item], score)
+            change = task.change(before[item], now[item], score)
         if change > 0:
             yield Item(pair, benchmark, (before[item], now[item]), change)

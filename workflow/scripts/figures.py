@@ -24,7 +24,6 @@ from hra_workflow.report.plot_style import (
     better,
     dot,
     footnote,
-    label_of,
     legend,
     logarithmic,
     save,
@@ -62,7 +61,7 @@ def parameters_figure(runs: pd.DataFrame, scores: pd.DataFrame, published: pd.Da
     uncounted = tasks.classes()[params["task"]].uncounted
     xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        ax.set(xlabel=xlabel, ylabel=label_of(name, units[name]))
+        ax.set(xlabel=xlabel, ylabel=better(*units[name].axis(name)))
         ours = chosen(scores, name, params["selections"][0])
         sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
         ours["parameters"] = sizes.reindex(ours.index)  # an empty table would get the runs of `sizes`
@@ -202,7 +201,7 @@ def lambda_panel(
     ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
     unit = column_units.units(params)[name]
-    ax.set(ylabel=label_of(name, unit), xlim=(-0.5, max(len(ticks), 1) - 0.5))
+    ax.set(ylabel=better(*unit.axis(name)), xlim=(-0.5, max(len(ticks), 1) - 0.5))
     ax.set_xlabel("λ, weight of the penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)

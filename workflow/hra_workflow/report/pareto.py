@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.report import column_units, frontier
-from hra_workflow.report.plot_style import WIDTH, better, footnote, label_of, legend, logarithmic, say, widen
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, logarithmic, say, widen
 from hra_workflow.report.run_columns import LOGARITHMIC
 
 
@@ -29,7 +29,7 @@ def figure(costs: pd.DataFrame, params: dict) -> Figure:
     handles, named = {}, []
     for row, name in zip(panels, names, strict=True):
         for ax, (what, x) in zip(row, drawn_costs.items(), strict=True):
-            ax.set(xlabel=better(what, "lower", "x"), ylabel=label_of(name, units[name]))
+            ax.set(xlabel=better(what, "lower", "x"), ylabel=better(*units[name].axis(name)))
             here = points.assign(x=x)[points["column"] == name]
             if here.empty:
                 say(ax, f"No trained run has a score for\n“{name}” yet")

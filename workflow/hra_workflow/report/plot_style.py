@@ -10,8 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from hra_workflow.report.column_units import Unit
-
 MARKERS = "osD^vPX"
 DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
 SETTINGS = {
@@ -63,11 +61,6 @@ def better(name: str, wanted: str, axis: str = "y") -> str:
     lines = f"{name}, {arrow}\0better".split("\n")  # the arrow stays with its word
     wrapped = [textwrap.fill(line, ACROSS[axis], break_on_hyphens=False) for line in lines]
     return "\n".join(wrapped).replace("\0", " ")
-
-
-def label_of(name: str, unit: Unit) -> str:
-    """Return the label of an axis with the scores of a column."""
-    return better(f"{name}, %" if unit.percent else name, unit.better)
 
 
 def logarithmic(ax, unit: float = 1, name: str = "") -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.report import column_units, frontier, run_statistics
-from hra_workflow.report.plot_style import WIDTH, better, footnote, label_of, legend, say
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say
 
 LAST = "last"  # the selection that is shown
 
@@ -22,7 +22,7 @@ def figure(runs: pd.DataFrame, params: dict) -> Figure:
     scores = statistics[["mean", "std"]].set_axis(["y", "y_std"], axis=1).reset_index()
     handles, named = {}, []
     for ax, name in zip(drawn.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=label_of(name, units[name]))
+        ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=better(*units[name].axis(name)))
         kept = retained(runs, retention, {part["dataset"] for part in parts[name]})
         found = scores[scores["column"] == name].merge(kept, on="run").dropna(subset=["x", "y"]).set_index("run")
         points = frontier.looks(found.reindex([run for run in order if run in found.index]).reset_index(), params)

@@ -1,8 +1,8 @@
 """Reading of text datasets: rows of CSV, TSV, JSON and Parquet files, each with the line at which it starts.
 
 Not by pandas: of a wrong file it reports the first wrong line, or none: it fills in missing fields, makes an index of
-extra ones, renames the second of two columns, drops half characters and makes floats of JSON's integers beside null.
-Besides, login nodes import this module, where a dry run reads the user's files.
+extra ones, renames the second of two columns, drops half characters and makes floats of JSON's integers if one is null.
+Also, login nodes import this module, where a dry run reads the user's files.
 """
 
 import codecs

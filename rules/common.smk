@@ -12,7 +12,7 @@ from hra_workflow.preflight import probe
 from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities, job_events
 from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
 from hra_workflow.snakemake_bridge.identities import of, unrecorded
-from hra_workflow.tasks import expected_runs, hyperparameters, outputs, reported, work
+from hra_workflow.tasks import expected_runs, outputs, reported, training, work
 
 config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 
@@ -89,11 +89,11 @@ def method_slice(wildcards):
     return grid.method(config, wildcards.task, wildcards.method, wildcards.variant, wildcards.get("dataset"))
 
 
-def training(task, wildcards):
-    return work.training_resources(task, run_name(wildcards))
+def of_training(task, wildcards):
+    return training.resources(task, run_name(wildcards))
 
 
-def task_resource(name, default=None, of=training, task=None):
+def task_resource(name, default=None, of=of_training, task=None):
     """Look up a resource of a stage: `of` is its key in the task's config, or returns its resources."""
 
     def resource(wc, attempt=1):

@@ -27,7 +27,7 @@ rule train:
         "../../envs/hra.yaml"
     threads: task_resource("threads")
     resources:
-        **resources_of(training, stage="train")
+        **resources_of(of_training, stage="train")
         | on_gpus(task_resource("gpu"), partial(gpu_resources.jobs_per_gpu, config)),
         save_seconds=task_resource("save_seconds", 900),
     params:
@@ -41,11 +41,11 @@ rule train:
             chosen=lambda wc: tuned_runs.choice(TASKS[wc.task], wc),
             method=method_slice,
             hyperparameters=lambda wc: TASKS[wc.task].relevant_hyperparameters(wc.dataset, run_name(wc)),
-            processes=lambda wc: work.processes(TASKS[wc.task], run_name(wc)),
+            processes=lambda wc: training.processes(TASKS[wc.task], run_name(wc)),
             task_version=task_version,
         ),
         **unrecorded(
-            preset=lambda wc: hyperparameters.preset(TASKS[wc.task], run_name(wc)),
+            preset=lambda wc: training.preset(TASKS[wc.task], run_name(wc)),
             model_name=lambda wc: config["tasks"][wc.task]["model"],
             device=task_resource("device"),
             # These hyper-parameters change results only by rounding.

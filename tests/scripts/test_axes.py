@@ -9,7 +9,7 @@ import factories
 import figures
 import test_stability
 from hra_workflow.report import pareto, stability, training_curves
-from hra_workflow.report.plot_style import better, dot, widen
+from hra_workflow.report.plot_style import dot, widen
 
 KEYS = [(dataset, run, 0) for run in ("hra/r8", "lora/r8") for dataset in factories.METRICS]
 
@@ -48,11 +48,10 @@ def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):
     drawn, change = [], "st_lpips, images of class prompts against the base model's"
     monkeypatch.setattr(figures, "save", lambda figure, *_: drawn.append(figure))
     figures.main(job)
-    y = better(f"{names[1]}, %", "higher")
-    params = test_stability.PARAMS | {"retention": test_stability.TEXT | {"label": change}}
+    wide = {"columns": [test_stability.PARAMS["columns"][0] | {"name": names[1]}], "parameters": names[1:]}
+    params = test_stability.PARAMS | wide | {"retention": test_stability.TEXT | {"label": change}}
     runs = test_stability.table(test_stability.TEXT, test_stability.VALUES)
-    about = {"Sums": test_stability.ABOUT["Sums"] | {"label": y}}
-    drawn.append(stability.figure(runs, params, about))
+    drawn.append(stability.figure(runs, params))
     assert len(drawn) == len(factories.FIGURES) + 1
     for figure in drawn:
         figure.set_dpi(200)

@@ -19,7 +19,6 @@ PARAMS = {
     "remarks": ["not a ranking"],
 }
 TEXT = {"benchmark": "general_text", "metric": "loss", "label": "loss", "better": "lower"}
-ABOUT = {"Sums": {"label": "Sums, %", "better": "higher", "scale": 100}}
 # Score and loss. HRA beats LoRA in both.
 VALUES = {"base/pretrained": (0.1, 2.0), "lora/r8": (0.5, 3.0), "hra/r8": (0.6, 2.9)}
 
@@ -46,7 +45,7 @@ def table(retention: dict, values: dict) -> pd.DataFrame:
 
 
 def drawn(retention: dict, values: dict = VALUES):
-    figure = stability.figure(table(retention, values), PARAMS | {"retention": retention}, ABOUT)
+    figure = stability.figure(table(retention, values), PARAMS | {"retention": retention})
     return figure, figure.axes[0]
 
 
@@ -71,7 +70,7 @@ def test_retention_is_that_of_the_datasets_of_the_column():
 
 def test_no_retention_yet_is_said():
     runs = table(TEXT, VALUES)
-    figure = stability.figure(runs[runs["benchmark"] == "test"], PARAMS | {"retention": TEXT}, ABOUT)
+    figure = stability.figure(runs[runs["benchmark"] == "test"], PARAMS | {"retention": TEXT})
     assert "No run has both retention" in figure.axes[0].texts[0].get_text() and not figure.legends
 
 

@@ -39,7 +39,7 @@ def test_the_number_of_steps_is_that_of_transformers(tmp_path, rows, batch_size,
 def test_a_step_of_a_diffusion_model_counts_the_penalty_once(monkeypatch, accumulation):
     """The gradient of 2 w + 5 w, however many micro-batches its mean is over."""
     weight = torch.nn.Parameter(torch.ones(()))
-    monkeypatch.setattr(diffusion_trainer, "penalty", lambda *_: 5 * weight)
+    monkeypatch.setattr(optimizers, "penalty", lambda *_: 5 * weight)
     optimizer = torch.optim.SGD([weight], lr=1.0)
     accelerator = SimpleNamespace(
         no_sync=lambda _: contextlib.nullcontext(), backward=torch.Tensor.backward, num_processes=1
@@ -62,7 +62,7 @@ def test_a_step_of_a_diffusion_model_counts_the_penalty_once(monkeypatch, accumu
 @pytest.mark.parametrize("scaled", [True, False])
 def test_a_step_of_transformers_counts_the_penalty_once(monkeypatch, accumulation, scaled):
     """transformers divides the loss of a micro-batch, unless it is scaled, by their number, and adds them up."""
-    monkeypatch.setattr(hf_trainer, "penalty", lambda *_: torch.tensor(5.0))
+    monkeypatch.setattr(optimizers, "penalty", lambda *_: torch.tensor(5.0))
     trainer = SimpleNamespace(
         accelerator=SimpleNamespace(unwrap_model=lambda model: model),
         method={},

@@ -21,7 +21,8 @@ from hra_workflow.data import image_card, new_inputs, text_tables
         ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate .* in 'a.ud83d'. Remove"),
         ("a.parquet", None, "'text' more than once"),
         ("a.txt", b"fine\n\na\0", "line 3, column text: expected text, found the character NUL"),
-        ("a.txt", b"fine\ncaf\xe9\n", "line 2: expected text in UTF-8, found the byte 0xe9"),
+        ("a.txt", b"fine\ncaf\xe9\n", r"line 2: expected .* UTF-8, found the byte 0xe9\. Save the file as UTF-8\.$"),
+        ("a.jsonl", b'{"text": "caf\xe9"}', r"line 1: expected text in UTF-8, .* Save the file as UTF-8\.$"),
     ],
 )
 def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):

@@ -20,7 +20,7 @@ from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import HELD_OUT
 from hra_workflow.models.causal_lm import ANSWER
-from hra_workflow.tasks.hyperparameters import REQUIRED
+from hra_workflow.tasks.training import REQUIRED
 from schema_keys import NOTHING, given
 from support import ROOT, paper_config, put
 

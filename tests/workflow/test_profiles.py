@@ -9,7 +9,7 @@ from yte.exceptions import YteError
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid
-from hra_workflow.tasks import work
+from hra_workflow.tasks import training
 from support import ROOT, paper_config, probed_with
 
 
@@ -102,15 +102,15 @@ def test_jobs_of_the_paper_request_numbers_of_gpus(jobs):
 def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     config = paper_config()
     stated, task = config["tasks"]["control"]["resources"], tasks.load(config)["control"]
-    resources = {run: work.training_resources(task, run) for run in ("hra/r8", "oft/r4", "boft/m4r8")}
+    resources = {run: training.resources(task, run) for run in ("hra/r8", "oft/r4", "boft/m4r8")}
     assert resources["hra/r8"] == stated
     assert resources["oft/r4"] == resources["boft/m4r8"] == stated | {"gpu": 2, "threads": 8, "mem_mb": 32000}
     per_gpu = {task.hyperparameters("coco", run)["batch_size"] / resources[run]["gpu"] for run in resources}
     assert per_gpu == {8}
     stated["max_gpu"] = {"default": 4, "oft/r4": 16}
-    assert [work.training_resources(task, run)["gpu"] for run in resources] == [4, 8, 4]
+    assert [training.resources(task, run)["gpu"] for run in resources] == [4, 8, 4]
     stated["gpu"] = 0  # on CPUs: it is a maximum
-    assert all(work.training_resources(task, run) == stated for run in resources)
+    assert all(training.resources(task, run) == stated for run in resources)
 
 
 def test_jobs_name_their_stage_and_ask_lsf_for_their_gpus(jobs):

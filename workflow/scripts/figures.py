@@ -34,13 +34,6 @@ from hra_workflow.report.plot_style import (
 from hra_workflow.report.run_statistics import readable, scale_free
 
 
-def about(name: str, params: dict) -> dict:
-    """Return `scale` and `better` (lower or higher) of a column or an average, and the `label` of its axis."""
-    unit = column_units.units(params)[name]
-    label = better(f"{name}, %" if unit.percent else name, unit.better)
-    return {"scale": unit.scale, "better": unit.better, "label": label}
-
-
 def chosen(scores: pd.DataFrame, column: str, selection: str) -> pd.DataFrame:
     """Return mean and std of one column per run with a value; the std of a single seed is NaN."""
     own = scores[(scores["selection"] == selection) & (scores["column"] == column)]
@@ -63,12 +56,12 @@ def parameters_figure(runs: pd.DataFrame, scores: pd.DataFrame, published: pd.Da
     names, labels = params["parameters"], params["labels"]
     style = styles(list(dict.fromkeys([*labels, *published["run"][published["run"] != ""]])), params["colours"])
     figure = Figure(figsize=(WIDTH, 3.8 * len(names)), layout="constrained")
-    handles, notes = {}, {}
+    handles, notes, units = {}, {}, column_units.units(params)
     empty, parts = run_statistics.without_value(scores), column_units.parts(params)
     uncounted = tasks.classes()[params["task"]].uncounted
     xlabel = better(f"adapter parameters{f', without the {uncounted}' if uncounted else ''}", "lower", "x")
     for ax, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        ax.set(xlabel=xlabel, ylabel=about(name, params)["label"])
+        ax.set(xlabel=xlabel, ylabel=better(*units[name].axis(name)))
         ours = chosen(scores, name, params["selections"][0])
         sizes = runs[runs["status"] == "ok"].groupby("run")["adapter_parameters"].mean()
         ours["parameters"] = sizes.reindex(ours.index)  # an empty table would get the runs of `sizes`
@@ -97,7 +90,7 @@ def parameters_figure(runs: pd.DataFrame, scores: pd.DataFrame, published: pd.Da
 def parameters_panel(
     ax, name: str, ours: pd.DataFrame, published: pd.DataFrame, params: dict, style: dict[str, dict]
 ) -> list:
-    labels, alike = params["labels"], ours.groupby("parameters")
+    labels, alike, scale = params["labels"], ours.groupby("parameters"), column_units.units(params)[name].scale
     ours["aside"] = alike.cumcount() - (alike["mean"].transform("size") - 1) / 2  # otherwise one marker hides the other
     handles = [
         dot(ax, cell["parameters"] * 1.08 ** cell["aside"], cell["mean"], labels[run], style[run], yerr=cell["std"])
@@ -107,7 +100,7 @@ def parameters_panel(
     ends: list[float] = []
     if handles:
         logarithmic(ax, 1e6, " M")
-        widen(ax, about(name, params)["scale"])
+        widen(ax, scale)
         ends += ax.get_ylim()
     low, high = ax.get_ylim()
     single, outside = len(handles) < 2, {"above ↑": [], "below ↓": []}
@@ -120,7 +113,7 @@ def parameters_panel(
             outside[side].append(f"{labels[run]}: {level:.4g}, {side}")
     if ends:
         ax.set_ylim(min(ends), max(ends))
-        widen(ax, about(name, params)["scale"])
+        widen(ax, scale)
     low, high = ax.get_ylim()
     above, below = (0.08 * (high - low) * len(texts) for texts in outside.values())
     ax.set_ylim(low - below, high + above)
@@ -207,7 +200,8 @@ def lambda_panel(
     place = swept | lambdas
     ticks = pd.Index(sorted({place[run] for run in [*lambdas, *bars.index]}), dtype=float)
 
-    ax.set(ylabel=about(name, params)["label"], xlim=(-0.5, max(len(ticks), 1) - 0.5))
+    unit = column_units.units(params)[name]
+    ax.set(ylabel=better(*unit.axis(name)), xlim=(-0.5, max(len(ticks), 1) - 0.5))
     ax.set_xlabel("λ, weight of the penalty (∞: Gram–Schmidt)")
     ax.set_xticks(range(len(ticks)), [lambda_text(value) for value in ticks])
     ax.grid(axis="x", visible=False)
@@ -237,7 +231,7 @@ def lambda_panel(
         for x, (run, cell) in zip(places, part.iterrows(), strict=True):
             look = {"color": params["colours"][run.split("/")[0]], "marker": mark}
             handles.append(dot(ax, x, cell["mean"], f"ours{suffix}, mean ± std over seeds", look, yerr=cell["std"]))
-    widen(ax, about(name, params)["scale"])
+    widen(ax, unit.scale)
     if not (len(ours) + len(bars) + len(rows)):
         say(ax, f"No run of the λ sweep has {name} yet")
     notes = []
@@ -259,12 +253,11 @@ def main(job: dict) -> None:
     sweep = run_statistics.read_csv(path) if path else published.iloc[:0].assign(**{"lambda": ""})
     scores = run_statistics.scores(runs, column_units.parts(params))
     params["remarks"] = remarks(params) if "parameters" in params else []
-    shown = {name: about(name, params) for name in params.get("parameters", [])}
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, scores, published, params),
-        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params, shown),
-        "stability": lambda: stability.figure(runs, params, shown),
+        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params),
+        "stability": lambda: stability.figure(runs, params),
         "lambda": lambda: lambda_figure(scores, published, sweep, params),
         "curves": lambda: training_curves.figure(points, params | {"columns": column_units.single(params)}, kind),
     }

@@ -12,14 +12,7 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.job import script
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import (
-    column_units,
-    markdown_text,
-    run_statistics,
-    table_notes,
-    unseen,
-    verdicts,
-)
+from hra_workflow.report import column_units, markdown_text, run_statistics, table_notes, unseen, verdicts
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
 from hra_workflow.report.table_notes import Made

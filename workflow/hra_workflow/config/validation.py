@@ -12,9 +12,9 @@ from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.models import model_types
-from hra_workflow.tasks import columns, outputs, tuned_runs, work
+from hra_workflow.tasks import columns, outputs, training, tuned_runs
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.hyperparameters import REQUIRED
+from hra_workflow.tasks.training import REQUIRED
 
 SCHEMA = Path(ROOT, "workflow/schemas/config.schema.yaml")
 
@@ -209,7 +209,7 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
         f"{place}: group_by_length {values.get('group_by_length')} needs rows in random order, and shuffle is false. "
         "Set group_by_length to false, or to a number: micro-batches that are sorted by length together",
     )
-    parts = values["gradient_accumulation"] * max(1, work.training_resources(task, run)["gpu"])
+    parts = values["gradient_accumulation"] * max(1, training.resources(task, run)["gpu"])
     expect(
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",

@@ -108,7 +108,7 @@ def questions(manifest: str, split: str) -> text_card.Examples:
     from pyarrow import parquet
 
     name = data_cards.name_of(manifest)
-    column = parquet.read_table(Path(manifest).with_name(name) / f"{split}.parquet", columns=["question"])["question"]
+    table = parquet.read_table(Path(manifest).with_name(name) / f"{split}.parquet", columns=["question"])
     rows = Rows()
-    rows.add(name, name, f"row of {split}", ["question"], list(range(1, len(column) + 1)), [column.to_pylist()])
+    rows.add(name, f"{name}, row of {split}", [*enumerate(table.to_pylist(), 1)])
     return text_card.examples_of(f"{name}/{split}", Split(rows.columns, rows))

@@ -26,7 +26,6 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
     else:
         read = read if file.suffix in endings else None
         rows = text_files.read(path, [file], read)
-    text_tables.require_rows(path, len(rows), None)
     if missing := [name for name in columns if name not in rows.columns]:
         raise JobError(
             f"{path}: expected the column{'s' * (len(missing) > 1)} {' and '.join(missing)}, on which the run was "

@@ -1,17 +1,21 @@
 """Reading of text datasets: rows of CSV, TSV, JSON and Parquet files, each with the line at which it starts.
 
-It is imported on login nodes, where a dry run reads the user's files, so it does not use pandas: it uses csv and json
-of the standard library, and pyarrow for Parquet.
+Not by pandas: of a wrong file it reports the first wrong line, or none: it fills in missing fields, makes an index of
+extra ones, renames the second of two columns, drops half characters and makes floats of JSON's integers if one is null.
+Also, login nodes import this module, where a dry run reads the user's files.
 """
 
 import codecs
 import csv
+import io
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Set
 from functools import partial
+from itertools import chain, islice, zip_longest
 from pathlib import Path
+from typing import TextIO
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import plural
@@ -37,14 +41,30 @@ def read(
     for path in paths:
         require_file(where, path)
         if path.suffix in (".json", ".jsonl"):
-            read_json(rows, where, path, columns)
+            text = decoded(where, path.name, path.read_bytes()).read()
+            add_json(rows, where, path.name, text, path.suffix == ".jsonl", columns)
         elif stated is None and path.suffix not in SEPARATORS:
             read_parquet(rows, where, path, columns, first)
         else:
             read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}), columns)
+    stop_if_empty(where, rows)
+    return rows
+
+
+def read_lines(where: str, path: Path, column: str) -> Rows:
+    """Read one text per non-blank line."""
+    require_file(where, path)
+    lines = enumerate(decoded(where, path.name, path.read_bytes()), 1)
+    rows = Rows()
+    rows.add(where, f"{path.name}, line", [(n, {column: line.rstrip("\n")}) for n, line in lines if line.strip()])
+    stop_if_empty(where, rows)
+    return rows
+
+
+def stop_if_empty(where: str, rows: Rows) -> None:
     if not len(rows):
         stop_at(where, *rows.broken)
-    return rows
+        raise JobError(f"{where}: no rows.")
 
 
 def require_file(where: str, path: Path) -> None:
@@ -53,17 +73,24 @@ def require_file(where: str, path: Path) -> None:
         raise JobError(f"{where}: expected a file {path.name}, found {found}. Correct its path.")
 
 
-def read_lines(where: str, path: Path, column: str) -> Rows:
-    """Read one text per non-blank line."""
-    require_file(where, path)
+def decoded(
+    where: str, name: str, content: bytes, encoding: str = "utf-8-sig", newline: str | None = None, read: bool = False
+) -> TextIO:
+    """Return the text of a file; raise JobError with the first byte that cannot be decoded, and its line.
+
+    newline: as of `open`. read: whether the config's `read` can state the encoding.
+    """
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            kept = {number: line.rstrip("\n") for number, line in enumerate(stream, 1) if line.strip()}
+        content.decode(encoding)
     except UnicodeDecodeError as problem:
-        raise undecodable(where, path, "utf-8-sig", problem) from problem
-    rows = Rows()
-    rows.add(where, path.name, "line", [column], list(kept), [list(kept.values())])
-    return rows
+        line = problem.object[: problem.start].count(b"\n") + 1
+        likely = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+        raise JobError(
+            f"{where}: {name}, line {line}: expected text in {encoding.removesuffix('-sig').upper()}, found the byte "
+            f"0x{problem.object[problem.start]:02x}. Save the file as UTF-8"
+            f"{f', or set `read: {{encoding: {likely}}}`' * read}."
+        ) from problem
+    return io.TextIOWrapper(io.BytesIO(content), encoding, newline=newline)
 
 
 # Text with separators
@@ -74,161 +101,90 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict, wanted: se
 
     A line may lack fields at its end that are not `wanted`.
     """
-
-    def unreadable(line: int, reason: str, remedy: str = "Correct the line, or `read`") -> JobError:
-        return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy}.")
-
-    encoding, separator = options.get("encoding", "utf-8-sig"), options["sep"]
-    lines: list[int] = []
-    values: list[list[str]] = []
-    others: list[tuple[int, int, list[str]]] = []  # number of rows before it, line and fields
-    least = 0
+    found: list[tuple[int, dict]] = []
     header: list[str] | None = options.get("names")
-    first = options.get("header", None if header else 0)  # the row with the names; None: no such row
-    try:
-        for number, (line, fields) in enumerate(records(path, encoding, options)):
-            if number == first:
-                header = header or fields
-            elif first is None or number > first:
-                header = header or [str(column) for column in range(len(fields))]
-                least = least or max((column for column, name in enumerate(header, 1) if name in wanted), default=1)
-                if not least <= len(fields) <= len(header):
-                    others.append((len(lines), line, fields))
-                    continue
-                lines.append(line)
-                values.append(fields + [""] * (len(header) - len(fields)))
-    except UnicodeDecodeError as problem:
-        raise undecodable(where, path, encoding, problem) from problem
-    except UnclosedQuote as problem:
-        remedy = "Close it, or if quote characters belong to the texts set `read: {quoting: 3}`"
-        raise unreadable(problem.args[0], "a quote opens and the file ends before it closes", remedy) from problem
-    except (csv.Error, LookupError) as problem:
-        raise unreadable(1, str(problem)) from problem
+    first, least = options.get("header", None if header else 0), 0  # first: the row with the names; None: no such row
+    for number, (line, fields) in enumerate(records(where, path, options)):
+        if number == first:
+            header = header or fields
+        elif first is None or number > first:
+            header = header or [str(column) for column in range(len(fields))]
+            least = least or max((column for column, name in enumerate(header, 1) if name in wanted), default=1)
+            if least <= len(fields) <= len(header):
+                found.append((line, dict(zip_longest(header, fields, fillvalue=""))))
+            else:
+                expected = f"expected {plural(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
+                text = f"{path.name}, line {line}: {expected}: {options['sep'].join(fields)[:SHOWN]!r}"
+                remedy = other_separator(header)
+                rows.add_broken(len(found), text, remedy and f"{remedy}.", [] if remedy else ["read"])
     if header is None:
-        raise unreadable(1, "expected a header line, found an empty file")
-    expected = f"expected {plural(len(header), 'field')} ({', '.join(header)})"
-    remedy, keys = (f"{separate}.", []) if (separate := other_separator(header)) else ("", ["read"])
-    for before, line, fields in others:
-        found = f"found {len(fields)}: {separator.join(fields)[:SHOWN]!r}"
-        text = f"{path.name}, line {line}: {expected}, {found}"
-        rows.add_broken(before, text, remedy, keys)
-    rows.add(
-        where,
-        path.name,
-        "line",
-        header,
-        lines,
-        map(list, zip(*values, strict=True)) if values else [[] for _ in header],
-    )
+        raise unreadable(where, path, 1, "expected a header line, found an empty file")
+    check_names(f"{where}: {path.name}", header)
+    rows.add(where, f"{path.name}, line", found, header=header)
 
 
-class UnclosedQuote(Exception):
-    """Raised with the line at which a quote opens that the file never closes."""
-
-
-def records(path: Path, encoding: str, options: dict) -> Iterator[tuple[int, list[str]]]:
+def records(where: str, path: Path, options: dict) -> Iterator[tuple[int, list[str]]]:
     """Yield the fields of every record that is not blank, with the line at which it starts."""
     csv.field_size_limit(sys.maxsize)  # a text may be longer than csv's 128 KiB
-    separator, quoting = options["sep"], options.get("quoting", csv.QUOTE_MINIMAL)
-    with path.open(encoding=encoding, newline="") as stream:
+    separator, quoting, line = options["sep"], options.get("quoting", csv.QUOTE_MINIMAL), 1
+    try:
+        encoding = options.get("encoding", "utf-8-sig")
+        stream = decoded(where, path.name, path.read_bytes(), encoding, newline="", read=True)
         if len(separator) > 1:
             split = re.compile(separator)
             for line, text in enumerate(stream, 1):
                 if text.strip():
                     yield line, split.split(text.rstrip("\r\n"))
             return
-        reader, line, taken = csv.reader(noted := Noted(stream), delimiter=separator, quoting=quoting), 0, []
-        for fields in reader:
-            start, line, taken = line + 1, reader.line_num, noted.take()
+        # A last line of two fields, both of which become part of a text whose quote is still open.
+        reader = csv.reader(chain(stream, [f"0{separator}0"]), delimiter=separator, quoting=quoting)
+        start, fields = 1, []
+        for following in reader:
             if fields and not (len(fields) == 1 and fields[0].isspace()):
                 yield start, fields
-        if taken and not closes(taken, separator, quoting):
-            raise UnclosedQuote(start)
+            line, start, fields = reader.line_num + 1, line, following
+    except (csv.Error, LookupError, ValueError) as problem:  # also of an unknown encoding and of other `quoting`
+        raise unreadable(where, path, line, str(problem)) from problem
+    if separator in str(fields[-1]):
+        remedy = "Close it, or if quote characters belong to the texts set `read: {quoting: 3}`"
+        raise unreadable(where, path, start, "a quote opens and the file ends before it closes", remedy)
 
 
-class Noted:
-    """Iterates over lines and keeps those since the last `take`."""
-
-    def __init__(self, lines: Iterable[str]):
-        self.lines, self.kept = iter(lines), []
-
-    def __iter__(self) -> "Noted":
-        return self
-
-    def __next__(self) -> str:
-        self.kept.append(line := next(self.lines))
-        return line
-
-    def take(self) -> list[str]:
-        taken, self.kept = self.kept, []
-        return taken
-
-
-def closes(lines: list[str], separator: str, quoting: int) -> bool:
-    """Return whether the quotes of a record are closed, so that another field may follow."""
-    after = f"{separator}end"
-    *_, last = csv.reader([*lines[:-1], lines[-1].rstrip("\r\n") + after], delimiter=separator, quoting=quoting)
-    return last[-1] == "end"
-
-
-def undecodable(where: str, path: Path, encoding: str, problem: UnicodeDecodeError) -> JobError:
-    """Describe the first byte that cannot be decoded, with its line and the probable encoding of the file."""
-    content = path.read_bytes()
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError as first:  # `problem` counts from the start of a part of the file
-        problem = first
-    line = content[: problem.start].count(b"\n") + 1
-    likely = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
-    return JobError(
-        f"{where}: {path.name}, line {line}: expected text in {encoding.removesuffix('-sig').upper()}, found the byte "
-        f"0x{content[problem.start]:02x}. Save the file as UTF-8, or set `read: {{encoding: {likely}}}`."
-    )
+def unreadable(where: str, path: Path, line: int, reason: str, remedy: str = "Correct the line, or `read`") -> JobError:
+    return JobError(f"{where}: {path.name}, line {line}: {reason}. {remedy}.")
 
 
 # JSON and Parquet
 
 
-def read_json(rows: Rows, where: str, path: Path, wanted: Set[str]) -> None:
-    """Read a list of objects (.json) or one object per line (.jsonl), without type inference."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise undecodable(where, path, "utf-8-sig", problem) from problem
-    add_json(rows, where, path.name, text, path.suffix == ".jsonl", wanted)
-
-
 def add_json(rows: Rows, where: str, name: str, text: str, by_line: bool, wanted: Set[str] = frozenset()) -> None:
-    """Append a list of objects, or one object per line, of the file `name`: the wanted columns, else all of them."""
+    """Append a list of objects, or one object per line, of the file `name`, without type inference."""
     # Not splitlines: a JSON text may contain U+2028 and the like.
     parts = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()] if by_line else [(1, text)]
-    lines, values, unit = [], [], "line" if by_line else "row"
+    found, unit = [], f"{name}, {'line' if by_line else 'row'}"
     for number, part in parts:
         try:
             value = json.loads(part, object_pairs_hook=partial(once, f"{where}: {name}, line {number}"))
         except (json.JSONDecodeError, RecursionError) as problem:
             line, reason = number + getattr(problem, "lineno", 1) - 1, getattr(problem, "msg", problem)
             text = f"{name}, line {line}: expected JSON, found {part[:SHOWN]!r} ({reason})"
-            rows.add_broken(len(values), text, BROKEN_JSON)
+            rows.add_broken(len(found), text, BROKEN_JSON)
             continue
-        several = value if not by_line and isinstance(value, list) else [value]
-        for row, one in enumerate(several, number):
+        for row, one in enumerate(value if not by_line and isinstance(value, list) else [value], number):
             if isinstance(one, dict):
-                lines.append(row)
-                values.append(one)
+                found.append((row, one))
             else:
-                text = f"{name}, {unit} {row}: expected an object, found {str(one)[:SHOWN]!r}"
-                rows.add_broken(len(values), text, "Write one object per row.")
-    header = dict.fromkeys(column for value in values for column in value)
-    if wanted and wanted <= header.keys():
-        header = [column for column in header if column in wanted]
-    rows.add(where, name, unit, header, lines, [[value.get(column) for value in values] for column in header])
+                text = f"{unit} {row}: expected an object, found {str(one)[:SHOWN]!r}"
+                rows.add_broken(len(found), text, "Write one object per row.")
+    rows.add(where, unit, found, wanted)
 
 
 def once(where: str, pairs: list[tuple[str, object]]) -> dict:
     """Build a JSON object; raise JobError if a key occurs twice, of which Python uses the last."""
-    check_names(where, (name for name, _ in pairs))
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        check_names(where, (name for name, _ in pairs))
+    return found
 
 
 def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: int | None) -> None:
@@ -238,19 +194,17 @@ def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: in
 
     try:
         file = parquet.ParquetFile(path)
-        columns = wanted if wanted <= set(file.schema_arrow.names) else ()
+        names = file.schema_arrow.names
+        names = [name for name in names if name in wanted] if wanted <= set(names) and wanted else names
+        check_names(f"{where}: {path.name}", names)
         left = file.metadata.num_rows if first is None else max(0, first - len(rows))
-        batches = file.iter_batches(min(left, READ) or 1, columns=[*columns] or None)
-        taken: list[pyarrow.RecordBatch] = []
-        while left > sum(map(len, taken)) and (batch := next(batches, None)) is not None:
-            taken.append(batch)
-        table = pyarrow.Table.from_batches(taken, None if taken else file.schema_arrow).slice(length=left)
+        batches = file.iter_batches(min(left, READ) or 1, columns=names)
+        found = list(islice((row for batch in batches for row in batch.to_pylist()), left))
     except pyarrow.ArrowInvalid as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
             f"{where}: {path.name} cannot be read as Parquet: {reason}. "
             "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`."
         ) from problem
-    rows.unread += file.metadata.num_rows - table.num_rows
-    values = (column.to_pylist() for column in table.columns)
-    rows.add(where, path.name, "row", table.column_names, list(range(1, table.num_rows + 1)), values)
+    rows.unread += file.metadata.num_rows - len(found)
+    rows.add(where, f"{path.name}, row", [*enumerate(found, 1)])

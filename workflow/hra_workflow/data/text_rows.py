@@ -6,8 +6,9 @@ Imported on login nodes.
 import json
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data.row_problems import Problem, stop_at
@@ -29,62 +30,55 @@ class Rows:
     columns: dict[str, list] = field(default_factory=dict)
     lines: list[int] = field(default_factory=list)  # of the file, counted from 1
     unread: int = 0  # rows of the files beyond these
-    files: list[tuple[int, str, str]] = field(default_factory=list)  # first row, name, "line" or "row"
+    files: list[tuple[int, str]] = field(default_factory=list)  # first row, "a.csv, line"
     broken: list[Problem] = field(default_factory=list)  # of lines that are no row; readers raise them with their own
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def where(self, row: int) -> str:
-        _, name, unit = self.files[bisect_right([first for first, *_ in self.files], row) - 1]
-        return f"{name}, {unit} {self.lines[row]}"
+        _, unit = self.files[bisect_right([first for first, _ in self.files], row) - 1]
+        return f"{unit} {self.lines[row]}"
 
     def add(
-        self, where: str, name: str, unit: str, header: Iterable[str], lines: list[int], columns: Iterable[list]
+        self, where: str, unit: str, found: list[tuple[int, dict]], wanted: Set = frozenset(), header: Iterable = ()
     ) -> None:
-        """Append the rows of a file; a column that only some files have is None in the others.
+        """Append the rows of a file, (line, columns) each; a column that only some rows have is None in the others.
 
-        Raises JobError if two columns have the same name, or a name or value contains NUL or a lone surrogate.
+        unit: "a.csv, line". wanted: the columns that are kept if all of them exist. header: columns that a file without
+        rows has, too. Raises JobError if a name or value contains NUL or a lone surrogate.
         """
-        header, columns = list(header), list(columns)
-        check_names(f"{where}: {name}", header)
-        wrong = [(1, "", column) for column in header if fault(column)] or sorted(
-            (line, column, value)
-            for column, values in zip(header, columns, strict=True)
-            for line, value in zip(lines, values, strict=True)
-            if fault(value)
-        )
+        columns = dict.fromkeys(chain(header, *(row for _, row in found)))
+        if wanted and wanted <= columns.keys():
+            columns = [column for column in columns if column in wanted]
+        wrong = [(1, "", column) for column in columns if fault(column)] or [
+            (line, f", column {column}", row[column])
+            for line, row in found
+            for column in columns
+            if fault(row.get(column))
+        ]
 
         def describe(index: int) -> str:
             line, column, value = wrong[index]
-            place = f"{name}, {unit} {line}{f', column {column}' * bool(column)}"
-            return f"{place}: expected text, found {fault(value)} in {value[:SHOWN]!r}"
+            return f"{unit} {line}{column}: expected text, found {fault(value)} in {value[:SHOWN]!r}"
 
-        of_kind = {what: [index for index, cell in enumerate(wrong) if fault(cell[-1]) == what] for what in REMEDIES}
-        stop_at(where, *(Problem(of_kind[what], describe, remedy) for what, remedy in REMEDIES.items()))
+        remedies = dict.fromkeys(REMEDIES[fault(value)] for *_, value in wrong)
+        stop_at(where, Problem(range(len(wrong)), describe, " ".join(remedies)))
         before = len(self)
-        self.files.append((before, name, unit))
-        self.lines += lines
-        found: dict[str, list] = {}
-        for column, values in zip(header, columns, strict=True):
-            found.setdefault(column, values)
-        for column in dict.fromkeys([*self.columns, *found]):
+        self.files.append((before, unit))
+        self.lines += [line for line, _ in found]
+        for column in dict.fromkeys([*self.columns, *columns]):
             values = self.columns.setdefault(column, [None] * before)
-            values += found.get(column, [None] * len(lines))
+            values += [row.get(column) for _, row in found]
 
     def add_broken(self, before: int, text: str, remedy: str, keys: Sequence[str] = ()) -> None:
         """Record a line of the file that will be added next; before: how many rows of that file it follows."""
         self.broken.append(Problem([len(self) + before], lambda _: text, remedy, keys=keys))
 
-    def head(self, count: int | None) -> "Rows":
-        """Return only the first `count` rows; None: all."""
-        columns = {name: values[:count] for name, values in self.columns.items()}
-        return Rows(columns, self.lines[:count], files=self.files, broken=self.broken)
-
-    def only(self, kept: list[int]) -> "Rows":
-        """Return only the rows with these ascending indices."""
+    def only(self, kept: Sequence[int]) -> "Rows":
+        """Return only the rows with these indices, which are ascending unless there is only one file."""
         columns = {name: [values[row] for row in kept] for name, values in self.columns.items()}
-        files = [(bisect_left(kept, first), name, unit) for first, name, unit in self.files]
+        files = [(bisect_left(kept, first), unit) for first, unit in self.files]
         return Rows(columns, [self.lines[row] for row in kept], files=files, broken=self.broken)
 
     def shuffled(self, where: str, seed: int) -> "Rows":
@@ -93,9 +87,7 @@ class Rows:
 
         if len(self.files) > 1:
             raise JobError(f"{where}: expected one file to shuffle, found {len(self.files)}. Join them.")
-        order = numpy.random.default_rng(seed).permutation(len(self)).tolist()
-        columns = {name: [values[row] for row in order] for name, values in self.columns.items()}
-        return Rows(columns, [self.lines[row] for row in order], files=self.files, broken=self.broken)
+        return self.only(numpy.random.default_rng(seed).permutation(len(self)).tolist())
 
     def require(self, where: str, wanted: list[str]) -> None:
         """Raise JobError unless the columns exist; name the separator with which they would."""
@@ -130,7 +122,7 @@ def fault(value) -> str | None:
     return None
 
 
-def other_separator(header: list[str]) -> str | None:
-    """Return the remedy for a header line that another separator would split."""
-    split = next((sep for sep in SUGGESTED if len(header) == 1 and sep in header[0]), None)
-    return f"Set `read: {{sep: {json.dumps(split)}}}`" if split else None
+def other_separator(header: list[str]) -> str:
+    """Return the remedy for a header line that another separator would split, "" for another one."""
+    split = next((sep for sep in SUGGESTED if len(header) == 1 and sep in header[0]), "")
+    return split and f"Set `read: {{sep: {json.dumps(split)}}}`"

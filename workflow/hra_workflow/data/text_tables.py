@@ -4,7 +4,7 @@ A split for classification has the text columns under their names and `label` (i
 regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
 source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
-A dry run makes the same checks of the user's files (data_cards.py): no pandas here.
+A dry run makes the same checks of the user's files (data_cards.py): no pandas here (text_files.py).
 """
 
 import math
@@ -16,7 +16,7 @@ from pathlib import Path
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, meant
 from hra_workflow.data.row_problems import Problem, each, stop_at
-from hra_workflow.data.text_files import read
+from hra_workflow.data.text_files import read, stop_if_empty
 from hra_workflow.data.text_rows import Rows
 
 ANSWERLESS_FRACTION = 0.01  # fraction of a training set; misread files have far more
@@ -59,10 +59,10 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     if longest:
         texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
         rows = rows.only([row for row, parts in enumerate(texts) if len(" ".join(map(str, parts))) <= longest])
-        require_rows(f"{where}, max_characters {longest}", len(rows), None)
+        stop_if_empty(f"{where}, max_characters {longest}", rows)
     if "shuffle" in dataset:
         rows = rows.shuffled(where, dataset["shuffle"])
-    rows = rows.head(first)
+    rows = rows.only(range(len(rows))[:first])
     converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}
     answers, problems = None, empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
@@ -108,9 +108,7 @@ def answers_of(
 
 
 def require_rows(where: str, found: int, expected: int | None) -> None:
-    if found == 0:
-        raise JobError(f"{where}: no rows.")
-    if expected is not None and found != expected:
+    if expected not in (None, found):
         raise JobError(
             f"{where}: expected {expected} rows, found {found}. The file is truncated, a different version, or misread "
             "(a quote character can swallow lines: set `read: {quoting: 3}`)."

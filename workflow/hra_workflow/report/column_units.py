@@ -28,6 +28,10 @@ class Unit:
     def arrow(self) -> str:
         return "↓" if self.lower else "↑"
 
+    def axis(self, name: str) -> tuple[str, str]:
+        """Return the name and the better direction of an axis with the scores of a column."""
+        return f"{name}, %" if self.percent else name, self.better
+
 
 def units(params: dict) -> dict[str, Unit]:
     """Return the units of a table's `columns`, then of its `averages`; `scale`: that of columns without one.

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from hra_workflow.report.plot_style import SMALL, dot
+from hra_workflow.report.plot_style import SMALL, dot, styles
 
 SIGN = {"lower": 1, "higher": -1}
 MEANING = "No run beats a named one in both values; a line joins several named runs."
@@ -37,6 +37,13 @@ def scatter(ax, points: pd.DataFrame, better: tuple[str, str]) -> list[Line2D]:
     best = points.loc[frontier(points["x"], points["y"], better)]
     ax.step(best["x"], best["y"], where="post", color="#999999", linewidth=1, zorder=1)
     return handles
+
+
+def looks(points: pd.DataFrame, params: dict) -> pd.DataFrame:
+    """Add the columns of `scatter` that show the `run` of each point. params: `labels` and `colours` of figures.py."""
+    style = styles(list(params["labels"]), params["colours"])
+    shown = pd.DataFrame([style[run] for run in points["run"]], points.index, columns=["color", "marker"])
+    return points.assign(label=points["run"].map(params["labels"]), **shown)
 
 
 def name(*panels: tuple) -> None:

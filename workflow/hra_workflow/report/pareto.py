@@ -3,18 +3,17 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hra_workflow.report import frontier
-from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, logarithmic, say, styles, widen
+from hra_workflow.report import column_units, frontier
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, logarithmic, say, widen
 from hra_workflow.report.run_columns import LOGARITHMIC
 
 
-def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
+def figure(costs: pd.DataFrame, params: dict) -> Figure:
     """Plot device time and peak memory against every column of `params["parameters"]`.
 
-    costs: the table of cost.py as text. params: `labels`, `colours` and `remarks` of figures.py. about: `label`,
-    `better` and `scale` per column.
+    costs: the table of cost.py as text. params: those of figures.py, with `remarks`.
     """
-    names, style = params["parameters"], styles(list(params["labels"]), params["colours"])
+    names, units = params["parameters"], column_units.units(params)
     numbers = costs.drop(columns=["column", "selection", "run"]).apply(pd.to_numeric).astype(float)
     hours, unit = in_unit(numbers["device_hours"])
     tuned = ", tuning included" * bool(numbers["tuning_hours"].any())
@@ -25,25 +24,23 @@ def figure(costs: pd.DataFrame, params: dict, about: dict[str, dict]) -> Figure:
     count = len(names) * len(drawn_costs)
     drawn = Figure(figsize=(WIDTH, 3.4 * count), layout="constrained")
     panels = drawn.subplots(count, squeeze=False).reshape(len(names), -1)
-    looks = pd.DataFrame([style[run] for run in costs["run"]], costs.index, columns=["color", "marker"])
-    points = looks.assign(
-        y=numbers["score"], y_std=numbers["score_std"], label=costs["run"].map(params["labels"]), column=costs["column"]
-    )
+    points = costs[["run", "column"]].assign(y=numbers["score"], y_std=numbers["score_std"])
+    points = frontier.looks(points, params)
     handles, named = {}, []
     for row, name in zip(panels, names, strict=True):
         for ax, (what, x) in zip(row, drawn_costs.items(), strict=True):
-            ax.set(xlabel=better(what, "lower", "x"), ylabel=about[name]["label"])
+            ax.set(xlabel=better(what, "lower", "x"), ylabel=better(*units[name].axis(name)))
             here = points.assign(x=x)[points["column"] == name]
             if here.empty:
                 say(ax, f"No trained run has a score for\n“{name}” yet")
                 continue
-            wanted = ("lower", about[name]["better"])
+            wanted = ("lower", units[name].better)
             handles |= {handle.get_label(): handle for handle in frontier.scatter(ax, here, wanted)}
             if here["x"].max() > LOGARITHMIC * here["x"].min() > 0:
                 logarithmic(ax)
             else:
                 ax.set_xlim(0, 1.1 * here["x"].max() or 1)
-            widen(ax, about[name]["scale"])
+            widen(ax, units[name].scale)
             named.append((ax, here, wanted))
     legend(drawn, list(handles.values()))
     footnote(drawn, [frontier.MEANING, "Times and memory on different devices do not compare.", *params["remarks"]])

@@ -4,31 +4,32 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hra_workflow.report import column_units, frontier, run_statistics
-from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say, styles
+from hra_workflow.report.plot_style import WIDTH, better, footnote, legend, say
 
 LAST = "last"  # the selection that is shown
 
 
-def figure(runs: pd.DataFrame, params: dict, about: dict) -> Figure:
+def figure(runs: pd.DataFrame, params: dict) -> Figure:
     """Plot retention against every column of `params["parameters"]`.
 
     runs: of run_statistics.read_runs. params: those of figures.py, with `remarks`, and `retention` with its
-    `benchmark`, `metric`, `label` and `better`. about: `label`, `better` and `scale` per column.
+    `benchmark`, `metric`, `label` and `better`.
     """
     names, retention = params["parameters"], params["retention"]
     drawn = Figure(figsize=(WIDTH, 4 * len(names)), layout="constrained")
-    parts = column_units.parts(params)
+    parts, units, order = column_units.parts(params), column_units.units(params), list(params["labels"])
     statistics = run_statistics.summary(run_statistics.scores(runs, parts)).xs(LAST, level="selection")
     scores = statistics[["mean", "std"]].set_axis(["y", "y_std"], axis=1).reset_index()
     handles, named = {}, []
     for ax, name in zip(drawn.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=about[name]["label"])
+        ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=better(*units[name].axis(name)))
         kept = retained(runs, retention, {part["dataset"] for part in parts[name]})
-        points = looks(scores[scores["column"] == name].merge(kept, on="run").dropna(subset=["x", "y"]), params)
+        found = scores[scores["column"] == name].merge(kept, on="run").dropna(subset=["x", "y"]).set_index("run")
+        points = frontier.looks(found.reindex([run for run in order if run in found.index]).reset_index(), params)
         if points.empty:
             say(ax, f"No run has both retention and\n“{name}” yet")
             continue
-        wanted = (retention["better"], about[name]["better"])
+        wanted = (retention["better"], units[name].better)
         handles |= {one.get_label(): one for one in frontier.scatter(ax, points, wanted)}
         named.append((ax, points, wanted))
     legend(drawn, list(handles.values()))
@@ -45,16 +46,3 @@ def retained(runs: pd.DataFrame, retention: dict, datasets: set[str]) -> pd.Data
     seeds = found.groupby(["run", "seed"])["value"].mean()
     table = seeds.groupby("run").agg(["mean", "std"]).reset_index()
     return table.rename(columns={"mean": "x", "std": "x_std"})
-
-
-def looks(points: pd.DataFrame, params: dict) -> pd.DataFrame:
-    """Add label, colour and marker of every point, in the order of the labels."""
-    style, order = styles(list(params["labels"]), params["colours"]), list(params["labels"])
-    points = points[points["run"].isin(order)]
-    points = points.iloc[points["run"].map(order.index).argsort(kind="stable")]
-    shown = [style[run] for run in points["run"]]
-    return points.assign(
-        label=[params["labels"][run] for run in points["run"]],
-        color=[one["color"] for one in shown],
-        marker=[one["marker"] for one in shown],
-    ).reset_index(drop=True)

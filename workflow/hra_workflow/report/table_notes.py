@@ -6,15 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hra_workflow.core import made_from
-from hra_workflow.report import (
-    column_units,
-    comparison,
-    one_class,
-    run_statistics,
-    searches,
-    tuning_results,
-    unseen,
-)
+from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results, unseen
 from hra_workflow.report.markdown_text import plain
 
 Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply

@@ -9,7 +9,7 @@ from hra_workflow import methods
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import one_of
 from hra_workflow.core.made_from import ROUNDING
-from hra_workflow.tasks import datasets, hyperparameters, work
+from hra_workflow.tasks import datasets, training, work
 from hra_workflow.tasks.metric import Metric
 
 
@@ -20,7 +20,7 @@ class Task:
     title: the heading in the report.
     architecture: the type of model that `augment` adapts; or `module:function`, which loads the model from a folder.
     selections: the checkpoints shown in tables; the first is that of the official code.
-    required: hyper-parameters that every run needs besides hyperparameters.REQUIRED; a tuple: exactly one of them.
+    required: hyper-parameters that every run needs besides training.REQUIRED; a tuple: exactly one of them.
     automatic: hyper-parameters that may be `auto`.
     head_rate: whether the head may have a separate learning rate.
     per_process: whether a training depends on the number of processes, as dropout and the order of rows do.
@@ -121,7 +121,7 @@ class Task:
         """Return the hyper-parameters of `method/variant` on a dataset, without limits above its number of rows."""
         values = grid.hyperparameters(self.config, self.name, dataset, run)
         if "held_out" in values and (total := datasets.rows(self.datasets[dataset], "train")):
-            values["held_out"] = hyperparameters.without_idle_limits(values["held_out"], total)
+            values["held_out"] = training.without_idle_limits(values["held_out"], total)
         return values
 
     def relevant_hyperparameters(self, dataset: str, run: str) -> dict:

@@ -5,7 +5,7 @@ from pathlib import Path
 from hra_workflow import methods
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
-from hra_workflow.tasks import hyperparameters
+from hra_workflow.tasks import training
 from hra_workflow.tasks.base import Task
 
 
@@ -76,7 +76,7 @@ def searches(task: Task) -> dict[str, dict[str, dict]]:
             if key not in searched and not isinstance(value, dict)
         }
         trials = tune["trials"] * len(tuning.seeds(tune)) if tune else 0
-        found[dataset][run] = {"preset": hyperparameters.preset(task, run), "trials": trials, "settings": settings}
+        found[dataset][run] = {"preset": training.preset(task, run), "trials": trials, "settings": settings}
     return found
 
 

@@ -1,13 +1,11 @@
-"""The work of a task's jobs: the resources of a training, rows that jobs process, and how many jobs generate."""
+"""The work of a task's jobs: rows that jobs process, and how many jobs generate."""
 
 import math
 
-from hra_workflow import methods
 from hra_workflow.core import grid, made_from
 from hra_workflow.tasks.datasets import rows
-from hra_workflow.tasks.hyperparameters import LENGTH, held_out_rows
+from hra_workflow.tasks.training import LENGTH, held_out_rows
 
-IDLE = {"gpu": 0, "threads": 1, "mem_mb": 4000, "runtime": 60}
 SHARD_SECONDS = 2 * 3600  # seconds of generation per job, whose start takes a minute
 # Hyper-parameters that change neither the memory of a step nor its time.
 LEARNING = (
@@ -15,27 +13,6 @@ LEARNING = (
     *("adam_epsilon", "classifier_dropout", "held_out", "eval_steps", "epoch_steps", *LENGTH),
 )
 FORWARD = 1 / 3  # fraction of a training step: the backward pass costs twice as much as the forward pass
-
-
-def training_resources(task, run: str) -> dict:
-    """Return the resources of training `method/variant`: threads and memory in proportion to its GPUs.
-
-    A run that trains nothing only checks its inputs, on one core.
-    """
-    resources = task.settings["resources"]
-    if not methods.trains(task.config, run):
-        return resources | {name: min(resources[name], most) for name, most in IDLE.items()}
-    gpus = min(resources["gpu"], grid.value_for_run(resources.get("max_gpu", {}), run) or resources["gpu"])
-    if gpus == resources["gpu"]:
-        return resources
-    part = {name: -(-resources[name] * gpus // resources["gpu"]) for name in ("threads", "mem_mb")}
-    return resources | part | {"gpu": gpus}
-
-
-def processes(task, run: str) -> int | None:
-    """Return the number of processes of training `method/variant` if its results depend on it, else None."""
-    depends = task.per_process and methods.trains(task.config, run)
-    return max(1, training_resources(task, run)["gpu"]) if depends else None
 
 
 def prediction_resources(task) -> dict:

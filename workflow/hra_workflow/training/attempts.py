@@ -84,15 +84,11 @@ class Attempt:
     def train(self, trainer, steps: int) -> None:
         """Train for `steps` optimiser steps from the last usable checkpoint; raise Interrupted if interrupted."""
         import torch
-        from accelerate.utils import broadcast_object_list
 
         from hra_workflow.training import callbacks
 
-        job, processes = self.job, gpus.processes(self.job) if trainer.per_process else None
-        self.made_from = made_from.of_training(job, steps, processes, trainer.packages)
-        found = checkpoints.usable(self.scratch, self.made_from) if self.writes else (None, [])
-        checkpoint, discarded = broadcast_object_list(list(found))  # one process chooses for all
-        self.begin(checkpoint, discarded)
+        job = self.job
+        checkpoint = self.begin(steps, gpus.processes(job) if trainer.per_process else None, trainer.packages)
         if self.writes and job["params"]["trackers"]["report_to"]:
             from hra_workflow.training.trackers import Tracked
 
@@ -123,8 +119,18 @@ class Attempt:
         if measured and self.writes:
             measured.report(job, self.device)
 
-    def begin(self, checkpoint: Path | None, discarded: list[str]) -> None:
-        """Add this attempt to the record of those before it."""
+    def begin(self, steps: int, processes: int | None = None, packages: tuple[str, ...] = ()) -> Path | None:
+        """Add this attempt to the record of those before it; return the checkpoint from which it resumes.
+
+        The arguments are those of made_from.of_training.
+        """
+        self.made_from = made_from.of_training(self.job, steps, processes, packages)
+        found = checkpoints.usable(self.scratch, self.made_from) if self.writes else (None, [])
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            from accelerate.utils import broadcast_object_list
+
+            found = broadcast_object_list(list(found))  # one process chooses for all
+        checkpoint, discarded = found
         path = self.scratch / HISTORY
         lists = ("seconds", "runs_per_gpu", "resumed_from", "discarded")
         new = {"started": provenance.now()} | {name: [] for name in lists}
@@ -135,6 +141,7 @@ class Attempt:
         history["discarded"] += discarded
         if self.writes:
             files.write_json(path, history)
+        return checkpoint
 
     def count(self) -> None:
         """Record the seconds and the peak memory of this attempt so far."""
@@ -185,8 +192,7 @@ class Attempt:
         """Publish a run without training, with an empty weights file. `parameters`: number in the model."""
         if not self.writes:
             return
-        self.made_from = made_from.of_training(self.job, 0, None)
-        self.begin(*checkpoints.usable(self.scratch, self.made_from))
+        self.begin(0)
         new = self.new_outputs()
         write_empty(new / "last")
         sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}

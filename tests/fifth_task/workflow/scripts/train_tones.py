@@ -3,7 +3,7 @@
 Writes RUN/train.json (the record) and RUN/last (the weights after the last step).
 """
 
-from hra_workflow.core import made_from, manifests
+from hra_workflow.core import manifests
 from hra_workflow.core.job import script
 from hra_workflow.models import adapters
 from hra_workflow.tasks.tones import network
@@ -19,8 +19,7 @@ def main(job: dict) -> None:
         waves, pitches = network.rows(manifests.folder(job["input"]["dataset"]), "train")
         size = settings["batch_size"]
         steps = settings["epochs"] * (len(waves) // size)
-        attempt.made_from = made_from.of_training(job, steps, None)
-        attempt.begin(None, [])
+        attempt.begin(steps)
 
         torch.manual_seed(int(job["wildcards"]["seed"]))
         model, start = network.load(manifests.folder(job["input"]["model"])), adapters.initial_folder(job)

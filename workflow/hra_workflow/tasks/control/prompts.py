@@ -21,7 +21,8 @@ def read(file: NamedBytes) -> list[tuple[str, str]]:
 
     Lines `KEY CATEGORY`, as in ADE20K's sceneCategories.txt, give the category as the prompt.
     """
-    where, name, text, rows = str(file), Path(str(file)).name, decoded(file), Rows()
+    where, name, rows = str(file), Path(str(file)).name, Rows()
+    text = text_files.decoded(where, name, file.getvalue(), newline="").read()
     try:
         whole = json.loads(text, object_pairs_hook=partial(text_files.once, where))
     except (json.JSONDecodeError, RecursionError):
@@ -30,11 +31,10 @@ def read(file: NamedBytes) -> list[tuple[str, str]]:
         add_captions(rows, where, name, whole)
     elif isinstance(whole, dict) and not KEYS & whole.keys():
         raise unknown_format(where, text)
-    elif text.lstrip().startswith("["):
+    elif isinstance(whole, dict) or text.lstrip().startswith("["):
         text_files.add_json(rows, where, name, text, by_line=False)
     elif any(line.lstrip().startswith("{") for line in text.split("\n")):
-        several = isinstance(whole, dict) and "\n" in text.strip()  # lines of one object
-        text_files.add_json(rows, where, name, text, by_line=not several)
+        text_files.add_json(rows, where, name, text, by_line=True)
     else:
         add_categories(rows, where, name, text)
     return checked(where, rows)
@@ -42,10 +42,9 @@ def read(file: NamedBytes) -> list[tuple[str, str]]:
 
 def stated(entries: list[dict]) -> list[tuple[str, str]]:
     """Return the prompts of a list in the config."""
-    rows, where = Rows(), "prompts"
-    columns = [[entry.get(column) for entry in entries] for column in sorted(KEYS)]
-    rows.add(where, "the config", "entry", sorted(KEYS), list(range(1, len(entries) + 1)), columns)
-    return checked(where, rows)
+    rows = Rows()
+    rows.add("prompts", "the config, entry", [*enumerate(entries, 1)])
+    return checked("prompts", rows)
 
 
 def checked(where: str, rows: Rows) -> list[tuple[str, str]]:
@@ -70,45 +69,31 @@ def checked(where: str, rows: Rows) -> list[tuple[str, str]]:
     return [(Path(one).stem, text) for one, text in zip(names, texts, strict=True)]
 
 
-def decoded(file: NamedBytes) -> str:
-    content = file.getvalue()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = content[: problem.start].count(b"\n") + 1
-        raise JobError(
-            f"{file}, line {line}: expected text in UTF-8, found the byte 0x{problem.object[problem.start]:02x}. "
-            "Save the file as UTF-8."
-        ) from problem
-
-
 def add_captions(rows: Rows, where: str, name: str, content: dict) -> None:
     first: dict[int, str] = {}
     try:
         for entry in content["annotations"]:
             first.setdefault(entry["image_id"], entry["caption"].strip())
         listed = sorted(content["images"], key=lambda entry: entry["file_name"])
-        names, identifiers = [entry["file_name"] for entry in listed], [entry["id"] for entry in listed]
+        found = [(one["id"], {"image": one["file_name"], "prompt": first.get(one["id"])}) for one in listed]
     except (KeyError, TypeError, AttributeError) as problem:
         reason = f"{type(problem).__name__}: {problem}"
         raise JobError(f"{where}: expected COCO's captions, found other objects ({reason}). {REMEDY}") from problem
-    rows.add(where, name, "image", ["image", "prompt"], identifiers, [names, list(map(first.get, identifiers))])
+    rows.add(where, f"{name}, image", found)
 
 
 def add_categories(rows: Rows, where: str, name: str, text: str) -> None:
-    lines, keys, texts = [], [], []
-    for line, found in enumerate(text.split("\n"), 1):
-        words = found.split()
+    found = []
+    for line, stated in enumerate(text.split("\n"), 1):
+        words = stated.split()
         if len(words) == 2:
-            lines.append(line)
-            keys.append(words[0])
-            texts.append(words[1].replace("_", " "))
+            found.append((line, {"image": words[0], "prompt": words[1].replace("_", " ")}))
         elif words:
-            expected = f"expected KEY CATEGORY, found {found.strip()[:SHOWN]!r}"
-            rows.add_broken(len(lines), f"{name}, line {line}: {expected}", REMEDY)
-    if len(lines) <= len(rows.broken):
+            expected = f"expected KEY CATEGORY, found {stated.strip()[:SHOWN]!r}"
+            rows.add_broken(len(found), f"{name}, line {line}: {expected}", REMEDY)
+    if len(found) <= len(rows.broken):
         raise unknown_format(where, text)
-    rows.add(where, name, "line", ["image", "prompt"], lines, [keys, texts])
+    rows.add(where, f"{name}, line", found)
 
 
 def unknown_format(where: str, text: str) -> JobError:

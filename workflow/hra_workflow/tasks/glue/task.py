@@ -8,11 +8,11 @@ from pathlib import Path
 from hra_workflow.core import files, grid, records, tuning
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.report.selections import TITLES
-from hra_workflow.tasks import work
+from hra_workflow.tasks import training
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated, reading, rows
 from hra_workflow.tasks.glue import metrics
-from hra_workflow.tasks.hyperparameters import LENGTH, held_out_rows
+from hra_workflow.tasks.training import LENGTH, held_out_rows
 
 
 class Glue(Task):
@@ -135,7 +135,7 @@ class Glue(Task):
     def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
         if self.scored_in_training(wildcards):
             return {"gpu": 0, "threads": 1, "mem_mb": 600, "runtime": 10}
-        resources = work.training_resources(self, f"{wildcards['method']}/{wildcards['variant']}")
+        resources = training.resources(self, f"{wildcards['method']}/{wildcards['variant']}")
         return resources | {"gpu": min(1, resources["gpu"]), "runtime": 60}
 
     # Tables

@@ -5,7 +5,7 @@ import math
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.tasks import columns, work
+from hra_workflow.tasks import columns, training
 from hra_workflow.tasks.base import Task
 
 
@@ -94,7 +94,7 @@ def check_compute(task: Task, key: str) -> None:
 
 def check_micro_batches(task: Task, key: str, dataset: str, runs: list[str]) -> None:
     values = {run: task.hyperparameters(dataset, run) for run in runs if methods.trains(task.config, run)}
-    devices = {run: max(1, work.training_resources(task, run)["gpu"]) for run in values}
+    devices = {run: max(1, training.resources(task, run)["gpu"]) for run in values}
     sizes = {
         run: entry["batch_size"] // entry["gradient_accumulation"] // devices[run] for run, entry in values.items()
     }

@@ -11,9 +11,9 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated
-from hra_workflow.tasks.hyperparameters import LENGTH
 from hra_workflow.tasks.math import answers, extra_tables, graders, serving
 from hra_workflow.tasks.metric import Metric
+from hra_workflow.tasks.training import LENGTH
 
 TEXT = "general_text"  # the key of the config, and the benchmark
 LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import click
 
+from hra_results import STYLES
 from hra_workflow.commands.main import examples, given, run_option, weights
 from hra_workflow.commands.parameters import CONFIG, DEMO, configs, data, option, project, table, verbose, where
-
-STYLES = ("gsm8k", "boxed", "metamath")
 
 
 def project_or_folder(is_folder: Callable[[Path], bool], metavar: str) -> Callable:

@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from hra_results.commands import STYLES
+from hra_results import STYLES
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_files, text_tables

@@ -197,24 +197,6 @@ def test_a_file_comes_back_byte_for_byte(tmp_path, form):
             assert torch.equal(other.eval()(x).logits, model(x).logits)
 
 
-@EACH
-def test_a_file_of_hra_0_2_0_loads(tmp_path, form):
-    llama().save_pretrained(tmp_path / "base")
-    base = type(llama())
-    model = adapt(base.from_pretrained(tmp_path / "base"), task_type="CAUSAL_LM", **form)
-    model.save_pretrained(tmp_path / "new")
-    config = tmp_path / "new/adapter_config.json"
-    new = config.read_bytes()
-    config.write_text(json.dumps(json.loads(new) | {"peft_type": "HRA_EXTENDED"}))
-    loaded = PeftModel.from_pretrained(base.from_pretrained(tmp_path / "base"), tmp_path / "new")
-    x = torch.arange(12).view(2, 6)
-    with torch.no_grad():
-        assert torch.equal(loaded(x).logits, model(x).logits)
-    assert main(["to-lora", str(tmp_path / "new"), str(tmp_path / "lora")]) in (None, 0)
-    loaded.save_pretrained(tmp_path / "again")
-    assert (tmp_path / "again/adapter_config.json").read_bytes() == new
-
-
 def test_other_files_keep_their_type(tmp_path):
     adapt(Net(), target_modules=["first"], init_scale=0.5).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())

@@ -80,12 +80,12 @@ def test_the_pages_have_the_figures():
 
 def test_the_interval_of_an_example_has_its_difference_in_the_middle():
     """An interval is D ± t √Var(D)."""
-    sentence = r"([\d.]+) points (above|below) [^\[]*\[(−?[\d.]+), (−?[\d.]+)\]"
+    sentence = r"([+−][\d.]+) \[(−?[\d.]+), (−?[\d.]+)\]"
     found = [one for path in (ROOT / "docs").glob("*.md") for one in re.findall(sentence, page(f"docs/{path.name}"))]
-    assert len(found) >= 3
-    for size, side, *ends in found:
-        low, high = (float(end.replace("−", "-")) for end in ends)
-        assert (low + high) / 2 == pytest.approx(float(size) * (1 if side == "above" else -1), abs=0.011)
+    assert len(found) >= 2
+    for texts in found:
+        difference, low, high = (float(text.replace("−", "-")) for text in texts)
+        assert (low + high) / 2 == pytest.approx(difference, abs=0.011)
 
 
 def test_the_tables_of_times_are_those_of_the_results(tmp_path):

@@ -245,7 +245,7 @@ def test_each_process_loads_four_bits_on_its_own_device(make_math_run, monkeypat
 
     run = make_math_run(math_method("hra"), quantization="nf4")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(train_math.provenance, "pick_device", lambda *_: device)
+    monkeypatch.setattr(train_math.attempts.provenance, "pick_device", lambda *_: device)
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", load)
     monkeypatch.setattr(transformers, "BitsAndBytesConfig", dict)  # needs no bitsandbytes
     folder = manifests.folder(run.tiny["model"])

@@ -120,14 +120,14 @@ def test_each_control_dataset_has_its_own_evaluators(config):
 
 
 def test_every_subject_is_asked_for_its_own_prompts(config):
-    data = tasks.load(config)["subject"].data
-    dog, teapot = data.prompts("dog"), data.prompts("teapot")
+    subject = tasks.load(config)["subject"]
+    dog, teapot = subject.prompts("dog"), subject.prompts("teapot")
     assert len(dog) == len(teapot) == 25 and "a qwe dog wearing a red hat" in dog
     assert "a qwe teapot floating in an ocean of milk" in teapot and dog[0] == "a qwe dog in the jungle"
-    assert data.prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
+    assert subject.prompts("bear_plushie", identifier=False)[-1] == "a cube shaped stuffed animal"
     wrong = 0
     for name in grid.datasets(config, "subject"):
-        own, official = (data.prompts(name, official=way) for way in (False, True))
+        own, official = (subject.prompts(name, official=way) for way in (False, True))
         wrong += sum(first != second for first, second in zip(own, official, strict=True))
     assert wrong == 210  # of 750, in the official evaluation
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"

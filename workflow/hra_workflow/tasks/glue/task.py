@@ -110,8 +110,8 @@ class Glue(Task):
             classes = len(entry["labels"] or [""])
             expect(
                 not total or not held_out or classes <= held_out < total,
-                f"config: tasks.{self.name}.held_out: {held_out} of the {total} training rows of {run['dataset']} are "
-                f"held out; expected at least one of each of {classes} classes, and one to train on. Change share or rows",
+                f"config: tasks.{self.name}.held_out: {held_out} of the {total} training rows of {run['dataset']} "
+                f"are held out; expected one of each of {classes} classes, and one to train on. Change share or rows",
             )
 
     # Evaluation

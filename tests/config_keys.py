@@ -1,11 +1,9 @@
-"""The leaves of a config, each with the class that the schemas give its key: `reruns`, what another value repeats."""
+"""The leaves of a config, each with the class of its key: `reruns`, what another value repeats."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from jsonschema import Draft202012Validator
 
 ANY = object()  # the value of a key in a walk over the schema alone
 CLASSES = ("nothing", "table", "evaluation", "training", "data")  # in rising order of what is repeated
@@ -36,7 +34,7 @@ def leaves(schema: dict, value: Any = ANY) -> Iterator[Leaf]:
 def below(
     root: dict, schemas: list[dict], value: Any, path: tuple, key: tuple, given: tuple, reruns: str | None
 ) -> Iterator[Leaf]:
-    schemas = [found for one in schemas for found in holding(root, one, value)]
+    schemas = [found for one in schemas for found in holding(root, one)]
     own = next((one["reruns"] for one in schemas if "reruns" in one), reruns)
     if own != reruns:
         given, reruns = key, own
@@ -47,29 +45,26 @@ def below(
         yield Leaf(path, ".".join(key), ".".join(given), reruns, schemas)
 
 
-def holding(root: dict, schema: Any, value: Any) -> Iterator[dict]:
+def holding(root: dict, schema: Any) -> Iterator[dict]:
     """Yield a schema and all that it refers to or combines, the more specific ones first."""
     if not isinstance(schema, dict):
         return
     yield schema
     if "$ref" in schema:
-        yield from holding(root, at(root, schema["$ref"].split("/")[1:]), value)
+        yield from holding(root, at(root, schema["$ref"].split("/")[1:]))
     for other in (one for name in ("allOf", "anyOf", "oneOf") for one in schema.get(name, ())):
-        yield from holding(root, other, value)
-    if "then" in schema and (value is ANY or Draft202012Validator(schema["if"]).is_valid(value)):
-        yield from holding(root, schema["then"], value)
+        yield from holding(root, other)
 
 
 def members(schemas: list[dict], value: Any) -> list[tuple]:
     """List name or index, value, schemas and key of what a value contains or, of ANY, may contain."""
     named = [one["additionalProperties"] for one in schemas if isinstance(one.get("additionalProperties"), dict)]
+    named += [inner for one in schemas for inner in one.get("patternProperties", {}).values()]
     items = [one["items"] for one in schemas if "items" in one]
-    allowed = [one["propertyNames"]["enum"] for one in schemas if "enum" in one.get("propertyNames", ())]
     known: dict[str, list] = {}
     for one in schemas:
         for name, schema in one.get("properties", {}).items():
-            if all(name in names for names in allowed):
-                known.setdefault(name, []).append(schema)
+            known.setdefault(name, []).append(schema)
     if value is ANY:
         unnamed = [("*", own) for own in (named, items) if own]
         return [(name, ANY, own, name) for name, own in (*known.items(), *unnamed)]
@@ -84,11 +79,13 @@ def other(leaf: Leaf, value: Any) -> Any:
     merged = {name: limit for one in reversed(leaf.schemas) for name, limit in one.items()}
     if "enum" in merged:
         return next(one for one in merged["enum"] if one != value)
+    if value in [one["const"] for one in leaf.schemas if "const" in one]:  # of a union
+        return True if any(one.get("type") == "boolean" for one in leaf.schemas) else 2
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
         most = merged.get("maximum", merged.get("exclusiveMaximum", float("inf")))
-        return next(one for one in (value * 2 or 1, value // 2, value / 2) if 0 < one <= most)
+        return next(one for one in (value * 2 or 1, value // 2, value / 2) if 0 < one <= max(most, value))
     if isinstance(value, list):
         return value[:-1] if len(value) > 1 else [*value, "other"]
     return f"{value}x" if isinstance(value, str) else None

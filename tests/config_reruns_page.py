@@ -3,7 +3,7 @@
 import re
 
 from config_keys import leaves
-from hra_workflow.config import validation
+from config_pages import json_schema
 from support import ROOT
 
 PAGE = ROOT / "docs/config/reruns.md"
@@ -14,8 +14,8 @@ class, the earliest stage that a change of it repeats. Keys below a listed key h
 listed themselves. Changing an entry that no run uses repeats nothing: a variant, dataset or preset that no grid names,
 or a default that every preset overrides.
 
-The classes are in [the schema](../../workflow/schemas/config.schema.yaml) (`reruns`). Tests change every leaf of the
-demo's config and compare the jobs of a dry run with its class. They also keep this page current;
+The classes are in [the models of the keys](../../workflow/hra_workflow/keys/) (`reruns`). Tests change every leaf of
+the demo's config and compare the jobs of a dry run with its class. They also keep this page current;
 `python tests/config_reruns_page.py` rewrites it.
 """
 MEANING = {
@@ -31,8 +31,8 @@ MEANING = {
 def page() -> str:
     """Render the page; keys of several tasks share an entry."""
     tasks, classes = {}, {}
-    for leaf in leaves(validation.schema()):
-        task = re.match(r"(tasks|datasets)\.(\w+)", leaf.given)
+    for leaf in leaves(json_schema()):
+        task = re.match(r"(tasks|datasets|presets)\.(\w+)", leaf.given)
         key = leaf.given if not task else leaf.given.replace(task[0], f"{task[1]}.TASK", 1)
         classes.setdefault(leaf.reruns, {}).setdefault(key, set()).add(task and task[2])
         if task:

@@ -1,6 +1,6 @@
 """The task math with training by rewards for sampled answers (GRPO): its hyper-parameters and the checks of the config.
 
-A config names the class as `tasks.math.class: studies.peft_rlmath.task:RewardedMath`; task.schema.yaml has its keys.
+A config names the class as `tasks.math.class: studies.peft_rlmath.task:RewardedMath`; keys.py has its keys.
 """
 
 import math
@@ -87,6 +87,7 @@ def is_right(reward: str, style: str, output: str, gold: str) -> bool:
 
 
 class RewardedMath(Math):
+    keys = "studies.peft_rlmath.keys"
     required = (*Math.required, "reward", *VALUES)
     learner = "studies.peft_rlmath.grpo:RewardLearner"
 

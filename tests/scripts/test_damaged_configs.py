@@ -110,7 +110,8 @@ def fault(config: dict, paths: list[tuple], seed: int) -> str | None:
     except JobError as problem:
         text = str(problem)
         named = any(f"{name}" in text for name in (*path[:3], "found 3"))
-        return None if text.startswith("config: ") and "\n" not in text and named else f"{what}: {text}"
+        lines = all(line.startswith("config: ") for line in text.splitlines())
+        return None if lines and named else f"{what}: {text}"
     except Exception as problem:
         return f"{what}: {problem!r}"
     return None

@@ -1,4 +1,4 @@
-"""Every key of the schema has a meaning, a true default and a valid example; docs/config/keys.md is made from them."""
+"""Every key of the config has a meaning, a true default and valid examples; what is made from them is current."""
 
 import ast
 import copy
@@ -9,24 +9,24 @@ import re
 import huggingface_hub
 import peft
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-import config_keys_page
-import schema_keys
-from config_keys import at
+import config_pages
+from config_pages import NOTHING, Key, for_editors, keys, pages, title
 from hra.config import HRAConfig
 from hra_workflow import tasks
-from hra_workflow.config import validation
+from hra_workflow.config import overlays, validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import HELD_OUT
+from hra_workflow.keys.problems import description
+from hra_workflow.keys.section import Section, key, stated
 from hra_workflow.models.causal_lm import ANSWER
 from hra_workflow.tasks.training import REQUIRED
-from schema_keys import NOTHING, given
 from support import ROOT, paper_config, put
 
-SCHEMA = config_keys_page.written()
-KEYS = list(schema_keys.keys(SCHEMA))
-GRID = paper_config()
+KEYS = [one for sections in pages().values() for section in sections for one in keys(section)]
 FIELDS = {
     "peft of kind hra": HRAConfig,
     "peft of kind lora": peft.LoraConfig,
@@ -36,98 +36,88 @@ FIELDS = {
 }
 FOLDERS = ("rules", "workflow/hra_workflow", "workflow/scripts")
 CODE = "\n".join(
-    path.read_text() for name in FOLDERS for path in (ROOT / name).rglob("*.*") if path.suffix in (".py", ".smk")
+    path.read_text()
+    for name in FOLDERS
+    for path in (ROOT / name).rglob("*.*")
+    if path.suffix in (".py", ".smk") and path.name != "keys.py" and path.parent.name != "keys"
 )
 NAMES = {"csv.QUOTE_MINIMAL": csv.QUOTE_MINIMAL, "causal_lm.ANSWER": ANSWER, "grid.HELD_OUT": HELD_OUT}
-
-
-def in_grid(key: schema_keys.Key):
-    """Return the value of a key in the paper's grid, or NOTHING."""
-    try:
-        return at(GRID, key.place) if key.place else NOTHING
-    except (KeyError, TypeError):
-        return NOTHING
-
-
-WITH_DEFAULT = [key for key in KEYS if given(key.get("default"))]
+OPTIONAL = [one for one in KEYS if not one.field.is_required() and not stated(one.field, "absent")]
+OTHERS = ("repo_type", "probes")  # huggingface_hub's, and a mapping
 OF_CODE = [
-    key for key in WITH_DEFAULT if not given(in_grid(key)) and key.section not in FIELDS and key.path != ("repo_type",)
+    one
+    for one in OPTIONAL
+    if one.in_grid is NOTHING and title(one.section) not in FIELDS and one.path[-1] not in OTHERS
 ]
 
 
-def test_every_key_has_a_meaning_a_default_and_an_example():
-    Draft202012Validator.check_schema(SCHEMA)
-    assert len(KEYS) > 350 and list(schema_keys.problems(SCHEMA)) == []
+def problems(one: Key) -> list[str]:
+    """List what a key lacks."""
+    found = [] if description(one.field) else [f"{one}: expected a description, found none"]
+    values = [*(one.field.examples or ()), *([one.field.default] if not one.field.is_required() else [])]
+    for value in values if not stated(one.field, "absent") else one.field.examples or ():
+        try:
+            TypeAdapter(
+                one.field.rebuild_annotation(), config=None if is_model(one) else {"strict": True}
+            ).validate_python(value)
+        except ValidationError as problem:
+            found.append(f"{one}: {value!r}: {problem}")
+    return found
 
 
-@pytest.mark.parametrize(
-    ("place", "keyword", "value", "message"),
-    [
-        ("properties.max_gpu_hours", "description", None, "max_gpu_hours: expected a description, found none"),
-        ("properties.max_gpu_hours", "default", None, "max_gpu_hours: expected `default`, `absent` or an entry in"),
-        ("properties.max_gpu_hours", "default", 0, "max_gpu_hours: default 0: 0 is less than or equal to"),
-        (
-            "properties.max_gpu_hours",
-            "absent",
-            "x",
-            "max_gpu_hours: expected one of `default` and `absent`, fou",
-        ),
-        ("properties.max_gpu_hours", "examples", None, "max_gpu_hours: expected examples, found none"),
-        ("properties.max_gpu_hours", "examples", [1, "many"], "max_gpu_hours: example 'many': 'many' is not of type"),
-        ("$defs.tune.properties.rows", "examples", [0], "tune.rows: example 0: 0 is "),
-        ("$defs.model.properties.head", "absent", None, "models.{name}.head: expected `default`, `absent` or"),
-        ("$defs.gigabytes", "description", None, "models.{name}.gigabytes: expected a description, found none"),
-        (
-            "$defs.math_task.properties.generation.properties.stop",
-            "examples",
-            None,
-            "tasks.math.generation.stop: exp",
-        ),
-    ],
-)
-def test_what_a_key_lacks_is_a_named_error(place, keyword, value, message):
-    schema = copy.deepcopy(SCHEMA)
-    entry = at(schema, place.split("."))
-    entry.pop(keyword, None)
-    entry |= {keyword: value} if value is not None else {}
-    assert any(problem.startswith(message) for problem in schema_keys.problems(schema))
+def is_model(one: Key) -> bool:
+    return isinstance(one.field.annotation, type) and issubclass(one.field.annotation, BaseModel)
 
 
-def test_no_key_of_the_file_is_left_out():
-    seen = {id(key.stated) for key in KEYS}
-    differing = [stated for stated in schema_keys.defined(SCHEMA) if id(stated) not in seen]
-    assert all(stated.keys() <= {"reruns", "properties"} for stated in differing), "what a task changes of common keys"
+def test_every_key_has_a_meaning_and_valid_examples():
+    assert len(KEYS) > 350
+    generic = ("tune.search", "tune.methods", "presets.{task}.{name}.all")
+    found = [problem for one in KEYS if str(one) not in generic for problem in problems(one)]
+    assert not found, "\n".join(found)
 
 
-def test_a_default_of_the_grid_is_the_grid_s():
-    wrong = [str(key) for key in WITH_DEFAULT if in_grid(key) not in (NOTHING, key.get("default"))]
-    assert len(WITH_DEFAULT) - len(OF_CODE) > 80 and wrong == []
-    stated = (key for key in KEYS if given(in_grid(key)) and not key.keys)
-    without = [str(key) for key in stated if not given(key.get("default")) and not given(key.get("absent"))]
-    assert without == ["tasks.math.retention.benchmarks", "tasks.control.version"]  # whose values are long, or rise
+def test_what_a_key_lacks_is_found():
+    class Wrong(Section, title="wrong"):
+        """A section."""
+
+        silent: str = key(default="")
+        steps: int = key("Steps.", default="1")
+        label: str = key("A label.", examples=[1])
+
+    first, second, third = (problems(one) for one in keys(Wrong))
+    assert first == ["wrong.silent: expected a description, found none"]
+    assert second[0].startswith("wrong.steps: '1': ") and third[0].startswith("wrong.label: 1: ")
 
 
-@pytest.mark.parametrize("key", OF_CODE, ids=str)
-def test_any_other_default_is_that_of_the_code(key):
+@pytest.mark.parametrize("one", OF_CODE, ids=str)
+def test_a_default_that_the_grid_lacks_is_that_of_the_code(one):
     """The code looks an absent key up with this default, or compares it with the other one of two values."""
-    name, default = key.path[-1], key.get("default")
+    name, default = one.path[-1], one.field.default
     looked_up = re.findall(rf'(?:\.get|task_resource)\("{name}"(?:, ([^()]+))?\)(?: [!=]= ("?[\w.-]+"?))?', CODE)
     if not looked_up and f'"{name}": {default!r}' in CODE:
         return  # in a mapping of defaults
-    assert looked_up, f"{key}: expected a place in the code that applies a default, found none"
-    found = [applied(value, other, key) for value, other in looked_up]
-    assert default in found, f"{key}: expected the default of the code, one of {found}, found {default!r}"
+    assert looked_up, f"{one}: expected a place in the code that applies a default, found none"
+    found = [applied(value, other, one) for value, other in looked_up]
+    assert default in found, f"{one}: expected the default of the code, one of {found}, found {default!r}"
 
 
-def applied(value: str, other: str, key: schema_keys.Key):
+def applied(value: str, other: str, one: Key):
     """Return the value that the code uses for an absent key; None acts as any empty value."""
     if value:
         literal = re.match(r"[\d\"\[{TFN]", value)
         return NAMES[value] if value in NAMES else ast.literal_eval(value) if literal else value
+    default = one.field.default
     if other:
         other = NAMES.get(other, other.strip('"'))
-        return next((one for one in key.get("enum") if one != other), None)
-    return None if key.get("default") else key.get("default")
+        return next((value for value in one.field.annotation.__args__ if value != other), None)
+    return None if default else default
+
+
+def test_an_optional_key_of_the_grid_has_the_default_that_holds_without_it():
+    stated_otherwise = {str(one) for one in OPTIONAL if one.in_grid not in (NOTHING, one.field.default)}
+    assert stated_otherwise <= {
+        f"tasks.{name}.{key}" for name in tasks.classes() for key in ("published", "compute")
+    } | {"tasks.math.retention", "tasks.math.general_text", "Top level.probes"}
 
 
 def test_a_repository_is_one_of_a_model_by_default():
@@ -138,43 +128,75 @@ def test_a_repository_is_one_of_a_model_by_default():
 @pytest.mark.parametrize("section", FIELDS)
 def test_the_defaults_of_adapters_are_those_of_their_classes(section):
     fields = {field.name: field.default for field in dataclasses.fields(FIELDS[section])}
-    stated = {key.path[0]: key.get("default") for key in KEYS if key.section == section}
-    assert stated.keys() <= fields.keys()
-    assert {name: one for name, one in stated.items() if given(one)} == {
-        name: fields[name] for name, one in stated.items() if given(one)
-    }
+    found = {one.path[0]: one.field for one in KEYS if title(one.section) == section}
+    assert found.keys() <= fields.keys()
+    defaults = {name: one.default for name, one in found.items() if not one.is_required() and not stated(one, "absent")}
+    assert len(defaults) > 2 and defaults == {name: fields[name] for name in defaults}
 
 
 def test_the_hyperparameters_that_a_run_needs_are_called_required():
-    keys = [key for key in KEYS if key.section == "Hyper-parameters" and len(key.path) == 1]
-    stated = {key.path[0]: key.get("absent") for key in keys}
-    needed = {name: text[10:].partition(";")[0].split(", ") for name, text in stated.items() if is_required(text)}
-    wanted = {name: ["every trained run"] for name in REQUIRED}
+    found = {
+        one.path[0]: stated(one.field, "absent")
+        for one in KEYS
+        if title(one.section) == "Hyper-parameters" and len(one.path) == 1
+    }
+    needed = {
+        name: sorted(text[10:].partition(";")[0].split(", ")) if text != "required" else ["every"]
+        for name, text in found.items()
+        if text and text.startswith("required")
+    }
+    wanted = {name: ["every"] for name in REQUIRED}
     for task in tasks.classes().values():
-        for key in task.required:
-            if isinstance(key, str) and key not in wanted and given(stated[key]):  # others have a default elsewhere
-                wanted[key] = [one for one, other in tasks.classes().items() if key in other.required]
-    assert {name: sorted(one) for name, one in needed.items()} == {name: sorted(one) for name, one in wanted.items()}
-
-
-def is_required(text) -> bool:
-    return given(text) and text.startswith("required: ")
+        for name in task.required:
+            if isinstance(name, str) and name not in wanted and found[name]:  # others have a default elsewhere
+                wanted[name] = sorted(one for one, other in tasks.classes().items() if name in other.required)
+    assert needed == wanted
 
 
 def test_an_error_shows_the_first_sentence_of_a_key(config):
     put(config, "max_gpu_hours", 0)
-    with pytest.raises(
-        JobError, match=r"max_gpu_hours: 0 is .* \(Refuse to start if .*, for the jobs that remain; a dry run"
-    ):
+    expected = r"max_gpu_hours: expected more than 0, found 0 \(Refuse to start if .*; a dry run warns\)$"
+    with pytest.raises(JobError, match=expected):
         validation.check(config)
     put(config, "max_gpu_hours", None)
     put(config, "tasks.glue.resources.gpus", 1)
-    with pytest.raises(
-        JobError, match=r"glue.resources: .*\('gpus' was unexpected\); known keys: device, gpu, "
-    ) as error:
+    with pytest.raises(JobError, match=r"resources.gpus: unknown key \(is it 'gpu'\?\); known keys: device, gpu, "):
         validation.check(config)
-    assert "Of a training run" not in str(error.value)
 
 
-def test_the_page_is_current():
-    assert config_keys_page.PAGE.read_text() == config_keys_page.page(SCHEMA), "run: python tests/config_keys_page.py"
+def test_all_problems_are_reported_with_the_line_of_the_file(config, tmp_path):
+    text = "tasks:\n  glue:\n    resources: {gpus: 1}\n    version: one\nmethods:\n  hra: {version: 0}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    merged = overlays.merged(config, yaml.safe_load(text))
+    with pytest.raises(JobError) as error:
+        validation.check(merged, [tmp_path / "mine.yaml"])
+    found = [
+        line.rpartition(" (")[2].rstrip(")").removeprefix(f"{tmp_path}/") for line in str(error.value).splitlines()
+    ]
+    assert sorted(found) == ["mine.yaml, line 3", "mine.yaml, line 4", "mine.yaml, line 6"]
+
+
+def test_a_later_problem_has_its_line_too(config, tmp_path):
+    text = "tasks:\n  glue:\n    model: bert\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(JobError, match=r"unknown model 'bert'; known: .* \(.*mine\.yaml, line 3\)$"):
+        validation.check(overlays.merged(config, yaml.safe_load(text)), [tmp_path / "mine.yaml"])
+
+
+def test_editors_accept_what_the_workflow_does():
+    validator = Draft202012Validator(for_editors())
+    shipped = overlays.shipped(ROOT)
+    assert len(shipped) > 10
+    for path in (*shipped, *(ROOT / "config/demo").glob("*.yaml"), *ROOT.glob("studies/equal_budgets/*.yaml")):
+        content = yaml.safe_load(path.read_text())
+        if isinstance(content, dict) and content.keys() & {"tasks", "models", "presets"}:
+            assert not [f"{path}: {one.json_path}: {one.message}" for one in validator.iter_errors(content)]
+    wrong = copy.deepcopy(paper_config())
+    wrong["tasks"]["glue"]["resources"]["gpus"] = 1
+    assert [one.json_path for one in validator.iter_errors(wrong)] == ["$.tasks.glue"]
+
+
+def test_the_pages_are_current():
+    stale = [path for path, text in config_pages.made().items() if path.read_text() != text]
+    assert not stale, "run: python tests/config_pages.py"
+    assert {path.name for path in config_pages.FOLDER.iterdir()} == {f"{name}.md" for name in pages()}

@@ -1,4 +1,4 @@
-"""What runs again: every key of the config has a class in the schemas (`reruns`), and repeats what its class says.
+"""What runs again: every key of the config has a class (`reruns`), and repeats what its class says.
 
 Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished. What
 no run uses and what changes no result is changed all at once and plans nothing; all keys of a class together plan no
@@ -15,9 +15,9 @@ import pytest
 
 import config_reruns_page
 from config_keys import CLASSES, Leaf, changed, leaves
+from config_pages import json_schema
 from demo_changes import RERUN_EXCEPTIONS, another, demo_config
 from hra_workflow import methods
-from hra_workflow.config import validation
 from hra_workflow.core import grid
 from project import Project
 
@@ -92,7 +92,7 @@ def expected(leaf: Leaf) -> str | None:
     return next((one for pattern, (one, _) in RERUN_EXCEPTIONS.items() if fnmatchcase(str(leaf), pattern)), leaf.reruns)
 
 
-LEAVES = list(leaves(validation.schema(), CONFIG))
+LEAVES = list(leaves(json_schema(), CONFIG))
 USED = {leaf.path: tasks_of(leaf) for leaf in LEAVES}
 CHANGED = [leaf for leaf in LEAVES if another(CONFIG, leaf) is not None]
 QUIET = [leaf for leaf in CHANGED if expected(leaf) == "nothing" or not USED[leaf.path]]
@@ -168,8 +168,8 @@ def demo(tmp_path_factory) -> Demo:
 
 
 def test_every_key_has_a_class():
-    without = [leaf.key for leaf in leaves(validation.schema()) if leaf.reruns not in CLASSES]
-    assert not without, f"config.schema.yaml: give these keys, or one above, `reruns`, of {CLASSES}: {without}"
+    without = [leaf.key for leaf in leaves(json_schema()) if leaf.reruns not in CLASSES]
+    assert not without, f"keys: give these keys, or one above, `reruns`, of {CLASSES}: {without}"
 
 
 @pytest.mark.slow

@@ -1,99 +1,87 @@
-"""Validation of the config: one clear message about the first error, with its key."""
+"""Validation of the config: a clear message about every error of a stage, with its key."""
 
-import math
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from hra_workflow import ROOT, methods, tasks
-from hra_workflow.config import overlays, tuning_checks
+from hra_workflow import methods, tasks
+from hra_workflow.config import positions, tuning_checks
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
+from hra_workflow.config.model import model_of
 from hra_workflow.config.values import check_folders, check_values
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
+from hra_workflow.keys import problems
 from hra_workflow.models import model_types
 from hra_workflow.tasks import columns, outputs, training, tuned_runs
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.training import REQUIRED
 
-SCHEMA = Path(ROOT, "workflow/schemas/config.schema.yaml")
 
+def check(config: dict, files: Iterable[Path] = ()) -> None:
+    """Raise JobError for what is wrong in the config, with its keys; `files`: the user's, whose lines it names.
 
-def check(config: dict) -> None:
-    """Raise JobError for the first error in the config, with its key."""
-    from jsonschema.exceptions import best_match
-
+    Checks of one stage need that those before have passed: the types of all values, what the entries refer to, tasks.
+    """
     check_values(config)
-    error = best_match(validator(*tasks.own_schemas(config)).iter_errors(config))
-    if error:
-        place = ".".join(str(key) for key in error.absolute_path) or "top level"
-        known = error.parent is None and error.validator == "additionalProperties" and error.schema.get("properties")
-        hint = f"; known keys: {', '.join(sorted(known))}" if known else ""
-        described, _, _ = error.schema.get("description", "").partition(". ")  # its first sentence
-        about = f" ({described.rstrip('.')})" if described and error.validator != "additionalProperties" else ""
-        if error.validator == "type" and isinstance(error.instance, str) and is_number(error.instance):
-            hint = "; YAML reads 1e-5 as text: write 1.0e-5"
-        if error.validator == "type" and error.instance in ("true", "false"):
-            hint = f"; on the command line write {error.instance.title()}"
-        if error.validator == "type" and isinstance(error.instance, float) and error.instance.is_integer():
-            hint = f"; write {error.instance:.0f}"
-        raise JobError(f"config: {place}: {error.message}{about}{hint}")
-    check_folders(config["pathvars"])
+    stages = (check_types, check_entries, check_references, check_tasks)
+    for stage in stages:
+        if found := list(stage(config)):
+            raise JobError("\n".join(f"{one}{positions.of(one, config, files)}" for one in found))
+
+
+def check_types(config: dict) -> Iterator[str]:
+    """Yield what the models of the keys do not accept."""
+    return (f"config: {problem}" for problem in problems.find(model_of(config), config))
+
+
+def check_entries(config: dict) -> Iterator[str]:
+    """Yield what is wrong in a folder, a method, or a run of a grid."""
+    yield from raised(check_folders, config["pathvars"])
     for name, method in config["methods"].items():
-        check_type(f"config: methods.{name}", method)
+        yield from raised(check_type, f"config: methods.{name}", method)
         for variant, entry in method["variants"].items():
-            check_variant(f"config: methods.{name}.variants.{variant}", method, entry)
+            yield from raised(check_variant, f"config: methods.{name}.variants.{variant}", method, entry)
     for name, settings in config["tasks"].items():
         for index, block in enumerate(settings["grid"]):
             for run in block["runs"]:
-                one_of(f"config: tasks.{name}.grid[{index}].runs", "run", run, grid.every_run(config))
+                place = f"config: tasks.{name}.grid[{index}].runs"
+                yield from raised(one_of, place, "run", run, grid.every_run(config))
+
+
+def check_references(config: dict) -> Iterator[str]:
+    """Yield what is wrong in a preset or a dataset."""
     known = tasks.load(config)
     for name, presets in config["presets"].items():
         for preset_name, entry in presets.items():
-            check_preset(f"config: presets.{name}.{preset_name}", entry, config["methods"], known[name].datasets)
+            place = f"config: presets.{name}.{preset_name}"
+            yield from raised(check_preset, place, entry, config["methods"], known[name].datasets)
     for task in known.values():
         for name in task.datasets:
-            task.check_entry(f"config: datasets.{task.name}.{name}", name)
+            yield from raised(task.check_entry, f"config: datasets.{task.name}.{name}", name)
+
+
+def check_tasks(config: dict) -> Iterator[str]:
+    """Yield the first thing that is wrong in the settings of each task."""
+    known = tasks.load(config)
     for name in config["tasks"]:
-        known[name].check_settings()
-        check_task(known[name])
-        known[name].check_runs()
-        columns.check(known[name])
-        tuning_checks.check(known[name], check_hyperparameters)
+        yield from raised(check_settings, known[name])
 
 
-def written(*own: Path) -> dict:
-    """Return the schema as its file has it, merged with those of further tasks and of the config's own classes."""
-    return overlays.merged(*map(overlays.read, [SCHEMA, *sorted(SCHEMA.parent.glob("config.*.schema.yaml")), *own]))
-
-
-def schema(*own: Path) -> dict:
-    """Return the schema with the names of tasks, the kinds of methods and the hyper-parameters that can be searched."""
-    complete = written(*own)
-    defs = complete["$defs"]
-    defs["task_name"]["enum"] = list(tasks.classes())
-    defs["method"]["properties"]["kind"]["enum"] = [*methods.METHODS, methods.PEFT]
-    scalars = {key: one for key, one in defs["hyperparameters"]["properties"].items() if "properties" not in one}
-    values = defs["search"]["additionalProperties"]
-    defs["search"]["properties"] = {key: values | {"items": one} for key, one in scalars.items()}
-    defs["search"]["additionalProperties"] = False
-    return complete
-
-
-@cache
-def validator(*own: Path):
-    """Return the validator of the complete schema; it does not accept 1.0 as an integer, since paths contain seeds."""
-    from jsonschema import Draft202012Validator, validators
-
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, one: type(one) is int)
-    return validators.extend(Draft202012Validator, type_checker=types)(schema(*own))
-
-
-def is_number(text: str) -> bool:
+def raised(check: Callable, *arguments) -> Iterator[str]:
+    """Yield the text of the JobError that a check raises."""
     try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+        check(*arguments)
+    except JobError as problem:
+        yield str(problem)
+
+
+def check_settings(task: Task) -> None:
+    task.check_settings()
+    check_task(task)
+    task.check_runs()
+    columns.check(task)
+    tuning_checks.check(task, check_hyperparameters)
 
 
 def check_task(task: Task) -> None:

@@ -1,10 +1,8 @@
 """The tasks: every folder here with a `task.py` is a task, whose `TASK` is a subclass of `base.Task`."""
 
 import importlib
-import inspect
 import pkgutil
 from functools import cache
-from pathlib import Path
 
 from hra_workflow.core import imports
 from hra_workflow.core.errors import expect
@@ -34,9 +32,3 @@ def own_classes(config: dict) -> dict[str, type[Task]]:
             is_fitting = isinstance(found[name], type) and issubclass(found[name], task)
             expect(is_fitting, f"{key}: expected a subclass of {task.__module__}:{task.__name__}, found {stated}")
     return found
-
-
-def own_schemas(config: dict) -> tuple[Path, ...]:
-    """List the schemas of a config's own classes: of a class in my_tasks.py, my_tasks.schema.yaml next to it."""
-    files = (Path(inspect.getfile(one)).with_suffix(".schema.yaml") for one in own_classes(config).values())
-    return tuple(file for file in files if file.is_file())

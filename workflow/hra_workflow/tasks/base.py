@@ -18,6 +18,7 @@ class Task:
 
     name: as in paths and config.
     title: the heading in the report.
+    keys: the module with the models of the keys of a dataset (`Dataset`) and of the task (`Settings`).
     architecture: the type of model that `augment` adapts; or `module:function`, which loads the model from a folder.
     selections: the checkpoints shown in tables; the first is that of the official code.
     required: hyper-parameters that every run needs besides training.REQUIRED; a tuple: exactly one of them.
@@ -40,6 +41,7 @@ class Task:
 
     name: ClassVar[str]
     title: ClassVar[str]
+    keys: ClassVar[str]
     architecture: ClassVar[str]
     selections: tuple[str, ...] = ("last",)
     required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()

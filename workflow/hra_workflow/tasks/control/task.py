@@ -20,6 +20,7 @@ FACE_POINTS, OBJECT_POINTS = 68, 5
 class Control(ImageTask):
     name = "control"
     title = "Controllable generation"
+    keys = "hra_workflow.tasks.control.keys"
     architecture = "controlled"
     required = ("epochs", "gradient_checkpointing", "shuffle", "prompt_dropout")
     architectures = ("stable-diffusion",)  # the hint encoder is a part of its UNet

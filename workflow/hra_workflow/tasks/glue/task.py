@@ -18,6 +18,7 @@ from hra_workflow.tasks.training import LENGTH, held_out_rows
 class Glue(Task):
     name = "glue"
     title = "Text classification"
+    keys = "hra_workflow.tasks.glue.keys"
     architecture = "classifier"
     required = (LENGTH, "max_length", "eval_steps")
     selections = ("best_on_dev", "last")

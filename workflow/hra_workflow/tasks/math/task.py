@@ -27,6 +27,7 @@ class Math(Task):
 
     name = "math"
     title = "Mathematical reasoning"
+    keys = "hra_workflow.tasks.math.keys"
     architecture = "causal_lm"
     required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
     automatic = ("gradient_checkpointing",)

@@ -16,6 +16,7 @@ PROBED = 4  # number of images that a probe trains on
 class Subject(ImageTask):
     name = "subject"
     title = "Subject-driven generation"
+    keys = "hra_workflow.tasks.subject.keys"
     architecture = "unet"
     required = ("max_steps", "epoch_steps", "keep_epochs", "prior_weight", "gradient_checkpointing")
     selections = ("best_on_test", "last")

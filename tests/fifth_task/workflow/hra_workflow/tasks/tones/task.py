@@ -6,6 +6,7 @@ from hra_workflow.tasks.base import Task
 class Tones(Task):
     name = "tones"
     title = "Pitch of tones"
+    keys = "hra_workflow.tasks.tones.keys"
     architecture = "hra_workflow.tasks.tones.network:load"
     required = ("epochs",)
     identity = ("item", "pitch")

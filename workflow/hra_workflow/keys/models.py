@@ -1,0 +1,41 @@
+"""The keys of a model."""
+
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from hra_workflow.keys.datasets import Downloaded
+from hra_workflow.keys.section import NonEmpty, key
+from hra_workflow.keys.sources import ModelSource
+
+
+class Model(Downloaded, title="models.{name}"):
+    """A model that a task fine-tunes or an evaluator uses."""
+
+    source: ModelSource = key("Where the files come from.", reruns="data")
+    architecture: str = key(
+        "glue, math: `model_type` of config.json; subject, control: stable-diffusion (1.x, 2.x), stable-diffusion-xl, "
+        "stable-diffusion-3 (also 3.5) or flux2-klein, whose lists of targets (`attention`, `all_linear`, and `paper`, "
+        "which is `attention`) are known.",
+        absent="that of the files; glue and math need it before the download",
+        examples=["llama", "stable-diffusion-xl"],
+        reruns="training",
+    )
+    parameters: PositiveInt = key(
+        "Weights that full fine-tuning saves, for the estimate of its disk space.",
+        absent="not estimated",
+        reruns="nothing",
+    )
+    head: list[str] = key(
+        "Modules trained together with the adapter, by the ends of their paths. Set it only if the automatic choice is "
+        "wrong for your checkpoint.",
+        absent="of a classifier, what the checkpoint lacks; if it lacks nothing, everything outside the encoder",
+        examples=[["classifier", "pooler.dense"]],
+        reruns="training",
+    )
+    targets: dict[str, NonEmpty[str] | Literal["all-linear", "default"]] = key(
+        "Named lists of modules that get adapters: ends of paths, in which `*` stands for anything; all-linear: all "
+        "but head and output layer; default: PEFT's. A layer that shares its weight with the embeddings is rejected.",
+        examples=[{"paper": ["q_proj", "v_proj"], "all_linear": "all-linear"}],
+        reruns="training",
+    )

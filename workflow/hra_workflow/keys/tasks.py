@@ -1,0 +1,263 @@
+"""The keys that every task has, and those that several share."""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
+
+from hra_workflow.keys.hyperparameters import Hyperparameters
+from hra_workflow.keys.section import (
+    Distinct,
+    Function,
+    NonEmpty,
+    Run,
+    Section,
+    Seed,
+    Text,
+    Unique,
+    key,
+    matching,
+    stated,
+)
+
+PerGPU = Annotated[int, Field(ge=1, le=6)]
+
+
+class Resources(Section, title="resources"):
+    """What a job requests: of a training in `tasks.{task}.resources`, of another stage in that stage's `resources`."""
+
+    gpu: NonNegativeInt = key(
+        "GPUs of a training job; 0: CPU. Other stages use one or none. The results of glue and math depend on the "
+        "number of processes: a change from or to more than 1 repeats their training."
+    )
+    device: Literal["cuda", "cpu"] = key(
+        "cpu with gpu > 1: that many processes with gloo, to try several without a GPU.",
+        absent="cuda if gpu > 0, otherwise cpu",
+    )
+    max_gpu: dict[str, PositiveInt] = key(
+        "Training only: method or method/variant → use at most this many of the GPUs, with threads and mem_mb in "
+        "proportion.",
+        default={},
+        examples=[{"boft": 2}],
+    )
+    runs_per_gpu: PerGPU | dict[str, PerGPU] = key(
+        "Training only: runs that share a GPU as processes of one job, one number or by method/variant, method and "
+        "`default`; the other resources are those of one run (docs/cluster.md#several-runs-on-one-gpu).",
+        default=1,
+        examples=[3, {"default": 3, "boft": 2}],
+    )
+    threads: PositiveInt = key("CPU threads.")
+    mem_mb: Annotated[int, Field(ge=600)] = key("Host memory in MB; each retry requests 50 % more.")
+    runtime: PositiveInt = key("Time limit in minutes, before which training saves a checkpoint for a retry.")
+    save_seconds: Annotated[int, Field(ge=10)] = key(
+        "Training only: seconds between training checkpoints.", default=900
+    )
+    rows_per_second: PositiveFloat = key(
+        "For estimates: rows that one GPU trains on or generates per second, all its runs together, until there are "
+        "measurements (docs/running.md#estimates).",
+        absent="no estimate before a job of this kind has run",
+    )
+    minutes: PositiveFloat = key("For estimates: minutes per job.", absent="`rows_per_second`")
+
+
+class ResourcesOfProcesses(Resources, title="resources"):
+    """What a training run requests whose results depend on the number of processes."""
+
+    gpu: NonNegativeInt = key("As for every task.", reruns="training")
+    max_gpu: dict[str, PositiveInt] = key("As for every task.", default={}, reruns="training")
+
+
+def search_of(hyperparameters: type[Section]) -> type[Section]:
+    """Return the model of the values to try: a list for each hyper-parameter that is no mapping."""
+    lists: dict[str, Any] = {}
+    for name, field in hyperparameters.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            values = Distinct[Annotated[(field.annotation, "tried", *field.metadata)]]
+            lists[name] = values, key("Values to try.", absent="not tried", reruns=stated(field, "reruns") or "")
+    return create_model("Search", __base__=Section, **lists)
+
+
+S = TypeVar("S", bound=Section)
+Search = search_of(Hyperparameters)
+
+
+class Tune(Section, Generic[S], title="tune"):
+    """Trials at equal budgets on `held_out`, which choose values of every run and dataset (docs/config/tuning.md)."""
+
+    search: S = key(
+        "Hyper-parameter → the values to try, of every tuned run.", examples=[{"learning_rate": [5.0e-4, 1.0e-3]}]
+    )
+    methods: dict[str, S] = key(
+        "Method or method/variant → values that replace those of `search`.",
+        default={},
+        examples=[{"hra": {"learning_rate": [5.0e-3, 1.0e-2]}}],
+    )
+    runs: Distinct[str] = key(
+        "The runs that are tuned.", absent="all trained runs of the grid", examples=[["lora/r8", "hra/r8"]]
+    )
+    trials: PositiveInt = key(
+        "Number of trials of every run and dataset; each run has exactly this number of combinations of values."
+    )
+    seeds: PositiveInt = key(
+        "Training runs per trial, compared by their mean, with seeds 1000, 1001, …, which no run of the grid may have.",
+        default=1,
+    )
+    rows: PositiveInt = key("Maximum number of rows that a trial trains on.", absent="all rows that are not held out")
+
+
+class HeldOut(Section):
+    """Training rows that are not trained on, of every class, for `selection: held-out` and `tune`."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = key("Fraction of the rows.")
+    rows: PositiveInt | None = key("Maximum number of rows.", default=None)
+    seed: NonNegativeInt = key("Seed of the random choice of rows, the same for every run.", default=0)
+
+
+class GridBlock(Section):
+    """All combinations of its lists."""
+
+    runs: NonEmpty[str] = key("Variants, as method/variant.", examples=[["lora/r8", "hra/r8"]])
+    datasets: NonEmpty[str] = key("Datasets of the task that are trained on.", examples=[["cola", "rte"]])
+    seeds: NonEmpty[Seed] = key("Several give a mean ± standard deviation.")
+
+
+class Column(Section):
+    """A column of the table."""
+
+    name: str = key("Heading, unique; docs/config/files.md lists the endings that it cannot have.", examples=["CoLA"])
+    dataset: str = key(
+        "The dataset whose runs it shows.", absent="the mean over all datasets of the grid", examples=["cola"]
+    )
+    benchmark: str = key(
+        "Of the dataset; or `training`, whose metrics are `seconds`, `device_seconds`, `peak_memory_bytes` and "
+        "`trainable_parameters`; or `general_text` (docs/config/retention.md).",
+        examples=["validation"],
+    )
+    metric: str = key("A metric of the benchmark.", examples=["matthews_correlation"])
+    better: Literal["higher", "lower"] = key("Which values are better; the table marks the best.", default="higher")
+    scale: PositiveFloat = key("Factor of the values.", absent="glue and math: 100 (percent); subject and control: 1")
+    digits: Annotated[int, Field(ge=0, le=6)] = key("Decimals.", absent="2 in percent, otherwise 3")
+    minus: Run = key(
+        "A run of the grid whose mean is subtracted, such as the base model.",
+        absent="nothing is subtracted",
+        examples=["base/pretrained"],
+    )
+
+
+class Average(Section):
+    """A column with the mean of others."""
+
+    name: str = key("Heading, unique.", examples=["All"])
+    columns: Distinct[str] = key("Columns with one `scale` and one `better`.", examples=[["CoLA", "RTE"]])
+
+
+class Published(Section):
+    """true: compare with the paper's numbers; false: with none; a mapping: with those of another source."""
+
+    file: Annotated[str, matching(r"\.csv$", "the path of a .csv file")] = key(
+        "Path of a CSV file with the columns of config/published/math.csv, relative to the working directory or else "
+        "to the workflow's folder.",
+        examples=["others/results.csv"],
+    )
+    label: Text = key("Name of the source in the table.", examples=["PEFT"])
+    noise: dict[str, NonNegativeFloat] = key(
+        "Column → the largest difference that its source calls noise; a note names larger ones.",
+        default={},
+        examples=[{"GSM8K": 1.5}],
+    )
+    notes: list[str] = key("What readers need to compare the two.", examples=[["PEFT's runs used one seed."]])
+
+
+class Figures(Section):
+    """Columns or averages to plot, one panel each."""
+
+    parameters: Distinct[str] = key("Of the figures over parameters and cost.", examples=[["CoLA"]])
+    lambda_: Unique[str] = key(
+        "Of the figure over λ, which needs several λ in the grid.", alias="lambda", examples=[["CoLA"]]
+    )
+
+
+class EveryTask(Section, title="tasks.{task}: keys of every task"):
+    """The experiment of a task."""
+
+    version: PositiveInt = key(
+        "Raise it in a commit that changes the results of the task's training or evaluation: finished runs are "
+        "repeated.",
+        reruns="training",
+    )
+    class_: str = key(
+        "A class derived from the task's, `module:Class` (docs/extending.md#a-task-that-differs).",
+        alias="class",
+        absent="the task's class",
+        examples=["my_tasks:MyMath"],
+        reruns="nothing",
+    )
+    model: str = key(
+        "The model that is fine-tuned, one of `models`. With another than the paper's, set `published` to false.",
+        examples=["deberta-v3-base"],
+        reruns="training",
+    )
+    preset: str | dict[str, str] = key(
+        "The named hyper-parameters of all runs, or by `method/variant`, `method` and `default`.",
+        examples=["code-head", {"default": "adalora-scripts", "hra": "code-head"}],
+        reruns="training",
+    )
+    grid: NonEmpty[GridBlock] = key(
+        "The runs, in the order of the table's rows. A run that is listed twice counts once.",
+        examples=[[{"runs": ["lora/r8", "hra/r8"], "datasets": ["cola", "rte"], "seeds": [0, 1, 2]}]],
+        reruns="training",
+    )
+    defaults: Hyperparameters = key("Hyper-parameters that a preset may override.", reruns="training")
+    resources: Resources = key("What a training run requests.", reruns="nothing")
+    columns: NonEmpty[Column] = key(
+        "Columns of the table. A file with `columns` also replaces `averages` and `figures`.", reruns="table"
+    )
+    averages: list[Average] = key("Average columns, after the others.", default=[], reruns="table")
+    published: bool | Published = key(
+        "true: compare with the paper's numbers in config/published/; a mapping: with those of another source.",
+        default=False,
+        reruns="table",
+    )
+    reference: Run | None = key(
+        "The run of the grid that the trained runs are compared with; null: the best baseline of each column, a "
+        "trained run that is not HRA, or else the base model (docs/results.md#verdicts).",
+        default=None,
+        examples=["lora/r8"],
+        reruns="table",
+    )
+    figures: Figures = key(reruns="table")
+
+
+class TextTask(EveryTask):
+    """A task of texts: its hyper-parameters can be searched, and its results depend on the number of processes."""
+
+    resources: ResourcesOfProcesses = key("What a training run requests.", reruns="nothing")
+    held_out: HeldOut = key(absent="none, and `selection` and `tune` need it", reruns="training")
+    tune: Tune[Search] | None = key(default=None, reruns="training")
+
+
+class Evaluator(Section, title="evaluators"):
+    """An image metric."""
+
+    name: Annotated[str, matching(r"^[a-z][a-z0-9_]*$", "lower-case letters, digits and _, first a letter")] = key(
+        "Prefix of its metrics, unique.", examples=["dino"]
+    )
+    kind: str = key(
+        "A type of hra_workflow/evaluators/registry.py, or a class as module:Class (docs/config/evaluators.md).",
+        examples=["dino", "my_metrics:Brightness"],
+    )
+    version: PositiveInt = key(
+        "Raise it after a change of a custom class, whose evaluations then run again.",
+        absent="a change repeats nothing",
+    )
+    model: str = key("The entry of models that it reads.", absent="it needs none", examples=["dino-vits16"])
+    size: Annotated[int, Field(ge=16)] = key("lpips: pixels that images are resized to.", absent="512; st-lpips: 224")
+    crop: Function = key(
+        "dino, clip, efficientnet-lite0: `module:function` from an image to the part that is compared.",
+        absent="the whole image",
+        examples=["my_crops:centre"],
+    )
+    config: str = key(
+        "segformer-mmseg: a config file, or the name of one in the package.",
+        absent="SegFormer-B4 on ADE20K",
+        examples=["my_segformer.py"],
+    )

@@ -2,6 +2,10 @@
 
 A loss or weights that are not finite are a result of the settings: the run has the status `diverged`, and is not
 trained again, not evaluated, and not included in means.
+
+transformers' `enable_jit_checkpoint` (5.24) does not replace CheckpointOnSignal: it also saves between the forward pass
+and the optimiser's step, after which a resumed BERT had other weights (by 0.001), knows only SIGTERM, waits 3 s, does
+not agree on a step with other processes, and `train` then returns as after the last step.
 """
 
 import math

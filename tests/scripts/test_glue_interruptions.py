@@ -104,9 +104,10 @@ def test_a_signal_asks_for_a_checkpoint_and_the_end(name):
 
     from hra_workflow.training import callbacks
 
+    control = TrainerControl()
     with callbacks.CheckpointOnSignal(save_seconds=3600, end=None) as callback:
         signal.raise_signal(signal.Signals[name])
-        control = callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), TrainerControl())
+        callback.on_step_end(TrainingArguments(), TrainerState(max_steps=2), control)
     assert control.should_save and control.should_training_stop and callback.stopped == f"signal {name}"
 
 

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from matplotlib.text import Annotation
 
 from hra_workflow import tasks
 from hra_workflow.report import stability
@@ -54,10 +53,11 @@ def dots(ax) -> set[tuple]:
     return {(round(float(x), 3), round(float(y), 1)) for line in found for x, y in zip(*line.get_data(), strict=True)}
 
 
-def test_a_point_per_run_and_the_frontier_named():
+def test_a_point_per_run_and_a_ring_per_frontier_point():
     figure, ax = drawn(TEXT)
     assert dots(ax) == {(loss, round(100 * score)) for score, loss in VALUES.values()}
-    assert {text.get_text() for text in ax.texts if isinstance(text, Annotation)} == {"Base", "HRA"}
+    (rings,) = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
+    assert {*zip(*(values.round(6) for values in rings.get_data()), strict=True)} == {(2.0, 10.0), (2.9, 60.0)}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(LABELS.values())
 
 

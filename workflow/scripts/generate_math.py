@@ -252,7 +252,9 @@ class Run:
     def with_vllm(self, parts: list[Part]) -> Iterable[Answer]:
         """Generate all answers in one call, since vLLM forms the batches."""
         # Raise an error now, not after the export, which takes minutes.
-        self.backend = f"vllm {vllm_process.required()}"
+        if text := vllm_process.problem():
+            raise JobError(text)
+        self.backend = f"vllm {vllm_process.version()}"
         asked = [(one, item) for one in parts for item in one.items()]
         folder = Path(self.params["scratch"]) / "vllm"
         shutil.rmtree(folder, ignore_errors=True)  # files of a killed attempt

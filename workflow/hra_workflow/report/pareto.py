@@ -26,7 +26,7 @@ def figure(costs: pd.DataFrame, params: dict) -> Figure:
     panels = drawn.subplots(count, squeeze=False).reshape(len(names), -1)
     points = costs[["run", "column"]].assign(y=numbers["score"], y_std=numbers["score_std"])
     points = frontier.looks(points, params)
-    handles, named = {}, []
+    handles = {}
     for row, name in zip(panels, names, strict=True):
         for ax, (what, x) in zip(row, drawn_costs.items(), strict=True):
             ax.set(xlabel=better(what, "lower", "x"), ylabel=better(*units[name].axis(name)))
@@ -41,10 +41,8 @@ def figure(costs: pd.DataFrame, params: dict) -> Figure:
             else:
                 ax.set_xlim(0, 1.1 * here["x"].max() or 1)
             widen(ax, units[name].scale)
-            named.append((ax, here, wanted))
     legend(drawn, list(handles.values()))
     footnote(drawn, [frontier.MEANING, "Times and memory on different devices do not compare.", *params["remarks"]])
-    frontier.name(*named)
     return drawn
 
 

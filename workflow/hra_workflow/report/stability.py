@@ -20,7 +20,7 @@ def figure(runs: pd.DataFrame, params: dict) -> Figure:
     parts, units, order = column_units.parts(params), column_units.units(params), list(params["labels"])
     statistics = run_statistics.summary(run_statistics.scores(runs, parts)).xs(LAST, level="selection")
     scores = statistics[["mean", "std"]].set_axis(["y", "y_std"], axis=1).reset_index()
-    handles, named = {}, []
+    handles = {}
     for ax, name in zip(drawn.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         ax.set(xlabel=better(retention["label"], retention["better"], "x"), ylabel=better(*units[name].axis(name)))
         kept = retained(runs, retention, {part["dataset"] for part in parts[name]})
@@ -31,10 +31,8 @@ def figure(runs: pd.DataFrame, params: dict) -> Figure:
             continue
         wanted = (retention["better"], units[name].better)
         handles |= {one.get_label(): one for one in frontier.scatter(ax, points, wanted)}
-        named.append((ax, points, wanted))
     legend(drawn, list(handles.values()))
     footnote(drawn, [frontier.MEANING, "Mean ± std over seeds, weights after the last step.", *params["remarks"]])
-    frontier.name(*named)
     return drawn
 
 

@@ -2,6 +2,9 @@
 
 A loss or weights that are not finite are a result of the settings: the run has the status `diverged`, and is not
 trained again, not evaluated, and not included in means.
+
+transformers' `enable_jit_checkpoint` (5.24) does not replace CheckpointOnSignal: it saves also between forward pass and
+update (a resumed BERT had other weights, by 0.001), only on SIGTERM, and the processes do not agree on a step.
 """
 
 import math
@@ -36,9 +39,8 @@ class CheckpointOnSignal(TrainerCallback):
 
     def __init__(self, save_seconds: float, end: float | None, every: int = 1):
         self.save_seconds, self.every = save_seconds, every
-        now = time.monotonic()
+        now = self.last_save = time.monotonic()
         self.limit = end - min(MARGIN_SECONDS, 0.1 * (end - now)) if end else None
-        self.last_save = now
         self.stopped: str | None = None
 
     def __enter__(self):
@@ -58,7 +60,7 @@ class CheckpointOnSignal(TrainerCallback):
         if self.limit and time.monotonic() > self.limit:
             self.stopped = "the job's time limit is near"
         if state.global_step % self.every and state.global_step < state.max_steps:
-            return control
+            return
         reason = self.agreed(self.stopped is not None, args)
         due = self.agreed(time.monotonic() - self.last_save > self.save_seconds, args)
         if reason or due:
@@ -69,7 +71,6 @@ class CheckpointOnSignal(TrainerCallback):
         if reason and state.global_step < state.max_steps:
             self.stopped = self.stopped or "another process was interrupted"
             control.should_training_stop = True
-        return control
 
     @staticmethod
     def agreed(request: bool, args) -> bool:
@@ -128,7 +129,6 @@ class StepTimes(TrainerCallback):
         self.ends.append(rates.clock())
         if state.global_step == self.kill_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return control
 
     def report(self, job: dict, device: str) -> None:
         steps = [after - before for before, after in zip(self.ends[:-1], self.ends[1:], strict=True)][WARM_UP - 1 :]

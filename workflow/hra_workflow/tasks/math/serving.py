@@ -58,7 +58,7 @@ def serving_mode(task: Task, run: str, backend: str) -> str | None:
         return setting
     if backend == TRANSFORMERS:
         return "adapter"
-    return "lora" if is_lora(task, run) else "merged"
+    return "lora" if refusal(task, run) is None else "merged"
 
 
 def prediction(task: Task, dataset: str, run: str) -> dict:
@@ -76,20 +76,12 @@ def prediction(task: Task, dataset: str, run: str) -> dict:
     }
 
 
-def is_lora(task: Task, run: str) -> bool:
-    """Return whether a run has an equivalent LoRA that vLLM can load."""
-    return has_lora(task, run) and not refusal(task, run)
-
-
-def has_lora(task: Task, run: str) -> bool:
-    return bool(methods.get(task.config, run.split("/")[0]).adapter.export_lora)
-
-
 def refusal(task: Task, run: str) -> str | None:
-    """Return why vLLM cannot load a run's LoRA, such as DoRA's magnitudes, or None."""
+    """Return why vLLM cannot load a run's LoRA, such as DoRA's magnitudes; "" if it has none, None if it can."""
     method, variant = run.split("/")
+    adapter = methods.get(task.config, method).adapter
     peft = task.config["methods"][method]["variants"][variant].get("peft") or {}
-    return vllm_process.obstacle(methods.get(task.config, method).adapter.as_lora(peft))
+    return vllm_process.obstacle(adapter.as_lora(peft)) if adapter.export_lora else ""
 
 
 def warnings(backend: str) -> list[str]:
@@ -114,10 +106,10 @@ def describe_choice(task: Task, backend: str) -> str:
 
 def describe_merged(task: Task, backend: str) -> list[str]:
     """Return the runs that are merged because vLLM cannot load their LoRA, and the reason, for the dry run."""
+    serve = task.settings["generation"]["serve"]
     runs = [run for run in grid.run_names(task.config, task.name) if methods.trains(task.config, run)]
-    merged = {run: refusal(task, run) for run in runs if backend == VLLM and has_lora(task, run)}
-    auto = [run for run in merged if grid.value_for_run(task.settings["generation"]["serve"], run) == AUTO]
-    return [f"merged:   {run}: {merged[run]}" for run in auto if merged[run]]
+    auto = [run for run in runs if backend == VLLM and grid.value_for_run(serve, run) == AUTO]
+    return [f"merged:   {run}: {reason}" for run in auto if (reason := refusal(task, run))]
 
 
 def save_backend(task: Task, backend: str) -> None:

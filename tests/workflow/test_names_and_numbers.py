@@ -36,7 +36,10 @@ def refused(config: dict, message: str) -> None:
         ({"columns": [COLA, COLA | {"scale": 50}]}, r"tasks.glue.columns: .* found 'A' more than once"),
         ({"averages": [{"name": "A", "columns": ["A"]}]}, r"tasks.glue.columns and averages: .* found 'A' more than"),
         ({"averages": [{"name": "M", "columns": ["A"]}] * 2}, r"tasks.glue.averages: .* found 'M' more than once"),
-        ({"averages": [{"name": "M", "columns": ["A", "A"]}]}, r"tasks.glue.averages.0.columns: .*non-unique"),
+        (
+            {"averages": [{"name": "M", "columns": ["A", "A"]}]},
+            r"tasks.glue.averages.0.columns: .*every entry once",
+        ),
         ({"columns": [COLA, COLA | {"name": "B_std"}]}, r"tasks.glue.columns .*end in .*_std,.* found 'B_std'. Change"),
         ({"columns": [COLA, COLA | {"name": "method"}]}, r"tasks.glue.columns .*none of .* found 'method'. Change"),
         ({"columns": [COLA | {"better": "lower"}]}, r"tasks.glue.columns: A: expected better: higher, .* found lower"),
@@ -44,7 +47,10 @@ def refused(config: dict, message: str) -> None:
             {"columns": [COLA, COLA | {"name": "B", "scale": 1}], "averages": [{"name": "M", "columns": ["A", "B"]}]},
             r"tasks.glue.averages: M: expected columns with one scale .*, B \(scale 1, better higher\)",
         ),
-        ({"figures": {"parameters": ["A", "A"], "lambda": []}}, r"tasks.glue.figures.parameters: .*non-unique"),
+        (
+            {"figures": {"parameters": ["A", "A"], "lambda": []}},
+            r"tasks.glue.figures.parameters: .*every entry once",
+        ),
     ],
 )
 def test_columns_that_would_be_merged_are_refused(config, changes, message):
@@ -77,13 +83,29 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
             {"validation": "validation", "training": "train"},
             r"datasets.glue.cola.benchmarks: expected every name once, found 'training'",
         ),
-        ("datasets.glue.cola.labels", ["a", "a"], r"datasets.glue.cola.labels: .*non-unique"),
-        ("datasets.glue.cola.metrics", ["accuracy", "accuracy"], r"datasets.glue.cola.metrics: .*non-unique"),
-        ("datasets.glue.cola.splits.train", ["a.tsv", "a.tsv"], r"datasets.glue.cola.splits.train: .*non-unique"),
-        ("datasets.glue.mrpc.columns", ["sentence", "sentence"], r"datasets.glue.mrpc.columns: .*non-unique"),
-        ("datasets.control.coco.evaluators", ["canny", "canny"], r"datasets.control.coco.evaluators: .*non-unique"),
-        ("tasks.subject.prompts.live", ["a {subject}"] * 2, r"tasks.subject.prompts.live: .*non-unique"),
-        ("tasks.subject.evaluation.best_by", ["dino", "dino"], r"evaluation.best_by: .*non-unique"),
+        ("datasets.glue.cola.labels", ["a", "a"], r"datasets.glue.cola.labels: .*every entry once"),
+        (
+            "datasets.glue.cola.metrics",
+            ["accuracy", "accuracy"],
+            r"datasets.glue.cola.metrics: .*every entry once",
+        ),
+        (
+            "datasets.glue.cola.splits.train",
+            ["a.tsv", "a.tsv"],
+            r"datasets.glue.cola.splits.train: .*every entry once",
+        ),
+        (
+            "datasets.glue.mrpc.columns",
+            ["sentence", "sentence"],
+            r"datasets.glue.mrpc.columns: .*every entry once",
+        ),
+        (
+            "datasets.control.coco.evaluators",
+            ["canny", "canny"],
+            r"datasets.control.coco.evaluators: .*every entry once",
+        ),
+        ("tasks.subject.prompts.live", ["a {subject}"] * 2, r"tasks.subject.prompts.live: .*every entry once"),
+        ("tasks.subject.evaluation.best_by", ["dino", "dino"], r"evaluation.best_by: .*every entry once"),
         ("tasks.subject.evaluation.evaluators", [LPIPS] * 2, r"evaluators: expected every name once, found 'lpips'"),
         (
             "tasks.subject.evaluation.evaluators",
@@ -100,10 +122,10 @@ ARC = {"task": "arc_challenge", "shots": 25, "metric": "acc"}
             [LPIPS, PROMPT | {"name": "n_items"}],
             r"every metric once, found 'n_items",
         ),
-        ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*non-unique"),
+        ("tasks.math.retention.seeds", [0, 0], r"tasks.math.retention.seeds: .*every entry once"),
         ("tasks.math.retention.benchmarks.method", ARC, r"retention.benchmarks: .* found 'method'. Change the name"),
         ("tasks.math.retention.benchmarks.ARC_std", ARC, r"retention.benchmarks: .* found 'ARC_std'. Change the name"),
-        ("tasks.control.sheets.runs", ["hra/r8", "hra/r8"], r"tasks.control.sheets.runs: .*non-unique"),
+        ("tasks.control.sheets.runs", ["hra/r8", "hra/r8"], r"tasks.control.sheets.runs: .*every entry once"),
     ],
 )
 def test_two_things_with_one_name_are_refused(config, path, value, message):
@@ -200,9 +222,9 @@ def test_the_check_of_a_config_begins_with_its_numbers(config, path):
     ("seed", "message"),
     [
         (2**32 - 1, None),
-        (2**32, r"seeds.0: 4294967296 is greater than the maximum of 4294967295 \(an integer from 0 to 2\^32 - 1"),
-        (1.0, r"seeds.0: 1.0 is not of type 'integer' .*; write 1$"),
-        (True, r"seeds.0: True is not of type 'integer'"),
+        (2**32, r"seeds.0: expected at most 4294967295, found 4294967296"),
+        (1.0, r"seeds.0: expected an integer, found 1.0 .*; write 1$"),
+        (True, r"seeds.0: expected an integer, found True"),
     ],
 )
 def test_a_seed_is_an_integer_that_libraries_take(config, seed, message):
@@ -235,7 +257,7 @@ def test_what_yaml_reads_differently_is_refused_with_its_key(text, message):
 def test_no_task_at_all_is_refused(config):
     config["tasks"] = dict.fromkeys(config["tasks"])
     overlays.finish_merge(config, [])
-    refused(config, r"config: tasks: \{\} should be non-empty \(.*without those that are null\)")
+    refused(config, "config: tasks: expected a task, found none")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,21 @@ def plan(project: tuple[str, ...], table: str | None, **where) -> int:
 
 
 @commands.command(
+    name="config",
+    short_help="print the complete config, with the file of every value",
+    **examples("config reviews", "config mine.yaml --key tasks.glue.resources"),
+)
+@project
+@click.option("--key", default="", help="only this key and those below it, such as tasks.glue.resources")
+def complete_config(project: tuple[str, ...], key: str) -> int:
+    """Print every value of the complete config, and the file that it comes from."""
+    from hra_workflow.commands import show_config
+
+    show_config.show(given(project).files(), key)
+    return DONE
+
+
+@commands.command(
     short_help="make all tables, figures and sheets",
     **examples("run reviews", "run --task glue --profile slurm", "run mine.yaml --cores 8"),
 )

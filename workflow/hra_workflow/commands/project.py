@@ -101,6 +101,10 @@ class Project:
         expect(len(known) == 1, f"expected one table, found {', '.join(known)}. Name it with --table")
         return known[0]
 
+    def files(self) -> list[tuple[Path, dict]]:
+        """Return path and content of the files that the config is merged of, the paper's first."""
+        return read_files([*overlays.shipped(Path(ROOT)), *map(Path, self.configs)])
+
     def tables(self) -> dict[str, list[str]]:
         """Return the names of the tables of each task that the config makes."""
         from hra_workflow import tasks
@@ -113,7 +117,7 @@ class Project:
             known = tasks.load(config)
             return {name: known[name].tables() for name in chosen}
         except Exception:  # any, if the config is wrong: the validation says what is
-            validation.check(config)
+            validation.check(config, map(Path, self.configs))
             raise
 
     def command(self, *options: str, targets: tuple[str, ...] = (), **config) -> list[str]:
@@ -169,6 +173,11 @@ def import_from_workflow(configs: tuple[str, ...]) -> None:
 
 def read(paths: Iterable[Path]) -> list[dict]:
     """Return the contents of config files, each after those that it extends; raise JobError for other files."""
+    return [content for _, content in read_files(paths)]
+
+
+def read_files(paths: Iterable[Path]) -> list[tuple[Path, dict]]:
+    """Return path and content of config files, each after those that it extends; raise JobError for other files."""
 
     def load(path: Path) -> dict:
         try:
@@ -179,7 +188,7 @@ def read(paths: Iterable[Path]) -> list[dict]:
         expect(isinstance(content, dict | None), f"{path}: expected keys of the config, found {found}. Correct it")
         return content
 
-    return [content for _, content in overlays.with_extended(paths, load)]
+    return overlays.with_extended(paths, load)
 
 
 def found_profile(name: str) -> str:

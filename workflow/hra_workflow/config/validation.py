@@ -38,9 +38,11 @@ def check_types(config: dict) -> Iterator[str]:
 def check_entries(config: dict) -> Iterator[str]:
     """Yield what is wrong in a folder, a method, or a run of a grid."""
     yield from raised(check_folders, config["pathvars"])
+    yield from raised(expect, config["tasks"], "config: tasks: expected a task, found none. Add one")
     for name, method in config["methods"].items():
-        yield from raised(check_type, f"config: methods.{name}", method)
-        for variant, entry in method["variants"].items():
+        wrong = list(raised(check_type, f"config: methods.{name}", method))
+        yield from wrong
+        for variant, entry in method["variants"].items() if not wrong else ():
             yield from raised(check_variant, f"config: methods.{name}.variants.{variant}", method, entry)
     for name, settings in config["tasks"].items():
         for index, block in enumerate(settings["grid"]):

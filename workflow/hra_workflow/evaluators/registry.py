@@ -1,5 +1,6 @@
 """The types of evaluators by their names in the config, and the queries of the dry run."""
 
+from functools import cache
 from pathlib import Path
 
 from hra_workflow.core import imports
@@ -22,6 +23,7 @@ KINDS = {  # other types are named `module:Class`
 OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types have
 
 
+@cache
 def find(kind: str) -> type[Evaluator]:
     """Import the class of a type; raise JobError if it does not exist or is not an evaluator."""
     path = KINDS.get(kind, kind)

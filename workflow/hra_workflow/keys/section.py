@@ -77,7 +77,7 @@ NonEmpty = Annotated[list[T], Len(1)]
 Unique = Annotated[list[T], AfterValidator(once)]
 Distinct = Annotated[list[T], Len(1), AfterValidator(once)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # as libraries take it
 Shards = PositiveInt | Literal["auto"]
 Precision = Literal["float32", "bf16", "fp16"]
 Name = Annotated[

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model, field_validator
 
 from hra_workflow.keys.hyperparameters import Hyperparameters
 from hra_workflow.keys.section import (
@@ -102,6 +102,14 @@ class Tune(Section, Generic[S], title="tune"):
         default=1,
     )
     rows: PositiveInt = key("Maximum number of rows that a trial trains on.", absent="all rows that are not held out")
+
+    @field_validator("search")
+    @classmethod
+    def has_values(cls, search: Section) -> Section:
+        """Check that there is something to try."""
+        if not search.model_fields_set:
+            raise ValueError("expected at least one hyper-parameter, found {}")
+        return search
 
 
 class HeldOut(Section):

@@ -12,9 +12,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd  # a plan asks a metric for its direction, and needs no pandas
 
 REPLICATES = 1000
 SEEDS = 3  # minimum of common seeds of two runs: fewer do not show how much seeds differ
@@ -207,9 +210,9 @@ def holm(values: list[float]) -> list[float]:
     return adjusted
 
 
-def tests(pairs: pd.DataFrame) -> dict[frozenset, float]:
+def tests(pairs: "pd.DataFrame") -> dict[frozenset, float]:
     """Return the adjusted p of each tested pair of runs. pairs: rows of compare_{task}.csv, of one column."""
-    found = zip(pairs["run_a"], pairs["run_b"], pd.to_numeric(pairs["p_holm"]), strict=True)
+    found = zip(pairs["run_a"], pairs["run_b"], map(float, pairs["p_holm"].replace("", "nan")), strict=True)
     return {frozenset((first, second)): p for first, second, p in found if not math.isnan(p)}
 
 

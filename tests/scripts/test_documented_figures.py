@@ -57,9 +57,9 @@ def phrases() -> dict[str, list[str]]:
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
         ],
-        "docs/config/keys.md": [
-            f"shuffled draws from windows of {length_windows.BATCHES} micro-batches",
-            f"float32 takes {2 * gigabytes('llama2-7b'):.0f} GB of GPU memory for LLaMA2-7B, bf16 half of that",
+        "docs/config/keys/hyperparameters.md": [
+            f"from windows of {length_windows.BATCHES} micro-batches",
+            f"LLaMA2-7B takes {2 * gigabytes('llama2-7b'):.0f} GB in float32.",
         ],
         "docs/from-the-official-code.md": [
             f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",

@@ -1,4 +1,4 @@
-"""A custom class instead of a task's: its keys in the schema, its learner; and published numbers from a path."""
+"""A custom class instead of a task's: its keys, its learner; and published numbers from a path."""
 
 import re
 import sys
@@ -14,11 +14,20 @@ from rule_jobs import train
 from sums import math_method
 from support import ROOT, merged, paper_config, put
 
-SCHEMA = """
-$defs:
-  hyperparameters:
-    properties:
-      rows_at_once: {description: Rows of two steps., type: integer, absent: required, examples: [8]}
+KEYS = """
+from hra_workflow.keys.hyperparameters import Hyperparameters
+from hra_workflow.keys.section import key
+from hra_workflow.tasks.math import keys
+
+Dataset = keys.Dataset
+
+
+class MyHyperparameters(Hyperparameters):
+    rows_at_once: int = key("Rows of two steps.", absent="required")
+
+
+class Settings(keys.Settings):
+    defaults: MyHyperparameters = key("Hyper-parameters.", reruns="training")
 """
 
 
@@ -30,6 +39,7 @@ from hra_workflow.training.learner import Learner
 
 class MyMath(Math):
     required = (*Math.required, "rows_at_once")
+    keys = "my_math_keys"
     learner = "my_math:Reversed"
 
     def period(self, values):
@@ -49,7 +59,7 @@ class Reversed(Learner):
 def config(tmp_path, monkeypatch) -> dict:
     """Provide a config that names MyMath of my_math.py."""
     (tmp_path / "my_math.py").write_text(MODULE)
-    (tmp_path / "my_math.schema.yaml").write_text(SCHEMA)
+    (tmp_path / "my_math_keys.py").write_text(KEYS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_math", raising=False)
     config = paper_config()
@@ -61,7 +71,7 @@ def config(tmp_path, monkeypatch) -> dict:
 def test_its_keys_are_checked_and_only_it_has_them(config):
     validation.check(config)
     put(config, "tasks.math.defaults.rows_at_once", "8")
-    with pytest.raises(JobError, match=r"rows_at_once: '8' is not of type 'integer' \(Rows of two steps\)"):
+    with pytest.raises(JobError, match=r"rows_at_once: expected an integer, found '8' \(Rows of two steps\)"):
         validation.check(config)
     del config["tasks"]["math"]["defaults"]["rows_at_once"]
     with pytest.raises(
@@ -70,7 +80,7 @@ def test_its_keys_are_checked_and_only_it_has_them(config):
         validation.check(config)
     put(config, "tasks.math.defaults.rows_at_once", 8)
     del config["tasks"]["math"]["class"]
-    with pytest.raises(JobError, match="'rows_at_once' was unexpected"):
+    with pytest.raises(JobError, match=r"defaults\.rows_at_once: unknown key"):
         validation.check(config)
 
 
@@ -93,9 +103,9 @@ def test_a_class_that_does_not_fit_is_one_message(config, name, message):
 
 def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
     page = (ROOT / "docs/extending.md").read_text().partition("## A task that differs")[2].partition("\n## ")[0]
-    module, changes, schema = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
+    module, changes, keys = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
     (tmp_path / "my_tasks.py").write_text(module)
-    (tmp_path / "my_tasks.schema.yaml").write_text(schema)
+    (tmp_path / "my_keys.py").write_text(keys)
     monkeypatch.syspath_prepend(tmp_path)
     config, _ = merged(yaml.safe_load(changes))
     task = load(config)["math"]

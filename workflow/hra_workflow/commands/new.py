@@ -5,6 +5,7 @@ two CPU cores without a GPU, instead of the paper's. The folder `project` of a t
 config, its values, and example data.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -22,6 +23,7 @@ TAKEN = ("results", "resources", "scratch", "logs", "demo")  # the folders of th
 DEMO = "config/demo/config.yaml"
 TEMPLATES = {path.parent.name: path for path in sorted(Path(tasks.__file__).parent.glob("*/project"))}
 HEAD = Template("""\
+# yaml-language-server: $$schema=$schema
 # Project $name. What it does not state is $whose (config/README.md). Examples: docs/your-own.md, other-projects.md
 ${extends}pathvars: {results: $name/results, resources: $name/resources, scratch: $name/scratch, logs: $name/logs}
 
@@ -46,7 +48,10 @@ def make(name: str, task: str = "glue", demo: bool = False) -> Path:
     (folder / ".gitignore").write_text("/results/\n/resources/\n/scratch/\n/logs/\n")
     path, body = folder / "config.yaml", Template((TEMPLATES[task] / "config.yaml").read_text())
     extends, whose = (f"extends: {DEMO}\n", "the demo's, and then the paper's") if demo else ("", "the paper's")
-    path.write_text(HEAD.substitute(name=name, extends=extends, whose=whose) + body.substitute(values, name=name))
+    schema = os.path.relpath(f"{ROOT}/workflow/schemas/config.schema.json", folder)
+    path.write_text(
+        HEAD.substitute(name=name, extends=extends, whose=whose, schema=schema) + body.substitute(values, name=name)
+    )
     return path
 
 

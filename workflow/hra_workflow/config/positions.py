@@ -1,4 +1,4 @@
-"""Where a user's file states a key: the file and the line, for an error about it."""
+"""The file and the line of a key of the config, for an error about it."""
 
 import re
 from collections.abc import Iterable

@@ -34,7 +34,7 @@ class Pathvars(Section):
 
 
 class Probes(Section):
-    """How the jobs of `preflight: jobs` differ from the grid's (docs/cluster.md#custom-probes); commands set it."""
+    """Differences of the jobs of `preflight: jobs` (docs/cluster.md#custom-probes), which commands set."""
 
     folder: Annotated[str, matching(r"^[\w-]+$", "letters, digits, _ and -")] = key(
         "Name of their folder in each of `pathvars`.", default="preflight"
@@ -62,7 +62,7 @@ class Probes(Section):
 
 
 class Price(Section):
-    """Of GPU-hours, for the plan and the cost tables. null: they show none."""
+    """The price of GPU-hours, for the plan and the cost tables. null: they show none."""
 
     gpu_hour: PositiveFloat = key("Of one GPU for an hour.")
     currency: Text = key("Shown next to the amounts.", examples=["USD"])

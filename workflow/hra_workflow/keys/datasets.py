@@ -3,11 +3,13 @@
 from pydantic import PositiveFloat, PositiveInt
 
 from hra_workflow.keys.section import Line, Section, Unique, key
+from hra_workflow.keys.sources import Source
 
 
 class Downloaded(Section, title="files: keys of models and datasets"):
     """Files that are downloaded."""
 
+    source: Source = key("Where the files come from.", reruns="data")
     gigabytes: PositiveFloat = key("Size, for the plan before the download.", absent="not counted", reruns="nothing")
     license: Line = key(
         "Of the files, in one line, for the plan, the manifest and the card of an exported model.",
@@ -40,7 +42,7 @@ class Taken(Rows, title=""):
 
 
 class Read(Section, title="read"):
-    """How a text file is read, as by pandas.read_csv. Without it, the suffix says; other files are Parquet."""
+    """Options of reading a text file, as of pandas.read_csv. Without it, the suffix says; other files are Parquet."""
 
     sep: str = key("Separator; longer than a character, a regular expression.", absent="`,`; of .tsv, a tab")
     header: int | None = key("Row of the column names, from 0; null: none.", absent="0; with `names`, null")

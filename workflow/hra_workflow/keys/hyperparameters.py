@@ -11,7 +11,7 @@ H = TypeVar("H")
 
 
 class AdaLoRASteps(Section):
-    """Of runs of kind adalora: what replaces the variant's `peft` and `budget`, usually per dataset, in steps."""
+    """Values for runs of kind adalora, which replace the variant's `peft` and `budget`, usually per dataset, in steps."""
 
     lora_alpha: PositiveInt = key("Scale of the update.", absent="the variant's")
     orth_reg_weight: NonNegativeFloat = key(
@@ -119,7 +119,7 @@ class Hyperparameters(Section, title="Hyper-parameters"):
 
 
 class Preset(Section, Generic[H], title="presets.{task}.{name}"):
-    """Of `defaults`, `all`, `methods.{method}`, `methods.{method/variant}` and `datasets.{dataset}`, the last wins."""
+    """Named hyper-parameters; `all`, `methods.hra`, `methods.hra/r8` and `datasets.cola` override in this order."""
 
     source: str = key("Origin of the values.", examples=["arXiv 2405.17484v3 Table 5"], reruns="nothing")
     all: H = key("Hyper-parameters of every run.")

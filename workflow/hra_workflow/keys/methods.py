@@ -103,7 +103,7 @@ class AdaLoRA(Section, title="peft of kind adalora"):
 
 
 class Budget(Section):
-    """Of kind adalora: fractions of all steps before and after the rank reduction."""
+    """Fractions of all steps before and after the rank reduction of kind adalora."""
 
     initial: Fraction = key("Fraction of all steps that are trained at `init_r` first.")
     final: Fraction = key("Fraction of all steps that are trained at the final ranks last.")

@@ -1,4 +1,4 @@
-"""What is wrong with a config: every value that the model of its keys does not accept, in words."""
+"""Problems of a config: every value that the model of its keys does not accept, in words."""
 
 import math
 import re

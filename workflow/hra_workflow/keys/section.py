@@ -1,4 +1,4 @@
-"""What the models of the config are made of: the class of a section, its keys and the types of their values.
+"""Parts of the models of the config: the class of a section, its keys and the types of their values.
 
 A section is a mapping of the config, and a pydantic model; a key is a field of it. Next to each task are its keys.
 """
@@ -60,7 +60,7 @@ def stated(field: FieldInfo, name: str) -> Any:
 
 
 def matching(pattern: str, expected: str) -> FieldInfo:
-    """Constrain a text to a pattern; `expected`: what an error says instead of the pattern."""
+    """Constrain a text to a pattern; `expected`: its name in errors."""
     EXPECTED[pattern] = expected
     return Field(pattern=pattern)
 

@@ -1,4 +1,4 @@
-"""Where the files of a model or a dataset come from, by kind."""
+"""Sources of the files of a model or a dataset, by kind."""
 
 from typing import Annotated, Any, Literal
 
@@ -41,7 +41,7 @@ class ModelHub(Hub, title="source of kind hub"):
 
 
 class WebFile(Section):
-    """A file with a URL of its own."""
+    """A file with its own URL."""
 
     url: Url = key("Of the file.")
     sha256: Annotated[str, matching(r"^([0-9a-f]{64}|[0-9a-f]{8})$", "a SHA-256 or its first 8 digits")] | None = key(

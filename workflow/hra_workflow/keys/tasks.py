@@ -23,7 +23,7 @@ PerGPU = Annotated[int, Field(ge=1, le=6)]
 
 
 class Resources(Section, title="resources"):
-    """What a job requests: of a training in `tasks.{task}.resources`, of another stage in that stage's `resources`."""
+    """Resources of a job: of a training in `tasks.{task}.resources`, of another stage in that stage's `resources`."""
 
     gpu: NonNegativeInt = key(
         "GPUs of a training job; 0: CPU. Other stages use one or none. The results of glue and math depend on the "
@@ -60,7 +60,7 @@ class Resources(Section, title="resources"):
 
 
 class ResourcesOfProcesses(Resources, title="resources"):
-    """What a training run requests whose results depend on the number of processes."""
+    """Resources of a training run whose results depend on the number of processes."""
 
     gpu: NonNegativeInt = key("As for every task.", reruns="training")
     max_gpu: dict[str, PositiveInt] = key("As for every task.", default={}, reruns="training")

@@ -32,7 +32,7 @@ class Captioned(Section):
 
 
 class Annotation(Section):
-    """What segmentation and landmarks are computed and evaluated from."""
+    """Annotations, from which segmentation and landmarks are computed and evaluated."""
 
     kind: Literal["colours", "classes", "points", "object-points"] = key(
         "ADE20K's classes as colours (the nearest within 4 levels per channel) or as a label map; in image pixels, 68 "
@@ -106,7 +106,7 @@ class Latents(Section):
 
 
 class Generation(Section):
-    """How images are generated, with DDIM, and the control image in both branches of guidance."""
+    """Generation of images with DDIM, and the control image in both branches of guidance."""
 
     shards: Shards = key(
         "Jobs per run, one GPU each, for the same images; auto: one per two hours of work at rows_per_second.",
@@ -122,7 +122,7 @@ class Generation(Section):
 
 
 class Evaluation(Section):
-    """How images are scored."""
+    """Scores of the images."""
 
     evaluators: NonEmpty[Evaluator] = key("The image metrics, of which each dataset names its own.")
     resources: Resources = key("What a job requests; the gpu only if an evaluator uses it.", reruns="nothing")

@@ -7,7 +7,6 @@ from pydantic import AfterValidator
 
 from hra_workflow.keys.datasets import Texts
 from hra_workflow.keys.section import Distinct, Name, key
-from hra_workflow.keys.sources import Source
 from hra_workflow.keys.tasks import TextTask
 
 
@@ -20,7 +19,6 @@ def with_train(splits: dict) -> dict:
 class Dataset(Texts, title="datasets.glue.{name}"):
     """Texts with labels or numbers."""
 
-    source: Source = key("Where the files come from.", reruns="data")
     splits: Annotated[dict[Name, Distinct[str]], AfterValidator(with_train)] = key(
         "Split → files of the source, in order. A split `train` is needed.",
         examples=[{"train": ["train.csv"], "validation": ["dev.csv"]}],

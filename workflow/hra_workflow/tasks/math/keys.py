@@ -17,7 +17,6 @@ from hra_workflow.keys.section import (
     key,
     matching,
 )
-from hra_workflow.keys.sources import Source
 from hra_workflow.keys.tasks import Resources, TextTask
 
 Serve = Literal["auto", "adapter", "merged", "lora"]
@@ -35,7 +34,6 @@ class Columns(Section):
 class Dataset(Taken, Texts, title="datasets.math.{name}"):
     """Questions and answers, for training if they have `benchmarks`, otherwise as a benchmark; or general text."""
 
-    source: Source = key("Where the files come from.", reruns="data")
     splits: Annotated[dict[Name, Distinct[str]], Len(1)] = key(
         "Split → files of the source, in order.",
         examples=[{"train": ["train.jsonl"], "test": ["test.jsonl"]}],
@@ -84,7 +82,7 @@ class Dataset(Taken, Texts, title="datasets.math.{name}"):
 
 
 class Prompt(Section):
-    """What surrounds a question in training and generation (docs/config/math.md#chat-templates)."""
+    """Text around a question in training and generation (docs/config/math.md#chat-templates)."""
 
     template: WithQuestion = key(
         "Text before the response. Alpaca's, as in the official code.",
@@ -105,7 +103,7 @@ class Prompt(Section):
 
 
 class ResourcesOfAugmentation(Section):
-    """What it requests; it has no GPU."""
+    """Resources without a GPU."""
 
     threads: PositiveInt = key("CPU threads.", default=8)
     mem_mb: Annotated[int, Field(ge=600)] = key("Host memory in MB.", default=48000)
@@ -119,7 +117,7 @@ class Augmentation(Section):
 
 
 class Generation(Section):
-    """How answers are generated. Decoding is greedy, so a base model needs only one seed."""
+    """Generation of answers. Decoding is greedy, so a base model needs only one seed."""
 
     shards: PositiveInt = key(
         "Jobs per run, one GPU each, for a part of all benchmarks. With transformers, the answers do not depend on it.",

@@ -59,7 +59,7 @@ class ClassImages(Section):
 
 
 class Generation(Section):
-    """How images are generated, with DPM-Solver++ (Stable Diffusion 3.5 and FLUX.2: with the pipeline's scheduler)."""
+    """Generation of images with DPM-Solver++ (Stable Diffusion 3.5 and FLUX.2: with the pipeline's scheduler)."""
 
     shards: Shards = key(
         "Jobs per run, one GPU each, for the same images; auto: one per two hours of work at rows_per_second.",
@@ -81,7 +81,7 @@ class Generation(Section):
 
 
 class Evaluation(Section):
-    """How images are scored."""
+    """Scores of the images."""
 
     prompts: Literal["own", "official"] = key(
         "What CLIP-T compares an image with: its prompt, or the list `live` for every subject, as the official code."

@@ -29,7 +29,8 @@ TEXTS = {path.resolve(): path for path in DOCS.rglob("*.md") if path.is_symlink(
 # Pages below another one in the navigation; a list of them in the page itself would be shown on GitHub.
 BELOW = {
     "config/readme": [
-        *("keys", "files", "models", "methods", "hyperparameters", "tuning"),
+        *("files", "models", "methods", "hyperparameters", "tuning"),
+        *(f"keys/{page.stem}" for page in sorted((DOCS / "config/keys").glob("*.md"))),
         *("evaluators", "grading", "retention", "reruns"),
     ],
 } | {

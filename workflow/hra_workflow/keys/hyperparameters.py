@@ -11,7 +11,7 @@ H = TypeVar("H")
 
 
 class AdaLoRASteps(Section):
-    """Values for runs of kind adalora, which replace the variant's `peft` and `budget`, usually per dataset, in steps."""
+    """Values for runs of kind adalora, which replace the variant's `peft` and `budget`, in steps."""
 
     lora_alpha: PositiveInt = key("Scale of the update.", absent="the variant's")
     orth_reg_weight: NonNegativeFloat = key(

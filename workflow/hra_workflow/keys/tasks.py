@@ -235,7 +235,7 @@ class EveryTask(Section, title="tasks.{task}: keys of every task"):
     figures: Figures = key(reruns="table")
 
 
-class TextTask(EveryTask):
+class TextTask(EveryTask, title="tasks.{glue,math}"):
     """A task of texts: its hyper-parameters can be searched, and its results depend on the number of processes."""
 
     resources: ResourcesOfProcesses = key("What a training run requests.", reruns="nothing")

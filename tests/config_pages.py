@@ -159,7 +159,7 @@ def values(kind: Any, limits: Any = ()) -> Iterator[str]:
         yield f"{name} of {inner}" if inner else name if get_origin(kind) is list else ""
     elif kind in WORDS:
         signs = [(one, *sign) for one in limits for bound, sign in BOUNDS.items() if isinstance(one, bound)]
-        yield " ".join([WORDS[kind], *(f"{sign} {getattr(one, name):g}" for one, name, sign in signs)])
+        yield " ".join([WORDS[kind], *(f"{sign} {getattr(one, name):.12g}" for one, name, sign in signs)])
     else:
         is_annotated = hasattr(kind, "__metadata__")
         for member in get_args(kind)[:1] if is_annotated else get_args(kind):
@@ -198,7 +198,8 @@ def code(value: Any) -> str:
     """Return a value as YAML in one line, as code."""
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     text = text.removesuffix("\n").removesuffix("\n...")
-    text = text.strip("'") if isinstance(value, str) else text
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False) if "\n" in value or not value.strip() else text.strip("'")
     return f"`{text}`" if "`" not in text else f"`` {text} ``"
 
 

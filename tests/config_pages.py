@@ -33,6 +33,7 @@ TITLES = {
     "hyperparameters": "Hyper-parameters and presets",
     "tasks": "Every task",
 }
+FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variants.{variant}", "tasks.{task}")
 MODULES = {"models": ["models", "sources", "datasets"]}
 MADE = "Made by `python tests/config_pages.py` from the models in "
 WORDS = {int: "integer", float: "number", bool: "boolean", str: "", type(None): "`null`", Any: ""}
@@ -75,7 +76,7 @@ def pages() -> dict[str, list[type[Section]]]:
         names = [own] if own else [f"hra_workflow.keys.{name}" for name in MODULES.get(page, [page])]
         modules = map(importlib.import_module, names)
         classes = [one for module in modules for one in vars(module).values() if one_of_its_own(one, module.__name__)]
-        found[page] = sorted(classes, key=lambda one: title(one) not in ("Top level", "models.{name}"))
+        found[page] = sorted(classes, key=lambda one: [*FIRST, title(one)].index(title(one)))
     return found
 
 
@@ -96,9 +97,7 @@ def keys(section: type[Section], prefix: tuple[str, ...] = (), of: type[Section]
     for name, field in section.model_fields.items():
         if name in others and name not in section.__annotations__:
             continue
-        if name == "kind" and title(section).endswith(
-            f" {get_args(field.annotation)[:1] and get_args(field.annotation)[0]}"
-        ):
+        if name == "kind" and title(section).startswith("source of"):
             continue  # its heading has it
         key = Key(of, (*prefix, field.alias or name), field)
         yield key

@@ -25,9 +25,9 @@ def new_project(folder: Path) -> Project:
     shutil.copy(ROOT / "tests/data/tiny_grid.yaml", folder / "grid.yaml")
     # Its training jobs take seconds, so they save a checkpoint after every step.
     project.change(
-        "workflow/schemas/config.schema.json",
-        "minimum: 10\n        default: 900\n",
-        "minimum: 0\n        default: 900\n",
+        "workflow/hra_workflow/keys/tasks.py",
+        "save_seconds: Annotated[int, Field(ge=10)]",
+        "save_seconds: Annotated[int, Field(ge=0)]",
     )
     (folder / "data").mkdir()
     write_sentences(folder / "data/sentences")

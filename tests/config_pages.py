@@ -189,7 +189,7 @@ def without(key: Key) -> str:
         return f"default {code(key.field.default)}" if key.field.default not in (None, {}) else ""
     value = key.in_grid
     if value is NOTHING:
-        return "needed"
+        return "required"
     return f"default {code(value)}" if not isinstance(value, dict | list) and len(f"{value}") < 40 else ""
 
 

@@ -1,6 +1,6 @@
 """Validation of the config: a clear message about every error of a stage, with its key."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hra_workflow import methods, tasks
@@ -18,7 +18,7 @@ from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.training import REQUIRED
 
 
-def check(config: dict, files: Iterable[Path] = ()) -> None:
+def check(config: dict, files: Sequence[Path] = ()) -> None:
     """Raise JobError for what is wrong in the config, with its keys; `files`: the user's, whose lines it names.
 
     Checks of one stage need that those before have passed: the types of all values, what the entries refer to, tasks.

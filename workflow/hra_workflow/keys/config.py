@@ -15,7 +15,7 @@ class Pathvars(Section):
     """The four folders that the workflow writes to. None may be another one or within it, also through links."""
 
     results: Folder = key(
-        "Runs, tables, figures and reports. A run in another folder is trained again.",
+        "Runs, tables, figures and reports. After a change, every run is trained again.",
         examples=["reviews/results"],
         reruns="training",
     )

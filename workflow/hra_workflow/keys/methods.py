@@ -119,7 +119,7 @@ class Variant(Section, Generic[P], title="methods.{name}.variants.{variant}"):
         reruns="table",
     )
     targets: str = key(
-        "A list of the model's targets.", absent="of kinds without adapted layers (full, bitfit, …)", examples=["paper"]
+        "A list of the model's targets.", absent="the kind adapts no layers (full, bitfit, …)", examples=["paper"]
     )
     lambda_: NonNegativeFloat = key(
         "hra: the weight λ of the penalty that makes the vectors of a layer orthogonal (Eq. 6); λ = ∞ is "
@@ -139,7 +139,7 @@ class Variant(Section, Generic[P], title="methods.{name}.variants.{variant}"):
         absent="PEFT's defaults; kinds without an adapter have none",
         examples=[{"r": 8}],
     )
-    budget: Budget = key(absent="only kind adalora has it, and needs it")
+    budget: Budget = key(absent="the kind is not adalora")
 
 
 class Method(Section, Generic[P], title="methods.{name}"):
@@ -148,7 +148,7 @@ class Method(Section, Generic[P], title="methods.{name}"):
     kind: Literal[tuple([*methods.METHODS, methods.PEFT])] = key(  # type: ignore[valid-type]
         "What the method does (docs/config/methods.md); peft: any type of the installed PEFT."
     )
-    type: str = key("Of kind peft: its type in lower case.", absent="only kind peft has one", examples=["vera"])
+    type: str = key("Of kind peft: its type in lower case.", absent="the kind is another one", examples=["vera"])
     version: PositiveInt = key("Raise it in the commit that changes results: the method's runs are repeated.")
     variants: Annotated[dict[Name, Variant[P]], Len(1)] = key("Its sizes and options, by name.")
 

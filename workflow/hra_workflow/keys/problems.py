@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import Tag, ValidationError
@@ -37,19 +36,8 @@ WORDS = {
 KINDS = ("missing", "union_tag_not_found")
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A value that is not accepted. path: its keys and list indices in the config."""
-
-    path: tuple
-    text: str
-
-    def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.path)) or 'top level'}: {self.text}"
-
-
-def find(model: type[Section], config: dict) -> list[Problem]:
-    """List what the model does not accept of a config, in the model's order."""
+def find(model: type[Section], config: dict) -> list[str]:
+    """List what the model does not accept of a config, `KEY: what is wrong`, in the model's order."""
     try:
         model.model_validate(config)
     except ValidationError as error:
@@ -58,7 +46,7 @@ def find(model: type[Section], config: dict) -> list[Problem]:
             path, tags = in_config(one["loc"], config)
             found.setdefault(path, []).append(one | {"tags": tags})
         deepest = [path for path in found if not any(other[: len(path)] == path != other for other in found)]
-        return [Problem(path, words(model, path, found[path])) for path in deepest]
+        return [f"{'.'.join(map(str, path)) or 'top level'}: {words(model, path, found[path])}" for path in deepest]
     return []
 
 

@@ -1,6 +1,6 @@
 """Parts of the models of the config: the class of a section, its keys and the types of their values.
 
-A section is a mapping of the config, and a pydantic model; a key is a field of it. Next to each task are its keys.
+A section is a mapping of the config, and a pydantic model; a key is a field of it. The keys of a task are next to it.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -32,7 +32,7 @@ def key(
     reruns: str = "",
     alias: str | None = None,
 ) -> Any:
-    """Declare a key of a section. One without `default` and `absent` is needed; the paper's grid has its value.
+    """Declare a key of a section. A key without `default` and `absent` is required; the paper's grid has it.
 
     description: without one, the docstring of the section that is its value.
     default: what holds without the key, as the code has it.

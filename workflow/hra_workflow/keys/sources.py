@@ -67,7 +67,7 @@ class Archive(Section, title="source of kind archive"):
 
     kind: Literal["archive"]
     url: Annotated[str, matching(r"^https://[^?#]+$", "an https URL without a query")] = key(
-        "Of the archive; https, without a query. Not it is checked but the files from it.",
+        "Of the archive; https, without a query. Its files are checked, not the archive itself.",
         examples=["https://github.com/google/dreambooth/archive/refs/heads/main.zip"],
     )
     folder: Annotated[str, matching(r"[^/]$", "a folder without a trailing slash")] = key(

@@ -26,9 +26,11 @@ WithQuestion = Annotated[str, matching(r"\{question\}", "a text with {question}"
 class Columns(Section):
     """Name here → name in the source: question and answer, or for general text only text."""
 
-    question: str = key("Column of the questions.", absent="general text", examples=["query"])
-    answer: str = key("Column of the answers, with their solutions.", absent="general text", examples=["response"])
-    text: str = key("Column of general text.", absent="questions and answers", examples=["text"])
+    question: str = key("Column of the questions.", absent="the rows are general text", examples=["query"])
+    answer: str = key(
+        "Column of the answers, with their solutions.", absent="the rows are general text", examples=["response"]
+    )
+    text: str = key("Column of general text.", absent="the rows are questions and answers", examples=["text"])
 
 
 class Dataset(Taken, Texts, title="datasets.math.{name}"):
@@ -43,7 +45,7 @@ class Dataset(Taken, Texts, title="datasets.math.{name}"):
     answer: Literal["gsm8k", "boxed", "metamath"] = key(
         "How the final answer is marked: `#### N`, `\\boxed{N}` or `The answer is: N`. Without one are at most 1 % of "
         "training rows, and none of a benchmark's.",
-        absent="general text",
+        absent="the rows are general text",
         reruns="data",
     )
     max_characters: PositiveInt = key(
@@ -61,13 +63,13 @@ class Dataset(Taken, Texts, title="datasets.math.{name}"):
     metrics: Distinct[str] = key(
         "GRADERS of hra_workflow/tasks/math/graders.py, or your own as module:name. strict needs training data with "
         "`answer: metamath`.",
-        absent="only datasets with `benchmarks` need it",
+        absent="the dataset has no `benchmarks`",
         examples=[["strict", "lenient"]],
         reruns="evaluation",
     )
     score: str = key(
         "The main metric.",
-        absent="only datasets with `benchmarks` need it",
+        absent="the dataset has no `benchmarks`",
         examples=["strict"],
         reruns="evaluation",
     )

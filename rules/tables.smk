@@ -19,7 +19,6 @@ localrules:
     cost,
     figures,
     figures_lambda,
-    figures_stability,
     contents,
 
 
@@ -161,12 +160,10 @@ rule cost:
 rule figures:
     input:
         runs="<results>/runs_{task}.csv",
-        costs="<results>/cost_{task}.csv",
         records=record_files,
         published=published("{task}"),
     output:
         **figure("parameters"),
-        **figure("pareto"),
         **figure("curves"),
     log:
         "<logs>/tables/figures_{task}.log",
@@ -206,24 +203,6 @@ use rule figures as figures_lambda with:
             ordered=True,
             **{"lambda": lambda wc: config["tasks"][wc.task]["figures"]["lambda"]},
             lambdas=lambda wc: methods.lambdas(config, wc.task),
-        ),
-
-
-use rule figures as figures_stability with:
-    input:
-        runs="<results>/runs_{task}.csv",
-    output:
-        **figure("stability"),
-    log:
-        "<logs>/tables/figures_stability_{task}.log",
-    wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "stability" in outputs.figures(TASKS[name])) or "(?!)",
-    params:
-        **made_from(
-            "figures_stability",
-            "figures",
-            ordered=True,
-            retention=lambda wc: TASKS[wc.task].retention(),
         ),
 
 

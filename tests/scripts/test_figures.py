@@ -54,8 +54,7 @@ def test_figures_say_that_runs_without_equal_searches_are_not_ranked(tmp_path):
     keys = [("cola", run, 0) for run in rates]
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     drawn = draw(tmp_path, keys, parameters=["CoLA"], searches=own)
-    for name in ("parameters", "pareto"):
-        assert "their order is no ranking of methods" in words(drawn, name)
+    assert "their order is no ranking of methods" in words(drawn, "parameters")
     assert "ranking" not in words(draw(tmp_path, keys, parameters=["CoLA"]), "parameters")
 
 
@@ -224,7 +223,6 @@ def test_a_small_difference_looks_small(scale, values, least):
 
 def test_axes_say_which_direction_is_better(complete, tmp_path):
     assert "MRPC (acc/F1 mean), %, ↑ better" in words(complete, "lambda")
-    assert "device minutes, ← better" in words(complete, "pareto")
     column = {"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation", "scale": 1}
     shown = {"columns": [column | {"better": "lower"}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
     job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, only=["parameters", "lambda"], **shown)
@@ -247,7 +245,7 @@ def test_only_what_is_trained_beside_the_adapter_is_called_not_counted(complete)
 
 def test_no_empty_figure_is_listed():
     config = paper_config()
-    assert outputs.figures(tasks.load(config)["glue"]) == ["parameters", "pareto", "lambda", "curves"]
+    assert outputs.figures(tasks.load(config)["glue"]) == ["parameters", "lambda", "curves"]
     config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0]}]
     config["tasks"]["math"]["grid"] = [{"runs": ["base/pretrained"], "datasets": ["metamath40k"], "seeds": [0]}]
     loaded = tasks.load(config)

@@ -28,11 +28,13 @@ def write(folder: Path, value: int) -> None:
 def test_files_older_than_the_runs_are_marked(tmp_path, monkeypatch, capsys):
     write(tmp_path, 1)
     (tmp_path / "figures").mkdir()
-    for name in ("cost_x.md", "figures/x_pareto.png"):
+    for name in ("cost_x.md", "figures/x_parameters.png"):
         (tmp_path / name).touch()
     files.write_text(tmp_path / "cost_x.csv", "b\n")
-    names = {"table_x.csv", "table_x.md", "runs_x.csv", "cost_x.md", "x_pareto.png"}
+    names = {"table_x.csv", "table_x.md", "runs_x.csv", "cost_x.md", "x_parameters.png"}
     assert marks(tmp_path, monkeypatch, capsys) == {name: [] for name in names}
     write(tmp_path, 2)
     found = marks(tmp_path, monkeypatch, capsys)
-    assert {name: mark for name, mark in found.items() if mark} == dict.fromkeys(["cost_x.md", "x_pareto.png"], RUNS)
+    assert {name: mark for name, mark in found.items() if mark} == dict.fromkeys(
+        ["cost_x.md", "x_parameters.png"], RUNS
+    )

@@ -1,4 +1,4 @@
-"""Plot the run table: parameters (Fig. 1b, 1c), costs and λ (Fig. 3, 4) against score, and training curves.
+"""Plot the run table: parameters (Fig. 1b, 1c) and λ (Fig. 3, 4) against score, and training curves.
 
 Our markers are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
 marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from hra_workflow import tasks
 from hra_workflow.core import records
 from hra_workflow.core.job import as_list, script
-from hra_workflow.report import column_units, pareto, run_statistics, searches, stability, training_curves
+from hra_workflow.report import column_units, run_statistics, searches, training_curves
 from hra_workflow.report.plot_style import (
     SETTINGS,
     SMALL,
@@ -256,8 +256,6 @@ def main(job: dict) -> None:
     points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, scores, published, params),
-        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params),
-        "stability": lambda: stability.figure(runs, params),
         "lambda": lambda: lambda_figure(scores, published, sweep, params),
         "curves": lambda: training_curves.figure(points, params | {"columns": column_units.single(params)}, kind),
     }

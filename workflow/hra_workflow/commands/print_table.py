@@ -88,11 +88,8 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     places.append((f"cost of the runs{old}", path.with_name(f"cost_{task}.md")))
     places.append((f"figure: score over λ{old}", figures / f"{task}_lambda.png"))
     places.append((f"figure: score over parameters{old}", figures / f"{task}_parameters.png"))
-    places.append((f"figure: score over cost{old}", figures / f"{task}_pareto.png"))
-    places.append((f"figure: score over retention{old}", figures / f"{task}_stability.png"))
     places.append((f"figure: training{old}", figures / f"{task}_curves.png"))
     places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
-    places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
     places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
     found = sorted((path.parent / task).rglob("seed*/train.json"))
     trained = (record for record in found if files.read_json(record).get("steps"))

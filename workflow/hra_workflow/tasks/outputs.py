@@ -13,7 +13,7 @@ def results(task: Task) -> list[str]:
     paths += [f"cost_{task.name}.csv"] if figures(task) else []
     paths += [f"figures/{task.name}_{figure}.png" for figure in figures(task)]
     if task.settings.get("tune"):
-        paths += [f"tune_{task.name}.csv", f"figures/{task.name}_tuning.png"]
+        paths += [f"tune_{task.name}.csv"]
     if "sheets" in task.settings:
         paths += [f"sheets/{task.name}_{dataset}.png" for dataset in grid.datasets(task.config, task.name)]
     return paths
@@ -25,8 +25,7 @@ def figures(task: Task) -> list[str]:
         return []
     several = len({point["lambda"] for point in methods.lambdas(task.config, task.name).values()}) > 1
     sweep = ["lambda"] if several and task.settings["figures"]["lambda"] else []
-    retention = ["stability"] if task.retention() else []
-    return ["parameters", "pareto", *retention, *sweep, "curves"]
+    return ["parameters", *sweep, "curves"]
 
 
 def published(task: Task) -> dict | None:

@@ -71,11 +71,8 @@ def figures(facts: dict, made: list[dict]) -> list[dict]:
     curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in made if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
-        "pareto": f"Device time and peak memory against {plotted['parameters']}. No run beats a named one in both.",
-        "stability": "Score against what is left of the base model. No run beats a named one in both.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
         "curves": f"During training: {curves}, mean over seeds with a band of one std.",
-        "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
     }
     return [
         {"name": name, "caption": captions[name]} | html_page.drawing(path)

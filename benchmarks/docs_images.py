@@ -1,6 +1,6 @@
 """Make the images of README and docs/, each with a digest of its sources in its metadata.
 
-    python -m benchmarks.docs_images            make the images of demo/, after make demo and hra-workflow demo tune
+    python -m benchmarks.docs_images            make the images of demo/, after make demo
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the

@@ -28,10 +28,6 @@ def test_the_headline_is_on_the_best_run_that_is_no_baseline():
     assert report.headline(pd.DataFrame(rows[2:], columns=names), "SST-2", facts)["verdict"] == "C"
     assert report.headline(pd.DataFrame(rows[2:3], columns=names), "SST-2", facts)["verdict"] is None
     assert report.headline(pd.DataFrame(rows, columns=names).assign(**{"SST-2": ""}), "SST-2", facts) is None
-    unseen = {"SST-2_unseen": "66.67", "SST-2_unseen_std": "0.00"}  # without the rows that are trained on
-    assert (
-        report.headline(pd.DataFrame(rows, columns=names).assign(**unseen), "SST-2", facts)["unseen"] == "66.67 ± 0.00"
-    )
     equal = pd.DataFrame(rows[1:], columns=names).assign(**{"SST-2": "92.00"})
     for better in ("higher", "lower"):  # of equal runs the first one, as for --run best
         assert report.headline(equal.assign(**{"SST-2_better": better}), "SST-2", facts)["label"] == "HRA r=8, λ=0"

@@ -3,8 +3,8 @@
     python -m hra_workflow.commands.print_table results/table_glue.csv
 
 Each cell has our mean, its standard deviation over seeds, and below them the difference to the published value; bold
-values are those of table_{task}.md. `, unseen`: without the rows that are in the training data. The difference of each
-trained run to the reference is below the table.
+values are those of table_{task}.md. The difference of each trained run to the reference is
+below the table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from hra_workflow import tasks
 from hra_workflow.core import files
-from hra_workflow.report import run_statistics, searches, selections, unseen
+from hra_workflow.report import run_statistics, searches, selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
@@ -33,8 +33,6 @@ LEGEND = {
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
     """Return our value, or the published one in italics if we have no such run."""
-    if f"{name}_best" not in row:
-        return Text(unseen.text(row, name).replace(" ± ", f"{sep}±") if row["run"] else "", style="dim")
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
@@ -50,12 +48,11 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    names = unseen.names([name for name in table.columns if f"{name}_best" in table.columns], table.columns)
-    titles = {name: unseen.title(name) for name in names}
+    names = [name for name in table.columns if f"{name}_best" in table.columns]
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
-    word = min(CELL_WIDTH, max((len(word) for title in titles.values() for word in title.split()), default=0))
+    word = min(CELL_WIDTH, max((len(word) for name in names for word in name.split()), default=0))
     label_width, cell_width, separator = (longest, CELL_WIDTH, " ") if wide else (LABEL_WIDTH, max(7, word), "\n")
     per_block = max(1, (room - label_width) // (cell_width + 1))
     blocks = []
@@ -64,9 +61,8 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            better = table[f"{name.removesuffix(unseen.ENDING)}_better"]
-            arrow = "↓" if (better == "lower").all() else "↑"
-            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
+            arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
+            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -125,8 +121,6 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     every = " ".join(text for texts in sentences.values() for text in texts)
     for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
         console.print(line, style="dim")
-    if any(name.endswith(unseen.ENDING) for name in part.columns):
-        console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hra_workflow.core import made_from
-from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results, unseen
+from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results
 from hra_workflow.report.markdown_text import plain
 
 Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply
@@ -17,7 +17,7 @@ class Made:
     """A results table and what it is made from.
 
     pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. leaked: (dataset,
-    benchmark) -> data.leaks.Leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
+    benchmark) -> data.leaks.find_leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
     """
 
     table: pd.DataFrame
@@ -48,8 +48,11 @@ def given(text: str) -> Words:
 
 
 def leaked(made: Made) -> Words:
-    found = unseen.leaked_columns(made.leaked, made.params).items()
-    return given("; ".join(f"{plain(name)}: {' and '.join(map(str, leaks))}" for name, leaks in found))
+    found = {
+        name: [made.leaked[key] for part in several if (key := (part["dataset"], part["benchmark"])) in made.leaked]
+        for name, several in column_units.parts(made.params).items()
+    }
+    return given("; ".join(f"{plain(name)}: {' and '.join(leaks)}" for name, leaks in found.items() if leaks))
 
 
 def unit_and_seeds(made: Made) -> Words:
@@ -180,9 +183,8 @@ def holes(made: Made) -> Words:
 NOTES: list[tuple[Callable[[Made], Words], str]] = [
     (
         leaked,
-        "**Rows that are trained on** are in {}. `, unseen` after a column is the score without them, by the same "
-        "metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a data card of other "
-        "files). Verdicts, bold values and published values are on all rows.",
+        "**Rows that are trained on** are in {}, so these scores do not show how a model does on new data. Remove the "
+        "rows from one of the two; the data card lists them.",
     ),
     (
         unit_and_seeds,

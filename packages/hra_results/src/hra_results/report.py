@@ -11,7 +11,7 @@ import pandas as pd
 from hra_results import all_runs, contents, html_page, runs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.report import run_statistics, unseen
+from hra_workflow.report import run_statistics
 
 
 def section(name: str, facts: dict) -> dict:
@@ -59,7 +59,6 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
-        "unseen": unseen.text(first, name) if (name := f"{column}{unseen.ENDING}") in first else "",
         "published": first[f"{column}_published"],
     }
 

@@ -217,9 +217,9 @@ def test_a_folder_without_contents_is_refused(tmp_path, capsys):
 
 def test_figures_and_sheets_have_captions(page):
     captions = [text(caption) for caption in page.xpath("//figure[@class]/figcaption")]
-    begin = ["Text classification. Adapter parameters against SST-2", "Device time and peak memory against SST-2"]
+    begin = ["Text classification. Adapter parameters against SST-2"]
     begin += ["During training: accuracy, mean", "Contact sheet of sst2"]
-    assert len(captions) == 4 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
+    assert len(captions) == 3 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
     widths = [image.get("style") for image in page.xpath("//figure[@class]//img")]
     assert widths[0] == "--width: 480px" and widths[-1] == "--width: 400px"  # 5 inches of 96 pixels
 

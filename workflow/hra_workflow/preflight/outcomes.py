@@ -30,24 +30,11 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
     """Yield every finding of the probes of the `wanted` tasks, with its rate if it has one."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
-    for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
-        yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
         for run in with_errors(task.runs(), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))
-
-
-def device(config: dict, gpus: int) -> Iterator[Finding]:
-    path = Path(config["pathvars"]["results"], f"device{gpus}.json")
-    name = f"jobs with {gpus} GPU{'s' * (gpus > 1)}" if gpus else "jobs without GPU"
-    if path.exists():
-        for one in files.read_json(path):
-            yield Finding(f"{one['check']}, {name}", one["ok"], one["text"])
-    else:
-        problem = error([Path(config["pathvars"]["scratch"], f"device{gpus}", "preflight.error.json")])
-        yield Finding(name, False, problem or f"did not run: see {config['pathvars']['logs']}/device{gpus}.log")
 
 
 def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:

@@ -1,11 +1,11 @@
-# Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
+# Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
 #      rule table also reads the data cards of its datasets and the predictions of classes, and of benchmarks with rows
 #      in the training data; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
-#      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 #      results/contents.json, on request: what programs that only read the results need to know of the config.
-# Steps: runs, compare, table, cost, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
+# Steps: runs, compare, table, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid or anything shown has changed.
 
@@ -16,7 +16,6 @@ from hra_workflow.tasks import tuned_runs, user_data
 localrules:
     runs,
     table,
-    cost,
     figures,
     figures_lambda,
     contents,
@@ -129,32 +128,6 @@ rule table:
         ),
     script:
         "../workflow/scripts/table.py"
-
-
-rule cost:
-    input:
-        runs="<results>/runs_{task}.csv",
-        tuning=trial_table,
-    output:
-        csv=in_report("<results>/cost_{task}.csv", "../workflow/report/cost.rst", "cost"),
-        markdown="<results>/cost_{task}.md",
-    log:
-        "<logs>/tables/cost_{task}.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **made_from(
-            "cost",
-            ordered=True,
-            **SCORES,
-            shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-            labels=lambda wc: grid.labels(config, wc.task),
-            trained=trained_runs,
-            # Without a price, tables that were made before there was one need not be made again.
-            **({"price": config["price"]} if config["price"] else {}),
-        ),
-    script:
-        "../workflow/scripts/cost.py"
 
 
 rule figures:

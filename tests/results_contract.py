@@ -12,7 +12,7 @@ from support import ROOT
 
 PAGE = (ROOT / "docs/results-contract.md").read_text()
 RUN = r"(?:[^/]+/){4}seed\d+"
-TABLES = ("runs", "table", "compare", "cost", "tune")
+TABLES = ("runs", "table", "compare", "tune")
 KINDS = {  # path below the folder of results -> schema; None: without a contract, or in no JSON
     rf"{RUN}/train\.json": "record",
     rf"{RUN}/[^/]+/metrics\.json": "metrics",
@@ -26,7 +26,7 @@ KINDS = {  # path below the folder of results -> schema; None: without a contrac
     r"preflight\.json": "preflight",
     rf"{RUN}/(?:last|best|steps/[^/]+)/(?:adapter_model\.safetensors|adapter_config\.json)": None,
     rf"{RUN}/(?:[^/]+/)?[^/]*benchmark\.tsv|{RUN}/retention_programs\.jsonl\.gz": None,
-    r"(?:table|cost)_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png|math/backend\.json": None,
+    r"table_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png|math/backend\.json": None,
     r"(?:.+/)?\.(?:[^/]+\.json|snakemake_timestamp)": None,  # a copy of a record
 }
 

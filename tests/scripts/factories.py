@@ -247,22 +247,6 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     }
 
 
-def cost_job(folder: Path, expected: list[dict]) -> dict:
-    """Build the job of cost.py for the same grid as `table_job`."""
-    params = table_job(folder, expected)["params"]
-    names = ("task", "columns", "averages", "selections", "trained")
-    return {
-        "input": {"runs": str(folder / "runs_glue.csv")},
-        "output": {"csv": str(folder / "cost_glue.csv"), "markdown": str(folder / "cost_glue.md")},
-        "params": {name: params[name] for name in names}
-        | {
-            "scale": 100,
-            "shown": [params["columns"][0]["name"], *params["averages"]],
-            "labels": {row["run"]: row["label"] for row in params["rows"]},
-        },
-    }
-
-
 def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
     """Build the job of figures.py for the same grid as `table_job`."""
     table = table_job(folder, expected, published)

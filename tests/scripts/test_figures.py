@@ -11,7 +11,6 @@ import pytest
 from matplotlib.figure import Figure
 
 import collect_runs
-import cost
 import factories
 import figures
 from glue_tables import PUBLISHED
@@ -31,7 +30,6 @@ def draw(folder, keys, made=None, published=PUBLISHED, only=factories.FIGURES, *
     kept = expected if made is None else [factories.entry(folder, *key) for key in made]
     paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in kept]
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
-    cost.main(factories.cost_job(folder, expected))
     job = factories.figures_job(folder, expected, [record for record, _ in paths], published)
     job["params"] |= params
     job["output"] = {name: path for name, path in job["output"].items() if name.rpartition("_")[0] in only}

@@ -1,4 +1,4 @@
-"""GPU-hours in the plan: by stage and method, their basis and price, and the limit of the config."""
+"""GPU-hours in the plan: by stage and method, their basis, and the limit of the config."""
 
 import pytest
 
@@ -92,22 +92,6 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     config = paper_config()
     config["tasks"]["glue"]["resources"]["minutes"] = 60
     assert estimates.by_config(tasks.load(config), left) == 900.0
-
-
-def test_price_of_gpu_hours(here):
-    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
-    finished.work, finished.gpus, finished.needed = 100.0, 1, False
-    price = {"gpu_hour": 2.5, "currency": "USD"}
-    content = {"seconds": 7200.0, "device_seconds": 7200.0, "processes": 1, "device": "NVIDIA H100"}
-    files.write_json(finished.record, content)
-    left = run("train_glue", "train.json", task="glue", dataset="rte")
-    left.work, left.gpus = 400.0, 1
-    found = hours.add_up(done, [left])
-    assert found.price(price) == "about 5 USD used, 20 USD remaining (2.5 per GPU-hour)" and found.price(None) == ""
-    lines = plan.table("table_glue", [*done, left], price)
-    assert lines[2].startswith("  price:    about ")
-    assert hours.add_up(done, []).price(price) == "about 5 USD used, 0 USD remaining (2.5 per GPU-hour)"
-    assert hours.add_up([], []).price(price) == ""
 
 
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):

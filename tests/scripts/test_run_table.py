@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import collect_runs
-import cost
 import factories
 import figures
 import tuned
@@ -223,7 +222,6 @@ def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):
     text = (tmp_path / "table_glue.md").read_text()
     assert "50.00 (1/2)" in text and "0 failed, 0 missing and 1 diverged result(s)" in text
     assert "`cola: seed 1 (diverged: the training loss is nan at step 7)`" in text
-    cost.main(factories.cost_job(tmp_path, expected))  # whose means are over the same runs
     figures.main(factories.figures_job(tmp_path, expected, [path for path, _ in paths]))
 
 

@@ -221,12 +221,7 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
         assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
 
 
-def test_the_terminal_lists_a_trained_run_and_cuts_no_words(tmp_path):
-    for method, steps in ("base", 0), ("lora", 20):
-        files.write_json(tmp_path / f"subject/my-dog/{method}/r8/seed0/train.json", {"steps": steps})
-    assert dict(print_table.next_steps(tmp_path / "table_subject.csv")) == {
-        "the record of one run": tmp_path / "subject/my-dog/lora/r8/seed0/train.json"
-    }
+def test_the_terminal_cuts_no_words(tmp_path):
     names = ["Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position)"]
     cells = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": ""}
     for name in names:

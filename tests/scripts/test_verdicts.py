@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 import compare
-import cost
 import factories
 import table
 from hra_workflow import tasks
@@ -253,13 +252,6 @@ def test_a_score_of_0_that_is_the_worst_is_not_bold(made, levels):
     best = rows[rows["selection"] == "best_on_dev"].set_index("run")["CoLA_best"]
     assert best["hra/r8"] == "" and best["lora/r8"] == ("true" if levels["lora/r8"] else "")
     assert "**0.00" not in text
-
-
-def test_the_values_of_a_column_have_equal_decimals():
-    assert cost.fixed(pd.Series([0.0103, 0.11, 12.0]), None) == ["0.010", "0.110", "12.000"]
-    assert cost.fixed(pd.Series([0.0, 150.0]), None) == ["0", "150"] and cost.fixed(pd.Series([0.0]), None) == ["0"]
-    row = pd.Series({"score": 90.1, "score_std": 0.123})
-    assert cost.score_cell(row, 2) == "90.10 ± 0.12"
 
 
 def test_an_interval_is_no_link_in_markdown():

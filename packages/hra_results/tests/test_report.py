@@ -12,7 +12,6 @@ from lxml import html
 from PIL import Image
 
 import collect_runs
-import cost
 import factories
 import figures
 import table
@@ -57,7 +56,6 @@ def made(tmp_path_factory) -> Path:
     table.main(factories.table_job(folder, expected, ROOT / "config/published/glue.csv"))
     drawn = factories.figures_job(folder, expected, [path for path, _ in paths])
     drawn["params"] |= {"parameters": ["SST-2"]}
-    cost.main(factories.cost_job(folder, expected))
     figures.main(drawn)
     write_report(folder, glue=facts_of(folder, expected))
     return folder

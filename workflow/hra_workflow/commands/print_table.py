@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.core import files
 from hra_workflow.report import run_statistics, searches, selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
+SHOWN = 3  # files of a kind
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
 LEGEND = {
     ", p ": "Brackets: 95 % interval over common seeds; p has Holm's correction for all pairs of a column.",
@@ -73,26 +73,19 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """List the existing files related to the table, and say which of them are older than the runs."""
-    task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
-    runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
-    behind = cost.exists() and runs.exists() and cost.stat().st_mtime < runs.stat().st_mtime
-    old = " (older than the runs: hra-workflow run)" * behind  # the figures are made after the costs
-    places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
-    places.append(("all runs, with provenance", runs))
-    places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append((f"cost of the runs{old}", path.with_name(f"cost_{task}.md")))
-    places.append((f"figure: score over λ{old}", figures / f"{task}_lambda.png"))
-    places.append((f"figure: score over parameters{old}", figures / f"{task}_parameters.png"))
-    places.append((f"figure: training{old}", figures / f"{task}_curves.png"))
-    places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
-    places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
-    found = sorted((path.parent / task).rglob("seed*/train.json"))
-    trained = (record for record in found if files.read_json(record).get("steps"))
-    places += [
-        ("the record of one run", record) for record in [next(trained, None) or next(iter(found), None)] if record
-    ]
-    return [(what, place) for what, place in places if place.exists()]
+    """List the existing files related to the table."""
+    folder, task = path.parent, path.stem.removeprefix("table_")
+    places = {
+        "this table": path.name,
+        "this table with its notes": f"{path.stem}.md",
+        "all runs, with provenance": f"runs_{task}.csv",
+        "differences between runs, with intervals": f"compare_{task}.csv",
+        "every trial of hyper-parameters": f"tune_{task}.csv",
+        "figure": f"figures/{task}_*.png",
+        "contact sheet": f"sheets/{task}_*.png",
+        "the record of a run": f"{task}/*/*/*/seed*/train.json",
+    }
+    return [(what, place) for what, pattern in places.items() for place in sorted(folder.glob(pattern))[:SHOWN]]
 
 
 def show(path: Path, selection: str | None, console: Console) -> None:

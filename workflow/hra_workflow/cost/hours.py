@@ -50,15 +50,6 @@ class Hours:
             stages[job.stage] = max(stages.get(job.stage, 0.0), job.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
-    def price(self, price: dict | None) -> str:
-        """Describe the price of all GPU-hours; empty without GPU-hours or without the config's `price`."""
-        if not price or not (self.gpu or self.left):
-            return ""
-        used, left = (wording.number(price["gpu_hour"] * hours) for hours in (self.gpu, self.left))
-        unknown = self.unknown(on_gpus=True)
-        text = f"about {used} {price['currency']} used, {left} {price['currency']} remaining"
-        return f"{text} ({price['gpu_hour']:g} per GPU-hour{f'; {unknown}' if unknown else ''})"
-
     def unknown(self, on_gpus: bool = False) -> str:
         """Name the jobs without an estimate; empty if there are none. on_gpus: only those that request a GPU."""
         found = [job for job in self.remaining if job.hours is None and (job.gpus or not on_gpus)]

@@ -25,7 +25,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
         print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
         return
     for name, planned in tables.items():
-        print("\n".join(table(name, planned, config["price"])))
+        print("\n".join(table(name, planned)))
     if tables:
         print("\n".join(together(config, list(tables), list(of_tables(tables).values()))))
     if problem := budget(config, every):
@@ -66,7 +66,7 @@ def estimate(planned: Iterable[Job]) -> Hours:
     return add_up(*([one for one in planned if one.needed == needed] for needed in (False, True)))
 
 
-def table(name: str, planned: list[Job], price: dict | None = None) -> list[str]:
+def table(name: str, planned: list[Job]) -> list[str]:
     """Describe one table: its jobs, its hours by stage and by method, and the items with the most hours."""
     done = [one for one in planned if not one.needed]
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
@@ -81,7 +81,7 @@ def table(name: str, planned: list[Job], price: dict | None = None) -> list[str]
     including = f", including {', '.join(parts)}" if parts else ""
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
-        *of_hours(estimate(planned), price),
+        *of_hours(estimate(planned)),
     ]
 
 
@@ -94,7 +94,7 @@ def gpu_jobs(planned: list[Job]) -> int:
     return sum(-(-number // size) for (_, size), number in counts.items())
 
 
-def of_hours(found: Hours, price: dict | None) -> list[str]:
+def of_hours(found: Hours) -> list[str]:
     by = {
         "stages": found.by(lambda job: job.stage),
         "methods": found.by(lambda job: job.wildcards.get("method", "shared by methods")),
@@ -108,19 +108,14 @@ def of_hours(found: Hours, price: dict | None) -> list[str]:
         wall, run = found.longest()
         lines.append(f"  dearest:  {found.dearest()}")
         lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
-    totals = {"hours": str(found), "price": found.price(price)}
-    return [*(f"  {f'{what}:':<10}{text}" for what, text in totals.items() if text), *lines]
+    return [*([f"  hours:    {found}"] if str(found) else ()), *lines]
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     """Describe the tables' common needs: downloads, licences, disk, and, for several tables, hours."""
     several, tuned = len(names) > 1, filter(tuned_runs.tuned, of_names(config, names))
     return [
-        *(
-            [f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned), config["price"])]
-            if several
-            else ()
-        ),
+        *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
         *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   {trials(task)}" for task in tuned),

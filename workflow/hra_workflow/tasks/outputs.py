@@ -10,7 +10,6 @@ from hra_workflow.tasks.base import Task
 def results(task: Task) -> list[str]:
     """List the tables, figures and contact sheets, as paths in the results folder."""
     paths = [f"table_{name}.csv" for name in task.tables()]
-    paths += [f"cost_{task.name}.csv"] if figures(task) else []
     paths += [f"figures/{task.name}_{figure}.png" for figure in figures(task)]
     if task.settings.get("tune"):
         paths += [f"tune_{task.name}.csv"]

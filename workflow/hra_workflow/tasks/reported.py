@@ -25,7 +25,6 @@ def files_of(config: dict, task: Task) -> dict:
     Once the main table exists, its other tables are listed only if they exist: they may need further jobs.
     """
     results, main = Path(config["pathvars"]["results"]), f"table_{task.name}.csv"
-    always = (main, f"cost_{task.name}.csv")
     tables, trials, figures, sheets = [], [], {}, {}
     for name in outputs.results(task):
         path, part = results / name, Path(name).stem.removeprefix(f"{task.name}_")
@@ -35,7 +34,7 @@ def files_of(config: dict, task: Task) -> dict:
             sheets[part] = str(path)
         elif name.startswith("tune_"):
             trials.append(str(path))
-        elif name in always or path.exists() or not (results / main).exists():
+        elif name == main or path.exists() or not (results / main).exists():
             tables.append(str(path))
     runs = str(results / f"runs_{task.name}.csv")
     return {"runs": runs, "tables": tables, "trials": trials, "figures": figures, "sheets": sheets}

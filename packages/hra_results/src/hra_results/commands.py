@@ -135,7 +135,7 @@ def diff(a: str, b: str, config: tuple[str, ...], to: str | None) -> int:
 def archive(project: tuple[str, ...], table: str | None, to: str | None, no_weights: bool, **where) -> int:
     """Write finished tables with records, predictions, adapters, config and environment, without private values.
 
-    The table of a task comes with its costs and figures. Nothing is trained, and no existing file is replaced.
+    The table of a task comes with its figures. Nothing is trained, and no existing file is replaced.
     """
     from hra_results import archive, plans
 

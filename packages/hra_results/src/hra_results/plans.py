@@ -10,7 +10,7 @@ from hra_workflow.core.errors import expect
 
 
 def target(table: str) -> str:
-    """Return the target of a table: that of a task also has its costs and figures."""
+    """Return the target of a table: that of a task also has its figures."""
     return table if table in tasks.classes() else f"table_{table}"
 
 

@@ -4,8 +4,7 @@
 #      in the training data; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
 #      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-#      results/contents.json, on request: what programs that only read the results need to know of the config.
-# Steps: runs, compare, table, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
+# Steps: runs, compare, table, figures, figures_lambda; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid or anything shown has changed.
 
@@ -18,7 +17,6 @@ localrules:
     table,
     figures,
     figures_lambda,
-    contents,
 
 
 CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
@@ -192,34 +190,9 @@ rule sheet:
         **made_from(
             "sheet",
             ordered=True,
-            metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset),
+            metrics=lambda wc: outputs.sheet_metrics(config, wc.task, wc.dataset),
         ),
-        labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
+        labels=lambda wc, input: outputs.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
         lost=lost_inputs("sheets/{task}_{dataset}.png"),
     script:
         "../../workflow/scripts/sheet.py"
-
-
-# The tasks of `all` that have a table, or all tasks if none has.
-SHOWN = [TASKS[name] for name in CHOSEN]
-
-
-rule contents:
-    input:
-        lambda wc: reported.files(config, SHOWN),
-    output:
-        contents="<results>/contents.json",
-    log:
-        "<logs>/tables/contents.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **made_from(
-            "contents",
-            ordered=True,
-            tasks=lambda wc: reported.tasks(config, SHOWN),
-            changes=lambda wc: overlays.changes(config, CONFIGS),
-        ),
-        lost=lost_inputs("contents.json"),
-    script:
-        "../workflow/scripts/contents.py"

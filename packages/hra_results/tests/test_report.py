@@ -102,8 +102,7 @@ def test_the_command_to_reproduce_is_complete(made, page):
         "make install",
         ". .venv/bin/activate",
         "snakemake --cores all --configfile mine.yaml -- glue",
-        "snakemake --cores all --configfile mine.yaml -- contents",
-        f"hra-workflow report {made}",
+        "hra-workflow report mine.yaml",
     ]
     assert "saved there as mine.yaml, and with the local files of glue: sst2:" in text(part)
     assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"

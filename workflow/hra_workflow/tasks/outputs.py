@@ -67,3 +67,18 @@ def verdicts(task: Task) -> dict:
         "reference": task.settings.get("reference"),
         "baselines": [run for run, entry in entries.items() if entry.trains and entry.baseline] or base_model,
     }
+
+
+def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:
+    """Return the label of the run of each path of a contact sheet's inputs."""
+    labels = grid.labels(config, task).items()
+    return {path: label for run, label in labels for path in paths if f"/{run}/" in path}
+
+
+def sheet_metrics(config: dict, task: str, dataset: str) -> dict[str, dict]:
+    """Return name and scale of the metrics below a contact sheet's images."""
+    return {
+        column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
+        for column in grid.columns(config, task)
+        if dataset in column.get("datasets", [column.get("dataset")])
+    }

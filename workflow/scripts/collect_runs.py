@@ -12,7 +12,6 @@ import pandas as pd
 from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
-from hra_workflow.core.valid_records import load
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.report.run_statistics import RUN
@@ -27,15 +26,15 @@ FROM_RECORD = [
 ]  # fmt: skip
 
 
-def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, tuple[str, dict]]:
+def load_all(paths: list[str], task: str, keys: list[str], known: set) -> dict[tuple, tuple[str, dict]]:
     """Read (path, content) of files by key, without the empty results of diverged runs.
 
     Raises JobError for another task's file, one outside the grid, or a duplicate.
     """
     loaded: dict[tuple, tuple[str, dict]] = {}
     for path in paths:
-        value = load(path, schema)
-        if not value:
+        value = records.read(path)
+        if "benchmark" in keys and value.get("status") == records.DIVERGED:
             continue
         key = tuple(value[name] for name in keys)
         if value["task"] != task or key not in known:
@@ -156,8 +155,8 @@ def main(job: dict) -> None:
     if double := {name_of(key) for key in grid if grid.count(key) > 1}:
         raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")
     evaluations = {(*key, name) for key, run in zip(grid, expected, strict=True) for name in run["benchmarks"]}
-    trained = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
-    evaluated = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
+    trained = load_all(as_list(job["input"].get("records")), task, RUN, set(grid))
+    evaluated = load_all(as_list(job["input"].get("metrics")), task, [*RUN, "benchmark"], evaluations)
     trials = tuning_results.outdated(params["trials"], params["expected_trials"])
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]

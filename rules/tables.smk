@@ -131,11 +131,9 @@ rule table:
 rule figures:
     input:
         runs="<results>/runs_{task}.csv",
-        records=record_files,
         published=published("{task}"),
     output:
         **figure("parameters"),
-        **figure("curves"),
     log:
         "<logs>/tables/figures_{task}.log",
     conda:

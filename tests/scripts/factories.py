@@ -36,7 +36,7 @@ LABELS = {
 PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
 PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
-FIGURES = ("parameters", "lambda", "curves")
+FIGURES = ("parameters", "lambda")
 COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 

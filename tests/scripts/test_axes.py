@@ -1,12 +1,10 @@
-"""The axes of figures: long labels fit, no whisker is cut, and curves end together."""
+"""The axes of figures: long labels fit, and no whisker is cut."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 import collect_runs
 import factories
 import figures
-from hra_workflow.report import training_curves
 from hra_workflow.report.plot_style import dot, widen
 
 KEYS = [(dataset, run, 0) for run in ("hra/r8", "lora/r8") for dataset in factories.METRICS]
@@ -17,13 +15,6 @@ def test_a_whisker_above_100_percent_is_not_cut():
     dot(axes, 1, 95, "HRA", {"color": "black", "marker": "o"}, yerr=7)
     widen(axes, 100)
     assert 102 < axes.get_ylim()[1] <= 102.5
-
-
-def test_a_curve_ends_where_a_seed_ends():
-    """A mean over fewer seeds would jump."""
-    rows = [{"seed": seed, "step": step, "value": 9 * seed} for seed in (0, 1) for step in range(3 - seed)]
-    found = training_curves.over_seeds(pd.DataFrame(rows).assign(epoch=0.5, score="accuracy"))
-    assert found["mean"].to_dict() == {0: 4.5, 1: 4.5}
 
 
 def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):

@@ -224,7 +224,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys):
     fails = "from pathlib import Path\nPath(snakemake.log[0]).write_text('no font\\n')\nraise SystemExit(1)\n"
     (done.folder / "workflow/scripts/figures.py").write_text(fails)
-    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_curves.png", ok=False)
+    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_parameters.png", ok=False)
     monkeypatch.chdir(done.folder)
     assert main(["status"]) == 0
     printed = capsys.readouterr().out

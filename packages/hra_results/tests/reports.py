@@ -52,7 +52,7 @@ def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> 
         "better": [["dev", "accuracy", "higher"]],
         "tables": [str(folder / "table_glue.csv")],
         "trials": [str(folder / "tune_glue.csv")],
-        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "curves")},
+        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters",)},
         "sheets": {"sst2": str(folder / "sheet.png")},
         "expected": [run | {"folder": str(folder / place(run)), "measure": None} for run in expected],
     }

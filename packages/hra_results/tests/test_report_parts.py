@@ -47,10 +47,7 @@ def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
     assert found["orthogonality"] == pytest.approx((2**0.5, 2**0.5))
 
 
-def test_a_figure_without_results_is_left_out():
-    facts = {"plotted": {"parameters": ["SST-2"], "lambda": []}, "published": False}
-    facts["figures"] = {"curves": "/nowhere/curves.svg"}
-    assert report.figures(facts, [{"curve": None}]) == []
+def test_the_title_of_a_curve_names_held_out_rows():
     record = {"task": "glue", "score": "accuracy_f1_mean", "held_out": {"rows": 9}}
     assert runs.title_of(record) == "mean of accuracy and F1 on held-out training rows"
     assert runs.title_of(record | {"task": "math", "score": "loss"}) == "loss"  # that of training

@@ -94,35 +94,6 @@ def without_value(scores: pd.DataFrame) -> dict[str, set[str]]:
     return found
 
 
-def curves(records: list[dict]) -> pd.DataFrame:
-    """Build one row per run, seed and point of the curve: the score in percent, or the training loss.
-
-    `held_out`: whether the score is on held-out training rows.
-    """
-    rows = [
-        {
-            "dataset": record["dataset"],
-            "run": f"{record['method']}/{record['variant']}",
-            "seed": record["seed"],
-            "score": record["score"],
-            "held_out": on_held_out_rows(record),
-            "step": point["step"],
-            "epoch": point["epoch"],
-            # A loss is not a percentage.
-            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
-        }
-        for record in records
-        for point in record.get("curve", [])  # a diverged run has none
-        if record["score"] in point["metrics"]
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "held_out", "step", "epoch", "value"])
-
-
-def on_held_out_rows(record: dict) -> bool:
-    """Return whether the curve of a run is a score on held-out training rows; a loss is the training loss."""
-    return "held_out" in record and record["score"] != "loss"
-
-
 def scale_free(name: str) -> str:
     """Strip the scale, `MRPC (acc/F1 mean)` -> `MRPC`, to get the paper's column."""
     return name.split(" (")[0]

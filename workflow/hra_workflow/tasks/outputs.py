@@ -24,7 +24,7 @@ def figures(task: Task) -> list[str]:
         return []
     several = len({point["lambda"] for point in methods.lambdas(task.config, task.name).values()}) > 1
     sweep = ["lambda"] if several and task.settings["figures"]["lambda"] else []
-    return ["parameters", *sweep, "curves"]
+    return ["parameters", *sweep]
 
 
 def published(task: Task) -> dict | None:

@@ -210,12 +210,14 @@ def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):
     figures.main(factories.figures_job(tmp_path, expected, [path for path, _ in paths]))
 
 
-def test_double_and_foreign_runs_are_refused(tmp_path):
-    expected = grid(tmp_path, seeds=(0, 1))
-    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
-    with pytest.raises(JobError, match="cola/hra/r8/seed0 has two files"):
-        collect_runs.main(factories.collect_job(tmp_path, expected, [*paths, paths[0]]))
-    with pytest.raises(JobError, match="cola/hra/r8/seed1 is not in the grid"):
-        collect_runs.main(factories.collect_job(tmp_path, expected[:1], paths))
-    with pytest.raises(JobError, match="lists cola/hra/r8/seed0 twice"):
-        collect_runs.main(factories.collect_job(tmp_path, [*expected, expected[0]], paths))
+def test_a_run_in_the_folder_of_another_is_refused(tmp_path):
+    """Also its metrics: a record names its run."""
+    first, second = grid(tmp_path, seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in (first, second)]
+    for number, message in (1, "seed1/dev/metrics.json"), (0, r"result \S+/hra/r8/0, now \S+/hra/r8/1"):
+        here, there = ([path[0], *path[1]][number] for path in paths)
+        kept = Path(there).read_text()
+        Path(there).write_text(Path(here).read_text())
+        with pytest.raises(JobError, match=message):
+            collect_runs.main(factories.collect_job(tmp_path, [first, second], paths))
+        Path(there).write_text(kept)

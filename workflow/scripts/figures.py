@@ -1,7 +1,7 @@
 """Plot the run table: parameters (Fig. 1b, 1c) and λ (Fig. 3, 4) against score.
 
 Our markers are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
-marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
+marker. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
 the figure.
 """
 

@@ -142,17 +142,3 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     assert capsys.readouterr().err == ""
     with pytest.raises(JobError, match="max_gpu_hours"):
         validation.check(config | {"max_gpu_hours": 0})
-
-
-def test_the_plan_counts_the_gpu_jobs_of_runs_that_share_them(here):
-    jobs = [run("train_glue", "train.json", task="glue", dataset="cola", seed=str(seed)) for seed in range(6)]
-    assert plan.gpu_jobs(jobs) == 0
-    for one in jobs:
-        one.gpus, one.work = 1, 10.0
-    assert plan.gpu_jobs(jobs) == 0
-    for one in jobs:
-        one.runs_per_gpu = 4
-    assert plan.gpu_jobs(jobs) == 2
-    jobs[0].needed = jobs[1].needed = False
-    assert plan.gpu_jobs(jobs) == 1
-    assert plan.table("table_glue", jobs)[0].endswith("including 6 training runs (2 done) in 1 GPU job")

@@ -161,17 +161,6 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
 
 
-def test_unlike_and_dirty_runs_are_noted(tmp_path):
-    expected = grid(tmp_path, seeds=(0, 1))
-    changes = {0: {}, 1: {"versions": {"torch": "2.13.0+cpu", "peft": "0.18.1"}, "dirty": True}}
-    paths = [factories.write(tmp_path, run, [0.5], **changes[run["seed"]]) for run in expected]
-    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
-    make_table(tmp_path, expected)
-    text = (tmp_path / "table_glue.md").read_text()
-    assert "**Mixed versions** within one row, so that its means combine them: hra/r8 (torch 2.13, 2.9)." in text
-    assert "1 run(s) had uncommitted" in text
-
-
 def backends(done: pd.DataFrame) -> list[str]:
     return ["{}Answers by {}.".format(*words) for words in table_notes.backends(SimpleNamespace(done=done))]
 

@@ -76,22 +76,11 @@ def table(name: str, planned: list[Job]) -> list[str]:
         for stage, what in stages.items()
         if count[stage]
     ]
-    if shared := gpu_jobs(planned):
-        parts[0] += f" in {plural(shared, 'GPU job')}"
     including = f", including {', '.join(parts)}" if parts else ""
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
         *of_hours(estimate(planned)),
     ]
-
-
-def gpu_jobs(planned: list[Job]) -> int:
-    """Return the number of scheduler jobs that the remaining training runs need; 0 if none share a GPU."""
-    left = [one for one in planned if one.stage == "train" and one.needed and one.gpus and one.work != 0]
-    counts = Counter((one.rule, one.runs_per_gpu) for one in left)
-    if all(size == 1 for _, size in counts):
-        return 0
-    return sum(-(-number // size) for (_, size), number in counts.items())
 
 
 def of_hours(found: Hours) -> list[str]:

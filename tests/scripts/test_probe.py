@@ -225,13 +225,6 @@ def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):
     assert "did not run" in found["glue hra/r8-inf, evaluation"].text
 
 
-def test_runs_that_share_a_gpu_must_fit_on_it():
-    rate = {"peak_memory_bytes": 19.5e9, "memory_bytes": 80e9}
-    assert outcomes.sharing("", 4, rate).text == "about 80 of 80 GB"
-    too_many = outcomes.sharing("", 5, rate)
-    assert not too_many.ok and too_many.text == "about 100 of 80 GB: lower `runs_per_gpu`"
-
-
 def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path):
     every = tasks.load(config)
     rate = probed_with(every["glue"], "hra/r8") | {"stage": "train", "kind": "hra", "seconds_per_row": 0.5}

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 from pydantic import Tag, ValidationError
@@ -104,17 +103,7 @@ def unknown(model: type[Section], path: tuple, tags: set) -> str:
     name = path[-1]
     fields = [pair for section in sections(model, path[:-1], tags) for pair in section.model_fields.items()]
     known = [field.alias or one for one, field in fields]
-    others = [f"tasks.{task}" for task in tasks_with(model, name)] if path[0] == "tasks" and len(path) == 3 else []
-    elsewhere = f", which only {' and '.join(others)} have" * bool(others)
-    return f"unknown key{meant(name, known)}{elsewhere}; known keys: {', '.join(sorted(known))}"
-
-
-def tasks_with(model: type[Section], name: str) -> Iterator[str]:
-    """Yield the tasks that have a key."""
-    for section in sections(model, ("tasks",)):
-        for task, field in section.model_fields.items():
-            if any(name in one.model_fields for one in members(field.annotation)):
-                yield task
+    return f"unknown key{meant(name, known)}; known keys: {', '.join(sorted(known))}"
 
 
 def meaning(model: type[Section], path: tuple, tags: set) -> str:

@@ -10,8 +10,6 @@ from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, with_errors
 
-CONTEXT_BYTES = 500_000_000
-
 Outcome = tuple[Finding, dict | None]
 
 
@@ -59,9 +57,6 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
-        resources = task.settings["resources"]
-        if resources.get("gpu") and (shared := grid.runs_per_gpu(resources, name)) > 1:
-            yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
     else:
         yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
 
@@ -102,13 +97,6 @@ def left_out(config: dict, task: Task) -> Iterator[Finding]:
 def log_of(config: dict, stage: str, task: Task, run: dict, below: str = "") -> Path:
     place = f"{task.name}/{run['dataset']}/{run['method']}/{run['variant']}/seed{run['seed']}{below}"
     return Path(f"{config['pathvars']['logs']}/{stage}/{place}.log")
-
-
-def sharing(check: str, runs: int, rate: dict) -> Finding:
-    """Compare the memory of the runs that share a GPU with the GPU's; each process's context takes about 0.5 GB."""
-    needed, there = runs * (rate["peak_memory_bytes"] + CONTEXT_BYTES), rate["memory_bytes"]
-    text = f"about {needed / 1e9:.3g} of {there / 1e9:.3g} GB"
-    return Finding(check, needed <= there, text if needed <= there else f"{text}: lower `runs_per_gpu`")
 
 
 def memory(rate: dict) -> str:

@@ -117,7 +117,7 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         checks = [
             *site.sources(config, downloads),
             *site.free_space(site.needed(config, downloads)),
-            *planned.scheduler(submitted, where.most_jobs(workflow)),
+            *planned.scheduler(submitted, where.most_jobs(workflow) is None),
         ]
         findings.save(config["pathvars"]["results"], "login", checks)
         findings.show(checks)

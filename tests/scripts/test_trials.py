@@ -219,9 +219,8 @@ def test_a_trial_on_several_devices_costs_their_time(tmp_path):
     assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
 
 
-def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):
+def test_the_notes_state_the_budget(collected):
     labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
-    budget, edge, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
+    budget, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
     assert "Tuned: learning_rate, in 3 trials with 1 seed for each tuned run and dataset, by accuracy on 20" in budget
-    assert edge.endswith("outside it: LoRA on cola: learning_rate 0.001, the smallest.")
     assert lost == "**No trial has a score**: DoRA on cola."

@@ -206,7 +206,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.500" and cells["LoRA r=8"] == "reference"
     assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
     console = Console(width=200, record=True)
-    print_table.show(tmp_path / "table_glue.csv", None, console)
+    print_table.show(tmp_path / "table_glue.csv", console)
     shown = console.export_text()
     assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown and "Holm" in shown
 
@@ -216,7 +216,7 @@ def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     rows, text = made(PAIRS, LEVELS, searches=own)
     console = Console(width=400, record=True)
-    print_table.show(tmp_path / "table_glue.csv", None, console)
+    print_table.show(tmp_path / "table_glue.csv", console)
     words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
     assert words in text and words in console.export_text() and set(rows["CoLA_best"]) == {""}
     assert "Differences to the reference: best on dev" in text and "−1.00 [−2.00, 0.50] |" in text

@@ -177,11 +177,8 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict,
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
         parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
-        same = run_statistics.alike(table, selection)[0]  # the first selection with these values
-        again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
-        parts.append(again or markdown_table(table[table["selection"] == selection], params))
-        cells = verdicts.cells(found, selection, units, params)
-        if cells and not (again and cells == verdicts.cells(found, same, units, params)):
+        parts.append(markdown_table(table[table["selection"] == selection], params))
+        if cells := verdicts.cells(found, selection, units, params):
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.report import run_statistics, searches, selections
+from hra_workflow.report import searches, selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
 SHOWN = 3  # files of a kind
@@ -88,20 +88,19 @@ def next_steps(path: Path) -> list[tuple[str, Path]]:
     return [(what, place) for what, pattern in places.items() for place in sorted(folder.glob(pattern))[:SHOWN]]
 
 
-def show(path: Path, selection: str | None, console: Console) -> None:
-    """Print one table: the checkpoints of `selection`, by default the task's first one."""
+def show(path: Path, console: Console) -> None:
+    """Print one table: the checkpoints of its first selection."""
     table = read_csv(path)
     if "selection" not in table:  # compute, retention
         console.print(Markdown(path.with_suffix(".md").read_text(encoding="utf-8")))
         return
-    selection = selection or table["selection"].iloc[0]
+    selection = table["selection"].iloc[0]
     part = table[table["selection"] == selection]
     titles = selections.name_splits(["the reported data"], selections.TITLES)
-    alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.scale == 100 else ""
-    title = f"{path.stem}, {' and '.join(alike)}{unit}"
+    title = f"{path.stem}, {titles[selection].lower()}{unit}"
     title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
@@ -123,14 +122,13 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: that of the official code")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
         parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     for path in arguments.tables:
-        show(path, arguments.selection, console)
+        show(path, console)
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
     width = max(len(str(place)) for _, place in steps)

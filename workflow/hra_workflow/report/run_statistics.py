@@ -124,17 +124,6 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
     return values
 
 
-def alike(table: pd.DataFrame, selection: str) -> list[str]:
-    """Return the selections of the results table, in order, in which all our values equal those of `selection`."""
-
-    def values(one: str) -> pd.DataFrame:
-        names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
-        own = table[(table["selection"] == one) & (table["run"] != "")].set_index("run")
-        return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
-
-    return [one for one in dict.fromkeys(table["selection"]) if values(one).equals(values(selection))]
-
-
 def number(value: float | None, digits: int = 2) -> str:
     """Format a number with fixed digits; None and NaN become empty."""
     return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"

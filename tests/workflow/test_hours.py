@@ -57,16 +57,15 @@ def test_hours_by_records_and_by_the_config(here):
     assert add_up([base, first], [elsewhere]).left == pytest.approx(20)
 
 
-def test_hours_on_a_cpu_of_interrupted_attempts_and_of_generations(here):
-    cpu, interrupted, broken = training(gpus=0), training(seed=1), training(seed=2)
+def test_hours_on_a_cpu_and_of_generations(here):
+    cpu, broken = training(gpus=0), training(seed=2)
     here(cpu.record, RECORD | {"device": "CPU: Xeon", "processes": 1})
-    here(interrupted.error.replace("train.error", "attempts"), {"seconds": [1800.0, 0.0], "runs_per_gpu": [1, 1]})
     here(broken.record, {})
     Path(broken.record).write_text("")  # truncated
     shard = planned_jobs.Job("generate_math", {}, ["shard"], "log", benchmark="shard.tsv", gpus=1)
     with open(shard.benchmark, "w") as stream:
         stream.write("s\th:m:s\n3600\t1:00:00\n")
-    assert add_up([cpu, broken, shard], [interrupted]).gpu == pytest.approx(1.0 + 1.0)
+    assert add_up([cpu, broken, shard], []).gpu == pytest.approx(1.0)
     assert add_up([cpu], []) == Hours(cpu=2.0)
     # A job on the CPU is estimated from one on a CPU, one on a GPU is not.
     left = [training(gpus=0, seed=3, work=200.0), training(seed=4, seconds=None, basis="")]

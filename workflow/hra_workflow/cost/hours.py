@@ -94,7 +94,6 @@ def add_up(done: Iterable[Job], left: Iterable[Job]) -> Hours:
         total.cpu += seconds / 3600 * (not on_gpu)
     finished = estimates.finished_jobs(done)
     for job in left:
-        total.gpu += estimates.lost(job) / 3600 * (job.gpus > 0)
         if job.work == 0:
             continue
         if (seconds := estimates.by_records(job, finished)) is not None:

@@ -4,7 +4,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 
 from hra_workflow import tasks
 from hra_workflow.core import tuning
@@ -129,20 +128,14 @@ def trials(task: Task) -> str:
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
-    """Describe the largest memory that probes found for each kind of job of these tables' tasks."""
-    jobs = sorted(probed.reported(config, tasks.load(config), "memory"), key=lambda job: job["peak_bytes"])
-    chosen, cards, commands = {task.name: task for task in of_names(config, names)}, {}, {}
-    for job in jobs:
+    """Describe the largest memory that probes found for each rule of these tables' tasks."""
+    chosen, largest = {task.name: task for task in of_names(config, names)}, {}
+    jobs = probed.reported(config, tasks.load(config), "memory")
+    for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
         if estimates.task_of(chosen, job["rule"], job["wildcards"]):
-            run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
-            text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
-            cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
-            commands[job["by"]] = True
-    if not cards:
-        targets = entry_points(group="hra_workflow.memory")
-        return "unknown" + "".join(f"; `hra-workflow {one.name}` shows it without a GPU" for one in targets)
-    parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
-    return f"{'; '.join(parts)}, estimated by {listed(commands)}"
+            peak, card = (number(job[name] / 1e9) for name in ("peak_bytes", "card_bytes"))
+            largest[job["rule"]] = f"{job['rule']} {peak} of {card} GB"
+    return ", ".join(largest.values()) or "unknown"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:

@@ -18,7 +18,7 @@ def url_source(server, sha256=SHA256):
 
 def fetch(source, folder, mirror=None, local_root=".", **more):
     try:
-        return sources.fetch(source, folder, mirror, str(local_root), **more)
+        return sources.of(source, mirror, str(local_root)).fetch(folder, **more)
     except JobError as problem:
         assert "\n" not in str(problem)  # the last line of a log is what the user is shown
         raise

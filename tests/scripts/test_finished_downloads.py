@@ -13,7 +13,7 @@ import rule_jobs
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import finished_downloads, local_files
+from hra_workflow.data import finished_downloads, sources
 from hra_workflow.preflight import site
 from hra_workflow.snakemake_bridge import downloads as download_jobs
 
@@ -90,7 +90,7 @@ class Own:
         (self.folder / "model.safetensors").write_bytes(WEIGHTS)
 
     def plan(self) -> dict:
-        paths = local_files.paths(SOURCE, str(self.root))
+        paths = sources.of(SOURCE, local_root=str(self.root)).user_files()
         return finished_downloads.planned_params(SOURCE, self.manifest, paths)
 
     def download(self, planned: dict | None = None, **params) -> dict:
@@ -187,7 +187,7 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
     own.download()
     splits = {"splits": {"train": ["train.csv"]}}
     with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Save it"):
-        local_files.paths(SOURCE, str(tmp_path), splits)
+        sources.of(SOURCE, local_root=str(tmp_path)).user_files(splits)
     shutil.rmtree(own.folder)
     with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):
         own.plan()

@@ -3,7 +3,7 @@
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import hub
+from hra_workflow.data.sources import hub
 
 COMMIT = "c0ffee" + "0" * 34
 SOURCE = {"kind": "hub", "repo": "org/model", "revision": COMMIT, "files": {"config.json": None}}
@@ -50,7 +50,7 @@ def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, mess
     headers = {"X-Error-Message": said} | ({"X-Error-Code": code} if code else {})
     hub_server.refuse[f"/org/model/resolve/{COMMIT}/config.json"] = (status, headers)
     with pytest.raises(JobError, match=message) as refused:
-        hub.file(SOURCE, "config.json", "set `mirror`")
+        hub.file(SOURCE, "config.json")
     assert "\n" not in str(refused.value) and "hf_secret" not in str(refused.value)
     sent = {key.lower(): value for key, value in hub_server.requests[0]["headers"].items()}
     assert sent.get("authorization") == ("Bearer hf_secret" if token else None)
@@ -58,7 +58,7 @@ def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, mess
 
 def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_server):
     with pytest.raises(JobError, match="org/model: gated, and there is no token on this machine"):
-        hub.file(SOURCE | {"gated": True}, "config.json", "set `mirror`")
+        hub.file(SOURCE | {"gated": True}, "config.json")
     assert hub_server.requests == []
 
 

@@ -1,11 +1,12 @@
 """Requests for the first bytes of every kind of source: size, or what to do."""
 
-from hra_workflow.data import reachability
+from hra_workflow.data import sources
+from hra_workflow.data.sources import pypi
 from served import COMMIT, CONTENT, PATH
 
 
 def ask(source: dict, mirror: str | None = None, local_root: str = "."):
-    return reachability.ask(source, mirror, local_root)
+    return sources.of(source, mirror, local_root).ask()
 
 
 def url_source(server, *paths: str) -> dict:
@@ -75,7 +76,7 @@ def test_pip_is_asked_for_the_version(monkeypatch):
         command.extend(given)
         return type("Done", (), {"returncode": 0, "stdout": "some (1.1)\nAvailable versions: 1.1, 1.0", "stderr": ""})
 
-    monkeypatch.setattr(reachability.subprocess, "run", answer)
+    monkeypatch.setattr(pypi.subprocess, "run", answer)
     package = {"kind": "pypi", "package": "some", "version": "1.0", "sha256": "0" * 64, "path": "some"}
     assert ask(package).problem is None
     assert "pip's index has no some 2.0" in ask(package | {"version": "2.0"}).problem

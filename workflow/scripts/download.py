@@ -29,13 +29,13 @@ from hra_workflow.data import (
     image_card,
     image_tables,
     images,
-    local_files,
     sources,
     text_card,
     text_tables,
     zip_archives,
 )
 from hra_workflow.data.http_download import out_of_space
+from hra_workflow.data.sources import Source, local
 from hra_workflow.models import pretrained
 
 
@@ -46,17 +46,21 @@ def main(job: dict) -> None:
             make(job)
     except JobError as problem:
         problem.args = (in_place(str(problem), job),)
-        problem.final |= job["params"]["source"]["kind"] in ("local", "init")
+        problem.final |= not source_of(job["params"]).remote
         raise
 
 
 def in_place(text: str, job: dict) -> str:
     """Name the user's folder in an error about the files of a local source, which are links in a staging folder."""
-    source, local_root = job["params"]["source"], job["params"].get("local_root") or "."
-    if source["kind"] != "local" or not (place := local_files.path_of(source, local_root)).is_dir():
+    source = source_of(job["params"])
+    if not source.own or not source.place.is_dir():
         return text
-    text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
-    return local_files.located(text, place)
+    text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source.entry) / "raw"), str(source.place))
+    return local.located(text, source.place)
+
+
+def source_of(params: dict) -> Source:
+    return sources.of(params["source"], params.get("mirror"), params.get("local_root"))
 
 
 def staging_of(manifest: Path, source: dict) -> Path:
@@ -66,40 +70,40 @@ def staging_of(manifest: Path, source: dict) -> Path:
 
 def make(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
-    name, source, dataset = params["name"], params["source"], params.get("dataset")
+    name, stated, dataset = params["name"], params["source"], params.get("dataset")
+    source = source_of(params)
     folder = folder_of(manifest)
-    staging = staging_of(manifest, source)
+    staging = staging_of(manifest, stated)
     raw, converted = staging / "raw", staging / "converted"
 
-    print(f"{name}: {source['kind']} source, to {folder}", file=sys.stderr)
+    print(f"{name}: {stated['kind']} source, to {folder}", file=sys.stderr)
     subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
-    refuse_unwanted(name, source, dataset)
+    refuse_unwanted(name, stated, dataset)
     # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
-        if source["kind"] in ("local", "init"):
+        if not source.remote:
             shutil.rmtree(raw, ignore_errors=True)  # the user's files may have changed since an interrupted call
         raw.mkdir(parents=True, exist_ok=True)
-        mirror, archive, local_root = params.get("mirror"), job["input"].get("archive"), params.get("local_root") or "."
-        shared = folder_of(archive) / sources.ARCHIVE if archive else None
-        paths = local_files.paths(source, local_root, dataset)
-        local_files.check_links(paths, source, local_root, dataset, params.get("follow_links", False))
-        user_files = local_files.describe_files(paths, {})
-        revision = sources.fetch(source, raw, mirror, local_root, dataset, shared)
-        fetched = local_files.plain(user_files) if source["kind"] == "local" else sources.list_files(raw)
-        record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
+        archive = job["input"].get("archive")
+        paths = source.user_files(dataset)
+        source.check_links(paths, dataset, params.get("follow_links", False))
+        user_files = local.describe_files(paths, {})
+        revision = source.fetch(raw, dataset, folder_of(archive) / sources.ARCHIVE if archive else None)
+        fetched = local.plain(user_files) if source.own else sources.list_files(raw)
+        record = {"name": name, "source": stated, "mirror": source.mirror, "revision": revision, "folder": folder.name}
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
         card = None
         if subject:
             with final_errors():
-                tables = sorted(raw.rglob("*.parquet")) if source["kind"] == "hub" else []
+                tables = sorted(raw.rglob("*.parquet"))
                 if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
                     shutil.rmtree(converted, ignore_errors=True)
                     image_tables.unpack(tables, converted)
                 made = converted if unpacked else raw
-                if source["kind"] == "local":
-                    found, place = paths, local_files.folder(source, local_root)
+                if source.own:
+                    found, place = paths, source.folder()
                 else:
                     found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
                 card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
@@ -122,10 +126,9 @@ def make(job: dict) -> None:
         else:
             place = one_file(raw, converted)
             record |= {"files": fetched} if place == raw else {"files": sources.list_files(place), "raw": fetched}
-        again = local_files.describe_files(local_files.paths(source, local_root, dataset), user_files)
-        if local_files.hashes(again) != local_files.hashes(user_files):
-            place = local_files.path_of(source, local_root)
-            raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
+        again = local.describe_files(source.user_files(dataset), user_files)
+        if local.hashes(again) != local.hashes(user_files):
+            raise JobError(f"{name}: a file in {source.place} changed while it was read. Run again.")
         record |= {"own": again} if user_files else {}
         if card:
             data_cards.save(data_cards.path_of(manifest), card, dataset, again)

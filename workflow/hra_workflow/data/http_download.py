@@ -1,13 +1,15 @@
 """Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
 
-A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. This is
-custom code because no maintained library resumes in a second process: huggingface_hub 2 deletes its partial file on a
-failure and renames it at every start, pooch starts over, and pip resumes only within one run.
+A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. Own code, as
+nothing else resumes in a second process: huggingface_hub 2 and pooch start over. `curl --continue-at -` (8.14) sends no
+If-Range, so it joins two versions of a changed file and returns 0, takes a partial file that is too long for complete,
+refuses servers without ranges (33), writes on after a SIGKILL of its parent, and is not in the container.
 """
 
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -89,39 +91,34 @@ def download(
             asked = pause == busy.retry_after
             if waited + pause > PATIENCE:
                 wait = f" and asks to wait {duration(pause)}" if asked else f" for {duration(waited)}"
-                raise JobError(
-                    f"{url}: the server answers with {busy}{wait}: {BUSY_STATUS[busy.status]}. {remedy}".rstrip()
-                ) from busy
-            reason = ", as the server asks" if asked else ""
-            print(f"{url}: {busy}; waiting {duration(pause)}{reason}", file=sys.stderr, flush=True)
-            time.sleep(pause)
+                reason = BUSY_STATUS[busy.status]
+                raise JobError(f"{url}: the server answers with {busy}{wait}: {reason}. {remedy}".rstrip()) from busy
+            said = f"{busy}; waiting {duration(pause)}{', as the server asks' if asked else ''}"
             refusals, waited = refusals + 1, waited + pause
-            continue
         except TransferInterrupted as cut:
-            grown = size_of(part) > longest
-            if grown:
-                refusals, waited = 0, 0.0
-            longest = max(longest, size_of(part))
-            failures = 1 if grown else failures + 1
+            if size_of(part) > longest:
+                failures, refusals, waited, longest = 0, 0, 0.0, size_of(part)
+            failures += 1
             if failures >= ATTEMPTS:
                 raise JobError(
                     f"{url}: {cut}, {ATTEMPTS} times in a row. {longest} bytes are kept in {part}. "
                     f"Run again to resume from there. {remedy}".rstrip()
                 ) from cut
-            print(f"{url}: {cut}; resuming after {size_of(part)} bytes", file=sys.stderr)
-            time.sleep(BACKOFF * 2 ** (failures - 1))
+            said, pause = f"{cut}; resuming after {size_of(part)} bytes", BACKOFF * 2 ** (failures - 1)
+        else:
+            if (problem := expected.mismatch(part)) is None:
+                return finish(part, path)
+            discard(part)
+            if not resumed or restarted:
+                raise JobError(
+                    f"{url}: {problem}. The file was discarded: it is modified or truncated at the source, or the "
+                    "config specifies a different file. Compare the SHA-256 in the config with the publisher's. "
+                    f"{remedy}".rstrip()
+                )
+            restarted, longest = True, 0  # it may combine parts of two versions
             continue
-        problem = expected.mismatch(part)
-        if problem is None:
-            finish(part, path)
-            return
-        discard(part)
-        if not resumed or restarted:
-            raise JobError(
-                f"{url}: {problem}. The file was discarded: it is modified or truncated at the source, or the config "
-                f"specifies a different file. Compare the SHA-256 in the config with the publisher's. {remedy}".rstrip()
-            )
-        restarted, longest = True, 0  # it may combine parts of two versions
+        print(f"{url}: {said}", file=sys.stderr, flush=True)
+        time.sleep(pause)
 
 
 def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str], remedy: str) -> None:
@@ -130,6 +127,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
     Raises TransferInterrupted or ServerBusy if another attempt may help, otherwise JobError.
     """
     import requests
+    from tqdm import tqdm
 
     part.parent.mkdir(parents=True, exist_ok=True)
     mark = part.with_name(part.name + ".etag")
@@ -176,9 +174,20 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
                 raise JobError(
                     f"{url}: the server sends no length and the config has no SHA-256. Add the SHA-256 to the config."
                 )
-            require_space(part.parent, (total or 0) - start)
-            mark.write_text(validator(response.headers))
-            append(response, part, start, total, url.rsplit("/", 1)[-1])
+            # In a log file: no line for a short transfer, then one every half minute.
+            pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30, "delay": 10}
+            label = url.rsplit("/", 1)[-1]
+            with (
+                out_of_space(part.parent, (total or 0) - start),
+                tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, **pace) as bar,
+                open(part, "ab") as stream,
+            ):
+                mark.write_text(validator(response.headers))
+                for number, chunk in enumerate(response.iter_content(CHUNK)):
+                    if number % 1000 == 0:
+                        check_starter()
+                    stream.write(chunk)
+                    bar.update(len(chunk))
     except requests.exceptions.InvalidURL as problem:
         raise final_error(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
     except requests.RequestException as problem:
@@ -187,32 +196,13 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
         raise TransferInterrupted(f"the connection ended at {size_of(part)} of {total} bytes")
 
 
-def append(response, part: Path, start: int, total: int | None, label: str) -> None:
-    from tqdm import tqdm
-
-    # In a log file: no line for a short transfer, then one every half minute.
-    pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30, "delay": 10}
-    with (
-        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, **pace) as bar,
-        out_of_space(part.parent, (total or 0) - start),
-        open(part, "ab") as stream,
-    ):
-        for number, chunk in enumerate(response.iter_content(CHUNK)):
-            if number % 1000 == 0:
-                check_starter()
-            stream.write(chunk)
-            bar.update(len(chunk))
-
-
 def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
     """Copy the file `source` to `path` with the same checks as a download."""
     if not source.is_file():
         raise final_error(f"{source}: no such file. {remedy}".rstrip())
     part = part_of(path)
     part.parent.mkdir(parents=True, exist_ok=True)
-    size = source.stat().st_size
-    require_space(part.parent, size)
-    with out_of_space(part.parent, size):
+    with out_of_space(part.parent, source.stat().st_size):
         shutil.copyfile(source, part)
     if problem := expected.mismatch(part):
         discard(part)
@@ -252,32 +242,22 @@ def git_blob(path: Path) -> str:
     """Compute git's ID of a file's content."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Raise JobError before the first byte if `needed` bytes do not fit."""
-    if needed > shutil.disk_usage(folder).free:
-        raise no_space(folder, needed)
+        return hashlib.file_digest(stream, lambda: digest).hexdigest()
 
 
 @contextlib.contextmanager
 def out_of_space(folder: Path, needed: int = 0):
-    """Turn a full disk or quota into a JobError that names the folder."""
+    """Raise JobError before the first byte if `needed` bytes do not fit, and later for a full disk or quota."""
     try:
+        if needed > 0 and needed > shutil.disk_usage(folder).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise no_space(folder, needed) from problem
-        raise
-
-
-def no_space(folder: Path, needed: int) -> JobError:
-    free = shutil.disk_usage(folder).free
-    wanted = f"{needed / 1e6:.1f} MB are needed, " if needed > 0 else ""
-    return JobError(
-        f"No space left in {folder}: {wanted}{free / 1e6:.1f} MB are free (a quota may allow less). "
-        "Free some space, or point `pathvars: resources` to another disk, and run again: partial downloads are kept."
-    )
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free
+        wanted = f"{needed / 1e6:.1f} MB are needed, " if needed > 0 else ""
+        raise JobError(
+            f"No space left in {folder}: {wanted}{free / 1e6:.1f} MB are free (a quota may allow less). Free some "
+            "space, or point `pathvars: resources` to another disk, and run again: partial downloads are kept."
+        ) from problem

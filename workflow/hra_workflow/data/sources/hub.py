@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub: URL, expected content, and one error per reason for a refusal.
+"""Files on the Hugging Face Hub, and one error per reason for a refusal: source kind `hub`.
 
 The table lists the Hub's responses to a request for a file. The statuses 401 and 403 have several reasons, so `refusal`
 also reads the headers and checks whether a token was sent:
@@ -17,21 +17,95 @@ also reads the headers and checks whether a token was sent:
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError, final_error
+from hra_workflow.core.wording import listed
+from hra_workflow.data import file_filters, http_download
 from hra_workflow.data.http_download import ExpectedFile
+from hra_workflow.data.sources import OFFLINE, Source, get, path_inside
 
 TOKENS = "https://huggingface.co/settings/tokens"
 
 
-def file(
-    source: dict, name: str, remedy: str, retries: bool = True
-) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+class Hub(Source):
+    lists_files = True
+
+    def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str:
+        """Download files of a repository and return their commit (if `revision` is a branch, its latest).
+
+        The Hub reports size and hash of every file in its response to a HEAD request (SHA-256 for a large file, git's
+        ID for a small one), which huggingface_hub requests; `http_download` transfers the bytes, as it can resume.
+        """
+        source, repo, revision = self.entry, self.entry["repo"], self.entry["revision"]
+        for name, sha256 in self.files(file_filters.wanted(dataset, tables=True)).items():
+            path = path_inside(folder, name)
+            if path.exists():
+                continue
+            if self.mirror:
+                self.from_mirror(f"{self.place}/{name}", path, ExpectedFile(sha256))
+                continue
+            url, headers, expected, commit = file(source, name)
+            if commit and commit != revision:
+                print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
+                source, revision = source | {"revision": commit}, commit
+                url, headers, expected, _ = file(source, name)
+            if sha256 and expected.sha256 and sha256 != expected.sha256:
+                raise JobError(
+                    f"{repo}: the config specifies SHA-256 {sha256} for {name}, the Hub reports {expected.sha256} at "
+                    f"commit {revision}. Correct the config."
+                )
+            expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
+            http_download.download(url, path, expected, headers, OFFLINE)
+        return revision
+
+    @property
+    def place(self) -> str:
+        return f"hub/{self.entry['repo']}/{self.entry['revision']}"  # in a mirror
+
+    def files(self, wanted: Callable[[str], bool]) -> dict[str, str | None]:
+        """Return the files with their hashes: those that the source lists, or the wanted ones of the repository."""
+        if "files" in self.entry:
+            return self.entry["files"]
+        repo, revision = self.entry["repo"], self.entry["revision"]
+        if self.mirror_has_address:
+            raise JobError(f"{repo}: a mirror at an address has no list of files. List them as `files` of the source.")
+        if self.mirror:
+            place = Path(self.mirror).expanduser() / self.place
+            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+        else:
+            found = names(self.entry)
+        if not (chosen := sorted(filter(wanted, found))):
+            raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
+        return dict.fromkeys(chosen)
+
+    def requests(self) -> Iterator[Callable[[], int | None]]:
+        for name in self.files(lambda name: True):
+            place = f"{self.place}/{name}"
+            yield partial(self.size_in_mirror, place) if self.mirror else partial(self.size, name)
+
+    def size(self, name: str) -> int | None:
+        url, headers, expected, _ = file(self.entry, name, retries=False)
+        get(url, headers)
+        return expected.size
+
+    def origin(self, name: str, commit: str | None = None) -> tuple:
+        return self.entry["repo"], self.entry.get("repo_type"), commit or self.entry["revision"], name
+
+    def missing_token(self) -> str | None:
+        return missing_token(self.entry)
+
+    def for_probes(self) -> dict:
+        generator = "hra_workflow.models.pretrained:configurations"
+        return {"kind": "init", "generator": generator, "source": self.entry, "mirror": self.mirror}
+
+
+def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
     """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
 
-    Raises JobError if the Hub refuses, with a message per reason; `remedy`: what to do if the network fails.
+    Raises JobError if the Hub refuses, with a message per reason.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -40,7 +114,7 @@ def file(
         raise final_error(problem)
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
-    with hub_errors(source, name, url, remedy):
+    with hub_errors(source, name, url):
         metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
     etag = metadata.etag or ""
     expected = ExpectedFile(
@@ -49,19 +123,19 @@ def file(
     return url, build_hf_headers(), expected, metadata.commit_hash
 
 
-def names(source: dict, remedy: str) -> list[str]:
+def names(source: dict) -> list[str]:
     """List the files of a `hub` source's repository; raise JobError as `file` does."""
     from huggingface_hub import HfApi
 
     if problem := missing_token(source):
         raise final_error(problem)
-    with hub_errors(source, "the list of files", page(source), remedy):
+    with hub_errors(source, "the list of files", page(source)):
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
 
 
 @contextlib.contextmanager
-def hub_errors(source: dict, what: str, address: str, remedy: str) -> Iterator[None]:
+def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
     """Raise JobError instead of the errors of a request to the Hub."""
     from huggingface_hub import errors
 
@@ -80,7 +154,7 @@ def hub_errors(source: dict, what: str, address: str, remedy: str) -> Iterator[N
         if text := refusal(source, getattr(problem, "response", None)):
             raise final_error(f"{repo}: {text}") from problem
         reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
-        raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {remedy}") from problem
+        raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {OFFLINE}") from problem
 
 
 def token_place() -> str | None:

@@ -97,7 +97,7 @@ def make(job: dict) -> None:
         card = None
         if subject:
             with final_errors():
-                tables = sorted(raw.rglob("*.parquet"))
+                tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
                 if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
                     shutil.rmtree(converted, ignore_errors=True)
                     image_tables.unpack(tables, converted)

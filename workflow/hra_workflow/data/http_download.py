@@ -1,9 +1,8 @@
 """Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
 
 A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. Own code, as
-nothing else resumes in a second process: huggingface_hub 2 and pooch start over. `curl --continue-at -` (8.14) sends no
-If-Range, so it joins two versions of a changed file and returns 0, takes a partial file that is too long for complete,
-refuses servers without ranges (33), writes on after a SIGKILL of its parent, and is not in the container.
+`curl --continue-at -` (8.14) sends no If-Range, so it joins two versions of a changed file and returns 0, takes a
+partial file that is too long for complete, and refuses servers without ranges (33).
 """
 
 import contextlib

@@ -40,6 +40,7 @@ class Source:
 
     remote = True  # downloaded; otherwise read in place or generated
     own = False  # its files are the user's, read in place
+    image_tables = False  # images may be in Parquet tables
     lists_files = False  # `files` names every file, with its hash where it is known
     note = ""  # where the files come from if `requests` yields none for them
     archive: str | None = None  # the address of the shared archive that the files are unpacked from

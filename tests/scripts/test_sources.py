@@ -1,14 +1,13 @@
 """Mirrors, wheels, folders of this machine, and models from a config."""
 
 import hashlib
-import zipfile
 
 import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.data.sources import archive
-from served import COMMIT, CONTENT, fetch, names, url_source
+from served import CONTENT, fetch, make_wheel, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -36,33 +35,7 @@ def test_mirror_folder_with_a_bad_or_missing_file(server, tmp_path, content, pro
     assert names(tmp_path / "to") == []
 
 
-def test_mirror_over_http_for_the_hub(loopback, tmp_path):
-    loopback.files[f"/m/hub/org/model/{COMMIT}/sub/a.bin"] = CONTENT
-    loopback.cut_after, loopback.cuts = 100_000, 1
-    source = {"kind": "hub", "repo": "org/model", "revision": COMMIT, "files": {"sub/a.bin": None}, "gated": True}
-    assert fetch(source, tmp_path, loopback.address + "/m/") == COMMIT
-    assert (tmp_path / "sub/a.bin").read_bytes() == CONTENT
-    assert len(loopback.requests) == 2 and loopback.requests[1]["range"]
-
-
 # Wheels
-
-
-def make_wheel(folder, members):
-    """Build a wheel of package `tinyweights` 1.0; members: path -> content."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tinyweights-1.0-py3-none-any.whl"
-    info = "tinyweights-1.0.dist-info"
-    members = {
-        **members,
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinyweights\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": "",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
 
 
 def wheel_source(wheel, **changes):

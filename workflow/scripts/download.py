@@ -6,9 +6,9 @@
                        images, for a control dataset its verified archives
 
 It is the script of the rules `download_model`, `download_dataset` and `download_archive`. The params are name, license,
-source, mirror, local_root, follow_links, contents (the digest of user files that were edited after an earlier download,
-which is only recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the
-manifest of its archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
+source, mirror, local_root, contents (the digest of user files that were edited after an earlier download, which is only
+recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the manifest of its
+archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
 resumes and never mixes two sources; local files are read from the beginning. A dataset's raw files are deleted after
 conversion; the manifest keeps their hashes.
 """
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from hra_workflow.core import files, lock
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import (
     data_cards,
@@ -39,14 +39,13 @@ from hra_workflow.data.sources import Source, local
 from hra_workflow.models import pretrained
 
 
-@script(pauses=(5, 30))
+@script
 def main(job: dict) -> None:
     try:
         with lock.held(folder_of(job["output"]["manifest"])):
             make(job)
     except JobError as problem:
         problem.args = (in_place(str(problem), job),)
-        problem.final |= not source_of(job["params"]).remote
         raise
 
 
@@ -87,26 +86,30 @@ def make(job: dict) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         archive = job["input"].get("archive")
         paths = source.user_files(dataset)
-        source.check_links(paths, dataset, params.get("follow_links", False))
         user_files = local.describe_files(paths, {})
         revision = source.fetch(raw, dataset, folder_of(archive) / sources.ARCHIVE if archive else None)
         fetched = local.plain(user_files) if source.own else sources.list_files(raw)
-        record = {"name": name, "source": stated, "mirror": source.mirror, "revision": revision, "folder": folder.name}
+        record = {
+            "name": name,
+            "source": stated,
+            "mirror": params.get("mirror"),
+            "revision": revision,
+            "folder": folder.name,
+        }
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
         card = None
         if subject:
-            with final_errors():
-                tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
-                if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
-                    shutil.rmtree(converted, ignore_errors=True)
-                    image_tables.unpack(tables, converted)
-                made = converted if unpacked else raw
-                if source.own:
-                    found, place = paths, source.folder()
-                else:
-                    found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-                card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
+            tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
+            if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
+                shutil.rmtree(converted, ignore_errors=True)
+                image_tables.unpack(tables, converted)
+            made = converted if unpacked else raw
+            if source.own:
+                found, place = paths, source.folder()
+            else:
+                found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
+            card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
             record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": card["splits"]["images"]["rows"]}
         elif kept:
@@ -118,8 +121,7 @@ def make(job: dict) -> None:
 
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
-            with final_errors():
-                splits = text_tables.read_splits(name, dataset, raw, answers.gold)
+            splits = text_tables.read_splits(name, dataset, raw, answers.gold)
             card = text_card.make_card(splits, dataset)
             rows = text_tables.write(splits, converted)
             record |= {"files": sources.list_files(converted), "rows": rows, "raw": fetched}
@@ -161,7 +163,6 @@ def one_file(raw: Path, converted: Path) -> Path:
     return ldm_checkpoint.diffusers_folder(raw, converted)
 
 
-@final_errors()
 def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
     """Check before the download that every listed file is usable, and that every file of a split is listed."""
     listed = source.get("files")

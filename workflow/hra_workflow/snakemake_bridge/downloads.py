@@ -48,9 +48,7 @@ class Downloads:
             # If the outputs exist, Snakemake ignores exceptions of functions of wildcards.
             try:
                 with ending_the_run():
-                    own = sources.of(source, local_root=self.config["local_root"])
-                    user_files = own.user_files(dataset)
-                    own.check_links(user_files, dataset, self.config["follow_links"])
+                    user_files = sources.of(source, local_root=self.config["local_root"]).user_files(dataset)
                     planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
                     # Without a record, Snakemake compares no params, and uses another project's download.
                     if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:

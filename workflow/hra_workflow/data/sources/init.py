@@ -1,7 +1,6 @@
 """Datasets and models that a function generates instead of a download: source kind `init`."""
 
 import inspect
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hra_workflow.core import imports
@@ -38,5 +37,8 @@ class Init(UserFolder):
         for split, rows in (function(**arguments) or {}).items():
             pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
 
-    def requests(self) -> Iterator[Callable[[], int]]:
-        yield lambda: imports.import_named(self.entry["generator"], "generator") and 0
+    def asked(self) -> list[str]:
+        return [self.entry["generator"]]
+
+    def size(self, name: str) -> int:
+        return imports.import_named(name, "generator") and 0

@@ -4,8 +4,7 @@ A manifest lists them under `own`, each with its SHA-256 and its size, times and
 dry run, hash only files for which these differ.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow import ROOT
@@ -38,6 +37,11 @@ class UserFolder(Source):
         else:
             wanted = file_filters.wanted(dataset) if self.own else lambda name: True
             shown = visible(place)
+            if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
+                raise JobError(
+                    f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
+                    f"{listed(unread)}. Replace or remove them."
+                )
             found = {name: path for name, path in shown.items() if wanted(name)}
             if not found:
                 photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
@@ -51,25 +55,6 @@ class UserFolder(Source):
                 f"No file {listed(missing)}. {place} contains: {there}. Save it there, or correct the config."
             )
         return found
-
-    def check_links(self, user_files: dict[str, Path], dataset: dict | None, follow: bool) -> None:
-        """Raise JobError for a link to a folder or to nothing, and unless `follow` for one out of it and `local_root`.
-
-        The same rules apply to zip archives: the author of a dataset must not choose which of the user's files are
-        read. `user_files`: as returned for the same dataset.
-        """
-        if not user_files:
-            return
-        place, root = self.place, Path(self.local_root).expanduser().resolve()
-        if not self.states_files(dataset):
-            check_all_read(place)
-        for path in user_files.values():
-            found = path.resolve()
-            if not (follow or found.is_relative_to(place) or found.is_relative_to(root)):
-                raise JobError(
-                    f"{path}: expected a file in {place} or under local_root, {root}, found a link to {found}. Replace "
-                    "it with the file, or if the links of your data are your own, set `follow_links: true`."
-                )
 
     def states_files(self, dataset: dict | None) -> bool:
         """Return whether the config names the files; otherwise all files of the folder are read."""
@@ -108,8 +93,11 @@ class Local(UserFolder):
             path.unlink(missing_ok=True)
             path.symlink_to(found)
 
-    def requests(self) -> Iterator[Callable[[], int]]:
-        yield from (partial(first_bytes, path) for path in self.user_files({"archives": True}).values())
+    def asked(self) -> list[str]:
+        return list(self.user_files({"archives": True}))
+
+    def size(self, name: str) -> int:
+        return first_bytes(self.place / name)
 
 
 def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
@@ -118,15 +106,6 @@ def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[
     return {
         name.as_posix(): path for name, path in every.items() if not any(part.startswith(".") for part in name.parts)
     }
-
-
-def check_all_read(place: Path) -> None:
-    """Raise JobError for links to folders, which are never followed, or to nothing."""
-    if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
-        raise JobError(
-            f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
-            f"{listed(unread)}. Replace or remove them."
-        )
 
 
 def describe_files(user_files: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:

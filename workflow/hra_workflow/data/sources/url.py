@@ -1,14 +1,12 @@
-"""Files at URLs, each with its own `url` or all under one `base`: source kind `url`."""
+"""Files of web servers: source kind `url`."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import Source, get, path_inside
+from hra_workflow.data.sources import MOVED, Source, path_inside
 
 
 class Url(Source):
@@ -16,7 +14,7 @@ class Url(Source):
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         for name, entry in self.entry["files"].items():
-            sha256 = entry if "base" in self.entry else entry["sha256"]
+            sha256 = entry["sha256"] if isinstance(entry, dict) else entry
             self.fetch_file(self.url(name), path_inside(folder, name), ExpectedFile(sha256))
 
     def url(self, name: str) -> str:
@@ -36,11 +34,15 @@ class Url(Source):
             remedy += f"or set `mirror` to a folder that contains {name}."
             http_download.download(url, path, expected, remedy=remedy)
 
-    def requests(self) -> Iterator[Callable[[], int | None]]:
+    def asked(self) -> list[str]:
         # Of files in one folder, which some hosts limit per hour, only the first.
-        for url in list(map(self.url, self.entry["files"]))[: 1 if "base" in self.entry else None]:
-            place = f"url/{address(url)}"
-            yield partial(self.size_in_mirror, place) if self.mirror else partial(get, url)
+        return list(self.entry["files"])[: 1 if "base" in self.entry else None]
+
+    def size(self, name: str) -> int | None:
+        url = self.url(name)
+        if self.mirror:
+            return self.size_in_mirror(f"url/{address(url)}")
+        return http_download.content_length(url, {}, MOVED)
 
     def origin(self, name: str, commit: str | None = None) -> tuple:
         entry = self.entry["files"].get(name)

@@ -88,13 +88,12 @@ def of_hours(found: Hours) -> list[str]:
         "methods": found.by(lambda job: job.wildcards.get("method", "shared by methods")),
     }
     lines = [
-        f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, (of_stage, _) in parts.items())}"
+        f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, of_stage in parts.items())}"
         for what, parts in by.items()
         if parts
     ]
     if lines:
         wall, run = found.longest()
-        lines.append(f"  dearest:  {found.dearest()}")
         lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
     return [*([f"  hours:    {found}"] if str(found) else ()), *lines]
 
@@ -177,8 +176,8 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     if found.left > most:
         return (
             f"The remaining jobs need about {number(found.left)} GPU-hours ({found.grounds()}), more than "
-            f"`max_gpu_hours: {number(most)}`. Most expensive: {found.dearest()}. Request fewer runs, or raise the "
-            f"limit: --config max_gpu_hours={math.ceil(found.left)}"
+            f"`max_gpu_hours: {number(most)}`. Request fewer runs, or raise the limit: "
+            f"--config max_gpu_hours={math.ceil(found.left)}"
         ), True
     unknown = found.unknown(on_gpus=True)
     return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

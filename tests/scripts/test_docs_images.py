@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import docs_images
+from benchmarks import diagrams, docs_images
 from support import ROOT
 
 NAMES = [path.stem for path in sorted((ROOT / "docs/images").glob("*.png"))]
@@ -18,11 +18,17 @@ def test_an_image_is_made_from_what_is_here_today(name):
     )
 
 
+def test_the_diagrams_are_those_of_the_code():
+    """Otherwise: python -m benchmarks.diagrams."""
+    assert {path: path.read_text() for path in diagrams.FOLDER.glob("*.svg")} == diagrams.made()
+
+
 def test_every_image_is_on_a_page():
     found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     pages = "".join(path.read_text() for path in found if path.exists())  # not links to a deleted package
     assert set(NAMES) == set(docs_images.MADE_FROM)
-    assert not [name for name in NAMES if f"images/{name}.png" not in pages]
+    names = [path.name for path in docs_images.FOLDER.iterdir()]
+    assert not [name for name in names if f"images/{name}" not in pages]
 
 
 @pytest.mark.parametrize(

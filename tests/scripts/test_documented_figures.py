@@ -51,9 +51,6 @@ def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
-        "README.md": [
-            "HRA's learning rate for LLaMA2-7B is a guess.",
-        ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
         ],

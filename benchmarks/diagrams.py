@@ -1,4 +1,4 @@
-"""Write the diagrams of README and docs/ as SVG: `python -m benchmarks.diagrams`. A test compares them with this file."""
+"""Write the diagrams of README and docs/ as SVG: `python -m benchmarks.diagrams`. A test compares the files with it."""
 
 from html import escape
 from pathlib import Path
@@ -43,7 +43,7 @@ def picture(width: int, height: int, title: str, *parts: str) -> str:
     )
     body = "\n".join([head, f'<rect width="{width}" height="{height}" rx="10" fill="#ffffff"/>', *parts])
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'font-family="Helvetica, Arial, sans-serif" role="img">\n<title>{escape(title)}</title>\n{body}\n</svg>\n'
     )
 
@@ -97,7 +97,99 @@ def methods() -> str:
     return picture(960, 288, "LoRA adds B A to W; HRA multiplies W by reflections", *parts)
 
 
-DIAGRAMS = {"methods": methods}
+def pages() -> str:
+    """Show which pages each kind of reader needs, in their order."""
+    rows = {
+        "I train in my own code": ["HRA in your own code", "The library", "Functions"],
+        "I have data, no code": ["Your own project", "Plan, run, resume", "What you get"],
+        "I reproduce the paper": ["A cluster's first hour", "Coming from its code", "GPUs: hours, memory"],
+        "I add a task or method": ["Extending", "The config's keys", "Contributing"],
+    }
+    parts = [text(400 + 215 * k, 28, title, 14, DIM) for k, title in enumerate(("first", "then", "when you need it"))]
+    for index, (reader, names) in enumerate(rows.items()):
+        y = 44 + 62 * index
+        parts.append(box(16, y, 230, 46, GOLD, reader))
+        for k, name in enumerate(names):
+            x = 300 + 215 * k
+            parts += [
+                arrow(x - 54 if k == 0 else x - 30, y + 23, x - 3, y + 23),
+                box(x, y, 185, 46, BLUE, name, size=13),
+            ]
+    return picture(960, 300, "Which page for whom", *parts)
+
+
+def run() -> str:
+    """Show the jobs of one run, from its downloads to the tables."""
+    steps = {
+        "download": (16, 30, BLUE, ("download", "model, data: SHA-256")),
+        "augment": (226, 30, BLUE, ("augment", "the initial adapter")),
+        "tune": (436, 120, "#ffffff", ("tune (optional)", "trials, equal budgets")),
+        "hints": (226, 120, "#ffffff", ("hints, class images", "images only")),
+        "train": (436, 30, GREEN, ("train", "resumes if killed")),
+        "generate": (646, 30, GREEN, ("generate", "answers, images")),
+        "evaluate": (646, 120, GREEN, ("evaluate", "a score per item")),
+        "runs": (436, 210, GOLD, ("runs_*.csv", "every score, its origin")),
+        "compare": (226, 210, GOLD, ("compare_*.csv", "pairs, intervals")),
+        "tables": (16, 210, GOLD, ("table_*.csv, figures", "and the paper's numbers")),
+    }
+    parts = [box(x, y, 176, 54, fill, *lines) for x, y, fill, lines in steps.values()]
+    right, down, left = (176, 27, 207, 27), (88, 54, 88, 87), (-3, 27, -31, 27)
+    moves = {"download": right, "augment": right, "train": right, "generate": down, "runs": left, "compare": left}
+    parts += [
+        arrow(steps[n][0] + a, steps[n][1] + b, steps[n][0] + c, steps[n][1] + d) for n, (a, b, c, d) in moves.items()
+    ]
+    parts += [
+        arrow(524, 120, 524, 87),
+        arrow(402, 130, 446, 87),
+        arrow(612, 84, 643, 130),
+        text(668, 102, "GLUE", 12, DIM),
+    ]
+    parts += [
+        arrow(734, 174, 615, 225),
+        text(846, 62, "adapter", 12, DIM, "start"),
+        text(846, 152, "metrics.json", 12, DIM, "start"),
+    ]
+    parts.append(
+        text(
+            480,
+            290,
+            "Jobs in blue and green leave files; tables and figures are derived from them in seconds.",
+            14,
+            DIM,
+        )
+    )
+    return picture(960, 308, "The jobs of one run", *parts)
+
+
+def results() -> str:
+    """Show the folder of results as a tree, with what a deletion repeats."""
+    rows = [
+        (0, "results/", ""),
+        (1, "table_glue.csv, .md", "the table, when you request it"),
+        (1, "runs_glue.csv", "it, and what is made from it"),
+        (1, "compare_glue.csv, figures/, sheets/", "these files only"),
+        (1, "glue/cola/hra/r8/seed0/", "the run: training, evaluation, tables"),
+        (2, "train.json, last/, best/", "the training, and what follows"),
+        (2, "validation/metrics.json", "the evaluation, the tables"),
+        (2, "validation/predictions.jsonl.gz", "the evaluation, the same scores"),
+        (0, "scratch/, logs/", "nothing; unfinished training starts over"),
+    ]
+    parts = [
+        text(20, 28, "file", 14, DIM, "start"),
+        text(480, 28, "after you delete it, the next command makes", 14, DIM, "start"),
+    ]
+    for index, (depth, name, repeats) in enumerate(rows):
+        y = 58 + 30 * index
+        fill = f'<rect x="8" y="{y - 20}" width="944" height="28" rx="5" fill="{BLUE if index % 2 else "#ffffff"}"/>'
+        parts += [
+            fill,
+            text(20 + 30 * depth, y, name, 15, anchor="start", weight=600),
+            text(480, y, repeats, 14, anchor="start"),
+        ]
+    return picture(960, 330, "The folder of results, and what a deletion repeats", *parts)
+
+
+DIAGRAMS = {"methods": methods, "pages": pages, "run": run, "results": results}
 
 
 def made() -> dict[Path, str]:

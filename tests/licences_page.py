@@ -1,4 +1,4 @@
-"""Write the tables of docs/licences.md from the config: `python tests/licences_page.py`."""
+"""Write the tables of docs/config/models.md from the config: `python tests/licences_page.py`."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from hra_workflow.core.wording import listed
 from hra_workflow.cost import downloads
 from support import ROOT, paper_config
 
-PAGE = ROOT / "docs/licences.md"
+PAGE = ROOT / "docs/config/models.md"
 MOST = 10  # names in a row
 TABLE = re.compile(r"(<!-- licences of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

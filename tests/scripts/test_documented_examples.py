@@ -1,6 +1,6 @@
 """The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
 
-Those of docs/your-own.md, docs/other-projects.md and docs/extending.md are tested by test_your_own_page.py and
+Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and
 test_extending.py, docs/your-own-code.md's by tests/tools, the library's by test_package.py, commands by
 test_documented_commands.py. `make docs` checks the links of docs/.
 """
@@ -23,7 +23,7 @@ from test_overlays import merged
 INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
 SITE = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not path.is_symlink()]
 PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in SITE))
-TESTED_ELSEWHERE = ("docs/your-own.md", "docs/your-own-code.md", "docs/other-projects.md", "docs/extending.md")
+TESTED_ELSEWHERE = ("docs/your-own.md", "docs/your-own-code.md", "docs/extending.md")
 
 
 def blocks(page: str, language: str) -> list[str]:

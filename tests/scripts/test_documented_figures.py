@@ -11,7 +11,6 @@ import yaml
 
 from benchmarks import tables
 from hra_workflow.core import grid
-from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
 
 CONFIG = paper_config()
@@ -54,18 +53,12 @@ def phrases() -> dict[str, list[str]]:
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
         ],
-        "docs/config/keys/hyperparameters.md": [
-            f"from windows of {length_windows.BATCHES} micro-batches",
-            f"LLaMA2-7B takes {2 * gigabytes('llama2-7b'):.0f} GB in float32.",
-        ],
         "docs/from-the-official-code.md": [
             f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",
             f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
             f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
-        ],
-        "docs/config/disagreements.md": [
             f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
-            f"subjects, control: {seeds('subject')} |"
+            f"subjects, control: {seeds('subject')} |",
         ],
     }
 
@@ -96,8 +89,8 @@ def test_the_tables_of_times_are_those_of_the_results(tmp_path):
 
 
 def test_a_key_that_restores_the_official_behaviour_is_one():
-    """The last column of docs/config/disagreements.md is the config's."""
-    rows = [line.strip("|").split("|") for line in (ROOT / "docs/config/disagreements.md").read_text().splitlines()]
+    """The last column of docs/from-the-official-code.md is the config's."""
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/from-the-official-code.md").read_text().splitlines()]
     named = {code: row[0].strip() for row in rows if len(row) == 4 for code in re.findall(r"`([^`]*: [^`]*)`", row[3])}
     del named["targets: all_linear"]  # of a new variant
     changes = []
@@ -116,7 +109,7 @@ def test_a_key_that_restores_the_official_behaviour_is_one():
 
 
 def test_the_official_preset_gives_full_fine_tuning_no_learning_rate_of_hra():
-    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/config/disagreements.md"))
+    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/from-the-official-code.md"))
     config, _ = merged({"tasks": {"glue": {"preset": yaml.safe_load(preset)}}})
     used = {run: grid.preset(config, "glue", run) for run in grid.run_names(config, "glue")}
     assert used["hra/r8"] == "table5-lambda0" and used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"

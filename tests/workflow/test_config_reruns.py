@@ -187,7 +187,8 @@ def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, reruns):
 
 
 def test_the_page_is_current():
-    assert config_reruns_page.PAGE.read_text() == config_reruns_page.page(), "run: python tests/config_reruns_page.py"
+    made = "\n".join(["<!-- table classes -->", *config_reruns_page.table(), "<!-- end -->"])
+    assert made in config_reruns_page.PAGE.read_text(), "run: python tests/config_reruns_page.py"
 
 
 @pytest.mark.slow

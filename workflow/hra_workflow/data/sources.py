@@ -22,7 +22,7 @@ from hra_workflow.data.http_download import ExpectedFile
 
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
-OFFLINE = "On a machine without network access, set `mirror` (docs/config/files.md)."
+OFFLINE = "On a machine without network access, set `mirror` (config/README.md#mirror-and-pathvars)."
 
 
 def fetch(

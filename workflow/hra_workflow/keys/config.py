@@ -21,7 +21,7 @@ class Pathvars(Section):
     )
     resources: Folder = key(
         "Downloads, initial adapters, control images and latents, which projects may share "
-        "(docs/projects.md#sharing-resources).",
+        "(docs/running.md#sharing-resources).",
         examples=["/scratch/shared/hra-resources"],
         reruns="data",
     )
@@ -91,7 +91,7 @@ class TopLevel(Section, title="Top level"):
     pathvars: Pathvars = key()
     mirror: str | None = key(
         "A folder or an http(s) URL to download from instead of the original hosts, with the same checks "
-        "(docs/config/files.md#keys).",
+        "(config/README.md#mirror-and-pathvars).",
         default=None,
         examples=["/data/mirror", "https://mirror.example.org/hra"],
         reruns="nothing",
@@ -129,7 +129,7 @@ class TopLevel(Section, title="Top level"):
     )
     request: Request | None = key(default=None, reruns="nothing")
     container: Annotated[str, matching(r"^(/|[a-z]+://)", "an absolute path or a URL")] | None = key(
-        "The image for --sdm apptainer, a path or URL (docs/projects.md#environments). null: the Python of Snakemake.",
+        "The image for --sdm apptainer, a path or URL (docs/running.md#environments). null: the Python of Snakemake.",
         default=None,
         examples=["/shared/hra.sif"],
         reruns="nothing",

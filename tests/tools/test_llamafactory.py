@@ -111,7 +111,7 @@ def test_the_patch_adds_a_finetuning_type(folder, tool):
 
     (package,) = tool.parents[1].glob("lib/python*/site-packages/llamafactory")
     shutil.copytree(package, folder / "src/llamafactory")
-    run(folder, tool, f"git apply {ROOT}/docs/upstream/llamafactory-0.9.5-hra.patch")
+    run(folder, tool, f"git apply {ROOT}/tests/hra/upstream/llamafactory-0.9.5-hra.patch")
     export = COMMANDS.splitlines()[-1] + " --finetuning_type hra"
     printed = shell(folder, tool, f"python train.py sft.yaml\n{export}", PYTHONPATH=f"{folder}/src:{folder}")
     assert moved(folder / "OUT") and "Created reference model" not in printed

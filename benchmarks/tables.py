@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/library.md and docs/your-own-code.md, from benchmarks/results/."""
+"""The tables of README.md, benchmarks/README.md and docs/your-own-code.md, from benchmarks/results/."""
 
 import csv
 from pathlib import Path
@@ -42,9 +42,9 @@ def write(results: Path, root: Path = ROOT) -> None:
     models = [(name, (*SHAPES[name], "8", "float32")) for name in MODELS]
     for path, name, lines in (
         (root / "README.md", "headline", headline(rows)),
-        (root / "docs/library.md", "layers", relative("one layer", layers, rows)),
-        (root / "docs/library.md", "models", relative("r = 8, float32", models, rows)),
-        (root / "docs/library.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
+        (root / "benchmarks/README.md", "layers", relative("one layer", layers, rows)),
+        (root / "benchmarks/README.md", "models", relative("r = 8, float32", models, rows)),
+        (root / "benchmarks/README.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
         (root / "docs/your-own-code.md", "sync", sync(rows)),
     ):
         put(path, name, lines)

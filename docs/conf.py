@@ -31,7 +31,7 @@ NAVIGATION = {
     "Start": ["questions", "your-own"],
     "How to": ["your-own-code", "running", "cluster", "extending", "from-the-official-code"],
     "Reference": ["config/readme", "results", "results-contract", "reruns", "library", "api"],
-    "Explanation": ["mathematics", "statistics"],
+    "Explanation": ["mathematics", "statistics", "benchmarks"],
     "Packages and studies": [
         f"{kind}/{page.stem}" for kind in ("packages", "studies") for page in sorted(DOCS.glob(f"{kind}/*.md"))
     ],

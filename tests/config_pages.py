@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -42,6 +43,7 @@ FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variant
 MODULES = {"models": ["models", "sources", "datasets"]}
 BY_COMMANDS = ("request",)  # sections whose keys only commands set
 LARGE = 2**31
+FEW = 5  # keys that share a line with the key that they are in
 REQUIRED = "required"
 WORDS = {int: "", float: "", bool: "", str: "", type(None): "`null`", Any: ""}
 BOUNDS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
@@ -132,15 +134,18 @@ def lines(page: str) -> list[str]:
         about = markdown((one.__doc__ or "").strip(), page)
         more = [link(other, page) for other in one.__mro__[1:] if is_section(other) and title(other)]
         about += f" Also the keys of {' and '.join(more)}." * bool(more)
-        texts += ["", f"## {code(title(one))}", "", about, "", *rows(one, page)]
+        texts += ["", f"## {code(title(one))}", "", about, *rows(one, page)]
     return [*texts, ""]
 
 
 def rows(section: type[Section], page: str) -> list[str]:
-    """Return a line per key; of PEFT's own arguments, one line for all that have a default."""
+    """Return a line per key with the few keys in it; of PEFT's own arguments, one line for all."""
     found = [key for key in keys(section) if key.path[0] not in BY_COMMANDS or len(key.path) == 1]
     if not title(section).startswith("peft of kind") or title(section) == "peft of kind hra":
-        return [row(key, page) for key in found]
+        groups = [[*group] for _, group in groupby(found, lambda key: key.path[0])]
+        texts = [[row(key, page) for key in group] for group in groups]
+        parts = [[" ".join(one)] if len(one) <= FEW else one for one in texts]
+        return [f"- {text}" for part in parts for text in part]
     shown = [f"{code('.'.join(key.path))} ({facts(key, page)})" for key in found]
     return [f"As in PEFT's documentation: {', '.join(shown)}."]
 
@@ -151,7 +156,7 @@ def row(key: Key, page: str) -> str:
     name = f"**{name}**" if without(key, page) == REQUIRED else name
     examples = [code(one) for one in key.field.examples or () if isinstance(one, list | dict)]
     meaning = markdown(short(description(key.field)), page) + f" Example: {' or '.join(examples)}." * bool(examples)
-    return f"- {name}{f' ({found})' if found else ''}: {meaning}"
+    return f"{name}{f' ({found})' if found else ''}: {meaning}"
 
 
 def short(text: str) -> str:
@@ -234,16 +239,13 @@ def code(value: Any) -> str:
 
 def markdown(text: str, page: str) -> str:
     """Return a text with links to other pages and to parts of this one."""
-    text = re.sub(
-        LINKS,
-        lambda found: f"[{(found[3] or found[2]).strip('#').replace('-', ' ')}]({target(found, page)})",
-        text.replace(f" ({page})", ""),
-    )
+
+    def link(found: re.Match) -> str:
+        path = relative(found[1], page) if found[1] != page else ""
+        return f"[{(found[3] or found[2]).strip('#').replace('-', ' ')}]({path}{found[3] or ''})"
+
+    text = re.sub(LINKS, link, text.replace(f" ({page})", ""))
     return re.sub(r"(?<![\w/`\[(#])(config|hra_workflow)/[\w{}/]*\.\w+", r"`\g<0>`", text)
-
-
-def target(found: re.Match, page: str) -> str:
-    return (relative(found[1], page) if found[1] != page else "") + (found[3] or "")
 
 
 class Plain(GenerateJsonSchema):

@@ -147,8 +147,9 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         for unit in MEASURES
     )
     (tmp_path / "drift.csv").write_text(drift)
-    (tmp_path / "docs").mkdir()
-    page, readme, own = (tmp_path / name for name in ("docs/library.md", "README.md", "docs/your-own-code.md"))
+    for folder in ("docs", "benchmarks"):
+        (tmp_path / folder).mkdir()
+    page, readme, own = (tmp_path / name for name in ("benchmarks/README.md", "README.md", "docs/your-own-code.md"))
     own.write_text("<!-- table sync -->\n\n<!-- end -->\n")
     page.write_text(
         "a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n"

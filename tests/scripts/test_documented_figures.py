@@ -80,8 +80,9 @@ def test_the_interval_of_an_example_has_its_difference_in_the_middle():
 
 def test_the_tables_of_times_are_those_of_the_results(tmp_path):
     """Otherwise: python -m benchmarks tables."""
-    pages = ("README.md", "docs/library.md", "docs/your-own-code.md")
-    (tmp_path / "docs").mkdir()
+    pages = ("README.md", "benchmarks/README.md", "docs/your-own-code.md")
+    for folder in ("docs", "benchmarks"):
+        (tmp_path / folder).mkdir()
     for name in pages:
         (tmp_path / name).write_text((ROOT / name).read_text())
     tables.write(ROOT / "benchmarks/results", tmp_path)

@@ -9,11 +9,10 @@ import pytest
 import yaml
 from trainer_commands import ONLY_OURS, SUMS, check_merged, history, moved, prepare, shell, vectors
 
-from own_code import blocks, sections
+from own_code import blocks, recipe
 from support import ROOT
 
-START, TRAIN, V1 = blocks("LLaMA-Factory")
-(CONFIG,) = blocks("LLaMA-Factory", "yaml")
+START, TRAIN, CONFIG = (recipe(f"llamafactory/{name}") for name in ("start.py", "train.py", "sft.yaml"))
 (COMMANDS,) = blocks("LLaMA-Factory", "bash")
 SMALL = {
     "dataset_dir": ".",
@@ -89,17 +88,6 @@ def test_the_reference_of_dpo_is_the_model_without_adapter(folder, tool):
     first, *others = history(folder / "OUT")
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert others[-1]["loss"] < 0.6 and moved(folder / "OUT")
-
-
-def test_the_registry_of_the_new_trainer(folder, tool):
-    key = re.search(r"`(peft_config: .*?)`", " ".join(sections()["LLaMA-Factory"].split())).group(1)
-    (folder / "data.yaml").write_text("sums: {path: sums.json, source: local, converter: alpaca}")
-    small = {"micro_batch_size": 4, "cutoff_len": 128, "bf16": False, "max_steps": 4, "batching_workers": 0}
-    paths = {"model": "MODEL", "train_dataset": "data.yaml", "output_dir": "OUT"}
-    (folder / "v1.yaml").write_text(yaml.safe_dump(yaml.safe_load(key) | small | paths | {"learning_rate": 1e-2}))
-    (folder / "v1.py").write_text(ONLY_OURS + V1)
-    run(folder, tool, "python v1.py v1.yaml")
-    assert moved(folder / "OUT")
 
 
 def test_the_patch_adds_a_finetuning_type(folder, tool):

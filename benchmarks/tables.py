@@ -51,7 +51,11 @@ def write(results: Path, root: Path = ROOT) -> None:
 
 
 def put(path: Path, name: str, lines: list[str]) -> None:
-    """Replace the text between `<!-- table NAME -->` and `<!-- end -->` in a page."""
+    path.write_text(filled(path, name, lines))
+
+
+def filled(path: Path, name: str, lines: list[str]) -> str:
+    """Return a page with other lines between `<!-- table NAME -->` and `<!-- end -->`."""
     start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
     text = path.read_text()
     if text.count(start) != 1:
@@ -60,7 +64,7 @@ def put(path: Path, name: str, lines: list[str]) -> None:
     _, found, after = rest.partition(end)
     if not found:
         raise ValueError(f"{path}: expected a line `{end.strip()}` after `{start.strip()}`, found none. Add it.")
-    path.write_text(before + start + "\n".join(lines) + end + after)
+    return before + start + "\n".join(lines) + end + after
 
 
 def read(results: Path) -> Rows:

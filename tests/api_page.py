@@ -36,9 +36,9 @@ WIDTH = 100  # of a signature in one line
 LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 
-`hra`, or `python -m hra`; `hra merge --help`, for example, explains the arguments. An adapter is a folder or a name on the Hugging
-Face Hub, OUT a folder that is new or empty, `--base` a model or a diffusers pipeline. Errors in the input end with a
-message and exit status 1."""
+`hra`, or `python -m hra`; the option `--help` of each command explains its arguments. An adapter is a folder or a name
+on the Hugging Face Hub, OUT a folder that is new or empty, `--base` a model or a diffusers pipeline. Errors in the input
+end with a message and exit status 1."""
 
 
 def page() -> str:
@@ -78,6 +78,10 @@ def commands() -> str:
         )
         text.append(f"### `hra {name}`\n\nArguments: {arguments}. {command.description}")  # not --help
     return "\n\n".join(text)
+
+
+def made() -> dict[Path, str]:
+    return {PAGE: page()}
 
 
 if __name__ == "__main__":

@@ -285,15 +285,12 @@ def is_keyword(name: str, value: Any) -> bool:
     return not isinstance(value, dict) or name == "discriminator"
 
 
-def write() -> None:
-    for page in FILES:
-        tables.put(ROOT / page, "keys", lines(page))
-    SCHEMA.write_text(schema_text())
-
-
-def schema_text() -> str:
-    return json.dumps(for_editors(), indent=1, ensure_ascii=False) + "\n"
+def made() -> dict[Path, str]:
+    """Return the files with their texts."""
+    pages = {ROOT / page: tables.filled(ROOT / page, "keys", lines(page)) for page in FILES}
+    return pages | {SCHEMA: json.dumps(for_editors(), indent=1, ensure_ascii=False) + "\n"}
 
 
 if __name__ == "__main__":
-    write()
+    for path, text in made().items():
+        path.write_text(text)

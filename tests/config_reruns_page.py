@@ -1,6 +1,7 @@
 """Write the class of every key of the config to docs/reruns.md: `python tests/config_reruns_page.py`."""
 
 import re
+from pathlib import Path
 
 from benchmarks import tables
 from config_keys import leaves
@@ -40,5 +41,9 @@ def table() -> list[str]:
     return lines
 
 
+def made() -> dict[Path, str]:
+    return {PAGE: tables.filled(PAGE, "classes", table())}
+
+
 if __name__ == "__main__":
-    tables.put(PAGE, "classes", table())
+    PAGE.write_text(made()[PAGE])

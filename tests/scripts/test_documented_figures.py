@@ -9,7 +9,6 @@ import re
 import pytest
 import yaml
 
-from benchmarks import tables
 from hra_workflow.core import grid
 from support import ROOT, merged, paper_config
 
@@ -76,17 +75,6 @@ def test_the_interval_of_an_example_has_its_difference_in_the_middle():
     for texts in found:
         difference, low, high = (float(text.replace("−", "-")) for text in texts)
         assert (low + high) / 2 == pytest.approx(difference, abs=0.011)
-
-
-def test_the_tables_of_times_are_those_of_the_results(tmp_path):
-    """Otherwise: python -m benchmarks tables."""
-    pages = ("README.md", "benchmarks/README.md", "docs/your-own-code.md")
-    for folder in ("docs", "benchmarks"):
-        (tmp_path / folder).mkdir()
-    for name in pages:
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    tables.write(ROOT / "benchmarks/results", tmp_path)
-    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
 
 
 def test_a_key_that_restores_the_official_behaviour_is_one():

@@ -13,7 +13,6 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-import config_pages
 from config_pages import NOTHING, Key, for_editors, keys, pages, title
 from hra.config import HRAConfig
 from hra_workflow import tasks
@@ -201,10 +200,3 @@ def test_editors_accept_what_the_workflow_does():
     wrong = copy.deepcopy(paper_config())
     wrong["tasks"]["glue"]["resources"]["gpus"] = 1
     assert [one.json_path for one in validator.iter_errors(wrong)] == ["$.tasks.glue"]
-
-
-def test_the_pages_are_current():
-    made = {page: "\n".join(["<!-- table keys -->", *config_pages.lines(page), "<!-- end -->"]) for page in pages()}
-    stale = [page for page, text in made.items() if text not in (ROOT / page).read_text()]
-    stale += [config_pages.SCHEMA.name] if config_pages.SCHEMA.read_text() != config_pages.schema_text() else []
-    assert not stale, "run: python tests/config_pages.py"

@@ -1,8 +1,8 @@
-"""The examples of README.md, CONTRIBUTING.md, config/README.md and docs/ are valid, and links outside docs/ exist.
+"""The pages: configs in them are valid, links lead somewhere, generated parts are current.
 
-Those of docs/your-own.md and docs/extending.md are tested by test_your_own_page.py and
-test_extending.py, docs/your-own-code.md's by tests/tools, the library's by test_package.py, commands by
-test_documented_commands.py. `make docs` checks the links of docs/.
+Blocks with their own tests: docs/your-own.md (test_your_own_page.py), docs/extending.md (test_extending.py),
+docs/your-own-code.md (tests/tools), Python of the library (hra/test_library_page.py, hra/test_package.py), commands
+(test_documented_commands.py).
 """
 
 import os
@@ -14,15 +14,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+import api_page
+import config_pages
+import config_reruns_page
 import licences_page
 import packages
+from benchmarks import diagrams, tables
 from hra_workflow.config import overlays
 from support import ROOT
 from test_overlays import merged
 
-INDEXES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md", "config/README.md")
-SITE = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not path.is_symlink()]
-PAGES = (*INDEXES, *(str(path.relative_to(ROOT)) for path in SITE))
+LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+TEMPLATES = ("workflow/hra_workflow/report/page/", "packages/hra_results/src/", ".github/")
+PAGES = [name for name in LISTED.split() if not (ROOT / name).is_symlink() and not name.startswith(TEMPLATES)]
 TESTED_ELSEWHERE = ("docs/your-own.md", "docs/your-own-code.md", "docs/extending.md")
 
 
@@ -54,28 +58,42 @@ def test_a_source_file_has_at_most_300_lines():
     assert listed.stdout and not longer
 
 
-@pytest.mark.parametrize("page", INDEXES)
-def test_the_links_of_a_page_outside_the_site_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", (ROOT / page).read_text())
-    for path, anchor in links:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page):
+    for path, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)", without_code(page)):
         # GitHub leads from a README to the runs of a workflow this way, whatever the repository is called.
         target = (ROOT / page).parent / re.sub(r"^\.\./\.\./actions/(workflows/.*\.yml).*", r".github/\1", path)
-        target = Path(os.path.normpath(target))
+        target = Path(os.path.normpath(target)) if path else ROOT / page
         if packages.is_deleted(target):
             continue
         assert target.exists(), path
-        headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
-        assert not anchor or anchor in [
-            re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
-        ]
+        assert not anchor or anchor in anchors(target), (path, anchor)
 
 
-def test_the_licences_are_those_of_the_config():
-    text = licences_page.PAGE.read_text()
-    assert text == licences_page.page(text), "run: python tests/licences_page.py"
-    gated = {name for name, entry in licences_page.paper_config()["models"].items() if entry["source"].get("gated")}
-    named = {name for line in text.splitlines() if line.endswith("| token |") for name in re.findall("`(.*?)`", line)}
-    assert gated == named and "llama2-7b" in named
+def without_code(page: str | Path) -> str:
+    return re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return GitHub's anchors of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", re.sub(r"\]\(.*?\)", "", one).lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("generator", [api_page, config_pages, config_reruns_page, licences_page, diagrams])
+def test_what_is_generated_is_current(generator):
+    stale = [path for path, text in generator.made().items() if path.read_text() != text]
+    assert not stale, f"PYTHONPATH=. python {Path(generator.__file__).relative_to(ROOT)}"
+
+
+def test_the_tables_of_times_are_those_of_the_results(tmp_path):
+    """Otherwise: python -m benchmarks tables."""
+    pages = ("README.md", "benchmarks/README.md", "docs/your-own-code.md")
+    for name in pages:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    tables.write(ROOT / "benchmarks/results", tmp_path)
+    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
 
 
 def test_the_readme_is_short():

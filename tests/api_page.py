@@ -37,8 +37,8 @@ LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 
 `hra`, or `python -m hra`; the option `--help` of each command explains its arguments. An adapter is a folder or a name
-on the Hugging Face Hub, OUT a folder that is new or empty, `--base` a model or a diffusers pipeline. Errors in the input
-end with a message and exit status 1."""
+on the Hugging Face Hub, OUT a folder that is new or empty, `--base` a model or a diffusers pipeline. Errors in the
+input end with a message and exit status 1."""
 
 
 def page() -> str:

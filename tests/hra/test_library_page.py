@@ -13,12 +13,11 @@ from sidebyside import llama
 import hra
 from support import ROOT
 
+PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in ("library", "questions")}
 BLOCKS = {
     f"{name}-{number}": block
-    for name in ("library", "questions")
-    for number, block in enumerate(
-        re.findall(r"```python\n(.*?)```", (ROOT / f"docs/{name}.md").read_text(), re.DOTALL)
-    )
+    for name, text in PAGES.items()
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 }
 
 
@@ -51,7 +50,7 @@ def test_stock_peft_refuses_the_file_of_an_extended_adapter(names, tmp_path):
     (example,) = (block for block in BLOCKS.values() if "two_sided=True" in block)
     exec(example, names)
     kind = json.loads((tmp_path / "ADAPTER/adapter_config.json").read_text())["peft_type"]
-    assert kind in " ".join((ROOT / "docs/library.md").read_text().split())  # as stock PEFT prints it
+    assert kind in " ".join(PAGES["library"].split())  # as stock PEFT prints it
     hra.uninstall()
     with pytest.raises(KeyError, match=re.escape(kind)):
         peft.PeftModel.from_pretrained(llama(), tmp_path / "ADAPTER")

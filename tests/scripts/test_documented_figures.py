@@ -1,11 +1,8 @@
-"""Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
-
-Pages with their own test:
-statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
-"""
+"""Figures in sentences of docs/ are those of the config and of the published numbers; test_pages.py has the tables."""
 
 import re
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -45,12 +42,23 @@ def official_checkpoints() -> int:
     return count
 
 
+def published(task: str, column: str) -> str:
+    """Return the range of the published scores over λ."""
+    scores = pd.read_csv(ROOT / f"config/published/{task}_lambda.csv").query(f"column == '{column}'")["value"]
+    return f"between {scores.min():.2f} and {scores.max():.2f}"
+
+
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
+        ],
+        "docs/questions.md": [
+            f"MRPC is {published('glue', 'MRPC')} (Figure 3, r = 8)",
+            f"GSM8K {published('math', 'GSM8K')} (Figure 4, r = 8)",
+            f"one, seed {TASKS['math']['retention']['seeds'][0]}. Table 6",
         ],
         "docs/from-the-official-code.md": [
             f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",

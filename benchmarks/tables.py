@@ -1,4 +1,4 @@
-"""The tables of README.md, benchmarks/README.md and docs/your-own-code.md, from benchmarks/results/."""
+"""The tables of README.md and benchmarks/README.md, from benchmarks/results/."""
 
 import csv
 from pathlib import Path
@@ -45,7 +45,7 @@ def write(results: Path, root: Path = ROOT) -> None:
         (root / "benchmarks/README.md", "layers", relative("one layer", layers, rows)),
         (root / "benchmarks/README.md", "models", relative("r = 8, float32", models, rows)),
         (root / "benchmarks/README.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
-        (root / "docs/your-own-code.md", "sync", sync(rows)),
+        (root / "benchmarks/README.md", "sync", sync(rows)),
     ):
         put(path, name, lines)
 

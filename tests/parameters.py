@@ -217,7 +217,7 @@ def layers_of(model, targets: list[str]) -> Layers:
 def table(found: list[Row]) -> list[str]:
     """Return the lines of the table; runs with identical entries share one."""
     lines: dict[tuple, list[str]] = {}
-    for row in found:
+    for row in (one for one in found if one.printed):
         percentage = f" ({100 * row.built / LLAMA_WEIGHTS:.2f} %)" if row.percent else ""
         paper = f"{row.printed} {'%' if row.percent else 'M'}" if row.printed else "–"
         reason = row.reason and f"{row.reason}" + (f" ({row.explained:,})" if row.explained else "")

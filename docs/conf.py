@@ -33,7 +33,10 @@ NAVIGATION = {
     "Reference": ["config/readme", "results", "results-contract", "reruns", "library", "api"],
     "Explanation": ["mathematics", "statistics", "benchmarks"],
     "Packages and studies": [
-        f"{kind}/{page.stem}" for kind in ("packages", "studies") for page in sorted(DOCS.glob(f"{kind}/*.md"))
+        f"{kind}/{page.stem}"
+        for kind in ("packages", "studies")
+        for page in sorted(DOCS.glob(f"{kind}/*.md"))
+        if page.exists()  # not a link to a deleted folder
     ],
     "Project": ["contributing", "changelog"],
 }

@@ -2,7 +2,7 @@
 
 The lists of keys at the ends of pages, between `<!-- table keys -->` and `<!-- end -->`, and a JSON schema for editors,
 workflow/schemas/config.schema.json. The pages leave out what the schema has and a reader can do without: examples of
-texts, types that a default shows, limits that no value reaches, and what PEFT documents.
+texts and lists, types that a default shows, limits that no value reaches, and what PEFT documents.
 """
 
 import importlib
@@ -41,7 +41,7 @@ FILES = {  # page → the parts of its list of keys: modules of hra_workflow.key
 }
 FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variants.{variant}", "tasks.{task}")
 MODULES = {"models": ["models", "sources", "datasets"]}
-BY_COMMANDS = ("request",)  # sections whose keys only commands set
+BY_COMMANDS = ("request", "probes")  # sections whose keys only commands set
 LARGE = 2**31
 FEW = 5  # keys that share a line with the key that they are in
 REQUIRED = "required"
@@ -133,7 +133,7 @@ def lines(page: str) -> list[str]:
     for one in pages()[page]:
         about = markdown((one.__doc__ or "").strip(), page)
         more = [link(other, page) for other in one.__mro__[1:] if is_section(other) and title(other)]
-        about += f" Also the keys of {' and '.join(more)}." * bool(more)
+        about += f" With keys of {', '.join(more)}." * bool(more)
         texts += ["", f"## {code(title(one))}", "", about, *rows(one, page)]
     return [*texts, ""]
 
@@ -146,15 +146,14 @@ def rows(section: type[Section], page: str) -> list[str]:
         texts = [[row(key, page) for key in group] for group in groups]
         parts = [[" ".join(one)] if len(one) <= FEW else one for one in texts]
         return [f"- {text}" for part in parts for text in part]
-    shown = [f"{code('.'.join(key.path))} ({facts(key, page)})" for key in found]
-    return [f"As in PEFT's documentation: {', '.join(shown)}."]
+    return [f"PEFT documents {', '.join(code('.'.join(key.path)) for key in found)}."]
 
 
 def row(key: Key, page: str) -> str:
     """Return the line of a key, whose name is bold if every config needs it."""
     name, found = code(".".join(key.path)), facts(key, page)
     name = f"**{name}**" if without(key, page) == REQUIRED else name
-    examples = [code(one) for one in key.field.examples or () if isinstance(one, list | dict)]
+    examples = [code(one) for one in key.field.examples or () if isinstance(one, dict) or "{" in f"{one}"]
     meaning = markdown(short(description(key.field)), page) + f" Example: {' or '.join(examples)}." * bool(examples)
     return f"{name}{f' ({found})' if found else ''}: {meaning}"
 

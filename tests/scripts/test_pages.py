@@ -26,7 +26,11 @@ from test_overlays import merged
 
 LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 TEMPLATES = ("workflow/hra_workflow/report/page/", "packages/hra_results/src/", ".github/")
-PAGES = [name for name in LISTED.split() if not (ROOT / name).is_symlink() and not name.startswith(TEMPLATES)]
+PAGES = [
+    name
+    for name in LISTED.split()
+    if (ROOT / name).is_file() and not (ROOT / name).is_symlink() and not name.startswith(TEMPLATES)
+]
 TESTED_ELSEWHERE = ("docs/your-own.md", "docs/your-own-code.md", "docs/extending.md")
 
 

@@ -43,7 +43,6 @@ __all__ = [
     "from_official",
     "install",
     "orthogonality_penalty",
-    "rewind",
     "to_lora",
     "uninstall",
 ]
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from .export import to_lora
     from .official import from_official
     from .penalty import orthogonality_penalty
-    from .rewinding import rewind
     from .tuner import install, uninstall
 else:
     # PEP 562: torch and PEFT, which take seconds, are imported with the first of these names, so that the command line
@@ -65,7 +63,6 @@ else:
         "from_official": "official",
         "install": "tuner",
         "orthogonality_penalty": "penalty",
-        "rewind": "rewinding",
         "to_lora": "export",
         "uninstall": "tuner",
     }

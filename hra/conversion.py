@@ -1,22 +1,14 @@
-"""Writing a saved adapter as a LoRA or DoRA adapter, merged into its base model, or at another strength."""
+"""Writing a saved adapter as a LoRA or DoRA adapter, or merged into its base model."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
-from peft import HRAConfig
-from torch import nn
 
-from .base_layer import HRALayer
-from .export import DIFFUSERS_FILE, save
+from .export import DIFFUSERS_FILE
 from .export import to_lora as export
-from .inspection import adapted_layers, probe
-from .loading import check_tensors, find_base, load, read_config, read_weights
-from .outputs import fold
+from .loading import find_base, load
 from .paths import new_folder, share
-from .rewinding import POWERS
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
 PREPROCESSING = (
@@ -52,11 +44,6 @@ def merge(adapter: str, out: str, base: str | None) -> None:
             "merged model would lack them. Add that module to the model in Python, load the adapter and call "
             "`merge_and_unload()`."
         )
-    unmerged = {
-        path: (layer, outputs(layer, layer._parameter()), outputs(layer, layer._parameter(), adapted=True))
-        for path, layer in adapted_layers(model)
-        if isinstance(layer, HRALayer) and layer.get_base_dtype() is not None  # the merge refuses other weights
-    }
     merged = model.merge_and_unload(safe_merge=True)
     if found.pipeline and found.component:
         from diffusers import DiffusionPipeline
@@ -69,73 +56,7 @@ def merge(adapter: str, out: str, base: str | None) -> None:
         for source in (found.path, adapter):  # the adapter's own tokenizer is the one that it was trained with
             copy_preprocessing(source, folder, found.revision if source == found.path else None)
     share(folder)
-    if unmerged:
-        print(rounding(merged, unmerged))
     report(folder, f"{name} with {adapter} merged")
-
-
-def outputs(layer: HRALayer, weight: torch.Tensor, adapted: bool = False) -> torch.Tensor:
-    """Compute W x or, if `adapted`, diag(1 + δ) H_L W H_R x for the 8 inputs of `probe`.
-
-    weight: (out, ...), or E stacked experts. Returns (out, 8) in float64; for experts (E out, 8), one below another.
-    """
-    matrices = layer._matrices(weight)
-    if not adapted:
-        return torch.cat([probe(W) for W in matrices])
-    factors = (factor.view(-1, *factor.shape[-2:]) for factor in layer.get_factors(layer.active_adapters))
-    y = torch.cat([probe(W, (V, B)) for W, V, B in zip(matrices, *factors, strict=True)])
-    if steps := layer.get_steps(layer.active_adapters):
-        groups = getattr(layer.get_base_layer(), "groups", 1)
-        V, B, d = fold(steps, groups)
-        y = y.view(groups, -1, y.shape[-1])
-        y = y if V is None or B is None else y - B @ (V.mT @ y)
-        y = (y if d is None else d[..., None] * y).flatten(0, 1)
-    return y
-
-
-def rounding(merged: nn.Module, unmerged: Mapping[str, tuple[HRALayer, torch.Tensor, torch.Tensor]]) -> str:
-    """Describe the layer whose outputs differ most, relatively, from those before the merge.
-
-    unmerged: by path, the layer and its `outputs` without and with the adapter.
-    """
-    errors, changes, dtypes = {}, {}, {}
-    for path, (layer, base, adapted) in unmerged.items():
-        module = merged.get_submodule(path.replace(".base_layer", ""))
-        weight: torch.Tensor = getattr(module, layer.parameter_name or "weight")
-        errors[path] = ((outputs(layer, weight) - adapted).norm() / adapted.norm()).item()
-        changes[path] = ((base - adapted).norm() / adapted.norm()).item()
-        dtypes[path] = str(weight.dtype).removeprefix("torch.")
-    path = max(errors, key=lambda path: errors[path])
-    return (
-        f"rounding to {dtypes[path]} changes a layer's outputs by at most {errors[path]:.1e} of their norm, on random "
-        f"inputs ({path}, whose outputs the adapter changes by {changes[path]:.1e})"
-    )
-
-
-def rewind(adapter: str, out: str, strength: float) -> None:
-    """Write a saved adapter with the powers H^t and (1 + δ)^t instead of each layer's H and 1 + δ: `hra rewind`."""
-    folder = new_folder(out)
-    config = read_config(adapter)
-    if not isinstance(config, HRAConfig) or config.apply_GS:
-        found = "one with λ = ∞" if isinstance(config, HRAConfig) else config.peft_type.value
-        raise ValueError(f"{adapter}: expected an HRA adapter with finite λ, found {found}")
-    weights = read_weights(adapter)
-    check_tensors(adapter, config, weights)
-    layers = sum(key.endswith(".hra_u") for key in weights)
-    if not layers:
-        raise ValueError(f"{adapter}: expected tensors named hra_u, found none. Copy or download it again.")
-    for key, tensor in weights.items():
-        if (change := POWERS.get(key.rpartition(".")[2])) is None:
-            continue
-        try:
-            weights[key] = change(tensor, strength)
-        except ValueError as error:
-            raise ValueError(f"{adapter}: {key}: {error}") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    save(folder, config, weights)
-    copy_preprocessing(adapter, folder)
-    beyond = "" if 0 <= strength <= 1 else ", an extrapolation: 0 is the base model, 1 the adapter as it is"
-    report(folder, f"{adapter} at strength {strength:g} on {layers} layers{beyond}")
 
 
 def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> None:

@@ -230,14 +230,13 @@ def install() -> None:
     This applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
     diffusers' `add_adapter` with stock `peft.HRAConfig`. Existing models are unchanged.
 
-    Warns if a version of torch, PEFT or a trainer is outside the tested range, or if PEFT's own HRA layers exist.
+    Warns if a version of torch, PEFT or a trainer is outside the tested range.
     Raises RuntimeError if the installed PEFT's HRA lacks a method or parameter that this package replaces.
     """
     if _replaced:
         return
     capabilities.check_replaceable(HRAModel)
     usage.check_versions()
-    usage.check_existing_models()
     mappings: list[tuple[Any, Any]] = [(PEFT_TYPE_TO_TUNER_MAPPING, HRAModel), (PEFT_TYPE_TO_CONFIG_MAPPING, HRAConfig)]
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))

@@ -1,6 +1,5 @@
 """Warnings, each once per process: untested versions, and PEFT's own layers where this package's are expected."""
 
-import gc
 import re
 import sys
 import warnings
@@ -9,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from peft.tuners.hra.layer import HRAConv2d, HRALayer, HRALinear
+from peft.tuners.hra.layer import HRALayer
 
 from .base_layer import HRALayer as OurLayer
 
@@ -22,7 +21,6 @@ TESTED = {
     "diffusers": ("0.42", "0.42"),
     "trl": ("0.24", "1.16"),
 }
-STOCK = (HRALinear, HRAConv2d)  # as they are where they are defined, which `install` does not replace
 
 
 def check_versions() -> None:
@@ -40,18 +38,6 @@ def check_versions() -> None:
         _warn(f"hra is not tested with {', '.join(untested)}. Install a tested version if something fails.")
 
 
-@cache
-def check_existing_models() -> None:
-    """Warn if models with PEFT's own HRA layers exist; only the first call looks for them, which takes 40 ms."""
-    if _alive():
-        gc.collect()  # models that nothing refers to
-        if count := _alive():
-            _warn(
-                f"hra.install: expected to be called before a model is adapted, found {count} of PEFT's own HRA layers "
-                "in memory, which stay as they are. Call it before `get_peft_model` or the trainer that calls it."
-            )
-
-
 def check_layers(named_modules: Iterable[tuple[str, Any]]) -> None:
     """Warn if some of a model's modules are PEFT's own HRA layers."""
     stock = [path for path, one in named_modules if isinstance(one, HRALayer) and not isinstance(one, OurLayer)]
@@ -61,11 +47,6 @@ def check_layers(named_modules: Iterable[tuple[str, Any]]) -> None:
             f"hra: expected this package's layers, found PEFT's own, slower ones in {stock[0]}{more}. Call "
             "`hra.install()` before `get_peft_model`."
         )
-
-
-def _alive() -> int:
-    """Count PEFT's own layers in memory: an object refers to its class."""
-    return sum(type(one) in STOCK for one in gc.get_referrers(*STOCK))
 
 
 def _minor(version: str) -> list[int]:

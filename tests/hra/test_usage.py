@@ -1,6 +1,5 @@
 """Warnings of versions outside of the tested range, and of PEFT's own layers where this package's are expected."""
 
-import gc
 import re
 import tomllib
 import warnings
@@ -20,7 +19,6 @@ from support import ROOT
 def forget():
     """Warn as in a new process."""
     usage._warn.cache_clear()
-    usage.check_existing_models.cache_clear()
 
 
 def warned(function, *arguments) -> list[str]:
@@ -77,33 +75,7 @@ def test_versions_outside_of_the_range_are_one_line_once(monkeypatch):
 # PEFT's own layers
 
 
-def test_install_warns_of_models_with_PEFTs_own_layers():
-    gc.collect()
-    hra.uninstall()
-    before = usage._alive()
-    kept = adapt(Net(), stock=True)  # installs again
-    hra.uninstall()
-    usage._warn.cache_clear()
-    usage.check_existing_models.cache_clear()
-    (message,) = warned(hra.install)
-    assert f"found {before + 3} of PEFT's own HRA layers" in message
-    hra.uninstall()
-    assert warned(hra.install) == []
-    del kept
-    adapt(Net())
-    gc.collect()
-    assert usage._alive() == before
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        hra.orthogonality_penalty,
-        lambda model: hra.to_lora(model),
-        lambda model: hra.rewind(model, 0.5),
-    ],
-    ids=["penalty", "to_lora", "rewind"],
-)
+@pytest.mark.parametrize("use", [hra.orthogonality_penalty, hra.to_lora])
 def test_functions_warn_of_PEFTs_own_layers_once(use):
     stock, ours = adapt(Net(), stock=True), adapt(Net())
     assert warned(use, ours) == []

@@ -148,7 +148,7 @@ def _diffusers_names(keys: Iterable[str], adapted: Iterable[str]) -> dict[str, s
 
 def _misfit(found: str) -> ValueError:
     return ValueError(
-        "from_official: expected a complete UNet like diffusers' UNet2DConditionModel, in which every resolution has as "
-        f"many blocks; found {found}. Pass the complete checkpoint, or keep the file's own names with "
+        "from_official: expected a complete UNet like diffusers' UNet2DConditionModel, with as many blocks at every "
+        f"resolution; found {found}. Pass the complete checkpoint, or keep the file's own names with "
         "`diffusers_names=False`."
     )

@@ -124,13 +124,10 @@ def _diffusers_names(keys: Iterable[str], adapted: Iterable[str]) -> dict[str, s
     blocks = [(found[1], int(found[2]), found[3]) for key in keys if (found := BLOCK.fullmatch(key))]
     adapted = [name for name in adapted if BLOCK.fullmatch(name) or MIDDLE.fullmatch(name)]
     encoder, decoder = ({index for side, index, _ in blocks if side == wanted} for wanted in ("in", "out"))
-    size, count = (
-        min((index for _, index, part in blocks if part.startswith("0.op.")), default=len(encoder)),
-        len(decoder),
-    )
+    size = min((index for _, index, part in blocks if part.startswith("0.op.")), default=len(encoder))
     if {(side, index) for side, index, _ in blocks} == SD_ATTENTION:  # only vectors
         size = 3
-    elif adapted and not (encoder == decoder == set(range(count)) and size and count % size == 0):
+    elif adapted and not (encoder == decoder == set(range(len(decoder))) and size and len(decoder) % size == 0):
         raise _misfit(f"the blocks {sorted(encoder)} of the encoder and {sorted(decoder)} of the decoder")
     names = {}
     for name in adapted:

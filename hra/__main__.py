@@ -63,7 +63,7 @@ def check(adapter: str, out: str | None = None, base: str | None = None) -> None
         new_folder(out)
     check_adapter(adapter)
     if base:
-        check_base(base, None, "Correct")
+        check_base(base, "Correct")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from peft import PeftModel
@@ -99,50 +98,30 @@ def test_existing_files_are_not_overwritten(saved, command):
     main([command, str(folder / "adapter"), str(folder / "out")])
 
 
-@pytest.mark.parametrize("base", ["../models/base", "my/models/base", "models/base", "base"])
+@pytest.mark.parametrize("base", ["../models/base", "my/models/base"])
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkeypatch, command, base):
     folder, _ = saved
     (folder / "here").mkdir()
     monkeypatch.chdir(folder / "here")
-    message = (
-        rf"base model {base}: expected a folder or .*found no folder {(folder / 'here' / base).resolve()}[,.] .*base\.$"
-    )
-    with pytest.raises(SystemExit, match=message) as raised:
+    message = rf"base model {base}: expected .*found no folder {(folder / 'here' / base).resolve()}\. .*base\.$"
+    with pytest.raises(SystemExit, match=message):
         main([command, str(folder / "adapter"), "out", "--base", base])
-    assert ("on the Hub: " in str(raised.value)) == (base in ("models/base", "base")) and "Repo id" not in str(
-        raised.value
-    )
 
 
 @pytest.mark.parametrize("command", ["inspect", "to-lora", "merge"])
 @pytest.mark.parametrize(
     ("adapter", "reason"),
     [
-        ("nothere", r"found no folder /.*/nothere\. Correct"),
-        ("../no/where", r"found no folder /.*/no/where\. Correct"),
-        ("no/where", r"found no folder /.*/no/where, and no connection to the Hub \(no route\)\. Correct"),
+        ("nothere", r"expected an adapter's folder or its name .* found no folder /.*/nothere\. Correct"),
+        ("../no/where", r"expected an adapter's folder or its name .* found no folder /.*/no/where\. Correct"),
+        ("no/where", r"expected a PEFT configuration .*Can't find 'adapter_config.json' at 'no/where'\)\. Correct"),
     ],
 )
-def test_an_adapter_that_does_not_exist_is_named_after_one_request(tmp_path, monkeypatch, command, adapter, reason):
-    requests = []
-
-    def model_info(*request, **_):
-        requests.append(request)
-        raise RuntimeError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+def test_an_adapter_that_does_not_exist_is_named(tmp_path, monkeypatch, command, adapter, reason):
     monkeypatch.chdir(tmp_path)
-    more = [] if command == "inspect" else ["out"]
-    with pytest.raises(
-        SystemExit, match=rf"^hra {command}: {adapter}: expected an adapter's folder or its name .*{reason}"
-    ):
-        main([command, adapter, *more])
-    assert requests == [("no/where",)] * (adapter == "no/where")
-    monkeypatch.undo()
-    if adapter == "no/where":
-        with pytest.raises(SystemExit, match=r"found no folder .* on the Hub: .*HF_HUB_OFFLINE.*[^.]\. Correct"):
-            main([command, adapter, *more])
+    with pytest.raises(SystemExit, match=rf"^hra {command}: {adapter}: {reason}"):
+        main([command, adapter] + ["out"] * (command != "inspect"))
 
 
 def test_a_base_model_that_nobody_names_is_requested_first(saved):

@@ -106,17 +106,11 @@ def test_an_incomplete_adapter_file_is_an_error(saved, monkeypatch, command, dam
 
 CONFIGS = {
     "an unknown type": ({"peft_type": "NEW"}, r"expected a `peft_type` that PEFT \S+ has, found 'NEW'\. Correct"),
-    "r": ({"r": "four"}, r"expected `r` to be an integer, found 'four'\. Correct adapter_config\.json\.$"),
-    "λ": ({"apply_GS": "no"}, r"expected `apply_GS` to be true or false, found 'no'"),
-    "targets": ({"target_modules": 3}, r"expected `target_modules` to be a list of names or .*, found 3"),
-    "sides": ({"two_sided": "yes"}, r"HRAConfig: expected `two_sided` to be True or False, found 'yes'"),
-    "magnitudes": ({"magnitudes": 1}, r"HRAConfig: expected `magnitudes` to be True or False, found 1"),
-    "the start": (
-        {"init_scale": "wide"},
-        r"HRAConfig: expected a positive number .*, found 'wide'\. Correct",
-    ),
-    "no JSON": ('{"peft_type": "HR', r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
-    "no object": ("[1]", r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
+    "sides": ({"two_sided": "yes"}, r"expected .*HRAConfig: expected `two_sided` to be True or False, found 'yes'"),
+    "magnitudes": ({"magnitudes": 1}, r"expected .*HRAConfig: expected `magnitudes` to be True or False, found 1"),
+    "the start": ({"init_scale": "wide"}, r"expected .*HRAConfig: expected a positive number .*, found 'wide'\."),
+    "no JSON": ('{"peft_type": "HR', r"expected a PEFT configuration as adapter_config\.json, found none \("),
+    "no object": ("[1]", r"expected a PEFT configuration as adapter_config\.json, found none \("),
 }
 
 

@@ -1,4 +1,4 @@
-"""Ways of running a model that follow each operation, or exchange its parameters: tracing, ONNX, AD, offloading."""
+"""Ways of running a model that follow each operation, or exchange its parameters: tracing, AD, offloading."""
 
 import copy
 
@@ -32,22 +32,6 @@ def test_a_trace_has_the_outputs_of_the_model(adapted, form, needed):
     with torch.set_grad_enabled(needed):
         traced = torch.jit.trace(model, x)  # which compares it with a second trace, without gradients
         close(traced(2 * x), model(2 * x), 27)
-
-
-@in_each_form
-def test_an_export_to_ONNX_has_only_operations_that_ONNX_has(adapted, form, monkeypatch):
-    """As `torch.onnx.export` does with and without Dynamo; the packages that write the file are not installed here."""
-    build, x = adapted
-    model = build(**form, r=4).eval()
-    u = next(u for name, u in model.named_parameters() if "hra_u" in name)
-    with torch.no_grad():
-        u[:, 2], u[:, 3] = u[:, 1], 0
-    expected = model(x)
-    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
-    traced = torch.jit.trace(model, x)
-    close(traced(x), expected, 27)
-    used = {node.kind() for node in traced.inlined_graph.nodes()}
-    assert not {kind for kind in used if "linalg" in kind or kind in ("aten::mT", "aten::diag_embed")}
 
 
 @in_each_form

@@ -6,7 +6,7 @@ from typing import Any
 
 import peft
 import torch
-from peft import HRAConfig, LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict, inject_adapter_in_model
+from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from torch import nn
@@ -56,23 +56,6 @@ def saves_biases(bias: str) -> bool:
     with torch.random.fork_rng(devices=[]):
         model = PeftHRAModel(nn.Sequential(nn.Linear(2, 2)), config, "default")
     return any(key.endswith("bias") for key in get_peft_model_state_dict(model))
-
-
-@cache
-def axis_of_lora_a(transposed: bool) -> int:
-    """Return the axis (1 or 2) of stacked experts that PEFT's LoRA multiplies by `lora_A`; 0.19.1 changed it.
-
-    `transposed`: the value of `is_transposed` of the experts' module.
-    """
-    module, sizes = nn.Module(), (2, 3, 5)
-    module.weight = nn.Parameter(torch.zeros(sizes))
-    module.is_transposed = transposed  # type: ignore[assignment]
-    model = nn.Module()
-    model.experts = module
-    with torch.random.fork_rng(devices=[]):
-        inject_adapter_in_model(LoraConfig(r=1, target_modules=[], target_parameters=["experts.weight"]), model)
-    (A,) = (one for name, one in model.named_parameters() if ".lora_A." in name)
-    return sizes.index(A.shape[1])
 
 
 def _fields(config: type) -> dict[str, dataclasses.Field[Any]]:

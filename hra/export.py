@@ -30,10 +30,9 @@ def to_lora(
     """Export an HRA adapter as a LoRA adapter, or with magnitudes as a DoRA adapter, with the same outputs.
 
     They are the same up to rounding. W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors
-    are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1),
-    for E stacked experts (E r, n) and (out, r E) in PEFT's order. They are valid only for the W that they were computed
-    from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x are rounded
-    differently.
+    are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1).
+    They are valid only for the W that they were computed from. A quantised base weight is dequantised first. If its
+    kernels also round activations, H x and x are rounded differently.
 
     With `two_sided`, LoRA's rank is 2 r: H_L W H_R = W + lora_B lora_A with lora_A = [V_Lᵀ W H_R; V_Rᵀ] (2 r, n) and
     lora_B = [-B_L, -W B_R] (out, 2 r). With `magnitudes` it is DoRA (`use_dora`), whose `lora_magnitude_vector` (out,),
@@ -54,9 +53,9 @@ def to_lora(
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores, or `out_proj` of a Mamba model or a single transposed expert, on which PEFT applies no
-    LoRA, or has magnitudes of a row of W that is zero, by whose length DoRA divides; TypeError if it is above another
-    adapter, or hooks or parametrizations compute a base weight.
+    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT applies no LoRA, or has magnitudes of a row
+    of W that is zero, by whose length DoRA divides; TypeError if it is above another adapter, or hooks or
+    parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -84,8 +83,6 @@ def to_lora(
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
     options = {name: getattr(config, name) for name in kept}
     options["bias"] = config.bias.replace("hra_only", "lora_only")
-    if parameters := getattr(config, "target_parameters", None):
-        options["target_parameters"] = parameters
     options["use_dora"] = getattr(config, "magnitudes", False)
     rank = config.r * (2 if getattr(config, "two_sided", False) else 1)
     lora = LoraConfig(r=rank, lora_alpha=rank, inference_mode=True, **options)
@@ -138,7 +135,7 @@ def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
     """Write adapter_config.json and adapter_model.safetensors of an adapter in PEFT's format.
 
     directory: a folder, created if it is missing; files of these names are replaced. state: tensors by PEFT's keys
-    (`base_model.model.<layer>.hra_u`: (n, r) or (E, n, r)), written in their dtypes. Raises OSError if the folder
+    (`base_model.model.<layer>.hra_u`: (n, r)), written in their dtypes. Raises OSError if the folder
     cannot be written.
     """
     config.save_pretrained(str(directory))

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from peft import HRAConfig
+from peft import HRAConfig, PeftType
 
 from .export import PREFIX
 from .loading import check_tensors, read_config, read_weights
@@ -22,7 +22,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     H (n, n): `layer`, `n`, `r`, `parameters` (numbers in u); `distance`, ‖H - I‖_F = ‖B Vᵀ‖_F, dimensionless, 0 to
     2 √r; `angle`, the largest argument of an eigenvalue, in degrees (0: the base model; 180: a direction is reflected);
     `orthogonality`, ‖I_r - UᵀU‖_F of the unit columns (Eq. 6), dimensionless. The measures of a layer with NaN or
-    infinity are NaN. Stacked experts (E, n, r) are one dict: the largest of their angles, the means of the others.
+    infinity are NaN.
 
     With `two_sided`, a second dict follows, of H_L, whose `layer` ends with " (out)" and whose `n` is the number of
     outputs. With `magnitudes`, the first one also has `magnitude`, the largest |δ|, dimensionless, and counts δ.
@@ -31,7 +31,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     """
     config = read_config(adapter)
     if not isinstance(config, HRAConfig):
-        raise ValueError(f"{adapter}: expected an HRA adapter, found {config.peft_type}")
+        raise ValueError(f"{adapter}: expected an HRA adapter, found {PeftType(config.peft_type).value}")
     weights = read_weights(adapter, finite=False)
     check_tensors(adapter, config, weights)
     layers = []

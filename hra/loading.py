@@ -86,7 +86,7 @@ def quiet() -> Iterator[None]:
 def read_config(adapter: str) -> Any:
     """Read an adapter's PeftConfig. Raises ValueError if it has none, or one that PEFT or this package misreads."""
     check_adapter(adapter)
-    install()  # for `config.HRAConfig`: PEFT's own drops the option `target_parameters`
+    install()  # for `config.HRAConfig`, which has more options than PEFT's
     try:
         return PeftConfig.from_pretrained(adapter)
     except KeyError as error:

@@ -6,8 +6,6 @@ import torch
 from torch import nn
 
 from .bank import Factors
-from .capabilities import axis_of_lora_a
-from .experts import ParamWrapper
 from .merging import ROWS, not_a_parameter
 from .outputs import Outputs, Step, fold
 from .quantized import dense_weight, is_partitioned
@@ -31,7 +29,7 @@ def factors_of(name: str, layer: Any, adapter_name: str) -> Equal:
         raise TypeError(f"to_lora: {name}: {reason}.")
     base = layer.get_base_layer()
     tensors = [getattr(layer, kind, {}).get(adapter_name) for kind in TENSORS]
-    tensors.append(getattr(base, getattr(layer, "parameter_name", None) or "weight", None))
+    tensors.append(getattr(base, "weight", None))
     if any(hasattr(tensor, "placements") or is_partitioned(tensor) for tensor in tensors):
         raise ValueError(
             f"to_lora: {name}: expected all of its tensors in this process, found parts of them (tensor parallelism, "
@@ -40,9 +38,7 @@ def factors_of(name: str, layer: Any, adapter_name: str) -> Equal:
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
     steps = layer.get_steps([adapter_name]) if isinstance(layer, Outputs) else []
     m = None
-    if isinstance(layer, ParamWrapper):
-        A, B = _of_experts(name, layer, V, B)
-    elif isinstance(base, nn.Conv2d):
+    if isinstance(base, nn.Conv2d):
         _check_convolution(name, base)
         A, B, m = _of_matrix(name, base.weight.flatten(1), (V, B), steps)
         A, B, m = A.view(-1, *base.weight.shape[1:]), B[:, :, None, None], None if m is None else m.view(1, -1, 1, 1)
@@ -101,27 +97,3 @@ def _check_convolution(name: str, base: nn.Conv2d) -> None:
             f"to_lora: {name} has {base.groups} groups; an equivalent LoRA would have rank {base.groups} r, and "
             "PEFT cannot merge it. Exclude that layer, or merge the adapter instead."
         )
-
-
-def _of_experts(name: str, layer: ParamWrapper, V: torch.Tensor, B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    weight = layer._weight_in_memory()
-    pairs = zip(layer._matrices(weight), B.view(-1, *B.shape[-2:]), strict=True)
-    WB = torch.stack([_times(W, one) for W, one in pairs])
-    if weight.dim() == 2:
-        return V.mT.contiguous(), -WB[0]
-    # The update of the parameter is F Sᵀ, with F (E, a, r) and S (E, b, r) for its axes a and b.
-    F, S = (V, -WB) if layer.transposed else (-WB, V)
-    axis = axis_of_lora_a(getattr(layer.get_base_layer(), "is_transposed", False))
-    if len(weight) == 1 and axis == 1:
-        raise ValueError(
-            f"to_lora: {name}: PEFT applies no LoRA to a single transposed expert. Merge the adapter instead "
-            "(`merge_and_unload`)."
-        )
-    A, B = (S, F) if axis == 2 else (F, S)
-    # PEFT counts experts before ranks in lora_A (E r, ...), and after them in lora_B (..., r E).
-    return A.mT.flatten(0, 1).contiguous(), B.permute(1, 2, 0).flatten(1).contiguous()
-
-
-def _times(weight: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
-    """Compute W B (out, r) in float64, one block of rows at a time, and round once to B's dtype."""
-    return torch.cat([exact(rows) @ exact(B) for rows in weight.split(ROWS)]).to(B.dtype)

@@ -13,57 +13,7 @@ if __name__ == "__main__" and sys.path[0] == os.getcwd():
 
 from safetensors import SafetensorError
 
-from .paths import check_adapter, check_base, new_folder
-
-
-def inspect(adapter: str) -> None:
-    """Show how far every layer of an HRA adapter is from the base model, which it does not need.
-
-    Per layer: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle of rotation. An adapter of both sides has a
-    second row per layer, `(out)`, and one with magnitudes a column of the largest |δ|. Fully trained modules
-    (`modules_to_save`) are not measured.
-    """
-    check(adapter)
-    from . import inspection
-
-    inspection.show(adapter)
-
-
-def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Export an equivalent LoRA or DoRA adapter, with the adapter's own tokenizer if it has one.
-
-    It is DoRA if the adapter has magnitudes, and then vLLM refuses it: use `hra merge` instead.
-    `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
-    `pipe.load_lora_weights`. The last line of the output lists the written files.
-    """
-    check(adapter, out, base)
-    from . import conversion
-
-    conversion.to_lora(adapter, out, base)
-
-
-def merge(adapter: str, out: str, base: str | None) -> None:
-    """Write the base model with the adapter merged into its weights.
-
-    The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
-    transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
-    base model is a diffusers pipeline, the complete pipeline is written. The names of a classifier's classes are not in
-    PEFT's files: set `id2label` and `label2id` in the written config.json. The last line of the output lists the
-    written files.
-    """
-    check(adapter, out, base)
-    from . import conversion
-
-    conversion.merge(adapter, out, base)
-
-
-def check(adapter: str, out: str | None = None, base: str | None = None) -> None:
-    """Check a command's paths before it imports torch and PEFT, which take seconds. Raises ValueError."""
-    if out:
-        new_folder(out)
-    check_adapter(adapter)
-    if base:
-        check_base(base, "Correct")
+from .conversion import inspect, merge, to_lora
 
 
 def build_parser() -> argparse.ArgumentParser:

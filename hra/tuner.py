@@ -16,7 +16,7 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from . import bank, capabilities, targets, usage
+from . import bank, checks
 from .base_layer import HRALayer
 from .config import EXTENDED_TYPES, HRAConfig
 from .layers import Conv2d, Linear
@@ -87,9 +87,9 @@ class HRAModel(PeftHRAModel):
         )
 
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
-        capabilities.check_options(peft_config)
+        checks.check_options(peft_config)
         bias = peft_config.bias
-        if not (bias == "none" or peft_config.inference_mode or capabilities.saves_biases(bias)):
+        if not (bias == "none" or peft_config.inference_mode or checks.saves_biases(bias)):
             raise ValueError(
                 f"HRA with bias={bias!r}: expected a PEFT that writes trained biases to adapter files, found "
                 f"{peft.__version__}, which does not. Install PEFT 0.21 or newer, or set bias='none'."
@@ -98,7 +98,7 @@ class HRAModel(PeftHRAModel):
         bank.attach(model)
         if not peft_config.inference_mode:
             keep_differentiable(model)
-            targets.warn_if_left_out(peft_config, model)
+            checks.warn_if_left_out(peft_config, model)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: Any, child: nn.Module) -> None:
         if isinstance(new_module, HRALayer):
@@ -215,8 +215,8 @@ def install() -> None:
     """
     if _replaced:
         return
-    capabilities.check_replaceable(HRAModel)
-    usage.check_versions()
+    checks.check_replaceable(HRAModel)
+    checks.check_versions()
     mappings: list[tuple[Any, Any]] = [(PEFT_TYPE_TO_TUNER_MAPPING, HRAModel), (PEFT_TYPE_TO_CONFIG_MAPPING, HRAConfig)]
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))

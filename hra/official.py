@@ -61,13 +61,13 @@ def from_official(
             f"{len(checkpoint)} others such as {list(checkpoint)[:3]}"
         )
     for name, u in us.items():
-        if not (isinstance(u, torch.Tensor) and u.is_floating_point()):
-            found = u.dtype if isinstance(u, torch.Tensor) else type(u).__name__
-            raise ValueError(f"from_official: expected {name}.hra_u to have floating-point numbers, found {found}")
-        if u.dim() != 2 or not u.numel():
-            raise ValueError(f"from_official: expected {name}.hra_u of shape (n, r), found {tuple(u.shape)}")
-        if not u.isfinite().all():
-            raise ValueError(f"from_official: expected finite numbers in {name}.hra_u, found NaN or infinity")
+        plain = isinstance(u, torch.Tensor) and u.is_floating_point() and u.dim() == 2 and u.numel()
+        if not (plain and u.isfinite().all()):
+            found = f"{u.dtype} of shape {tuple(u.shape)}" if isinstance(u, torch.Tensor) else type(u).__name__
+            raise ValueError(
+                f"from_official: expected {name}.hra_u to be (n, r) finite floating-point numbers, found {found}"
+                + " with NaN or infinity" * bool(plain)
+            )
     ranks = {u.shape[1] for u in us.values()}
     if len(ranks) > 1:
         raise ValueError(

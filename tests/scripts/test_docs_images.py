@@ -13,7 +13,7 @@ def test_an_image_is_made_from_what_is_here_today(name):
     path, sources = docs_images.FOLDER / f"{name}.png", docs_images.MADE_FROM[name]
     assert docs_images.stated(path) == docs_images.digest(sources), (
         f"docs/images/{name}.png was made from another state of {', '.join(map(str, sources))}. Run "
-        "make demo, hra-workflow demo tune, python -m benchmarks.docs_images; "
+        "make demo, python -m benchmarks.docs_images; "
         "if the change does not show in the image: python -m benchmarks.docs_images --same"
     )
 

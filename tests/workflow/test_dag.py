@@ -54,15 +54,6 @@ def test_the_papers_tables_are_planned_with_their_jobs(fresh, tables):
     assert totals in words and not [jobs for jobs in counts.split(", ") if f" {jobs} " not in words], words
 
 
-@pytest.mark.slow
-def test_the_contents_are_those_of_the_tables_that_exist(finished, fresh):
-    # The finished project has math's retention table, but not its main one, and no figures.
-    assert set(finished.plan("results/contents.json")) == {"cost", "figures", "contents"}
-    # Without a table, it covers what `all` makes.
-    planned = fresh.plan("contents")
-    assert {"train_glue", "table", "contents"} <= set(planned) and not {"train_math", "train_subject"} & set(planned)
-
-
 def test_common_rules_stay_small():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
 

@@ -61,13 +61,6 @@ class Probes(Section):
     )
 
 
-class Price(Section):
-    """The price of GPU-hours, for the plan and the cost tables. null: they show none."""
-
-    gpu_hour: PositiveFloat = key("Of one GPU for an hour.")
-    currency: Text = key("Shown next to the amounts.", examples=["USD"])
-
-
 class Request(Section):
     """The run of `hra-workflow export` and `hra-workflow predict`, which set it, and the new inputs."""
 
@@ -112,7 +105,6 @@ class TopLevel(Section, title="Top level"):
         reruns="nothing",
     )
     probes: Probes = key(default={}, reruns="nothing")
-    price: Price | None = key(default=None, reruns="table")
     plan_file: Text | None = key(
         "JSON file to which a dry run writes its jobs instead of the plan "
         "(docs/results-contract.md#written-on-request).",

@@ -1,18 +1,16 @@
 """results/contents.json: what the config specifies about the results, for programs that only read them."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 from yaml import safe_load
 
-import contents
 import results_contract
+from hra_results import described
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import files
 from hra_workflow.report import column_units
-from hra_workflow.tasks import reported
 from support import ROOT, paper_config
 
 
@@ -20,13 +18,9 @@ def written(tmp_path: Path, task: str) -> dict:
     """Write the contents of the paper's config for a task with results in tmp_path, and read them."""
     config = paper_config()
     config["pathvars"] |= {"results": str(tmp_path)}
-    described = reported.tasks(config, [tasks.load(config)[task]])
-    for path in (described[task]["runs"], *described[task]["tables"]):
-        files.write_text(path, "a\n")
-    output = str(tmp_path / "contents.json")
-    params = {"tasks": described, "changes": "", "results": str(tmp_path)}
-    contents.main({"rule": "contents", "output": {"contents": output}, "params": params})
-    return files.read_json(output)
+    (tmp_path / f"table_{task}.csv").touch()
+    folder = described.write(config, [tasks.load(config)[task]])
+    return files.read_json(folder / described.NAME)
 
 
 def test_the_runs_and_their_files_are_named(tmp_path):
@@ -52,7 +46,7 @@ def test_warnings_of_the_data_and_the_user_s_functions_are_part_of_it(tmp_path, 
     files.write_json(tmp_path / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in train"]})
     facts = {"title": "x", "data": [str(tmp_path / "sst2.manifest.json")], "benchmarks": []}
     facts["functions"] = ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]
-    found = contents.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
+    found = described.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
     assert found["tasks"] == {"glue": {"title": "x", "warnings": ["sst2: 2 rows are also in train"]}}
     assert [(one["file"], bool(one["source"])) for one in found["modules"]] == [
         ("modules_of_a_test.py", True),
@@ -66,8 +60,8 @@ def test_functions_and_metrics_are_those_of_the_config():
     columns = [column for column in config["tasks"]["control"]["columns"] if column.get("metric") != "canny_iou"]
     config["tasks"]["control"] |= {"columns": columns, "figures": {"parameters": [], "lambda": []}}
     control = tasks.load(config)["control"]
-    assert reported.own_functions_of(control) == ["hints_of_a_report:contrast"]
-    assert reported.main_metrics(control, "coco") == {"validation": "canny_f1"}  # not the evaluation's first one
+    assert described.own_functions_of(control) == ["hints_of_a_report:contrast"]
+    assert described.main_metrics(control, "coco") == {"validation": "canny_f1"}  # not the evaluation's first one
 
 
 @pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
@@ -76,7 +70,7 @@ def test_directions_are_those_of_the_table_s_columns(task):
     one = tasks.load(paper_config())[task]
     params = {"columns": one.settings["columns"], "scale": one.scale}
     units = column_units.units(params)
-    stated = reported.directions(one)
+    stated = described.directions(one)
     for column in params["columns"]:
         wanted = "lower" if units[column["name"]].lower else "higher"
         assert (column["benchmark"], column["metric"], wanted) in stated
@@ -86,9 +80,7 @@ def test_directions_are_those_of_the_table_s_columns(task):
 
 def test_the_changes_merged_over_the_papers_config_are_the_config():
 
-    of_tasks = [file for name in tasks.classes() for file in sorted((ROOT / "config" / name).glob("*.yaml"))]
-    changes = partial(overlays.changes, shipped=[ROOT / "config/config.yaml", ROOT / "config/methods.yaml", *of_tasks])
-    config = paper_config()
+    config, changes = paper_config(), described.changes
     assert changes(config) == ""
     for name in ("config", "quick"):
         config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))

@@ -16,8 +16,6 @@ from hra.__main__ import main
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
-from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
-from hra_workflow.models.ldm import keys as ldm_keys
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import official_checkpoint
 
@@ -39,7 +37,7 @@ def trained(tmp_path_factory):
 def official(state: dict, gram_schmidt: bool):
     """Build a UNet with the weights of the official layers, and the official hint encoder (hra.py, oft_ldm.py)."""
     unet = StableDiffusion(MODEL).load()
-    names = ldm_checkpoint.names("unet", unet)
+    names = ldm_files.names("unet", unet)
     weights = {}
     for name, ldm in names.items():
         layer, _, kind = ldm.rpartition(".")
@@ -55,7 +53,7 @@ def official(state: dict, gram_schmidt: bool):
     for place, (inputs_, outputs) in enumerate(itertools.pairwise(sizes)):
         encoder.append(torch.nn.Conv2d(inputs_, outputs, 3, padding=1, stride=2 if place in (2, 4) else 1))
         encoder.append(torch.nn.SiLU())
-    prefix = ldm_keys.HINT
+    prefix = official_checkpoint.HINT
     encoder[:-1].load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
     unet.conv_in.register_forward_hook(lambda module, _, output: output + encoder[:-1](hints()))
     return unet

@@ -11,9 +11,8 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.models.ldm import keys as ldm_keys
 
-NAME = ldm_keys.HINT_ENCODER
+NAME = "hint_encoder"
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
 CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling fewer than entries
 

@@ -9,21 +9,30 @@ from pathlib import Path
 
 import torch
 
+from hra import from_official
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters
+from hra_workflow.models import adapters, ldm_checkpoint
 from hra_workflow.models.built_adapters import PREFIX
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
-from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
-from hra_workflow.models.ldm import keys as ldm_keys
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 
-FIXED, HRA = ".fixed_linear.", ".hra_u"
+FIXED, HRA, HINT = ".fixed_linear.", ".hra_u", "control_model.input_hint_block."
+
+
+def hint_names(blocks: int) -> dict[str, str]:
+    """Map the hint encoder's weight names to the official code's: a sequence of alternating convolutions and SiLUs."""
+    layers = ["conv_in", *(f"blocks.{index}" for index in range(blocks)), "conv_out"]
+    return {
+        f"{layer}.{kind}": f"{HINT}{2 * place}.{kind}"
+        for place, layer in enumerate(layers)
+        for kind in ("weight", "bias")
+    }
 
 
 def split(state: dict) -> tuple[dict, dict[str, torch.Tensor]]:
     """Split into the base model's weights under LDM's names and the official code's additions under its names."""
-    added = {name: value for name, value in state.items() if name.endswith(HRA) or name.startswith(ldm_keys.HINT)}
+    added = {name: value for name, value in state.items() if name.endswith(HRA) or name.startswith(HINT)}
     return {name.replace(FIXED, "."): value for name, value in state.items() if name not in added}, added
 
 
@@ -38,14 +47,13 @@ def read(path: Path, folder: Path, method: dict, out: Path):
     base, added = split(ldm_checkpoint.read(path))
     pipeline = ldm_checkpoint.pipeline(base, folder, path)
     unet = copy.deepcopy(pipeline.unet).requires_grad_(False)
-    layers = {ldm.removesuffix(".weight"): name for name, ldm in ldm_checkpoint.names("unet", unet).items()}
     control_model.ready(unet, method, StableDiffusion(folder).pixels_per_latent())
-    encoder = ldm_keys.of_hint_encoder(len(unet.get_submodule(hint_encoder.NAME).blocks))
-    hints = {ldm: f"{hint_encoder.NAME}.{name}" for name, ldm in encoder.items()}
-    found = {}
-    for ldm, value in added.items():
-        layer = layers.get(ldm.removesuffix(HRA), ldm)
-        found[PREFIX + hints.get(ldm, layer.removesuffix(".weight") + HRA)] = value
+    try:
+        found = from_official(base | added)[1]
+    except ValueError as problem:
+        raise JobError(f"{path}: {problem}") from problem
+    for name, official in hint_names(len(unet.get_submodule(hint_encoder.NAME).blocks)).items():
+        found |= {f"{PREFIX}{hint_encoder.NAME}.{name}": added[official]} if official in added else {}
     model = adapters.insert(unet, method, control_model.head(method))
     expected = get_peft_model_state_dict(model)
     strange = sorted(expected.keys() ^ found.keys())

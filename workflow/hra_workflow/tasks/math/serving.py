@@ -84,12 +84,6 @@ def refusal(task: Task, run: str) -> str | None:
     return vllm_process.obstacle(adapter.as_lora(peft)) if adapter.export_lora else ""
 
 
-def warnings(backend: str) -> list[str]:
-    """Return the warnings about the version of the backend, for the dry run."""
-    text = vllm_process.untested() if backend == VLLM else None
-    return [text] if text else []
-
-
 def describe_choice(task: Task, backend: str) -> str:
     """Describe the backend and the reason, for the dry run."""
     setting = task.settings["generation"]["backend"]

@@ -267,7 +267,6 @@ class Math(Task):
                 }.items()
                 if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
             ),
-            *serving.warnings(self.backend),
         ]
 
     # Plan

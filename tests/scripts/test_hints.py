@@ -13,7 +13,7 @@ from hra_workflow.tasks.control import hints
 from support import SHARED
 
 BLANK = Image.new("RGB", (512, 512))
-ADE, FACES, COCO = (SHARED / "data" / name for name in ("ade20k_sample", "faces_dlib68", "coco_stuff_sample"))
+ADE, COCO = (SHARED / "data" / name for name in ("ade20k_sample", "coco_stuff_sample"))
 needs_data = pytest.mark.skipif(not ADE.is_dir(), reason="no ../shared/data on this machine")
 
 

@@ -17,7 +17,6 @@ KINDS = {  # other types are named `module:Class`
     "segformer-mmseg": "hra_workflow.evaluators.segmentation:Mmsegmentation",
     "segformer-nvlabs": "hra_workflow.evaluators.segmentation:Nvlabs",
     "face-alignment": "hra_workflow.evaluators.landmarks:FaceAlignment",
-    "dlib": "hra_workflow.evaluators.landmarks:Dlib",
     "fid": "hra_workflow.evaluators.fid:Fid",
 }
 OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types have

@@ -6,7 +6,6 @@ This is the inverse of diffusers' loaders (diffusers.loaders.single_file_utils),
 import re
 
 UNET, AUTOENCODER, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
-HINT = "control_model.input_hint_block."
 HINT_ENCODER = "hint_encoder"  # submodule of the UNet that is not part of Stable Diffusion
 POSITIONS = f"{TEXT}embeddings.position_ids"
 
@@ -81,13 +80,3 @@ def autoencoder_key(name: str, last: int) -> str:
 def of_text_encoder(names: list[str]) -> dict[str, str]:
     """Map transformers' weight names of a CLIPTextModel (with `text_model.` before 5.6) to LDM's."""
     return {name: TEXT + name.removeprefix("text_model.") for name in names}
-
-
-def of_hint_encoder(blocks: int) -> dict[str, str]:
-    """Map the hint encoder's weight names to the official code's: a sequence of alternating convolutions and SiLUs."""
-    layers = ["conv_in", *(f"blocks.{index}" for index in range(blocks)), "conv_out"]
-    return {
-        f"{layer}.{kind}": f"{HINT}{2 * place}.{kind}"
-        for place, layer in enumerate(layers)
-        for kind in ("weight", "bias")
-    }

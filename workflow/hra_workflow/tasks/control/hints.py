@@ -7,14 +7,13 @@ image is RGB and `resolution` pixels square. The function returns an image or a 
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import numpy
 from PIL import Image
 
+from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError, check_sizes
 from hra_workflow.data import images
 from hra_workflow.evaluators.edges import edges
@@ -97,16 +96,8 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
 
 
 def named(name: str) -> Callable:
-    if name in HINTS:
-        return HINTS[name]
-    module, _, function = name.partition(":")
-    try:
-        return getattr(import_module(module), function)
-    except Exception as problem:  # importing the module may raise anything
-        raise JobError(
-            f"hint {name!r}: expected one of {', '.join(HINTS)} or a function `module:function` on PYTHONPATH, found "
-            f"neither ({type(problem).__name__}: {problem}). Correct the name or PYTHONPATH."
-        ) from problem
+    """Return a function of HINTS, or import a custom one."""
+    return HINTS[name] if name in HINTS else imports.import_named(name, "hint")
 
 
 def classes(path) -> numpy.ndarray:
@@ -139,37 +130,28 @@ def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
     return found
 
 
-@dataclass(frozen=True)
-class Colours:
-    """Counts of the pixels of an image in ADE20K's colours: all, read as the nearest class, and without class."""
-
-    pixels: int
-    nearest: int
-    none: int
-    examples: list[str]  # pixels in colours of no class
-
-
-def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarray:
+def classes_of_colours(path) -> tuple[numpy.ndarray, dict[str, float]]:
     """Read an image in ADE20K's colours, a path or an open file, as classes: the inverse of `segmentation`.
 
-    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; `counts` gets an
-    entry. Road and skyscraper have the same colour, which is read as road: usable for control images, not for
-    evaluation.
+    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; also returns these
+    colours of no class with their fraction of the pixels. Road and skyscraper have the same colour, which is read as
+    road: usable for control images, not for evaluation.
     """
     from scipy.spatial import cKDTree
 
     with images.decode(path) as image:
         colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     numbers, place, times = numpy.unique(colours @ CHANNELS, return_inverse=True, return_counts=True)
-    found = numbers[:, None] // CHANNELS % 256
     known, first = numpy.unique(numpy.vstack([palette(), [[0, 0, 0]]]), axis=0, return_index=True)
-    away, nearest = cKDTree(known).query(found, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5)
+    _, nearest = cKDTree(known).query(
+        numbers[:, None] // CHANNELS % 256, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5
+    )
     classes = numpy.append(numpy.where(first < CLASSES, first, IGNORED), IGNORED)[nearest].astype(numpy.uint8)
-    if counts is not None:
-        none = numpy.isinf(away)
-        examples = [f"#{number:06x}" for number in numbers[none][:8]]
-        counts.append(Colours(int(times.sum()), int(times[(away > 0) & ~none].sum()), int(times[none].sum()), examples))
-    return classes[place].reshape(colours.shape[:2])
+    unknown = nearest == len(known)
+    fractions = times[unknown] / times.sum()
+    return classes[place].reshape(colours.shape[:2]), {
+        f"#{number:06x}": float(one) for number, one in zip(numbers[unknown], fractions, strict=True)
+    }
 
 
 def points(path, count: int = 68) -> numpy.ndarray:

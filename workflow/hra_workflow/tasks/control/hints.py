@@ -36,19 +36,12 @@ def canny(picture: Image.Image, annotation=None) -> Image.Image:
 def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     """Plot the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
 
-    Other numbers of points work too. Raises JobError for no face, several faces, and points of an image of another
-    size. The dots are those of `plot_points` of the official eval_landmark.py.
+    Other numbers of points work too. Raises JobError for points of an image of another size. The dots are those of
+    `plot_points` of the official eval_landmark.py.
     """
     import cv2
 
-    points = numpy.asarray(annotation, float)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
-        raise JobError(
-            f"landmarks: expected the points of one face, (68, 2), found {kind} (shape {points.shape}). "
-            "Exclude the image, or keep one face."
-        )
-    check_pixels(points, "landmarks")
+    points = annotation
     size = numpy.array(picture.size)
     if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
         raise JobError(
@@ -65,7 +58,7 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
 def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     """Plot the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
     shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
-    return Image.fromarray(shown[check_classes(annotation, "segmentation")])
+    return Image.fromarray(shown[annotation])
 
 
 HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
@@ -76,7 +69,8 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
 
     Raises JobError if the function fails, or returns anything but RETURNED.
     """
-    hint, what = named(name), f"hint {name}"
+    hint = HINTS.get(name) or imports.import_named(name, "hint")
+    what = f"hint {name}"
     try:
         made = hint(picture, annotation)
     except JobError:
@@ -95,11 +89,6 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
     return image
 
 
-def named(name: str) -> Callable:
-    """Return a function of HINTS, or import a custom one."""
-    return HINTS[name] if name in HINTS else imports.import_named(name, "hint")
-
-
 def classes(path) -> numpy.ndarray:
     """Read a label map of ADE20K, a path or an open file, as classes, (height, width) of 0 to 149 and IGNORED.
 
@@ -116,18 +105,6 @@ def classes(path) -> numpy.ndarray:
             f"{', '.join(map(str, strange[:8]))}. Check whether it is a label map of another dataset."
         )
     return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
-
-
-def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
-    """Return the array; raise JobError unless it is (height, width) of 0 to 149 and IGNORED."""
-    found = numpy.asarray(found)
-    strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
-    if found.ndim != 2 or strange:
-        raise JobError(
-            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, found shape {found.shape} with "
-            f"{', '.join(map(str, strange[:8])) or 'such values'}."
-        )
-    return found
 
 
 def classes_of_colours(path) -> tuple[numpy.ndarray, dict[str, float]]:

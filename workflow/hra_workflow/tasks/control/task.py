@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.core.errors import one_of
+from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
@@ -15,6 +15,7 @@ HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmar
 LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
+ANNOTATIONS = {"segmentation": ("classes", "colours"), "landmarks": ("points", "object-points")}  # by hint
 
 
 class Control(ImageTask):
@@ -53,8 +54,13 @@ class Control(ImageTask):
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
-            for split in ("train", BENCHMARK):
-                one_of(f"{key}: splits", "split", split, entry["splits"])
+            for split, places in entry["splits"].items():
+                kinds, found = ANNOTATIONS.get(entry["hint"]), places.get("annotation", {}).get("kind")
+                expect(
+                    not kinds or "control" in places or found in kinds,
+                    f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
+                    f"`hint: {entry['hint']}` computes the control images, found {found or 'none'}. Add it",
+                )
             annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
             for evaluator in entry["evaluators"]:
                 one_of(f"{key}: evaluators", "evaluator", evaluator, known)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.models import vllm_process
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.math import extra_tables, graders, serving
@@ -154,8 +155,7 @@ class Math(Task):
         return serving.backend(self)
 
     def choices(self) -> list[str]:
-        chosen = serving.describe_choice(self, self.backend)
-        return [f"answers:  {chosen}", *serving.describe_merged(self, self.backend)]
+        return [f"answers:  {serving.describe_choice(self, self.backend)}"]
 
     def begin(self, rules: set[str]) -> None:
         if "generate_math" in rules:
@@ -267,7 +267,7 @@ class Math(Task):
                 }.items()
                 if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
             ),
-            *serving.warnings(self.backend),
+            *filter(None, [vllm_process.untested() if self.backend == serving.VLLM else None]),
         ]
 
     # Plan

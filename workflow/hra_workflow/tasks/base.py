@@ -1,6 +1,5 @@
 """The description of a task: facts, and the functions that rules, the plan and the tables call."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -220,28 +219,6 @@ class Task:
     def comparison(self) -> dict:
         """Return the settings that `per_item` depends on, and `labels`: the names of classes by dataset, if any."""
         return {}
-
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_from`."""
-        return {}
-
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return how much two predictions for an item differ: here, in the main metric; 0 if they are the same."""
-        values = [line.get(score) for line in (first, second)]
-        if None in values:  # a blocked image, or one without a face, has no score
-            return math.inf if values[0] != values[1] else 0.0
-        return abs(values[0] - values[1])
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        """Return the report's contents for an item, by heading.
-
-        line: from predictions.jsonl.gz. dataset: its `metrics`, and its `columns` and `labels` if it has them.
-        """
-        scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
-        return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
 
     # Plan, and the use of finished runs
 

@@ -154,10 +154,6 @@ class Control(ImageTask):
     def comparison(self) -> dict:
         return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
 
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        return {"of_run": registry.of_run(settings.get("evaluators", []))}
-
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: the config's runs with its first seed."""
         names = self.settings["sheets"]["runs"]

@@ -1,13 +1,10 @@
 """GLUE with a text classifier."""
 
-import math
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 
 from hra_workflow.core import files, grid, records, tuning
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks import training
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated, reading, rows
@@ -148,46 +145,13 @@ class Glue(Task):
         values = [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in scores]
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
 
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return the largest difference of a class's probability, or of the value of a regression, of any weights."""
-        return max(
-            abs(one - other)
-            for name in TITLES
-            if name in first and name in second
-            for one, other in zip_longest(probabilities(first[name]), probabilities(second[name]), fillvalue=0.0)
-        )
-
     def comparison(self) -> dict:
         return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        labels = dataset["labels"]
-
-        def readable(value: float) -> str:
-            return f"{value:.4g}" if labels is None else labels[int(value)]
-
-        def predicted(name: str) -> str:
-            ((_, value),), of_classes = cls.per_item([line], name, "", {}), probabilities(line[name])
-            return readable(value) + (f" ({of_classes[value]:.3f})" if len(of_classes) > 1 else "")
-
-        return (
-            {name: str(line[name]) for name in dataset["columns"]}
-            | {"label": readable(line["label"])}
-            | {name: predicted(name) for name in TITLES if name in line}
-        )
 
     # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
         return {"reading": reading(self.datasets[dataset])}
-
-
-def probabilities(scores: list[float]) -> list[float]:
-    """Return the probabilities of classes with these scores; a single score, the value of a regression, unchanged."""
-    powers = [math.exp(score - max(scores)) for score in scores]
-    return [power / sum(powers) for power in powers] if len(scores) > 1 else scores
 
 
 TASK = Glue

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import SequenceMatcher
 from functools import cached_property
 from typing import ClassVar
 
@@ -223,20 +222,6 @@ class Math(Task):
         if not all(isinstance(line.get(metric), dict) for line in lines):  # general text, whose items have weights
             return None
         return [(line[metric]["right"],) for line in lines]
-
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return the fraction of words that differ, plus 1 if only one of the answers is correct."""
-        if "output" not in first:
-            return super().change(first, second, score)
-        texts = [line["output"].split() for line in (first, second)]
-        equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
-        return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
-        return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
 
     def without_answer_marker(self) -> list[str]:
         entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}

@@ -227,10 +227,6 @@ class Subject(ImageTask):
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
 
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        return {"best_by": settings.get("evaluation", {}).get("best_by", [])}
-
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
         runs = self.of_first_seed(dataset)

@@ -29,7 +29,6 @@ class Task:
     scale: factor applied to scores in tables.
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: the modules that are trained with an adapter but not counted in its parameters.
-    notes: paragraphs below the Markdown table, next to the paper's numbers.
     identity: the entries of predictions.jsonl.gz that are the same for an item of every run.
     pipeline_tag: the Hub's name of a model's purpose.
     predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
@@ -52,7 +51,6 @@ class Task:
     scale: ClassVar[int] = 100
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
-    notes: ClassVar[tuple[str, ...]] = ()
     identity: ClassVar[tuple[str, ...]] = ("item", "key", "gold", "label", "tokens")
     pipeline_tag: ClassVar[str] = ""
     predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
@@ -133,10 +131,6 @@ class Task:
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files, in the scratch folder, of the jobs that precede the augmentation of a run."""
         return []
-
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return how often an optimizer step must wait for the GPU, except to log, by the file that waits."""
-        return {}
 
     def period(self, values: dict) -> int:
         """Return the number of steps after which their times recur: those that train on the same sampled data."""

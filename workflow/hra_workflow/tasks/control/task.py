@@ -29,21 +29,6 @@ class Control(ImageTask):
     reference_images = "source"
     lambda_sources = ("", "Table 4")
     uncounted = "hint encoder"
-    notes = (
-        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
-        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
-        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
-        "the 68 points that face-alignment detects and those of the real image.",
-        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
-        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
-        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
-        "the paper does not report it.",
-        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
-        "paper nor `Params (M)` counts the hint encoder.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
-        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
-    )
     own_rules = ("hints", "latents")
     pipeline_tag = "image-to-image"
     predicts_from = (("images", "prompts"), ("controls", "prompts"))

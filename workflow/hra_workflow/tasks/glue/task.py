@@ -22,16 +22,6 @@ class Glue(Task):
     head_rate = True
     lambda_sources = ("Figure 3", "Table 2")
     uncounted = "classifier"
-    notes = (
-        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
-        "(`metric` in config/published/glue.csv). Each published value is in the column with its scale, and "
-        "so are the averages; compare methods within one column.",
-        "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
-        "give no seeds. H-Adapter and P-Adapter are not run here.",
-        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
-        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
-        "The row is compared with the label of Table 2.",
-    )
     metric = staticmethod(metrics.find)
     pipeline_tag = "text-classification"
     predicts_from = (("texts",),)
@@ -95,10 +85,6 @@ class Glue(Task):
         """Return `versions` of the custom metrics among `names`, which results depend on; {} without any."""
         custom = {name: self.metric(name).version for name in names if ":" in name}
         return {"versions": custom} if custom else {}
-
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return DeBERTa's wait: it computes a number for relative positions on the host in every forward pass."""
-        return {"deberta_v2/modeling_deberta_v2.py": micro_batches}
 
     def check_runs(self) -> None:
         for run in self.runs():

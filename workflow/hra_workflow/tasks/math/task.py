@@ -36,14 +36,6 @@ class Math(Task):
     pipeline_tag = "text-generation"
     predicts_from = (("prompts",),)
     lambda_sources = ("Figure 4", "Table 7")
-    notes = (
-        "Each answer is graded in three ways. `official`: the official repository's lenient rules (first number after "
-        "the marker, rounded; × 100 and / 100 accepted; malformed LaTeX counts as equal), for comparison with the "
-        "paper's numbers. `strict`: everything after the last “The answer is:”, exactly (math-verify for MATH). "
-        "`lenient`: without that marker, the last answer found, exactly.",
-        "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
-        "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
-    )
 
     def check_runs(self) -> None:
         key, entry = f"config: tasks.{self.name}", self.settings["generation"]

@@ -7,8 +7,7 @@
 # Local rules: login nodes have network access, compute nodes do not.
 
 DOWNLOADS = downloads.Downloads(config, workflow, TASKS)
-OF_CONFIG = ("mirror", "local_root", "follow_links")
-ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in OF_CONFIG} | {"network": True}
+ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in ("mirror", "local_root")} | {"network": True}
 
 
 localrules:
@@ -24,7 +23,7 @@ rule download_model:
         manifest="<resources>/models/{model}.manifest.json",
     log:
         "<logs>/download/models/{model}.log",
-    retries: 0  # the script retries, with a line per attempt
+    retries: 0  # the script itself waits for busy servers and resumes
     conda:
         "../envs/hra.yaml"
     params:
@@ -41,7 +40,7 @@ rule download_dataset:
         manifest="<resources>/datasets/{task}/{dataset}.manifest.json",
     log:
         "<logs>/download/datasets/{task}/{dataset}.log",
-    retries: 0  # the script retries, with a line per attempt
+    retries: 0  # the script itself waits for busy servers and resumes
     conda:
         "../envs/hra.yaml"
     params:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import zipfile
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
@@ -18,7 +19,7 @@ def url_source(server, sha256=SHA256):
 
 def fetch(source, folder, mirror=None, local_root=".", **more):
     try:
-        return sources.fetch(source, folder, mirror, str(local_root), **more)
+        return sources.of(source, mirror, str(local_root)).fetch(folder, **more)
     except JobError as problem:
         assert "\n" not in str(problem)  # the last line of a log is what the user is shown
         raise
@@ -26,3 +27,20 @@ def fetch(source, folder, mirror=None, local_root=".", **more):
 
 def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def make_wheel(folder, members):
+    """Build a wheel of package `tinyweights` 1.0; members: path -> content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tinyweights-1.0-py3-none-any.whl"
+    info = "tinyweights-1.0.dist-info"
+    members = {
+        **members,
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinyweights\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path

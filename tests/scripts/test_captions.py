@@ -194,11 +194,9 @@ def test_without_files_a_source_of_the_hub_is_all_that_the_dataset_uses(tmp_path
     mirrored(tmp_path / "mirror", {f"{number}.png": encoded(number) for number in range(4)} | {"README.md": b"cats"})
     assert list(fetched(tmp_path)["files"]) == ["0.png", "1.png", "2.png", "3.png"]
     with pytest.raises(JobError, match=r"org/cats: no usable files at c0ffee.* among none"):
-        sources.fetch(HUB, tmp_path / "to", str(tmp_path / "empty"), ".", {"resolution": 32})
-    with pytest.raises(JobError, match=r"a mirror at an address has no list of files"):
-        sources.fetch(HUB, tmp_path / "to", "http://127.0.0.1:9", ".", {"resolution": 32})
+        sources.of(HUB, str(tmp_path / "empty")).fetch(tmp_path / "to", {"resolution": 32})
     listed = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in ("0.png", "README.md")]
     hub_server.files[f"/api/datasets/org/cats/tree/{COMMIT}?recursive=true&expand=false"] = json.dumps(listed).encode()
     hub_server.hub_file("org/cats", COMMIT, "0.png", encoded(0), kind="datasets/")
-    sources.fetch(HUB, tmp_path / "to", None, ".", {"resolution": 32})
+    sources.of(HUB).fetch(tmp_path / "to", {"resolution": 32})
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["0.png"]

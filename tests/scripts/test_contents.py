@@ -93,7 +93,7 @@ def test_the_changes_merged_over_the_papers_config_are_the_config():
     for name in ("config", "quick"):
         config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))
     assert overlays.merged(paper_config(), safe_load(changes(config))) == config
-    config["mirror"] = "https://me:secret@mirror.example/data"
-    assert safe_load(changes(config))["mirror"] == "https://mirror.example/data"
+    config["note"] = "https://me:secret@mirror.example/data"
+    assert safe_load(changes(config))["note"] == "https://mirror.example/data"
     del config["tasks"]["math"]
     assert safe_load(changes(config))["tasks"]["math"] is None

@@ -19,7 +19,7 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import data_cards, image_card, images, leaks, local_files, text_card, text_tables
+from hra_workflow.data import data_cards, image_card, images, leaks, sources, text_card, text_tables
 from hra_workflow.preflight import site
 from hra_workflow.tasks import user_data
 from hra_workflow.tasks.math import answers
@@ -203,7 +203,7 @@ def of_12_bits() -> Image.Image:
 
 
 def photographs(folder: Path) -> dict:
-    paths = local_files.paths({"kind": "local", "path": str(folder)}, ".", {"resolution": 32})
+    paths = sources.of({"kind": "local", "path": str(folder)}).user_files({"resolution": 32})
     return image_card.make_card(paths, 32, folder)
 
 

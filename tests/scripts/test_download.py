@@ -128,7 +128,6 @@ def test_an_error_names_the_users_folder(toy, tmp_path):
     with pytest.raises(JobError) as problem:
         run(tmp_path / "mug.manifest.json", source, {"resolution": 8}, local_root=tmp_path)
     assert f"{tmp_path}/mug/1.png" in str(problem.value) and ".download" not in str(problem.value)
-    assert problem.value.final  # not retried
 
 
 def test_a_stated_separator_wins_over_the_suffix(tmp_path):

@@ -13,7 +13,7 @@ import rule_jobs
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import finished_downloads, local_files
+from hra_workflow.data import finished_downloads, sources
 from hra_workflow.preflight import site
 from hra_workflow.snakemake_bridge import downloads as download_jobs
 
@@ -90,7 +90,7 @@ class Own:
         (self.folder / "model.safetensors").write_bytes(WEIGHTS)
 
     def plan(self) -> dict:
-        paths = local_files.paths(SOURCE, str(self.root))
+        paths = sources.of(SOURCE, local_root=str(self.root)).user_files()
         return finished_downloads.planned_params(SOURCE, self.manifest, paths)
 
     def download(self, planned: dict | None = None, **params) -> dict:
@@ -187,7 +187,7 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
     own.download()
     splits = {"splits": {"train": ["train.csv"]}}
     with pytest.raises(JobError, match=r"No file .*/own/train\.csv\. .*contains: config\.json, model\.saf.* Save it"):
-        local_files.paths(SOURCE, str(tmp_path), splits)
+        sources.of(SOURCE, local_root=str(tmp_path)).user_files(splits)
     shutil.rmtree(own.folder)
     with pytest.raises(JobError, match=r"expected a folder at .*/own, found none \(path 'own' under local_root"):
         own.plan()
@@ -195,51 +195,25 @@ def test_own_files_that_are_missing_are_an_error_of_the_plan(tmp_path):
 
 def config_of(folder: Path, local_root: Path) -> dict:
     """Return what planning a download reads of a config."""
-    config = {"pathvars": {"resources": str(folder / "resources")}, "preflight": None, "follow_links": False}
+    config = {"pathvars": {"resources": str(folder / "resources")}, "preflight": None}
     return config | {"local_root": str(local_root), "models": {"m": {"source": SOURCE}}}
 
 
-@pytest.fixture
-def linked(tmp_path):
-    """Provide a model's folder with links; linked(follow_links=False) plans and makes its download."""
+@pytest.mark.parametrize("target", ["near", "nowhere"])
+def test_links_whose_files_would_not_be_read_are_an_error(tmp_path, target):
     own = Own(tmp_path)
     (tmp_path / "near").mkdir()
-    (tmp_path / "near/vocab.txt").touch()
     (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
-    (tmp_path / "own/vocab.txt").symlink_to("../near/vocab.txt")
     (tmp_path / "own/.cache").symlink_to("nowhere")
-    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
-
-    def planned_and_downloaded(follow_links: bool = False):
-        settings = config_of(tmp_path, tmp_path) | {"follow_links": follow_links}
-        download_jobs.Downloads(settings, forced, {}).planned({"model": "m"})
-        return own.download({"source": SOURCE}, follow_links=follow_links)["files"].keys()
-
-    return planned_and_downloaded
-
-
-def test_links_lead_to_the_folder_or_to_local_root_unless_all_are_followed(linked, tmp_path, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret.json"
-    elsewhere.write_text("{}")
-    usual = {"config.json", "model.safetensors", "link.json", "vocab.txt"}
-    assert linked() == usual
-    (tmp_path / "own/extra.json").symlink_to(elsewhere)
-    said = rf"own/extra\.json: expected a file in {tmp_path}/own or under .* to {elsewhere}\. .* `follow_links: true`"
-    with pytest.raises(SystemExit, match=said):
-        linked()
-    with pytest.raises(JobError, match="found a link to"):  # a job that is run by hand
-        download.main(rule_jobs.download("model", tmp_path / "n.manifest.json", SOURCE, local_root=str(tmp_path)))
-    config, job = config_of(tmp_path, tmp_path), Job("download_model", {"model": "m"}, [], "log")
-    assert "found a link to" in site.unusable(config, job)
-    assert site.unusable(config | {"follow_links": True}, job) is None
-    assert linked(follow_links=True) == usual | {"extra.json"}
-
-
-@pytest.mark.parametrize("target", ["near", "nowhere"])
-def test_links_whose_files_would_not_be_read_are_an_error(linked, tmp_path, target):
+    assert {"link.json", "config.json"} <= own.download({"source": SOURCE})["files"].keys()
     (tmp_path / "own/more").symlink_to(tmp_path / target)
+    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
     with pytest.raises(SystemExit, match=r"links to a folder or to nothing, which are not read: more\. Replace"):
-        linked(follow_links=True)
+        download_jobs.Downloads(config_of(tmp_path, tmp_path), forced, {}).planned({"model": "m"})
+    config, job = config_of(tmp_path, tmp_path), Job("download_model", {"model": "m"}, [], "log")
+    assert "found links to a folder" in site.unusable(config, job)
+    with pytest.raises(JobError, match="found links to a folder"):  # a job that is run by hand
+        own.download({"source": SOURCE})
 
 
 def test_the_folder_that_a_generator_reads(tmp_path, monkeypatch):

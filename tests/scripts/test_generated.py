@@ -5,7 +5,7 @@ import pytest
 
 from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import generated
+from hra_workflow.data import sources
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def guest(tmp_path, monkeypatch):
 
 
 def test_a_function_that_returns_rows(guest):
-    generated.write({"kind": "init", "generator": "guest:rows", "rows": {"train": 2, "test": 1}, "seed": 3}, guest)
+    sources.of({"kind": "init", "generator": "guest:rows", "rows": {"train": 2, "test": 1}, "seed": 3}).fetch(guest)
     assert pandas.read_parquet(guest / "train.parquet").to_dict("list") == {"label": [3, 3]}
     assert sorted(path.name for path in guest.iterdir()) == ["test.parquet", "train.parquet"]
 
 
 def test_a_function_that_writes_files(guest):
-    generated.write({"kind": "init", "generator": "guest:files", "text": "from"}, guest, "here")
+    sources.of({"kind": "init", "generator": "guest:files", "text": "from"}, local_root="here").fetch(guest)
     assert [path.read_text() for path in guest.iterdir()] == ["from here"]
 
 
@@ -54,7 +54,7 @@ def test_a_function_that_writes_files(guest):
 )
 def test_mistakes(guest, source, message):
     with pytest.raises(JobError, match=message):
-        generated.write({"kind": "init"} | source, guest)
+        sources.of({"kind": "init"} | source).fetch(guest)
     assert not list(guest.iterdir())
 
 

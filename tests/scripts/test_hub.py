@@ -3,7 +3,7 @@
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import hub
+from hra_workflow.data.sources import hub
 
 COMMIT = "c0ffee" + "0" * 34
 SOURCE = {"kind": "hub", "repo": "org/model", "revision": COMMIT, "files": {"config.json": None}}
@@ -29,12 +29,12 @@ HIDDEN = (True, 404, "RepoNotFound", "Repository not found")
 PAGE = r"https://huggingface\.co/org/model"
 REFUSALS = [
     (NO_TOKEN, rf"gated, and there is no token on this machine\. Accept the licence at {PAGE}.*`hf auth login`"),
-    (NO_LICENCE, rf"account of this machine's token \(from HF_TOKEN\) has not accepted the licence.* at {PAGE}"),
-    (PENDING, rf"access is not granted: Your request .* is awaiting a review .*See {PAGE}"),
-    (NO_PERMISSION, r"token \(from HF_TOKEN\) may not read gated repositories.*enable “Read access to contents"),
-    (INVALID, r"does not accept the token of this machine \(from HF_TOKEN\): Invalid cred.*Create a new one"),
-    (EXPIRED, 'does not accept the token of this machine.*"mine" is expired. Create a new one'),
-    (UNKNOWN, r"no such model, or it is private \(this machine has no token\)\. Correct `repo`"),
+    (NO_LICENCE, rf"refuses this machine's token \(from HF_TOKEN\): {RESTRICTED} .*Accept the licence at {PAGE}"),
+    (PENDING, r"refuses this machine's token.*: Your request .* is awaiting a review"),
+    (NO_PERMISSION, r"token \(from HF_TOKEN\): Please enable access to public gated.*edit the token at https://hugg"),
+    (INVALID, r"does not accept this machine's token \(from HF_TOKEN\): Invalid cred.*Create a new one"),
+    (EXPIRED, 'does not accept this machine\'s token.*"mine" is expired. Create a new one'),
+    (UNKNOWN, r"no such model, or it is private and hidden from this machine, which has no token\. Correct `repo`"),
     (HIDDEN, r"no such model, or it is private and hidden from this machine's token"),
     ((True, 404, "RevisionNotFound", "Invalid rev id"), rf"no commit {COMMIT}"),
     ((True, 404, "EntryNotFound", "Entry not found"), r"no file config\.json at commit"),
@@ -50,7 +50,7 @@ def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, mess
     headers = {"X-Error-Message": said} | ({"X-Error-Code": code} if code else {})
     hub_server.refuse[f"/org/model/resolve/{COMMIT}/config.json"] = (status, headers)
     with pytest.raises(JobError, match=message) as refused:
-        hub.file(SOURCE, "config.json", "set `mirror`")
+        hub.file(SOURCE, "config.json")
     assert "\n" not in str(refused.value) and "hf_secret" not in str(refused.value)
     sent = {key.lower(): value for key, value in hub_server.requests[0]["headers"].items()}
     assert sent.get("authorization") == ("Bearer hf_secret" if token else None)
@@ -58,7 +58,7 @@ def test_every_refusal_has_its_own_message(hub_server, monkeypatch, answer, mess
 
 def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_server):
     with pytest.raises(JobError, match="org/model: gated, and there is no token on this machine"):
-        hub.file(SOURCE | {"gated": True}, "config.json", "set `mirror`")
+        hub.file(SOURCE | {"gated": True}, "config.json")
     assert hub_server.requests == []
 
 

@@ -220,7 +220,7 @@ def stand_ins(tmp_path_factory):
     found = {}
     for kind in ("efficientnet-lite0", "st-lpips"):
         folder = tmp_path_factory.mktemp(kind)
-        sources.fetch(paper_config()["models"][kind]["source"], folder, None, ".")
+        sources.of(paper_config()["models"][kind]["source"]).fetch(folder)
         found[kind] = registry.load({"kind": kind}, folder)
     return found
 

@@ -47,10 +47,9 @@ def test_a_folder_gives_its_model_files_only(tmp_path):
 def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, tmp_path, monkeypatch):
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.refuse["/config.json"] = (500, {})
-    with pytest.raises(JobError, match="HTTP status 500") as problem:
+    loopback.refuse["/config.json"] = (404, {})
+    with pytest.raises(JobError, match="HTTP status 404"):
         run(manifest, source)
-    assert not problem.value.final
     assert not manifest.exists() and not (tmp_path / "m").exists()
     loopback.refuse.clear()
     loopback.requests.clear()
@@ -62,7 +61,7 @@ def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, 
 def test_a_new_source_does_not_mix_with_the_old(loopback, tmp_path, monkeypatch):
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.refuse["/config.json"] = (500, {})
+    loopback.refuse["/config.json"] = (404, {})
     with pytest.raises(JobError):
         run(manifest, source)
     loopback.files["/model.safetensors"] = CONTENT[::-1]

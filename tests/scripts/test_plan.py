@@ -5,7 +5,7 @@ import pytest
 from hra_workflow import tasks
 from hra_workflow.cost import disk, downloads, estimates, plan
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import sources
+from hra_workflow.data.sources import url
 from hra_workflow.preflight import site
 from support import paper_config
 from test_gpu_hours import run
@@ -30,7 +30,7 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
 
 def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here):
     config = paper_config()
-    address = sources.address(config["datasets"]["subject"]["dog"]["source"]["url"])
+    address = url.address(config["datasets"]["subject"]["dog"]["source"]["url"])
     subjects = [download("dataset", task="subject", dataset=name) for name in ("dog", "cat")]
     jobs = [download("archive", address=address), *subjects]
     assert downloads.summary(config, jobs) == f"unknown size: {address}"

@@ -15,7 +15,7 @@ from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import estimates, hours, planned_jobs, probed
-from hra_workflow.data import generated, image_card, images, zip_archives
+from hra_workflow.data import image_card, images, sources, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.tasks.control import data as control_data
@@ -93,16 +93,15 @@ def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, da
     task = tasks.load(config)["control"]
     task.settings["resolution"] = 64
     entry = task.probe(dataset, 2, {})[0][probe.NAME] | {"resolution": 64}
-    generated.write(entry["source"], tmp_path)
+    sources.of(entry["source"]).fetch(tmp_path)
     zip_archives.check(tmp_path / "scenes.zip")
     maker = control_data.Maker(zip_archives.Folder(tmp_path), entry, "train")
     assert len([maker.make(row) for row in maker.rows]) == 2
 
 
 def test_synthetic_subject_images_are_usable(tmp_path):
-    generated.write(
-        {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}, tmp_path
-    )
+    source = {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}
+    sources.of(source).fetch(tmp_path)
     assert (
         image_card.make_card({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
     )
@@ -117,7 +116,7 @@ def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
         "columns": ["a", "b"],
         "label": "label",
     }
-    generated.write(source | {"classes": 2, "rows": {"train": 64}, "length": 512, "typical": 40}, tmp_path)
+    sources.of(source | {"classes": 2, "rows": {"train": 64}, "length": 512, "typical": 40}).fetch(tmp_path)
     lengths = [len(text.split()) for text in parquet.read_table(tmp_path / "train.parquet")["a"].to_pylist()]
     assert lengths[0] == 512 and max(lengths[1:]) <= 80 and 30 < sum(lengths[1:]) / 63 < 50
 

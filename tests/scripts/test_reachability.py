@@ -1,11 +1,12 @@
 """Requests for the first bytes of every kind of source: size, or what to do."""
 
-from hra_workflow.data import reachability
-from served import COMMIT, CONTENT, PATH
+from hra_workflow.data import sources
+from hra_workflow.data.sources import pypi
+from served import COMMIT, CONTENT, PATH, make_wheel
 
 
 def ask(source: dict, mirror: str | None = None, local_root: str = "."):
-    return reachability.ask(source, mirror, local_root)
+    return sources.of(source, mirror, local_root).ask()
 
 
 def url_source(server, *paths: str) -> dict:
@@ -45,27 +46,27 @@ def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
     assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
     server.requests.clear()
     server.token = "another"
-    assert "does not accept the token" in ask(source).problem
+    assert "does not accept this machine" in ask(source).problem
     assert len(server.requests) == 1
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/none")
     assert "no token on this machine" in ask(source).problem
 
 
-def test_mirrors_are_asked_instead(server, tmp_path):
+def test_mirrors_are_asked_instead(tmp_path):
     hub = {"kind": "hub", "repo": "org/repo", "revision": COMMIT, "files": {"a b.bin": None}}
     place = f"hub/org/repo/{COMMIT}/a b.bin"
-    server.files["/mirror/" + place.replace(" ", "%20")] = CONTENT
-    assert ask(hub, f"{server.address}/mirror").size == len(CONTENT)
     assert f"must contain {place}" in ask(hub, str(tmp_path)).problem
     (tmp_path / place).parent.mkdir(parents=True)
     (tmp_path / place).write_bytes(CONTENT)
     assert ask(hub, str(tmp_path)).size == len(CONTENT)
     package = {"kind": "pypi", "package": "some-data", "version": "1.0", "sha256": "0" * 64, "path": "some"}
     assert "must contain its wheel" in ask(package, str(tmp_path)).problem
-    server.files["/mirror/pypi/"] = b'<a href="some_data-1.0-py3-none-any.whl">'
-    assert ask(package, f"{server.address}/mirror").problem is None
-    assert "must contain its wheel" in ask(package | {"version": "2.0"}, f"{server.address}/mirror").problem
+    make_wheel(tmp_path / "pypi", {})
+    assert ask(package | {"package": "tinyweights"}, str(tmp_path)).problem is None
+    assert (
+        "must contain its wheel" in ask(package | {"package": "tinyweights", "version": "2.0"}, str(tmp_path)).problem
+    )
 
 
 def test_pip_is_asked_for_the_version(monkeypatch):
@@ -75,10 +76,10 @@ def test_pip_is_asked_for_the_version(monkeypatch):
         command.extend(given)
         return type("Done", (), {"returncode": 0, "stdout": "some (1.1)\nAvailable versions: 1.1, 1.0", "stderr": ""})
 
-    monkeypatch.setattr(reachability.subprocess, "run", answer)
+    monkeypatch.setattr(pypi.subprocess, "run", answer)
     package = {"kind": "pypi", "package": "some", "version": "1.0", "sha256": "0" * 64, "path": "some"}
     assert ask(package).problem is None
-    assert "pip's index has no some 2.0" in ask(package | {"version": "2.0"}).problem
+    assert "pip finds no some 2.0" in ask(package | {"version": "2.0"}).problem
     assert command[1:5] == ["-m", "pip", "index", "versions"]
 
 

@@ -65,7 +65,7 @@ def test_random_weights_by_an_entry_of_the_config(tiny, mmsegmentation, tmp_path
     source["config"] = evaluator["config"]
     states = []
     for name in "ab":
-        sources.fetch(source, tmp_path / name, None, ".")
+        sources.of(source).fetch(tmp_path / name)
         states.append(registry.load(evaluator, tmp_path / name).model.state_dict())
     first, second = states
     assert first.keys() == mmsegmentation.model.state_dict().keys()

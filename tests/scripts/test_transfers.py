@@ -145,9 +145,6 @@ def test_statuses(server, tmp_path):
     with pytest.raises(JobError, match=r"HTTP status 403.*set `mirror`"):
         fetch(url_source(server), tmp_path)
     assert len(server.requests) == 1  # asking again would not help
-    server.refuse[PATH] = (500, {})
-    with pytest.raises(JobError, match="HTTP status 500, 5 times"):
-        fetch(url_source(server), tmp_path)
 
 
 def test_no_server(tmp_path):

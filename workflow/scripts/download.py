@@ -6,9 +6,9 @@
                        images, for a control dataset its verified archives
 
 It is the script of the rules `download_model`, `download_dataset` and `download_archive`. The params are name, license,
-source, mirror, local_root, follow_links, contents (the digest of user files that were edited after an earlier download,
-which is only recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the
-manifest of its archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
+source, mirror, local_root, contents (the digest of user files that were edited after an earlier download, which is only
+recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the manifest of its
+archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
 resumes and never mixes two sources; local files are read from the beginning. A dataset's raw files are deleted after
 conversion; the manifest keeps their hashes.
 """
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from hra_workflow.core import files, lock
-from hra_workflow.core.errors import JobError, final_errors
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import (
     data_cards,
@@ -29,34 +29,37 @@ from hra_workflow.data import (
     image_card,
     image_tables,
     images,
-    local_files,
     sources,
     text_card,
     text_tables,
     zip_archives,
 )
 from hra_workflow.data.http_download import out_of_space
+from hra_workflow.data.sources import Source, local
 from hra_workflow.models import pretrained
 
 
-@script(pauses=(5, 30))
+@script
 def main(job: dict) -> None:
     try:
         with lock.held(folder_of(job["output"]["manifest"])):
             make(job)
     except JobError as problem:
         problem.args = (in_place(str(problem), job),)
-        problem.final |= job["params"]["source"]["kind"] in ("local", "init")
         raise
 
 
 def in_place(text: str, job: dict) -> str:
     """Name the user's folder in an error about the files of a local source, which are links in a staging folder."""
-    source, local_root = job["params"]["source"], job["params"].get("local_root") or "."
-    if source["kind"] != "local" or not (place := local_files.path_of(source, local_root)).is_dir():
+    source = source_of(job["params"])
+    if not source.own or not source.place.is_dir():
         return text
-    text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source) / "raw"), str(place))
-    return local_files.located(text, place)
+    text = text.replace(str(staging_of(Path(job["output"]["manifest"]), source.entry) / "raw"), str(source.place))
+    return local.located(text, source.place)
+
+
+def source_of(params: dict) -> Source:
+    return sources.of(params["source"], params.get("mirror"), params.get("local_root"))
 
 
 def staging_of(manifest: Path, source: dict) -> Path:
@@ -66,43 +69,47 @@ def staging_of(manifest: Path, source: dict) -> Path:
 
 def make(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
-    name, source, dataset = params["name"], params["source"], params.get("dataset")
+    name, stated, dataset = params["name"], params["source"], params.get("dataset")
+    source = source_of(params)
     folder = folder_of(manifest)
-    staging = staging_of(manifest, source)
+    staging = staging_of(manifest, stated)
     raw, converted = staging / "raw", staging / "converted"
 
-    print(f"{name}: {source['kind']} source, to {folder}", file=sys.stderr)
+    print(f"{name}: {stated['kind']} source, to {folder}", file=sys.stderr)
     subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
-    refuse_unwanted(name, source, dataset)
+    refuse_unwanted(name, stated, dataset)
     # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
     with out_of_space(manifest.parent):
-        if source["kind"] in ("local", "init"):
+        if not source.remote:
             shutil.rmtree(raw, ignore_errors=True)  # the user's files may have changed since an interrupted call
         raw.mkdir(parents=True, exist_ok=True)
-        mirror, archive, local_root = params.get("mirror"), job["input"].get("archive"), params.get("local_root") or "."
-        shared = folder_of(archive) / sources.ARCHIVE if archive else None
-        paths = local_files.paths(source, local_root, dataset)
-        local_files.check_links(paths, source, local_root, dataset, params.get("follow_links", False))
-        user_files = local_files.describe_files(paths, {})
-        revision = sources.fetch(source, raw, mirror, local_root, dataset, shared)
-        fetched = local_files.plain(user_files) if source["kind"] == "local" else sources.list_files(raw)
-        record = {"name": name, "source": source, "mirror": mirror, "revision": revision, "folder": folder.name}
+        archive = job["input"].get("archive")
+        paths = source.user_files(dataset)
+        user_files = local.describe_files(paths, {})
+        revision = source.fetch(raw, dataset, folder_of(archive) / sources.ARCHIVE if archive else None)
+        fetched = local.plain(user_files) if source.own else sources.list_files(raw)
+        record = {
+            "name": name,
+            "source": stated,
+            "mirror": params.get("mirror"),
+            "revision": revision,
+            "folder": folder.name,
+        }
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
         card = None
         if subject:
-            with final_errors():
-                tables = sorted(raw.rglob("*.parquet")) if source["kind"] == "hub" else []
-                if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
-                    shutil.rmtree(converted, ignore_errors=True)
-                    image_tables.unpack(tables, converted)
-                made = converted if unpacked else raw
-                if source["kind"] == "local":
-                    found, place = paths, local_files.folder(source, local_root)
-                else:
-                    found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-                card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
+            tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
+            if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
+                shutil.rmtree(converted, ignore_errors=True)
+                image_tables.unpack(tables, converted)
+            made = converted if unpacked else raw
+            if source.own:
+                found, place = paths, source.folder()
+            else:
+                found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
+            card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
             record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": card["splits"]["images"]["rows"]}
         elif kept:
@@ -114,18 +121,16 @@ def make(job: dict) -> None:
 
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
-            with final_errors():
-                splits = text_tables.read_splits(name, dataset, raw, answers.gold)
+            splits = text_tables.read_splits(name, dataset, raw, answers.gold)
             card = text_card.make_card(splits, dataset)
             rows = text_tables.write(splits, converted)
             record |= {"files": sources.list_files(converted), "rows": rows, "raw": fetched}
         else:
             place = one_file(raw, converted)
             record |= {"files": fetched} if place == raw else {"files": sources.list_files(place), "raw": fetched}
-        again = local_files.describe_files(local_files.paths(source, local_root, dataset), user_files)
-        if local_files.hashes(again) != local_files.hashes(user_files):
-            place = local_files.path_of(source, local_root)
-            raise JobError(f"{name}: a file in {place} changed while it was read. Run again.")
+        again = local.describe_files(source.user_files(dataset), user_files)
+        if local.hashes(again) != local.hashes(user_files):
+            raise JobError(f"{name}: a file in {source.place} changed while it was read. Run again.")
         record |= {"own": again} if user_files else {}
         if card:
             data_cards.save(data_cards.path_of(manifest), card, dataset, again)
@@ -158,7 +163,6 @@ def one_file(raw: Path, converted: Path) -> Path:
     return ldm_checkpoint.diffusers_folder(raw, converted)
 
 
-@final_errors()
 def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
     """Check before the download that every listed file is usable, and that every file of a split is listed."""
     listed = source.get("files")

@@ -26,7 +26,7 @@ CACHES = {
 }
 
 
-@script(pauses=(5, 30))
+@script
 def main(job: dict) -> None:
     params, manifest = job["params"], Path(job["output"]["manifest"])
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))

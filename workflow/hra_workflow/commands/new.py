@@ -16,7 +16,7 @@ import yaml
 from hra_workflow import ROOT, tasks
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import generated
+from hra_workflow.data import sources
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 TAKEN = ("results", "resources", "scratch", "logs", "demo")  # the folders of the grid and of the demo, made or not
@@ -44,7 +44,7 @@ def make(name: str, task: str = "glue", demo: bool = False) -> Path:
     if (examples := TEMPLATES[task] / "data").is_dir():
         shutil.copytree(examples, folder / "data", dirs_exist_ok=True)
     if "examples" in values:
-        generated.write(values["examples"], folder / "data")
+        sources.of(values["examples"]).fetch(folder / "data")
     (folder / ".gitignore").write_text("/results/\n/resources/\n/scratch/\n/logs/\n")
     path, body = folder / "config.yaml", Template((TEMPLATES[task] / "config.yaml").read_text())
     extends, whose = (f"extends: {DEMO}\n", "the demo's, and then the paper's") if demo else ("", "the paper's")

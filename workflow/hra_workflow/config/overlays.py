@@ -191,7 +191,7 @@ def changes(config: dict, shipped: Iterable[Path]) -> str:
     diffusion.add_targets(old)
     changed = difference(old, config)
     text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # reports are shared: without a mirror's password
+    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # reports are shared: without a password
 
 
 def difference(old: dict, new: dict) -> dict:

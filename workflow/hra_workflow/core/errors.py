@@ -1,25 +1,12 @@
-"""The exception for errors that a user can fix, checks that raise it, and further attempts after other errors."""
+"""The exception for errors that a user can fix, and checks that raise it."""
 
 import contextlib
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 
 class JobError(Exception):
-    """Reports what was expected, what was found and how to fix it; shown without a traceback.
-
-    final: another attempt of a download would fail in the same way (with_retries).
-    """
-
-    final = False
-
-
-def final_error(message: str) -> JobError:
-    """Return a JobError that is final."""
-    problem = JobError(message)
-    problem.final = True
-    return problem
+    """Reports what was expected, what was found and how to fix it; shown without a traceback."""
 
 
 def describe(problem: Exception) -> str:
@@ -28,30 +15,6 @@ def describe(problem: Exception) -> str:
     if "No space left" in text:
         text += ". Free some space and run again: finished work is kept, training resumes from its last checkpoint."
     return " ".join(text.split())
-
-
-def with_retries(main: Callable, job: dict, pauses: tuple[float, ...], say: Callable[[str], None]) -> None:
-    """Run `main`, and again after each pause (seconds) while it fails and the error is not final."""
-    for attempt, pause in enumerate(pauses, 1):
-        try:
-            return main(job)
-        except Exception as problem:
-            if getattr(problem, "final", False):
-                raise
-            reason = describe(problem).split(". ")[0]  # the remedy follows, with the last attempt
-            say(f"attempt {attempt} of {len(pauses) + 1} failed, again in {pause} s: {reason}")
-            time.sleep(pause)
-    main(job)
-
-
-@contextlib.contextmanager
-def final_errors() -> Iterator[None]:
-    """Mark JobErrors as final, in code that only reads downloaded or the user's files."""
-    try:
-        yield
-    except JobError as problem:
-        problem.final = True
-        raise
 
 
 @contextlib.contextmanager

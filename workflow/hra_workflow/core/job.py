@@ -14,19 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow.core import gpus, installed, launcher, lock, logs
-from hra_workflow.core.errors import with_retries
 
 
-def script(main: Callable | None = None, *, trains: bool = False, loads_model: bool = False, pauses: tuple = ()):
+def script(main: Callable | None = None, *, trains: bool = False, loads_model: bool = False):
     """Make `main(job)` the script of a rule: `main()` runs the job of Snakemake, or the job.json of the command line.
 
     trains: no other process uses the scratch folder meanwhile, where the job resumes (lock.py), and the job writes its
     outputs even if its Snakemake has ended. loads_model: HRA_RUN_JOBS_WITH runs the job even if it needs no GPU.
-    pauses: seconds before the second and each further attempt. They print one line each, Snakemake's `retries` a block
-    of lines.
     """
     if main is None:
-        return functools.partial(script, trains=trains, loads_model=loads_model, pauses=pauses)
+        return functools.partial(script, trains=trains, loads_model=loads_model)
 
     @functools.wraps(main)
     def framed(job: dict | None = None) -> None:
@@ -51,7 +48,7 @@ def script(main: Callable | None = None, *, trains: bool = False, loads_model: b
                     return launcher.run_with(command, str(Path(snakemake.scriptdir, Path(program.__file__).name)), job)
                 if not command:  # what the command has written is in these folders too
                     lock.forget_checkpoints(job, snakemake.config.get("pathvars", {}))
-                launcher.run_on_gpus(lambda job: with_retries(main, job, pauses, say), job, program.__file__, held)
+                launcher.run_on_gpus(main, job, program.__file__, held)
 
         if logs.run_guarded(run, job, terminal):
             raise SystemExit(1)

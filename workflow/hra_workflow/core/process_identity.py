@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from hra_workflow.core.errors import final_error
+from hra_workflow.core.errors import JobError
 
 # Environment variable of jobs: the identity of the Snakemake that started them.
 STARTED_BY = "HRA_STARTED_BY"
@@ -51,4 +51,4 @@ def check_starter() -> None:
     variable: the next Snakemake's job waits for its lock (lock.py).
     """
     if (starter := os.environ.get(STARTED_BY)) and state(json.loads(starter)) == "dead":
-        raise final_error("The Snakemake that started this job has ended: it writes nothing more.")
+        raise JobError("The Snakemake that started this job has ended: it writes nothing more.")

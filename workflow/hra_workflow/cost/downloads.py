@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from hra_workflow.core import files
 from hra_workflow.core.wording import listed, number
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import hub, sources
+from hra_workflow.data import sources
 
 
 def download_jobs(planned: Iterable[Job]) -> list[Job]:
@@ -20,13 +20,13 @@ def entry(config: dict, one: Job) -> tuple[dict, str]:
         name = one.wildcards["dataset"]
         return config["datasets"][one.wildcards["task"]][name], name
     if "address" in one.wildcards:
-        return {"source": sources.archive(one.wildcards["address"])}, one.wildcards["address"]
+        return {"source": sources.of_archive(one.wildcards["address"])}, one.wildcards["address"]
     return {}, one.rule.removeprefix("download_")
 
 
 def is_remote(stated: dict) -> bool:
     """Return whether an entry is downloaded, not read in place or generated."""
-    return stated.get("source", {}).get("kind") not in ("local", "init")
+    return "source" not in stated or sources.of(stated["source"]).remote
 
 
 def manifest_bytes(path: str) -> float:
@@ -39,7 +39,7 @@ def size(config: dict, one: Job) -> float | None:
     stated, _ = entry(config, one)
     if not is_remote(stated):
         return 0.0
-    if stated.get("source", {}).get("kind") == "archive":  # its archive is a separate download
+    if "source" in stated and sources.of(stated["source"]).archive:  # a separate download
         return manifest_bytes(one.outputs[0])
     return manifest_bytes(one.outputs[0]) or (stated["gigabytes"] * 1e9 if "gigabytes" in stated else None)
 
@@ -73,5 +73,6 @@ def licences(config: dict, planned: Iterable[Job]) -> Iterator[str]:
 
 def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe the missing gated downloads for which this machine has no token."""
-    needed = [entry(config, one)[0].get("source", {}) for one in download_jobs(planned) if one.needed]
-    return [] if config.get("mirror") else list(filter(None, map(hub.missing_token, needed)))
+    needed = [entry(config, one)[0].get("source") for one in download_jobs(planned) if one.needed]
+    problems = [sources.of(source).missing_token() for source in needed if source]
+    return [] if config.get("mirror") else list(filter(None, problems))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.wording import plural
-from hra_workflow.data import local_files
+from hra_workflow.data.sources import local
 
 VERSION = 4  # of the contents of cards: an older card is made again
 TRAIN = "train"
@@ -40,15 +40,15 @@ def digest(entry: dict) -> str:
 
 
 def save(path: Path, card: dict, entry: dict, user_files: dict) -> None:
-    """Write a card; `user_files`: the listing of the user's files (local_files.py)."""
+    """Write a card; `user_files`: the listing of the user's files (sources/local.py)."""
     files.write_json(path, card | {"entry": digest(entry), "own": user_files})
 
 
 def current(path: Path, entry: dict, user_files: dict[str, Path], make: Callable[[], dict]) -> dict:
     """Return the card at `path` if it describes these user files and this entry; otherwise make and write it."""
     before = files.read_if_valid(path)
-    now = local_files.describe_files(user_files, before.get("own", {}))
-    same = before.get("entry") == digest(entry) and local_files.hashes(before["own"]) == local_files.hashes(now)
+    now = local.describe_files(user_files, before.get("own", {}))
+    same = before.get("entry") == digest(entry) and local.hashes(before["own"]) == local.hashes(now)
     card = before if same else make()
     if not same or before["own"] != now:
         with contextlib.suppress(OSError):  # a dry run needs no permission to write

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.data import local_files
+from hra_workflow.data import sources
+from hra_workflow.data.sources import local
 
 
 def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str, Path] = {}) -> dict:
@@ -30,10 +31,10 @@ def planned_params(source: dict, manifest: str | Path | None, paths: Mapping[str
         before = {"source": done["source"], "contents": done.get("contents")}
     except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
         return now  # missing, or not a manifest: the job writes it
-    user_files = local_files.describe_files(paths, known)
-    if local_files.hashes(user_files) == local_files.hashes(known):
+    user_files = local.describe_files(paths, known)
+    if local.hashes(user_files) == local.hashes(known):
         return before | ({"paths": paths, "own": user_files} if paths else {})
-    return now | {"contents": files.sha256_of_listing(local_files.hashes(user_files))}
+    return now | {"contents": files.sha256_of_listing(local.hashes(user_files))}
 
 
 def last(manifest: str | Path) -> Path:
@@ -58,8 +59,8 @@ def check_shared(planned: dict, dataset: dict | None, manifest: str | Path, path
         done = files.read_json(manifest)
         found = done["source"]
         same = (planned["source"], planned["contents"]) == (found, done.get("contents"))
-        if not same and planned["source"]["kind"] == found["kind"] == "local":
-            same = local_files.hashes(local_files.describe_files(paths, done["own"])) == local_files.hashes(done["own"])
+        if not same and sources.of(planned["source"]).own and sources.of(found).own:
+            same = local.hashes(local.describe_files(paths, done["own"])) == local.hashes(done["own"])
         same = same and done.get("dataset", dataset) == dataset
     except (FileNotFoundError, JobError, KeyError, TypeError, AttributeError):
         return  # missing, or not a manifest
@@ -90,10 +91,11 @@ def describes(source: dict, manifest: dict) -> bool:
     if source == before:
         return True
     found = manifest.get("raw") or manifest["files"]
-    if source["kind"] not in ("hub", "url", "archive") or source["files"].keys() != found.keys():
+    now, then, commit = sources.of(source), sources.of(before), manifest.get("revision")
+    if not now.lists_files or source["files"].keys() != found.keys():
         return False
     return all(
-        found[name]["sha256"].startswith(sha256) if sha256 else origin(source, name) == origin(before, name, manifest)
+        found[name]["sha256"].startswith(sha256) if sha256 else now.origin(name) == then.origin(name, commit)
         for name, sha256 in hashes(source).items()
     )
 
@@ -101,12 +103,3 @@ def describes(source: dict, manifest: dict) -> bool:
 def hashes(source: dict) -> dict[str, str | None]:
     stated = source["files"].items()
     return {name: entry["sha256"] if isinstance(entry, dict) else entry for name, entry in stated}
-
-
-def origin(source: dict, name: str, manifest: dict | None = None) -> tuple:
-    """Identify a file without a hash by its URL, and a branch on the Hub by the downloaded commit."""
-    if source["kind"] == "hub":
-        revision = manifest["revision"] if manifest else source["revision"]
-        return source["repo"], source.get("repo_type"), revision, name
-    entry = source["files"].get(name)
-    return source["kind"], entry["url"] if isinstance(entry, dict) else source.get("base")

@@ -1,13 +1,15 @@
 """Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
 
-A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. This is
-custom code because no maintained library resumes in a second process: huggingface_hub 2 deletes its partial file on a
-failure and renames it at every start, pooch starts over, and pip resumes only within one run.
+A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. Own code:
+huggingface_hub 2 deletes its partial file on a failure, pooch starts over, pip resumes only within one run, and
+`curl --continue-at -` (8.14) sends no If-Range, so it joins two versions of a changed file and returns 0, takes a
+partial file that is too long for complete, and refuses servers without ranges (33). urllib3 waits for busy servers.
 """
 
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -15,20 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError, final_error
+from hra_workflow.core.errors import JobError
 from hra_workflow.core.process_identity import check_starter
 
 ATTEMPTS = 5  # consecutive attempts without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
 TIMEOUT = 30.0  # seconds without a response
 CHUNK = 1 << 16  # bytes; the most that an interruption loses
-CUT_STATUS = {408, 500, 502, 504}
-BUSY_STATUS = {
-    429: "it limits the number of requests per address: run again later, or from another network",
-    503: "it is overloaded or in maintenance: run again later",
-}
-BUSY = 15.0  # seconds before the second request to a busy server, unless it requests more; doubled for further ones
-PATIENCE = 900.0  # seconds to wait in total for a busy server
+FIRST_BYTES = 1024
+BUSY = 5  # further requests to a server that answers with one of these statuses
+BUSY_STATUSES = (408, 429, 500, 502, 503, 504)
+BUSY_BACKOFF = 7.5  # seconds: the waits are 0, 15, 30, 60 and 120 seconds, or as the server requests
+LONGEST_WAIT = 300  # seconds of a wait that a server requests
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,6 @@ class ExpectedFile:
         return None
 
 
-class ServerBusy(Exception):
-    """Raised if the server refuses the request temporarily: HTTP status 429 or 503."""
-
-    def __init__(self, status: int, after: str | None):
-        from urllib3 import Retry
-        from urllib3.exceptions import InvalidHeader
-
-        super().__init__(f"HTTP status {status}")
-        self.status, self.retry_after = status, None  # seconds that the server requests to wait, if any
-        with contextlib.suppress(InvalidHeader, OverflowError):
-            self.retry_after = Retry().parse_retry_after(after) if after else None
-
-
 class TransferInterrupted(Exception):
     """Raised if the transfer stopped early and is worth another attempt."""
 
@@ -74,47 +61,27 @@ def download(
 ) -> None:
     """Download `url` to `path`, resuming from an earlier partial download if the server supports it.
 
-    Waits for a busy server as long as it requests, at most PATIENCE seconds in total. Raises JobError if that does not
-    suffice, for an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk. The
-    partial download is kept for the next run, unless its content is wrong.
+    Raises JobError for an HTTP error, ATTEMPTS interruptions without a new byte, a wrong size or hash, and a full disk.
+    The partial download is kept for the next run, unless its content is wrong.
     """
     part = part_of(path)
-    failures, longest, restarted, refusals, waited = 0, size_of(part), False, 0, 0.0
+    failures, longest, restarted = 0, size_of(part), False
     while True:
         resumed = size_of(part) > 0
         try:
             receive(url, part, expected, headers or {}, remedy)
-        except ServerBusy as busy:
-            pause = max(busy.retry_after or 0, BUSY * 2**refusals)
-            asked = pause == busy.retry_after
-            if waited + pause > PATIENCE:
-                wait = f" and asks to wait {duration(pause)}" if asked else f" for {duration(waited)}"
-                raise JobError(
-                    f"{url}: the server answers with {busy}{wait}: {BUSY_STATUS[busy.status]}. {remedy}".rstrip()
-                ) from busy
-            reason = ", as the server asks" if asked else ""
-            print(f"{url}: {busy}; waiting {duration(pause)}{reason}", file=sys.stderr, flush=True)
-            time.sleep(pause)
-            refusals, waited = refusals + 1, waited + pause
-            continue
         except TransferInterrupted as cut:
-            grown = size_of(part) > longest
-            if grown:
-                refusals, waited = 0, 0.0
+            failures = 1 if size_of(part) > longest else failures + 1
             longest = max(longest, size_of(part))
-            failures = 1 if grown else failures + 1
             if failures >= ATTEMPTS:
                 raise JobError(
                     f"{url}: {cut}, {ATTEMPTS} times in a row. {longest} bytes are kept in {part}. "
                     f"Run again to resume from there. {remedy}".rstrip()
                 ) from cut
-            print(f"{url}: {cut}; resuming after {size_of(part)} bytes", file=sys.stderr)
             time.sleep(BACKOFF * 2 ** (failures - 1))
             continue
-        problem = expected.mismatch(part)
-        if problem is None:
-            finish(part, path)
-            return
+        if (problem := expected.mismatch(part)) is None:
+            return finish(part, path)
         discard(part)
         if not resumed or restarted:
             raise JobError(
@@ -125,11 +92,8 @@ def download(
 
 
 def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str], remedy: str) -> None:
-    """Append the missing bytes to `part` in one request.
-
-    Raises TransferInterrupted or ServerBusy if another attempt may help, otherwise JobError.
-    """
-    import requests
+    """Append the missing bytes to `part` in one request; raise TransferInterrupted if another attempt may help."""
+    from tqdm import tqdm
 
     part.parent.mkdir(parents=True, exist_ok=True)
     mark = part.with_name(part.name + ".etag")
@@ -139,80 +103,97 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
     start = size_of(part)
     if start and start == expected.size:
         return
-    headers = {**headers, "Accept-Encoding": "identity"}
     if start:
-        headers["Range"] = f"bytes={start}-"
-        if etag:
-            headers["If-Range"] = etag
-    try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            status = response.status_code
-            if status == 416:
-                # The partial download is as long as the file, or longer.
-                if response.headers.get("Content-Range") == f"bytes */{start}":
-                    return
-                discard(part)
-                raise TransferInterrupted("the server's file is shorter than the partial download")
-            if status in BUSY_STATUS:
-                raise ServerBusy(status, response.headers.get("Retry-After"))
-            if status in CUT_STATUS:
-                raise TransferInterrupted(f"HTTP status {status}")
-            if status not in (200, 206):
-                refused = final_error if status < 500 else JobError
-                raise refused(f"{url}: HTTP status {status} {response.reason}. {remedy}".rstrip())
-            if status == 200:
-                discard(part)  # a server that cannot resume, or has a changed file, sends it from the start
-                start = 0
-            elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-                discard(part)
-                raise TransferInterrupted(f"expected bytes from {start}, found {response.headers.get('Content-Range')}")
-            elif etag and validator(response.headers) not in ("", etag):
-                discard(part)
-                raise TransferInterrupted("the file changed during the download")
-            length = response.headers.get("Content-Length")
-            total = start + int(length) if length else expected.size
-            chunked = response.headers.get("Transfer-Encoding") == "chunked"
-            if total is None and not chunked and not (expected.sha256 or expected.blob):
-                raise JobError(
-                    f"{url}: the server sends no length and the config has no SHA-256. Add the SHA-256 to the config."
-                )
-            require_space(part.parent, (total or 0) - start)
+        headers = headers | {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
+    with answer(url, headers, remedy, BUSY) as response:
+        if response.status_code == 416:  # the partial download is as long as the file, or longer
+            if response.headers.get("Content-Range") == f"bytes */{start}":
+                return
+            discard(part)
+            raise TransferInterrupted("the server's file is shorter than the partial download")
+        if response.status_code == 200:
+            discard(part)  # a server that cannot resume, or has a changed file, sends it from the start
+            start = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            discard(part)
+            raise TransferInterrupted(f"expected bytes from {start}, found {response.headers.get('Content-Range')}")
+        elif etag and validator(response.headers) not in ("", etag):
+            discard(part)
+            raise TransferInterrupted("the file changed during the download")
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else expected.size
+        chunked = response.headers.get("Transfer-Encoding") == "chunked"
+        if total is None and not chunked and not (expected.sha256 or expected.blob):
+            raise JobError(
+                f"{url}: the server sends no length and the config has no SHA-256. Add the SHA-256 to the config."
+            )
+        # In a log file: no line for a short transfer, then one every half minute.
+        pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30, "delay": 10}
+        label = url.rsplit("/", 1)[-1]
+        with (
+            out_of_space(part.parent, (total or 0) - start),
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, **pace) as bar,
+            open(part, "ab") as stream,
+        ):
             mark.write_text(validator(response.headers))
-            append(response, part, start, total, url.rsplit("/", 1)[-1])
-    except requests.exceptions.InvalidURL as problem:
-        raise final_error(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
-    except requests.RequestException as problem:
-        raise TransferInterrupted(f"{type(problem).__name__}: {problem}") from problem
+            for number, chunk in enumerate(response.iter_content(CHUNK)):
+                if number % 1000 == 0:
+                    check_starter()
+                stream.write(chunk)
+                bar.update(len(chunk))
     if total is not None and size_of(part) < total:
         raise TransferInterrupted(f"the connection ended at {size_of(part)} of {total} bytes")
 
 
-def append(response, part: Path, start: int, total: int | None, label: str) -> None:
-    from tqdm import tqdm
+def content_length(url: str, headers: dict[str, str], remedy: str) -> int | None:
+    """Read the first bytes of a URL and return the size of its content, if the server reports one."""
+    try:
+        with answer(url, headers | {"Range": "bytes=0-"}, remedy) as response:
+            if not next(response.iter_content(FIRST_BYTES), b""):
+                raise JobError(f"{url}: the server sent an empty file. Try again, or correct the URL in the config.")
+            length = response.headers.get("Content-Length")
+            return int(length) if length else None
+    except TransferInterrupted as problem:
+        raise JobError(f"{url}: {problem}. {remedy}") from problem
 
-    # In a log file: no line for a short transfer, then one every half minute.
-    pace = {"mininterval": 0.1} if sys.stderr.isatty() else {"mininterval": 30, "delay": 10}
-    with (
-        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=label, **pace) as bar,
-        out_of_space(part.parent, (total or 0) - start),
-        open(part, "ab") as stream,
-    ):
-        for number, chunk in enumerate(response.iter_content(CHUNK)):
-            if number % 1000 == 0:
-                check_starter()
-            stream.write(chunk)
-            bar.update(len(chunk))
+
+@contextlib.contextmanager
+def answer(url: str, headers: dict[str, str], remedy: str, retries: int = 0):
+    """Yield the response to a request; raise JobError for an HTTP error, TransferInterrupted for a broken connection.
+
+    retries: further requests to a busy server.
+    """
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3 import Retry
+
+    waits = {"backoff_factor": BUSY_BACKOFF, "backoff_max": 120, "retry_after_max": LONGEST_WAIT}
+    only_busy = {"connect": 0, "read": 0, "other": 0, "status_forcelist": BUSY_STATUSES, "raise_on_status": False}
+    busy = Retry(None, status=retries, **only_busy, **waits)
+    try:
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=busy))
+            session.mount("https://", HTTPAdapter(max_retries=busy))
+            with session.get(
+                url, headers=headers | {"Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT
+            ) as response:
+                if response.status_code not in (200, 206, 416):
+                    raise JobError(f"{url}: HTTP status {response.status_code} {response.reason}. {remedy}".rstrip())
+                yield response
+    except requests.exceptions.InvalidURL as problem:
+        raise JobError(f"{url}: not a valid URL ({problem}). Correct it in the config.") from problem
+    except requests.RequestException as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        raise TransferInterrupted(reason) from problem
 
 
 def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
     """Copy the file `source` to `path` with the same checks as a download."""
     if not source.is_file():
-        raise final_error(f"{source}: no such file. {remedy}".rstrip())
+        raise JobError(f"{source}: no such file. {remedy}".rstrip())
     part = part_of(path)
     part.parent.mkdir(parents=True, exist_ok=True)
-    size = source.stat().st_size
-    require_space(part.parent, size)
-    with out_of_space(part.parent, size):
+    with out_of_space(part.parent, source.stat().st_size):
         shutil.copyfile(source, part)
     if problem := expected.mismatch(part):
         discard(part)
@@ -224,10 +205,6 @@ def validator(headers) -> str:
     """Return the validator for If-Range: a strong ETag, else the date of the last change, else an empty string."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def part_of(path: Path) -> Path:
@@ -252,32 +229,22 @@ def git_blob(path: Path) -> str:
     """Compute git's ID of a file's content."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Raise JobError before the first byte if `needed` bytes do not fit."""
-    if needed > shutil.disk_usage(folder).free:
-        raise no_space(folder, needed)
+        return hashlib.file_digest(stream, lambda: digest).hexdigest()
 
 
 @contextlib.contextmanager
 def out_of_space(folder: Path, needed: int = 0):
-    """Turn a full disk or quota into a JobError that names the folder."""
+    """Raise JobError before the first byte if `needed` bytes do not fit, and later for a full disk or quota."""
     try:
+        if needed > 0 and needed > shutil.disk_usage(folder).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield
     except OSError as problem:
-        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise no_space(folder, needed) from problem
-        raise
-
-
-def no_space(folder: Path, needed: int) -> JobError:
-    free = shutil.disk_usage(folder).free
-    wanted = f"{needed / 1e6:.1f} MB are needed, " if needed > 0 else ""
-    return JobError(
-        f"No space left in {folder}: {wanted}{free / 1e6:.1f} MB are free (a quota may allow less). "
-        "Free some space, or point `pathvars: resources` to another disk, and run again: partial downloads are kept."
-    )
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(folder).free
+        wanted = f"{needed / 1e6:.1f} MB are needed, " if needed > 0 else ""
+        raise JobError(
+            f"No space left in {folder}: {wanted}{free / 1e6:.1f} MB are free (a quota may allow less). Free some "
+            "space, or point `pathvars: resources` to another disk, and run again: partial downloads are kept."
+        ) from problem

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
-from hra_workflow.data import data_cards, local_files, text_card
+from hra_workflow.data import data_cards, text_card
+from hra_workflow.data.sources import local
 from hra_workflow.data.text_rows import Rows
 from hra_workflow.data.text_tables import Split
 
@@ -54,7 +55,7 @@ def is_training_split(benchmark: dict) -> bool:
 def is_of(card: dict, manifest: str) -> bool:
     """Return whether a card describes the downloaded user files: a later dry run may have made it again."""
     made = files.read_json(manifest).get("own") if Path(manifest).exists() else None
-    return made is None or local_files.hashes(made) == local_files.hashes(card["own"])
+    return made is None or local.hashes(made) == local.hashes(card["own"])
 
 
 def every(benchmarks: Iterable[dict]) -> dict[tuple[str, str], Leak]:

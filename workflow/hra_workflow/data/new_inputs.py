@@ -8,9 +8,10 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
-from hra_workflow.data import image_card, images, local_files, text_files, text_tables
+from hra_workflow.data import image_card, images, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
 from hra_workflow.data.row_problems import Problem, each, stop_at
+from hra_workflow.data.sources import local
 from hra_workflow.data.text_rows import Rows
 
 
@@ -50,8 +51,8 @@ def images_in(path: str, least: int) -> dict[str, Path]:
     folder = Path(path)
     found = {folder.name: folder}
     if folder.is_dir():
-        local_files.check_all_read(folder)
-        every = local_files.visible(folder)
+        local.check_all_read(folder)
+        every = local.visible(folder)
         found = {name: one for name, one in every.items() if is_image(name)}
         others = image_card.others(folder)
         expect(

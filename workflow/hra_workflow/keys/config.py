@@ -89,23 +89,16 @@ class TopLevel(Section, title="Top level"):
     """The config of the HRA workflow."""
 
     pathvars: Pathvars = key()
-    mirror: str | None = key(
-        "A folder or an http(s) URL to download from instead of the original hosts, with the same checks "
-        "(docs/config/files.md#keys).",
+    mirror: Annotated[str, matching(r"^[^:]+$", "a folder")] | None = key(
+        "A folder to copy files from instead of downloading them, with the same checks (docs/config/files.md#keys).",
         default=None,
-        examples=["/data/mirror", "https://mirror.example.org/hra"],
+        examples=["/data/mirror"],
         reruns="nothing",
     )
     local_root: str = key(
         "The folder that the paths of `local` sources are relative to. Moved, unchanged files repeat nothing.",
         default=".",
         examples=["/data/mine"],
-        reruns="nothing",
-    )
-    follow_links: bool = key(
-        "Local sources may have links to files outside of their folder and of local_root. false: a dataset from "
-        "someone else cannot make the workflow read your other files.",
-        default=False,
         reruns="nothing",
     )
     max_gpu_hours: PositiveFloat | None = key(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect, one_of
-from hra_workflow.data import local_files
+from hra_workflow.data import sources
 
 MAPPINGS = {  # architecture of a task → transformers' mapping from model types to classes
     "causal_lm": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -40,7 +40,7 @@ def check(config: dict, name: str, architecture: str) -> None:
         one_of(f"{place}.architecture", f"{architecture} type", model_type, known(architecture))
     else:
         expect(
-            entry["source"]["kind"] in ("local", "init"),
+            not sources.of(entry["source"]).remote,
             f"{place}: expected `architecture`, the model_type in its config.json, because it is not downloaded yet. "
             "Add it, such as llama, qwen3 or modernbert",
         )
@@ -48,10 +48,7 @@ def check(config: dict, name: str, architecture: str) -> None:
 
 def on_disk(config: dict, name: str) -> str | None:
     """Return the type in the config.json of a model on this machine; None if it does not exist."""
-    source = config["models"][name]["source"]
-    if source["kind"] == "local":
-        folder = local_files.path_of(source, config.get("local_root") or ".")
-    else:
-        folder = Path(config["pathvars"]["resources"], "models", name)
+    source = sources.of(config["models"][name]["source"], local_root=config.get("local_root"))
+    folder = source.place if source.own else Path(config["pathvars"]["resources"], "models", name)
     path = folder / "config.json"
     return files.read_json(path).get("model_type") if path.exists() else None

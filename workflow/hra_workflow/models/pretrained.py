@@ -33,7 +33,7 @@ def configurations(folder: Path, source: dict, mirror: str | None, local_root: s
     names = {name: sha256 for name, sha256 in source["files"].items() if not name.endswith(WEIGHTS)}
     if not any(Path(name).name == "config.json" for name in names):
         raise JobError("expected a config.json among the model's files, found none: download the model first.")
-    sources.fetch(source | {"files": names}, folder, mirror, local_root)
+    sources.of(source | {"files": names}, mirror, local_root).fetch(folder)
     if (folder / "unet").exists() and not (folder / "model_index.json").exists():
         files.write_json(folder / "model_index.json", PIPELINE)
     files.write_json(folder / MARK, {"source": source})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid, imports, rates
+from hra_workflow.data import sources
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks import work
 from hra_workflow.tasks.base import Task
@@ -58,15 +59,12 @@ def source(config: dict, model: str) -> dict:
         return found
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
-    if stated["kind"] != "hub":
-        return stated
-    generator = "hra_workflow.models.pretrained:configurations"
-    return {"kind": "init", "generator": generator, "source": stated, "mirror": config["mirror"]}
+    return sources.of(stated, config["mirror"]).for_probes() or stated
 
 
 def available(config: dict, model: str) -> bool:
     """Return whether a model can be probed: files at a URL have no configuration to build random weights from."""
-    return config["models"][model]["source"]["kind"] != "url" or manifest(config, model).exists()
+    return bool(sources.of(config["models"][model]["source"]).for_probes()) or manifest(config, model).exists()
 
 
 def runs(task: Task) -> list[str]:

@@ -15,7 +15,7 @@ from hra_workflow.core import gpus as local_gpus
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import disk, downloads
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import local_files, reachability
+from hra_workflow.data.sources import Source, of
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks import user_data
 
@@ -35,31 +35,27 @@ def sources(config: dict, planned: Iterable[Job]) -> Iterator[Finding]:
             yield Finding(check, False, problem)
         else:
             print(f"  …     asking {check}", file=sys.stderr)
-            yield reached(check, entry["source"], config)
+            yield reached(check, of(entry["source"], config["mirror"], config["local_root"]))
 
 
 def unusable(config: dict, download: Job) -> str | None:
     """Return the problem of the user's files that a job will read, or None."""
-    source, dataset, root = downloads.entry(config, download)[0]["source"], None, config["local_root"]
+    source, dataset = of(downloads.entry(config, download)[0]["source"], local_root=config["local_root"]), None
     try:
         if {"task", "dataset"} <= download.wildcards.keys():
             task, name = tasks.load(config)[download.wildcards["task"]], download.wildcards["dataset"]
             user_data.check(task, name)
             dataset = task.download(name)
-        local_files.check_links(local_files.paths(source, root, dataset), source, root, dataset, config["follow_links"])
+        source.user_files(dataset)
     except JobError as problem:
         return str(problem)
     return None
 
 
-def reached(check: str, source: dict, config: dict) -> Finding:
-    answer = reachability.ask(source, config["mirror"], config["local_root"])
-    if answer.problem:
-        return Finding(check, False, answer.problem)
-    if source["kind"] == "archive":
-        return Finding(check, True, "unpacked from an archive, which is a separate source")
-    if source["kind"] == "init":
-        return Finding(check, True, "generated here")
+def reached(check: str, source: Source) -> Finding:
+    answer = source.ask()
+    if answer.problem or source.note:
+        return Finding(check, not answer.problem, answer.problem or source.note)
     size = f", {answer.size / 1e9:.3g} GB" if answer.size else ""
     return Finding(check, True, f"{answer.files} file{'s' * (answer.files != 1)} reachable{size}")
 

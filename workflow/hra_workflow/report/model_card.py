@@ -19,7 +19,7 @@ class Repository(NamedTuple):
 def on_hub(manifest: dict) -> Repository | None:
     """Return the repository of a manifest's files; None if they are not from the Hub."""
     source = manifest["source"]
-    return Repository(source["repo"], manifest.get("revision")) if source["kind"] == "hub" else None
+    return Repository(source["repo"], manifest.get("revision")) if "repo" in source else None
 
 
 def templates():

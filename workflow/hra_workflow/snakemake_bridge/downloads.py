@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 from hra_workflow.core.errors import ending_the_run
-from hra_workflow.data import finished_downloads, local_files, sources
+from hra_workflow.data import finished_downloads, sources
 from hra_workflow.tasks import user_data
 
 MANIFEST = re.compile(r"\b(?:models/(?P<model>[^/]+)|datasets/(?P<task>[^/]+)/(?P<dataset>[^/]+))\.manifest\.json$")
@@ -48,8 +48,7 @@ class Downloads:
             # If the outputs exist, Snakemake ignores exceptions of functions of wildcards.
             try:
                 with ending_the_run():
-                    user_files = local_files.paths(source, root := self.config["local_root"], dataset)
-                    local_files.check_links(user_files, source, root, dataset, self.config["follow_links"])
+                    user_files = sources.of(source, local_root=self.config["local_root"]).user_files(dataset)
                     planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
                     # Without a record, Snakemake compares no params, and uses another project's download.
                     if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
@@ -68,7 +67,7 @@ class Downloads:
         if "model" in named:
             place, source, dataset = f"models/{named['model']}", self.config["models"][named["model"]]["source"], None
         elif "address" in named:
-            place, source, dataset = f"archives/{named['address']}", sources.archive(named["address"]), None
+            place, source, dataset = f"archives/{named['address']}", sources.of_archive(named["address"]), None
         else:
             task, name = named["task"], named["dataset"]
             place, source = f"datasets/{task}/{name}", self.config["datasets"][task][name]["source"]
@@ -83,9 +82,8 @@ class Downloads:
 
     def archive(self, wildcards) -> str | list:
         """Return the manifest of the archive that the source unpacks, or []."""
-        source = self.source(wildcards)
-        archived = source["kind"] == "archive"
-        return f"{self.resources}/archives/{sources.address(source['url'])}.manifest.json" if archived else []
+        address = sources.of(self.source(wildcards)).archive
+        return f"{self.resources}/archives/{address}.manifest.json" if address else []
 
     def update_links(self) -> None:
         """Update links to the user's files, and their entries in manifests, before the first job.

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import data_cards, local_files
+from hra_workflow.data import data_cards, sources
+from hra_workflow.data.sources import local
 from hra_workflow.tasks.base import Task
 
 
@@ -53,7 +54,7 @@ def check(task: Task, name: str) -> None:
     try:
         data_cards.current(path, entry, user_files, lambda: task.card(name, user_files, place))
     except JobError as problem:
-        dataset, text = f"{task.name}/{name}", local_files.located(str(problem), place)
+        dataset, text = f"{task.name}/{name}", local.located(str(problem), place)
         raise JobError(text if text.startswith(dataset) else f"{dataset}: {text}") from problem
     for other, split in reported_elsewhere(task, name):
         downloaded = all(Path(manifest(task, one)).exists() for one in (name, other))
@@ -78,13 +79,17 @@ def check_pair(task: Task, name: str, other: str, split: str) -> None:
     data_cards.current(path, {one: task.card_entry(one) for one in (name, other)}, user_files, make)
 
 
+def source(task: Task, name: str) -> sources.Source:
+    return sources.of(task.datasets[name]["source"], local_root=task.config["local_root"])
+
+
 def is_own(task: Task, name: str) -> bool:
-    return task.datasets[name]["source"]["kind"] == "local"
+    return source(task, name).own
 
 
 def folder(task: Task, name: str) -> Path:
-    return local_files.folder(task.datasets[name]["source"], task.config["local_root"])
+    return source(task, name).folder()
 
 
 def paths(task: Task, name: str) -> dict[str, Path]:
-    return local_files.paths(task.datasets[name]["source"], task.config["local_root"], task.download(name))
+    return source(task, name).user_files(task.download(name))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect, one_of
-from hra_workflow.data import local_files, safe_checkpoints
+from hra_workflow.data import safe_checkpoints, sources
 
 INDEX = "model_index.json"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -102,9 +102,10 @@ def of_model(config: Mapping, model: str) -> str | None:
 
     Raises JobError with the known ones if it is none of them, or not the config's.
     """
-    entry, source = config["models"][model], config["models"][model]["source"]
+    entry = config["models"][model]
+    source = sources.of(entry["source"], local_root=config["local_root"])
     folders = [Path(config["pathvars"]["resources"], "models", model)]
-    folders += [local_files.path_of(source, config["local_root"])] if source["kind"] == "local" else []
+    folders += [source.place] if source.own else []
     seen = next((architecture_name(folder) for folder in folders if (folder / INDEX).exists()), None)
     if stated := entry.get("architecture"):
         one_of(f"config: models.{model}", "architecture", stated, ARCHITECTURES)

@@ -1,0 +1,205 @@
+"""Files on the Hugging Face Hub, and one error per reason for a refusal: source kind `hub`.
+
+The Hub answers 401 to an invalid or expired token, and without one for a gated repository (X-Error-Code: GatedRepo) and
+for one that does not exist; 403 if the licence is not accepted, a request for access is not granted yet, or the token
+lacks the permission, each with its X-Error-Message; and 404 for a repository that does not exist or is private.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from hra_workflow.core.errors import JobError
+from hra_workflow.core.wording import listed
+from hra_workflow.data import file_filters, http_download
+from hra_workflow.data.http_download import ExpectedFile
+from hra_workflow.data.sources import OFFLINE, Source, path_inside
+
+TOKENS = "https://huggingface.co/settings/tokens"
+
+
+class Hub(Source):
+    image_tables = True
+    lists_files = True
+
+    def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str:
+        """Download files of a repository and return their commit (if `revision` is a branch, its latest).
+
+        The Hub reports size and hash of every file in its response to a HEAD request (SHA-256 for a large file, git's
+        ID for a small one), which huggingface_hub requests; `http_download` transfers the bytes, as it can resume.
+        """
+        source, repo, revision = self.entry, self.entry["repo"], self.entry["revision"]
+        for name, sha256 in self.files(file_filters.wanted(dataset, tables=True)).items():
+            path = path_inside(folder, name)
+            if path.exists():
+                continue
+            if self.mirror:
+                self.from_mirror(f"{self.place}/{name}", path, ExpectedFile(sha256))
+                continue
+            url, headers, expected, commit = file(source, name)
+            if commit and commit != revision:
+                print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
+                source, revision = source | {"revision": commit}, commit
+                url, headers, expected, _ = file(source, name)
+            if sha256 and expected.sha256 and sha256 != expected.sha256:
+                raise JobError(
+                    f"{repo}: the config specifies SHA-256 {sha256} for {name}, the Hub reports {expected.sha256} at "
+                    f"commit {revision}. Correct the config."
+                )
+            expected = ExpectedFile(sha256 or expected.sha256, expected.size, expected.blob)
+            http_download.download(url, path, expected, headers, OFFLINE)
+        return revision
+
+    @property
+    def place(self) -> str:
+        return f"hub/{self.entry['repo']}/{self.entry['revision']}"  # in a mirror
+
+    def files(self, wanted: Callable[[str], bool]) -> dict[str, str | None]:
+        """Return the files with their hashes: those that the source lists, or the wanted ones of the repository."""
+        if "files" in self.entry:
+            return self.entry["files"]
+        repo, revision = self.entry["repo"], self.entry["revision"]
+        if self.mirror:
+            place = self.mirror / self.place
+            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+        else:
+            found = names(self.entry)
+        if not (chosen := sorted(filter(wanted, found))):
+            raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
+        return dict.fromkeys(chosen)
+
+    def asked(self) -> list[str]:
+        return list(self.files(lambda name: True))
+
+    def size(self, name: str) -> int | None:
+        if self.mirror:
+            return self.size_in_mirror(f"{self.place}/{name}")
+        url, headers, expected, _ = file(self.entry, name, retries=False)
+        http_download.content_length(url, headers, OFFLINE)
+        return expected.size
+
+    def origin(self, name: str, commit: str | None = None) -> tuple:
+        return self.entry["repo"], self.entry.get("repo_type"), commit or self.entry["revision"], name
+
+    def missing_token(self) -> str | None:
+        return missing_token(self.entry)
+
+    def for_probes(self) -> dict:
+        generator = "hra_workflow.models.pretrained:configurations"
+        return {
+            "kind": "init",
+            "generator": generator,
+            "source": self.entry,
+            "mirror": self.mirror and str(self.mirror),
+        }
+
+
+def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+    """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
+
+    Raises JobError if the Hub refuses, with a message per reason.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    if problem := missing_token(source):
+        raise JobError(problem)
+    repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
+    url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
+    with hub_errors(source, name, url):
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
+    etag = metadata.etag or ""
+    expected = ExpectedFile(
+        sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
+    )
+    return url, build_hf_headers(), expected, metadata.commit_hash
+
+
+def names(source: dict) -> list[str]:
+    """List the files of a `hub` source's repository; raise JobError as `file` does."""
+    from huggingface_hub import HfApi
+
+    if problem := missing_token(source):
+        raise JobError(problem)
+    with hub_errors(source, "the list of files", page(source)):
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        return api.list_repo_files(source["repo"], revision=source["revision"], repo_type=source.get("repo_type"))
+
+
+@contextlib.contextmanager
+def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
+    """Raise JobError instead of the errors of a request to the Hub."""
+    from huggingface_hub import errors
+
+    repo, revision = source["repo"], source["revision"]
+    try:
+        yield
+    except errors.RevisionNotFoundError as problem:
+        raise JobError(f"{repo}: the Hub has no commit {revision}. Correct `revision`.") from problem
+    except errors.EntryNotFoundError as problem:
+        raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
+    except errors.OfflineModeIsEnabled as problem:
+        raise JobError(
+            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+        ) from problem
+    except errors.HTTPError as problem:
+        if text := refusal(source, getattr(problem, "response", None)):
+            raise JobError(f"{repo}: {text}") from problem
+        reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
+        raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {OFFLINE}") from problem
+
+
+def token_place() -> str | None:
+    """Return the source of this machine's token, a variable or a file; None if it has none. Needs no network."""
+    from huggingface_hub import constants  # not get_token, which may renew a token over the network
+
+    for name in ("HF_OIDC_RESOURCE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if os.environ.get(name, "").strip():
+            return name
+    path = Path(constants.HF_TOKEN_PATH)
+    return str(path) if path.is_file() and path.read_text().strip() else None
+
+
+def missing_token(source: dict) -> str | None:
+    """Describe that a source is gated and this machine has no token; None otherwise. Needs no network."""
+    return f"{source['repo']}: {no_token(source)}" if source.get("gated") and not token_place() else None
+
+
+def no_token(source: dict) -> str:
+    return (
+        f"gated, and there is no token on this machine. Accept the licence at {page(source)}, create a token of type "
+        f"Read at {TOKENS}, and run `hf auth login` or set HF_TOKEN."
+    )
+
+
+def refusal(source: dict, response) -> str | None:
+    """Return why the Hub refused a request, and what to do; None if not for lack of access (no response, 5xx, …)."""
+    status = response.status_code if response is not None else None
+    code = response.headers.get("X-Error-Code") if response is not None else None
+    if status not in (401, 403) and (status, code) != (404, "RepoNotFound"):
+        return None
+    message = response.headers.get("X-Error-Message", "").strip().rstrip(".") or f"status {status}"
+    token = f"this machine's token (from {token_place()})" if token_place() else None
+    if status == 401 and token:
+        return (
+            f"the Hub does not accept {token}: {message}. Create a new one at {TOKENS}, and run `hf auth login` or set "
+            "HF_TOKEN; a public repository needs none."
+        )
+    if status == 401 and code == "GatedRepo":
+        return no_token(source)
+    if status == 403 and token:  # the message states the missing permission
+        return (
+            f"the Hub refuses {token}: {message}. Accept the licence at {page(source)}, or edit the token at {TOKENS}."
+        )
+    if status == 403:
+        return None
+    return (
+        f"the Hub has no such {source.get('repo_type', 'model')}, or it is private and hidden from "
+        f"{token or 'this machine, which has no token'}. Correct `repo` and `repo_type`; for a private one, set "
+        "HF_TOKEN to a token that may read it."
+    )
+
+
+def page(source: dict) -> str:
+    return f"https://huggingface.co/{'datasets/' if source.get('repo_type') == 'dataset' else ''}{source['repo']}"

@@ -1,6 +1,6 @@
 """Make the images of README and docs/, each with a digest of its sources in its metadata.
 
-    python -m benchmarks.docs_images            make the images of demo/, after make demo and hra-workflow demo tune
+    python -m benchmarks.docs_images            make the images of demo/, after make demo
     python -m benchmarks.docs_images --same     after an invisible change: keep the images, renew the digests
 
 A test compares the digests with those of the current code, configs and results. The other images are made by the
@@ -26,7 +26,6 @@ STYLE = "workflow/hra_workflow/report/plot_style.py"
 DEMO = {
     "demo_sheet": "demo/results/sheets/control_scenes-classes.png",
     "demo_glue": "demo/results/figures/glue_parameters.png",
-    "demo_tuning": "demo/tune/results/figures/glue_tuning.png",
 }
 MADE_FROM = {
     "demo_sheet": [
@@ -37,7 +36,6 @@ MADE_FROM = {
         *("config/methods.yaml", "config/demo/config.yaml", "config/demo/quick.yaml", "workflow/scripts/figures.py"),
         STYLE,
     ],
-    "demo_tuning": ["config/methods.yaml", "config/demo/tune.yaml", "workflow/scripts/tuning_figure.py", STYLE],
 }
 
 
@@ -95,7 +93,7 @@ def main(arguments: list[str]) -> None:
         return
     for name, path in DEMO.items():
         if not (ROOT / path).exists():
-            sys.exit(f"{path}: expected the demo's result, found none. Run make demo and hra-workflow demo tune.")
+            sys.exit(f"{path}: expected the demo's result, found none. Run make demo.")
         with Image.open(ROOT / path) as image:
             shown = image.convert("RGB")
         shown.thumbnail(LARGEST)

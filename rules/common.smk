@@ -12,7 +12,7 @@ from hra_workflow.preflight import probe
 from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities, job_events
 from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
 from hra_workflow.snakemake_bridge.identities import of, unrecorded
-from hra_workflow.tasks import expected_runs, outputs, reported, training, work
+from hra_workflow.tasks import expected_runs, outputs, training, work
 
 config, CHOSEN = deployment.complete_config(workflow, config, BASEDIR, CONFIGS)  # CHOSEN: the tasks of `all`
 

@@ -1,11 +1,10 @@
-# Stage 6, tables: all runs of a task, the results table with the published values, costs, figures, contact sheets.
+# Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
 #      rule table also reads the data cards of its datasets and the predictions of classes, and of benchmarks with rows
 #      in the training data; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
-#      results/cost_{task}.csv and .md, results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
-#      results/contents.json, on request: what programs that only read the results need to know of the config.
-# Steps: runs, compare, table, cost, figures, figures_lambda, contents; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
+#      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
+# Steps: runs, compare, table, figures, figures_lambda; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
 #      with `use rule sheet as sheet_{task}` and adds images and caption. Its paths are relative to that file.
 # Again: if a result, the grid or anything shown has changed.
 
@@ -16,11 +15,8 @@ from hra_workflow.tasks import tuned_runs, user_data
 localrules:
     runs,
     table,
-    cost,
     figures,
     figures_lambda,
-    figures_stability,
-    contents,
 
 
 CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
@@ -132,42 +128,12 @@ rule table:
         "../workflow/scripts/table.py"
 
 
-rule cost:
-    input:
-        runs="<results>/runs_{task}.csv",
-        tuning=trial_table,
-    output:
-        csv=in_report("<results>/cost_{task}.csv", "../workflow/report/cost.rst", "cost"),
-        markdown="<results>/cost_{task}.md",
-    log:
-        "<logs>/tables/cost_{task}.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **made_from(
-            "cost",
-            ordered=True,
-            **SCORES,
-            shown=lambda wc: config["tasks"][wc.task]["figures"]["parameters"],
-            labels=lambda wc: grid.labels(config, wc.task),
-            trained=trained_runs,
-            # Without a price, tables that were made before there was one need not be made again.
-            **({"price": config["price"]} if config["price"] else {}),
-        ),
-    script:
-        "../workflow/scripts/cost.py"
-
-
 rule figures:
     input:
         runs="<results>/runs_{task}.csv",
-        costs="<results>/cost_{task}.csv",
-        records=record_files,
         published=published("{task}"),
     output:
         **figure("parameters"),
-        **figure("pareto"),
-        **figure("curves"),
     log:
         "<logs>/tables/figures_{task}.log",
     conda:
@@ -209,24 +175,6 @@ use rule figures as figures_lambda with:
         ),
 
 
-use rule figures as figures_stability with:
-    input:
-        runs="<results>/runs_{task}.csv",
-    output:
-        **figure("stability"),
-    log:
-        "<logs>/tables/figures_stability_{task}.log",
-    wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if "stability" in outputs.figures(TASKS[name])) or "(?!)",
-    params:
-        **made_from(
-            "figures_stability",
-            "figures",
-            ordered=True,
-            retention=lambda wc: TASKS[wc.task].retention(),
-        ),
-
-
 rule sheet:
     output:
         sheet="<results>/sheets/{task}_{dataset}.png",
@@ -240,34 +188,9 @@ rule sheet:
         **made_from(
             "sheet",
             ordered=True,
-            metrics=lambda wc: reported.sheet_metrics(config, wc.task, wc.dataset),
+            metrics=lambda wc: outputs.sheet_metrics(config, wc.task, wc.dataset),
         ),
-        labels=lambda wc, input: reported.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
+        labels=lambda wc, input: outputs.sheet_labels(config, wc.task, [*input.images, *input.predictions]),
         lost=lost_inputs("sheets/{task}_{dataset}.png"),
     script:
         "../../workflow/scripts/sheet.py"
-
-
-# The tasks of `all` that have a table, or all tasks if none has.
-SHOWN = [TASKS[name] for name in CHOSEN]
-
-
-rule contents:
-    input:
-        lambda wc: reported.files(config, SHOWN),
-    output:
-        contents="<results>/contents.json",
-    log:
-        "<logs>/tables/contents.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **made_from(
-            "contents",
-            ordered=True,
-            tasks=lambda wc: reported.tasks(config, SHOWN),
-            changes=lambda wc: overlays.changes(config, CONFIGS),
-        ),
-        lost=lost_inputs("contents.json"),
-    script:
-        "../workflow/scripts/contents.py"

@@ -2,19 +2,17 @@
 # run (rules/train.smk) of a variant such as r8@learning_rate-0.001.
 # In:  the records of the trials.
 # Out: results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the final runs read),
-#      results/tune_{task}.csv (every trial), results/figures/{task}_tuning.svg and .png.
-# Steps: choose, collect_trials, tuning_figure.
+#      results/tune_{task}.csv (every trial).
+# Steps: choose, collect_trials.
 # Again: `choose` after its trials, or if the values to try have changed. `choose` is a checkpoint and its file is
 # `ancient` in rule train: after it has run, Snakemake compares the params of the final runs again. Equal values repeat no training.
 
-from hra_workflow.report import colours
 from hra_workflow.tasks import tuned_runs
 
 
 localrules:
     choose,
     collect_trials,
-    tuning_figure,
 
 
 checkpoint choose:
@@ -60,25 +58,3 @@ rule collect_trials:
         lost=lost_inputs("tune_{task}.csv"),
     script:
         "../workflow/scripts/collect_trials.py"
-
-
-rule tuning_figure:
-    input:
-        trials="<results>/tune_{task}.csv",
-    output:
-        svg=in_report("<results>/figures/{task}_tuning.svg", "../workflow/report/tuning.rst", "tuning"),
-        png="<results>/figures/{task}_tuning.png",
-    log:
-        "<logs>/tables/tuning_{task}.log",
-    conda:
-        "../envs/hra.yaml"
-    params:
-        **made_from(
-            "tuning_figure",
-            ordered=True,
-            task="{task}",
-            labels=lambda wc: grid.labels(config, wc.task),
-            colours=colours.of_methods(config),
-        ),
-    script:
-        "../workflow/scripts/tuning_figure.py"

@@ -40,7 +40,6 @@ rule export_adapter:
             for one in dataset_entry(wc)["benchmarks"]
         },
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
-        comparison=lambda wc: TASKS[wc.task].comparison(),
         tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
         expected=lambda wc: expected_run(wc.task, wc),
         to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,

@@ -7,12 +7,14 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hra_workflow.core import files, predictions, records, valid_records
+import jsonschema
+
+from hra_workflow.core import files, predictions, records
 from support import ROOT
 
 PAGE = (ROOT / "docs/results-contract.md").read_text()
 RUN = r"(?:[^/]+/){4}seed\d+"
-TABLES = ("runs", "table", "compare", "cost", "tune")
+TABLES = ("runs", "table", "compare", "tune")
 KINDS = {  # path below the folder of results -> schema; None: without a contract, or in no JSON
     rf"{RUN}/train\.json": "record",
     rf"{RUN}/[^/]+/metrics\.json": "metrics",
@@ -26,7 +28,7 @@ KINDS = {  # path below the folder of results -> schema; None: without a contrac
     r"preflight\.json": "preflight",
     rf"{RUN}/(?:last|best|steps/[^/]+)/(?:adapter_model\.safetensors|adapter_config\.json)": None,
     rf"{RUN}/(?:[^/]+/)?[^/]*benchmark\.tsv|{RUN}/retention_programs\.jsonl\.gz": None,
-    r"(?:table|cost)_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png|math/backend\.json": None,
+    r"table_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png|math/backend\.json": None,
     r"(?:.+/)?\.(?:[^/]+\.json|snakemake_timestamp)": None,  # a copy of a record
 }
 
@@ -51,7 +53,7 @@ def contents(path: Path, kind: str) -> Iterable:
     if path.suffix == ".tar":
         with tarfile.open(path) as archive:
             return [json.load(archive.extractfile(one)) for one in archive if one.name.endswith(".json")]
-    schema = valid_records.validator(kind).schema["properties"]
+    schema = validator(kind).schema["properties"]
     with path.open(newline="") as stream:
         return [
             {name: cell(text, schema.get(name, {})) for name, text in row.items()} for row in csv.DictReader(stream)
@@ -71,8 +73,13 @@ def cell(text: str, schema: dict):
     return {"true": True, "false": False}.get(text, text) if "boolean" in types else text
 
 
+def validator(name: str) -> jsonschema.protocols.Validator:
+    schema = files.read_json(ROOT / f"workflow/schemas/{name}.schema.json")
+    return jsonschema.validators.validator_for(schema)(schema)
+
+
 def refused(kind: str, values: Iterable) -> Iterator[str]:
     for value in values:
         name = "diverged" if kind in ("metrics", "retention") and value.get("status") == records.DIVERGED else kind
-        for problem in valid_records.validator(name).iter_errors(value):
+        for problem in validator(name).iter_errors(value):
             yield f"{'.'.join(map(str, problem.absolute_path))}: {problem.message[:200]} ({name}.schema.json)"

@@ -144,7 +144,6 @@ class Run:
             "hyperparameters": self.settings,
             "model_name": "tiny",
             "benchmarks": [],
-            "comparison": {},
             "expected": {},
             "scratch": str(self.folder / "scratch"),
             "trackers": {"report_to": list(self.report_to), "folder": str(self.folder / "trackers")},

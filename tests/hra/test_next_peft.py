@@ -19,7 +19,7 @@ import hra
 from benchmarks import cases, tables
 from benchmarks.drift import MEASURES
 from benchmarks.other_peft import OtherPackages
-from hra import capabilities
+from hra import checks
 
 VERSION = "0.20.1.dev0"  # of a development version, which says little of what it can do
 LAYERS = """
@@ -67,7 +67,7 @@ def adapted(library, net, **config):
 @pytest.mark.parametrize("config", [{}, {"apply_GS": True}, {"r": 3}, {"bias": "hra_only"}], ids=str)
 def test_install_replaces_the_layers_of_a_rewritten_peft(next_peft, net, images, tmp_path, config):
     later, ours = next_peft
-    if "bias" in config and not capabilities.saves_biases("hra_only"):
+    if "bias" in config and not checks.saves_biases("hra_only"):
         pytest.skip("this PEFT does not save biases")
     assert later.__version__ == VERSION != peft.__version__
     theirs = adapted(later, net, **config)
@@ -95,8 +95,8 @@ def test_install_replaces_the_layers_of_a_rewritten_peft(next_peft, net, images,
 
 def test_a_peft_without_a_method_that_is_replaced_is_refused(monkeypatch):
     hra.uninstall()
-    monkeypatch.setattr(capabilities.PeftHRALayer, "adapter_layer_names", ("hra_v",))
-    monkeypatch.delattr(capabilities.PeftHRAModel, "_create_new_module")
+    monkeypatch.setattr(checks.PeftHRALayer, "adapter_layer_names", ("hra_v",))
+    monkeypatch.delattr(checks.PeftHRAModel, "_create_new_module")
     with pytest.raises(RuntimeError, match=r"with HRALayer\.hra_u, HRAModel\._create_new_module, found PEFT"):
         hra.install()
 
@@ -147,12 +147,11 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         for unit in MEASURES
     )
     (tmp_path / "drift.csv").write_text(drift)
-    (tmp_path / "docs").mkdir()
-    page, readme, own = (tmp_path / name for name in ("docs/library.md", "README.md", "docs/your-own-code.md"))
-    own.write_text("<!-- table sync -->\n\n<!-- end -->\n")
+    (tmp_path / "benchmarks").mkdir()
+    page, readme = (tmp_path / name for name in ("benchmarks/README.md", "README.md"))
     page.write_text(
         "a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n"
-        "<!-- table two-sided -->\n\n<!-- end -->\n"
+        "<!-- table two-sided -->\n\n<!-- end -->\n<!-- table sync -->\n\n<!-- end -->\n"
     )
     readme.write_text("<!-- table headline -->\n\n<!-- end -->\n")
     for _ in range(2):
@@ -163,7 +162,7 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         assert page.read_text().startswith("a\n<!-- table layers -->\n| one layer, relative")
         assert "<!-- end -->\nc\n<!-- table two-sided -->\n" in page.read_text()
         assert "| AMD EPYC, 2 cores, float32 | 1.00 | 12.0 | 1.00 | **0.99** |" in readme.read_text()
-        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in own.read_text()
+        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in page.read_text()
     readme.write_text("<!-- table headline -->\na page without the end of its table\n")
     with pytest.raises(ValueError, match=r"README.md: expected a line `<!-- end -->` after .*, found none"):
         tables.write(tmp_path, tmp_path)

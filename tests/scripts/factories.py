@@ -36,7 +36,7 @@ LABELS = {
 PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
 PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
-FIGURES = ("parameters", "pareto", "lambda", "curves")
+FIGURES = ("parameters", "lambda")
 COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
 
 
@@ -247,29 +247,13 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     }
 
 
-def cost_job(folder: Path, expected: list[dict]) -> dict:
-    """Build the job of cost.py for the same grid as `table_job`."""
-    params = table_job(folder, expected)["params"]
-    names = ("task", "columns", "averages", "selections", "trained")
-    return {
-        "input": {"runs": str(folder / "runs_glue.csv")},
-        "output": {"csv": str(folder / "cost_glue.csv"), "markdown": str(folder / "cost_glue.md")},
-        "params": {name: params[name] for name in names}
-        | {
-            "scale": 100,
-            "shown": [params["columns"][0]["name"], *params["averages"]],
-            "labels": {row["run"]: row["label"] for row in params["rows"]},
-        },
-    }
-
-
 def figures_job(folder: Path, expected: list[dict], records: list[str], published: Path | None = None) -> dict:
     """Build the job of figures.py for the same grid as `table_job`."""
     table = table_job(folder, expected, published)
     params = {key: table["params"][key] for key in ("task", "columns", "averages", "selections", "searches")}
     names = [column["name"] for column in params["columns"]]
     labels = {row["run"]: row["label"] for row in table["params"]["rows"]}
-    inputs = table["input"] | {"records": records, "costs": str(folder / "cost_glue.csv")}
+    inputs = table["input"] | {"records": records}
     if published:
         inputs["published_lambda"] = str(published.with_name("glue_lambda.csv"))
     kinds = [f"{name}_{kind}" for name in FIGURES for kind in ("svg", "png")]

@@ -1,14 +1,10 @@
-"""The axes of figures: long labels fit, no whisker is cut, hours have a unit, and curves end together."""
+"""The axes of figures: long labels fit, and no whisker is cut."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 import collect_runs
-import cost
 import factories
 import figures
-import test_stability
-from hra_workflow.report import pareto, stability, training_curves
 from hra_workflow.report.plot_style import dot, widen
 
 KEYS = [(dataset, run, 0) for run in ("hra/r8", "lora/r8") for dataset in factories.METRICS]
@@ -21,38 +17,18 @@ def test_a_whisker_above_100_percent_is_not_cut():
     assert 102 < axes.get_ylim()[1] <= 102.5
 
 
-def test_the_longest_time_has_at_least_one_of_its_unit():
-    assert [pareto.in_unit(pd.Series([1e-4, longest]))[1] for longest in (1, 0.99, 0.01)] == [
-        "hours", "minutes", "seconds",
-    ]  # fmt: skip
-    assert pareto.in_unit(pd.Series([0.25, 0.5]))[0].tolist() == [15, 30]
-
-
-def test_a_curve_ends_where_a_seed_ends():
-    """A mean over fewer seeds would jump."""
-    rows = [{"seed": seed, "step": step, "value": 9 * seed} for seed in (0, 1) for step in range(3 - seed)]
-    found = training_curves.over_seeds(pd.DataFrame(rows).assign(epoch=0.5, score="accuracy"))
-    assert found["mean"].to_dict() == {0: 4.5, 1: 4.5}
-
-
 def test_long_labels_are_wrapped_to_their_axes(tmp_path, monkeypatch):
     names = ["Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position and background in pixels)"]
     expected = [factories.entry(tmp_path, *key) for key in KEYS]
     paths = [factories.write(tmp_path, run, factories.noisy_curve(run)) for run in expected]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths))
-    costs, job = factories.cost_job(tmp_path, expected), factories.figures_job(tmp_path, expected, [])
+    job = factories.figures_job(tmp_path, expected, [])
     columns = [column | {"name": name} for name, column in zip(names, factories.COLUMNS[:2], strict=True)]
-    for one in (costs, job):
-        one["params"] |= {"columns": columns, "averages": {}, "shown": names, "parameters": names, "lambda": names}
-    cost.main(costs)
-    drawn, change = [], "st_lpips, images of class prompts against the base model's"
+    job["params"] |= {"columns": columns, "averages": {}, "parameters": names, "lambda": names}
+    drawn = []
     monkeypatch.setattr(figures, "save", lambda figure, *_: drawn.append(figure))
     figures.main(job)
-    wide = {"columns": [test_stability.PARAMS["columns"][0] | {"name": names[1]}], "parameters": names[1:]}
-    params = test_stability.PARAMS | wide | {"retention": test_stability.TEXT | {"label": change}}
-    runs = test_stability.table(test_stability.TEXT, test_stability.VALUES)
-    drawn.append(stability.figure(runs, params))
-    assert len(drawn) == len(factories.FIGURES) + 1
+    assert len(drawn) == len(factories.FIGURES)
     for figure in drawn:
         figure.set_dpi(200)
         figure.draw_without_rendering()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from snakemake.cli import get_argument_parser, parse_config
 
-from hra_workflow.commands import lock, parameters, project
+from hra_workflow.commands import parameters, project
 from hra_workflow.commands.main import main
 from support import ROOT
 
@@ -37,7 +37,6 @@ def calls(monkeypatch, tmp_path):
     """Provide the list of Snakemake's commands, which are not run, in the order of the calls."""
     found: list[list[str]] = []
     monkeypatch.setattr(project, "call", lambda command, is_first=None: found.append(command) or 0)
-    monkeypatch.setattr(lock, "remove", lambda command: 0)
     here = tmp_path / "workflow"
     here.mkdir()
     for name in ("profiles", "slurm", "config", "rules"):

@@ -104,22 +104,6 @@ def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
     assert "No value is bold in RTE, All" in text and "share at least 3 seeds, since fewer do not show" in text
 
 
-def test_a_column_without_bold_beside_a_significant_difference_has_the_reason(tmp_path):
-    """HRA, the best, has one seed; the two others differ significantly over three."""
-    levels = {"hra/r8": 0.95, "lora/r8": 0.9, "head/all": 0.6}
-    expected, _ = make(tmp_path, levels=levels, first=1)
-    found = run_statistics.read_csv(tmp_path / "compare_glue.csv")
-    assert "" in {*found["p_holm"]} and any(float(p) < 0.01 for p in found["p_holm"] if p)
-    table.main(factories.table_job(tmp_path, expected))
-    text = (tmp_path / "table_glue.md").read_text()
-    assert "**9" not in text
-    (line,) = (line for line in text.splitlines() if "No value is bold" in line)
-    assert line.startswith(
-        "- No value is bold in RTE, All (acc), All (acc/F1 mean), although some differences were tested: HRA r=8, λ=0, "
-        "the best, was not tested against LoRA r=8, Head alone, with which it shares fewer than 3 seeds."
-    )
-
-
 def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     _, job = make(tmp_path)
     table = Path(job["input"]["runs"])

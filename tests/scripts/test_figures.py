@@ -5,19 +5,17 @@ import re
 from pathlib import Path
 
 import matplotlib.image
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 import collect_runs
-import cost
 import factories
 import figures
 from glue_tables import PUBLISHED
 from hra_workflow import tasks
 from hra_workflow.methods import METHODS
-from hra_workflow.report import colours, column_units, run_statistics, training_curves
+from hra_workflow.report import colours, column_units, run_statistics
 from hra_workflow.report.plot_style import styles, widen
 from hra_workflow.tasks import outputs
 from support import paper_config
@@ -31,7 +29,6 @@ def draw(folder, keys, made=None, published=PUBLISHED, only=factories.FIGURES, *
     kept = expected if made is None else [factories.entry(folder, *key) for key in made]
     paths = [factories.write(folder, run, factories.noisy_curve(run)) for run in kept]
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
-    cost.main(factories.cost_job(folder, expected))
     job = factories.figures_job(folder, expected, [record for record, _ in paths], published)
     job["params"] |= params
     job["output"] = {name: path for name, path in job["output"].items() if name.rpartition("_")[0] in only}
@@ -54,17 +51,13 @@ def test_figures_say_that_runs_without_equal_searches_are_not_ranked(tmp_path):
     keys = [("cola", run, 0) for run in rates]
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     drawn = draw(tmp_path, keys, parameters=["CoLA"], searches=own)
-    for name in ("parameters", "pareto"):
-        assert "their order is no ranking of methods" in words(drawn, name)
+    assert "their order is no ranking of methods" in words(drawn, "parameters")
     assert "ranking" not in words(draw(tmp_path, keys, parameters=["CoLA"]), "parameters")
 
 
 def test_the_full_grid_shows_every_run_and_the_papers(complete):
     text = words(complete, "parameters")
     for label in [*factories.LABELS.values(), "H-Adapter (paper only)", "hollow: the paper", "on another scale"]:
-        assert label in text, label
-    text = words(complete, "curves")
-    for label in [*factories.LABELS.values(), "CoLA: Matthews correlation, %", "MNLI: accuracy, %"]:
         assert label in text, label
     text = words(complete, "lambda")
     for label in ["0", "1e-7", "1e-6", "1e-5", "1e-4", "1e-3", "∞", "ours", "paper, Table 2", "labels conflict"]:
@@ -89,9 +82,8 @@ def test_dollars_in_labels_and_columns_are_no_mathematics(tmp_path):
     columns = [{"name": column, "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation"}]
     params = {"columns": columns, "averages": {}, "parameters": [column], "lambda": [column]}
     job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, labels={"hra/r8": label}, **params)
-    for name in ("parameters", "curves"):
-        text = html.unescape(words(job, name))
-        assert label in text and column in text, name
+    text = html.unescape(words(job, "parameters"))
+    assert label in text and column in text
     assert column in words(job, "lambda")
     missing = draw(tmp_path / "none", [("cola", "hra/r8", 0)], made=[], published=None, only=["lambda"], **params)
     assert f"No run of the λ sweep has {column} yet" in " ".join(words(missing, "lambda").split())
@@ -102,7 +94,6 @@ def test_nothing_there_is_said_not_raised(tmp_path):
     job = draw(tmp_path, EVERY[:4], made=[], published=None)
     assert "No run has every column" in words(job, "parameters")
     assert "No run of the λ sweep" in words(job, "lambda")
-    assert "no run yet" in words(job, "curves")
 
 
 def test_a_part_says_what_is_missing(tmp_path):
@@ -159,7 +150,7 @@ def test_one_colour_per_method_and_its_variants_told_apart():
     style = styles([*factories.LABELS, "new/a"], factories.COLOURS)
     hra = [style[run] for run in factories.LAMBDAS]
     assert len({look["color"] for look in hra}) == 1
-    assert len({(look["marker"], look["linestyle"]) for look in hra}) == len(hra)
+    assert len({look["marker"] for look in hra}) == len(hra)
     methods = {run.split("/")[0]: look["color"] for run, look in style.items()}
     assert len(set(methods.values())) == len(methods)
 
@@ -167,47 +158,12 @@ def test_one_colour_per_method_and_its_variants_told_apart():
 def test_a_method_has_the_same_colour_in_every_task_and_no_other_has_it():
     before = colours.of_methods(paper_config())
     added = paper_config()
-    runs = ["dora/r8", "rslora/r8", "vera/r256", "loraplus/r8"]
+    runs = ["dora/r8", "rslora/r8", "vera/r256", "shira/r8"]
     added["tasks"]["glue"]["grid"].append({"runs": runs, "datasets": ["cola"], "seeds": [0]})
     after = colours.of_methods(added)
     assert before.items() <= after.items() and after["lora"] == METHODS["lora"].colour
     assert set(after) - set(before) == {run.split("/")[0] for run in runs}
     assert len(set(after.values())) == len(after)
-
-
-def losses(seeds: int, points: int) -> pd.DataFrame:
-    """Build training losses that alternate around 0.5, higher by 0.1 with every seed."""
-    rows = [(seed, step, 0.5 + 0.1 * seed + 0.4 * (-1) ** step) for seed in range(seeds) for step in range(points)]
-    table = pd.DataFrame(rows, columns=["seed", "step", "value"])
-    return table.assign(dataset="cola", run="hra/r8", score="loss", held_out=False, epoch=table["step"] / 10)
-
-
-def curves_of(points: pd.DataFrame):
-    """Return the axes of a figure of curves."""
-    columns = [{"name": "CoLA", "dataset": "cola"}]
-    params = {"labels": factories.LABELS, "columns": columns, "colours": factories.COLOURS}
-    task = "math" if points["score"][0] == "loss" else "glue"
-    (ax,) = training_curves.figure(points, params, tasks.classes()[task]).axes
-    return ax
-
-
-def test_a_noisy_loss_is_smoothed_from_its_first_epoch_on_with_its_spread_over_seeds():
-    ax = curves_of(losses(seeds=3, points=90))
-    raw, smooth = ax.lines
-    assert raw.get_alpha() < 0.5 and np.ptp(raw.get_ydata()) == pytest.approx(0.8)
-    assert smooth.get_xdata()[0] == 0 and len(smooth.get_xdata()) == 90
-    assert abs(smooth.get_ydata() - 0.6).max() < 0.15  # 0.6: the mean over the three seeds
-    (band,) = ax.collections
-    heights = band.get_paths()[0].vertices[:, 1]
-    low, high = ax.get_ylim()
-    assert low < heights.min() and heights.max() < high and np.ptp(heights) > 0.2
-
-
-def test_a_single_point_has_a_marker_and_short_losses_are_not_smoothed():
-    (line,) = curves_of(losses(seeds=1, points=1)).lines
-    assert line.get_marker() == "o"
-    (line,) = curves_of(losses(seeds=1, points=9)).lines
-    assert line.get_marker() == "None" and line.get_ydata()[:2].tolist() == pytest.approx([0.9, 0.1])
 
 
 @pytest.mark.parametrize(("scale", "values", "least"), [(1, (0.1333, 0.1353), 0.0135), (100, (90.1, 90.3), 2)])
@@ -224,7 +180,6 @@ def test_a_small_difference_looks_small(scale, values, least):
 
 def test_axes_say_which_direction_is_better(complete, tmp_path):
     assert "MRPC (acc/F1 mean), %, ↑ better" in words(complete, "lambda")
-    assert "device minutes, ← better" in words(complete, "pareto")
     column = {"name": "Error", "dataset": "cola", "benchmark": "dev", "metric": "matthews_correlation", "scale": 1}
     shown = {"columns": [column | {"better": "lower"}], "averages": {}, "parameters": ["Error"], "lambda": ["Error"]}
     job = draw(tmp_path, [("cola", "hra/r8", 0)], published=None, only=["parameters", "lambda"], **shown)
@@ -247,24 +202,13 @@ def test_only_what_is_trained_beside_the_adapter_is_called_not_counted(complete)
 
 def test_no_empty_figure_is_listed():
     config = paper_config()
-    assert outputs.figures(tasks.load(config)["glue"]) == ["parameters", "pareto", "lambda", "curves"]
+    assert outputs.figures(tasks.load(config)["glue"]) == ["parameters", "lambda"]
     config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0]}]
     config["tasks"]["math"]["grid"] = [{"runs": ["base/pretrained"], "datasets": ["metamath40k"], "seeds": [0]}]
     loaded = tasks.load(config)
     assert "figures/glue_lambda.png" not in outputs.results(loaded["glue"])
     assert outputs.figures(loaded["math"]) == [] and "table_math.csv" in outputs.results(loaded["math"])
     assert not [name for name in outputs.results(loaded["math"]) if "figures" in name or "cost" in name]
-
-
-def test_curves_are_percent_of_the_score_and_their_titles_name_held_out_rows():
-    run = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 3}
-    points = run_statistics.curves([factories.record(run, [0.5, 0.75])])
-    assert points["value"].tolist() == [50, 75] and points["step"].tolist() == [100, 200]
-    assert curves_of(points).get_title(loc="left") == "CoLA: Matthews correlation, %"
-    record = factories.record(run, [0.5, 0.75], held_out={"rows": 9})
-    title = curves_of(run_statistics.curves([record])).get_title(loc="left")
-    assert title == "CoLA: Matthews correlation on held-out rows, %"
-    assert not run_statistics.on_held_out_rows(record | {"score": "loss"})  # that of training
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1e-5, "1e-5"), (2.5e-4, "2.5e-4"), (float("inf"), "∞")])

@@ -51,7 +51,7 @@ def own_source(name: str) -> dict | None:
     return {"kind": "local", "path": name} if name == "llama2-7b" else None
 
 
-def test_a_command_may_run_other_probes_without_a_check_of_the_device(config):
+def test_a_command_may_run_other_probes(config):
     own = {"folder": "tried", "steps": 4, "kill_at": 1, "threads": 1, "tokens": 16, "command": "profiler"}
     config["probes"] |= own | {"models": "test_probe:own_source"}
     made = probe.config_of(config | {"preflight": "jobs"})
@@ -62,9 +62,6 @@ def test_a_command_may_run_other_probes_without_a_check_of_the_device(config):
     math = tasks.load(made)["math"]
     assert math.settings["resources"]["threads"] == 1
     assert {*math.settings["generation"]["max_new_tokens"].values()} == {16}
-    assert not [path for path in probe.inputs(made, math, "math") if "device" in path]
-    made["probes"]["command"] = None
-    assert [path for path in probe.inputs(made, math, "math") if "device" in path]
 
 
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
@@ -221,22 +218,10 @@ def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):
     place = tmp_path / "scratch/preflight/glue/preflight/lora/r8/seed0/train.error.json"
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps({"error": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"}))
-    (tmp_path / "results/preflight").mkdir(parents=True)
-    (tmp_path / "results/preflight/device1.json").write_text(
-        json.dumps([{"check": "bf16", "ok": True, "text": "works"}])
-    )
     found = {one.check: one for one, _ in outcomes.of_probes(new, ["glue"])}
-    assert found["bf16, jobs with 1 GPU"].ok
     assert "the batch does not fit: raise `gradient_accumulation`" in found["glue lora/r8, training"].text
     assert "did not run" in found["glue hra/r8-inf, training"].text
     assert "did not run" in found["glue hra/r8-inf, evaluation"].text
-
-
-def test_runs_that_share_a_gpu_must_fit_on_it():
-    rate = {"peak_memory_bytes": 19.5e9, "memory_bytes": 80e9}
-    assert outcomes.sharing("", 4, rate).text == "about 80 of 80 GB"
-    too_many = outcomes.sharing("", 5, rate)
-    assert not too_many.ok and too_many.text == "about 100 of 80 GB: lower `runs_per_gpu`"
 
 
 def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path):

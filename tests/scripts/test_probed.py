@@ -1,7 +1,6 @@
 """What the plan takes from results/preflight.json: the hours, memory and findings of probes, whoever wrote them."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from snakemake.utils import update_config
@@ -23,11 +22,10 @@ MEMORY = {
 }
 
 
-def test_the_plan_names_the_memory_of_every_task_and_the_command_that_found_it(tmp_path, monkeypatch):
+def test_the_plan_names_the_memory_of_every_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loaded = tasks.load(paper_config())
-    monkeypatch.setattr(plan, "entry_points", lambda group: [SimpleNamespace(name="profile")])
-    assert plan.memory(paper_config(), ["table_glue"]) == "unknown; `hra-workflow profile` shows it without a GPU"
+    assert plan.memory(paper_config(), ["table_glue"]).startswith("unknown")
     of_math = MEMORY | {
         "rule": "train_math",
         "wildcards": MEMORY["wildcards"] | {"task": "math"},
@@ -36,7 +34,7 @@ def test_the_plan_names_the_memory_of_every_task_and_the_command_that_found_it(t
     entries = [MEMORY | probed_with(loaded["glue"], "hra/r8"), of_math | probed_with(loaded["math"], "hra/r8")]
     findings.save("results", "profile", [], memory=[one | BY for one in entries])
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by a profiler"
+        "train_glue 20 of 80 GB, train_math 20 of 48 GB"
     )
 
 
@@ -63,7 +61,7 @@ def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_probes_foun
     assert not [*results_contract.problems(Path("results"))]
     config["models"]["another"] = config["models"]["deberta-v3-base"]
     update_config(config, change)
-    assert ("train_glue 20 (hra/r8)" in plan.memory(config, ["table_glue"])) == kept
+    assert ("train_glue 20 " in plan.memory(config, ["table_glue"])) == kept
     assert ("do not fit" in "\n".join(plan.warnings(config, ["table_glue"], []))) == kept
     need = gpu_resources.memory(config, "train")({"task": "glue", "method": "hra"})
     assert need == (22000 if kept else 0)

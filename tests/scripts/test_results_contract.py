@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import cost
 import factories
 import results_contract
 import table
@@ -22,7 +21,6 @@ def results(tmp_path) -> Path:
     """Write the runs and tables of three methods with three seeds, and a run that has diverged."""
     expected, _ = test_compared_tables.make(tmp_path)
     table.main(factories.table_job(tmp_path, expected))
-    cost.main(factories.cost_job(tmp_path, expected))
     return tmp_path
 
 

@@ -4,7 +4,6 @@ import statistics
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,13 +93,6 @@ def test_a_column_has_its_own_scale():
     columns = [{"name": name, "dataset": name, "benchmark": "dev", "metric": "accuracy"} for name in "ab"]
     columns[1] |= {"scale": 1}
     assert scored(runs, columns).set_index("column")["score"].to_dict() == {"a": 50, "b": 0.5}
-
-
-@pytest.mark.parametrize(("score", "value"), [("loss", 2.5), ("accuracy", 250)])
-def test_a_curve_is_in_percent_unless_it_is_a_loss(score, value):
-    record = {"dataset": "cola", "method": "hra", "variant": "r8", "seed": 0, "score": score}
-    record["curve"] = [{"step": 1, "epoch": 0.5, "metrics": {score: 2.5}}]
-    assert run_statistics.curves([record])["value"].tolist() == [value]
 
 
 def test_costs_count_each_training_once_and_a_loss_is_minus_the_mean_of_the_other_runs():

@@ -36,25 +36,17 @@ def test_slurm_s_answer_is_shown_with_the_request(commands):
     assert "HRA_SLURM_" in found.text and "`resources` of the task" in found.text
 
 
-@pytest.mark.parametrize(
-    ("listed", "status", "expected"), [("50\n\n", 0, ["HRA_SLURM_JOBS=50"]), ("no database", 1, [])]
-)
-def test_the_number_of_jobs_that_may_be_submitted(commands, listed, status, expected):
-    commands("sacctmgr", listed, status)
-    assert [one.text.rpartition(" ")[2] for one in site.limits(100)] == expected
-
-
 def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch, capsys):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(planned, "entry_points", lambda group: [])
     commands("sbatch", "no controller", 1)  # installed, but not used
     jobs = [SimpleNamespace(resources={"gpu": gpu}) for gpu in (1, 2)]
-    (gpus,) = planned.scheduler(jobs, most_jobs=None)
+    (gpus,) = planned.scheduler(jobs, runs_here=True)
     assert "a job requests up to 2, this machine has 0. Choose the profile" in gpus.text and not gpus.ok
     commands("nvidia-smi", "GPU 0: x\nGPU 1: x\n")
-    assert all(one.ok for one in planned.scheduler(jobs, most_jobs=None))
-    assert not list(planned.scheduler([SimpleNamespace(resources={})], most_jobs=None))
-    assert not list(planned.scheduler(jobs, most_jobs=40))
+    assert all(one.ok for one in planned.scheduler(jobs, runs_here=True))
+    assert not list(planned.scheduler([SimpleNamespace(resources={})], runs_here=True))
+    assert not list(planned.scheduler(jobs, runs_here=False))
     assert "scheduler: not checked, since the executor does not report" in capsys.readouterr().err
 
 
@@ -64,17 +56,17 @@ def test_every_request_of_an_executor_that_tells_them_is_tested(commands, monkey
     asked = []
     entry = SimpleNamespace(load=lambda: lambda jobs: asked.append(jobs) or told)
     monkeypatch.setattr(planned, "entry_points", lambda group: [entry] * (group == planned.REQUESTS))
-    first, second = planned.scheduler(["a job"], most_jobs=1)
+    first, second = planned.scheduler(["a job"], runs_here=False)
     assert first.ok and "Slurm, train" in str(first) and asked == [["a job"]]
     assert not second.ok and second.text.startswith("no such account")
     entry.load = lambda: lambda jobs: None  # another executor is in use
-    assert not list(planned.scheduler([], most_jobs=1))
+    assert not list(planned.scheduler([], runs_here=False))
 
 
 def test_an_executor_without_its_scheduler_is_to_be_fixed(commands, monkeypatch):
     entry = SimpleNamespace(load=lambda: lambda jobs: [])
     monkeypatch.setattr(planned, "entry_points", lambda group: [entry])
-    (first,) = planned.scheduler(["a job"], most_jobs=1)
+    (first,) = planned.scheduler(["a job"], runs_here=False)
     assert str(first) == "  TODO  Slurm: expected the command `sbatch`, found none. Run this on a login node"
 
 

@@ -1,4 +1,4 @@
-"""Trials of hyper-parameters: their training jobs, the choice between them, their table, figure and notes."""
+"""Trials of hyper-parameters: their training jobs, the choice between them, their table and notes."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,6 @@ import choose
 import collect_trials
 import train_glue
 import train_math
-import tuning_figure
 from hra_workflow import tasks
 from hra_workflow.core import files, made_from, records, tuning
 from hra_workflow.core.errors import JobError
@@ -220,26 +219,8 @@ def test_a_trial_on_several_devices_costs_their_time(tmp_path):
     assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
 
 
-def test_the_notes_state_the_budget_and_warn_at_the_edge(collected):
+def test_the_notes_state_the_budget(collected):
     labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
-    budget, edge, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
+    budget, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
     assert "Tuned: learning_rate, in 3 trials with 1 seed for each tuned run and dataset, by accuracy on 20" in budget
-    assert edge.endswith("outside it: LoRA on cola: learning_rate 0.001, the smallest.")
     assert lost == "**No trial has a score**: DoRA on cola."
-
-
-def test_the_figure_shows_every_run(collected, tmp_path):
-    labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
-    params = {"task": "glue", "labels": labels, "colours": {"hra": "#D55E00", "lora": "#0072B2", "dora": "#332288"}}
-    output = {kind: str(tmp_path / f"figure.{kind}") for kind in ("svg", "png")}
-    tuning_figure.main({"input": {"trials": str(collected)}, "params": params, "output": output})
-    drawn = Path(output["svg"]).read_text()
-    first = Path(output["png"]).read_bytes()
-    assert drawn and len(first) > 5000
-    trials = run_statistics.read_csv(collected)
-    trials = trials.assign(run=trials["method"] + "/" + trials["variant"], score=pd.to_numeric(trials["score"]))
-    figure = tuning_figure.figure_of(trials, params)
-    (ax,) = figure.axes
-    lines = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
-    assert list(lines["HRA"][:2]) == [0.5, 0.9] and ax.get_xscale() == "log"
-    assert "4 diverged, 1 missing" in figure.get_supxlabel()

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 import compare
-import cost
 import factories
 import table
 from hra_workflow import tasks
@@ -207,7 +206,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.500" and cells["LoRA r=8"] == "reference"
     assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
     console = Console(width=200, record=True)
-    print_table.show(tmp_path / "table_glue.csv", None, console)
+    print_table.show(tmp_path / "table_glue.csv", console)
     shown = console.export_text()
     assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown and "Holm" in shown
 
@@ -217,7 +216,7 @@ def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     rows, text = made(PAIRS, LEVELS, searches=own)
     console = Console(width=400, record=True)
-    print_table.show(tmp_path / "table_glue.csv", None, console)
+    print_table.show(tmp_path / "table_glue.csv", console)
     words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
     assert words in text and words in console.export_text() and set(rows["CoLA_best"]) == {""}
     assert "Differences to the reference: best on dev" in text and "−1.00 [−2.00, 0.50] |" in text
@@ -253,13 +252,6 @@ def test_a_score_of_0_that_is_the_worst_is_not_bold(made, levels):
     best = rows[rows["selection"] == "best_on_dev"].set_index("run")["CoLA_best"]
     assert best["hra/r8"] == "" and best["lora/r8"] == ("true" if levels["lora/r8"] else "")
     assert "**0.00" not in text
-
-
-def test_the_values_of_a_column_have_equal_decimals():
-    assert cost.fixed(pd.Series([0.0103, 0.11, 12.0]), None) == ["0.010", "0.110", "12.000"]
-    assert cost.fixed(pd.Series([0.0, 150.0]), None) == ["0", "150"] and cost.fixed(pd.Series([0.0]), None) == ["0"]
-    row = pd.Series({"score": 90.1, "score_std": 0.123})
-    assert cost.score_cell(row, 2) == "90.10 ± 0.12"
 
 
 def test_an_interval_is_no_link_in_markdown():

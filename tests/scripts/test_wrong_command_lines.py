@@ -59,7 +59,6 @@ WRONG = {  # the words of a command line, and what its error contains
     "new reviews": "expected the name of a new folder, found 'reviews', which is taken",
     "new sentiment": "expected the name of a new dataset, found 'sentiment', which config/ has",
     # too much
-    "new reviews --task glue --task math": "--task: expected one value, found 2. Keep one",
     "new faces toys": "Got unexpected extra argument (toys)",
     "run --task glue --table glue": "expected --task or --table, found both",
     "demo tune --data empty": "tune: expected no --data, found one",

@@ -54,15 +54,6 @@ def test_the_papers_tables_are_planned_with_their_jobs(fresh, tables):
     assert totals in words and not [jobs for jobs in counts.split(", ") if f" {jobs} " not in words], words
 
 
-@pytest.mark.slow
-def test_the_contents_are_those_of_the_tables_that_exist(finished, fresh):
-    # The finished project has math's retention table, but not its main one, and no figures.
-    assert set(finished.plan("results/contents.json")) == {"cost", "figures", "contents"}
-    # Without a table, it covers what `all` makes.
-    planned = fresh.plan("contents")
-    assert {"train_glue", "table", "contents"} <= set(planned) and not {"train_math", "train_subject"} & set(planned)
-
-
 def test_common_rules_stay_small():
     assert len((ROOT / "rules/common.smk").read_text().splitlines()) < 150
 
@@ -76,8 +67,8 @@ def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
 
 @pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Test the custom control signal of docs/other-projects.md, in a config with its images."""
-    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/other-projects.md").read_text(), re.DOTALL)
+    """Test the custom control signal of docs/your-own.md, in a config with its images."""
+    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     names = ("train", "validation")
     splits = {name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.jpg"} for name in names}
     rooms = {"source": {"kind": "local", "path": str(tmp_path)}, "splits": splits}

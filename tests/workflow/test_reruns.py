@@ -219,18 +219,20 @@ def test_a_plan_file_has_every_job_with_its_state_and_the_tables_that_need_it(do
     jobs = {job["outputs"][0]: job for job in found["jobs"]}
     run, runs_csv = "results/glue/cola/hra/r8/seed0", "results/runs_glue.csv"
     assert sum(one.endswith("train.json") for one in jobs) == len(runs())
-    train, table, cost = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"], jobs["results/cost_glue.csv"]
+    train, table = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"]
+    figure = jobs["results/figures/glue_parameters.svg"]
     assert train["script"] == "train_glue.py" and 0 < train["started"] <= train["finished"] <= time.time()
     assert {"method", "hyperparameters"} <= set(train["params"]["expects"]["settings"]) and train["params"]["method"][
         "kind"
     ] == "hra"
     assert table["input"]["runs"] == runs_csv and table["params"]["scale"] == 100
-    assert train["tables"] == table["tables"] == ["table_glue"] and cost["tables"] == []
-    assert (train["needed"], table["needed"], cost["needed"], cost["started"]) == (False, False, True, None)
+    assert train["tables"] == table["tables"] == ["table_glue"] and figure["tables"] == []
+    assert (train["needed"], table["needed"], figure["needed"], figure["started"]) == (False, False, True, None)
     assert {job["gpus"] for job in found["jobs"]} == {0} and train["hours_left"] == 0
     assert list(results_contract.refused("plan", [found])) == []
     places = [[*jobs].index(one) for one in (f"{run}/train.json", runs_csv, "results/compare_glue.csv")]
-    assert places == sorted(places) and [*jobs].index("results/table_glue.csv") < [*jobs].index("results/cost_glue.csv")
+    assert places == sorted(places)
+    assert [*jobs].index("results/table_glue.csv") < [*jobs].index("results/figures/glue_parameters.svg")
 
     (done.folder / run / "train.json").unlink()
     done.snakemake("-n", "-q", *command)

@@ -101,22 +101,6 @@ def test_whether_snakemake_is_running(here):
     assert list(run_history.read(HISTORY).running()) == ["2"]
 
 
-def test_the_pace_of_the_last_hour(here):
-    jobs = [planned_jobs.Job("train_glue", {"seed": str(seed)}, [f"out/{seed}"], "log") for seed in range(6)]
-    now = time.time()
-    for seed, minutes in ((0, 90), (1, 40), (2, 20)):
-        touch(f"out/{seed}", now - 60 * minutes)
-    starts = {jobs[3].name: now - 1800, jobs[4].name: now - 5400}
-    history = run_history.History({name: {"time": start} for name, start in starts.items()})
-    states = list(zip(jobs, ["done", "done", "done", "running", "running", "waiting"], strict=True))
-    assert progress.pace(states, history, now) == (
-        "2 jobs done in the last hour; at this pace the other 3 take 1.0 h; running longest: train_glue 4, 1.5 h"
-    )
-    assert progress.pace([], history, now) == "0 jobs done in the last hour"
-    history.jobs[jobs[4].name]["time"] = history.jobs[jobs[3].name]["time"] = now - 20
-    assert "longest" not in progress.pace(states, history, now)
-
-
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
     shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
     planned_jobs.save("results", "table_glue", [shard])
@@ -224,7 +208,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys):
     fails = "from pathlib import Path\nPath(snakemake.log[0]).write_text('no font\\n')\nraise SystemExit(1)\n"
     (done.folder / "workflow/scripts/figures.py").write_text(fails)
-    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_curves.png", ok=False)
+    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_parameters.png", ok=False)
     monkeypatch.chdir(done.folder)
     assert main(["status"]) == 0
     printed = capsys.readouterr().out
@@ -266,7 +250,7 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
         "mine/results", "table_glue", [planned_jobs.Job("train_glue", {}, ["mine/results/train.json"], "")]
     )
     own = printed("mine.yaml", "--table", "glue")
-    assert "mine/results/table_glue" in own and "0 jobs done in the last hour" in own and "demo" not in own
+    assert "mine/results/table_glue" in own and "demo" not in own
     both = printed()
     assert "demo/results/table_glue" in both and "mine/results/table_glue" in both
 

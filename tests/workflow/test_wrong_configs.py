@@ -44,8 +44,8 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
     [
         ("tasks.glue.sedes", [1], r"tasks.glue.sedes: unknown key; known keys: averages, "),
         ("methods.hra.variants.r8.peft.rank", 8, r"peft.rank: unknown key; known keys: apply_GS, bias, init_s"),
-        ("methods.hra.variants.r8.lambda", "1e-5", r"lambda: expected a number, found '1e-5' .*write 1.0e-5"),
-        ("methods.hra.kind", "hrra", r"methods.hra.kind: expected 'hra', 'lora', .*, found 'hrra' \(What"),
+        ("methods.hra.variants.r8.lambda", "1e-5", r"lambda: expected a number, found '1e-5'.*write 1.0e-5"),
+        ("methods.hra.kind", "hrra", r"methods.hra.kind: expected 'hra', 'lora', .*, found 'hrra'"),
         ("methods.hra.variants.r8.peft.r", 7, r"peft.r is 7; the paired initialisation .* even r"),
         ("methods.lora.variants.r8.lambda", 0.1, r"lambda is for kind hra, this is lora"),
         (
@@ -61,7 +61,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.glue.preset.hra", "tabel5", r"unknown preset 'tabel5'; known: table5-lambda0"),
         ("tasks.glue.preset.hraa", "code-head", r"unknown method or variant 'hraa'; known: default, real"),
         ("tasks.glue.model", "bert", r"tasks.glue.model: unknown model 'bert'; known: deberta-v3-base"),
-        ("tasks.glue.resources.runs_per_gpu", 7, r"expected at most 6 or a mapping, found 7 \(Training only"),
+        ("tasks.glue.resources.runs_per_gpu", 7, r"expected at most 6 or a mapping, found 7"),
         ("tasks.glue.resources.runs_per_gpu", {"bofft": 2}, r"runs_per_gpu: unknown method or variant 'bofft'"),
         ("tasks.control.resources.runs_per_gpu", 2, r"expected gpu: 1 with runs_per_gpu: 2, found gpu: 8"),
         ("tasks.control.resources.max_gpu.bofft", 2, r"max_gpu: unknown method or variant 'bofft'; known: default"),
@@ -76,7 +76,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         ("tasks.glue.grid.0.datasets", ["wnli"], r"unknown dataset 'wnli'; known: mnli"),
         ("tasks.glue.grid.0.seeds", ["one"], r"seeds.0: expected an integer, found 'one'"),
         ("tasks.glue.resources.save_seconds", 0.4, r"save_seconds: expected an integer, found 0.4"),
-        ("tasks.glue.resources.save_seconds", 9, r"save_seconds: expected at least 10, found 9 \(Training only: sec"),
+        ("tasks.glue.resources.save_seconds", 9, r"save_seconds: expected at least 10, found 9"),
         ("datasets.glue.cola.score", "f1", r"cola: score: unknown metric 'f1'"),
         (
             "datasets.glue.mnli.metrics",
@@ -103,7 +103,7 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
             r"expected a model of Stable Diffusion 1.x and 2.x, found flux2",
         ),
         ("tasks.subject.generation.shards", "all", r"shards: expected an integer or 'auto', found 'all'"),
-        ("tasks.control.generation.shards", 0, r"expected more than 0 or 'auto', found 0 \(Jobs per run"),
+        ("tasks.control.generation.shards", 0, r"expected more than 0 or 'auto', found 0"),
         ("tasks.math.retention.dataset", "meta", r"retention.dataset: unknown dataset 'meta'; known: metamathqa-40k"),
         ("tasks.math.retention.base", "hra/r9", r"retention.base: unknown run 'hra/r9'; known: base/pretrained"),
         (
@@ -121,12 +121,12 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
         (
             "tasks.glue.evaluation",
             None,
-            r"glue.evaluation: unknown key, which only tasks.control and tasks.subject have; ",
+            r"glue.evaluation: unknown key; known keys: ",
         ),
         (
             "tasks.subject.tune",
             {},
-            r"subject.tune: unknown key, which only tasks.glue and tasks.math have; known keys: ",
+            r"subject.tune: unknown key; known keys: ",
         ),
         ("datasets.math.wikitext-2.answer", "gsm8k", r"wikitext-2: general text has no answer. Remove it"),
         ("datasets.math.gsm8k.columns", {"question": "q"}, r"expected question and answer, or text alone"),
@@ -268,7 +268,7 @@ def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, backend, s
         ("transformers", "lora", r"oft/b16: expected a kind with an equivalent LoRA \(hra, lora\) .*, found oft"),
         ("transformers", {"hra": "lora"}, r"lora/r32: generation.serve has no value .* lora or default"),
         ("transformers", {"hra/r9": "lora", "default": "merged"}, r"serve: unknown method or variant 'hra/r9'"),
-        ("transformers", "none", r"serve: expected 'auto', .* or a mapping, found 'none' \(The adapter as"),
+        ("transformers", "none", r"serve: expected 'auto', .* or a mapping, found 'none'"),
     ],
 )
 def test_an_adapter_is_served_as_stated_or_the_config_is_refused(config, backend, serve, message):

@@ -12,7 +12,6 @@ import pandas as pd
 from hra_workflow.core import files, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
-from hra_workflow.core.valid_records import load
 from hra_workflow.report import tuning_results
 from hra_workflow.report.run_columns import COLUMNS
 from hra_workflow.report.run_statistics import RUN
@@ -27,28 +26,14 @@ FROM_RECORD = [
 ]  # fmt: skip
 
 
-def load_all(paths: list[str], schema: str, task: str, keys: list[str], known: set) -> dict[tuple, tuple[str, dict]]:
-    """Read (path, content) of files by key, without the empty results of diverged runs.
-
-    Raises JobError for another task's file, one outside the grid, or a duplicate.
-    """
-    loaded: dict[tuple, tuple[str, dict]] = {}
-    for path in paths:
-        value = load(path, schema)
-        if not value:
-            continue
-        key = tuple(value[name] for name in keys)
-        if value["task"] != task or key not in known:
-            raise JobError(f"{path}: {value['task']} {name_of(key)} is not in the grid of {task} in the config.")
-        if key in loaded:
-            raise JobError(f"{name_of(key)} has two files: {loaded[key][0]} and {path}. Keep one.")
-        loaded[key] = path, value
-    return loaded
+def name_of(run: dict) -> str:
+    """Return the name of a run: its folder below that of its task."""
+    return "{dataset}/{method}/{variant}/seed{seed}".format(**run)
 
 
-def name_of(key: tuple) -> str:
-    dataset, method, variant, seed, *benchmark = key
-    return "/".join([dataset, method, variant, f"seed{seed}", *benchmark])
+def by_folder(paths: str | list[str] | None, depth: int) -> dict[str, str]:
+    """Return the paths of files by the last `depth` names of their folders."""
+    return {"/".join(Path(path).parts[-depth - 1 : -1]): path for path in as_list(paths)}
 
 
 def hole(errors: list[str]) -> dict:
@@ -79,30 +64,29 @@ def outdated(path: str, differences: list[str]) -> dict:
     return {"status": "outdated", "error": f"{', '.join(differences)}; delete {path}"}
 
 
-def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple], trials: dict) -> list[dict]:
-    """Build the rows of one run of the grid. trained, evaluated: path and content of the records, by key.
+def rows_of(run: dict, trained: dict[str, str], evaluated: dict[str, str], trials: dict) -> list[dict]:
+    """Build the rows of one run of the grid. trained, evaluated: paths of the records, by their folders' names.
 
     trials: why trials are outdated (tuning_results.outdated).
     """
-    key = tuple(run[name] for name in RUN)
-    base = dict(zip(RUN, key, strict=True))
-    if key not in trained:
+    base, name = {key: run[key] for key in RUN}, name_of(run)
+    if name not in trained:
         return [base | hole(run["errors"])]
-    path, record = trained[key]
+    record = records.read(trained[name])
     base |= from_record(record)
-    if key[:-1] in trials:
-        return [base | {"status": "outdated", "error": f"of its trials: {trials[key[:-1]]}"}]
+    if (key := tuple(run[name] for name in tuning_results.RUN)) in trials:
+        return [base | {"status": "outdated", "error": f"of its trials: {trials[key]}"}]
     if differences := made_from.list_differences(record.get(made_from.KEY, {}), run["record"]):
-        return [base | outdated(path, differences)]
+        return [base | outdated(trained[name], differences)]
     if record["status"] == records.DIVERGED:
         return [base | {"status": records.DIVERGED, "error": record["error"]}]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
         base |= {"benchmark": benchmark}
-        if (*key, benchmark) not in evaluated:
+        if (place := evaluated.get(f"{name}/{benchmark}")) is None:
             rows.append(base | hole(errors))
             continue
-        place, evaluation = evaluated[*key, benchmark]
+        evaluation = records.read(place)
         differences = made_from.list_differences(evaluation.get(made_from.KEY, {}), run["metrics"][benchmark])
         if differences:
             rows.append(base | outdated(place, differences))
@@ -112,7 +96,7 @@ def rows_of(run: dict, trained: dict[tuple, tuple], evaluated: dict[tuple, tuple
         for selection in TITLES:
             found = evaluation["selections"].get(selection, {"step": None, "metrics": {}})
             common |= {"selection": selection, "step": found["step"]}
-            rows += [base | common | {"metric": name} | value for name, value in found["metrics"].items()]
+            rows += [base | common | {"metric": metric} | value for metric, value in found["metrics"].items()]
     return rows
 
 
@@ -141,10 +125,7 @@ def check_complete(task: str, rows: list[dict], incomplete: bool) -> None:
 
 
 def listed(rows: list[dict]) -> str:
-    names = [
-        f"{name_of(tuple(row[name] for name in RUN))} ({row['status']}{': ' * bool(row['error'])}{row['error']})"
-        for row in rows[:3]
-    ]
+    names = [f"{name_of(row)} ({row['status']}{': ' * bool(row['error'])}{row['error']})" for row in rows[:3]]
     return ", ".join(names) + ", …" * (len(rows) > 3)
 
 
@@ -152,12 +133,8 @@ def listed(rows: list[dict]) -> str:
 def main(job: dict) -> None:
     params = job["params"]
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
-    grid = [tuple(run[name] for name in RUN) for run in expected]
-    if double := {name_of(key) for key in grid if grid.count(key) > 1}:
-        raise JobError(f"The grid of {task} lists {', '.join(sorted(double))} twice. Remove one entry from the config.")
-    evaluations = {(*key, name) for key, run in zip(grid, expected, strict=True) for name in run["benchmarks"]}
-    trained = load_all(as_list(job["input"].get("records")), "record", task, RUN, set(grid))
-    evaluated = load_all(as_list(job["input"].get("metrics")), "metrics", task, [*RUN, "benchmark"], evaluations)
+    trained = by_folder(job["input"].get("records"), 4)
+    evaluated = by_folder(job["input"].get("metrics"), 5)
     trials = tuning_results.outdated(params["trials"], params["expected_trials"])
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]

@@ -9,17 +9,16 @@ ComfyUI and kohya's scripts, by diffusers' converter.
 import inspect
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow import tasks
-from hra_workflow.core import files, finished_run, manifests, records
+from hra_workflow.core import files, finished_run, manifests
 from hra_workflow.core.job import script
 from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
-from hra_workflow.report import model_card, selections, unseen
+from hra_workflow.report import model_card, selections
 from hra_workflow.tasks import requested_run
 
 
@@ -49,9 +48,6 @@ def main(job: dict) -> None:
             print(f"{title}: {why}")
         for path in tables:
             shutil.copy(path, new)
-        leaked = leaks.every(params["benchmarks"])
-        if record["data_sha256"] != data["sha256"]:  # the card does not describe the run's training data
-            leaked = {name: replace(leak, items=None) for name, leak in leaked.items()}
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
@@ -69,24 +65,12 @@ def main(job: dict) -> None:
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{Path(path).name}`" for path in tables],
             "splits": selections.splits(params["benchmarks"]),
-            "leaked": {benchmark: leak for (_, benchmark), leak in leaked.items()},
+            "leaked": {benchmark: leak for (_, benchmark), leak in leaks.every(params["benchmarks"]).items()},
             "tuned": "chosen" in params["expected"],
-            "unseen": unseen_scores(params, leaked, task),
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)
         files.write_text(new / card.name, text)
     print(f"wrote {card.parent}")
-
-
-def unseen_scores(params: dict, leaked: dict, kind) -> dict[tuple, dict]:
-    """Return (benchmark, selection, metric) -> the score on the rows that are not in the training set."""
-    found = {}
-    for path in params["metrics"]:
-        one = records.read(path)
-        if leak := leaked.get((one["dataset"], one["benchmark"])):
-            items = unseen.items_of(path, leak, kind, params["comparison"])
-            found |= {(one["benchmark"], *key): unseen.score(values, kind, key[1]) for key, values in items.items()}
-    return found
 
 
 def of_pipeline(folder: Path) -> str | None:

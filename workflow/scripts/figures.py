@@ -1,7 +1,7 @@
-"""Plot the run table: parameters (Fig. 1b, 1c), costs and λ (Fig. 3, 4) against score, and training curves.
+"""Plot the run table: parameters (Fig. 1b, 1c) and λ (Fig. 3, 4) against score.
 
 Our markers are filled, the paper's hollow; a method has the same colour in all figures, and its variants differ in
-marker and dash. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
+marker. Each figure is written as SVG and PNG, reproducibly for the same data. Missing results are listed in
 the figure.
 """
 
@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hra_workflow import tasks
-from hra_workflow.core import records
-from hra_workflow.core.job import as_list, script
-from hra_workflow.report import column_units, pareto, run_statistics, searches, stability, training_curves
+from hra_workflow.core.job import script
+from hra_workflow.report import column_units, run_statistics, searches
 from hra_workflow.report.plot_style import (
     SETTINGS,
     SMALL,
@@ -247,19 +246,14 @@ def lambda_panel(
 @script
 def main(job: dict) -> None:
     params, inputs, output = job["params"], job["input"], job["output"]
-    kind = tasks.classes()[params["task"]]
     runs = run_statistics.read_runs(inputs["runs"])
     published, path = run_statistics.read_published(inputs.get("published")), inputs.get("published_lambda")
     sweep = run_statistics.read_csv(path) if path else published.iloc[:0].assign(**{"lambda": ""})
     scores = run_statistics.scores(runs, column_units.parts(params))
     params["remarks"] = remarks(params) if "parameters" in params else []
-    points = run_statistics.curves([records.read(path) for path in as_list(inputs.get("records"))])
     drawn = {
         "parameters": lambda: parameters_figure(runs, scores, published, params),
-        "pareto": lambda: pareto.figure(run_statistics.read_csv(inputs["costs"]), params),
-        "stability": lambda: stability.figure(runs, params),
         "lambda": lambda: lambda_figure(scores, published, sweep, params),
-        "curves": lambda: training_curves.figure(points, params | {"columns": column_units.single(params)}, kind),
     }
     with matplotlib.rc_context(SETTINGS | {"svg.hashsalt": params["task"]}):
         for name, draw in drawn.items():

@@ -12,7 +12,7 @@ from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.job import script
 from hra_workflow.data import data_cards, leaks
-from hra_workflow.report import column_units, markdown_text, run_statistics, table_notes, unseen, verdicts
+from hra_workflow.report import column_units, markdown_text, run_statistics, table_notes, verdicts
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
 from hra_workflow.report.table_notes import Made
@@ -151,19 +151,16 @@ def lines_of(row: pd.Series, params: dict, ours: list[str], theirs: list[str] | 
 def markdown_table(table: pd.DataFrame, params: dict) -> str:
     """Write two lines per row: ours, then the published one with the difference."""
     units, source = column_units.units(params), run_statistics.source_of(params)["label"]
-    names = unseen.names(units, table.columns)
 
     def cell(row: pd.Series, name: str) -> str:
-        if name not in units:
-            return unseen.text(row, name)
         text = ours_cell(row, name, expected_seeds(row["run"], name, params))
         return markdown_text.Bold(text) if row[f"{name}_best"] else text
 
-    heads = [f"{unseen.title(name)} {units[name.removesuffix(unseen.ENDING)].arrow}" for name in names]
+    heads = [f"{name} {unit.arrow}" for name, unit in units.items()]
     lines = [["Method", "", "Params (M) ↓", *heads]]
     for _, row in table.iterrows():
-        theirs = [paper_cell(row, name) if name in units else "" for name in names]
-        ours = [row["params_M"] or "–", *(cell(row, name) for name in names)]
+        theirs = [paper_cell(row, name) for name in units]
+        ours = [row["params_M"] or "–", *(cell(row, name) for name in units)]
         published = [number(row["params_M_published"] or None, 3), *theirs] if any(theirs) else None
         lines += lines_of(row, params, ours, published, source)
     return markdown_text.two_sources(lines, ["left"] * 2 + ["right"] * (1 + len(heads)))
@@ -180,11 +177,8 @@ def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict,
         parts.append(f"## Verdict: {titles[first].lower()}\n\n{sentences}\n")
     for selection in params["selections"]:
         parts.append(f"## {titles[selection]}\n\n{explained[selection]}\n")
-        same = run_statistics.alike(table, selection)[0]  # the first selection with these values
-        again = f"All values are those of “{titles[same]}”, above.\n" if same != selection else ""
-        parts.append(again or markdown_table(table[table["selection"] == selection], params))
-        cells = verdicts.cells(found, selection, units, params)
-        if cells and not (again and cells == verdicts.cells(found, same, units, params)):
+        parts.append(markdown_table(table[table["selection"] == selection], params))
+        if cells := verdicts.cells(found, selection, units, params):
             parts.append(f"### Differences to the reference: {titles[selection].lower()}\n\n{cells}")
     parts.append("## Notes\n\n" + "\n".join(f"- {line}" for line in lines) + "\n")
     return "\n".join(parts)
@@ -200,7 +194,7 @@ def main(job: dict) -> None:
     kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
     warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
 
-    table = unseen.add(build(runs, published, params), runs, leaked, kind, params)
+    table = build(runs, published, params)
     found = verdicts.verdicts(table, differences, units, params)
     table = verdicts.marked(table, found, differences, units, params)
     made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)

@@ -146,16 +146,13 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
     warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))
     assert "hra-workflow rehearse: glue lora/r8, training: did not run" in warnings
-    assert (
-        plan.memory(paper_config(), ["table_glue"])
-        == "train_glue 20 (hra/r8) of 80 GB, estimated by hra-workflow rehearse"
-    )
+    assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 of 80 GB"
     assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
     on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
     findings.save("results", "rehearsal", [], memory=[one | BY for one in (rehearsed_job, on_another)])
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 (hra/r8) of 80 GB; train_math 20 (hra/r8) of 48 GB, estimated by hra-workflow rehearse"
+        "train_glue 20 of 80 GB, train_math 20 of 48 GB"
     )
 
 

@@ -8,7 +8,6 @@ from PIL import Image
 
 import collect_runs
 import compare
-import cost
 import factories
 import table
 from glue_tables import grid
@@ -39,10 +38,9 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
         factories.collect_job(results, runs, paths) | {"script": "collect_runs.py"},
         factories.compare_job(results, runs, []) | {"script": "compare.py"},
         factories.table_job(results, runs) | {"script": "table.py"},
-        factories.cost_job(results, runs) | {"script": "cost.py"},
     ]
     every[2]["params"]["data"] = [str(data)]
-    for module, job in zip((collect_runs, compare, table, cost), every, strict=True):
+    for module, job in zip((collect_runs, compare, table), every, strict=True):
         module.main(job)
     logs = here / "logs/train.log"
     files.write_text(logs, f"=== on {HOST}: {TOKEN}")

@@ -8,10 +8,9 @@ from pathlib import Path
 from lxml import html
 
 import collect_runs
-import contents as described
 import factories
 import glue_tables
-from hra_results import contents, report
+from hra_results import contents, described, report
 from hra_workflow.core import files, records
 from hra_workflow.report import selections
 from support import require
@@ -53,7 +52,7 @@ def facts_of(folder: Path, expected: list[dict], runs: Iterable[str] = RUNS) -> 
         "better": [["dev", "accuracy", "higher"]],
         "tables": [str(folder / "table_glue.csv")],
         "trials": [str(folder / "tune_glue.csv")],
-        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters", "pareto", "curves")},
+        "figures": {name: str(folder / f"{name}.svg") for name in ("parameters",)},
         "sheets": {"sst2": str(folder / "sheet.png")},
         "expected": [run | {"folder": str(folder / place(run)), "measure": None} for run in expected],
     }
@@ -71,7 +70,7 @@ def located(folder: Path, facts: dict) -> dict:
 def write_report(folder: Path, **tasks: dict) -> Path:
     """Write contents.json and the report."""
     params = {"tasks": tasks, "changes": "tasks:\n  math: null\n", "results": str(folder)}
-    described.main({"rule": "contents", "output": {"contents": str(folder / contents.NAME)}, "params": params})
+    files.write_json(folder / contents.NAME, described.contents(params))
     report.write(folder, folder / "report.html")
     return folder / "report.html"
 

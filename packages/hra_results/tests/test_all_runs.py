@@ -13,9 +13,17 @@ import factories
 from hra_results import all_runs
 from hra_workflow.core import files
 from hra_workflow.report import run_statistics
-from hra_workflow.report.frontier import SIGN, frontier
 from hra_workflow.report.run_statistics import RUN
 from reports import EVIL, FINISHED, OTHERS, browse, facts_of, write_varied
+
+SIGN = {"lower": 1, "higher": -1}
+
+
+def frontier(x: pd.Series, y: pd.Series, better: tuple[str, str]) -> list:
+    """Return the indices of the Pareto frontier, starting with the best x; of equal points, only the first."""
+    costs = pd.DataFrame({"x": SIGN[better[0]] * x, "y": SIGN[better[1]] * y}).dropna()
+    costs = costs.sort_values(["x", "y"], kind="stable")
+    return list(costs.index[costs["y"] < costs["y"].cummin().shift(fill_value=float("inf"))])
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hra_results import archive, plans, power, publish, report
+from hra_results import archive, described, plans, power, publish, report
 from hra_workflow.commands import project
 from hra_workflow.commands.main import main
 from hra_workflow.commands.parameters import DONE, WRONG
 from hra_workflow.core.errors import JobError
 
-PLAN = {"version": 1, "jobs": []}
-WRITTEN = """echo '{"version": 1, "jobs": []}' > "${one#plan_file=}\""""
+PLAN = {"version": 1, "config": {}, "jobs": []}
+WRITTEN = """echo '{"version": 1, "config": {}, "jobs": []}' > "${one#plan_file=}\""""
 PLANS = f"""for one in "$@"; do case "$one" in plan_file=*) {WRITTEN};; esac; done"""
 FAILS = "echo Building DAG; echo 'Error: no such key'; exit 1"
 EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
@@ -50,6 +50,8 @@ def called(tmp_path, monkeypatch, capfd):
     run.read = []
     for module, name in ((archive, "write"), (power, "run"), (publish, "run"), (report, "run")):
         monkeypatch.setattr(module, name, record)
+    for name, made in ("chosen", []), ("targets", ["table.csv", "figure.png"]), ("write", Path("made")):
+        monkeypatch.setattr(described, name, lambda *_, made=made: made)
     return run
 
 
@@ -108,27 +110,27 @@ def test_an_export_that_was_copied_is_published_without_snakemake(called):
     assert called("publish", "best", "--weights", "last") == (WRONG, [], "")
 
 
-@pytest.mark.parametrize(
-    ("words", "results"),
-    [(["reviews"], "reviews/results"), (["reviews/config.yaml", "mine/config.yaml"], "mine/results"), ([], "results")],
-)
-def test_a_report_is_about_the_results_of_the_project(called, words, results):
-    status, [*_, contents], _ = called("report", *words, "--to", "page.html")
-    assert status == DONE and contents.endswith(" -- contents") and called.read == [(Path(results), Path("page.html"))]
+@pytest.mark.parametrize("words", [["reviews"], ["reviews/config.yaml", "mine/config.yaml"], []])
+def test_a_report_is_about_the_results_of_the_project(called, words):
+    status, [plan, made], _ = called("report", *words, "--to", "page.html", "--incomplete")
+    assert status == DONE and plan.endswith(" -- all") and made.endswith(" incomplete=true -- table.csv figure.png")
+    assert " incomplete=true " in plan and called.read == [(Path("made"), Path("page.html"))]
     assert called("report", *words, snakemake="exit 1")[0] == 1 and not called.read
 
 
 def test_a_report_starts_no_training(called, monkeypatch, capfd):
-    waiting = {"needed": True, "outputs": ["train.json"], "tables": ["table_glue"]}
-    monkeypatch.setattr(plans, "made", lambda project, name: (DONE, {"jobs": [waiting]}))
+    waiting = {"needed": True, "inputs": [], "outputs": ["train.json"], "tables": ["table_glue"]}
+    other = {"needed": True, "inputs": [], "outputs": ["other.json"], "tables": ["table_math"]}
+    table = {"needed": False, "inputs": ["train.json"], "outputs": ["table.csv"], "tables": ["table_glue"]}
+    monkeypatch.setattr(plans, "made", lambda project, name: (DONE, {"config": {}, "jobs": [waiting, table, other]}))
     assert main(["report", "reviews"]) == WRONG and not called.read
     assert "expected finished tables, found 1 jobs that have to run: train.json" in capfd.readouterr().err
 
 
 def test_the_report_of_the_demo_needs_no_config(called):
     Path("demo/results").mkdir(parents=True)
-    _, [*_, contents], _ = called("report", "demo")
-    assert "/config/demo/quick.yaml" in contents and called.read == [(Path("demo/results"), None)]
+    _, [*_, made], _ = called("report", "demo")
+    assert "/config/demo/quick.yaml" in made and called.read == [(Path("made"), None)]
 
 
 def test_a_folder_of_results_is_read_without_snakemake(called):

@@ -28,10 +28,6 @@ def test_the_headline_is_on_the_best_run_that_is_no_baseline():
     assert report.headline(pd.DataFrame(rows[2:], columns=names), "SST-2", facts)["verdict"] == "C"
     assert report.headline(pd.DataFrame(rows[2:3], columns=names), "SST-2", facts)["verdict"] is None
     assert report.headline(pd.DataFrame(rows, columns=names).assign(**{"SST-2": ""}), "SST-2", facts) is None
-    unseen = {"SST-2_unseen": "66.67", "SST-2_unseen_std": "0.00"}  # without the rows that are trained on
-    assert (
-        report.headline(pd.DataFrame(rows, columns=names).assign(**unseen), "SST-2", facts)["unseen"] == "66.67 ± 0.00"
-    )
     equal = pd.DataFrame(rows[1:], columns=names).assign(**{"SST-2": "92.00"})
     for better in ("higher", "lower"):  # of equal runs the first one, as for --run best
         assert report.headline(equal.assign(**{"SST-2_better": better}), "SST-2", facts)["label"] == "HRA r=8, λ=0"
@@ -51,10 +47,7 @@ def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
     assert found["orthogonality"] == pytest.approx((2**0.5, 2**0.5))
 
 
-def test_a_figure_without_results_is_left_out():
-    facts = {"plotted": {"parameters": ["SST-2"], "lambda": []}, "published": False}
-    facts["figures"] = {"curves": "/nowhere/curves.svg"}
-    assert report.figures(facts, [{"curve": None}]) == []
+def test_the_title_of_a_curve_names_held_out_rows():
     record = {"task": "glue", "score": "accuracy_f1_mean", "held_out": {"rows": 9}}
     assert runs.title_of(record) == "mean of accuracy and F1 on held-out training rows"
     assert runs.title_of(record | {"task": "math", "score": "loss"}) == "loss"  # that of training

@@ -138,7 +138,7 @@ def complete_config(project: tuple[str, ...], key: str) -> int:
     **examples("run reviews", "run --task glue --profile slurm", "run mine.yaml --cores 8"),
 )
 @project
-@option("--task", type=TASKS, help="only the tables, costs, figures and sheets of this task")
+@option("--task", type=TASKS, help="only the tables, figures and sheets of this task")
 @table
 @where
 @click.option("--verbose", is_flag=True, help="show Snakemake's own messages, with the reason of every job")

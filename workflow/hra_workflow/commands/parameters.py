@@ -15,22 +15,7 @@ ENDINGS = (".yaml", ".yml", ".json")
 DEMO = "demo"  # stands for the config of `hra-workflow demo`, since the folder of its results has none
 
 
-class Once(click.Option):
-    """An option that may be given once; click would use the last value."""
-
-    def __init__(self, *args, **settings):
-        super().__init__(*args, **settings, multiple=True)
-
-    def process_value(self, ctx: click.Context, value):
-        """Return the only value, None without one."""
-        found = super().process_value(ctx, value)
-        if len(found) > 1:
-            raise click.UsageError(f"{self.opts[0]}: expected one value, found {len(found)}. Keep one", ctx)
-        return found[0] if found else None
-
-
-def option(*names: str, **settings) -> Callable:
-    return click.option(*names, cls=Once, **settings)
+option = click.option
 
 
 def own(path: str) -> str:

@@ -3,8 +3,8 @@
     python -m hra_workflow.commands.print_table results/table_glue.csv
 
 Each cell has our mean, its standard deviation over seeds, and below them the difference to the published value; bold
-values are those of table_{task}.md. `, unseen`: without the rows that are in the training data. The difference of each
-trained run to the reference is below the table.
+values are those of table_{task}.md. The difference of each trained run to the reference is
+below the table.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.core import files
-from hra_workflow.report import run_statistics, searches, selections, unseen
+from hra_workflow.report import searches, selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
+SHOWN = 3  # files of a kind
 LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
 LEGEND = {
     ", p ": "Brackets: 95 % interval over common seeds; p has Holm's correction for all pairs of a column.",
@@ -33,8 +33,6 @@ LEGEND = {
 
 def cell(row: pd.Series, name: str, sep: str) -> Text:
     """Return our value, or the published one in italics if we have no such run."""
-    if f"{name}_best" not in row:
-        return Text(unseen.text(row, name).replace(" ± ", f"{sep}±") if row["run"] else "", style="dim")
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
     if not row[name]:
@@ -50,12 +48,11 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
-    names = unseen.names([name for name in table.columns if f"{name}_best" in table.columns], table.columns)
-    titles = {name: unseen.title(name) for name in names}
+    names = [name for name in table.columns if f"{name}_best" in table.columns]
     room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
     longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
     wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
-    word = min(CELL_WIDTH, max((len(word) for title in titles.values() for word in title.split()), default=0))
+    word = min(CELL_WIDTH, max((len(word) for name in names for word in name.split()), default=0))
     label_width, cell_width, separator = (longest, CELL_WIDTH, " ") if wide else (LABEL_WIDTH, max(7, word), "\n")
     per_block = max(1, (room - label_width) // (cell_width + 1))
     blocks = []
@@ -64,9 +61,8 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
         block.add_column("", width=label_width)
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
-            better = table[f"{name.removesuffix(unseen.ENDING)}_better"]
-            arrow = "↓" if (better == "lower").all() else "↑"
-            block.add_column(Text(f"{titles[name]} {arrow}"), justify="right", width=cell_width, overflow="fold")
+            arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
+            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, overflow="fold")
         for _, row in table.iterrows():
             label = Text(row["method"], style="bold" if row["run"] else "dim italic")
             label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
@@ -77,45 +73,34 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
 
 
 def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """List the existing files related to the table, and say which of them are older than the runs."""
-    task, figures = path.stem.removeprefix("table_"), path.parent / "figures"
-    runs, cost = path.with_name(f"runs_{task}.csv"), path.with_name(f"cost_{task}.csv")
-    behind = cost.exists() and runs.exists() and cost.stat().st_mtime < runs.stat().st_mtime
-    old = " (older than the runs: hra-workflow run)" * behind  # the figures are made after the costs
-    places = [("this table", path), ("this table with its notes", path.with_suffix(".md"))]
-    places.append(("all runs, with provenance", runs))
-    places.append(("differences between runs, with intervals", path.with_name(f"compare_{task}.csv")))
-    places.append((f"cost of the runs{old}", path.with_name(f"cost_{task}.md")))
-    places.append((f"figure: score over λ{old}", figures / f"{task}_lambda.png"))
-    places.append((f"figure: score over parameters{old}", figures / f"{task}_parameters.png"))
-    places.append((f"figure: score over cost{old}", figures / f"{task}_pareto.png"))
-    places.append((f"figure: score over retention{old}", figures / f"{task}_stability.png"))
-    places.append((f"figure: training{old}", figures / f"{task}_curves.png"))
-    places.append(("every trial of hyper-parameters", path.with_name(f"tune_{task}.csv")))
-    places.append(("figure: score over learning rate", figures / f"{task}_tuning.png"))
-    places += [("contact sheet", sheet) for sheet in sorted((path.parent / "sheets").glob(f"{task}_*.png"))[:3]]
-    found = sorted((path.parent / task).rglob("seed*/train.json"))
-    trained = (record for record in found if files.read_json(record).get("steps"))
-    places += [
-        ("the record of one run", record) for record in [next(trained, None) or next(iter(found), None)] if record
-    ]
-    return [(what, place) for what, place in places if place.exists()]
+    """List the existing files related to the table."""
+    folder, task = path.parent, path.stem.removeprefix("table_")
+    places = {
+        "this table": path.name,
+        "this table with its notes": f"{path.stem}.md",
+        "all runs, with provenance": f"runs_{task}.csv",
+        "differences between runs, with intervals": f"compare_{task}.csv",
+        "every trial of hyper-parameters": f"tune_{task}.csv",
+        "figure": f"figures/{task}_*.png",
+        "contact sheet": f"sheets/{task}_*.png",
+        "the record of a run": f"{task}/*/*/*/seed*/train.json",
+    }
+    return [(what, place) for what, pattern in places.items() for place in sorted(folder.glob(pattern))[:SHOWN]]
 
 
-def show(path: Path, selection: str | None, console: Console) -> None:
-    """Print one table: the checkpoints of `selection`, by default the task's first one."""
+def show(path: Path, console: Console) -> None:
+    """Print one table: the checkpoints of its first selection."""
     table = read_csv(path)
     if "selection" not in table:  # compute, retention
         console.print(Markdown(path.with_suffix(".md").read_text(encoding="utf-8")))
         return
-    selection = selection or table["selection"].iloc[0]
+    selection = table["selection"].iloc[0]
     part = table[table["selection"] == selection]
     titles = selections.name_splits(["the reported data"], selections.TITLES)
-    alike = [titles[name].lower() for name in run_statistics.alike(table, selection)]
     compared = any((part[name] != "").any() for name in part.columns if name.endswith("_difference"))
     task = tasks.classes().get(path.stem.removeprefix("table_"), tasks.Task)
     unit = ", percent" if task.scale == 100 else ""
-    title = f"{path.stem}, {' and '.join(alike)}{unit}"
+    title = f"{path.stem}, {titles[selection].lower()}{unit}"
     title += ": ours ± std over seeds, below it ours − published" if compared else ": mean ± std over seeds"
     console.print(title, style="bold", markup=False, highlight=False)
     for block in render(part, console.width):
@@ -128,8 +113,6 @@ def show(path: Path, selection: str | None, console: Console) -> None:
     every = " ".join(text for texts in sentences.values() for text in texts)
     for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
         console.print(line, style="dim")
-    if any(name.endswith(unseen.ENDING) for name in part.columns):
-        console.print("Unseen: without the rows that are in the training data.", style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
@@ -139,14 +122,13 @@ def show(path: Path, selection: str | None, console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    parser.add_argument("--selection", choices=list(selections.TITLES), help="default: that of the official code")
     arguments = parser.parse_args()
     if missing := [path for path in arguments.tables if not path.exists()]:
         command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
         parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
     for path in arguments.tables:
-        show(path, arguments.selection, console)
+        show(path, console)
     console.print("Where to look next:")
     steps = [step for path in arguments.tables for step in next_steps(path)]
     width = max(len(str(place)) for _, place in steps)

@@ -14,7 +14,6 @@ from pathlib import Path
 import yaml
 
 from hra_workflow import ROOT
-from hra_workflow.commands import lock
 from hra_workflow.commands.parameters import CONFIG, STOPPED, WRONG, own
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError, expect
@@ -158,9 +157,8 @@ class Project:
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
-        """Run jobs, after the removal of the lock of a Snakemake that was killed."""
-        command = self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config)
-        return lock.remove(self.command()[:-1]) or call(command)
+        """Run jobs."""
+        return call(self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config))
 
 
 def import_from_workflow(configs: tuple[str, ...]) -> None:

@@ -22,7 +22,6 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import meant
 from hra_workflow.cost import hours, planned_jobs, progress, run_history
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.cost.run_history import History
 
 WATCHED = 10
 BROKEN = ("failed", "stopped")
@@ -53,17 +52,16 @@ def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
         for _, name, path in tables:
             title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
             states = progress.states(path, history)
-            show_table(console, title, states, history)
+            show_table(console, title, states)
             show_failures(console, path, [entry for entry in states if entry[0].log not in shown])
             shown.update(job.log for job, state in states if state in BROKEN)
 
 
-def show_table(console: Console, title: str, states: list[tuple[Job, str]], history: History) -> None:
+def show_table(console: Console, title: str, states: list[tuple[Job, str]]) -> None:
     done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
     console.print()
     text = str(hours.add_up(done, left))
     console.print(f"{title}: {text}" if text else title, style="bold")
-    console.print(progress.pace(states, history, time.time()))
     console.print(counts(states))
 
 

@@ -180,27 +180,3 @@ def shipped(folder: Path) -> list[Path]:
     tasks = sorted(path.stem for path in (folder / "rules/tasks").glob("*.smk"))
     common = [folder / "config/config.yaml", folder / "config/methods.yaml"]
     return common + [path for task in tasks for path in sorted((folder / "config" / task).glob("*.yaml"))]
-
-
-# For the report
-
-
-def changes(config: dict, shipped: Iterable[Path]) -> str:
-    """Return the config's differences from the shipped files, as YAML that can be merged over them; empty if none."""
-    old = merged(*map(read, shipped))
-    diffusion.add_targets(old)
-    changed = difference(old, config)
-    text = yaml.safe_dump(changed, sort_keys=False, allow_unicode=True, width=110) if changed else ""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1", text)  # reports are shared: without a password
-
-
-def difference(old: dict, new: dict) -> dict:
-    """Return the entries of `new` that differ from `old`, recursively; one that `new` lacks is None."""
-    differing = {}
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            if below := difference(old[key], value):
-                differing[key] = below
-        elif key not in old or old[key] != value:
-            differing[key] = value
-    return differing | {key: None for key in old if key not in new}

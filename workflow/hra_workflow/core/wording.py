@@ -44,10 +44,6 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def duration(seconds: float) -> str:
-    return f"{seconds / HOUR:.1f} h" if seconds >= HOUR else f"{max(1, round(seconds / MINUTE))} min"
-
-
 def meant(found: str, names: Iterable[str]) -> str:
     """Return a question after the name that a misspelt one stands for, if one is similar, regardless of case."""
     known = {name.casefold(): name for name in names}

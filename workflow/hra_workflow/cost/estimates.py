@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hra_workflow import methods
-from hra_workflow.core import files, gpus, grid
+from hra_workflow.core import files, grid
 from hra_workflow.cost import planned_jobs, probed, row_counts
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
@@ -98,14 +98,6 @@ def measured(job: Job) -> tuple[float, bool]:
     if job.benchmark and Path(job.benchmark).exists():
         return float(Path(job.benchmark).read_text().splitlines()[1].split()[0]) * max(1, job.gpus), job.gpus > 0
     return 0.0, False
-
-
-def lost(job: Job) -> float:
-    """Return the device-seconds of the attempts of an unfinished training run."""
-    if job.stage != "train" or not job.error:
-        return 0.0
-    attempts = Path(job.error).with_name("attempts.json")
-    return gpus.device_seconds(files.read_if_valid(attempts)) * max(1, job.gpus)
 
 
 def by_rates(rates: list[dict], tasks: dict[str, Task], job: Job) -> float | None:

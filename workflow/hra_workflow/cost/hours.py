@@ -8,8 +8,6 @@ from hra_workflow.core.wording import listed, of_jobs
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 
-WITHIN_ITEM = ("task", "seed", "shard", "n_shards")  # the seeds and shards of a run are one item
-
 
 @dataclass
 class Hours:
@@ -28,19 +26,13 @@ class Hours:
         """Return the remaining jobs on GPUs; those on CPUs if no job requests a GPU."""
         return [job for job in self.remaining if job.gpus] or self.remaining
 
-    def by(self, key: Callable[[Job], str]) -> dict[str, tuple[float, int]]:
-        """Return hours and number of jobs per value of `key`, most hours first; only jobs with an estimate."""
-        found: dict[str, tuple[float, int]] = {}
+    def by(self, key: Callable[[Job], str]) -> dict[str, float]:
+        """Return hours per value of `key`, most hours first; only jobs with an estimate."""
+        found: dict[str, float] = {}
         for job in self.billed():
             if job.hours is not None:
-                hours, count = found.get(key(job), (0.0, 0))
-                found[key(job)] = hours + job.hours, count + 1
-        return dict(sorted(found.items(), key=lambda entry: -entry[1][0]))
-
-    def dearest(self) -> str:
-        """Name the three items with the most hours; the seeds and shards of a run are one item."""
-        found = list(self.by(item).items())[:3]
-        return ", ".join(f"{name} {wording.hours(hours)} ({of_jobs(count)})" for name, (hours, count) in found)
+                found[key(job)] = found.get(key(job), 0.0) + job.hours
+        return dict(sorted(found.items(), key=lambda entry: -entry[1]))
 
     def longest(self) -> tuple[float, str]:
         """Return the hours of the run whose stages take longest one after another, and its name, or an empty one."""
@@ -50,15 +42,6 @@ class Hours:
             stages[job.stage] = max(stages.get(job.stage, 0.0), job.wall)
         return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
 
-    def price(self, price: dict | None) -> str:
-        """Describe the price of all GPU-hours; empty without GPU-hours or without the config's `price`."""
-        if not price or not (self.gpu or self.left):
-            return ""
-        used, left = (wording.number(price["gpu_hour"] * hours) for hours in (self.gpu, self.left))
-        unknown = self.unknown(on_gpus=True)
-        text = f"about {used} {price['currency']} used, {left} {price['currency']} remaining"
-        return f"{text} ({price['gpu_hour']:g} per GPU-hour{f'; {unknown}' if unknown else ''})"
-
     def unknown(self, on_gpus: bool = False) -> str:
         """Name the jobs without an estimate; empty if there are none. on_gpus: only those that request a GPU."""
         found = [job for job in self.remaining if job.hours is None and (job.gpus or not on_gpus)]
@@ -67,7 +50,7 @@ class Hours:
     def grounds(self) -> str:
         """Describe the estimate's basis: the hours per basis, and the jobs without an estimate."""
         bases = self.by(lambda job: job.basis)
-        parts = [f"{wording.hours(hours)} {basis}" if len(bases) > 1 else basis for basis, (hours, _) in bases.items()]
+        parts = [f"{wording.hours(hours)} {basis}" if len(bases) > 1 else basis for basis, hours in bases.items()]
         return "; ".join([*parts, *filter(None, [self.unknown()])])
 
     def __str__(self) -> str:
@@ -88,12 +71,6 @@ class Hours:
         return ", ".join(text)
 
 
-def item(job: Job) -> str:
-    return " ".join(
-        [job.rule, "/".join(value for name, value in job.wildcards.items() if name not in WITHIN_ITEM)]
-    ).strip()
-
-
 def add_up(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs, which also estimate the remaining ones of the same kind."""
     total, done = Hours(), list(done)
@@ -103,7 +80,6 @@ def add_up(done: Iterable[Job], left: Iterable[Job]) -> Hours:
         total.cpu += seconds / 3600 * (not on_gpu)
     finished = estimates.finished_jobs(done)
     for job in left:
-        total.gpu += estimates.lost(job) / 3600 * (job.gpus > 0)
         if job.work == 0:
             continue
         if (seconds := estimates.by_records(job, finished)) is not None:

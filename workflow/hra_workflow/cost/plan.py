@@ -4,7 +4,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 
 from hra_workflow import tasks
 from hra_workflow.core import tuning
@@ -25,7 +24,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
         print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
         return
     for name, planned in tables.items():
-        print("\n".join(table(name, planned, config["price"])))
+        print("\n".join(table(name, planned)))
     if tables:
         print("\n".join(together(config, list(tables), list(of_tables(tables).values()))))
     if problem := budget(config, every):
@@ -66,7 +65,7 @@ def estimate(planned: Iterable[Job]) -> Hours:
     return add_up(*([one for one in planned if one.needed == needed] for needed in (False, True)))
 
 
-def table(name: str, planned: list[Job], price: dict | None = None) -> list[str]:
+def table(name: str, planned: list[Job]) -> list[str]:
     """Describe one table: its jobs, its hours by stage and by method, and the items with the most hours."""
     done = [one for one in planned if not one.needed]
     count, there = (Counter(one.stage for one in some if one.work != 0) for some in (planned, done))
@@ -76,51 +75,34 @@ def table(name: str, planned: list[Job], price: dict | None = None) -> list[str]
         for stage, what in stages.items()
         if count[stage]
     ]
-    if shared := gpu_jobs(planned):
-        parts[0] += f" in {plural(shared, 'GPU job')}"
     including = f", including {', '.join(parts)}" if parts else ""
     return [
         f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}",
-        *of_hours(estimate(planned), price),
+        *of_hours(estimate(planned)),
     ]
 
 
-def gpu_jobs(planned: list[Job]) -> int:
-    """Return the number of scheduler jobs that the remaining training runs need; 0 if none share a GPU."""
-    left = [one for one in planned if one.stage == "train" and one.needed and one.gpus and one.work != 0]
-    counts = Counter((one.rule, one.runs_per_gpu) for one in left)
-    if all(size == 1 for _, size in counts):
-        return 0
-    return sum(-(-number // size) for (_, size), number in counts.items())
-
-
-def of_hours(found: Hours, price: dict | None) -> list[str]:
+def of_hours(found: Hours) -> list[str]:
     by = {
         "stages": found.by(lambda job: job.stage),
         "methods": found.by(lambda job: job.wildcards.get("method", "shared by methods")),
     }
     lines = [
-        f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, (of_stage, _) in parts.items())}"
+        f"  {f'{what}:':<10}{listed(f'{name} {hours(of_stage)}' for name, of_stage in parts.items())}"
         for what, parts in by.items()
         if parts
     ]
     if lines:
         wall, run = found.longest()
-        lines.append(f"  dearest:  {found.dearest()}")
         lines += [f"  longest:  {hours_of(wall)} for {run}, one job after another"] * bool(run)
-    totals = {"hours": str(found), "price": found.price(price)}
-    return [*(f"  {f'{what}:':<10}{text}" for what, text in totals.items() if text), *lines]
+    return [*([f"  hours:    {found}"] if str(found) else ()), *lines]
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     """Describe the tables' common needs: downloads, licences, disk, and, for several tables, hours."""
     several, tuned = len(names) > 1, filter(tuned_runs.tuned, of_names(config, names))
     return [
-        *(
-            [f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned), config["price"])]
-            if several
-            else ()
-        ),
+        *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
         *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   {trials(task)}" for task in tuned),
@@ -145,20 +127,14 @@ def trials(task: Task) -> str:
 
 
 def memory(config: dict, names: Iterable[str]) -> str:
-    """Describe the largest memory that probes found for each kind of job of these tables' tasks."""
-    jobs = sorted(probed.reported(config, tasks.load(config), "memory"), key=lambda job: job["peak_bytes"])
-    chosen, cards, commands = {task.name: task for task in of_names(config, names)}, {}, {}
-    for job in jobs:
+    """Describe the largest memory that probes found for each rule of these tables' tasks."""
+    chosen, largest = {task.name: task for task in of_names(config, names)}, {}
+    jobs = probed.reported(config, tasks.load(config), "memory")
+    for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
         if estimates.task_of(chosen, job["rule"], job["wildcards"]):
-            run = "/".join(job["wildcards"][name] for name in ("method", "variant") if name in job["wildcards"])
-            text = f"{job['rule']} {number(job['peak_bytes'] / 1e9)}" + f" ({run})" * bool(run)
-            cards.setdefault(job["card_bytes"], {})[job["rule"]] = text
-            commands[job["by"]] = True
-    if not cards:
-        targets = entry_points(group="hra_workflow.memory")
-        return "unknown" + "".join(f"; `hra-workflow {one.name}` shows it without a GPU" for one in targets)
-    parts = [f"{', '.join(largest.values())} of {number(size / 1e9)} GB" for size, largest in cards.items()]
-    return f"{'; '.join(parts)}, estimated by {listed(commands)}"
+            peak, card = (number(job[name] / 1e9) for name in ("peak_bytes", "card_bytes"))
+            largest[job["rule"]] = f"{job['rule']} {peak} of {card} GB"
+    return ", ".join(largest.values()) or "unknown"
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
@@ -200,8 +176,8 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     if found.left > most:
         return (
             f"The remaining jobs need about {number(found.left)} GPU-hours ({found.grounds()}), more than "
-            f"`max_gpu_hours: {number(most)}`. Most expensive: {found.dearest()}. Request fewer runs, or raise the "
-            f"limit: --config max_gpu_hours={math.ceil(found.left)}"
+            f"`max_gpu_hours: {number(most)}`. Request fewer runs, or raise the limit: "
+            f"--config max_gpu_hours={math.ceil(found.left)}"
         ), True
     unknown = found.unknown(on_gpus=True)
     return (f"`max_gpu_hours` cannot count all jobs: {unknown}", False) if unknown else None

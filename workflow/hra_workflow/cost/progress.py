@@ -7,7 +7,6 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.logs import tail
-from hra_workflow.core.wording import HOUR, MINUTE, duration, of_jobs
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import FAILED, FINISHED, History
@@ -59,23 +58,10 @@ def of_runs(history: History) -> str:
         return f"Snakemake is running on {host}, or was killed there (then: snakemake --unlock)."
     if history.last in history.unfinished:
         return (
-            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: the same "
-            "`hra-workflow run`, or `snakemake --unlock` and the same command."
+            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: "
+            "`snakemake --unlock` and the same command."
         )
     return "Snakemake is not running."
-
-
-def pace(states: list[tuple[Job, str]], history: History, now: float) -> str:
-    """Describe the jobs done in the last hour, the time for the others at this pace, and the longest-running job."""
-    ends = [time for job, state in states if state == "done" and (time := modified(job.outputs[0]))]
-    recent, left = [end for end in ends if now - end < HOUR], sum(state != "done" for _, state in states)
-    parts = [f"{of_jobs(len(recent))} done in the last hour"]
-    starts = [(history.jobs[job.name]["time"], job.name) for job, state in states if state == "running"]
-    if starts and recent and left:
-        parts.append(f"at this pace the other {left} take {duration(left * (now - min(recent)) / len(recent))}")
-    if starts and now - min(starts)[0] >= MINUTE:
-        parts.append(f"running longest: {min(starts)[1]}, {duration(now - min(starts)[0])}")
-    return "; ".join(parts)
 
 
 def error(job: Job, lines: int = 5) -> str:

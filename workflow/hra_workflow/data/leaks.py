@@ -7,59 +7,32 @@ to the training set's, if both contain questions.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core import files
 from hra_workflow.data import data_cards, text_card
-from hra_workflow.data.sources import local
 from hra_workflow.data.text_rows import Rows
 from hra_workflow.data.text_tables import Split
 
 
-@dataclass(frozen=True)
-class Leak:
-    """The number `count` of a benchmark's `rows` that are in the training set.
-
-    items: their indices; None if they are unknown, because the card describes other files.
-    """
-
-    rows: int
-    count: int
-    items: frozenset[int] | None
-
-    def __str__(self) -> str:
-        return f"{self.count:,} of {self.rows:,} rows"
-
-
-def find_leak(benchmark: dict) -> Leak | None:
-    """Return the rows of a benchmark that are also in the training set, from the card; None if there are none."""
+def find_leak(benchmark: dict) -> str | None:
+    """Return `3 of 12 rows` if so many rows of a benchmark are in the training set, from the card; None if none are."""
     train, reported, split = (benchmark[name] for name in ("train", "reported", "split"))
     if train == reported:
         found, name = files.read_if_valid(data_cards.path_of(train)), split
     else:
         found, name = card(train, reported, split), f"{data_cards.name_of(reported)}/{split}"
     counts = found.get("splits", {}).get(name, {})
-    if counts and is_training_split(benchmark):
-        counts = counts | {"in_train": counts["rows"], "in_train_items": range(counts["rows"])}
-    if not counts.get("in_train"):
-        return None
-    known = train != reported or is_of(found, train)
-    return Leak(counts["rows"], counts["in_train"], frozenset(counts["in_train_items"]) if known else None)
+    count = counts["rows"] if counts and is_training_split(benchmark) else counts.get("in_train")
+    return f"{count:,} of {counts['rows']:,} rows" if count else None
 
 
 def is_training_split(benchmark: dict) -> bool:
     return benchmark["train"] == benchmark["reported"] and benchmark["split"] == data_cards.TRAIN
 
 
-def is_of(card: dict, manifest: str) -> bool:
-    """Return whether a card describes the downloaded user files: a later dry run may have made it again."""
-    made = files.read_json(manifest).get("own") if Path(manifest).exists() else None
-    return made is None or local.hashes(made) == local.hashes(card["own"])
-
-
-def every(benchmarks: Iterable[dict]) -> dict[tuple[str, str], Leak]:
-    """Return (dataset, benchmark) -> Leak of the benchmarks that have rows in the training set."""
+def every(benchmarks: Iterable[dict]) -> dict[tuple[str, str], str]:
+    """Return (dataset, benchmark) -> find_leak of the benchmarks that have rows in the training set."""
     found = {(one["dataset"], one["benchmark"]): find_leak(one) for one in benchmarks}
     return {key: leak for key, leak in found.items() if leak}
 

@@ -1,9 +1,9 @@
-"""The data card of a text dataset: rows, classes, empty cells, repeated rows, leaks and contradictory labels."""
+"""The data card of a text dataset: rows, classes, empty cells and leaks."""
 
 from collections import Counter
 from dataclasses import dataclass
 
-from hra_workflow.core.wording import listed, plural
+from hra_workflow.core.wording import listed
 from hra_workflow.data import data_cards
 from hra_workflow.data.data_cards import TRAIN
 from hra_workflow.data.text_tables import Split, is_empty
@@ -16,16 +16,13 @@ class Examples:
     """The rows of a split as a model sees them.
 
     texts: the input of each row, all text columns or the question. keys: the same without differences in whitespace
-    and case. results: the label or the answer. classes: the class name or the final answer, which should be equal for
-    equal inputs; None if missing, and for a regression.
+    and case.
     """
 
     name: str
     split: Split
     texts: list[tuple[str, ...]]
     keys: list[tuple[str, ...]]
-    results: list
-    classes: list
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -34,13 +31,11 @@ class Examples:
         return self.split.rows.where(row)
 
 
-def examples_of(name: str, split: Split, labels: list[str] | None = None) -> Examples:
+def examples_of(name: str, split: Split) -> Examples:
     columns = [values for column, values in split.columns.items() if column not in ("label", "answer")]
     texts = list(zip(*columns, strict=True))
     keys = [tuple(" ".join(text.split()).casefold() for text in row) for row in texts]
-    results = split.columns.get("label") or split.columns.get("answer", [])
-    classes = [labels[index] for index in results] if labels else split.answers or [None] * len(results)
-    return Examples(name, split, texts, keys, results, classes)
+    return Examples(name, split, texts, keys)
 
 
 def make_card(splits: dict[str, Split], dataset: dict) -> dict:
@@ -51,23 +46,19 @@ def make_card(splits: dict[str, Split], dataset: dict) -> dict:
     if not {"label", "answer"} & dataset.keys():
         return {"splits": card, "warnings": warnings}  # general text
     labels = dataset.get("labels")
-    rows = {name: examples_of(name, split, labels) for name, split in splits.items()}
+    rows = {name: examples_of(name, split) for name, split in splits.items()}
     for name, these in rows.items():
         texts = [values for column, values in these.split.columns.items() if column != "label"]
         card[name]["characters"] = round(sum(len(text) for values in texts for text in values) / len(these))
         if labels:
-            count = Counter(these.classes)
-            card[name]["classes"] = {label: count[label] for label in labels}
-            if absent := [label for label in labels if not count[label]]:
+            count = Counter(these.split.columns["label"])
+            card[name]["classes"] = {label: count[index] for index, label in enumerate(labels)}
+            if absent := [label for label, rows_of in card[name]["classes"].items() if not rows_of]:
                 warnings.append(f"{name} has no row with the label {listed(map(repr, absent))}")
         warnings += incomplete(these, card[name])
-        warnings += repeated(these, card[name])
         if name != TRAIN and TRAIN in rows:
             warnings += leaked(these, rows[TRAIN], card[name])
-    return {
-        "splits": card,
-        "warnings": warnings + contradictory([*rows.values()], "label" if labels else "final answer"),
-    }
+    return {"splits": card, "warnings": warnings}
 
 
 def incomplete(rows: Examples, card: dict) -> list[str]:
@@ -83,24 +74,6 @@ def incomplete(rows: Examples, card: dict) -> list[str]:
     return [
         f"{what} in {len(some):,} of {len(rows):,} rows of {rows.name}, the first: {rows.where(some[0])}"
         for what, some in found.items()
-    ]
-
-
-def repeated(rows: Examples, card: dict) -> list[str]:
-    """Count the rows that repeat an earlier one of their split, with its label or answer."""
-    first: dict[tuple, int] = {}
-    found = [
-        (row, earlier)
-        for row, key in enumerate(zip(rows.keys, rows.results, strict=True))
-        if (earlier := first.setdefault(key, row)) != row
-    ]
-    if not found:
-        return []
-    card["repeated"] = len(found)
-    row, earlier = found[0]
-    return [
-        f"{len(found):,} of {len(rows):,} rows of {rows.name} repeat an earlier row, the first: {rows.where(row)}, and "
-        f"{rows.where(earlier)}"
     ]
 
 
@@ -120,19 +93,3 @@ def leaked(rows: Examples, train: Examples, card: dict) -> list[str]:
         f"{len(found):,} of {len(rows):,} rows of {rows.name} also occur in {train.name}{how}, so its scores do not "
         f"show how a model does on new data; the first: {pairs[0][0]}, and {pairs[0][1]}"
     ]
-
-
-def contradictory(splits: list[Examples], what: str) -> list[str]:
-    """Count the rows that have another class or final answer than an earlier row with the same input."""
-    first: dict[tuple, tuple[Examples, int]] = {}
-    count, example = 0, ""
-    for rows in splits:
-        for row, (key, result) in enumerate(zip(rows.keys, rows.classes, strict=True)):
-            other, earlier = first.setdefault(key, (rows, row))
-            if result is not None and (before := other.classes[earlier]) not in (result, None):
-                count += 1
-                example = example or f"{rows.where(row)}: {result!r}, and {other.where(earlier)}: {before!r}"
-    differ = (
-        f"{plural(count, 'row')} {'has' if count == 1 else 'have'} another {what} than an earlier row with the same"
-    )
-    return [f"{differ} text, the first: {example}"] if count else []

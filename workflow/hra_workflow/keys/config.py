@@ -21,7 +21,7 @@ class Pathvars(Section):
     )
     resources: Folder = key(
         "Downloads, initial adapters, control images and latents, which projects may share "
-        "(docs/projects.md#sharing-resources).",
+        "(docs/running.md#sharing-resources).",
         examples=["/scratch/shared/hra-resources"],
         reruns="data",
     )
@@ -61,13 +61,6 @@ class Probes(Section):
     )
 
 
-class Price(Section):
-    """The price of GPU-hours, for the plan and the cost tables. null: they show none."""
-
-    gpu_hour: PositiveFloat = key("Of one GPU for an hour.")
-    currency: Text = key("Shown next to the amounts.", examples=["USD"])
-
-
 class Request(Section):
     """The run of `hra-workflow export` and `hra-workflow predict`, which set it, and the new inputs."""
 
@@ -90,7 +83,8 @@ class TopLevel(Section, title="Top level"):
 
     pathvars: Pathvars = key()
     mirror: Annotated[str, matching(r"^[^:]+$", "a folder")] | None = key(
-        "A folder to copy files from instead of downloading them, with the same checks (docs/config/files.md#keys).",
+        "A folder to copy files from instead of downloading them, with the same checks "
+        "(config/README.md#mirror-and-pathvars).",
         default=None,
         examples=["/data/mirror"],
         reruns="nothing",
@@ -112,7 +106,6 @@ class TopLevel(Section, title="Top level"):
         reruns="nothing",
     )
     probes: Probes = key(default={}, reruns="nothing")
-    price: Price | None = key(default=None, reruns="table")
     plan_file: Text | None = key(
         "JSON file to which a dry run writes its jobs instead of the plan "
         "(docs/results-contract.md#written-on-request).",
@@ -122,7 +115,7 @@ class TopLevel(Section, title="Top level"):
     )
     request: Request | None = key(default=None, reruns="nothing")
     container: Annotated[str, matching(r"^(/|[a-z]+://)", "an absolute path or a URL")] | None = key(
-        "The image for --sdm apptainer, a path or URL (docs/projects.md#environments). null: the Python of Snakemake.",
+        "The image for --sdm apptainer, a path or URL (docs/running.md#environments). null: the Python of Snakemake.",
         default=None,
         examples=["/shared/hra.sif"],
         reruns="nothing",

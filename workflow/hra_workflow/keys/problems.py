@@ -1,8 +1,6 @@
 """Problems of a config: every value that the model of its keys does not accept, in words."""
 
 import math
-import re
-from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 from pydantic import Tag, ValidationError
@@ -80,8 +78,7 @@ def words(model: type[Section], path: tuple, errors: list[dict]) -> str:
     value = errors[0]["input"]
     found = "none" if kinds & set(KINDS) else shown(value)
     wanted = " or ".join(dict.fromkeys(map(expected, errors)))
-    about = "" if "[key]" in tags else meaning(model, path, tags)
-    return f"expected {wanted}, found {found}{about}{hint(value, kinds)}"
+    return f"expected {wanted}, found {found}{hint(value, kinds)}"
 
 
 def expected(error: dict) -> str:
@@ -104,33 +101,7 @@ def unknown(model: type[Section], path: tuple, tags: set) -> str:
     name = path[-1]
     fields = [pair for section in sections(model, path[:-1], tags) for pair in section.model_fields.items()]
     known = [field.alias or one for one, field in fields]
-    others = [f"tasks.{task}" for task in tasks_with(model, name)] if path[0] == "tasks" and len(path) == 3 else []
-    elsewhere = f", which only {' and '.join(others)} have" * bool(others)
-    return f"unknown key{meant(name, known)}{elsewhere}; known keys: {', '.join(sorted(known))}"
-
-
-def tasks_with(model: type[Section], name: str) -> Iterator[str]:
-    """Yield the tasks that have a key."""
-    for section in sections(model, ("tasks",)):
-        for task, field in section.model_fields.items():
-            if any(name in one.model_fields for one in members(field.annotation)):
-                yield task
-
-
-def meaning(model: type[Section], path: tuple, tags: set) -> str:
-    """Return the first sentence of the description of the last key of a path, in brackets."""
-    while path and not isinstance(path[-1], str):
-        path = path[:-1]
-    fields = [field_of(section, path[-1]) for section in sections(model, path[:-1], tags)] if path else []
-    text = next((description(field) for field in fields if field), "")
-    return f" ({re.split(r'[.] (?=[A-Z`])', text)[0].rstrip('.')})" if text else ""
-
-
-def description(field: FieldInfo) -> str:
-    """Return the description of a key, or else of the section that is its value."""
-    bases = [base for one in members(field.annotation) for base in one.__mro__ if is_section(base)]
-    own = next((base.__doc__ for base in bases if base.__doc__ and base is not Section), "")
-    return " ".join((field.description or own).split())
+    return f"unknown key{meant(name, known)}; known keys: {', '.join(sorted(known))}"
 
 
 def field_of(section: type[Section], name: Any) -> FieldInfo | None:

@@ -10,8 +10,6 @@ from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, with_errors
 
-CONTEXT_BYTES = 500_000_000
-
 Outcome = tuple[Finding, dict | None]
 
 
@@ -30,24 +28,11 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
     """Yield every finding of the probes of the `wanted` tasks, with its rate if it has one."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
-    for gpus in dict.fromkeys(int(task.settings["resources"].get("gpu", 0)) for task in chosen):
-        yield from ((found, None) for found in device(config, gpus))
     for task in chosen:
         for run in with_errors(task.runs(), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
         yield from ((found, None) for found in left_out(config, task))
-
-
-def device(config: dict, gpus: int) -> Iterator[Finding]:
-    path = Path(config["pathvars"]["results"], f"device{gpus}.json")
-    name = f"jobs with {gpus} GPU{'s' * (gpus > 1)}" if gpus else "jobs without GPU"
-    if path.exists():
-        for one in files.read_json(path):
-            yield Finding(f"{one['check']}, {name}", one["ok"], one["text"])
-    else:
-        problem = error([Path(config["pathvars"]["scratch"], f"device{gpus}", "preflight.error.json")])
-        yield Finding(name, False, problem or f"did not run: see {config['pathvars']['logs']}/device{gpus}.log")
 
 
 def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
@@ -72,9 +57,6 @@ def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
         yield Finding(check, True, text), measured(config, task, run, "train", rate)
-        resources = task.settings["resources"]
-        if resources.get("gpu") and (shared := grid.runs_per_gpu(resources, name)) > 1:
-            yield sharing(f"{task.name} {name}, {shared} runs per GPU", shared, rate), None
     else:
         yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
 
@@ -115,13 +97,6 @@ def left_out(config: dict, task: Task) -> Iterator[Finding]:
 def log_of(config: dict, stage: str, task: Task, run: dict, below: str = "") -> Path:
     place = f"{task.name}/{run['dataset']}/{run['method']}/{run['variant']}/seed{run['seed']}{below}"
     return Path(f"{config['pathvars']['logs']}/{stage}/{place}.log")
-
-
-def sharing(check: str, runs: int, rate: dict) -> Finding:
-    """Compare the memory of the runs that share a GPU with the GPU's; each process's context takes about 0.5 GB."""
-    needed, there = runs * (rate["peak_memory_bytes"] + CONTEXT_BYTES), rate["memory_bytes"]
-    text = f"about {needed / 1e9:.3g} of {there / 1e9:.3g} GB"
-    return Finding(check, needed <= there, text if needed <= there else f"{text}: lower `runs_per_gpu`")
 
 
 def memory(rate: dict) -> str:

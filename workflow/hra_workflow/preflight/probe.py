@@ -169,7 +169,7 @@ def limit(entry: dict, changes: dict) -> None:
 def inputs(config: dict, task: Task, table: str) -> list[str]:
     """List the inputs of rule `preflight_{table}`: the table itself on the login node, else the probes' outputs.
 
-    These are the check of the task's device, its runs, and the evaluation of the last one.
+    These are its runs, and the evaluation of the last one.
     """
     if config["preflight"] == "login":
         return [f"<results>/table_{table}.csv"]
@@ -177,18 +177,7 @@ def inputs(config: dict, task: Task, table: str) -> list[str]:
     files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
     for run in probes[-1:]:
         files += metrics(config, task, run)
-    device = [] if config["probes"]["command"] else [f"{config['pathvars']['results']}/device{gpus(task)}.json"]
-    return device + files if probes else []
-
-
-def gpus(task: Task) -> int:
-    return int(task.settings["resources"].get("gpu", 0))
-
-
-def device(config: dict, count: int) -> str | None:
-    """Return the `device` of the tasks whose training jobs request this number of GPUs."""
-    alike = [task for task in tasks.load(config).values() if task.runs() and gpus(task) == count]
-    return next((name for task in alike if (name := task.settings["resources"].get("device"))), None)
+    return files
 
 
 def forget_logs(config: dict) -> None:

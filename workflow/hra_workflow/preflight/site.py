@@ -1,10 +1,7 @@
 """Checks of the planned jobs, before the first one starts: sources, disk, requests to Slurm, GPUs."""
 
-import getpass
 import os
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -108,19 +105,6 @@ def request(rules: Iterable[str], options: str, refusal: str = "") -> Finding:
     text = refusal or f"{' '.join(answer.stderr.split()).removeprefix('sbatch: ')} ({options})"
     remedy = "" if ok else ". Correct HRA_SLURM_… (docs/cluster.md), or `resources` of the task"
     return Finding(f"Slurm, {', '.join(sorted(rules))}", ok, text + remedy)
-
-
-def limits(most_jobs: int) -> Iterator[Finding]:
-    """Compare the maximum of jobs that Snakemake keeps in the queue with the user's limit."""
-    if (most := most_submitted()) and most_jobs > most:
-        yield Finding("limits", False, f"{most} jobs may be submitted at a time: set HRA_SLURM_JOBS={most}")
-
-
-def most_submitted() -> int | None:
-    """Return the number of jobs that this user may have in the queue, which `sbatch --test-only` does not check."""
-    command = ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}")
-    listed = run(*command, "format=maxsubmit").stdout if shutil.which("sacctmgr") else ""
-    return max(map(int, re.findall(r"^\d+$", listed, re.MULTILINE)), default=None)
 
 
 def run(*command: str) -> subprocess.CompletedProcess:

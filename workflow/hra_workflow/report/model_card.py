@@ -36,15 +36,15 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
-    folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> data.leaks.Leak,
-    and `unseen`, the scores on the other rows, by benchmark, selection and metric; `splits` (selections.splits).
+    folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> leaks.find_leak;
+    `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source = on_hub(model), on_hub(data)
     peft_type, extended, _ = adapter["peft_type"].partition(EXTENDED)
-    rows = list(results(metrics, weights, params["leaked"], params["unseen"]))
+    rows = list(results(metrics, weights))
     evaluated = [
         EvalResult(
             task_type=params["pipeline_tag"],
@@ -114,23 +114,17 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     return text
 
 
-def results(metrics: list[dict], weights: str, leaked: dict, unseen: dict):
+def results(metrics: list[dict], weights: str):
     """Yield a row per benchmark and metric of the exported weights. `best`: the checkpoint that the run has selected.
 
-    If rows of the benchmark are in the training data, a row with the score without them precedes it. A standard error
-    of 0, as of an accuracy of 100 %, is no estimate and becomes None.
+    A standard error of 0, as of an accuracy of 100 %, is no estimate and becomes None.
     """
     for one in metrics:
         for selection, found in one["selections"].items():
             if found["step"] is not None and (selection == "last") == (weights == "last"):
                 for name, value in found["metrics"].items():
-                    benchmark = one["benchmark"]
-                    shown = {"benchmark": benchmark, "n": one["n_items"], "selection": selection, "metric": name}
-                    if new := unseen.get((benchmark, selection, name)):
-                        title = f"{benchmark} without the {leaked[benchmark].count:,} rows"
-                        new = {"of": benchmark} | new | {"stderr": new.get("stderr") or None}
-                        yield shown | {"benchmark": f"{title} that are in the training data"} | new
-                    yield shown | {"of": benchmark, "value": value["value"], "stderr": value.get("stderr") or None}
+                    shown = {"benchmark": one["benchmark"], "n": one["n_items"], "selection": selection}
+                    yield shown | {"metric": name, "value": value["value"], "stderr": value.get("stderr") or None}
 
 
 def license_of(text: str | None) -> dict[str, str]:

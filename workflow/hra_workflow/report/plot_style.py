@@ -1,8 +1,9 @@
-"""Style of the figures: one colour per method, one marker and dash per variant, reproducible files."""
+"""Style of the figures: one colour per method, one marker per variant, reproducible files."""
 
 import math
 import textwrap
 from collections import defaultdict
+from itertools import cycle
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +12,6 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 MARKERS = "osD^vPX"
-DASHES = ["-", "--", "-.", ":", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1)), (0, (3, 5))]
 SETTINGS = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -30,28 +30,23 @@ ACROSS = {"x": 52, "y": 34}  # characters of a label along an axis; panels are a
 
 
 def styles(runs: list[str], colours: dict[str, str]) -> dict[str, dict]:
-    """Assign colours per method, and markers and dashes by the variant's position within its method.
+    """Assign colours per method, and markers by the variant's position within its method.
 
     colours: those of `colours.of_methods`; a method that exists only in the paper is grey.
     """
-    seen, result = defaultdict(int), {}
-    for run in runs:
-        method = run.split("/")[0]
-        index = seen[method]
-        seen[method] += 1
-        result[run] = {
-            "color": colours.get(method, "#666666"),
-            "marker": MARKERS[index % len(MARKERS)],
-            "linestyle": DASHES[index % len(DASHES)],
-        }
-    return result
+    markers: dict = defaultdict(lambda: cycle(MARKERS))
+    methods = {run: run.split("/")[0] for run in runs}
+    return {
+        run: {"color": colours.get(method, "#666666"), "marker": next(markers[method])}
+        for run, method in methods.items()
+    }
 
 
-def dot(ax, x: float, y: float, label: str, look: dict, xerr: float | None = None, yerr: float | None = None) -> Line2D:
-    """Plot a marker with error bars, unless an error is None, NaN or 0; return its handle for a legend."""
-    errors = {name: error for name, error in (("xerr", xerr), ("yerr", yerr)) if error and not pd.isna(error)}
+def dot(ax, x: float, y: float, label: str, look: dict, yerr: float | None = None) -> Line2D:
+    """Plot a marker with an error bar, unless the error is None, NaN or 0; return its handle for a legend."""
+    error = {"yerr": yerr} if yerr and not pd.isna(yerr) else {}
     marker = {"color": look["color"], "marker": look["marker"], "linestyle": "", "markersize": 8}
-    ax.errorbar(x, y, **errors, elinewidth=1.2, **marker)
+    ax.errorbar(x, y, **error, elinewidth=1.2, **marker)
     return Line2D([], [], label=label, **marker)
 
 
@@ -90,11 +85,11 @@ def say(ax, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#666666", wrap=True)
 
 
-def legend(figure: Figure, handles: list[Line2D], place: str = "upper", **options) -> None:
-    """Put a legend above the panels, or with `lower` below them; the figure becomes higher by as much."""
+def legend(figure: Figure, handles: list[Line2D], **options) -> None:
+    """Put a legend above the panels; the figure becomes higher by as much."""
     if handles:
         figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(handles) / 2))
-        figure.legend(handles=handles, loc=f"outside {place} center", ncols=2, fontsize=SMALL, **options)
+        figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=SMALL, **options)
 
 
 def footnote(figure: Figure, lines: list[str]) -> None:

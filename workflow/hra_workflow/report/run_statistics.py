@@ -94,35 +94,6 @@ def without_value(scores: pd.DataFrame) -> dict[str, set[str]]:
     return found
 
 
-def curves(records: list[dict]) -> pd.DataFrame:
-    """Build one row per run, seed and point of the curve: the score in percent, or the training loss.
-
-    `held_out`: whether the score is on held-out training rows.
-    """
-    rows = [
-        {
-            "dataset": record["dataset"],
-            "run": f"{record['method']}/{record['variant']}",
-            "seed": record["seed"],
-            "score": record["score"],
-            "held_out": on_held_out_rows(record),
-            "step": point["step"],
-            "epoch": point["epoch"],
-            # A loss is not a percentage.
-            "value": point["metrics"][record["score"]] * (1 if record["score"] == "loss" else 100),
-        }
-        for record in records
-        for point in record.get("curve", [])  # a diverged run has none
-        if record["score"] in point["metrics"]
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "run", "seed", "score", "held_out", "step", "epoch", "value"])
-
-
-def on_held_out_rows(record: dict) -> bool:
-    """Return whether the curve of a run is a score on held-out training rows; a loss is the training loss."""
-    return "held_out" in record and record["score"] != "loss"
-
-
 def scale_free(name: str) -> str:
     """Strip the scale, `MRPC (acc/F1 mean)` -> `MRPC`, to get the paper's column."""
     return name.split(" (")[0]
@@ -151,17 +122,6 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
             if name in cells.index and len(same) == len(members) and same == in_paper:
                 values[row, average] = float(cells.loc[name, "value"])
     return values
-
-
-def alike(table: pd.DataFrame, selection: str) -> list[str]:
-    """Return the selections of the results table, in order, in which all our values equal those of `selection`."""
-
-    def values(one: str) -> pd.DataFrame:
-        names = [name for name in table.columns if f"{name}_best" in table.columns or name == "params_M"]
-        own = table[(table["selection"] == one) & (table["run"] != "")].set_index("run")
-        return own[[column for name in names for column in (name, f"{name}_std") if column in table.columns]]
-
-    return [one for one in dict.fromkeys(table["selection"]) if values(one).equals(values(selection))]
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hra_workflow.core import made_from
-from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results, unseen
+from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results
 from hra_workflow.report.markdown_text import plain
 
 Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply
@@ -17,7 +16,7 @@ class Made:
     """A results table and what it is made from.
 
     pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. leaked: (dataset,
-    benchmark) -> data.leaks.Leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
+    benchmark) -> data.leaks.find_leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
     """
 
     table: pd.DataFrame
@@ -48,8 +47,11 @@ def given(text: str) -> Words:
 
 
 def leaked(made: Made) -> Words:
-    found = unseen.leaked_columns(made.leaked, made.params).items()
-    return given("; ".join(f"{plain(name)}: {' and '.join(map(str, leaks))}" for name, leaks in found))
+    found = {
+        name: [made.leaked[key] for part in several if (key := (part["dataset"], part["benchmark"])) in made.leaked]
+        for name, several in column_units.parts(made.params).items()
+    }
+    return given("; ".join(f"{plain(name)}: {' and '.join(leaks)}" for name, leaks in found.items() if leaks))
 
 
 def unit_and_seeds(made: Made) -> Words:
@@ -81,23 +83,6 @@ def untested(made: Made) -> Words:
     return given(", ".join(plain(name) for name in made.units if name in names))
 
 
-def missing_tests(made: Made) -> Words:
-    """Find the missing test of each column that has no value in bold although some of its runs were tested."""
-    found: dict[str, list[str]] = {}
-    first = made.pairs[made.pairs["selection"] == made.params["selections"][0]]
-    for name in (name for name in made.units if name not in {*made.bold, *made.unequal}):
-        rows = made.trained[made.trained[name] != ""]
-        p = comparison.tests(first[first["column"] == name])
-        means = dict(zip(rows["run"], pd.to_numeric(rows[name]), strict=True))
-        if not p or len(means) < 2:
-            continue
-        best = (min if made.units[name].lower else max)(means, key=means.__getitem__)
-        if without := [made.labels[run] for run in means if run != best and frozenset((best, run)) not in p]:
-            reason = f"{made.labels[best]}, the best, was not tested against {', '.join(without)}"
-            found.setdefault(reason, []).append(plain(name))
-    return [(", ".join(names), reason) for reason, names in found.items()]
-
-
 def single_classes(made: Made) -> Words:
     found = one_class.find(made.runs, made.kind, made.params).items()
     texts = {key: plain(f"{key[1]} {key[2]} ({text})") for key, text in found if key[0] in made.labels}
@@ -120,17 +105,6 @@ def tuning(made: Made) -> Words:
     return [] if made.trials is None else zip(tuning_results.notes(made.task, made.trials, labels))
 
 
-def mixed_versions(made: Made) -> Words:
-    """Find the runs whose means are over training runs with several versions of a library."""
-    found = []
-    for run, group in made.done.groupby("run", sort=False):
-        installed = [dict(one.split("=") for one in text.split(";")) for text in group["versions"].unique()]
-        for name in made_from.PACKAGES:
-            several = sorted({".".join(one[name].split(".")[:2]) for one in installed if name in one})
-            found += [f"{run} ({name} {', '.join(several)})"] * (len(several) > 1)
-    return given(", ".join(found))
-
-
 def backends(made: Made) -> Words:
     """Find the backend that generated each run's answers, if a task has them."""
     answered = made.done[made.done["backend"] != ""]
@@ -140,11 +114,6 @@ def backends(made: Made) -> Words:
     ]
     several = "**Several backends**, which round differently. " * (answered["backend"].nunique() > 1)
     return [(several, "; ".join(parts))] * bool(parts)
-
-
-def uncommitted(made: Made) -> Words:
-    dirty = made.done.loc[made.done["dirty"] == "true", run_statistics.RUN].drop_duplicates()
-    return [(len(dirty),)] * bool(len(dirty))
 
 
 def published(made: Made) -> Words:
@@ -180,9 +149,8 @@ def holes(made: Made) -> Words:
 NOTES: list[tuple[Callable[[Made], Words], str]] = [
     (
         leaked,
-        "**Rows that are trained on** are in {}. `, unseen` after a column is the score without them, by the same "
-        "metric; `–`: it cannot be computed (a metric of all items together, no row is left, or a data card of other "
-        "files). Verdicts, bold values and published values are on all rows.",
+        "**Rows that are trained on** are in {}, so these scores do not show how a model does on new data. Remove the "
+        "rows from one of the two; the data card lists them.",
     ),
     (
         unit_and_seeds,
@@ -192,8 +160,8 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
     ),
     (
         lambda made: [(f" without the {made.kind.uncounted}" * bool(made.kind.uncounted),)],
-        "`Params (M)`: adapter parameters{}, as PEFT stores them; docs/parameters.md compares them with the paper's "
-        "counts.",
+        "`Params (M)`: adapter parameters{}, as PEFT stores them; docs/config/methods.md compares them with the "
+        "paper's counts.",
     ),
     (
         reference,
@@ -220,11 +188,6 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
         "No value is bold in {}: differences are tested only between runs that share at least "
         f"{comparison.SEEDS} seeds, since fewer do not show how much seeds differ.",
     ),
-    (
-        missing_tests,
-        "No value is bold in {}, although some differences were tested: {}, with which it shares fewer than "
-        f"{comparison.SEEDS} seeds. So it is unknown which runs are as good as the best.",
-    ),
     (single_classes, "**One class** for every item: {}. Such a score is the fraction of that class."),
     (
         without_value,
@@ -233,10 +196,8 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
     ),
     (presets, "Hyper-parameter presets: {}."),
     (tuning, "{}"),
-    (mixed_versions, "**Mixed versions** within one row, so that its means combine them: {}."),
     (backends, "{}Answers by {}."),
     (lambda made: given(plain(". ".join(made.warnings))), "**Data**: {}."),
-    (uncommitted, "{} run(s) had uncommitted changes (`dirty` in the run table)."),
     (
         lambda made: given(", ".join(made.params.get("never_marked") or ())),
         "**`strict` stays near 0** for runs on {}: that data does not contain “The answer is: ”, after which `strict` "

@@ -94,7 +94,7 @@ def check_choice(path: str, trials: pd.DataFrame, kind) -> None:
 
 
 def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
-    """Describe the budget, and warn of chosen values at the edge of the tried ones, in Markdown.
+    """Describe the budget, and name the runs without a chosen value, in Markdown.
 
     trials: tune_{task}.csv, as text. labels: the labels by `method/variant`.
     """
@@ -109,20 +109,11 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
         f"and dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial "
         f"reads what is reported. `tune_{task}.csv` has every trial and the chosen values."
     ]
-    edges, lost = [], []
-    for (dataset, method, variant), group in groups:
-        name = markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")
-        chosen = group[group["chosen"] == "true"]
-        if chosen.empty:
-            lost.append(name)
-            continue
-        for key in keys:
-            tried = pd.to_numeric(group[key], errors="coerce").dropna()
-            value = pd.to_numeric(chosen[key].iloc[0], errors="coerce")
-            if tried.nunique() > 1 and value in (tried.min(), tried.max()):
-                edges.append(f"{name}: {key} {value:g}, the {'smallest' if value == tried.min() else 'largest'}")
-    if edges:
-        lines.append(f"**At the edge of the search**, so that better values may lie outside it: {'; '.join(edges)}.")
+    lost = [
+        markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")
+        for (dataset, method, variant), group in groups
+        if not (group["chosen"] == "true").any()
+    ]
     if lost:
         lines.append(f"**No trial has a score**: {', '.join(lost)}.")
     return lines

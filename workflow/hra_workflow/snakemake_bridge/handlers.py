@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,13 +25,7 @@ from hra_workflow.preflight import findings, probe, site
 from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons, where
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
-HANDLERS = ("onstart", "onsuccess", "onerror")
-MISSING = (
-    "`max_gpu_hours` is not checked, `hra-workflow status` does not know the run, `smoke` reports nothing, and "
-    "links to data that you have moved are not updated"
-)
 INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
-NO_HOOKS = f"with --no-hooks, {MISSING}"
 
 
 def register(workflow, config: dict, basedir: Path) -> None:
@@ -39,10 +33,7 @@ def register(workflow, config: dict, basedir: Path) -> None:
     os.environ[process_identity.STARTED_BY] = json.dumps(process_identity.this_process())
     if workflow.is_main_process:
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
-        modifier = workflow.modifier  # replaced by another one at exit
-        atexit.register(at_exit, workflow, config, basedir, modifier.namespace)
-        if "--no-hooks" in sys.argv:  # Snakemake's settings are still unknown
-            warn(NO_HOOKS)
+        atexit.register(at_exit, workflow, config, basedir)
         if missing := [name for name in config["report_to"] if find_spec(name) is None]:
             warn(f"report_to: {', '.join(missing)} is not installed here. {INSTALL}")
 
@@ -80,8 +71,8 @@ def end(workflow, config: dict) -> None:
 # At exit
 
 
-def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
-    """Print the plan, tables and warnings. `module`: the name of the workflow in another Snakefile."""
+def at_exit(workflow, config: dict, basedir: Path) -> None:
+    """Print the plan, tables and warnings."""
     dag, settings, output = workflow.dag, workflow.execution_settings, workflow.output_settings
     planning = workflow.dag_settings
     if dag is None or not settings or not is_complete(dag):  # an error, already printed, or a listing
@@ -96,11 +87,6 @@ def at_exit(workflow, config: dict, basedir: Path, module: str | None) -> None:
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
             f"--workflow-profile {basedir / 'profiles/default'}"
         )
-    if settings.no_hooks:
-        warn(NO_HOOKS)
-    elif module and (missing := [name for name in HANDLERS if not calls(workflow.globals.get(name), name)]):
-        lines = "\n".join(f"  {name}:\n      {module}.{name}()" for name in missing)
-        warn(f"this Snakefile does not call all handlers of the module {module}, so {MISSING}. Add:\n{lines}")
 
 
 def is_complete(dag) -> bool:
@@ -131,7 +117,7 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         checks = [
             *site.sources(config, downloads),
             *site.free_space(site.needed(config, downloads)),
-            *planned.scheduler(submitted, where.most_jobs(workflow)),
+            *planned.scheduler(submitted, where.most_jobs(workflow) is None),
         ]
         findings.save(config["pathvars"]["results"], "login", checks)
         findings.show(checks)
@@ -141,29 +127,12 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
 
 
 def show_tables(dag, config: dict, script: Path) -> None:
-    """Print the tables of a run with this script, and unusual properties of their data."""
-    tables = finished_tables(dag)
-    if known := sorted(table for table, is_known in tables.items() if is_known):
-        sys.stdout.flush()
-        subprocess.run([sys.executable, "-P", script, *known], check=False)
-    for text in plan.of_data(config, [Path(table).stem for table in known]):
-        warn(text)
-    for table in sorted(tables.keys() - set(known)):
-        warn(
-            f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
-            f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
-            "which are compared with the config"
-        )
-
-
-def finished_tables(dag) -> dict[str, bool]:
-    """Return the tables of a run, each with whether Snakemake has its record; return none if one is not finished."""
+    """Print the tables of a run with this script, and unusual properties of their data; none if one is not finished."""
     jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
-    if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
-        return {}
-    return {str(job.output[0]): dag.needrun(job) or not dag.reason(job).no_metadata for job in jobs}
-
-
-def calls(handler, name: str) -> bool:
-    """Return whether a handler of the main Snakefile names the handler of its module."""
-    return isinstance(handler, partial) and name in handler.func.__code__.co_names
+    if not jobs or any(dag.needrun(job) and not dag.finished(job) for job in jobs):
+        return
+    tables = sorted(str(job.output[0]) for job in jobs)
+    sys.stdout.flush()
+    subprocess.run([sys.executable, "-P", script, *tables], check=False)
+    for text in plan.of_data(config, [Path(table).stem for table in tables]):
+        warn(text)

@@ -10,13 +10,11 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Collection
 from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from hra_workflow import methods
 from hra_workflow.cost import planned_jobs, run_history
 
 RUN = uuid.uuid4().hex[:8]  # this Snakemake
@@ -26,13 +24,12 @@ OF_RUNS = ("augment", "train", "generate", "evaluate")  # stages: if such a job 
 class Recorder(logging.Handler):
     """Writes the events of the jobs to a file. Jobs that end with an error after Ctrl-C or SIGTERM are not failed.
 
-    printing: also print a line per finished job. untrained: the methods that train nothing (real images, base model).
+    printing: also print a line per finished job.
     """
 
-    def __init__(self, path: Path, printing: bool = False, untrained: Collection[str] = ()):
+    def __init__(self, path: Path, printing: bool = False):
         super().__init__()
         self.path, self.names, self.finished, self.printing = path, {}, [], printing
-        self.untrained, self.remarks = untrained, {}
         self.interrupted, self.interrupting, self.on_signal = False, False, {}
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.getsignal(number)
@@ -52,12 +49,10 @@ class Recorder(logging.Handler):
         event = getattr(record, "event", None)
         if event == LogEvent.JOB_INFO:
             self.names[record.jobid] = planned_jobs.name_of(record.rule_name, record.wildcards)
-            if record.rule_name.startswith("train_") and record.wildcards.get("method") in self.untrained:
-                self.remarks[record.jobid] = " (trains nothing, writes the run's record)"
             self.write(run_history.STARTED, record.jobid)
         elif event == LogEvent.JOB_FINISHED:  # not with `--quiet progress`
             self.write(run_history.FINISHED, record.job_id)
-            self.finished.append(self.names.get(record.job_id, "") + self.remarks.get(record.job_id, ""))
+            self.finished.append(self.names.get(record.job_id, ""))
         elif event == LogEvent.PROGRESS and self.printing and self.finished:
             names, self.finished = ", ".join(self.finished), []
             line = f"{time.strftime('%H:%M:%S')}  {record.done} of {record.total} jobs done: {names}"
@@ -85,8 +80,7 @@ def record(workflow, config: dict) -> None:
     preflight` reports failed jobs itself: it stops some intentionally, and runs them again.
     """
     without_bars = "rich" in workflow.output_settings.log_handler_settings and not sys.stderr.isatty()
-    untrained = [name for name in config["methods"] if not methods.get(config, name).trains]
-    logger.addHandler(Recorder(history_file(config), without_bars, untrained))
+    logger.addHandler(Recorder(history_file(config), without_bars))
     if config["preflight"]:
         logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 

@@ -68,12 +68,12 @@ def requested(job, name: str) -> int:
     return int(job.resources.get(name) or 0)
 
 
-def scheduler(jobs: list, most_jobs: int | None) -> Iterator[Finding]:
+def scheduler(jobs: list, runs_here: bool) -> Iterator[Finding]:
     """Test every request of the jobs with Slurm, as the executor in use would send it, if it registers its requests.
 
     An entry point of the group REQUESTS is a function of Snakemake's jobs. It returns the rules, the options of sbatch
     and the executor's reason against submitting them, "" if there is none, of each different request; None if its
-    executor is not in use. `most_jobs`: the most jobs that Snakemake keeps in the queue; None if it runs them here.
+    executor is not in use.
     """
     for entry in entry_points(group=REQUESTS):
         if (found := entry.load()(jobs)) is not None:
@@ -81,9 +81,8 @@ def scheduler(jobs: list, most_jobs: int | None) -> Iterator[Finding]:
                 yield Finding("Slurm", False, "expected the command `sbatch`, found none. Run this on a login node")
                 return
             yield from (site.request(*one) for one in found)
-            yield from site.limits(most_jobs)
             return
-    if most_jobs is not None:
+    if not runs_here:
         print("  …     scheduler: not checked, since the executor does not report its requests", file=sys.stderr)
     elif most := max((requested(job, "gpu") for job in jobs), default=0):
         yield site.gpus(most)

@@ -11,7 +11,7 @@ from hra_workflow.tasks.base import Task
 # Columns of the tables' CSV files: those of a row, and those computed for a column, by the endings of their names.
 # No column of the config has such a name.
 OF_ROWS = {"method", "setting", "run", "selection", "preset", "n_seeds", "params_M", "params_M_published", "missing"}
-ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict", "_unseen")
+ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verdict")
 
 
 def metrics(task: Task, dataset: str) -> dict[str, list[str]]:

@@ -14,10 +14,9 @@ NOTES = "workflow/report/notes.yaml"  # the paragraphs next to the paper's numbe
 def results(task: Task) -> list[str]:
     """List the tables, figures and contact sheets, as paths in the results folder."""
     paths = [f"table_{name}.csv" for name in task.tables()]
-    paths += [f"cost_{task.name}.csv"] if figures(task) else []
     paths += [f"figures/{task.name}_{figure}.png" for figure in figures(task)]
     if task.settings.get("tune"):
-        paths += [f"tune_{task.name}.csv", f"figures/{task.name}_tuning.png"]
+        paths += [f"tune_{task.name}.csv"]
     if "sheets" in task.settings:
         paths += [f"sheets/{task.name}_{dataset}.png" for dataset in grid.datasets(task.config, task.name)]
     return paths
@@ -29,8 +28,7 @@ def figures(task: Task) -> list[str]:
         return []
     several = len({point["lambda"] for point in methods.lambdas(task.config, task.name).values()}) > 1
     sweep = ["lambda"] if several and task.settings["figures"]["lambda"] else []
-    retention = ["stability"] if task.retention() else []
-    return ["parameters", "pareto", *retention, *sweep, "curves"]
+    return ["parameters", *sweep]
 
 
 def published(task: Task) -> dict | None:
@@ -74,4 +72,19 @@ def verdicts(task: Task) -> dict:
         "columns": task.settings["figures"]["parameters"],
         "reference": task.settings.get("reference"),
         "baselines": [run for run, entry in entries.items() if entry.trains and entry.baseline] or base_model,
+    }
+
+
+def sheet_labels(config: dict, task: str, paths: list[str]) -> dict[str, str]:
+    """Return the label of the run of each path of a contact sheet's inputs."""
+    labels = grid.labels(config, task).items()
+    return {path: label for run, label in labels for path in paths if f"/{run}/" in path}
+
+
+def sheet_metrics(config: dict, task: str, dataset: str) -> dict[str, dict]:
+    """Return name and scale of the metrics below a contact sheet's images."""
+    return {
+        column["metric"]: {"name": column["name"], "scale": column.get("scale", 1)}
+        for column in grid.columns(config, task)
+        if dataset in column.get("datasets", [column.get("dataset")])
     }

@@ -47,24 +47,27 @@ def expect_none(options: dict, where: str) -> None:
 )
 @project_or_folder(is_results, "[PROJECT|RESULTS]")
 @option("--to", type=click.Path(path_type=Path), metavar="PAGE", help="default: report.html in the folder of results")
+@click.option("--incomplete", is_flag=True, help="cover the results that exist while others are missing")
 @where
 @verbose
-def report(project: tuple[str, ...] | Path, to: Path | None, **where) -> int:
+def report(project: tuple[str, ...] | Path, to: Path | None, incomplete: bool, **where) -> int:
     """Write finished tables, figures and every run to one HTML file. Missing figures are made; nothing is trained.
 
     RESULTS is a folder of results with contents.json, such as a copy from another machine: it is read as it is.
     """
-    from hra_results import archive, plans, report
+    from hra_results import archive, described, plans, report
 
     if isinstance(project, Path):
-        expect_none(where, f"{project}, whose results are read as they are")
+        expect_none(where | {"incomplete": incomplete}, f"{project}, whose results are read as they are")
         return report.run(project, to)
-    asked = given(project, **where)
-    status, plan = plans.made(asked, "contents")
+    asked, options = given(project, **where), {"incomplete": True} if incomplete else {}
+    status, plan = plans.made(asked, "all", **options)
     if status:
         return status
-    archive.finished(plan)
-    return asked.start("contents") or report.run(Path(asked.results()), to)
+    chosen = described.chosen(plan)
+    targets = described.targets(plan["config"], chosen)
+    archive.finished(plans.of_files(plan, targets))
+    return asked.start(*targets, **options) or report.run(described.write(plan["config"], chosen), to)
 
 
 @click.command(
@@ -135,7 +138,7 @@ def diff(a: str, b: str, config: tuple[str, ...], to: str | None) -> int:
 def archive(project: tuple[str, ...], table: str | None, to: str | None, no_weights: bool, **where) -> int:
     """Write finished tables with records, predictions, adapters, config and environment, without private values.
 
-    The table of a task comes with its costs and figures. Nothing is trained, and no existing file is replaced.
+    The table of a task comes with its figures. Nothing is trained, and no existing file is replaced.
     """
     from hra_results import archive, plans
 

@@ -7,11 +7,11 @@ the folder of results was copied, files outside it are missing: their paths beco
 import os
 from pathlib import Path
 
+from hra_results.described import NAME
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.logs import tail
 
-NAME = "contents.json"
 LOG_LINES = 15
 
 
@@ -20,8 +20,8 @@ def read(folder: Path) -> dict:
     place = folder / NAME
     if not place.exists():
         raise JobError(
-            f"{place}: expected the list of the results' tasks and runs, found none. Run `hra-workflow report` or "
-            "snakemake with the target contents, in the project that has made them."
+            f"{place}: expected the list of the results' tasks and runs, found none. Run `hra-workflow report` in "
+            "the project that has made them."
         )
     return located(files.read_json(place), folder)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from hra_results import all_runs, contents, html_page, runs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.report import run_statistics, unseen
+from hra_workflow.report import run_statistics
 
 
 def section(name: str, facts: dict) -> dict:
@@ -33,7 +33,7 @@ def section(name: str, facts: dict) -> dict:
         "headline": [line for line in lines if line],
         "warnings": facts["warnings"],
         "tables": [html_page.markdown(path.with_suffix(".md").read_text("utf-8"), 3) for path in facts["tables"]],
-        "figures": figures(facts, made) if any(lines) else [],
+        "figures": figures(facts) if any(lines) else [],
         "sheets": {dataset: html_page.sheet(path) for dataset, path in facts["sheets"].items()},
         "runs": made,
         "all_runs": all_runs.contents(name, facts, made),
@@ -59,29 +59,20 @@ def headline(table: pd.DataFrame, column: str, facts: dict) -> dict | None:
         "label": facts["labels"][first.name],
         "verdict": next(iter([*own, *verdicts]), None),
         "value": first[column] + (f" ± {first[f'{column}_std']}" if first[f"{column}_std"] else ""),
-        "unseen": unseen.text(first, name) if (name := f"{column}{unseen.ENDING}") in first else "",
         "published": first[f"{column}_published"],
     }
 
 
-def figures(facts: dict, made: list[dict]) -> list[dict]:
-    """Return the figures that have contents, with captions."""
+def figures(facts: dict) -> list[dict]:
+    """Return the figures with captions."""
     plotted = {name: ", ".join(columns) for name, columns in facts["plotted"].items()}
     hollow = " Hollow markers: the published values." * bool(facts["published"])
-    curves = " and ".join(dict.fromkeys(run["curve"]["title"] for run in made if run["curve"]))
     captions = {
         "parameters": f"Adapter parameters against {plotted['parameters']}: mean ± std over seeds.{hollow}",
-        "pareto": f"Device time and peak memory against {plotted['parameters']}. No run beats a named one in both.",
-        "stability": "Score against what is left of the base model. No run beats a named one in both.",
         "lambda": f"Weight λ of the orthogonality penalty against {plotted['lambda']}.{hollow}",
-        "curves": f"During training: {curves}, mean over seeds with a band of one std.",
-        "tuning": "Trials of hyper-parameters: score on held-out training rows. Large markers: the chosen values.",
     }
-    return [
-        {"name": name, "caption": captions[name]} | html_page.drawing(path)
-        for name, path in facts["figures"].items()
-        if curves or name != "curves"
-    ]
+    drawn = facts["figures"].items()
+    return [{"name": name, "caption": captions[name]} | html_page.drawing(path) for name, path in drawn]
 
 
 def summary(sections: list[dict], content: dict) -> dict:

@@ -6,7 +6,6 @@ from pathlib import Path
 from hra_results import class_scores, examples, html_page
 from hra_workflow import tasks
 from hra_workflow.core import predictions, records
-from hra_workflow.report import run_statistics
 
 
 def describe(task: str, facts: dict, expected: dict) -> dict:
@@ -73,7 +72,7 @@ def rotation(adapter: Path, measure: str | None) -> dict | None:
 def title_of(record: dict) -> str:
     """Name the score of a run's curve: `accuracy on held-out training rows`."""
     title = tasks.classes()[record["task"]].metric(record["score"]).title
-    return title + " on held-out training rows" * run_statistics.on_held_out_rows(record)
+    return title + " on held-out training rows" * ("held_out" in record and record["score"] != "loss")
 
 
 def main_score(found: dict, selection: str, metric: str, several: bool) -> dict:

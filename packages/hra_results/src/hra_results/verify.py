@@ -22,7 +22,7 @@ from hra_workflow.core import records
 from hra_workflow.core.errors import JobError, expect
 
 PARTLY = 1  # exit status
-SCRIPTS = ("collect_trials", "collect_runs", "compare", "table", "cost", "table_retention", "table_compute")
+SCRIPTS = ("collect_trials", "collect_runs", "compare", "table", "table_retention", "table_compute")
 RECORDS = (records.OF_RUN, "metrics.json", "retention.json")
 LARGE = (".safetensors", ".tar", ".png", ".html")  # no table is made from these
 MADE_AGAIN = Path(".made-again")

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from grid import COMMAND, PROGRAM, QUICK, SECONDS, TABLES, inject_faults, new_project, processes
 
-UNLOCK = "import sys; from hra_workflow.commands import lock; sys.exit(lock.remove(sys.argv[1:]))"
 FAULTS = {
     "head/linear": "node down",
     "full/all": "killed",
@@ -49,9 +47,8 @@ class FaultInjection:
         self.head.wait()
 
     def unlock(self) -> None:
-        """Remove the lock as `hra-workflow run` does, before Snakemake."""
-        command = ("-c", UNLOCK, sys.executable, *PROGRAM)
-        assert self.project.start(*COMMAND, program=command).wait() == 0
+        """Remove the lock of the killed Snakemake."""
+        assert self.project.start(*COMMAND, "--unlock", program=PROGRAM).wait() == 0
 
     def wait(self, condition, what: str):
         """Wait for the first true value of `condition()`; Snakemake must not end before."""

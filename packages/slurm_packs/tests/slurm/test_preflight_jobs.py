@@ -18,12 +18,11 @@ def test_preflight_checks_the_partition_and_runs_its_jobs_through_sbatch(cluster
     assert all(one["ok"] for one in report["findings"]), found
     asked = next(text for name, text in found.items() if name.startswith("Slurm, ") and "train_glue" in name)
     assert asked.startswith("Job ") and "--gpus=1" in asked
-    assert found["gloo, jobs with 1 GPU"] == "2 processes added up 2"
     for task, rows in (("glue", 16), ("math", 8)):
         assert found[f"{task} hra/r8, kill and resume"] == "killed at step 10, resumed from step 10"
         assert f"s a step of {rows} rows" in found[f"{task} hra/r8, training"]
     stages = {(one["task"], one["stage"]) for one in report["rates"] if one["seconds_per_row"] > 0}
     assert stages == {("glue", "train"), ("glue", "evaluate"), ("math", "train"), ("math", "generate")}
     submitted = {folder.name.removeprefix("rule_") for folder in (project.folder / "logs/slurm").iterdir()}
-    assert submitted >= {"augment", "train_glue", "evaluate_glue", "train_math", "generate_math", "preflight_device"}
+    assert submitted >= {"augment", "train_glue", "evaluate_glue", "train_math", "generate_math"}
     assert not any((project.folder / folder / "preflight").exists() for folder in ("results", "resources", "scratch"))

@@ -10,9 +10,7 @@ import contextlib
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from hra_workflow.models.ldm import keys as ldm_keys
-
-NAME = ldm_keys.HINT_ENCODER
+NAME = "hint_encoder"
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
 CHANNELS = (16, 32, 96, 256)  # per resolution, for Stable Diffusion's VAE, which scales by 8
 

@@ -8,9 +8,8 @@ import torch
 
 from hra_workflow import methods
 from hra_workflow.core.sharding import seed as seed_of
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
-from hra_workflow.models.diffusion.components import to_tensor
+from hra_workflow.models.diffusion.components import to_device, to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.training import diffusion_trainer, optimizers

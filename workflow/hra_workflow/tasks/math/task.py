@@ -8,7 +8,6 @@ from typing import ClassVar
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.models import vllm_process
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.math import extra_tables, graders, serving
@@ -244,7 +243,6 @@ class Math(Task):
                 }.items()
                 if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
             ),
-            *filter(None, [vllm_process.untested() if self.backend == serving.VLLM else None]),
         ]
 
     # Plan

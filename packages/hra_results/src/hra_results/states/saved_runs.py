@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from hra_results import prediction_lines
+from hra_results.states import valid_records
 from hra_workflow import ROOT, tasks
-from hra_workflow.core import predictions, records, valid_records
+from hra_workflow.core import predictions, records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks.base import Task
 

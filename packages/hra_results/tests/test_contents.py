@@ -1,0 +1,91 @@
+"""results/contents.json: what the config specifies about the results, for programs that only read them."""
+
+from pathlib import Path
+
+import pytest
+from yaml import safe_load
+
+import results_contract
+from hra_results import described
+from hra_workflow import tasks
+from hra_workflow.config import overlays
+from hra_workflow.core import files
+from hra_workflow.report import column_units
+from support import ROOT, paper_config
+
+
+def written(tmp_path: Path, task: str) -> dict:
+    """Write the contents of the paper's config for a task with results in tmp_path, and read them."""
+    config = paper_config()
+    config["pathvars"] |= {"results": str(tmp_path)}
+    (tmp_path / f"table_{task}.csv").touch()
+    folder = described.write(config, [tasks.load(config)[task]])
+    return files.read_json(folder / described.NAME)
+
+
+def test_the_runs_and_their_files_are_named(tmp_path):
+    glue = written(tmp_path, "glue")["tasks"]["glue"]
+    assert glue["runs"] == str(tmp_path / "runs_glue.csv") and str(tmp_path / "table_glue.csv") in glue["tables"]
+    assert len(glue["expected"]) == len(tasks.load(paper_config())["glue"].runs())
+    run = next(one for one in glue["expected"] if one["dataset"] == "cola")
+    assert run["folder"].startswith(f"{tmp_path}/glue/cola/") and run["folder"].endswith(f"/seed{run['seed']}")
+    assert run["benchmarks"].keys() == set(glue["datasets"]["cola"]["benchmarks"])
+    assert all(path.endswith(".error.json") for path in run["errors"])
+    assert glue["titles"]["best_on_dev"] == "Best on dev" and glue["selection"] in glue["titles"]
+
+
+@pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
+def test_they_fit_the_contract(tmp_path, task):
+    assert list(results_contract.refused("contents", [written(tmp_path, task)])) == []
+
+
+def test_warnings_of_the_data_and_the_user_s_functions_are_part_of_it(tmp_path, monkeypatch):
+    (tmp_path / "modules_of_a_test.py").write_text("def contrast(image):\n    return image\n")
+    (tmp_path / "package_of_a_test").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    files.write_json(tmp_path / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in train"]})
+    facts = {"title": "x", "data": [str(tmp_path / "sst2.manifest.json")], "benchmarks": []}
+    facts["functions"] = ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]
+    found = described.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
+    assert found["tasks"] == {"glue": {"title": "x", "warnings": ["sst2: 2 rows are also in train"]}}
+    assert [(one["file"], bool(one["source"])) for one in found["modules"]] == [
+        ("modules_of_a_test.py", True),
+        ("package_of_a_test", False),
+    ]
+
+
+def test_functions_and_metrics_are_those_of_the_config():
+    config = paper_config()
+    config["datasets"]["control"]["coco"]["hint"] = "hints_of_a_report:contrast"
+    columns = [column for column in config["tasks"]["control"]["columns"] if column.get("metric") != "canny_iou"]
+    config["tasks"]["control"] |= {"columns": columns, "figures": {"parameters": [], "lambda": []}}
+    control = tasks.load(config)["control"]
+    assert described.own_functions_of(control) == ["hints_of_a_report:contrast"]
+    assert described.main_metrics(control, "coco") == {"validation": "canny_f1"}  # not the evaluation's first one
+
+
+@pytest.mark.parametrize("task", ["glue", "math", "subject", "control"])
+def test_directions_are_those_of_the_table_s_columns(task):
+    """A metric without a column, or with two directions, has none: the page does not guess."""
+    one = tasks.load(paper_config())[task]
+    params = {"columns": one.settings["columns"], "scale": one.scale}
+    units = column_units.units(params)
+    stated = described.directions(one)
+    for column in params["columns"]:
+        wanted = "lower" if units[column["name"]].lower else "higher"
+        assert (column["benchmark"], column["metric"], wanted) in stated
+    metrics = [(benchmark, metric) for benchmark, metric, _ in stated]
+    assert len(metrics) == len(set(metrics))
+
+
+def test_the_changes_merged_over_the_papers_config_are_the_config():
+
+    config, changes = paper_config(), described.changes
+    assert changes(config) == ""
+    for name in ("config", "quick"):
+        config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{name}.yaml"))
+    assert overlays.merged(paper_config(), safe_load(changes(config))) == config
+    config["note"] = "https://me:secret@mirror.example/data"
+    assert safe_load(changes(config))["note"] == "https://mirror.example/data"
+    del config["tasks"]["math"]
+    assert safe_load(changes(config))["tasks"]["math"] is None

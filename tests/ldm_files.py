@@ -1,4 +1,4 @@
-"""Single-file checkpoints as other programs write them: Stable Diffusion, or a run of the official control scripts.
+"""Single-file checkpoints of Stable Diffusion as other programs write them.
 
 LDM's names are the inverse of diffusers' loaders (diffusers.loaders.single_file_utils), for any number of layers.
 """
@@ -7,13 +7,10 @@ import re
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from controlled import MODEL, PARTS, Run
+from controlled import PARTS
 from hra_workflow.models import ldm_checkpoint
-from hra_workflow.models.built_adapters import PREFIX
-from hra_workflow.tasks.control import hint_encoder, official_checkpoint
 
 UNET, AUTOENCODER, TEXT = ldm_checkpoint.PARTS.values()
 RESNET = {
@@ -39,23 +36,6 @@ def layout(pipeline) -> dict[str, torch.Tensor]:
     return state | {ldm_checkpoint.POSITIONS: torch.arange(pipeline.text_encoder.config.max_position_embeddings)[None]}
 
 
-def official(run: Run) -> dict[str, torch.Tensor]:
-    """Return the base model with a run's vectors and hint encoder under the names of the official train.py."""
-    pipeline, adapter = StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32), load_file(run.last)
-    state, known = layout(pipeline), names("unet", pipeline.unet)
-    for name, u in adapter.items():
-        if name.endswith(".hra_u"):
-            layer = known[f"{name.removeprefix(PREFIX).removesuffix('.hra_u')}.weight"].removesuffix(".weight")
-            for kind in ("weight", "bias"):
-                if f"{layer}.{kind}" in state:
-                    state[f"{layer}.fixed_linear.{kind}"] = state.pop(f"{layer}.{kind}")
-            state[f"{layer}.hra_u"] = u
-    for name, ldm in official_checkpoint.hint_names(blocks=4).items():
-        state[ldm] = adapter[f"{PREFIX}{hint_encoder.NAME}.{name}"]
-    times = [name for name in state if name.startswith(f"{UNET}time_embed.")]
-    return state | {name.replace(UNET, "control_model."): state[name] for name in times}
-
-
 def write(state: dict[str, torch.Tensor], path: Path) -> None:
     """Write a .ckpt or .safetensors file; safetensors does not accept two names for the same memory."""
     if path.suffix == ".safetensors":
@@ -66,7 +46,7 @@ def write(state: dict[str, torch.Tensor], path: Path) -> None:
 
 def names(part: str, model) -> dict[str, str]:
     """Map diffusers' (or transformers') names of a component's weights to LDM's."""
-    listed = [name for name in model.state_dict() if "position_ids" not in name and hint_encoder.NAME not in name]
+    listed = [name for name in model.state_dict() if "position_ids" not in name]
     if part == "unet":
         return of_unet(listed, model.config.layers_per_block)
     return {"vae": of_autoencoder, "text_encoder": of_text_encoder}[part](listed)

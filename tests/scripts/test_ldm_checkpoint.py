@@ -8,18 +8,24 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+import diffusion_models
 import ldm_files
 from controlled import MODEL, same_weights
 from hra_workflow.core.errors import JobError
-from hra_workflow.demo import tiny_diffusion
 from hra_workflow.models import ldm_checkpoint
 from support import lightning_callback
 
 # Stable Diffusion 1.5's numbers of levels and layers, with its autoencoder's attention.
-SMALL = {
-    "unet": {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2, "norm_num_groups": 4},
-    "vae": {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2},
-}
+LEVELS = {"block_out_channels": [8, 16, 32, 32], "layers_per_block": 2}
+SMALL = diffusion_models.source(
+    "stable-diffusion-v1-5-pruned",
+    unet=LEVELS
+    | {
+        "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+        "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+    },
+    vae=LEVELS | {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4},
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +37,8 @@ def tiny():
 def small(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("small")
-    pipeline = tiny_diffusion.build(SMALL)
-    pipeline.save_pretrained(folder)
-    return pipeline, folder
+    diffusion_models.write(folder, SMALL["model"], SMALL["sizes"])
+    return StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32), folder
 
 
 @pytest.fixture

@@ -98,14 +98,6 @@ def describe_choice(task: Task, backend: str) -> str:
     return f"{name} (auto{f': {reason}' if reason else ''})"
 
 
-def describe_merged(task: Task, backend: str) -> list[str]:
-    """Return the runs that are merged because vLLM cannot load their LoRA, and the reason, for the dry run."""
-    serve = task.settings["generation"]["serve"]
-    runs = [run for run in grid.run_names(task.config, task.name) if methods.trains(task.config, run)]
-    auto = [run for run in runs if backend == VLLM and grid.value_for_run(serve, run) == AUTO]
-    return [f"merged:   {run}: {reason}" for run in auto if (reason := refusal(task, run))]
-
-
 def save_backend(task: Task, backend: str) -> None:
     """Record the backend for the jobs and for later plans; raise JobError if vLLM cannot be used."""
     problem = vllm_process.problem() if backend == VLLM else None

@@ -8,7 +8,7 @@
     python -m benchmarks --device cuda     whole models on a GPU, also with OFT and BOFT: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
     next --peft FOLDER            the cases on which that PEFT is compared, to next.csv, in about ten minutes
-    tables                        write the tables of the README and docs/ from the files in that folder
+    tables                        write the tables of the READMEs and docs/ from the files in that folder
     --cpu-time                    CPU seconds of one thread, for a machine that also runs other work
 
 The kinds are timed in turn, in a changing order, so that other load affects all of them equally: a time is the median

@@ -1,6 +1,6 @@
 """Simulate the coverage of the tables' 95 % intervals: how often they contain the true difference of two runs.
 
-    python -m benchmarks.coverage            write the tables of docs/statistics.md, in two minutes on one core
+    python -m benchmarks.coverage            write the tables of benchmarks/README.md, in two minutes on one core
     python -m benchmarks.coverage 100        print them, with 100 simulations per cell instead of 1,000
 
 Two equal runs answer the same items. An answer is correct if a latent normal variable is below a threshold; half of its
@@ -21,7 +21,7 @@ from hra_workflow.report import comparison
 from hra_workflow.report.markdown_text import table
 from hra_workflow.tasks.glue import metrics
 
-PAGE = ROOT / "docs/statistics.md"
+PAGE = ROOT / "benchmarks/README.md"
 SIMULATIONS = 1000  # simulations per cell of the page
 ACCURACY, SHARED = 0.85, 0.5
 SEEDS = (1, 2, 3, 5)

@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/library.md and docs/your-own-code.md, from benchmarks/results/."""
+"""The tables of README.md and benchmarks/README.md, from benchmarks/results/."""
 
 import csv
 from pathlib import Path
@@ -42,16 +42,20 @@ def write(results: Path, root: Path = ROOT) -> None:
     models = [(name, (*SHAPES[name], "8", "float32")) for name in MODELS]
     for path, name, lines in (
         (root / "README.md", "headline", headline(rows)),
-        (root / "docs/library.md", "layers", relative("one layer", layers, rows)),
-        (root / "docs/library.md", "models", relative("r = 8, float32", models, rows)),
-        (root / "docs/library.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
-        (root / "docs/your-own-code.md", "sync", sync(rows)),
+        (root / "benchmarks/README.md", "layers", relative("one layer", layers, rows)),
+        (root / "benchmarks/README.md", "models", relative("r = 8, float32", models, rows)),
+        (root / "benchmarks/README.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
+        (root / "benchmarks/README.md", "sync", sync(rows)),
     ):
         put(path, name, lines)
 
 
 def put(path: Path, name: str, lines: list[str]) -> None:
-    """Replace the text between `<!-- table NAME -->` and `<!-- end -->` in a page."""
+    path.write_text(filled(path, name, lines))
+
+
+def filled(path: Path, name: str, lines: list[str]) -> str:
+    """Return a page with other lines between `<!-- table NAME -->` and `<!-- end -->`."""
     start, end = f"<!-- table {name} -->\n", "\n<!-- end -->"
     text = path.read_text()
     if text.count(start) != 1:
@@ -60,7 +64,7 @@ def put(path: Path, name: str, lines: list[str]) -> None:
     _, found, after = rest.partition(end)
     if not found:
         raise ValueError(f"{path}: expected a line `{end.strip()}` after `{start.strip()}`, found none. Add it.")
-    path.write_text(before + start + "\n".join(lines) + end + after)
+    return before + start + "\n".join(lines) + end + after
 
 
 def read(results: Path) -> Rows:
@@ -105,9 +109,8 @@ def relative(
 
 def headline(rows: Rows) -> list[str]:
     """Build README's table, with one row per processor."""
-    title = "4096 × 4096 layer, 512 tokens, r = 8, forward and backward: time relative to LoRA"
     lines = [
-        f"| {title} | LoRA (PEFT) | HRA (PEFT 0.21.2, released) | HRA (PEFT's pull request 3185) | **HRA (hra)** |",
+        "| Training time of a 4096 × 4096 layer | LoRA | HRA (PEFT 0.21.2) | HRA (PEFT 3185) | **HRA (hra)** |",
         "|---|---|---|---|---|",
     ]
     for processor in PROCESSORS:
@@ -115,7 +118,6 @@ def headline(rows: Rows) -> list[str]:
             cell(rows, processor, (*SHAPES["Linear 4096"], "8", "float32"), kind) for kind in KINDS
         )
         name = processor.replace("(R)", "").replace(" Processor", "")
-        later = later.replace("–", "not measured")
         lines.append(f"| {name}, 2 cores, float32 | 1.00 | {released} | {later} | {ours} |")
     return lines
 

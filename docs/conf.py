@@ -26,18 +26,26 @@ import dead_links  # noqa: E402
 ROOT = DOCS.parent
 REPOSITORY = os.environ.get("REPOSITORY")
 TEXTS = {path.resolve(): path for path in DOCS.rglob("*.md") if path.is_symlink()}
-# Pages below another one in the navigation; a list of them in the page itself would be shown on GitHub.
-BELOW = {
-    "config/readme": [
-        *("files", "models", "methods", "hyperparameters", "tuning"),
-        *(f"keys/{page.stem}" for page in sorted((DOCS / "config/keys").glob("*.md"))),
-        *("evaluators", "grading", "retention", "reruns"),
+# The navigation: captions with their pages, and pages below another one. In a page, GitHub would show such a list.
+NAVIGATION = {
+    "Start": ["questions", "your-own"],
+    "How to": ["your-own-code", "running", "cluster", "extending", "from-the-official-code"],
+    "Reference": ["config/readme", "results", "results-contract", "reruns", "library", "api"],
+    "Explanation": ["mathematics", "statistics", "benchmarks"],
+    "Packages and studies": [
+        f"{kind}/{page.stem}"
+        for kind in ("packages", "studies")
+        for page in sorted(DOCS.glob(f"{kind}/*.md"))
+        if page.exists()  # not a link to a deleted folder
     ],
-} | {
+    "Project": ["contributing", "changelog"],
+}
+BELOW = {"config/readme": ["tasks", "math", "subject", "control", "models", "methods"]} | {
     f"{folder.parent.name}/{folder.name}": [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]
     for kind in ("packages", "studies")
     for folder in (DOCS / kind).glob("*/")
 }
+UNLISTED = {"upstream", "studies/equal_budgets/design"}  # which few readers need; a page links to each
 # Of Markdown or an HTML image; not to another site, nor within the page.
 LINK = re.compile(r'(?:\]\(|(?P<image><img src="))(?![a-z]+:|#)(?P<path>[^)#"\s]+)(?:#(?P<place>[^)"\s]+))?')
 IMAGES = (".png", ".svg")
@@ -110,9 +118,13 @@ def lead_outside(app: Sphinx, page: str, text: list[str]) -> None:
     if file.parent == ROOT:  # badges show the state of the repository on GitHub
         text[0] = re.sub(r"^\[!\[.*\n", "", text[0], flags=re.MULTILINE)
     text[0] = LINK.sub(target, text[0])
-    if page in BELOW:
-        below = "\n".join(f"/{Path(page).parent / name}" for name in BELOW[page])
-        text[0] += f"\n\n```{{toctree}}\n:hidden:\n\n{below}\n```\n"
+    lists = {"": [f"{Path(page).parent / name}" for name in BELOW.get(page, ())]}
+    for caption, pages in (NAVIGATION if page == "index" else lists).items():
+        shown = "\n".join(f"/{name}" for name in pages if name not in UNLISTED)
+        option = f":caption: {caption}\n" * bool(caption)
+        text[0] += f"\n\n```{{toctree}}\n:hidden:\n{option}\n{shown}\n```\n" * bool(shown)
+    if page in UNLISTED:
+        text[0] = f"---\norphan: true\n---\n\n{text[0]}"
 
 
 def on_site(path: str, place: str) -> str:

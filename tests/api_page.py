@@ -6,6 +6,7 @@
 import argparse
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -31,17 +32,25 @@ INTRODUCTION = """# The library's interface
 
 The functions come first, then [accuracy and limits](#accuracy-and-limits) and the [command line](#command-line). [The
 mathematics](mathematics.md) has the formulas with their proofs, [HRA in your own code](your-own-code.md) examples."""
+WIDTH = 100  # of a signature in one line
 LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
 
-`hra`, or `python -m hra`. Errors in the input end with a message and exit status 1."""
+`hra`, or `python -m hra`; the option `--help` of each command explains its arguments. An adapter is a folder or a name
+on the Hugging Face Hub, OUT a folder that is new or empty, `--base` a model or a diffusers pipeline. Errors in the
+input end with a message and exit status 1."""
 
 
 def page() -> str:
     _, about, *limits = inspect.getdoc(hra).split("\n\n")
     functions = [function(name, getattr(hra, name)) for name in ORDER]
     parts = [INTRODUCTION.format(about=about), *functions, LIMITS, *limits, commands()]
-    return "\n\n".join(parts) + "\n"
+    return "".join(map(unwrapped, re.split(r"(```.*?```)", "\n\n".join(parts), flags=re.DOTALL))) + "\n"
+
+
+def unwrapped(text: str) -> str:
+    """Return a text with a line per paragraph and item, if it is not code."""
+    return text if text.startswith("```") else re.sub(r"(?<=\S)\n *(?=[^\s*|#-])", " ", text)
 
 
 def function(name: str, one: Callable) -> str:
@@ -52,7 +61,9 @@ def function(name: str, one: Callable) -> str:
     arguments = [f"{argument.arg}: {ast.unparse(argument.annotation)}" for argument in node.args.args]
     for place, default in enumerate(reversed(node.args.defaults), 1):
         arguments[-place] += f" = {ast.unparse(default)}"
-    lines = "".join(f"\n    {argument}," for argument in arguments) + "\n" * bool(arguments)
+    lines = ", ".join(arguments)
+    if len(lines) > WIDTH:
+        lines = "".join(f"\n    {argument}," for argument in arguments) + "\n"
     return f"## `hra.{name}`\n\n```python\n{name}({lines}) -> {ast.unparse(node.returns)}\n```\n\n{inspect.getdoc(one)}"
 
 
@@ -62,12 +73,15 @@ def commands() -> str:
     (subparsers,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     text = [COMMANDS]
     for name, command in subparsers.choices.items():
-        table = f"### `hra {name}`\n\n{command.description}\n\n| argument | |\n|---|---|"
-        for action in command._actions:
-            if action.dest != "help":
-                table += f"\n| `{', '.join(action.option_strings) or action.dest.upper()}` | {action.help} |"
-        text.append(table)
+        arguments = ", ".join(
+            f"`{one.option_strings[0] if one.option_strings else one.dest.upper()}`" for one in command._actions[1:]
+        )
+        text.append(f"### `hra {name}`\n\nArguments: {arguments}. {command.description}")  # not --help
     return "\n\n".join(text)
+
+
+def made() -> dict[Path, str]:
+    return {PAGE: page()}
 
 
 if __name__ == "__main__":

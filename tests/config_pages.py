@@ -1,13 +1,17 @@
 """Write what is made from the models of the config's keys: `python tests/config_pages.py`.
 
-docs/config/keys/: a page per section. workflow/schemas/config.schema.json: a JSON schema for editors.
+The lists of keys at the ends of pages, between `<!-- table keys -->` and `<!-- end -->`, and a JSON schema for editors,
+workflow/schemas/config.schema.json. The pages leave out what the schema has and a reader can do without: examples of
+texts and lists, types that a default shows, limits that no value reaches, and what PEFT documents.
 """
 
 import importlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -16,6 +20,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
+from benchmarks import tables
 from config_keys import at
 from hra_workflow import tasks
 from hra_workflow.config.model import model_of
@@ -24,21 +29,25 @@ from hra_workflow.keys.problems import is_section, members
 from hra_workflow.keys.section import Section, stated
 from support import ROOT, paper_config
 
-FOLDER = ROOT / "docs/config/keys"
 SCHEMA = ROOT / "workflow/schemas/config.schema.json"
-TITLES = {
-    "config": "The config's top level",
-    "models": "Models and sources",
-    "methods": "Methods",
-    "hyperparameters": "Hyper-parameters and presets",
-    "tasks": "Every task",
+FILES = {  # page → the parts of its list of keys: modules of hra_workflow.keys, or tasks
+    "config/README.md": ["config"],
+    "docs/config/models.md": ["models"],
+    "docs/config/methods.md": ["methods"],
+    "docs/config/tasks.md": ["tasks", "hyperparameters", "glue"],
+    "docs/config/math.md": ["math"],
+    "docs/config/subject.md": ["subject"],
+    "docs/config/control.md": ["control"],
 }
 FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variants.{variant}", "tasks.{task}")
 MODULES = {"models": ["models", "sources", "datasets"]}
-MADE = "Made by `python tests/config_pages.py` from the models in "
-WORDS = {int: "integer", float: "number", bool: "boolean", str: "", type(None): "`null`", Any: ""}
+BY_COMMANDS = ("request", "probes")  # sections whose keys only commands set
+LARGE = 2**31
+FEW = 5  # keys that share a line with the key that they are in
+REQUIRED = "required"
+WORDS = {int: "", float: "", bool: "", str: "", type(None): "`null`", Any: ""}
 BOUNDS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
-LINKS = r"docs/(config/)?([\w-]+)\.md(#[\w-]+)?"
+LINKS = r"((?:docs|config)/(?:config/)?([\w-]+)\.md)(#[\w-]+)?"
 GRID = paper_config()
 NOTHING = object()
 
@@ -77,14 +86,15 @@ def title(section: type[Section]) -> str:
 
 def pages() -> dict[str, list[type[Section]]]:
     """Return the sections with a title of each page, in the order of their modules."""
-    found = {}
-    for page in (*TITLES, *tasks.classes()):
-        own = tasks.classes()[page].keys if page not in TITLES else None
-        names = [own] if own else [f"hra_workflow.keys.{name}" for name in MODULES.get(page, [page])]
-        modules = map(importlib.import_module, names)
-        classes = [one for module in modules for one in vars(module).values() if one_of_its_own(one, module.__name__)]
-        found[page] = sorted(classes, key=lambda one: [*FIRST, title(one)].index(title(one)))
-    return found
+    return {page: [one for part in parts for one in sections(part)] for page, parts in FILES.items()}
+
+
+def sections(part: str) -> list[type[Section]]:
+    own = tasks.classes()[part].keys if part in tasks.classes() else None
+    names = [own] if own else [f"hra_workflow.keys.{name}" for name in MODULES.get(part, [part])]
+    modules = map(importlib.import_module, names)
+    classes = [one for module in modules for one in vars(module).values() if one_of_its_own(one, module.__name__)]
+    return sorted(classes, key=lambda one: [*FIRST, title(one)].index(title(one)))
 
 
 def one_of_its_own(value: Any, module: str) -> bool:
@@ -124,52 +134,72 @@ def inside(kind: Any) -> Iterator[tuple[type[Section], tuple[str, ...]]]:
             yield from inside(member)
 
 
-def page(name: str, sections: list[type[Section]]) -> str:
-    """Return the text of a page."""
-    heading = TITLES.get(name) or tasks.classes()[name].title
-    texts = [f"# {heading}\n\n{MADE}{', '.join(dict.fromkeys(map(source, sections)))}.\n"]
-    for one in sections:
-        about = markdown((one.__doc__ or "").strip())
-        more = [link(other) for other in one.__mro__[1:] if is_section(other) and title(other)]
-        about += f" Also the keys of {' and '.join(more)}." * bool(more)
-        texts.append(f"\n## {code(title(one))}\n\n{about}\n\n{''.join(map(row, keys(one)))}")
-    return "".join(texts)
+def lines(page: str) -> list[str]:
+    """Return the list of the keys of a page."""
+    texts = []
+    for one in pages()[page]:
+        about = markdown((one.__doc__ or "").strip(), page)
+        more = [link(other, page) for other in one.__mro__[1:] if is_section(other) and title(other)]
+        about += f" With keys of {', '.join(more)}." * bool(more)
+        texts += ["", f"## {code(title(one))}", "", about, *rows(one, page)]
+    return [*texts, ""]
 
 
-def source(section: type[Section]) -> str:
-    path = Path(*section.__module__.split(".")).with_suffix(".py")
-    return f"[{path.name}](../../../workflow/{path})"
+def rows(section: type[Section], page: str) -> list[str]:
+    """Return a line per key with the few keys in it; of PEFT's own arguments, one line for all."""
+    found = [key for key in keys(section) if key.path[0] not in BY_COMMANDS or len(key.path) == 1]
+    if not title(section).startswith("peft of kind") or title(section) == "peft of kind hra":
+        groups = [[*group] for _, group in groupby(found, lambda key: key.path[0])]
+        texts = [[row(key, page) for key in group] for group in groups]
+        parts = [[" ".join(one)] if len(one) <= FEW else one for one in texts]
+        return [f"- {text}" for part in parts for text in part]
+    return [f"PEFT documents {', '.join(code('.'.join(key.path)) for key in found)}."]
 
 
-def row(key: Key) -> str:
-    facts = ", ".join(filter(None, [kind(key), without(key)]))
-    examples = [code(one) for one in key.field.examples or ()]
-    meaning = markdown(description(key.field)) + f" Example: {' or '.join(examples)}." * bool(examples)
-    return f"- {code('.'.join(key.path))}{f' ({facts})' if facts else ''}: {meaning}\n"
+def row(key: Key, page: str) -> str:
+    """Return the line of a key, whose name is bold if every config needs it."""
+    name, found = code(".".join(key.path)), facts(key, page)
+    name = f"**{name}**" if without(key, page) == REQUIRED else name
+    examples = [code(one) for one in key.field.examples or () if isinstance(one, dict) or "{" in f"{one}"]
+    meaning = markdown(short(description(key.field)), page) + f" Example: {' or '.join(examples)}." * bool(examples)
+    return f"{name}{f' ({found})' if found else ''}: {meaning}"
 
 
-def kind(key: Key) -> str:
+def short(text: str) -> str:
+    """Return the first sentence of a description, and those that explain a value."""
+    first, *others = re.split(r"(?<=\.) (?=[A-Z`a-z])", text)
+    return " ".join([first, *(one for one in others if re.match(r"\w+: ", one))])
+
+
+def facts(key: Key, page: str) -> str:
+    """Return what the values of a key may be, and what holds without it."""
+    absent = without(key, page)
+    return ", ".join(filter(None, [kind(key, page), absent if absent != REQUIRED else ""]))
+
+
+def kind(key: Key, page: str) -> str:
     """Describe the values of a key; of a text or a mapping whose keys follow there is nothing to say."""
-    return " or ".join(filter(None, dict.fromkeys(values(key.field.annotation, key.field.metadata))))
+    return " or ".join(filter(None, dict.fromkeys(values(page, key.field.annotation, key.field.metadata))))
 
 
-def values(kind: Any, limits: Any = ()) -> Iterator[str]:
+def values(page: str, kind: Any, limits: Any = ()) -> Iterator[str]:
     """Yield the values that a type has, one text for each member of a union."""
     if is_section(kind):
-        yield link(kind) if title(kind) else ""
+        yield link(kind, page) if title(kind) else ""
     elif get_origin(kind) is Literal:
         yield ", ".join(map(code, get_args(kind)))
     elif get_origin(kind) in (dict, list):
-        inner = " or ".join(filter(None, dict.fromkeys(values(get_args(kind)[-1]))))
-        name = "list" if get_origin(kind) is list else "mapping"
-        yield f"{name} of {inner}" if inner else name if get_origin(kind) is list else ""
+        inner = " or ".join(filter(None, dict.fromkeys(values(page, get_args(kind)[-1]))))
+        yield f"list of {inner}" if get_origin(kind) is list and inner else inner
     elif kind in WORDS:
         signs = [(one, *sign) for one in limits for bound, sign in BOUNDS.items() if isinstance(one, bound)]
-        yield " ".join([WORDS[kind], *(f"{sign} {getattr(one, name):.12g}" for one, name, sign in signs)])
+        found = [(sign, getattr(one, name)) for one, name, sign in signs]
+        shown = [f"{sign} {value:.12g}" for sign, value in found if 0 < value < LARGE]
+        yield " ".join(filter(None, [WORDS[kind], *shown]))
     else:
         is_annotated = hasattr(kind, "__metadata__")
         for member in get_args(kind)[:1] if is_annotated else get_args(kind):
-            yield from values(member, limits_of(kind, limits))
+            yield from values(page, member, limits_of(kind, limits))
 
 
 def limits_of(kind: Any, limits: Any) -> list:
@@ -178,25 +208,29 @@ def limits_of(kind: Any, limits: Any) -> list:
     return [one for limit in own for one in (getattr(limit, "metadata", None) or [limit])]
 
 
-def link(section: type[Section]) -> str:
+def link(section: type[Section], page: str) -> str:
     """Return a link to the heading of a section; the kinds of sources have one."""
     name = title(section)
-    page = next(page for page, sections in pages().items() if any(title(one) == name for one in sections))
+    other = next(other for other, sections in pages().items() if any(title(one) == name for one in sections))
     shown = "source" if name.startswith("source of kind") else code(name)
     anchor = "source-of-kind-hub" if shown == "source" else re.sub(r"[^a-z0-9 -]", "", name.lower()).replace(" ", "-")
-    return f"[{shown}]({page}.md#{anchor})"
+    return f"[{shown}]({relative(other, page) if other != page else ''}#{anchor})"
 
 
-def without(key: Key) -> str:
+def relative(path: str, page: str) -> str:
+    return os.path.relpath(path, Path(page).parent)
+
+
+def without(key: Key, page: str) -> str:
     """Describe what holds if the user's file does not have a key."""
     absent = stated(key.field, "absent")
     if absent:
-        return markdown(absent) if absent.startswith("required") else f"without it: {markdown(absent)}"
+        return markdown(absent, page) if absent.startswith("required") else f"else {markdown(absent, page)}"
     if not key.field.is_required():
-        return f"default {code(key.field.default)}" if key.field.default not in (None, {}) else ""
+        return f"default {code(key.field.default)}" if key.field.default not in (None, {}, []) else ""
     value = key.in_grid
     if value is NOTHING:
-        return "required"
+        return REQUIRED
     return f"default {code(value)}" if not isinstance(value, dict | list) and len(f"{value}") < 40 else ""
 
 
@@ -209,16 +243,15 @@ def code(value: Any) -> str:
     return f"`{text}`" if "`" not in text else f"`` {text} ``"
 
 
-def markdown(text: str) -> str:
-    """Return a text with links to pages."""
-    place = {True: "../", False: "../../"}
-    text = re.sub(
-        LINKS,
-        lambda found: f"[{found[2].replace('-', ' ')}]({place[bool(found[1])]}{found[2]}.md{found[3] or ''})",
-        text,
-    )
-    text = re.sub(r"(?<![\w/`\[(])(config|hra_workflow)/[\w{}/]*\.\w+", r"`\g<0>`", text)
-    return text
+def markdown(text: str, page: str) -> str:
+    """Return a text with links to other pages and to parts of this one."""
+
+    def link(found: re.Match) -> str:
+        path = relative(found[1], page) if found[1] != page else ""
+        return f"[{(found[3] or found[2]).strip('#').replace('-', ' ')}]({path}{found[3] or ''})"
+
+    text = re.sub(LINKS, link, text.replace(f" ({page})", ""))
+    return re.sub(r"(?<![\w/`\[(#])(config|hra_workflow)/[\w{}/]*\.\w+", r"`\g<0>`", text)
 
 
 class Plain(GenerateJsonSchema):
@@ -260,11 +293,10 @@ def is_keyword(name: str, value: Any) -> bool:
 
 def made() -> dict[Path, str]:
     """Return the files with their texts."""
-    texts = {FOLDER / f"{name}.md": page(name, sections) for name, sections in pages().items()}
-    return texts | {SCHEMA: json.dumps(for_editors(), indent=1, ensure_ascii=False) + "\n"}
+    pages = {ROOT / page: tables.filled(ROOT / page, "keys", lines(page)) for page in FILES}
+    return pages | {SCHEMA: json.dumps(for_editors(), indent=1, ensure_ascii=False) + "\n"}
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for path, text in made().items():
         path.write_text(text)

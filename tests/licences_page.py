@@ -1,22 +1,23 @@
-"""Write the tables of docs/licences.md from the config: `python tests/licences_page.py`."""
+"""Write the tables of docs/config/models.md from the config: `python tests/licences_page.py`."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from hra_workflow.core import grid
 from hra_workflow.core.wording import listed
 from hra_workflow.cost import downloads
 from support import ROOT, paper_config
 
-PAGE = ROOT / "docs/licences.md"
+PAGE = ROOT / "docs/config/models.md"
 MOST = 10  # names in a row
 TABLE = re.compile(r"(<!-- licences of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def page(text: str) -> str:
+def made() -> dict[Path, str]:
     """Fill the tables of the page with the config's entries."""
-    config = paper_config()
-    return TABLE.sub(lambda found: found[1] + "\n".join(table(config, found[2])) + f"\n{found[3]}", text)
+    config, text = paper_config(), PAGE.read_text()
+    return {PAGE: TABLE.sub(lambda found: found[1] + "\n".join(table(config, found[2])) + f"\n{found[3]}", text)}
 
 
 def table(config: dict, kind: str) -> Iterator[str]:
@@ -65,4 +66,4 @@ def linked(licence: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text()))
+    PAGE.write_text(made()[PAGE])

@@ -1,4 +1,4 @@
-"""The code blocks of docs/your-own-code.md, which tests/tools and tests/hra run."""
+"""The code of docs/your-own-code.md, its blocks and the files of docs/recipes, which tests/tools and tests/hra run."""
 
 import re
 
@@ -15,3 +15,9 @@ def sections() -> dict[str, str]:
 def blocks(section: str, language: str = "python") -> list[str]:
     """Return the code blocks of one section in order; unpack them, so that a block that no test runs is an error."""
     return re.findall(rf"```{language}\n(.*?)```", sections()[section], re.DOTALL)
+
+
+def recipe(name: str) -> str:
+    """Return the content of a file that the page links to."""
+    assert f"(recipes/{name})" in PAGE.read_text()
+    return (PAGE.parent / "recipes" / name).read_text()

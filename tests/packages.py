@@ -1,12 +1,12 @@
-"""What pages say about packages and studies whose folder has been deleted: it is not checked (docs/packages.md)."""
+"""What pages say about packages and studies whose folder has been deleted: it is not checked (CONTRIBUTING.md)."""
 
 import re
 from pathlib import Path
 
 from support import ROOT
 
-PAGE = (ROOT / "docs/packages.md").read_text()
-ROWS = re.findall(r"^\| \[(\w+)\]\(\.\./packages/\w+/README\.md\) \|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE)
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+ROWS = re.findall(r"^\| \[(\w+)\]\(packages/\w+/README\.md\) \|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE)
 DELETED = {name for name, _ in ROWS if not (ROOT / "packages" / name).exists()}
 COMMANDS = {command for _, commands in ROWS for command in re.findall(r"`([\w-]+)`", commands)}  # of hra-workflow
 

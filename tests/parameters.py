@@ -1,4 +1,4 @@
-"""Count the trained parameters of every run of the config and write them next to the paper's to docs/parameters.md.
+"""Count the trained parameters of every run of the config and write them next to the paper's to docs/config/methods.md.
 
 The models are built on the meta device, without memory, from their real configs in tests/data/models:
 `python tests/parameters.py` rewrites the page.
@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 
+from benchmarks import tables
 from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.models import adapters, classifier
@@ -21,7 +22,7 @@ from hra_workflow.tasks.control import model as control_model
 from support import paper_config
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/parameters.md"
+PAGE = ROOT / "docs/config/methods.md"
 MODELS = {  # → file in tests/data/models
     "deberta-v3-base": "deberta-v3-base",
     "llama2-7b": "llama2-7b",
@@ -213,34 +214,23 @@ def layers_of(model, targets: list[str]) -> Layers:
     return layers
 
 
-INTRODUCTION = """# Parameters of every run
-
-This page lists the number of trained parameters of every run of [the config](../config/), without classifiers and
-hint encoders, next to the paper's number. Each base model is built from its real config, without weights, and the
-adapters are inserted as in a run. Two numbers agree if the paper's equals the count, rounded or truncated to the
-printed decimals. If they differ, the last column explains why. Where known, it also gives in parentheses the count
-for the paper's setting, which equals the paper's number.
-
-`python tests/parameters.py` writes this page, and a test checks it.
-
-| table | run | count here | paper | reason for the difference |
-|---|---|---|---|---|
-"""
-
-
-def page(found: list[Row]) -> str:
-    """Render the page; runs with identical entries share a line."""
+def table(found: list[Row]) -> list[str]:
+    """Return the lines of the table; runs with identical entries share one."""
     lines: dict[tuple, list[str]] = {}
-    for row in found:
+    for row in (one for one in found if one.printed):
         percentage = f" ({100 * row.built / LLAMA_WEIGHTS:.2f} %)" if row.percent else ""
         paper = f"{row.printed} {'%' if row.percent else 'M'}" if row.printed else "–"
         reason = row.reason and f"{row.reason}" + (f" ({row.explained:,})" if row.explained else "")
         lines.setdefault((row.table, f"{row.built:,}{percentage}", paper, reason), []).append(f"`{row.run}`")
-    return INTRODUCTION + "".join(
-        f"| {table} | {', '.join(runs)} | {built} | {paper} | {reason or '–'} |\n"
-        for (table, built, paper, reason), runs in lines.items()
-    )
+    return [
+        "| table | run | count here | paper | reason for the difference |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {', '.join(runs)} | {built} | {paper} | {reason or '–'} |"
+            for (name, built, paper, reason), runs in lines.items()
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(rows()))
+    tables.put(PAGE, "parameters", table(rows()))

@@ -15,7 +15,7 @@ from sidebyside import BIASES, close
 import hra
 from hra.__main__ import main
 from hra.loading import find_base
-from own_code import blocks
+from own_code import recipe
 
 PIPELINE = Path(__file__).parents[2] / "workflow/pictures-sd"
 TARGETS = {"unet": ["to_q", "to_v", "conv1"], "text_encoder": ["q_proj", "fc1"]}
@@ -105,8 +105,7 @@ def test_a_unet_in_the_layout_of_comfyui_gives_the_same_image(before, tmp_path):
     inject_adapter_in_model(config("unet"), pipe.unet)
     hra.to_lora(pipe.unet, tmp_path)
     expected, other = image(pipe), load()
-    (example,) = blocks("ComfyUI and kohya")
-    exec(example.replace("OUT/", f"{tmp_path}/"), {})
+    exec(recipe("comfyui.py").replace("OUT/", f"{tmp_path}/"), {})
     names = {key.partition(".")[2] for key in load_file(tmp_path / "comfyui.safetensors")}
     assert names == {"alpha", "lora_down.weight", "lora_up.weight"}
     other.load_lora_weights(tmp_path, weight_name="comfyui.safetensors")

@@ -1,28 +1,56 @@
-"""The example of both sides and magnitudes in docs/library.md, and what stock PEFT does with its file."""
+"""The Python of docs/library.md and docs/questions.md runs; what stock PEFT does with an extended adapter's file."""
 
+import copy
 import json
 import re
 
+import moe
 import peft
 import pytest
+import torch
 from sidebyside import llama
 
 import hra
 from support import ROOT
 
+PAGES = {name: (ROOT / f"docs/{name}.md").read_text() for name in ("library", "questions")}
+BLOCKS = {
+    f"{name}-{number}": block
+    for name, text in PAGES.items()
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+}
 
-def test_the_example_is_adapted_on_both_sides_and_stock_peft_refuses_its_file(tmp_path, monkeypatch):
+
+@pytest.fixture
+def names(tmp_path, monkeypatch) -> dict:
+    """Provide what the blocks use, in a folder with two adapters."""
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs/library.md").read_text()
-    section = page.partition("\n## Both sides and magnitudes\n")[2].partition("\n## ")[0]
-    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    names = {"model": llama()}
+    hra.install()
+    torch.manual_seed(0)
+    base = llama()
+    for name in ("ADAPTER", "OTHER"):
+        config = peft.HRAConfig(r=8, init_weights=False, target_modules=["q_proj", "v_proj"])
+        peft.get_peft_model(copy.deepcopy(base), config).save_pretrained(name)
+    inputs = {"input_ids": torch.ones(3, 4, dtype=int), "max_new_tokens": 2}
+    return {"base": base, "model": llama(), "inputs": inputs, "copy": copy, "peft": peft, "hra": hra}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_runs(name, names):
+    if "experts" in BLOCKS[name]:
+        names["model"] = copy.deepcopy(moe.built("mixtral"))
+    exec(BLOCKS[name], names)
+    assert any(".hra_u" in parameter for parameter, _ in names["model"].named_parameters())
+    if "small" in names:  # a larger rank starts where the small adapter ended
+        tokens = names["inputs"]["input_ids"]
+        assert torch.allclose(names["model"](tokens).logits, names["small"](tokens).logits, atol=1e-5)
+
+
+def test_stock_peft_refuses_the_file_of_an_extended_adapter(names, tmp_path):
+    (example,) = (block for block in BLOCKS.values() if "two_sided=True" in block)
     exec(example, names)
-    layer = names["model"].get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
-    shapes = [tuple(getattr(layer, name)["default"].shape) for name in ("hra_u", "hra_u_out", "hra_magnitudes")]
-    assert shapes == [(16, 4), (16, 4), (16,)]
     kind = json.loads((tmp_path / "ADAPTER/adapter_config.json").read_text())["peft_type"]
-    assert kind in " ".join(section.split())  # as stock PEFT prints it
+    assert kind in " ".join(PAGES["library"].split())  # as stock PEFT prints it
     hra.uninstall()
     with pytest.raises(KeyError, match=re.escape(kind)):
         peft.PeftModel.from_pretrained(llama(), tmp_path / "ADAPTER")

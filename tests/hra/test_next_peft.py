@@ -147,12 +147,11 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         for unit in MEASURES
     )
     (tmp_path / "drift.csv").write_text(drift)
-    (tmp_path / "docs").mkdir()
-    page, readme, own = (tmp_path / name for name in ("docs/library.md", "README.md", "docs/your-own-code.md"))
-    own.write_text("<!-- table sync -->\n\n<!-- end -->\n")
+    (tmp_path / "benchmarks").mkdir()
+    page, readme = (tmp_path / name for name in ("benchmarks/README.md", "README.md"))
     page.write_text(
         "a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n"
-        "<!-- table two-sided -->\n\n<!-- end -->\n"
+        "<!-- table two-sided -->\n\n<!-- end -->\n<!-- table sync -->\n\n<!-- end -->\n"
     )
     readme.write_text("<!-- table headline -->\n\n<!-- end -->\n")
     for _ in range(2):
@@ -163,7 +162,7 @@ def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones
         assert page.read_text().startswith("a\n<!-- table layers -->\n| one layer, relative")
         assert "<!-- end -->\nc\n<!-- table two-sided -->\n" in page.read_text()
         assert "| AMD EPYC, 2 cores, float32 | 1.00 | 12.0 | 1.00 | **0.99** |" in readme.read_text()
-        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in own.read_text()
+        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in page.read_text()
     readme.write_text("<!-- table headline -->\na page without the end of its table\n")
     with pytest.raises(ValueError, match=r"README.md: expected a line `<!-- end -->` after .*, found none"):
         tables.write(tmp_path, tmp_path)

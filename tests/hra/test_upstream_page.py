@@ -1,4 +1,4 @@
-"""docs/upstream.md: every block is run against the installed PEFT."""
+"""tests/hra/upstream.md: every block is run against the installed PEFT."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from torch.utils import cpp_extension
 import hra
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs/upstream.md").read_text()
+PAGE = (TESTS.parent / "tests/hra/upstream.md").read_text()
 START, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 SECTIONS, CHAPTERS = {}, {}
 for chapter in re.split(r"^## ", PAGE, flags=re.M)[1:]:

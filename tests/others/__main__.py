@@ -3,7 +3,7 @@
 Their files come with the source distribution of the installed package, from a commit on GitHub, or, with
 `PEFT_SOURCE=folder` (`DIFFUSERS_SOURCE`, …) in the environment, from a folder with the repository; PEFT itself is then
 that of the folder. What they load from the Hugging Face Hub is replaced with random models of the same classes and
-names. The counts are compared with the tables of docs/library.md and of packages; `--write` writes them.
+names. The counts are compared with the tables of tests/others/README.md and of packages; `--write` writes them.
 """
 
 import contextlib

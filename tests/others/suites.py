@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/library.md"
+PAGE = ROOT / "tests/others/README.md"
 
 
 @dataclass(frozen=True)

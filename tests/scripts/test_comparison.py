@@ -91,7 +91,7 @@ def test_variances_of_items_and_seeds_add_up():
 
 
 def test_intervals_cover_the_true_difference():
-    """A cell of docs/statistics.md as `python -m benchmarks.coverage` writes it, and others with few simulations."""
+    """A cell of benchmarks/README.md as `python -m benchmarks.coverage` writes it, and others with few simulations."""
     found = coverage.cell(300, 1.5, 3, coverage.SIMULATIONS)
     (row,) = re.findall(r"^\| accuracy, 300 items, 1\.5 .*", coverage.PAGE.read_text(), re.MULTILINE)
     assert row.split("|")[4].strip() == found

@@ -1,17 +1,12 @@
-"""Figures in README.md and docs/ are those of the config, the published numbers and the results in benchmarks/.
-
-Pages with their own test:
-statistics.md (test_comparison.py), parameters.md (test_parameters.py), upstream.md, api.md, licences.md, reruns.md.
-"""
+"""Figures in sentences of docs/ are those of the config and of the published numbers; test_pages.py has the tables."""
 
 import re
 
+import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import tables
 from hra_workflow.core import grid
-from hra_workflow.training import length_windows
 from support import ROOT, merged, paper_config
 
 CONFIG = paper_config()
@@ -47,28 +42,30 @@ def official_checkpoints() -> int:
     return count
 
 
+def published(task: str, column: str) -> str:
+    """Return the range of the published scores over λ."""
+    scores = pd.read_csv(ROOT / f"config/published/{task}_lambda.csv").query(f"column == '{column}'")["value"]
+    return f"between {scores.min():.2f} and {scores.max():.2f}"
+
+
 def phrases() -> dict[str, list[str]]:
     """Return what the pages say, with the numbers computed."""
     assert minutes("glue") == minutes("subject") == minutes("control")
     return {
-        "README.md": [
-            "HRA's learning rate for LLaMA2-7B is a guess.",
-        ],
         "docs/running.md": [
             f"a checkpoint every {minutes('glue')} minutes (mathematics: {minutes('math')}, `save_seconds`)"
         ],
-        "docs/config/keys/hyperparameters.md": [
-            f"from windows of {length_windows.BATCHES} micro-batches",
-            f"LLaMA2-7B takes {2 * gigabytes('llama2-7b'):.0f} GB in float32.",
+        "docs/questions.md": [
+            f"MRPC is {published('glue', 'MRPC')} (Figure 3, r = 8)",
+            f"GSM8K {published('math', 'GSM8K')} (Figure 4, r = 8)",
+            f"one, seed {TASKS['math']['retention']['seeds'][0]}. Table 6",
         ],
         "docs/from-the-official-code.md": [
             f"about {official_checkpoints():,} of {gigabytes('deberta-v3-base')} GB for the eight datasets",
             f"{len(SUBJECTS) * PROMPTS} training runs, prompt lists",
             f"rule `train_subject`, {len(SUBJECTS)} runs per variant",
-        ],
-        "docs/config/disagreements.md": [
             f"GLUE: {seeds('glue')}, mathematics: {seeds('math')}, with mean ± std; "
-            f"subjects, control: {seeds('subject')} |"
+            f"subjects, control: {seeds('subject')} |",
         ],
     }
 
@@ -88,19 +85,9 @@ def test_the_interval_of_an_example_has_its_difference_in_the_middle():
         assert (low + high) / 2 == pytest.approx(difference, abs=0.011)
 
 
-def test_the_tables_of_times_are_those_of_the_results(tmp_path):
-    """Otherwise: python -m benchmarks tables."""
-    pages = ("README.md", "docs/library.md", "docs/your-own-code.md")
-    (tmp_path / "docs").mkdir()
-    for name in pages:
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    tables.write(ROOT / "benchmarks/results", tmp_path)
-    assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
-
-
 def test_a_key_that_restores_the_official_behaviour_is_one():
-    """The last column of docs/config/disagreements.md is the config's."""
-    rows = [line.strip("|").split("|") for line in (ROOT / "docs/config/disagreements.md").read_text().splitlines()]
+    """The last column of docs/from-the-official-code.md is the config's."""
+    rows = [line.strip("|").split("|") for line in (ROOT / "docs/from-the-official-code.md").read_text().splitlines()]
     named = {code: row[0].strip() for row in rows if len(row) == 4 for code in re.findall(r"`([^`]*: [^`]*)`", row[3])}
     del named["targets: all_linear"]  # of a new variant
     changes = []
@@ -119,7 +106,7 @@ def test_a_key_that_restores_the_official_behaviour_is_one():
 
 
 def test_the_official_preset_gives_full_fine_tuning_no_learning_rate_of_hra():
-    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/config/disagreements.md"))
+    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/from-the-official-code.md"))
     config, _ = merged({"tasks": {"glue": {"preset": yaml.safe_load(preset)}}})
     used = {run: grid.preset(config, "glue", run) for run in grid.run_names(config, "glue")}
     assert used["hra/r8"] == "table5-lambda0" and used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"

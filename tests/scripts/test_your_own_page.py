@@ -1,7 +1,7 @@
-"""docs/your-own.md, docs/other-projects.md: every example is a valid config of one task, its data are read, its
+"""docs/your-own.md: every example is a valid config of one task, its data are read, its
 function works; the learning rates to start from are those of the configs.
 
-workflow/test_your_own_walk.py runs the commands of the first page, workflow/test_new_project.py plans the projects.
+workflow/test_your_own_walk.py runs the commands of its first part, workflow/test_new_project.py plans the projects.
 """
 
 import json
@@ -19,10 +19,9 @@ from hra_workflow.models import diffusion
 from hra_workflow.tasks.math import answers
 from support import ROOT, merged
 
-FIRST, SECOND = ((ROOT / f"docs/{name}.md").read_text() for name in ("your-own", "other-projects"))
-PAGES = FIRST + SECOND
-BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES, re.DOTALL))
-FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGES, re.DOTALL))  # the name of a data file precedes it
+PAGE = (ROOT / "docs/your-own.md").read_text()
+BLOCKS = dict(re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
+FILES = dict(re.findall(r"`(\S+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))  # the name of a data file precedes it
 RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
 
@@ -64,7 +63,7 @@ def test_the_question_is_as_a_project_reads_it(tmp_path, monkeypatch):
 
 def test_the_page_names_all_models_that_generate_images():
     for one in diffusion.ARCHITECTURES.values():
-        assert one.title in " ".join(SECOND.split())
+        assert one.title in " ".join(PAGE.split())
 
 
 def test_the_function_of_the_control_signal():

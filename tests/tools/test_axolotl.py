@@ -8,10 +8,9 @@ import pytest
 import yaml
 from trainer_commands import ONLY_OURS, check_merged, history, moved, prepare, shell, vectors
 
-from own_code import blocks
+from own_code import blocks, recipe
 
-(PLUGIN,) = blocks("axolotl")
-(CONFIG,) = blocks("axolotl", "yaml")
+PLUGIN, CONFIG = (recipe(f"axolotl/{name}") for name in ("hra_axolotl.py", "hra.yml"))
 (COMMANDS,) = blocks("axolotl", "bash")
 TRAIN = "axolotl train hra.yml --launcher python"
 SUMS = {"path": "sums.json", "ds_type": "json", "type": "alpaca"}

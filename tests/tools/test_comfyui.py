@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 import hra
 from diffusion_models import CLIP, SIZES
-from own_code import blocks
+from own_code import recipe
 
 # Sizes that its classes allow: 32 groups of channels, a width of 64 times the depth (SD 3), heads of 128 (FLUX.2).
 WIDE = {"block_out_channels": [64, 128], "norm_num_groups": 32}
@@ -72,8 +72,7 @@ def exported(name: str, folder: Path) -> tuple[list[str], dict, dict]:
             merged[key] = module.get_base_layer().weight.detach()
         layers += [f"{component}.{layer}" for layer in adapted]
     save_file(lora, folder / "pytorch_lora_weights.safetensors")
-    (example,) = blocks("ComfyUI and kohya")
-    exec(example.replace("OUT/", f"{folder}/"), {})
+    exec(recipe("comfyui.py").replace("OUT/", f"{folder}/"), {})
     return layers, before, merged
 
 

@@ -9,11 +9,10 @@ import pytest
 import yaml
 from trainer_commands import ONLY_OURS, SUMS, check_merged, history, moved, prepare, shell, vectors
 
-from own_code import blocks, sections
+from own_code import blocks, recipe
 from support import ROOT
 
-START, TRAIN, V1 = blocks("LLaMA-Factory")
-(CONFIG,) = blocks("LLaMA-Factory", "yaml")
+START, TRAIN, CONFIG = (recipe(f"llamafactory/{name}") for name in ("start.py", "train.py", "sft.yaml"))
 (COMMANDS,) = blocks("LLaMA-Factory", "bash")
 SMALL = {
     "dataset_dir": ".",
@@ -91,17 +90,6 @@ def test_the_reference_of_dpo_is_the_model_without_adapter(folder, tool):
     assert others[-1]["loss"] < 0.6 and moved(folder / "OUT")
 
 
-def test_the_registry_of_the_new_trainer(folder, tool):
-    key = re.search(r"`(peft_config: .*?)`", " ".join(sections()["LLaMA-Factory"].split())).group(1)
-    (folder / "data.yaml").write_text("sums: {path: sums.json, source: local, converter: alpaca}")
-    small = {"micro_batch_size": 4, "cutoff_len": 128, "bf16": False, "max_steps": 4, "batching_workers": 0}
-    paths = {"model": "MODEL", "train_dataset": "data.yaml", "output_dir": "OUT"}
-    (folder / "v1.yaml").write_text(yaml.safe_dump(yaml.safe_load(key) | small | paths | {"learning_rate": 1e-2}))
-    (folder / "v1.py").write_text(ONLY_OURS + V1)
-    run(folder, tool, "python v1.py v1.yaml")
-    assert moved(folder / "OUT")
-
-
 def test_the_patch_adds_a_finetuning_type(folder, tool):
     config = yaml.safe_load((folder / "sft.yaml").read_text()) | {"finetuning_type": "hra", "stage": "dpo"}
     config |= {"dataset": "pairs", "hra_rank": 8, "lora_target": "q_proj,v_proj", "adapter_name_or_path": None}
@@ -111,7 +99,7 @@ def test_the_patch_adds_a_finetuning_type(folder, tool):
 
     (package,) = tool.parents[1].glob("lib/python*/site-packages/llamafactory")
     shutil.copytree(package, folder / "src/llamafactory")
-    run(folder, tool, f"git apply {ROOT}/docs/upstream/llamafactory-0.9.5-hra.patch")
+    run(folder, tool, f"git apply {ROOT}/tests/hra/upstream/llamafactory-0.9.5-hra.patch")
     export = COMMANDS.splitlines()[-1] + " --finetuning_type hra"
     printed = shell(folder, tool, f"python train.py sft.yaml\n{export}", PYTHONPATH=f"{folder}/src:{folder}")
     assert moved(folder / "OUT") and "Created reference model" not in printed

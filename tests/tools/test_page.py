@@ -1,8 +1,9 @@
 """docs/your-own-code.md: every section with code is run by a test."""
 
 import re
+from pathlib import Path
 
-from own_code import sections
+from own_code import PAGE, sections
 from support import ROOT
 
 
@@ -16,3 +17,6 @@ def test_a_test_runs_the_code_of_every_section():
         for language in re.findall(r"^```(\w+)", text, re.MULTILINE)
     }
     assert written == run
+    folder = PAGE.parent / "recipes"
+    recipes = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+    assert not {name for name in recipes if Path(name).name not in tests and Path(name).stem not in tests}

@@ -13,7 +13,6 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-import config_pages
 from config_pages import NOTHING, Key, description, for_editors, keys, pages, title
 from hra.config import HRAConfig
 from hra_workflow import tasks
@@ -189,9 +188,3 @@ def test_editors_accept_what_the_workflow_does():
     wrong = copy.deepcopy(paper_config())
     wrong["tasks"]["glue"]["resources"]["gpus"] = 1
     assert [one.json_path for one in validator.iter_errors(wrong)] == ["$.tasks.glue"]
-
-
-def test_the_pages_are_current():
-    stale = [path for path, text in config_pages.made().items() if path.read_text() != text]
-    assert not stale, "run: python tests/config_pages.py"
-    assert {path.name for path in config_pages.FOLDER.iterdir()} == {f"{name}.md" for name in pages()}

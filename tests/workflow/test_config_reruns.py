@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-import config_reruns_page
 from config_keys import CLASSES, Leaf, changed, leaves
 from config_pages import json_schema
 from demo_changes import RERUN_EXCEPTIONS, another, demo_config
@@ -184,10 +183,6 @@ def test_all_keys_of_a_class_together_repeat_no_more_than_it_says(demo, reruns):
     planned = demo.planned([leaf for leaf in LOUD if expected(leaf) == reruns])
     assert set(demo.classes(planned).values()) == {reruns}
     assert reruns == "table" or {rule for rule in demo.first if stage_of(rule) == reruns} <= planned.keys()
-
-
-def test_the_page_is_current():
-    assert config_reruns_page.PAGE.read_text() == config_reruns_page.page(), "run: python tests/config_reruns_page.py"
 
 
 @pytest.mark.slow

@@ -67,8 +67,8 @@ def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
 
 @pytest.mark.slow
 def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
-    """Test the custom control signal of docs/other-projects.md, in a config with its images."""
-    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/other-projects.md").read_text(), re.DOTALL)
+    """Test the custom control signal of docs/your-own.md, in a config with its images."""
+    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     names = ("train", "validation")
     splits = {name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.jpg"} for name in names}
     rooms = {"source": {"kind": "local", "path": str(tmp_path)}, "splits": splits}

@@ -93,10 +93,15 @@ def test_the_pages_have_the_figures():
     def hours(row: str) -> str:
         return re.search(rf"\| {row} \| [\d.]+ GB \|[^|]*\| ([\d.]+) GPU-hours", page)[1]
 
+    def memory(table: str) -> str:
+        return f"{found.loc[table, 'needed_bytes'] / 1e9:.1f} GB"
+
     page, readme = (" ".join(path.read_text().split()) for path in (cards.PAGE, ROOT / "README.md"))
     glue, found = float(hours("Table 2, GLUE")), pd.read_csv(cards.RESULTS).query("card == 'h100'").set_index("table")
     resources = paper_config()["tasks"]["glue"]["resources"]
     assert f"an estimated {hours('all')} GPU-hours on H100s" in readme
-    assert f"may be between {glue * 17 / 28:.0f} and {glue * 47 / 28:.0f}," in page
+    least, most = f"{glue * 17 / 28:.0f}", f"{glue * 47 / 28:.0f}"
+    assert f"may be between {least} and {most}," in page and f"GLUE's {glue:.0f} may be {least} to {most}:" in readme
     assert f"{['', 'One run', 'Two runs', 'Three runs'][resources['runs_per_gpu']['default']]} share a GPU." in page
-    assert f"so GLUE needs {found.loc['glue', 'needed_bytes'] / 1e9:.1f} GB there." in page
+    assert f"so GLUE needs {memory('glue')} there." in page
+    assert f"GLUE needs {memory('glue')} (three runs per GPU), mathematics {memory('math')}, control" in readme

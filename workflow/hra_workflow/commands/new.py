@@ -24,7 +24,7 @@ DEMO = "config/demo/config.yaml"
 TEMPLATES = {path.parent.name: path for path in sorted(Path(tasks.__file__).parent.glob("*/project"))}
 HEAD = Template("""\
 # yaml-language-server: $$schema=$schema
-# Project $name. What it does not state is $whose (config/README.md). Examples: docs/your-own.md, other-projects.md
+# Project $name. What it does not state is $whose (config/README.md). Examples: docs/your-own.md
 ${extends}pathvars: {results: $name/results, resources: $name/resources, scratch: $name/scratch, logs: $name/logs}
 
 """)
@@ -79,6 +79,6 @@ def create(name: str, task: str, demo: bool) -> None:
     path = make(name, task, demo)
     following = Template(values_of(task, demo)["next"]).substitute(name=name)
     print(
-        f"Made {path}, for {task}. {following} (docs/your-own.md, docs/other-projects.md). Then:\n"
+        f"Made {path}, for {task}. {following} (docs/your-own.md). Then:\n"
         f"  hra-workflow plan {name}     what it costs; also run, table, status, report"
     )

@@ -21,7 +21,7 @@ class Pathvars(Section):
     )
     resources: Folder = key(
         "Downloads, initial adapters, control images and latents, which projects may share "
-        "(docs/projects.md#sharing-resources).",
+        "(docs/running.md#sharing-resources).",
         examples=["/scratch/shared/hra-resources"],
         reruns="data",
     )
@@ -83,7 +83,8 @@ class TopLevel(Section, title="Top level"):
 
     pathvars: Pathvars = key()
     mirror: Annotated[str, matching(r"^[^:]+$", "a folder")] | None = key(
-        "A folder to copy files from instead of downloading them, with the same checks (docs/config/files.md#keys).",
+        "A folder to copy files from instead of downloading them, with the same checks "
+        "(config/README.md#mirror-and-pathvars).",
         default=None,
         examples=["/data/mirror"],
         reruns="nothing",
@@ -114,7 +115,7 @@ class TopLevel(Section, title="Top level"):
     )
     request: Request | None = key(default=None, reruns="nothing")
     container: Annotated[str, matching(r"^(/|[a-z]+://)", "an absolute path or a URL")] | None = key(
-        "The image for --sdm apptainer, a path or URL (docs/projects.md#environments). null: the Python of Snakemake.",
+        "The image for --sdm apptainer, a path or URL (docs/running.md#environments). null: the Python of Snakemake.",
         default=None,
         examples=["/shared/hra.sif"],
         reruns="nothing",

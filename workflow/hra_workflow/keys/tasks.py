@@ -81,7 +81,7 @@ Search = search_of(Hyperparameters)
 
 
 class Tune(Section, Generic[S], title="tune"):
-    """Trials at equal budgets on `held_out`, which choose values of every run and dataset (docs/config/tuning.md)."""
+    """Trials at equal budgets on `held_out`, which choose values of every run and dataset."""
 
     search: S = key(
         "Hyper-parameter → the values to try, of every tuned run.", examples=[{"learning_rate": [5.0e-4, 1.0e-3]}]
@@ -131,13 +131,13 @@ class GridBlock(Section):
 class Column(Section):
     """A column of the table."""
 
-    name: str = key("Heading, unique; docs/config/files.md lists the endings that it cannot have.", examples=["CoLA"])
+    name: str = key("Heading, unique; config/README.md#names lists the endings that it cannot have.", examples=["CoLA"])
     dataset: str = key(
         "The dataset whose runs it shows.", absent="the mean over all datasets of the grid", examples=["cola"]
     )
     benchmark: str = key(
         "Of the dataset; or `training`, whose metrics are `seconds`, `device_seconds`, `peak_memory_bytes` and "
-        "`trainable_parameters`; or `general_text` (docs/config/retention.md).",
+        "`trainable_parameters`; or `general_text` (docs/config/math.md#what-is-forgotten).",
         examples=["validation"],
     )
     metric: str = key("A metric of the benchmark.", examples=["matthews_correlation"])
@@ -250,7 +250,7 @@ class Evaluator(Section, title="evaluators"):
         "Prefix of its metrics, unique.", examples=["dino"]
     )
     kind: str = key(
-        "A type of hra_workflow/evaluators/registry.py, or a class as module:Class (docs/config/evaluators.md).",
+        "A type of hra_workflow/evaluators/registry.py, or module:Class (docs/config/tasks.md#image-metrics).",
         examples=["dino", "my_metrics:Brightness"],
     )
     version: PositiveInt = key(

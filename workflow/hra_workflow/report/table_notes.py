@@ -160,8 +160,8 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
     ),
     (
         lambda made: [(f" without the {made.kind.uncounted}" * bool(made.kind.uncounted),)],
-        "`Params (M)`: adapter parameters{}, as PEFT stores them; docs/parameters.md compares them with the paper's "
-        "counts.",
+        "`Params (M)`: adapter parameters{}, as PEFT stores them; docs/config/methods.md compares them with the "
+        "paper's counts.",
     ),
     (
         reference,

@@ -125,7 +125,7 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
             name = own.relative_to(Path.cwd())
             raise JobError(
                 f"{name} differs from {path} and is not read. Delete it; write your changes to a separate config "
-                f"(docs/projects.md), or add `--configfile {name}`"
+                f"(docs/running.md), or add `--configfile {name}`"
             )
 
 

@@ -18,7 +18,7 @@ KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi
 KINDS |= {"local": "local:Local", "init": "init:Init"}
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
-OFFLINE = "On a machine without network access, set `mirror` (docs/config/files.md)."
+OFFLINE = "On a machine without network access, set `mirror` (config/README.md#mirror-and-pathvars)."
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class Benchmark(Section):
     metric: str = key("lm-eval's name of the metric.", examples=["acc"])
     unsafe_code: bool = key(
         "Of a benchmark that executes code written by the model: run it in a sandbox, or skip it "
-        "(docs/config/retention.md#humaneval).",
+        "(docs/config/math.md#humaneval).",
         absent="a benchmark that executes code is rejected",
         reruns="data",
     )
@@ -168,7 +168,7 @@ class Benchmark(Section):
 
 
 class Retention(Section):
-    """Table 3, with lm-evaluation-harness: what the runs have forgotten (docs/config/retention.md). null: no table."""
+    """Table 3, with lm-evaluation-harness: what the runs have forgotten. null: no table."""
 
     dataset: str = key("The dataset that the runs were trained on.")
     base: str = key("The run that the others are compared with.", reruns="table")
@@ -184,7 +184,7 @@ class Retention(Section):
 
 
 class GeneralText(Section):
-    """Retention of every run: its loss on other text (docs/config/retention.md). null: not measured."""
+    """Retention of every run: its loss on other text. null: not measured."""
 
     source: SplitName = key("Dataset/split, of a dataset with the column text.")
     window: Annotated[int, Field(ge=2)] = key("Tokens that the model reads at a time.")

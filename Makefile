@@ -105,7 +105,7 @@ release: $(READY) ## set the version in hra/__init__.py, CHANGELOG.md and CITATI
 
 lock: $(READY) ## write envs/lock.txt after a change of pyproject.toml: versions and hashes of what `make install` installs (UPGRADE=1: newest versions)
 	$(VENV)/bin/pip install -q --disable-pip-version-check uv
-	printf '%s\n' '-e .[cli]' $(patsubst %,'-e %',./workflow[snakemake] $(addprefix ./,$(PACKAGES))) | $(COMPILE) --group pyproject.toml:dev --group pyproject.toml:docs -o envs/lock.txt - > /dev/null
+	printf '%s\n' '-e .' $(patsubst %,'-e %',./workflow[snakemake] $(addprefix ./,$(PACKAGES))) | $(COMPILE) --group pyproject.toml:dev --group pyproject.toml:docs -o envs/lock.txt - > /dev/null
 	printf '%s\n' bitsandbytes torchao | $(COMPILE) --no-deps -o envs/lock-quantization.txt - > /dev/null
 
 $(REPLACED):
@@ -133,7 +133,7 @@ endef
 define environment
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e '.[cli]' $(4) --group pyproject.toml:$(3)
+	$(1)/bin/pip install -q --disable-pip-version-check $(2) -e . $(4) --group pyproject.toml:$(3)
 	$(1)/bin/pip install -q --disable-pip-version-check $(2) --no-deps --upgrade --target $(1)/quantization bitsandbytes torchao
 endef
 

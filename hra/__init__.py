@@ -17,16 +17,15 @@ computes W H Hᵀ, which is W up to the last digits.
 optimizer (fused or not), a collective, a view of NumPy or DLPack, another process. There is no cache to clear. A pass
 that ends with an exception, Ctrl-C included, leaves no state behind.
 
-**Limits**: `nn.Linear` and layers that act like it (quantised ones too), `nn.Conv2d`, and parameters that
-`HRAConfig(target_parameters=…)` names, such as stacked experts. Other layers, and the projections of
-`nn.MultiheadAttention`, raise an error. If a model reads a weight without calling its layer (WavLM's attention), the
-first forward pass raises an error. The groups of a convolution share the rotation of their patches; PEFT's own HRA
-refuses such layers, also in an adapter file. r is at most the width of the layer's input, and even with the default
-initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied `lm_head`),
-computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two, convolutions with
-groups, or with a dilation or a padding mode, which PEFT's LoRA ignores, and magnitudes of a zero row of W, by whose
-length DoRA divides. `adapter_names`, one adapter per sample, needs evaluation mode and unmerged adapters. With λ = ∞
-(`apply_GS`), no initialisation equals the base model.
+**Limits**: `nn.Linear` and layers that act like it (quantised ones too), and `nn.Conv2d`. Other layers, and the
+projections of `nn.MultiheadAttention`, raise an error. If a model reads a weight without calling its layer (WavLM's
+attention), the first forward pass raises an error. The groups of a convolution share the rotation of their patches;
+PEFT's own HRA refuses such layers, also in an adapter file. r is at most the width of the layer's input, and even with
+the default initialisation, which equals the base model. Merging refuses a weight that is quantised, shared (a tied
+`lm_head`), computed by hooks or parametrizations, or below another adapter. `to_lora` refuses the last two,
+convolutions with groups, or with a dilation or a padding mode, which PEFT's LoRA ignores, and magnitudes of a zero row
+of W, by whose length DoRA divides. `adapter_names`, one adapter per sample, needs evaluation mode and unmerged
+adapters. With λ = ∞ (`apply_GS`), no initialisation equals the base model.
 
 `two_sided` and `magnitudes` need layers that compute W x + b with b (or None) as their attribute `bias`, and all
 outputs of a layer in one process: tensor parallelism that splits them is refused, and FSDP1 must not shard the base
@@ -43,7 +42,6 @@ __all__ = [
     "from_official",
     "install",
     "orthogonality_penalty",
-    "rewind",
     "to_lora",
     "uninstall",
 ]
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
     from .export import to_lora
     from .official import from_official
     from .penalty import orthogonality_penalty
-    from .rewinding import rewind
     from .tuner import install, uninstall
 else:
     # PEP 562: torch and PEFT, which take seconds, are imported with the first of these names, so that the command line
@@ -65,7 +62,6 @@ else:
         "from_official": "official",
         "install": "tuner",
         "orthogonality_penalty": "penalty",
-        "rewind": "rewinding",
         "to_lora": "export",
         "uninstall": "tuner",
     }

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,32 +17,29 @@ from .outputs import Step
 from .quantized import is_plain
 from .reflections import cast, exact
 from .side import Parts, Side
-from .unrotated import unrotated
 
 Rotations = list[tuple[torch.Tensor | None, Parts]]  # rows of the batch (None: all), and their factors
 
 
 def _initialise(u: torch.Tensor, deviation: float | None) -> None:
-    for one in u.view(-1, *u.shape[-2:]):
-        if deviation is None:
-            nn.init.kaiming_uniform_(one, a=math.sqrt(5))
-        else:
-            nn.init.uniform_(one, -math.sqrt(3) * deviation, math.sqrt(3) * deviation)
+    if deviation is None:
+        nn.init.kaiming_uniform_(u, a=math.sqrt(5))
+    else:
+        nn.init.uniform_(u, -math.sqrt(3) * deviation, math.sqrt(3) * deviation)
 
 
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
-    Each adapter has an `hra_u` (n, r); `experts.ParamWrapper` has (E, n, r). With the options of `HRAConfig` it also
-    has an `hra_u_out` (out, r) and an `hra_magnitudes` (out,), the δ of W' = diag(1 + δ) H_L W H_R. Several active
-    adapters are multiplied in order, W D_1 D_2, as in PEFT, and on the output side S_2 S_1 W.
+    Each adapter has an `hra_u` (n, r). With the options of `HRAConfig` it also has an `hra_u_out` (out, r) and an
+    `hra_magnitudes` (out,), the δ of W' = diag(1 + δ) H_L W H_R. Several active adapters are multiplied in order, W D_1
+    D_2, as in PEFT, and on the output side S_2 S_1 W.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
 
     adapter_layer_names = ("hra_u", "hra_u_out", "hra_magnitudes")  # type: ignore[assignment] # PEFT has one name
-    parameter_name: str | None = None  # of the adapted parameter if it is not the base layer's weight
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
@@ -52,33 +50,26 @@ class HRALayer(nn.Module, Merging):
         self.hra_u = nn.ParameterDict({})
         self.hra_u_out = nn.ParameterDict({})
         self.hra_magnitudes = nn.ParameterDict({})
-        self.inputs = Side(self, "hra_u", is_stackable=self.parameter_name is None)
+        self.inputs = Side(self, "hra_u")
         self.outputs = Side(self, "hra_u_out")
         self.changes_outputs = False
         self._disable_adapters = False
         self.merged_adapters = []
         self.cast_input_dtype_enabled = True
         self.kwargs = kwargs
-        self.in_features, self.out_features = self._widths()
+        base, conv = self.get_base_layer(), isinstance(self.get_base_layer(), nn.Conv2d)
+        self.in_features = base.in_channels if conv else base.in_features
+        self.out_features = base.out_channels if conv else base.out_features
         self._merged_factors: Factors | None = None
         self._merged_steps: list[Step] = []
         self._weight_before_merge: torch.Tensor | None = None
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
 
-    def _widths(self) -> tuple[int, int]:
-        base = self.get_base_layer()
-        conv = isinstance(base, nn.Conv2d)
-        return (base.in_channels, base.out_channels) if conv else (base.in_features, base.out_features)
-
     @property
     def n(self) -> int:
         """Return the width of the (flattened) input of the weight (out, n), which is the number of rows of `hra_u`."""
         return self.in_features
-
-    def _stack(self) -> tuple[int, ...]:
-        """Return the sizes of `hra_u` before (n, r)."""
-        return ()
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -135,7 +126,7 @@ class HRALayer(nn.Module, Merging):
         device = next((tensor.device for tensor in itertools.chain(base.parameters(), base.buffers())), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
         two_sided, magnitudes = getattr(config, "two_sided", False), getattr(config, "magnitudes", False)
-        self.hra_u[adapter_name] = nn.Parameter(torch.empty(*self._stack(), self.n, r, device=device, dtype=dtype))
+        self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
             self._check_start(adapter_name, r, config, self.n, "input")
@@ -175,7 +166,7 @@ class HRALayer(nn.Module, Merging):
 
     @torch.no_grad()
     def reset_hra_parameters(self, adapter_name: str, deviation: float | None = None) -> None:
-        """Initialise (..., n, r), r even, to the base model, as PEFT does: pairs of equal random columns cancel.
+        """Initialise (n, r), r even, to the base model, as PEFT does: pairs of equal random columns cancel.
 
         deviation: the standard deviation of the entries; None: PEFT's, √(2/(3r)).
         """
@@ -186,7 +177,7 @@ class HRALayer(nn.Module, Merging):
 
     @torch.no_grad()
     def reset_hra_parameters_random(self, adapter_name: str, deviation: float | None = None) -> None:
-        """Initialise (..., n, r) with independent random columns; with `apply_GS`, paired ones would be degenerate."""
+        """Initialise (n, r) with independent random columns; with `apply_GS`, paired ones would be degenerate."""
         for u in self._columns(adapter_name):
             _initialise(u, deviation)
 
@@ -196,7 +187,7 @@ class HRALayer(nn.Module, Merging):
     def get_factors(self, adapter_names: list[str]) -> Factors:
         """Return V and B of D = I - B Vᵀ of the inputs, the product, in this order, of those adapters the layer has.
 
-        Both are (n, r) for r the sum of their ranks, or (E, n, r), float32 or wider, also under autocast, and
+        Both are (n, r) for r the sum of their ranks, float32 or wider, also under autocast, and
         differentiable. Raises KeyError if the layer has none of the adapters.
         """
         return self.inputs.product(adapter_names)
@@ -259,3 +250,31 @@ class HRALayer(nn.Module, Merging):
 
     def __repr__(self) -> str:
         return "hra." + super().__repr__()
+
+
+class Unrotated(torch.Tensor):
+    """A weight W whose dtype and shape may be read, but which raises ValueError in operations: they would lack H."""
+
+    path: str
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **(kwargs or {}))
+        results = result if isinstance(result, (tuple, list)) else [result]
+        if any(isinstance(one, torch.Tensor) for one in results):
+            raise ValueError(
+                f"HRA cannot adapt {cls.path}: this model's forward pass reads its weight without calling it, so the "
+                "adapter would have no effect. Exclude it with `exclude_modules`."
+            )
+        return result
+
+
+@cache
+def _kind(path: str) -> type[Unrotated]:
+    return type("Unrotated", (Unrotated,), {"path": path})
+
+
+def unrotated(weight: torch.Tensor, path: str) -> torch.Tensor:
+    """Return a view of the weight, in its shape and dtype, that raises ValueError with the path when it is used."""
+    return weight.as_subclass(_kind(path))

@@ -20,7 +20,7 @@ SCALE = 1 / 128
 
 @dataclass
 class HRAConfig(peft.HRAConfig):
-    """`peft.HRAConfig` with adapters of both sides of W, and of parameters that are not the weight of a layer.
+    """`peft.HRAConfig` with adapters of both sides of W.
 
     two_sided: W' = H_L W H_R with r reflections on each side, so that the adapter has as many parameters as LoRA with
     rank r and is equal to one with rank 2 r.
@@ -31,18 +31,14 @@ class HRAConfig(peft.HRAConfig):
     H does not depend on their lengths, but a step of an optimizer such as Adam turns shorter columns further: with a
     rate η, all reflections of a layer together by 2 η / `init_scale` radians (docs/mathematics.md, "One learning rate
     for all ranks"). None: PEFT's start; with `two_sided` or `magnitudes` 1/128, for which rates are like LoRA's.
-    target_parameters: the ends of parameters' paths, such as `["experts.gate_up_proj", "experts.down_proj"]` for the
-    stacked experts of mixture-of-experts models.
 
-    Raises TypeError if `target_parameters` is not a list of names; ValueError if it is set together with
-    `layers_to_transform`, which does not select among parameters, or with `two_sided` or `magnitudes`, if one of these
-    is neither True nor False, and if `init_scale` is not positive; RuntimeError for `two_sided` and `magnitudes` before
+    Raises ValueError if one of the first two is neither True nor False, if `init_scale` is not positive, and for
+    `target_parameters`, which only version 0.2.0 adapts; RuntimeError for `two_sided` and `magnitudes` before
     `hra.install()`.
 
     After `hra.install()`, an adapter file with these options loads as this class. PEFT without `hra.install()` refuses
     a file, and a configuration, with `two_sided` or `magnitudes`: it raises a KeyError with their `peft_type`, which
-    begins with "HRA_EXTENDED" and explains what to do. It warns that it ignores `target_parameters`, and does not load
-    these parts of the adapter.
+    begins with "HRA_EXTENDED" and explains what to do.
     """
 
     two_sided: bool = field(default=False, metadata={"help": "Reflections on the output side of W, too."})
@@ -51,7 +47,7 @@ class HRAConfig(peft.HRAConfig):
         default=None, metadata={"help": "Standard deviation of the columns' entries at the start, per reflection."}
     )
     target_parameters: list[str] | None = field(
-        default=None, metadata={"help": "Names of parameters to adapt, such as stacked experts."}
+        default=None, metadata={"help": "Only of adapters that hra 0.2.0 has written; refused."}
     )
 
     def __post_init__(self) -> None:
@@ -64,17 +60,10 @@ class HRAConfig(peft.HRAConfig):
         number = isinstance(self.init_scale, int | float) and not isinstance(self.init_scale, bool)
         if self.init_scale is not None and not (number and 0 < self.init_scale < math.inf):
             raise ValueError(f"HRAConfig: expected a positive number as `init_scale`, found {self.init_scale!r}.")
-        if self.target_parameters is None:
-            return
-        if isinstance(self.target_parameters, str) or not all(isinstance(one, str) for one in self.target_parameters):
-            raise TypeError(
-                f"HRAConfig: expected `target_parameters` to be a list of names, found {self.target_parameters!r}."
-            )
-        self.target_parameters = sorted(set(self.target_parameters))
-        if self.target_parameters and self.layers_to_transform is not None:
+        if self.target_parameters:
             raise ValueError(
-                "HRAConfig: `layers_to_transform` does not select among `target_parameters`. Name the parameters in "
-                'full instead, for example "layers.0.mlp.experts.down_proj".'
+                "HRAConfig: expected adapters of layers, found `target_parameters` (stacked experts). Use hra 0.2.0, "
+                "the last version that adapts parameters."
             )
 
     @property  # type: ignore[misc] # PEFT has a field of this name
@@ -107,18 +96,12 @@ class HRAConfig(peft.HRAConfig):
                 "HRAConfig with `two_sided` or `magnitudes`: expected the layers of `hra`, found PEFT's, which would "
                 "ignore these options. Call `hra.install()` first."
             )
-        if self.target_parameters:
-            raise ValueError(
-                "HRAConfig: expected `target_parameters` without `two_sided` and `magnitudes`, which adapt layers, "
-                "found both. Leave one out."
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all options; those of this class only if they are set, so that other adapters have PEFT's files."""
         options: dict[str, Any] = super().to_dict()
+        options.pop("target_parameters")
         for name, default in (("two_sided", False), ("magnitudes", False), ("init_scale", None)):
             if options[name] == default:
                 options.pop(name)
-        if self.target_parameters is None:
-            options.pop("target_parameters")
         return options | ({"peft_type": EXTENDED} if self.extended else {})

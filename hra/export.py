@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model_state_dict
@@ -9,15 +10,23 @@ from peft.tuners.tuners_utils import onload_layer
 from safetensors.torch import save_file
 from torch import nn
 
-from . import usage
-from .lora_factors import TENSORS, factors_of
+from . import checks
+from .bank import Factors
+from .merging import ROWS, not_a_parameter
+from .outputs import Outputs, Step, fold
 from .paths import share
+from .quantized import dense_weight, is_partitioned
+from .reflections import compact, exact
 
 PREFIX = "base_model.model."  # begins the keys of PEFT's adapter files
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # PEFT loads no LoRA on their `out_proj`
 State = dict[str, torch.Tensor]
+TENSORS = ("hra_u", "hra_u_out", "hra_magnitudes")
+NOISE = 8  # rounding errors of its terms: the length of a row that may be zero in PEFT's arithmetic
+
+Equal = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # lora_A, lora_B and DoRA's magnitudes
 
 
 def to_lora(
@@ -30,10 +39,9 @@ def to_lora(
     """Export an HRA adapter as a LoRA adapter, or with magnitudes as a DoRA adapter, with the same outputs.
 
     They are the same up to rounding. W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors
-    are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1),
-    for E stacked experts (E r, n) and (out, r E) in PEFT's order. They are valid only for the W that they were computed
-    from. A quantised base weight is dequantised first. If its kernels also round activations, H x and x are rounded
-    differently.
+    are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1).
+    They are valid only for the W that they were computed from. A quantised base weight is dequantised first. If its
+    kernels also round activations, H x and x are rounded differently.
 
     With `two_sided`, LoRA's rank is 2 r: H_L W H_R = W + lora_B lora_A with lora_A = [V_Lᵀ W H_R; V_Rᵀ] (2 r, n) and
     lora_B = [-B_L, -W B_R] (out, 2 r). With `magnitudes` it is DoRA (`use_dora`), whose `lora_magnitude_vector` (out,),
@@ -54,9 +62,9 @@ def to_lora(
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores, or `out_proj` of a Mamba model or a single transposed expert, on which PEFT applies no
-    LoRA, or has magnitudes of a row of W that is zero, by whose length DoRA divides; TypeError if it is above another
-    adapter, or hooks or parametrizations compute a base weight.
+    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT applies no LoRA, or has magnitudes of a row
+    of W that is zero, by whose length DoRA divides; TypeError if it is above another adapter, or hooks or
+    parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -64,7 +72,7 @@ def to_lora(
     config = configs[adapter_name]
     if not isinstance(config, HRAConfig):
         raise ValueError(f"to_lora: expected an HRA adapter, found {config.peft_type.value}")
-    usage.check_layers(model.named_modules())
+    checks.check_layers(model.named_modules())
     state: State = dict(beside or {})
     _check_saved_modules(model, config, state)
     for key, tensor in get_peft_model_state_dict(model, adapter_name=adapter_name).items():
@@ -84,8 +92,6 @@ def to_lora(
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
     options = {name: getattr(config, name) for name in kept}
     options["bias"] = config.bias.replace("hra_only", "lora_only")
-    if parameters := getattr(config, "target_parameters", None):
-        options["target_parameters"] = parameters
     options["use_dora"] = getattr(config, "magnitudes", False)
     rank = config.r * (2 if getattr(config, "two_sided", False) else 1)
     lora = LoraConfig(r=rank, lora_alpha=rank, inference_mode=True, **options)
@@ -138,7 +144,7 @@ def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
     """Write adapter_config.json and adapter_model.safetensors of an adapter in PEFT's format.
 
     directory: a folder, created if it is missing; files of these names are replaced. state: tensors by PEFT's keys
-    (`base_model.model.<layer>.hra_u`: (n, r) or (E, n, r)), written in their dtypes. Raises OSError if the folder
+    (`base_model.model.<layer>.hra_u`: (n, r)), written in their dtypes. Raises OSError if the folder
     cannot be written.
     """
     config.save_pretrained(str(directory))
@@ -148,3 +154,85 @@ def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
         metadata={"format": "pt"},
     )
     share(path)
+
+
+@torch.no_grad()
+def factors_of(name: str, layer: Any, adapter_name: str) -> Equal:
+    """Compute PEFT's tensors of the LoRA or DoRA that is equal to a layer's adapter; `to_lora` lists their shapes.
+
+    name: the layer's path in the base model, for the errors, which are those of `to_lora`.
+    """
+    if layer.merged:
+        raise ValueError("to_lora: expected an unmerged adapter; call `unmerge_adapter()` first")
+    if (reason := not_a_parameter(layer)) is not None:
+        raise TypeError(f"to_lora: {name}: {reason}.")
+    base = layer.get_base_layer()
+    tensors = [getattr(layer, kind, {}).get(adapter_name) for kind in TENSORS]
+    tensors.append(getattr(base, "weight", None))
+    if any(hasattr(tensor, "placements") or is_partitioned(tensor) for tensor in tensors):
+        raise ValueError(
+            f"to_lora: {name}: expected all of its tensors in this process, found parts of them (tensor parallelism, "
+            "FSDP2, ZeRO-3). Save the adapter, and export it in one process (`hra to-lora`)."
+        )
+    V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
+    steps = layer.get_steps([adapter_name]) if isinstance(layer, Outputs) else []
+    m = None
+    if isinstance(base, nn.Conv2d):
+        _check_convolution(name, base)
+        A, B, m = _of_matrix(name, base.weight.flatten(1), (V, B), steps)
+        A, B, m = A.view(-1, *base.weight.shape[1:]), B[:, :, None, None], None if m is None else m.view(1, -1, 1, 1)
+    else:
+        A, B, m = _of_matrix(name, dense_weight(base, len(V), name), (V, B), steps)
+    if not all(one is None or one.isfinite().all() for one in (A, B, m)):
+        raise ValueError(
+            f"to_lora: {name}: expected finite numbers, found NaN or infinity in the adapter or in the base weight. "
+            "Export an adapter from before its training diverged."
+        )
+    return A, B, m
+
+
+def _of_matrix(name: str, weight: torch.Tensor, factors: Factors, steps: list[Step]) -> Equal:
+    """Compute A (r, n), B (out, r) and m (out,) of diag(d) H_L W H_R, in float64 by blocks of rows, rounded once.
+
+    H_L W H_R = W H_R - B_L (V_Lᵀ W H_R), with W H_R = W - (W B_R) V_Rᵀ.
+    """
+    dtype = factors[0].dtype
+    V, B = map(exact, factors)
+    VL, BL, d = (None if one is None else one[0] for one in fold(steps))
+    blocks = weight.split(ROWS)
+    WB = torch.cat([exact(rows) @ B for rows in blocks])
+    A, B = V.mT, -WB
+    if VL is not None and BL is not None:
+        M = sum(v.mT @ exact(rows) for v, rows in zip(VL.split(ROWS), blocks, strict=True)) - (VL.mT @ WB) @ V.mT
+        A, B = torch.cat([M, A]), torch.cat([-BL, B], 1)
+    if d is None:
+        return A.to(dtype).contiguous(), B.to(dtype), None
+    sizes, kind = A.norm(dim=1), torch.finfo(dtype)
+    found = []
+    for rows, b in zip(blocks, B.split(ROWS), strict=True):
+        wide = exact(rows)
+        length = torch.addmm(wide, b, A).norm(dim=1)
+        lost = ~wide.any(dim=1) & (length <= NOISE * kind.eps * (b.abs() @ sizes))
+        lost |= length < kind.tiny**0.5  # its square is zero in PEFT's norm
+        found.append(length.masked_fill(lost, 0))
+    lengths = torch.cat(found)
+    if zeros := (lengths == 0).sum().item():
+        raise ValueError(
+            f"to_lora: {name}: expected rows of W that are not zero, found {zeros}, the first one at index "
+            f"{lengths.argmin().item()}. An adapter with magnitudes is exported as DoRA, which divides by their "
+            "lengths. Merge the adapter instead (`merge_and_unload`)."
+        )
+    return A.to(dtype).contiguous(), B.to(dtype), (d * lengths).to(dtype)
+
+
+def _check_convolution(name: str, base: nn.Conv2d) -> None:
+    if base.padding_mode != "zeros" or set(base.dilation) != {1}:
+        raise ValueError(
+            f"to_lora: {name} has dilation {base.dilation} and padding mode {base.padding_mode!r}; PEFT's LoRA "
+            "ignores both, so the export would be wrong. Exclude that layer, or merge the adapter instead."
+        )
+    if base.groups > 1:
+        raise ValueError(
+            f"to_lora: {name} has {base.groups} groups; an equivalent LoRA would have rank {base.groups} r, and "
+            "PEFT cannot merge it. Exclude that layer, or merge the adapter instead."
+        )

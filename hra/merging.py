@@ -21,7 +21,6 @@ class Merging(Outputs, PeftHRALayer):
 
     if TYPE_CHECKING:  # defined by HRALayer
         path: str
-        parameter_name: str | None
         hra_u: Any
         _merged_factors: Factors | None
         _weight_before_merge: torch.Tensor | None
@@ -30,20 +29,11 @@ class Merging(Outputs, PeftHRALayer):
         def get_base_dtype(self) -> torch.dtype | None: ...  # noqa: D102
         def get_factors(self, adapter_names: list[str]) -> Factors: ...  # noqa: D102
 
-    def _parameter(self) -> torch.Tensor:
-        """Return the tensor of the base model that the adapters change."""
-        weight: torch.Tensor = self.get_base_layer().weight
-        return weight
-
-    def _matrices(self, weight: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return views (out, ...) of a tensor shaped like `_parameter()`, one per H."""
-        return [weight]
-
     def _writable_weight(self) -> torch.Tensor:
         base = self.get_base_layer()
         # FSDP's weights look plain between a forward and the next resharding, but writes to them are lost.
         is_fsdp = getattr(base, "_is_fsdp_managed_module", False)
-        if is_fsdp or self.get_base_dtype() is None or is_partitioned(self._parameter()):
+        if is_fsdp or self.get_base_dtype() is None or is_partitioned(base.weight):
             raise TypeError(
                 f"HRA cannot merge into {self.path or base}: expected a plain floating-point weight, found a quantised "
                 f"or sharded (FSDP, ZeRO-3) one of {type(base).__name__}. Keep the adapter unmerged, export it with "
@@ -51,7 +41,8 @@ class Merging(Outputs, PeftHRALayer):
             )
         if (found := not_a_parameter(self)) is not None:
             raise TypeError(f"HRA cannot merge into {self.path or base}: {found}, or keep the adapter unmerged.")
-        return self._parameter().data
+        weight: torch.Tensor = base.weight.data
+        return weight
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Merge adapters into the base weight: W D = W - (W B) Vᵀ, then diag(1 + δ) H_L W D; O(out n r).
@@ -80,7 +71,7 @@ class Merging(Outputs, PeftHRALayer):
                 )
             if not wide and self._weight_before_merge is None:
                 self._weight_before_merge = weight
-            self._parameter().data = merged
+            self.get_base_layer().weight.data = merged
             if self._merged_factors is not None:
                 factors = compose(self._merged_factors, factors)
             V, B = factors
@@ -98,37 +89,34 @@ class Merging(Outputs, PeftHRALayer):
             return
         weight = self._writable_weight()
         if self._weight_before_merge is not None:
-            self._parameter().data = self._weight_before_merge.to(weight.device, weight.dtype)
+            self.get_base_layer().weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
             steps = [tuple(one.to(weight.device) for one in step) for step in inverse(self._merged_steps)]
-            self._parameter().data = self._multiply(weight, (B, V), steps, in_place=True)
+            self.get_base_layer().weight.data = self._multiply(weight, (B, V), steps, in_place=True)
         self._merged_factors = self._weight_before_merge = None
         self._merged_steps = []
         self.merged_adapters.clear()
 
     def _multiply(self, weight: torch.Tensor, factors: Factors, steps: list[Step], in_place: bool) -> torch.Tensor:
         new = weight if in_place else torch.empty_like(weight)
-        V, B = (factor.view(-1, *factor.shape[-2:]) for factor in factors)
-        groups = 1 if self.parameter_name else getattr(self.get_base_layer(), "groups", 1)
+        groups = getattr(self.get_base_layer(), "groups", 1)
         left = fold(steps, groups)
-        for W, out, *one in zip(self._matrices(weight), self._matrices(new), V, B, strict=True):
-            for i, (rows, written) in enumerate(zip(W.chunk(groups), out.chunk(groups), strict=True)):
-                _multiply(rows, written, one, tuple(None if part is None else part[i] for part in left))
+        for i, (rows, written) in enumerate(zip(weight.chunk(groups), new.chunk(groups), strict=True)):
+            _multiply(rows, written, factors, tuple(None if part is None else part[i] for part in left))
         return new
 
 
 def not_a_parameter(layer: Any) -> str | None:
     """Return why a layer does not use a parameter of the base model as its weight, with the fix; None: it does."""
-    # The adapters of a module's other parameters do not change this one.
-    if isinstance(layer.base_layer, BaseTunerLayer) and not getattr(layer.base_layer, "parameter_name", None):
+    if isinstance(layer.base_layer, BaseTunerLayer):
         return (
             "expected a layer of the base model, found one with another adapter "
             f"({type(layer.base_layer).__module__}), which H also rotates. Merge that adapter into the base model "
             "(`merge_and_unload`) before you add HRA"
         )
-    base, name = layer.get_base_layer(), getattr(layer, "parameter_name", None) or "weight"
-    if is_plain(getattr(base, name, None)) and name not in dict(base.named_parameters(recurse=False)):
+    base = layer.get_base_layer()
+    if is_plain(getattr(base, "weight", None)) and "weight" not in dict(base.named_parameters(recurse=False)):
         return (
             "expected a weight that is a parameter, found one that hooks or parametrizations compute. Make it a "
             "parameter first (`parametrize.remove_parametrizations`, `remove_spectral_norm`, `remove_weight_norm`, "

@@ -12,14 +12,11 @@ from safetensors.torch import load_file
 
 from .export import PREFIX, State, save
 
-ATTENTION = re.compile(r"(?:model\.diffusion_model\.)?((?:(?:in|out)put_blocks\.\d+|middle_block)\.1)\.(.+)")
-BLOCK = re.compile(r"(?:model\.diffusion_model\.)?(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)")
+BLOCK = re.compile(r"(?:model\.diffusion_model\.)?(in|out)put_blocks\.(\d+)\.(.+)")
+MIDDLE = re.compile(r"(?:model\.diffusion_model\.)?middle_block\.(.+)")
 # Lightning's bookkeeping uses a class as a dict key; none of it is needed here.
 LIGHTNING = (type("Bookkeeping", (), {}), "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
-# Blocks of Stable Diffusion 1 and 2 per resolution, in LDM's numbering, and the blocks with attention.
-SD_DOWN = [[1, 2], [4, 5], [7, 8], [10, 11]]
-SD_UP = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
-SD_ATTENTION = {1, 2, 4, 5, 7, 8}, {3, 4, 5, 6, 7, 8, 9, 10, 11}
+SD_ATTENTION = {("in", i) for i in (1, 2, 4, 5, 7, 8)} | {("out", i) for i in range(3, 12)}  # Stable Diffusion 1 and 2
 
 
 def from_official(
@@ -64,13 +61,13 @@ def from_official(
             f"{len(checkpoint)} others such as {list(checkpoint)[:3]}"
         )
     for name, u in us.items():
-        if not (isinstance(u, torch.Tensor) and u.is_floating_point()):
-            found = u.dtype if isinstance(u, torch.Tensor) else type(u).__name__
-            raise ValueError(f"from_official: expected {name}.hra_u to have floating-point numbers, found {found}")
-        if u.dim() != 2 or not u.numel():
-            raise ValueError(f"from_official: expected {name}.hra_u of shape (n, r), found {tuple(u.shape)}")
-        if not u.isfinite().all():
-            raise ValueError(f"from_official: expected finite numbers in {name}.hra_u, found NaN or infinity")
+        plain = isinstance(u, torch.Tensor) and u.is_floating_point() and u.dim() == 2 and u.numel()
+        if not (plain and u.isfinite().all()):
+            found = f"{u.dtype} of shape {tuple(u.shape)}" if isinstance(u, torch.Tensor) else type(u).__name__
+            raise ValueError(
+                f"from_official: expected {name}.hra_u to be (n, r) finite floating-point numbers, found {found}"
+                + " with NaN or infinity" * bool(plain)
+            )
     ranks = {u.shape[1] for u in us.values()}
     if len(ranks) > 1:
         raise ValueError(
@@ -119,64 +116,36 @@ def _behind_processor(name: str) -> str:
 
 
 def _diffusers_names(keys: Iterable[str], adapted: Iterable[str]) -> dict[str, str]:
-    """Map the adapted layers of the control part (LDM's UNet) to diffusers' names."""
-    found = [name for name in adapted if BLOCK.fullmatch(name)]
-    places = _places(keys) if found else {}
-    names = {}
-    for name in found:
-        match = ATTENTION.fullmatch(name)
-        if match is None or match[1] not in places:
-            raise _misfit(f"{name}, which is not in an attention block")
-        names[name] = f"{places[match[1]]}.{match[2]}"
-    return names
+    """Map the adapted layers of the control part (LDM's UNet) to diffusers' names.
 
-
-def _places(keys: Iterable[str]) -> dict[str, str]:
-    """Map the attentions in LDM's blocks to diffusers' names: input_blocks.4.1 is down_blocks.1.attentions.0.
-
-    A resolution of the encoder ends with a block that has `op`, one of the decoder with a block that has `conv`.
+    With two blocks per resolution, input_blocks.4.1 is down_blocks.1.attentions.0: block 0 is the first convolution,
+    and every resolution of the encoder ends with a block that has `op`.
     """
-    encoder: dict[int, set[str]] = {}
-    decoder: dict[int, set[str]] = {}
-    for key in keys:
-        if (match := BLOCK.fullmatch(key)) and match[1] != "middle_block":
-            blocks = encoder if match[1] == "input_blocks" else decoder
-            blocks.setdefault(int(match[2]), set()).add(".".join(match[3].split(".")[:2]))
-    attends = [
-        {index for index, parts in side.items() if "1.transformer_blocks" in parts} for side in (encoder, decoder)
-    ]
-    if encoder and decoder and all(set(side) == set(range(len(side))) for side in (encoder, decoder)):
-        down, up = [list[int]()], [list[int]()]
-        for index in range(1, len(encoder)):  # block 0 is the first convolution
-            if "0.op" in encoder[index]:
-                down.append([])
-            else:
-                down[-1].append(index)
-        for index in range(len(decoder)):
-            up[-1].append(index)
-            if decoder[index] & {"1.conv", "2.conv"}:
-                up.append([])
-    elif attends == list(SD_ATTENTION):
-        down, up = SD_DOWN, SD_UP
-    else:
-        raise _misfit(f"only the blocks {sorted(encoder)} of the encoder and {sorted(decoder)} of the decoder")
-    sizes = [[len(level) for level in side] for side in (down, up)]
-    if [size + 1 for size in reversed(sizes[0])] != sizes[1]:
-        raise _misfit(f"{sizes[0]} blocks per resolution in the encoder and {sizes[1]} in the decoder")
-    places = {"middle_block.1": "mid_block.attentions.0"}
-    for side, kind, levels, those in zip(
-        ("input_blocks", "output_blocks"), ("down", "up"), (down, up), attends, strict=True
-    ):
-        for number, level in enumerate(levels):
-            if 0 < len(those & set(level)) < len(level):
-                raise _misfit(f"attention in {sorted(those & set(level))} of the {side} {level}")
-            places |= {f"{side}.{index}.1": f"{kind}_blocks.{number}.attentions.{j}" for j, index in enumerate(level)}
-    return places
+    blocks = [(found[1], int(found[2]), found[3]) for key in keys if (found := BLOCK.fullmatch(key))]
+    adapted = [name for name in adapted if BLOCK.fullmatch(name) or MIDDLE.fullmatch(name)]
+    encoder, decoder = ({index for side, index, _ in blocks if side == wanted} for wanted in ("in", "out"))
+    size = min((index for _, index, part in blocks if part.startswith("0.op.")), default=len(encoder))
+    if {(side, index) for side, index, _ in blocks} == SD_ATTENTION:  # only vectors
+        size = 3
+    elif adapted and not (encoder == decoder == set(range(len(decoder))) and size and len(decoder) % size == 0):
+        raise _misfit(f"the blocks {sorted(encoder)} of the encoder and {sorted(decoder)} of the decoder")
+    names = {}
+    for name in adapted:
+        if found := BLOCK.fullmatch(name):
+            level, index = divmod(int(found[2]) - (found[1] == "in"), size)
+            place = f"{'down' if found[1] == 'in' else 'up'}_blocks.{level}.attentions.{index}"
+            rest = found[3]
+        else:
+            place, rest = "mid_block.attentions.0", name.partition("middle_block.")[2]
+        if not rest.startswith("1."):
+            raise _misfit(f"{name}, which is not in an attention block")
+        names[name] = f"{place}.{rest[2:]}"
+    return names
 
 
 def _misfit(found: str) -> ValueError:
     return ValueError(
-        "from_official: expected a complete UNet like diffusers' UNet2DConditionModel, in which every resolution has "
-        f"attention after all of its blocks or none and one more block in the decoder; found {found}. Pass the "
-        "complete checkpoint, or keep the file's own names with `diffusers_names=False`."
+        "from_official: expected a complete UNet like diffusers' UNet2DConditionModel, with as many blocks at every "
+        f"resolution; found {found}. Pass the complete checkpoint, or keep the file's own names with "
+        "`diffusers_names=False`."
     )

@@ -119,10 +119,7 @@ def apply(z: torch.Tensor, bias: torch.Tensor | None, V: Any, B: Any, T: Any, de
     if torch.is_grad_enabled() and not (torch.compiler.is_compiling() or is_transformed()):
         rows = _Change.apply(rows, bias, V, B, T, delta)
     else:
-        if V is not None:
-            rows = rotate(rows, V, B, bias, T)
-        if delta is not None:
-            rows = scale(rows, delta, bias)
+        rows, _ = change(rows, bias, V, B, T, delta)
     return rows.view_as(z)
 
 
@@ -137,23 +134,11 @@ def apply_to_channels(z: torch.Tensor, step: Step, bias: torch.Tensor | None, gr
     else:
         V, B, *T = step
         V, B = cast(V, B, z.dtype)
-        P = V.t() @ before  # ONNX has no `mT`
+        P = V.mT @ before
         for one in T:
             P = one @ P
         channels = channels - B @ P
     return channels.reshape(z.shape)
-
-
-def rotate(
-    y: torch.Tensor, V: torch.Tensor, B: torch.Tensor, bias: torch.Tensor | None, T: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Compute H_L (y - b) + b for each row of y (N, out)."""
-    P = y @ V
-    if bias is not None:
-        P = P - V.t() @ bias  # ONNX has no `mT`
-    if T is not None:
-        P = P @ T.t()
-    return torch.addmm(y, P, B.t(), alpha=-1)
 
 
 def scale(y: torch.Tensor, delta: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

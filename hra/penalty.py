@@ -10,7 +10,7 @@ import torch
 from peft.tuners.hra.layer import HRALayer
 from torch import nn
 
-from . import usage
+from . import checks
 from .reflections import exact, squared_lengths, wide
 
 
@@ -23,7 +23,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     Add λ times the penalty to the loss, once per optimizer step: if the losses of several micro-batches are summed, add
     it divided by their number. `OrthogonalityCallback` does this for Trainers. The λ of the two definitions are not
     interchangeable: with the paired initialisation and r = 8, a layer contributes 8 and 2.83, respectively. Every
-    active adapter of every layer counts, this package's and PEFT's own, and each expert as a layer; adapters with
+    active adapter of every layer counts, this package's and PEFT's own; adapters with
     λ = ∞ (`apply_GS`) are orthonormal by construction and contribute zero. Layers of the same shape share one batched
     product. Returns a dimensionless 0-dim tensor, float32 or wider, on the device of the first adapted layer: if layers
     are on several devices, move it to the loss's device.
@@ -32,7 +32,7 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     adapter.
     """
     layers: dict[str, Any] = {path: layer for path, layer in model.named_modules() if isinstance(layer, HRALayer)}
-    usage.check_layers(layers.items())
+    checks.check_layers(layers.items())
     with _gathered([u for layer in layers.values() for side in _sides(layer) for u in side.values()]):
         return _penalty(layers.values(), squared)
 

@@ -50,9 +50,6 @@ def compact(U: torch.Tensor, apply_GS: bool = False) -> tuple[torch.Tensor, torc
     float32 if that is wider. NaN inputs give NaN.
     """
     U = wide(U)
-    followed = torch.compiler.is_compiling() or is_transformed()
-    if followed and torch.onnx.is_in_onnx_export():
-        return _accumulate(U, apply_GS)
     if apply_GS:
         return span(U, *basis(U))[:2]
     return U, second_factor(U, middle(U))
@@ -76,26 +73,6 @@ def _middle(U: torch.Tensor) -> torch.Tensor:
     eye = torch.eye(gram.shape[-1], dtype=W.dtype, device=W.device)
     # Only the upper triangle is read.
     return torch.linalg.solve_triangular(gram.diagonal_scatter(half, dim1=-2, dim2=-1), eye, upper=True)
-
-
-def _accumulate(U: torch.Tensor, apply_GS: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute V and B for U (n, r) column by column: ONNX has no triangular systems and no factorisations."""
-    W = exact(U)
-    squares = squared_lengths(W.square().sum(0), U.dtype, zero=2.0)
-    V, B = W[:, :0], W[:, :0]
-    for i in range(W.shape[1]):
-        v = W[:, i : i + 1]
-        if apply_GS:
-            v = v / squares[i].sqrt()
-            for _ in range(2):
-                v = v - V @ (V.t() @ v)
-            length = v.square().sum().sqrt()
-            v = torch.where(length > _near(W), v / length, 0)
-            b = 2 * v
-        else:
-            b = (v - B @ (V.t() @ v)) * (2 / squares[i])
-        V, B = torch.cat([V, v], 1), torch.cat([B, b], 1)
-    return V.to(U.dtype), B.to(U.dtype)
 
 
 def squared_lengths(squares: torch.Tensor, dtype: torch.dtype, zero: float) -> torch.Tensor:
@@ -263,7 +240,7 @@ def reflect(x: torch.Tensor, V: torch.Tensor, B: torch.Tensor, T: torch.Tensor |
     rows = x.reshape(-1, x.shape[-1])
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_transformed():
         P = rows @ V if T is None else rows @ V @ T.t()
-        y = torch.addmm(rows, P, B.t(), alpha=-1)  # ONNX has no `mT`
+        y = torch.addmm(rows, P, B.t(), alpha=-1)
     else:
         y = _Reflect.apply(rows, V, B, T)
     return y.view_as(x)

@@ -36,14 +36,12 @@ def in_memory(us: Any, names: Sequence[str]) -> list[torch.Tensor]:
 class Side:
     """The parameters (n, r) of one side of a layer, by adapter, and their factors.
 
-    name: the layer's `nn.ParameterDict` with the parameters. is_stackable: whether `bank.Bank` may compute the factors
-    together with those of other layers.
+    name: the layer's `nn.ParameterDict` with the parameters.
     """
 
-    def __init__(self, layer: Any, name: str, is_stackable: bool = True) -> None:
+    def __init__(self, layer: Any, name: str) -> None:
         self.layer = layer
         self.name = name
-        self.is_stackable = is_stackable
         self.alone = ""  # the adapter that has the only parameter of its kind in the model, set by the bank
         self._cache = Cache()
 
@@ -59,7 +57,7 @@ class Side:
     def product(self, adapter_names: list[str]) -> Factors:
         """Return V and B of D_1 D_2 … of those adapters that the side has, in float32 or wider, differentiable.
 
-        Both are (n, r) for r the sum of their ranks, or (E, n, r). Raises KeyError if it has none of them.
+        Both are (n, r) for r the sum of their ranks. Raises KeyError if it has none of them.
         """
         us = self.us
         names = [name for name in adapter_names if name in us]
@@ -69,7 +67,7 @@ class Side:
 
     def stackable(self, name: str) -> nn.Parameter | None:
         """Return an adapter's parameter if its factors may be computed with those of other layers, in `bank.Bank`."""
-        u = self.us[name] if self.is_stackable and name in self.us else None
+        u = self.us.get(name)
         # FSDP and DeepSpeed's ZeRO-3 (ds_id) exchange the content of parameters.
         if type(u) is not nn.Parameter or hasattr(u, "ds_id"):
             return None

@@ -16,10 +16,9 @@ from peft.utils import PeftType
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
-from . import bank, capabilities, targets, usage
+from . import bank, checks
 from .base_layer import HRALayer
 from .config import EXTENDED_TYPES, HRAConfig
-from .experts import ParamWrapper, find_wrapper
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
 
@@ -39,14 +38,9 @@ class HRAModel(PeftHRAModel):
         current_key: str,
         **kwargs: Any,
     ) -> None:
-        parameter_name = kwargs.get("parameter_name")
-        if parameter_name is not None:
-            # PEFT before 0.20 passes the innermost module for a second adapter.
-            outer = self.model.get_submodule(current_key.rpartition(".")[0])
-            target = find_wrapper(outer, parameter_name) or target
         if getattr(hra_config, "two_sided", False) or getattr(hra_config, "magnitudes", False):
             _check_outputs(target, current_key, target_name)
-        if isinstance(target, HRALayer) and target.parameter_name == parameter_name:
+        if isinstance(target, HRALayer):
             target.update_layer(adapter_name, hra_config.r, hra_config)
             return
         if isinstance(parent, nn.MultiheadAttention):
@@ -73,10 +67,7 @@ class HRAModel(PeftHRAModel):
         if isinstance(parent, nn.TransformerEncoderLayer):
             # The fast path in eval mode also reads the weights without calling the layers; this disables it.
             parent.activation_relu_or_gelu = 0
-        if parameter_name is None:
-            module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
-        else:
-            module = ParamWrapper(target, adapter_name, hra_config, parameter_name, current_key, r=hra_config.r)
+        module = self._create_new_module(hra_config, adapter_name, target, r=hra_config.r)
         module.path = current_key
         if adapter_name not in self.active_adapters:
             module.requires_grad_(False)
@@ -95,30 +86,19 @@ class HRAModel(PeftHRAModel):
             "Currently, only `torch.nn.Linear` and `torch.nn.Conv2d` are supported."
         )
 
-    def _check_new_adapter_config(self, config: Any) -> None:
-        super()._check_new_adapter_config(config)
-        targets.check_same_parameters(self.peft_config, config)
-
-    def _prepare_adapter_config(self, peft_config: Any, model_config: Any) -> Any:
-        known = self.target_module_mapping.get(model_config.get("model_type"))
-        if peft_config.target_modules is None and known is None and getattr(peft_config, "target_parameters", None):
-            peft_config.target_modules = set()
-        return super()._prepare_adapter_config(peft_config, model_config)
-
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
-        capabilities.check_options(peft_config)
+        checks.check_options(peft_config)
         bias = peft_config.bias
-        if not (bias == "none" or peft_config.inference_mode or capabilities.saves_biases(bias)):
+        if not (bias == "none" or peft_config.inference_mode or checks.saves_biases(bias)):
             raise ValueError(
                 f"HRA with bias={bias!r}: expected a PEFT that writes trained biases to adapter files, found "
                 f"{peft.__version__}, which does not. Install PEFT 0.21 or newer, or set bias='none'."
             )
         super()._prepare_model(peft_config, model)
         bank.attach(model)
-        targets.check_names(peft_config, model)
         if not peft_config.inference_mode:
             keep_differentiable(model)
-            targets.warn_if_left_out(peft_config, model)
+            checks.warn_if_left_out(peft_config, model)
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: Any, child: nn.Module) -> None:
         if isinstance(new_module, HRALayer):
@@ -142,7 +122,7 @@ class HRAModel(PeftHRAModel):
             if isinstance(layer, HRALayer):
                 layer._writable_weight()
                 base = layer.get_base_layer()
-                places = [place for part in (base, layer._parameter()) for place in users[id(part)]]
+                places = [place for part in (base, base.weight) for place in users[id(part)]]
                 if others := [place for place in places if not place.startswith(f"{name}.")]:
                     raise ValueError(
                         f"HRA cannot merge into {name}: its weight is also used as {', '.join(others)}, which would "
@@ -230,14 +210,13 @@ def install() -> None:
     This applies to `get_peft_model`, `PeftModel.from_pretrained`, `inject_adapter_in_model` and
     diffusers' `add_adapter` with stock `peft.HRAConfig`. Existing models are unchanged.
 
-    Warns if a version of torch, PEFT or a trainer is outside the tested range, or if PEFT's own HRA layers exist.
+    Warns if a version of torch, PEFT or a trainer is outside the tested range.
     Raises RuntimeError if the installed PEFT's HRA lacks a method or parameter that this package replaces.
     """
     if _replaced:
         return
-    capabilities.check_replaceable(HRAModel)
-    usage.check_versions()
-    usage.check_existing_models()
+    checks.check_replaceable(HRAModel)
+    checks.check_versions()
     mappings: list[tuple[Any, Any]] = [(PEFT_TYPE_TO_TUNER_MAPPING, HRAModel), (PEFT_TYPE_TO_CONFIG_MAPPING, HRAConfig)]
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))

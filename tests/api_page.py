@@ -23,7 +23,6 @@ ORDER = (
     "orthogonality_penalty",
     "OrthogonalityCallback",
     "to_lora",
-    "rewind",
     "from_official",
 )
 INTRODUCTION = """# The library's interface

@@ -91,13 +91,9 @@ def sections(part: str) -> list[type[Section]]:
 
 
 def one_of_its_own(value: Any, module: str) -> bool:
-    """Return whether a value is a section with a heading that the module defines."""
-    return is_section(value) and value.__module__ == module and title(value) and named(value)
-
-
-def named(section: type[Section]) -> bool:
-    """Return whether it is no parametrised form of a generic section, and no second one of its title."""
-    return "[" not in section.__name__ and section.__name__ not in ("ModelHub", "ResourcesOfProcesses")
+    """Return whether the module defines this section, with a heading, and as the first of its title."""
+    own = is_section(value) and value.__module__ == module and title(value)
+    return bool(own) and "[" not in value.__name__ and value.__name__ not in ("ModelHub", "ResourcesOfProcesses")
 
 
 def keys(section: type[Section], prefix: tuple[str, ...] = (), of: type[Section] | None = None) -> Iterator[Key]:

@@ -122,7 +122,7 @@ class Run(rule_jobs.Run):
         self.trained = control_training.start(MODEL, self.method, settings, augmented)
         given = {name: [] for name in ("model", "dataset", "augmented", "latents")}
         self.training = self.job("train_control", given, {"record": self.folder / "run/train.json"} | self.weights)
-        samples = control_training.Samples(data, SIDE, self.seed, **self.samples)
+        samples = control_training.Samples(data, self.seed, **self.samples)
         trainer = control_training.Trainer(self.training, self.trained, MODEL, samples, settings)
         trainer.snapshot_steps = snapshot_steps or []
         return trainer

@@ -6,19 +6,11 @@ from typing import ClassVar
 
 import numpy
 
+import diffusion_models
 import rule_jobs
 from support import DIFFUSION_SETTINGS, method
 
-MODEL = {
-    "kind": "init",
-    "generator": "hra_workflow.demo.tiny_diffusion:write",
-    "seed": 0,
-    "config": {
-        "unet": {"sample_size": 8, "block_out_channels": [8, 16], "attention_head_dim": 2, "norm_num_groups": 4},
-        "text_encoder": {"hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 24},
-        "vae": {"block_out_channels": [4, 8, 8], "norm_num_groups": 4},
-    },
-}
+MODEL = diffusion_models.source("stable-diffusion-v1-5-pruned")
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 RESOLUTION = 32
 DATASET = {

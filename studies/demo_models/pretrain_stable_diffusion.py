@@ -12,7 +12,8 @@ from pathlib import Path
 from random import Random
 
 from hra_workflow.core.job import script
-from hra_workflow.demo import object_images, tiny_diffusion
+from hra_workflow.demo import object_images
+from studies.demo_models import tiny_diffusion
 
 WARMUP = 100  # steps
 # With so few latents, the position would be visible through the noise of Stable Diffusion's last step, so the caption

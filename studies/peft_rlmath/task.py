@@ -6,11 +6,13 @@ A config names the class as `tasks.math.class: studies.peft_rlmath.task:Rewarded
 import math
 
 from hra_workflow import methods
+from hra_workflow.core import imports
 from hra_workflow.core.errors import expect
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.math import graders
+from hra_workflow.tasks.math.graders import GRADERS, Grader
 from hra_workflow.tasks.math.task import Math
+from studies.peft_rlmath.grader import BOXED
 
 VALUES = (  # hyper-parameters with the names of TRL's arguments
     "num_generations",
@@ -31,10 +33,15 @@ VALUES = (  # hyper-parameters with the names of TRL's arguments
 )
 
 
+def find_grader(name: str, key: str = "reward") -> Grader:
+    """Return the grader of a `reward`, which may also be `boxed`."""
+    return imports.find(GRADERS | {"boxed": BOXED}, Grader, name, key)
+
+
 def check(task: Task, run: str, values: dict) -> None:
     """Raise JobError if `method/variant` cannot be trained by rewards."""
     key = f"config: tasks.{task.name}: {run}"
-    graders.find(values["reward"], f"{key}: reward")
+    find_grader(values["reward"], f"{key}: reward")
     entry = methods.get(task.config, run.split("/")[0])
     micro_batch = values["batch_size"] // values["gradient_accumulation"]
     sizes = values["num_generations"], values["generation_batch_size"]
@@ -79,7 +86,7 @@ def period(values: dict) -> int:
 
 def is_right(reward: str, style: str, output: str, gold: str) -> bool:
     """Return whether the grader `reward` accepts an output; one that exceeds its limits is wrong."""
-    readings, right = graders.find(reward).functions()
+    readings, right = find_grader(reward).functions()
     try:
         return any(right(style, reading, gold) for reading in readings(style, output))
     except TimeoutError:
@@ -96,7 +103,7 @@ class RewardedMath(Math):
         values = super().relevant_hyperparameters(dataset, run)
         if not values:  # of a run that trains nothing
             return {}
-        version, answer = graders.find(values["reward"]).version, self.datasets[dataset]["answer"]
+        version, answer = find_grader(values["reward"]).version, self.datasets[dataset]["answer"]
         return values | {"reward_version": version, "answer": answer}
 
     def period(self, values: dict) -> int:

@@ -8,7 +8,7 @@ from peft import HRAConfig, get_peft_model
 from torch import nn
 
 import hra
-from hra.capabilities import saves_biases
+from hra.checks import saves_biases
 from hra.reflections import compact, reflect
 
 

@@ -32,7 +32,7 @@ def test_file_has_PEFTs_names_shapes_and_dtypes(net, tmp_path, bias):
 
 
 def test_a_PEFT_that_would_not_save_trained_biases_is_refused(net, monkeypatch):
-    monkeypatch.setattr("hra.capabilities.saves_biases", lambda bias: False)
+    monkeypatch.setattr("hra.checks.saves_biases", lambda bias: False)
     with pytest.raises(ValueError, match=r"bias='all': expected a PEFT that writes .* Install PEFT 0\.21 or newer"):
         adapt(net, bias="all")
 

@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import re
 import runpy
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from peft import PeftModel
@@ -35,19 +33,6 @@ def test_to_lora_and_merge_write_what_others_load(saved):
     close(PeftModel.from_pretrained(base, folder / "lora")(tokens).logits, model(tokens).logits, 24)
     merged = AutoModelForCausalLM.from_pretrained(folder / "merged")
     close(merged(tokens).logits, model(tokens).logits, 24)
-
-
-@pytest.mark.parametrize(("dtype", "least", "most"), [(torch.float32, 1e-9, 1e-6), (torch.bfloat16, 1e-3, 3e-3)])
-def test_merge_says_what_rounding_changes(saved, capsys, dtype, least, most):
-    folder, model = saved
-    base = type(model.get_base_model()).from_pretrained(folder / "base", dtype=dtype)
-    base.save_pretrained(folder / "narrow")
-    main(["merge", str(folder / "adapter"), str(folder / "out"), "--base", str(folder / "narrow")])
-    line = next(one for one in capsys.readouterr().out.splitlines() if one.startswith("rounding to"))
-    pattern = r"rounding to (\w+) changes a layer's outputs by at most (\S+) of .* \((\S+), whose .* by (\S+)\)"
-    name, error, path, change = re.fullmatch(pattern, line).groups()
-    assert name == str(dtype).removeprefix("torch.") and path.startswith("model.layers.0.self_attn.")
-    assert least < float(error) < most and 0.1 < float(change) < 2
 
 
 def test_merge_writes_tokenizer_processor_and_generation_config(saved, capsys):
@@ -93,13 +78,12 @@ def test_written_weights_have_the_umask_s_rights(saved, mask):
     folder, _ = saved
     before = os.umask(mask)
     try:
-        main(["rewind", str(folder / "adapter"), str(folder / "half"), "0.5"])
         main(["to-lora", str(folder / "adapter"), str(folder / "lora")])
         main(["merge", str(folder / "adapter"), str(folder / "merged")])
     finally:
         os.umask(before)
-    written = [path for name in ("half", "lora", "merged") for path in (folder / name).iterdir()]
-    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~mask} and len(written) >= 6
+    written = [path for name in ("lora", "merged") for path in (folder / name).iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~mask} and len(written) >= 5
 
 
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
@@ -114,50 +98,30 @@ def test_existing_files_are_not_overwritten(saved, command):
     main([command, str(folder / "adapter"), str(folder / "out")])
 
 
-@pytest.mark.parametrize("base", ["../models/base", "my/models/base", "models/base", "base"])
+@pytest.mark.parametrize("base", ["../models/base", "my/models/base"])
 @pytest.mark.parametrize("command", ["to-lora", "merge"])
 def test_a_base_model_that_does_not_exist_is_named_with_its_folder(saved, monkeypatch, command, base):
     folder, _ = saved
     (folder / "here").mkdir()
     monkeypatch.chdir(folder / "here")
-    message = (
-        rf"base model {base}: expected a folder or .*found no folder {(folder / 'here' / base).resolve()}[,.] .*base\.$"
-    )
-    with pytest.raises(SystemExit, match=message) as raised:
+    message = rf"base model {base}: expected .*found no folder {(folder / 'here' / base).resolve()}\. .*base\.$"
+    with pytest.raises(SystemExit, match=message):
         main([command, str(folder / "adapter"), "out", "--base", base])
-    assert ("on the Hub: " in str(raised.value)) == (base in ("models/base", "base")) and "Repo id" not in str(
-        raised.value
-    )
 
 
-@pytest.mark.parametrize("command", ["inspect", "to-lora", "merge", "rewind"])
+@pytest.mark.parametrize("command", ["inspect", "to-lora", "merge"])
 @pytest.mark.parametrize(
     ("adapter", "reason"),
     [
-        ("nothere", r"found no folder /.*/nothere\. Correct"),
-        ("../no/where", r"found no folder /.*/no/where\. Correct"),
-        ("no/where", r"found no folder /.*/no/where, and no connection to the Hub \(no route\)\. Correct"),
+        ("nothere", r"expected an adapter's folder or its name .* found no folder /.*/nothere\. Correct"),
+        ("../no/where", r"expected an adapter's folder or its name .* found no folder /.*/no/where\. Correct"),
+        ("no/where", r"expected a PEFT configuration .*Can't find 'adapter_config.json' at 'no/where'\)\. Correct"),
     ],
 )
-def test_an_adapter_that_does_not_exist_is_named_after_one_request(tmp_path, monkeypatch, command, adapter, reason):
-    requests = []
-
-    def model_info(*request, **_):
-        requests.append(request)
-        raise RuntimeError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+def test_an_adapter_that_does_not_exist_is_named(tmp_path, monkeypatch, command, adapter, reason):
     monkeypatch.chdir(tmp_path)
-    more = {"inspect": [], "rewind": ["out", "0.5"]}.get(command, ["out"])
-    with pytest.raises(
-        SystemExit, match=rf"^hra {command}: {adapter}: expected an adapter's folder or its name .*{reason}"
-    ):
-        main([command, adapter, *more])
-    assert requests == [("no/where",)] * (adapter == "no/where")
-    monkeypatch.undo()
-    if adapter == "no/where":
-        with pytest.raises(SystemExit, match=r"found no folder .* on the Hub: .*HF_HUB_OFFLINE.*[^.]\. Correct"):
-            main([command, adapter, *more])
+    with pytest.raises(SystemExit, match=rf"^hra {command}: {adapter}: {reason}"):
+        main([command, adapter] + ["out"] * (command != "inspect"))
 
 
 def test_a_base_model_that_nobody_names_is_requested_first(saved):
@@ -168,18 +132,13 @@ def test_a_base_model_that_nobody_names_is_requested_first(saved):
         main(["merge", str(folder / "adapter"), str(folder / "out")])
 
 
-@pytest.mark.parametrize(("library", "package"), [("rich", "'hra[cli]'"), ("diffusers", "diffusers")])
-def test_a_library_that_is_not_installed_is_named_with_its_package(saved, monkeypatch, library, package):
-    folder, _ = saved
-    mapping = write_mapping(folder / "unet", "diffusers", "UNet2DModel")
-    command = (
-        ["inspect", str(folder / "adapter")] if library == "rich" else ["merge", str(mapping), str(folder / "out")]
-    )
-    for name in [name for name in sys.modules if name.partition(".")[0] == library]:
+def test_a_library_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    mapping = write_mapping(tmp_path / "unet", "diffusers", "UNet2DModel")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "diffusers"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(SystemExit, match=rf"{library}.*; install it with `pip install {re.escape(package)}`"):
-        main(command)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(SystemExit, match=r"diffusers.*; install it with `pip install diffusers`"):
+        main(["merge", str(mapping), str(tmp_path / "out")])
 
 
 @pytest.mark.slow
@@ -204,10 +163,9 @@ def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_pat
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("--help", "change its strength"),
-        ("rewind X out abc", "argument strength: invalid float value: 'abc'"),
+        ("--help", "inspect, export or merge an adapter"),
+        ("rewind X out 0.5", "argument command: invalid choice: 'rewind'"),
         ("inspect nothere", "nothere: expected an adapter's folder"),
-        ("inspect adapter --png no/where.png", "no/where.png: expected an existing folder, found none"),
         ("to-lora adapter adapter", "adapter: expected a new or empty folder"),
         ("merge adapter out --base no/where/at-all", "base model no/where/at-all: expected a folder"),
     ],
@@ -218,7 +176,7 @@ def test_help_and_wrong_arguments_import_neither_torch_nor_peft(tmp_path, comman
     run = [sys.executable, "-c", code, *command.split()]
     done = subprocess.run(run, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     output = done.stdout + done.stderr
-    assert done.returncode == (0 if command == "--help" else 2 if "abc" in command else 1), output
+    assert done.returncode == (0 if command == "--help" else 2 if "rewind" in command else 1), output
     assert says in output, output
 
 

@@ -44,41 +44,17 @@ def logged():
     logging.getLogger("transformers").removeHandler(handler)
 
 
-def test_a_classifier_that_the_adapter_has_is_not_reported_missing(logged, classifier, tmp_path, capsys):
+def test_a_classifier_that_the_adapter_has_is_not_reported_missing(logged, classifier, tmp_path, capsys, recwarn):
     from transformers import AutoModelForSequenceClassification
 
     assert "MISSING" in "".join(logged)
     logged.clear()
     main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
     assert logged == [] and "warning" not in capsys.readouterr().err
+    assert not [one for one in recwarn if "is_gradient_checkpointing" in str(one.message)]
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
     tokens = torch.arange(5)[None]
     close(merged(tokens).logits, classifier(tokens).logits, 24)
-
-
-@pytest.mark.parametrize(
-    ("place", "content", "names", "problem"),
-    [
-        ("adapter/train.json", {"labels": ["no", "maybe", "yes"]}, ["no", "maybe", "yes"], None),
-        ("train.json", {"labels": ["no", "maybe", "yes"]}, ["no", "maybe", "yes"], None),
-        ("train.json", {"labels": ["another", "run's"]}, ["LABEL_0", "LABEL_1", "LABEL_2"], None),
-        ("train.json", {}, ["LABEL_0", "LABEL_1", "LABEL_2"], None),
-        ("train.json", {"labels": None}, ["LABEL_0"], "regression"),
-    ],
-)
-def test_merge_names_the_classes_as_the_record_of_the_run_does(
-    classifier, tmp_path, place, content, names, problem, recwarn
-):
-    path = tmp_path / "adapter/adapter_model.safetensors"
-    tensors = {key: one[: len(names)] if "classifier" in key else one for key, one in load_file(path).items()}
-    save_file(tensors, path)
-    (tmp_path / place).write_text(json.dumps({"made_from": {"settings": {"dataset": content}}}))
-    main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
-    config = json.loads((tmp_path / "merged/config.json").read_text())
-    assert list(config.get("id2label", {"0": "LABEL_0"}).values()) == names
-    assert config.get("label2id", {"LABEL_0": 0}) == {name: index for index, name in enumerate(names)}
-    assert config.get("problem_type") == problem
-    assert not [one for one in recwarn if "is_gradient_checkpointing" in str(one.message)]
 
 
 def test_weights_that_neither_has_are_reported(classifier, tmp_path, capsys):
@@ -116,42 +92,35 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect"])
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_an_incomplete_adapter_file_is_an_error(saved, monkeypatch, command, damage):
     folder, _ = saved
     monkeypatch.chdir(folder)
     change, message = DAMAGES[damage]
     rewrite(folder / "adapter", change)
-    more = ["--base", "base"] if command == "inspect" else ["out"]
     with pytest.raises(SystemExit, match=rf"^hra {command}: adapter.*{message}.*--base\."):
-        main([command, "adapter", *more])
-    assert not (folder / "out").exists() and not list(folder.glob("*.png"))
+        main([command, "adapter", "out"])
+    assert not (folder / "out").exists()
 
 
 CONFIGS = {
     "an unknown type": ({"peft_type": "NEW"}, r"expected a `peft_type` that PEFT \S+ has, found 'NEW'\. Correct"),
-    "r": ({"r": "four"}, r"expected `r` to be an integer, found 'four'\. Correct adapter_config\.json\.$"),
-    "λ": ({"apply_GS": "no"}, r"expected `apply_GS` to be true or false, found 'no'"),
-    "targets": ({"target_modules": 3}, r"expected `target_modules` to be a list of names or .*, found 3"),
-    "sides": ({"two_sided": "yes"}, r"HRAConfig: expected `two_sided` to be True or False, found 'yes'"),
-    "magnitudes": ({"magnitudes": 1}, r"HRAConfig: expected `magnitudes` to be True or False, found 1"),
-    "the start": (
-        {"init_scale": "wide"},
-        r"HRAConfig: expected a positive number .*, found 'wide'\. Correct",
-    ),
-    "no JSON": ('{"peft_type": "HR', r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
-    "no object": ("[1]", r"expected adapter_config\.json to be a PEFT configuration in JSON, found"),
+    "sides": ({"two_sided": "yes"}, r"expected .*HRAConfig: expected `two_sided` to be True or False, found 'yes'"),
+    "magnitudes": ({"magnitudes": 1}, r"expected .*HRAConfig: expected `magnitudes` to be True or False, found 1"),
+    "the start": ({"init_scale": "wide"}, r"expected .*HRAConfig: expected a positive number .*, found 'wide'\."),
+    "no JSON": ('{"peft_type": "HR', r"expected a PEFT configuration as adapter_config\.json, found none \("),
+    "no object": ("[1]", r"expected a PEFT configuration as adapter_config\.json, found none \("),
 }
 
 
-@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect", "rewind"])
+@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect"])
 def test_a_configuration_that_is_none_or_a_folder_without_weights_is_an_error(saved, monkeypatch, command):
     folder, _ = saved
     monkeypatch.chdir(folder)
     path = folder / "adapter/adapter_config.json"
     written = path.read_text()
-    more = {"inspect": [], "rewind": ["out", "0.5"]}.get(command, ["out"])
+    more = [] if command == "inspect" else ["out"]
 
     def refused(message: str) -> None:
         with pytest.raises(SystemExit, match=rf"^hra {command}: adapter: {message}"):
@@ -176,7 +145,7 @@ def test_an_incomplete_adapter_with_a_classifier_is_an_error(classifier, tmp_pat
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize("command", ["to-lora", "merge", "rewind"])
+@pytest.mark.parametrize("command", ["to-lora", "merge"])
 @pytest.mark.parametrize("name", ["classifier.weight", "query.hra_u"])
 def test_an_adapter_with_NaN_or_infinity_is_an_error_that_names_file_and_tensor(
     classifier, tmp_path, command, name, value
@@ -184,7 +153,7 @@ def test_an_adapter_with_NaN_or_infinity_is_an_error_that_names_file_and_tensor(
     rewrite(tmp_path / "adapter", lambda u: {key: one + value if name in key else one for key, one in u.items()})
     message = rf"^hra {command}: {tmp_path}/adapter/adapter_model\.safetensors: .*NaN or infinity in \S+{name}\. Train"
     with pytest.raises(SystemExit, match=message):
-        main([command, str(tmp_path / "adapter"), str(tmp_path / "out"), *["0.5"] * (command == "rewind")])
+        main([command, str(tmp_path / "adapter"), str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 
@@ -206,11 +175,3 @@ def test_a_damaged_file_of_torch_save_is_named(saved, content):
     (path := folder / "adapter/adapter_model.bin").write_bytes(content)
     with pytest.raises(SystemExit, match=rf"^hra merge: {path}: expected "):
         main(["merge", str(folder / "adapter"), str(folder / "out")])
-
-
-def test_rewinding_no_layer_is_an_error(saved):
-    folder, _ = saved
-    rewrite(folder / "adapter", lambda u: {})
-    with pytest.raises(SystemExit, match=r"^hra rewind: .*/adapter: expected tensors named hra_u, found none"):
-        main(["rewind", str(folder / "adapter"), str(folder / "out"), "0.5"])
-    assert not (folder / "out").exists()

@@ -11,8 +11,7 @@ from sidebyside import BIASES, TARGETS, adapt, close, layer
 from torch import nn
 
 import hra
-from hra import capabilities
-from hra.reflections import compact
+from hra import checks
 
 
 @pytest.mark.parametrize(
@@ -73,55 +72,16 @@ def test_one_adapter_of_several_is_exported_by_name(net, images, tmp_path):
     close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(images), model(images), 168)
 
 
-def test_quantised_base_shows_its_weight_by_what_it_does():
-    class Doubled(nn.Module):  # W = 2 I, not stored as a weight
+def test_a_base_weight_that_cannot_be_read_is_refused():
+    class PackedLinear(nn.Module):
         in_features = out_features = 6
 
         def __init__(self):
             super().__init__()
-            self.register_buffer("qweight", torch.zeros(9, dtype=torch.int32))
+            self.register_buffer("qweight", torch.randn(6, 6))
 
-        def forward(self, x):
-            return 2 * x + 1
-
-    Doubled.__name__ = "DoubledLinear"
-    model = adapt(nn.Sequential(Doubled()), target_modules=["0"])
-    _, state = hra.to_lora(model)
-    V, B = compact(model.base_model.model[0].hra_u["default"])
-    close(state["base_model.model.0.lora_A.weight"], V.T, 6)
-    close(state["base_model.model.0.lora_B.weight"], -2 * B, 6)
-
-
-class MisreadLinear(nn.Module):
-    """Reads its input's memory as contiguous rows, like a kernel that ignores strides; has no readable weight."""
-
-    in_features = out_features = 6
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("qweight", torch.randn(6, 6))
-
-    def forward(self, x):
-        return x.as_strided(x.shape, (x.shape[-1], 1)) @ self.qweight.T + 1
-
-
-def test_quantised_base_that_reads_rows_only_is_given_rows():
-    model = adapt(nn.Sequential(MisreadLinear()), target_modules=["0"])
-    hra_layer = model.base_model.model[0]
-    _, state = hra.to_lora(model)
-    _, B = compact(hra_layer.hra_u["default"])
-    close(state["base_model.model.0.lora_B.weight"], -hra_layer.base_layer.qweight @ B, 6)
-
-
-def test_quantised_base_that_is_no_matrix_is_refused():
-    class Squared(MisreadLinear):
-        def forward(self, x):
-            return super().forward(x).square()
-
-    Squared.__name__ = "SquaredLinear"
-    model = adapt(nn.Sequential(Squared()), target_modules=["0"])
-    with pytest.raises(ValueError, match=r"of 0 \(SquaredLinear\).*the layer is not linear"):
-        hra.to_lora(model)
+    with pytest.raises(ValueError, match=r"weight of 0 that can be dequantised .*found one of PackedLinear"):
+        hra.to_lora(adapt(nn.Sequential(PackedLinear()), target_modules=["0"]))
 
 
 def test_what_cannot_be_exported_is_an_error(net, tmp_path):
@@ -149,7 +109,7 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
 @pytest.mark.skipif(not hasattr(peft, "convert_to_lora"), reason="this PEFT converts nothing to LoRA")
 def test_pefts_conversion_which_would_take_H_for_an_addition_refuses(net, monkeypatch):
     # As with tests/hra/upstream/main-0001-exact-conversion-to-lora.patch.
-    monkeypatch.setattr(capabilities.PeftHRALayer, "supports_lora_conversion", lambda *arguments: True)
+    monkeypatch.setattr(checks.PeftHRALayer, "supports_lora_conversion", lambda *arguments: True)
     with pytest.raises(TypeError, match=r"do not support LoRA conversion: .*hra\.layers\.Linear"):
         peft.convert_to_lora(adapt(net), rank=4)
 

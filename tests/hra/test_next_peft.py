@@ -19,7 +19,7 @@ import hra
 from benchmarks import cases, tables
 from benchmarks.drift import MEASURES
 from benchmarks.other_peft import OtherPackages
-from hra import capabilities
+from hra import checks
 
 VERSION = "0.20.1.dev0"  # of a development version, which says little of what it can do
 LAYERS = """
@@ -67,7 +67,7 @@ def adapted(library, net, **config):
 @pytest.mark.parametrize("config", [{}, {"apply_GS": True}, {"r": 3}, {"bias": "hra_only"}], ids=str)
 def test_install_replaces_the_layers_of_a_rewritten_peft(next_peft, net, images, tmp_path, config):
     later, ours = next_peft
-    if "bias" in config and not capabilities.saves_biases("hra_only"):
+    if "bias" in config and not checks.saves_biases("hra_only"):
         pytest.skip("this PEFT does not save biases")
     assert later.__version__ == VERSION != peft.__version__
     theirs = adapted(later, net, **config)
@@ -95,8 +95,8 @@ def test_install_replaces_the_layers_of_a_rewritten_peft(next_peft, net, images,
 
 def test_a_peft_without_a_method_that_is_replaced_is_refused(monkeypatch):
     hra.uninstall()
-    monkeypatch.setattr(capabilities.PeftHRALayer, "adapter_layer_names", ("hra_v",))
-    monkeypatch.delattr(capabilities.PeftHRAModel, "_create_new_module")
+    monkeypatch.setattr(checks.PeftHRALayer, "adapter_layer_names", ("hra_v",))
+    monkeypatch.delattr(checks.PeftHRAModel, "_create_new_module")
     with pytest.raises(RuntimeError, match=r"with HRALayer\.hra_u, HRAModel\._create_new_module, found PEFT"):
         hra.install()
 

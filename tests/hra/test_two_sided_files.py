@@ -19,7 +19,6 @@ from torch import nn
 
 import hra
 from hra.__main__ import main
-from hra.conversion import outputs
 
 ROOT = Path(__file__).parents[2]
 UNET = ROOT / "workflow/pictures-sd/unet"
@@ -258,18 +257,8 @@ def test_the_commands_use_the_output_side(saved, tmp_path, capsys):
     base = type(llama()).from_pretrained(tmp_path / "base")
     torch.testing.assert_close(PeftModel.from_pretrained(base, tmp_path / "lora")(x).logits, expected)
     main(["merge", str(tmp_path / "adapter"), str(tmp_path / "merged")])
-    error = float(capsys.readouterr().out.split("by at most ")[1].split(" of their norm")[0])
-    assert 1e-9 < error < 1e-6
     merged = type(llama()).from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(merged(x).logits, expected)
-
-
-def test_the_probe_of_a_merge_has_the_output_side_of_each_group():
-    base = nn.Sequential(nn.Conv2d(8, 12, 3, groups=2)).double()
-    layer = adapt(base, target_modules="0", two_sided=True, magnitudes=True).base_model.model[0]
-    expected = outputs(layer, layer.base_layer.weight, adapted=True)
-    layer.merge()
-    torch.testing.assert_close(outputs(layer, layer.base_layer.weight), expected)
 
 
 def rewrite(folder: Path, change) -> None:
@@ -277,10 +266,10 @@ def rewrite(folder: Path, change) -> None:
     save_file(change(load_file(path)), path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize("command", ["to-lora", "merge", "rewind", "inspect"])
+@pytest.mark.parametrize("command", ["to-lora", "merge", "inspect"])
 def test_a_lacking_or_unexpected_tensor_is_an_error_by_name(saved, tmp_path, command):
     _, form = saved
-    more = {"inspect": [], "rewind": [str(tmp_path / "out"), "0.5"]}.get(command, [str(tmp_path / "out")])
+    more = [] if command == "inspect" else [str(tmp_path / "out")]
     arguments = [command, str(tmp_path / "adapter"), *more]
     for option, name in {"two_sided": "hra_u_out", "magnitudes": "hra_magnitudes"}.items():
         key, path = f"base_model.model.model.layers.0.self_attn.q_proj.{name}", tmp_path / "adapter"

@@ -44,12 +44,6 @@ def test_more_reflections_than_outputs_are_refused(base):
 
 
 @in_every_form
-def test_parameters_that_are_not_the_weight_of_a_layer_are_refused(form):
-    with pytest.raises(ValueError, match=r"expected `target_parameters` without `two_sided` and `magnitudes`.*Leave"):
-        hra.HRAConfig(r=4, target_parameters=["experts.down_proj"], **form)
-
-
-@in_every_form
 def test_layers_that_tensor_parallelism_splits_by_their_outputs_are_refused(form):
     for added in (False, True):
         base = nn.ModuleDict({"up": nn.Linear(12, 8)})

@@ -1,6 +1,5 @@
 """Warnings of versions outside of the tested range, and of PEFT's own layers where this package's are expected."""
 
-import gc
 import re
 import tomllib
 import warnings
@@ -12,15 +11,14 @@ import torch
 from sidebyside import Net, adapt
 
 import hra
-from hra import usage
+from hra import checks
 from support import ROOT
 
 
 @pytest.fixture(autouse=True)
 def forget():
     """Warn as in a new process."""
-    usage._warn.cache_clear()
-    usage.check_existing_models.cache_clear()
+    checks._warn.cache_clear()
 
 
 def warned(function, *arguments) -> list[str]:
@@ -44,28 +42,28 @@ def test_the_ranges_are_those_of_the_requirements_the_page_and_the_installed_ver
     oldest = dict(re.findall(r"^(\w+)==(\d+\.\d+)", (ROOT / "envs/oldest.txt").read_text(), re.MULTILINE))
     page = (ROOT / "docs/library.md").read_text().partition("## Versions")[2].partition("## ")[0]
     page = " ".join(page.lower().split())
-    for name, (first, last) in usage.TESTED.items():
+    for name, (first, last) in checks.TESTED.items():
         assert first == LLAMA_FACTORY.get(name, lowest[name]) == oldest.get(name, first), name
         assert f"{name} {first} to {last}" in page or (first == last and re.search(rf"{name} {first}\b(?! to)", page))
-    assert set(oldest) <= set(usage.TESTED)
-    installed = {one.name: one.version for one in metadata.distributions() if one.name in usage.TESTED}
+    assert set(oldest) <= set(checks.TESTED)
+    installed = {one.name: one.version for one in metadata.distributions() if one.name in checks.TESTED}
     for name, version in installed.items():
         # If it is newer than the last one: run all tests of `make compat`, then extend the range and the page.
-        first, last = map(usage._minor, usage.TESTED[name])
-        assert "dev" in version or first <= usage._minor(version) <= last, f"{name} {version}"
+        first, last = map(checks._minor, checks.TESTED[name])
+        assert "dev" in version or first <= checks._minor(version) <= last, f"{name} {version}"
 
 
 @pytest.mark.parametrize("version", ["0.18.0", "0.21.3.dev0", "0.21.2+local", "0.21rc1"])
 def test_versions_within_the_range_give_no_warning(version, monkeypatch):
     monkeypatch.setattr(peft, "__version__", version)
-    assert warned(usage.check_versions) == []
+    assert warned(checks.check_versions) == []
 
 
 def test_versions_outside_of_the_range_are_one_line_once(monkeypatch):
     monkeypatch.setattr(peft, "__version__", "0.22.0.dev0")
     monkeypatch.setattr(torch, "__version__", "3.0.1+cpu")
-    monkeypatch.setitem(usage.TESTED, "absent-package", ("1.0", "2.0"))
-    monkeypatch.setitem(usage.TESTED, "safetensors", ("99.1", "99.1"))
+    monkeypatch.setitem(checks.TESTED, "absent-package", ("1.0", "2.0"))
+    monkeypatch.setitem(checks.TESTED, "safetensors", ("99.1", "99.1"))
     hra.uninstall()
     (message,) = warned(hra.install)
     assert "not tested with torch 3.0.1+cpu (tested: 2.9 to 2.15), peft 0.22.0.dev0 (tested: 0.18 to 0.21)," in message
@@ -77,33 +75,7 @@ def test_versions_outside_of_the_range_are_one_line_once(monkeypatch):
 # PEFT's own layers
 
 
-def test_install_warns_of_models_with_PEFTs_own_layers():
-    gc.collect()
-    hra.uninstall()
-    before = usage._alive()
-    kept = adapt(Net(), stock=True)  # installs again
-    hra.uninstall()
-    usage._warn.cache_clear()
-    usage.check_existing_models.cache_clear()
-    (message,) = warned(hra.install)
-    assert f"found {before + 3} of PEFT's own HRA layers" in message
-    hra.uninstall()
-    assert warned(hra.install) == []
-    del kept
-    adapt(Net())
-    gc.collect()
-    assert usage._alive() == before
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        hra.orthogonality_penalty,
-        lambda model: hra.to_lora(model),
-        lambda model: hra.rewind(model, 0.5),
-    ],
-    ids=["penalty", "to_lora", "rewind"],
-)
+@pytest.mark.parametrize("use", [hra.orthogonality_penalty, hra.to_lora])
 def test_functions_warn_of_PEFTs_own_layers_once(use):
     stock, ours = adapt(Net(), stock=True), adapt(Net())
     assert warned(use, ours) == []

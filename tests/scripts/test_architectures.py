@@ -14,7 +14,7 @@ import sums
 import support
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, causal_lm, decoding, memory, model_types
+from hra_workflow.models import adapters, causal_lm, decoding, memory
 from predicted import answering, predict
 from rule_jobs import train
 from test_export_adapter import export_unevaluated, pasted
@@ -177,28 +177,3 @@ def test_modernbert_predicts_and_is_loaded_by_stock_libraries(tmp_path, monkeypa
     torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
     torch.testing.assert_close(found[0], found[2], atol=1e-4, rtol=1e-4)
     assert found[0].std() > 1e-3
-
-
-def test_the_known_types_are_those_of_transformers():
-    from transformers.models.auto import modeling_auto
-
-    for architecture, mapping in model_types.MAPPINGS.items():
-        assert model_types.known(architecture) == list(getattr(modeling_auto, mapping))
-
-
-@pytest.mark.parametrize(
-    ("model", "stated", "message"),
-    [
-        ("deberta-v3-base", "deberta-v4", r"architecture: unknown classifier type 'deberta-v4'; known: .* modernbert,"),
-        ("llama2-7b", "vit", r"architecture: unknown causal_lm type 'vit'; known: .* gemma3_text, .* llama, .* qwen3,"),
-        ("llama2-7b", None, r"models.llama2-7b: expected `architecture`, .* not downloaded yet. Add it, such as llama"),
-    ],
-)
-def test_a_model_that_cannot_be_trained_is_refused_before_its_download(here, model, stated, message):
-    config = support.paper_config()
-    config["models"][model]["architecture"] = stated
-    with pytest.raises(JobError, match=rf"config: models.{model}.*{message}" if stated else message):
-        model_types.check(config, model, "classifier" if model.startswith("deberta") else "causal_lm")
-    del config["models"][model]["architecture"]
-    here(f"resources/models/{model}/config.json", {"model_type": "qwen3"})
-    model_types.check(config, model, "causal_lm")

@@ -135,13 +135,6 @@ def test_noise_on_the_way_is_the_picture_s_own(trained):
     )
 
 
-def test_hints_of_another_size_are_refused(trained):
-    with pytest.raises(
-        JobError, match=r"the control image of 'a ball': expected RGB of 64 × 64 pixels, found RGB of 32 × 32"
-    ):
-        sampler(trained["hra"]).draw(["a ball"], [0], [disc("white", "black", 9, 9).resize((32, 32))])
-
-
 def test_a_resolution_that_the_model_cannot_make_is_refused():
     with pytest.raises(JobError, match="resolution: expected a multiple of 16 pixels, found 60"):
         control_sampling.Sampler(MODEL, SAMPLING | {"resolution": 60}, "cpu")

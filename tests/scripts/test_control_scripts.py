@@ -21,9 +21,7 @@ from control_jobs import EVALUATORS, KINDS, ROWS, ControlRun, draw, entry
 from controlled import MODEL, SIDE, same_weights, unet_method
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images
 from hra_workflow.evaluators import registry
-from hra_workflow.models import image_shards
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
@@ -84,30 +82,6 @@ def test_the_photographs_themselves_are_the_best_there_is(tiny_control, tmp_path
         assert set(found) == set(best)
         for name, value in best.items():
             assert found[name]["value"] == pytest.approx(value, abs=allowed), (hint, name)
-
-
-def test_the_images_of_a_base_model_are_kept_if_only_the_control_images_change(tiny_control, tmp_path, monkeypatch):
-    """As after an edit of the function of the control signal. They are recorded as made with the new ones."""
-    manifest = tmp_path / "hints.manifest.json"
-
-    def made(hint: str) -> tuple[list, dict]:
-        found = files.read_json(tiny_control[hint])
-        files.write_json(manifest, found | {"made_from": found["made_from"] | {"result": "canny"}})
-        if not (tmp_path / found["folder"]).exists():
-            (tmp_path / found["folder"]).symlink_to(Path(tiny_control[hint]).with_name(found["folder"]))
-        train(run)
-        shards = [run.generate(shard, 4, batch_size=2) for shard in range(4)]  # of three batches
-        return run.gather(shards), images.made_from(run.images)
-
-    run = ControlRun(tmp_path, tiny_control | {"canny": str(manifest)}, unet_method("pretrained")).started()
-    before = made("canny")
-    monkeypatch.setattr(image_shards, "draw", None)
-    after = made("segmentation")
-    assert after[0] == before[0] and after[1]["inputs"].keys() == before[1]["inputs"].keys() and after[1] != before[1]
-    for change, kept in ((lambda: None, 3), (lambda: run.images.write_bytes(run.images.read_bytes()[:600]), 2)):
-        change()  # another size of the batches, or a damaged archive
-        with pytest.raises(TypeError):
-            run.generate(batch_size=kept)
 
 
 @pytest.mark.parametrize("kind", ["pretrained", "hra"])

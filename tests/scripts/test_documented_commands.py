@@ -250,7 +250,7 @@ def test_the_commands_of_a_page_exist(page):
         "snakemake results/table_glu.csv",
         "snakemake results/glue/cola/hra/r9/seed0/train.json",
         "hra look ADAPTER",
-        "hra rewind ADAPTER OUT",
+        "hra rewind ADAPTER OUT 0.5",
         "python -m benchmarks.gone",
         "python -m benchmarks nonsense",
         "python workflow/scripts/gone.py",

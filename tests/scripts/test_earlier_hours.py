@@ -34,8 +34,9 @@ def test_the_hours_of_a_job_are_those_of_earlier_jobs_with_its_model(here):
     assert not [*planned_jobs.every()]
     planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
     (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
-    config["datasets"]["glue"]["paraphrase"]["rows"] = {"train": 1920, "validation": 600}
-    second = planned("sentiment", "paraphrase")
+    larger = config["datasets"]["glue"]["sentiment"] | {"rows": {"train": 1920, "validation": 600}, "tokens": 26}
+    config["datasets"]["glue"]["larger"] = larger
+    second = planned("sentiment", "larger")
     assert [job.basis for job in second.remaining] == [estimates.MEASURED] * 2
     more = planned.jobs[1].work / planned.jobs[0].work
     assert more > 2 and [job.seconds for job in second.remaining] == pytest.approx([20, 20 * more])

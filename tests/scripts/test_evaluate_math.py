@@ -101,17 +101,7 @@ def test_metrics_and_predictions(job):
         "strict": {"answer": "42 of 50", "right": False},
         "lenient": {"answer": "42", "right": True},
         "official": {"answer": "42", "right": True},
-        "peft": {"answer": "42 of 50", "right": False},
-        "boxed": {"answer": None, "right": False},
     }
-
-
-@pytest.mark.parametrize("output, warned", [("#### 7", True), ("The answer is: 7", False)])
-def test_the_log_warns_where_strict_finds_no_answer_in_any_output(job, capsys, output, warned):
-    given = job(GSM8K, [output, "#### 42", "#### 1000", "#### 5"])
-    evaluate_math.main(given)
-    message = "none of 4 outputs contains “The answer is: ”, after which `strict` expects"
-    assert (message in capsys.readouterr().out) == warned
 
 
 def test_order_and_threads_change_no_byte(job):

@@ -105,14 +105,14 @@ def test_a_custom_class_scores_like_any_other(job, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Unnamed", r"light \(toy_evaluators:Unnamed\): expected the metrics \('_mean',\), found '_most'"),
+        ("Unnamed", r"light \(toy_evaluators:Unnamed\): expected scores that its `metrics` declare, found \['_most'\]"),
         (
             "Short",
-            r"light \(toy_evaluators:Short\): expected 3 scores '_mean', one per image, found 1\. .* None",
+            r"light \(toy_evaluators:Short\): expected 3 finite scores '_mean', one per image, found 1, 0 .* None",
         ),
-        ("Unknown", r"expected finite scores '_mean', found 1 that are NaN or infinite"),
-        ("Unstated", r"expected scores of all images together for \(\), found them for \('_most',\)\. .* `of_run`"),
-        ("NoEvaluator", r"expected a class with `metrics`, a tuple .* Derive it from"),
+        ("Unknown", r"3 finite scores '_mean', one per image, found 3, 1 of them NaN or infinite"),
+        ("Unstated", r"expected scores that its `of_run` declare, found \['_most'\]"),
+        ("NoEvaluator", r"expected a class, found <class .* Derive it from"),
         ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),
     ],
 )

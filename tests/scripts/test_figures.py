@@ -158,7 +158,7 @@ def test_one_colour_per_method_and_its_variants_told_apart():
 def test_a_method_has_the_same_colour_in_every_task_and_no_other_has_it():
     before = colours.of_methods(paper_config())
     added = paper_config()
-    runs = ["dora/r8", "rslora/r8", "vera/r256", "loraplus/r8"]
+    runs = ["dora/r8", "rslora/r8", "vera/r256", "shira/r8"]
     added["tasks"]["glue"]["grid"].append({"runs": runs, "datasets": ["cola"], "seeds": [0]})
     after = colours.of_methods(added)
     assert before.items() <= after.items() and after["lora"] == METHODS["lora"].colour

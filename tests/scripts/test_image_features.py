@@ -10,10 +10,10 @@ from PIL import Image, ImageFilter
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from hra_workflow.demo import object_images, prompt_fidelity, subject_images, tiny_diffusion
+from hra_workflow.demo import object_images, prompt_fidelity, subject_images
 from hra_workflow.evaluators import registry, vision_networks
 from hra_workflow.evaluators.protocol import Reference
-from support import paper_config
+from support import ROOT, paper_config
 
 PROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",
@@ -44,10 +44,10 @@ def dino(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
     folder = tmp_path_factory.mktemp("clip")
-    tokenizer = tiny_diffusion.word_tokenizer(object_images.WORDS, 32)
+    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "workflow/pictures-sd/tokenizer")
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text = sizes | special | {"vocab_size": len(tokenizer), "max_position_embeddings": 32}

@@ -55,7 +55,7 @@ def test_the_noise_of_a_sample_is_the_same(make_run, tiny_control):
     architecture.prepare("cpu")
     trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []
     for some in rows:
-        samples = control_training.Samples(some, SIDE, seed=0, prompt_dropout=0.3)
+        samples = control_training.Samples(some, seed=0, prompt_dropout=0.3)
         parts = [samples[n] for n in range(len(split))]
         noisy = control_training.Trainer.encode(trainer, parts)
         found.append([(part, noisy[n], torch.rand((), generator=part["generator"])) for n, part in enumerate(parts)])

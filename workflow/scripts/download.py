@@ -157,7 +157,7 @@ def one_file(raw: Path, converted: Path) -> Path:
     """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
     if not (raw / "unet/config.json").exists() or (raw / pretrained.MARK).exists():
         return raw
-    from hra_workflow.models.ldm import checkpoint as ldm_checkpoint
+    from hra_workflow.models import ldm_checkpoint
 
     shutil.rmtree(converted, ignore_errors=True)
     return ldm_checkpoint.diffusers_folder(raw, converted)

@@ -28,7 +28,7 @@ def main(job: dict) -> None:
     makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
     for maker in makers.values():
         maker.try_one()
-    rows, colours = {}, {}
+    rows = {}
     with files.replacing_folder(folder) as new:
         for split, maker in makers.items():
             rows[split] = control_data.write(
@@ -36,14 +36,9 @@ def main(job: dict) -> None:
             )
             print(f"{split}: {rows[split]} control images with {dataset['hint']}")
             contents["warnings"] += card.of_hints(maker)
-            if maker.colours:
-                colours[split] = count = maker.colour_counts()
-                nearest, none = (f"{count[name] / count['pixels']:.2%}" for name in ("nearest", "none"))
-                print(f"{split}: pixels in other colours than ADE20K's: {nearest} are the nearest class, {none} none")
         found = sources.list_files(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
-    record |= {"colours": colours} if colours else {}
     record[made_from.KEY] = made_from.describe(job)
     record["hint"] = {key: dataset[key] for key in ("hint", "source_sha256") if key in dataset}
     data_cards.save(data_cards.path_of(manifest), contents, dataset, source.get("own", {}))

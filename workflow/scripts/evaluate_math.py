@@ -21,11 +21,6 @@ def main(job: dict) -> None:
 
     verdicts = answers.grade_all(style, [line["output"] for line in lines], golds, job["threads"], params["metrics"])
 
-    if "strict" in params["metrics"] and not any(answers.MARK in line["output"] for line in lines):
-        print(
-            f"Warning: none of {len(lines)} outputs contains “{answers.MARK}”, after which `strict` expects the "
-            "answer, so `strict` is 0 regardless of the model. Compare `lenient`, or train on data in that format."
-        )
     predictions.write(
         job["output"]["predictions"],
         (line | {"gold": gold} | verdict for line, gold, verdict in zip(lines, golds, verdicts, strict=True)),

@@ -51,7 +51,7 @@ def make_trainer(job: dict, model_folder: Path, augmented: Path):
     set_seed(seed)  # for parts that the initial adapter lacks: a ControlNet's hint encoder
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}
     model = training.start(model_folder, params["method"], settings | memory, augmented)
-    samples = training.Samples(rows, params["resolution"], seed, settings["prompt_dropout"], settings["shuffle"])
+    samples = training.Samples(rows, seed, settings["prompt_dropout"], settings["shuffle"])
     return training.Trainer(job, model, model_folder, samples, settings)
 
 

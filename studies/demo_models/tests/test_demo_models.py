@@ -7,8 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hra_workflow.demo import tiny_diffusion
-from studies.demo_models import pretrain_stable_diffusion, pretrain_word_problems
+from studies.demo_models import pretrain_stable_diffusion, pretrain_word_problems, tiny_diffusion
 from support import ROOT
 
 

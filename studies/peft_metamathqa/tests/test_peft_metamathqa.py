@@ -231,9 +231,13 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
         (
             "datasets.math.metamathqa-peft.metrics",
             ["pefft"],
-            r"metrics: expected one of official, .*, peft, boxed, or module:name of a custom one, found 'pefft'",
+            r"metrics: expected one of official, .*, or module:name of a custom one, found 'pefft'",
         ),
-        ("datasets.math.metamathqa-peft.score", "official", r"score: unknown metric 'official'; known: peft, strict"),
+        (
+            "datasets.math.metamathqa-peft.score",
+            "official",
+            r"score: unknown metric 'official'; known: studies.peft_metamathqa.grader:PEFT, strict",
+        ),
         (
             "tasks.math.published.file",
             "peft.csv",

@@ -16,7 +16,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import text_tables
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
-from hra_workflow.tasks.math import answers, graders
+from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math.graders import Grader
 from hra_workflow.training import hf_trainer
 from studies.peft_rlmath import grpo
 from studies.peft_rlmath import task as module
@@ -113,7 +114,7 @@ def test_a_grader_that_exceeds_its_limits_rewards_nothing(monkeypatch):
     def slow(style, answer, gold):
         raise TimeoutError
 
-    monkeypatch.setitem(graders.GRADERS, "boxed", graders.Grader(answers.boxed_readings, slow))
+    monkeypatch.setattr(module, "BOXED", Grader(module.BOXED.readings, slow))
     assert not module.is_right("boxed", "gsm8k", "\\boxed{18}", "18")
 
 

@@ -12,7 +12,6 @@ from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
 from hra_workflow.keys import problems
-from hra_workflow.models import model_types
 from hra_workflow.tasks import columns, outputs, training, tuned_runs
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.training import REQUIRED
@@ -96,7 +95,6 @@ def check_task(task: Task) -> None:
         f"{place}: selection: {HELD_OUT} needs `held_out: {{share: 0.1}}`, the fraction of the training rows",
     )
     one_of(f"{place}.model", "model", entry["model"], config["models"])
-    model_types.check(config, entry["model"], task.architecture)
     if isinstance(entry["preset"], dict):
         for name in entry["preset"]:
             one_of(f"{place}.preset", "method or variant", name, run_keys(config))

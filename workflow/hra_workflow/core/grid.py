@@ -131,7 +131,6 @@ def method(config: dict, task: str, method: str, variant: str, dataset: str | No
         peft = peft | hyperparameters(config, task, dataset, f"{method}/{variant}").get(kind_of(entry), {})
     # Keys that only some methods have do not appear in the params of others, so that finished runs remain valid.
     entries = {key: entry[key] for key in ("type",) if key in entry}
-    entries |= {key: chosen[key] for key in ("loraplus_lr_ratio",) if key in chosen}
     return entries | {
         "kind": entry["kind"],
         "version": entry["version"],

@@ -9,7 +9,8 @@ import operator
 from dataclasses import dataclass
 from random import Random
 
-from hra_workflow.demo import vocabulary
+NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry")
+GOODS = ("keys", "cups", "maps", "coins", "books", "cards", "apples", "stamps")
 
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 # The operation of a step. Some introduce the next person; the last two can only be the final step.
@@ -76,7 +77,7 @@ def invent(rng: Random, length: int) -> Problem:
         if choices := numbers(SIGNS[name], value):
             steps.append((name, rng.choice(choices)))
             value = OPERATIONS[SIGNS[name]](value, steps[-1][1])
-    return Problem(tuple(rng.sample(vocabulary.NAMES, length + 1)), rng.choice(vocabulary.GOODS), start, tuple(steps))
+    return Problem(tuple(rng.sample(NAMES, length + 1)), rng.choice(GOODS), start, tuple(steps))
 
 
 def numbers(sign: str, value: int) -> list[int]:

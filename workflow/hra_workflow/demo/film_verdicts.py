@@ -7,26 +7,54 @@ polarity.
 
 from random import Random
 
-from hra_workflow.demo import vocabulary
+# Aspects of a film or book.
+ASPECTS = (
+    "the plot", "the acting", "the dialogue", "the camera work", "the music", "the ending", "the cast", "the script",
+    "the pacing", "the humor", "the story", "the film", "the first half", "the romance", "the mystery", "the direction",
+)  # fmt: skip
+GOOD = (
+    "brilliant", "charming", "moving", "witty", "gripping", "clever", "warm", "fresh", "superb", "delightful",
+    "subtle", "funny", "inspired", "elegant", "graceful", "believable", "thoughtful", "tender", "exciting", "honest",
+)  # fmt: skip
+BAD = (
+    "dull", "clumsy", "tedious", "lifeless", "shallow", "bland", "tired", "messy", "predictable", "awkward", "hollow",
+    "stale", "forced", "confusing", "silly", "boring", "pretentious", "annoying", "lazy", "ridiculous",
+)  # fmt: skip
+GOOD_THINGS = ("a masterpiece", "a triumph", "a delight", "a joy", "a treat", "a gem", "a success", "a classic")
+BAD_THINGS = ("a disaster", "a mess", "a bore", "a failure", "a chore", "a disgrace", "an insult", "a letdown")
+GOOD_STUFF = ("charm", "wit", "warmth", "grace", "energy", "depth", "heart", "suspense", "imagination", "tenderness")
+BAD_STUFF = (
+    "cliches",
+    "noise",
+    "tedium",
+    "confusion",
+    "clumsiness",
+    "vanity",
+    "gloom",
+    "stupidity",
+    "padding",
+    "flaws",
+)
+DEGREES = ("really", "truly", "quite", "very", "often", "remarkably", "always", "strangely", "undeniably", "simply")
 
 
 def adjective(rng: Random, good: bool) -> str:
-    return rng.choice(vocabulary.GOOD if good else vocabulary.BAD)
+    return rng.choice(GOOD if good else BAD)
 
 
 def kind_of_thing(rng: Random, good: bool) -> str:
-    return rng.choice(vocabulary.GOOD_THINGS if good else vocabulary.BAD_THINGS)
+    return rng.choice(GOOD_THINGS if good else BAD_THINGS)
 
 
 def stuff(rng: Random, good: bool) -> str:
-    return rng.choice(vocabulary.GOOD_STUFF if good else vocabulary.BAD_STUFF)
+    return rng.choice(GOOD_STUFF if good else BAD_STUFF)
 
 
 def plain(rng: Random, good: bool) -> str:
     """Make a claim whose words have its polarity."""
     return rng.choice(
         (
-            f"is {rng.choice(vocabulary.DEGREES)} {adjective(rng, good)}",
+            f"is {rng.choice(DEGREES)} {adjective(rng, good)}",
             f"is {adjective(rng, good)} and {adjective(rng, good)}",
             f"is as {adjective(rng, good)} as it is {adjective(rng, good)}",
             f"is {kind_of_thing(rng, good)}",
@@ -55,12 +83,12 @@ def turned(rng: Random, good: bool) -> str:
 
 
 def claim(rng: Random, good: bool) -> str:
-    return f"{rng.choice(vocabulary.ASPECTS)} {rng.choice((plain, plain, plain, turned))(rng, good)}"
+    return f"{rng.choice(ASPECTS)} {rng.choice((plain, plain, plain, turned))(rng, good)}"
 
 
 def praise(rng: Random, good: bool) -> str:
     """Make two claims with the same polarity, in plain words."""
-    first, second = rng.sample(vocabulary.ASPECTS, 2)
+    first, second = rng.sample(ASPECTS, 2)
     return f"{first} {plain(rng, good)} and {second} {plain(rng, good)}"
 
 
@@ -86,8 +114,8 @@ def opinion(rng: Random, good: bool) -> str:
             f"critics called it {adjective(rng, good)}, and they were right",
             f"I expected {kind_of_thing(rng, not good)} and got {kind_of_thing(rng, good)}",
             f"I got {kind_of_thing(rng, good)} where I expected {kind_of_thing(rng, not good)}",
-            f"only a fool would call {rng.choice(vocabulary.ASPECTS)} {adjective(rng, not good)}",
-            f"nobody could call {rng.choice(vocabulary.ASPECTS)} {adjective(rng, not good)}",
+            f"only a fool would call {rng.choice(ASPECTS)} {adjective(rng, not good)}",
+            f"nobody could call {rng.choice(ASPECTS)} {adjective(rng, not good)}",
         )
     )
 

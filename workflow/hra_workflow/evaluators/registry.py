@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 
 from hra_workflow.core import imports
-from hra_workflow.core.errors import JobError
-from hra_workflow.evaluators.protocol import Evaluator, Needs
+from hra_workflow.core.errors import JobError, expect
+from hra_workflow.evaluators.protocol import Evaluator
 
 KINDS = {  # other types are named `module:Class`
     "dino": "hra_workflow.evaluators.image_features:Dino",
@@ -17,7 +17,6 @@ KINDS = {  # other types are named `module:Class`
     "segformer-mmseg": "hra_workflow.evaluators.segmentation:Mmsegmentation",
     "segformer-nvlabs": "hra_workflow.evaluators.segmentation:Nvlabs",
     "face-alignment": "hra_workflow.evaluators.landmarks:FaceAlignment",
-    "dlib": "hra_workflow.evaluators.landmarks:Dlib",
     "fid": "hra_workflow.evaluators.fid:Fid",
 }
 OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types have
@@ -27,19 +26,13 @@ OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types ha
 def find(kind: str) -> type[Evaluator]:
     """Import the class of a type; raise JobError if it does not exist or is not an evaluator."""
     path = KINDS.get(kind, kind)
-    if ":" not in path:
-        raise JobError(
-            f"evaluator kind {kind!r}: expected one of {', '.join(KINDS)}, or a custom class as module:Class. "
-            "Correct `kind`."
-        )
+    known = f"one of {', '.join(KINDS)}, or a custom class as module:Class"
+    expect(":" in path, f"evaluator kind {kind!r}: expected {known}. Correct `kind`")
     found = imports.import_named(path, "evaluator kind")
-    metrics, needs = getattr(found, "metrics", None), getattr(found, "needs", None)
-    texts = isinstance(metrics, tuple) and all(isinstance(ending, str) for ending in metrics)
-    if not (isinstance(found, type) and metrics and texts and isinstance(needs, Needs)):
-        raise JobError(
-            f"evaluator kind {kind!r}: expected a class with `metrics`, a tuple of name endings, `needs` and "
-            f"`score`, found {found!r}. Derive it from hra_workflow.evaluators.protocol.Evaluator."
-        )
+    expect(
+        isinstance(found, type) and issubclass(found, Evaluator),
+        f"evaluator kind {kind!r}: expected a class, found {found!r}. Derive it from {Evaluator.__module__}:Evaluator",
+    )
     return found
 
 
@@ -73,22 +66,19 @@ def check(place: str, entry: dict, images: str) -> None:
 
     `images`: the type of the task's reference images, see Needs.
     """
+    kind, key = entry["kind"], f"{place}: kind {entry['kind']}"
     try:
-        needs, kind = find(entry["kind"]).needs, entry["kind"]
+        needs = find(kind).needs
     except JobError as problem:
         raise JobError(f"{place}: {problem}") from problem
-    if needs.model != ("model" in entry):
-        raise JobError(f"{place}: kind {kind} {'needs a' if needs.model else 'has no'} model")
+    expect(needs.model == ("model" in entry), f"{key} {'needs a' if needs.model else 'has no'} model")
     for option in OPTIONS:
-        if option in entry and option not in needs.options:
-            raise JobError(f"{place}: kind {kind} has no {option}")
-    if needs.images not in (None, images):
-        raise JobError(f"{place}: kind {kind} needs {needs.images} images, this task has {images}. Remove it")
+        expect(option not in entry or option in needs.options, f"{key} has no {option}")
+    expect(needs.images in (None, images), f"{key} needs {needs.images} images, this task has {images}. Remove it")
 
 
 def check_annotation(place: str, entry: dict, annotation: str | None) -> None:
     """Raise JobError unless a dataset has the type of annotation that an evaluator needs."""
     accepted = find(entry["kind"]).needs.annotation
-    if accepted and annotation not in accepted:
-        wanted = " or ".join(accepted)
-        raise JobError(f"{place}: {entry['name']} ({entry['kind']}) needs an annotation of kind {wanted}")
+    wanted = f"{entry['name']} ({entry['kind']}) needs an annotation of kind {' or '.join(accepted)}"
+    expect(not accepted or annotation in accepted, f"{place}: {wanted}")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hra_workflow.core import manifests, rates
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import expect
 from hra_workflow.core.job import as_list
 from hra_workflow.evaluators import registry
 from hra_workflow.evaluators.protocol import Evaluator, Reference, Scores
@@ -48,26 +48,15 @@ def scores(entry: dict, evaluator: Evaluator, images: Collection, reference: Ref
     started = rates.clock()
     found = evaluator.score(tqdm(images, desc=entry["name"], unit="image", disable=None), reference)
     seconds = rates.clock() - started
-    for ending in (*found.images, *found.run):
-        if ending not in evaluator.metrics:
-            raise JobError(
-                f"evaluator {entry['name']} ({entry['kind']}): expected the metrics {evaluator.metrics}, found "
-                f"{ending!r}. Add it to the class's `metrics`."
-            )
-    if set(found.run) - set(evaluator.of_run):
-        raise JobError(
-            f"evaluator {entry['name']} ({entry['kind']}): expected scores of all images together for "
-            f"{evaluator.of_run}, found them for {tuple(found.run)}. Add these to the class's `of_run`."
-        )
+    where = f"evaluator {entry['name']} ({entry['kind']})"
+    for declared, listed in {"metrics": [*found.images, *found.run], "of_run": [*found.run]}.items():
+        missing = [ending for ending in listed if ending not in getattr(evaluator, declared)]
+        expect(not missing, f"{where}: expected scores that its `{declared}` declare, found {missing}. Add them there")
     for ending, values in found.images.items():
-        if len(values) != len(images):
-            raise JobError(
-                f"evaluator {entry['name']} ({entry['kind']}): expected {len(images)} scores {ending!r}, one per "
-                f"image, found {len(values)}. Correct its `score`; use None for an image without a score."
-            )
-        if unknown := sum(value is not None and not math.isfinite(value) for value in values):
-            raise JobError(
-                f"evaluator {entry['name']} ({entry['kind']}): expected finite scores {ending!r}, found {unknown} that "
-                "are NaN or infinite. Correct its `score`; use None for an image without a score."
-            )
+        unknown = [value for value in values if value is not None and not math.isfinite(value)]
+        expect(
+            len(values) == len(images) and not unknown,
+            f"{where}: expected {len(images)} finite scores {ending!r}, one per image, found {len(values)}, "
+            f"{len(unknown)} of them NaN or infinite. Use None for an image without a score",
+        )
     return found, seconds

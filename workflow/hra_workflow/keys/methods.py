@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from annotated_types import Len
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from hra_workflow import methods
 from hra_workflow.keys.section import Fraction, Name, Section, key
@@ -129,9 +129,6 @@ class Variant(Section, Generic[P], title="methods.{name}.variants.{variant}"):
     )
     penalty: Literal["squared", "norm"] = key(
         "hra, with a lambda above 0: as in Eq. 6, or the official code's norm.", default="squared"
-    )
-    loraplus_lr_ratio: Annotated[float, Field(ge=1)] = key(
-        "lora: learning rate of B over that of A (LoRA+).", absent="one rate for both"
     )
     train_head: bool = key("false: the head stays at its random start, as in the official code.", default=True)
     peft: P = key(

@@ -113,7 +113,7 @@ METHODS = {
             starts_from_weights=lora_starts_from_weights,
             export_lora="peft:PeftModel.save_pretrained",
         ),
-        variants=Variants(optional=("loraplus_lr_ratio",), fault=lora_fault),
+        variants=Variants(fault=lora_fault),
     ),
     "oft": Method(
         colour="#E69F00",

@@ -89,7 +89,7 @@ def targets(model, method: dict, outside: Sequence[str] = ()) -> list[str] | Non
     if method["targets"] == DEFAULT:
         return None
     if method["targets"] == ALL_LINEAR:
-        from hra.targets import stacked_experts
+        from hra.checks import stacked_experts
 
         output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         kept = [name for name in linears if not built_adapters.is_within(name, outside)]

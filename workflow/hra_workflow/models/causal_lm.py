@@ -10,7 +10,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import pretrained
 from hra_workflow.models.precision import dtype
-from hra_workflow.models.shapes import without_weights
+from hra_workflow.models.pretrained import without_weights
 
 IGNORED = -100  # label of tokens that are excluded from the loss
 ANSWER = "answer"  # the value of `loss_on` with which only the response is learned

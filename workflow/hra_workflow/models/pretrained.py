@@ -1,11 +1,11 @@
-"""Loading of models, or of models with random weights from folders that contain only configurations.
+"""Loading of models; models with random weights from folders that contain only configurations, and with none.
 
 `hra-workflow smoke` measures speed and memory before weights are downloaded. A folder written by `configurations` is
 marked by the file MARK.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,3 +96,26 @@ def components(folder: Path, dtype, without: Collection[str] = ()) -> dict:
         library = "diffusers.pipelines.stable_diffusion" if value[0] == "stable_diffusion" else value[0]
         found[name] = load(resolve_name(f"{library}:{value[1]}"), folder, subfolder=name, dtype=dtype)
     return found
+
+
+def without_weights(build: Callable):
+    """Return the torch module that `build` creates, with one NaN, expanded to its shape, for every parameter.
+
+    It is built on the meta device, so it needs no memory. Unlike meta tensors, the parameters are on the CPU: inserted
+    adapters get the same values as with real weights, and results that are computed from a parameter are NaN. Shared
+    parameters remain shared.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = build()
+    stand_ins: dict = {}
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            nan = torch.full((), torch.nan, dtype=parameter.dtype, device="cpu").expand(parameter.shape)
+            setattr(module, name, stand_ins.setdefault(parameter, torch.nn.Parameter(nan, parameter.requires_grad)))
+    return model
+
+
+def has_nan(tensors: dict) -> bool:
+    return any(tensor.isnan().any() for tensor in tensors.values())

@@ -24,7 +24,6 @@ from hra_workflow.core.errors import JobError
 
 PYTHON = "HRA_VLLM_PYTHON"  # environment variable: the Python of vLLM's environment
 SUPPORTED = SpecifierSet(">=0.32,<1")  # as in pyproject.toml
-TESTED = SpecifierSet(">=0.32,<0.33")  # by tests/tools/test_vllm_cpu.py
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # values of max_lora_rank (vllm/config/lora.py)
 # Arguments of PEFT's LoRA that vLLM supports, or that it need not know. vLLM refuses others, such as
 # `use_dora` (vllm/lora/peft_helper.py), or ignores them.
@@ -59,14 +58,6 @@ def problem() -> str | None:
         f"{os.environ.get(PYTHON, PYTHON + ', which is not set')}. "
         f"Create one (docs/cluster.md#vllm) and set {PYTHON} to its bin/python."
     )
-
-
-def untested() -> str | None:
-    """Return a warning if a supported version of vLLM is not one of those that were tested."""
-    found = version()
-    if not is_supported(found) or TESTED.contains(found, prereleases=True):
-        return None
-    return f"vLLM {found} has not been tested: expected a version {TESTED}. Compare some answers with transformers'."
 
 
 def obstacle(arguments: dict) -> str | None:

@@ -1,6 +1,5 @@
 """The description of a task: facts, and the functions that rules, the plan and the tables call."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +29,6 @@ class Task:
     scale: factor applied to scores in tables.
     lambda_sources: the paper's figure and table with a sweep over λ.
     uncounted: the modules that are trained with an adapter but not counted in its parameters.
-    notes: paragraphs below the Markdown table, next to the paper's numbers.
     identity: the entries of predictions.jsonl.gz that are the same for an item of every run.
     pipeline_tag: the Hub's name of a model's purpose.
     predicts_from: the new inputs that predictions need, as alternatives (requested_run.GIVEN).
@@ -53,7 +51,6 @@ class Task:
     scale: ClassVar[int] = 100
     lambda_sources: ClassVar[tuple[str, str]] = ("", "")
     uncounted: ClassVar[str] = ""
-    notes: ClassVar[tuple[str, ...]] = ()
     identity: ClassVar[tuple[str, ...]] = ("item", "key", "gold", "label", "tokens")
     pipeline_tag: ClassVar[str] = ""
     predicts_from: ClassVar[tuple[tuple[str, ...], ...]] = ()
@@ -134,10 +131,6 @@ class Task:
     def errors_before(self, run: dict) -> list[str]:
         """Return the error files, in the scratch folder, of the jobs that precede the augmentation of a run."""
         return []
-
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return how often an optimizer step must wait for the GPU, except to log, by the file that waits."""
-        return {}
 
     def period(self, values: dict) -> int:
         """Return the number of steps after which their times recur: those that train on the same sampled data."""
@@ -220,28 +213,6 @@ class Task:
     def comparison(self) -> dict:
         """Return the settings that `per_item` depends on, and `labels`: the names of classes by dataset, if any."""
         return {}
-
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        """Return `comparison()` as a metrics.json records it. settings: those of its entry `made_from`."""
-        return {}
-
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return how much two predictions for an item differ: here, in the main metric; 0 if they are the same."""
-        values = [line.get(score) for line in (first, second)]
-        if None in values:  # a blocked image, or one without a face, has no score
-            return math.inf if values[0] != values[1] else 0.0
-        return abs(values[0] - values[1])
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        """Return the report's contents for an item, by heading.
-
-        line: from predictions.jsonl.gz. dataset: its `metrics`, and its `columns` and `labels` if it has them.
-        """
-        scores = {name: line[name] for name in dataset["metrics"] if line.get(name) is not None}
-        return {"prompt": line.get("prompt", "")} | {name: f"{value:.3g}" for name, value in scores.items()}
 
     # Plan, and the use of finished runs
 

@@ -36,10 +36,6 @@ class ImageTask(Task):
         """Return the architecture of the task's model (models/diffusion); None if unknown before the download."""
         return diffusion.of_model(self.config, self.settings["model"])
 
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return the waits for the loss, which ends a diverged run, and for its mean over the processes."""
-        return {"training/diffusion_trainer.py": micro_batches + 2 * (processes > 1)}
-
     def evaluators(self, dataset: str) -> list[dict]:
         """Return the config entries of the evaluators of a dataset's images."""
         return self.settings["evaluation"]["evaluators"]

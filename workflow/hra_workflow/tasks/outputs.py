@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import yaml
+
 from hra_workflow import ROOT, methods
 from hra_workflow.core import grid
 from hra_workflow.tasks.base import Task
+
+NOTES = "workflow/report/notes.yaml"  # the paragraphs next to the paper's numbers, by task
 
 
 def results(task: Task) -> list[str]:
@@ -34,10 +38,12 @@ def published(task: Task) -> dict | None:
     its rows.
     """
     stated = task.settings.get("published")
-    own = stated if isinstance(stated, dict) else {}
-    paper = {"file": task.name, "label": "paper", "notes": list(task.notes), "noise": {}, "first": bool(own)}
-    own = own | {"file": Path(own["file"]).stem} if own else {}
-    return paper | own if stated else None
+    if isinstance(stated, dict):
+        return {"noise": {}} | stated | {"file": Path(stated["file"]).stem, "first": True}
+    if not stated:
+        return None
+    notes = yaml.safe_load(Path(ROOT, NOTES).read_text(encoding="utf-8")).get(task.name, [])
+    return {"file": task.name, "label": "paper", "notes": notes, "noise": {}, "first": False}
 
 
 def published_file(task: Task, name: str) -> Path | None:

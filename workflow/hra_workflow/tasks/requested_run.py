@@ -3,7 +3,6 @@
 A run is named by its folder, or by `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table.
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -12,7 +11,6 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
 
 from hra_workflow import methods
 from hra_workflow.core import grid, tuning
@@ -117,14 +115,14 @@ def parse_request(
         run, weights, note = existing(config, tasks, asked["run"], advice), "last", ""
     task = tasks[Path(run).parts[-5]]
     if predicts:
-        wanted = " or ".join(listed(names) for names in task.predicts_from)
+        wanted = " or ".join(map(listed, task.predicts_from))
         passed = " ".join(f"--{name} {path}" for name, path in given.items()) or "nothing"
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
     if not predicts:
         check_exported(task, run, weights)
     if not Path(weights_file(run, weights)).exists():
-        kept = sorted({path.parent.name for pattern in ("*", "steps/*") for path in weights_in(run, pattern)})
+        kept = sorted({path.parent.name for path in Path(run).rglob("adapter_model.safetensors")})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass --weights NAME.")
     seed = int(asked["seed"]) if "seed" in asked else None
     return Request(run, weights, given, seed, note, tuple(configs))
@@ -151,10 +149,6 @@ def exported(task: Task, run: str, weights: str) -> str:
         f"model. Name a run with an adapter (--run FOLDER); {weights} can be used here (hra-workflow predict).",
     )
     return weights
-
-
-def weights_in(run: str, pattern: str) -> Iterable[Path]:
-    return Path(run).glob(f"{pattern}/adapter_model.safetensors")
 
 
 def accepts(task: Task, given: Iterable[str]) -> bool:
@@ -194,12 +188,14 @@ def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> s
     return next(one for one in known if os.path.relpath(one) == run)
 
 
-def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[str, str, str]:
+def best(task: Task, dataset: str | None, advice: str) -> tuple[str, str, str]:
     """Return the folder of the best run of a task's table, its weights, and a sentence with the reason.
 
     The best run is in the row with the best mean over seeds in the first column, by the first selection that is one
     checkpoint; among its seeds, it has the best value.
     """
+    import pandas
+
     columns = {  # the first column of each dataset; a column of several datasets belongs to each
         name: column
         for column in reversed(grid.columns(task.config, task.name))
@@ -219,27 +215,23 @@ def best(task: Task, dataset: str | None, advice: str = OTHER_CONFIG) -> tuple[s
         path.exists(),
         f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {advice}",
     )
+    runs = pandas.read_csv(path, dtype=str, keep_default_na=False)
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if wanted.items() <= row.items()]
-    rows = [row for row in rows if row["step"] and methods.get(task.config, row["method"]).trains]
-    selection = next((name for name in task.selections if any(row["selection"] == name for row in rows)), None)
+    runs = runs[(runs[[*wanted]] == [*wanted.values()]).all(axis=1) & (runs["step"] != "")]
+    runs = runs[[methods.get(task.config, name).trains for name in runs["method"]]]
+    selection = next((name for name in task.selections if name in set(runs["selection"])), None)
     expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {advice}")
-    values: dict[str, dict[str, float]] = {}
-    for row in rows:
-        if row["selection"] == selection:
-            values.setdefault(f"{row['method']}/{row['variant']}", {})[row["seed"]] = float(row["value"])
+    runs = runs[runs["selection"] == selection].astype({"value": float})
     sign = -1 if column.get("better") == "lower" else 1
-    name = max(values, key=lambda one: sign * mean(values[one].values()))
-    seeds = values[name]
-    seed = max(seeds, key=lambda one: sign * seeds[one])
-    method, variant = name.split("/")
-    run = grid.paths(task.config)["run"].format(
-        task=task.name, dataset=dataset, method=method, variant=variant, seed=seed
-    )
+    means = runs.groupby(["method", "variant"], sort=False)["value"].mean()
+    method, variant = (sign * means).idxmax()
+    seeds = runs[(runs["method"] == method) & (runs["variant"] == variant)]
+    seed, value = seeds.loc[(sign * seeds["value"]).idxmax(), ["seed", "value"]]
+    names = {"dataset": dataset, "method": method, "variant": variant, "seed": seed}
+    run = grid.paths(task.config)["run"].format(task=task.name, **names)
     note = (
-        f"{run} is the best run of table_{task.name}: {name} has the best mean of {column['metric']} on "
-        f"{dataset}, {column['benchmark']} ({mean(seeds.values()):.4g}, n = {len(seeds)}, {selection}), and "
-        f"seed {seed} its best value ({seeds[seed]:.4g})."
+        f"{run} is the best run of table_{task.name}: {method}/{variant} has the best mean of {column['metric']} on "
+        f"{dataset}, {column['benchmark']} ({means[method, variant]:.4g}, n = {len(seeds)}, {selection}), and "
+        f"seed {seed} its best value ({value:.4g})."
     )
     return run, "last" if selection == "last" else "best", note

@@ -21,8 +21,8 @@ from transformers import TrainerControl
 from hra_workflow import methods
 from hra_workflow.core import files, provenance
 from hra_workflow.models import adapters
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion.base import Conditions, Diffusion
+from hra_workflow.models.diffusion.components import to_device
 from hra_workflow.models.precision import dtype
 from hra_workflow.training import callbacks, checkpoints, optimizers
 
@@ -62,9 +62,8 @@ class Trainer:
         architecture.prepare(self.device)
         self.unwrapped = model
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = optimizers.adamw(
-            model,
-            self.method,
+        optimizer = torch.optim.AdamW(
+            self.parameters,
             lr=self.settings["learning_rate"],
             weight_decay=self.settings["weight_decay"],
             eps=self.settings["adam_epsilon"],

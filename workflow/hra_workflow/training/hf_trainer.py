@@ -71,14 +71,9 @@ class Resumable:
             self.add_callback(callback)
 
     def create_optimizer(self, model=None):
-        if self.optimizer is not None:
-            return super().create_optimizer(model)
-        if optimizers.RATIO in self.method:
-            optimizer, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            arguments["weight_decay"] = self.args.weight_decay
-            self.optimizer = optimizers.adamw(model or self.model, self.method, optimizer, **arguments)
+        is_new = self.optimizer is None
         super().create_optimizer(model)
-        if "head_learning_rate" in self.settings:
+        if is_new and "head_learning_rate" in self.settings:
             optimizers.set_head_rate(self.optimizer, self.model, self.head, self.settings["head_learning_rate"])
         return self.optimizer
 

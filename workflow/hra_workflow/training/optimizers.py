@@ -1,7 +1,4 @@
-"""The optimiser of a run, its steps, and the penalty that a method adds to the loss.
-
-The optimiser is AdamW, or LoRA+ (arXiv 2402.12354), with a higher learning rate for B.
-"""
+"""The steps of a run, the head's learning rate, and the penalty that a method adds to the loss."""
 
 import math
 from pkgutil import resolve_name
@@ -11,22 +8,6 @@ import torch
 import hra
 from hra_workflow import methods
 from hra_workflow.models import built_adapters
-
-RATIO = "loraplus_lr_ratio"
-
-
-def adamw(model, method: dict, optimizer: type = torch.optim.AdamW, **arguments) -> torch.optim.Optimizer:
-    """Build the optimiser of the trainable parameters. `arguments`: at least `lr` and `weight_decay`.
-
-    LoRA+ trains B, and vectors such as a bias of the head, with `loraplus_lr_ratio` times the learning rate, and
-    vectors without weight decay, as in the authors' code, which PEFT contains.
-    """
-    if RATIO not in method:
-        return optimizer([one for one in model.parameters() if one.requires_grad], **arguments)
-    from peft.optimizers import create_loraplus_optimizer
-
-    plus = {RATIO: method[RATIO], "loraplus_weight_decay": arguments.pop("weight_decay")}
-    return create_loraplus_optimizer(model, optimizer, **plus, **arguments)
 
 
 def total_steps(rows: int, settings: dict) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from hra_results import html_page
+from hra_results import html_page, prediction_lines
 from hra_results.examples import thumbnails
 from hra_results.states import compared_states
 from hra_results.states.compared_states import Difference, Item, Number, label
@@ -145,7 +145,7 @@ def texts_of(run: Run, benchmark: str, line: dict) -> dict[str, str]:
     entry = {"columns": [], "labels": None} | (run.record["made_from"]["settings"].get("dataset") or {})
     metrics = list(dict.fromkeys(metric for _, metric in run.values(benchmark)))
     with run.reading(benchmark):
-        texts = run.task.example(line, entry | {"metrics": metrics})
+        texts = prediction_lines.example(line, entry | {"metrics": metrics})
     return {
         selections.TITLES.get(name, name): text if len(text) <= LONGEST else f"…{text[-LONGEST:]}"
         for name, text in texts.items()

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from hra_results import html_page
-from hra_workflow import tasks
+from hra_results import html_page, prediction_lines
 from hra_workflow.core import made_from, predictions
 from hra_workflow.data import images
 from hra_workflow.report.image_grid import evenly_spaced
@@ -24,7 +23,7 @@ def chosen(task: str, folder: Path, dataset: dict, facts: dict) -> list[dict]:
     urls = thumbnails(archive, few) if archive.exists() else {}
     found = []
     for place, line in enumerate(few):
-        texts = tasks.classes()[task].example(line, dataset)
+        texts = prediction_lines.example(line, dataset)
         named = {facts["titles"].get(name, name): text for name, text in texts.items()}
         short = {name: text if len(text) <= LONGEST else f"…{text[-LONGEST:]}" for name, text in named.items()}
         found.append({"texts": short, "url": urls.get(place)})

@@ -1,4 +1,4 @@
-"""Grade your outputs like those of the tables: strict, lenient, by the official repository's rules, and by PEFT's.
+"""Grade your outputs like those of the tables: strict, lenient, and by the official repository's rules.
 
 The file (CSV, TSV, JSON, JSON lines or parquet) has an output and a reference answer per row. The reference is marked
 as in the benchmarks (gsm8k: #### N, boxed: \\boxed{N}, metamath: The answer is: N); without a mark it is the complete

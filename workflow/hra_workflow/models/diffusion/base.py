@@ -17,7 +17,7 @@ from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import pretrained
 from hra_workflow.models.diffusion import ARCHITECTURES, components
 from hra_workflow.models.precision import dtype
-from hra_workflow.models.shapes import without_weights
+from hra_workflow.models.pretrained import without_weights
 
 SHOWN = 200  # characters of a prompt in an error
 Conditions = dict[str, torch.Tensor]

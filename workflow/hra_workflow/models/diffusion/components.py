@@ -35,3 +35,11 @@ def to_tensor(image: Image):
     import torch
 
     return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float()
+
+
+def to_device(tensor, device):
+    """Copy a tensor to a device; to a GPU, from pinned memory, since other copies wait for the GPU's whole queue."""
+    import torch
+
+    on_gpu = torch.device(device).type == "cuda" and not tensor.is_cuda
+    return (tensor.pin_memory() if on_gpu else tensor).to(device, non_blocking=on_gpu)

@@ -3,8 +3,8 @@
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling, compute_loss_weighting_for_sd3
 
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import base
+from hra_workflow.models.diffusion.components import to_device
 
 
 class FlowMatching(base.Diffusion):

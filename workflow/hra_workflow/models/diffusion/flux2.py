@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import flow_matching
+from hra_workflow.models.diffusion.components import to_device
 
 TOKENS = 512  # the default of diffusers' pipeline
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import base, components
+from hra_workflow.models.diffusion.components import to_device
 
 
 def posterior(vae, pixels):

@@ -2,8 +2,8 @@
 
 import torch
 
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import flow_matching
+from hra_workflow.models.diffusion.components import to_device
 
 T5_TOKENS = 256  # the default of diffusers' pipeline
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
+from hra_workflow.models.diffusion.components import to_device
 
 
 class StableDiffusionXL(stable_diffusion.StableDiffusion):

@@ -6,8 +6,6 @@ Images are cropped whenever they are read; control images and annotations are st
 import numpy
 from PIL import Image
 
-VERSION = 1  # increase it if pixels change: files that were stored with another version are then refused
-
 
 def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Return the central square of an image of `size` (width, height): left, top, right, bottom, in pixels."""

@@ -23,15 +23,14 @@ from hra_workflow.tasks.control import crop, hints, prompts
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
-SIDE, CROP = "resolution", "crop"  # keys in the file's metadata
+SIDE = "resolution"  # key in the file's metadata
 
 
 def schema(resolution: int):
     import pyarrow
 
     fields = [(name, getattr(pyarrow, kind)()) for name, kind in FIELDS.items()]
-    version = {CROP: str(crop.VERSION)} if crop.VERSION > 1 else {}  # files of version 1 do not record it
-    return pyarrow.schema(fields, metadata={SIDE: str(resolution)} | version)
+    return pyarrow.schema(fields, metadata={SIDE: str(resolution)})
 
 
 def write(path: Path, rows: list, make: Callable, resolution: int, threads: int = 1) -> int:
@@ -73,13 +72,7 @@ class Split:
                 f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
                 "Delete it and run again."
             ) from problem
-        metadata = self.file.schema.metadata
-        self.resolution = int(metadata[SIDE.encode()])
-        if (found := int(metadata.get(CROP.encode(), 1))) != crop.VERSION:
-            raise JobError(
-                f"{self.path}: expected control images of version {crop.VERSION} of the crop (tasks/control/crop.py), "
-                f"found version {found}. Delete {self.path.parent}.manifest.json and run again."
-            )
+        self.resolution = int(self.file.schema.metadata[SIDE.encode()])
         self.rows = sum(batch.num_rows for batch in self.batches)
 
     def __len__(self) -> int:
@@ -130,6 +123,7 @@ READERS = {
     "classes": hints.classes,
     "points": hints.points,
     "object-points": partial(hints.points, count=5),
+    "colours": lambda file: hints.classes_of_colours(file)[0],
 }
 
 
@@ -149,8 +143,6 @@ class Maker:
             )
         self.unusual: dict[str, list[str]] = {}  # of the control images, by key
         self.different: set[int] = set()  # hashes of the control images
-        self.colours: list[hints.Colours] = []  # per image in colours
-        self.readers = READERS | {"colours": partial(hints.classes_of_colours, counts=self.colours)}
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
         stated = self.places.get("annotation", {}).get("place", "")
         places = [self.places["image"], self.places.get("control", ""), stated]
@@ -165,19 +157,15 @@ class Maker:
     def try_one(self) -> None:
         """Make the first row; raise JobError if it fails, or if most of its colours are not classes of ADE20K."""
         self.make(self.rows[0])
-        for found in self.colours:
-            if found.none > found.pixels / 2:
-                others = f"{found.none / found.pixels:.0%} of the pixels: {', '.join(found.examples)}"
+        number, (key, _) = self.rows[0]
+        if self.places.get("annotation", {}).get("kind") == "colours":
+            _, others = hints.classes_of_colours(self.read(self.places["annotation"]["place"], number, key))
+            if (fraction := sum(others.values())) > 0.5:
                 raise JobError(
-                    f"split {self.split}, image {self.rows[0][1][0]!r}: expected the colours of ADE20K's classes, "
-                    f"found others in {others}. Check whether it is from another dataset; the entry ade20k-challenge "
-                    "has label maps, which need no colours."
+                    f"split {self.split}, image {key!r}: expected the colours of ADE20K's classes, found others in "
+                    f"{fraction:.0%} of the pixels: {', '.join([*others][:8])}. Check whether it is from another "
+                    "dataset; the entry ade20k-challenge has label maps, which need no colours."
                 )
-        self.colours.clear()
-
-    def colour_counts(self) -> dict[str, int]:
-        """Add up the pixels of all images in colours: all, those read as the nearest class, and those without class."""
-        return {name: sum(getattr(one, name) for one in self.colours) for name in ("pixels", "nearest", "none")}
 
     def place(self, pattern: str, row: int, key: str) -> str:
         """Return the path of a row's file."""
@@ -205,7 +193,7 @@ class Maker:
         whole = images.load(file)
         if stated := self.places.get("annotation"):
             place = self.read(stated["place"], number, key)
-            annotation = self.readers[stated["kind"]](place)
+            annotation = READERS[stated["kind"]](place)
             if annotation.dtype != float:
                 check_sizes(annotation.shape[::-1], whole.size, str(place))
             annotation = crop.square_annotation(annotation, whole.size, side)

@@ -10,31 +10,26 @@ import contextlib
 import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 
-from hra_workflow.core.errors import JobError
-from hra_workflow.models.ldm import keys as ldm_keys
-
-NAME = ldm_keys.HINT_ENCODER
+NAME = "hint_encoder"
 GAIN = 1.68  # SiLU keeps 0.356 of a standard normal variable's mean square
-CHANNELS = (16, 32, 96, 256)  # for Stable Diffusion's VAE, which scales by 8: one downsampling fewer than entries
+CHANNELS = (16, 32, 96, 256)  # per resolution, for Stable Diffusion's VAE, which scales by 8
 
 
-def attach(unet, scale: int, channels: tuple[int, ...] | None = None) -> None:
+def channels(scale: int) -> tuple[int, ...]:
+    """Return the channels of the encoder per resolution; one downsampling fewer than entries."""
+    return CHANNELS[: scale.bit_length()]
+
+
+def attach(unet, scale: int) -> None:
     """Add a float32 hint encoder to a UNet2DConditionModel as its submodule `hint_encoder`.
 
     `unet(noisy, times, context, hint=hint)` then adds the encoded hint, (N, 3, scale·height, scale·width) in 0 to 1
     for latents of (N, channels, height, width); without `hint` the UNet is unchanged. N may be a divisor of the number
     of latents: guidance passes [unconditional, conditional] with the same hints.
 
-    `scale`: pixels of a hint per latent position along a side, a power of 2. `channels`: one per resolution.
+    `scale`: pixels of a hint per latent position along a side, a power of 2 up to 8.
     """
-    halvings = scale.bit_length() - 1
-    channels = channels or CHANNELS[: halvings + 1]
-    if scale != 2 ** (len(channels) - 1):
-        raise JobError(
-            f"hint encoder: expected {halvings + 1} channels, one per resolution of the autoencoder's scale {scale}, "
-            f"found {channels}. Correct `channels`."
-        )
-    encoder = ControlNetConditioningEmbedding(unet.config.block_out_channels[0], 3, channels)
+    encoder = ControlNetConditioningEmbedding(unet.config.block_out_channels[0], 3, channels(scale))
     unet.add_module(NAME, encoder.to(unet.device))
     # Module-level functions, not closures: the hooks of a copied UNet must act on the copy.
     unet.register_forward_pre_hook(take_hint, with_kwargs=True)
@@ -59,7 +54,6 @@ def init_unit_variance(model) -> None:
 def take_hint(unet, arguments: tuple, keywords: dict) -> tuple[tuple, dict]:
     hint = keywords.pop("hint", None)
     if hint is not None:
-        check(unet, hint, arguments[0] if arguments else keywords["sample"])
         unet.conv_in.encoded = encode(unet, hint)
     return arguments, keywords
 
@@ -79,17 +73,6 @@ def add_encoded(conv_in, _, output):
     if encoded is None:
         return output
     return output + encoded.to(output.dtype).repeat(len(output) // len(encoded), 1, 1, 1)
-
-
-def check(unet, hint, latents) -> None:
-    """Raise JobError unless the hints fit the latents."""
-    scale = 2 ** (len(unet.get_submodule(NAME).blocks) // 2)
-    wanted = (3, *(scale * side for side in latents.shape[2:]))
-    if tuple(hint.shape[1:]) != wanted or len(latents) % len(hint):
-        raise JobError(
-            f"control images: expected shape (N, {', '.join(map(str, wanted))}) for latents of {tuple(latents.shape)}, "
-            f"with N or a divisor of it, found {tuple(hint.shape)}. Resize them to the size of the images."
-        )
 
 
 @contextlib.contextmanager

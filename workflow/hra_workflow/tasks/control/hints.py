@@ -7,14 +7,13 @@ image is RGB and `resolution` pixels square. The function returns an image or a 
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import numpy
 from PIL import Image
 
+from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError, check_sizes
 from hra_workflow.data import images
 from hra_workflow.evaluators.edges import edges
@@ -37,19 +36,12 @@ def canny(picture: Image.Image, annotation=None) -> Image.Image:
 def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     """Plot the points of one face, (68, 2) of x and y in image pixels, as white dots on black.
 
-    Other numbers of points work too. Raises JobError for no face, several faces, and points of an image of another
-    size. The dots are those of `plot_points` of the official eval_landmark.py.
+    Other numbers of points work too. Raises JobError for points of an image of another size. The dots are those of
+    `plot_points` of the official eval_landmark.py.
     """
     import cv2
 
-    points = numpy.asarray(annotation, float)
-    if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        kind = "no face" if not points.size else "several faces" if points.ndim == 3 else "something else"
-        raise JobError(
-            f"landmarks: expected the points of one face, (68, 2), found {kind} (shape {points.shape}). "
-            "Exclude the image, or keep one face."
-        )
-    check_pixels(points, "landmarks")
+    points = annotation
     size = numpy.array(picture.size)
     if not ((points >= 0) & (points < size)).all(axis=1).mean() >= 0.5:
         raise JobError(
@@ -66,7 +58,7 @@ def landmarks(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
 def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image:
     """Plot the classes of `classes`, (height, width), in ADE20K's colours; pixels without a class are black."""
     shown = numpy.vstack([palette(), numpy.zeros((IGNORED - CLASSES + 1, 3), numpy.uint8)])
-    return Image.fromarray(shown[check_classes(annotation, "segmentation")])
+    return Image.fromarray(shown[annotation])
 
 
 HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
@@ -77,7 +69,8 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
 
     Raises JobError if the function fails, or returns anything but RETURNED.
     """
-    hint, what = named(name), f"hint {name}"
+    hint = HINTS.get(name) or imports.import_named(name, "hint")
+    what = f"hint {name}"
     try:
         made = hint(picture, annotation)
     except JobError:
@@ -94,19 +87,6 @@ def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
         raise JobError(f"{what}: expected {RETURNED}, found {type(made).__name__}. Correct the function.")
     check_sizes(image.size, picture.size, what)
     return image
-
-
-def named(name: str) -> Callable:
-    if name in HINTS:
-        return HINTS[name]
-    module, _, function = name.partition(":")
-    try:
-        return getattr(import_module(module), function)
-    except Exception as problem:  # importing the module may raise anything
-        raise JobError(
-            f"hint {name!r}: expected one of {', '.join(HINTS)} or a function `module:function` on PYTHONPATH, found "
-            f"neither ({type(problem).__name__}: {problem}). Correct the name or PYTHONPATH."
-        ) from problem
 
 
 def classes(path) -> numpy.ndarray:
@@ -127,49 +107,28 @@ def classes(path) -> numpy.ndarray:
     return numpy.where(values == 0, IGNORED, numpy.where(values == IGNORED, IGNORED, values - 1)).astype(numpy.uint8)
 
 
-def check_classes(found: numpy.ndarray, what: str) -> numpy.ndarray:
-    """Return the array; raise JobError unless it is (height, width) of 0 to 149 and IGNORED."""
-    found = numpy.asarray(found)
-    strange = numpy.unique(found[(found != IGNORED) & ((found < 0) | (found >= CLASSES))]).tolist()
-    if found.ndim != 2 or strange:
-        raise JobError(
-            f"{what}: expected (height, width) of 0 to {CLASSES - 1} or {IGNORED}, found shape {found.shape} with "
-            f"{', '.join(map(str, strange[:8])) or 'such values'}."
-        )
-    return found
-
-
-@dataclass(frozen=True)
-class Colours:
-    """Counts of the pixels of an image in ADE20K's colours: all, read as the nearest class, and without class."""
-
-    pixels: int
-    nearest: int
-    none: int
-    examples: list[str]  # pixels in colours of no class
-
-
-def classes_of_colours(path, counts: list[Colours] | None = None) -> numpy.ndarray:
+def classes_of_colours(path) -> tuple[numpy.ndarray, dict[str, float]]:
     """Read an image in ADE20K's colours, a path or an open file, as classes: the inverse of `segmentation`.
 
-    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; `counts` gets an
-    entry. Road and skyscraper have the same colour, which is read as road: usable for control images, not for
-    evaluation.
+    Any other colour is the nearest class within TOLERANCE levels per channel, otherwise no class; also returns these
+    colours of no class with their fraction of the pixels. Road and skyscraper have the same colour, which is read as
+    road: usable for control images, not for evaluation.
     """
     from scipy.spatial import cKDTree
 
     with images.decode(path) as image:
         colours = numpy.asarray(images.to_8_bit(image, str(path)).convert("RGB"), numpy.int32)
     numbers, place, times = numpy.unique(colours @ CHANNELS, return_inverse=True, return_counts=True)
-    found = numbers[:, None] // CHANNELS % 256
     known, first = numpy.unique(numpy.vstack([palette(), [[0, 0, 0]]]), axis=0, return_index=True)
-    away, nearest = cKDTree(known).query(found, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5)
+    _, nearest = cKDTree(known).query(
+        numbers[:, None] // CHANNELS % 256, p=numpy.inf, distance_upper_bound=TOLERANCE + 0.5
+    )
     classes = numpy.append(numpy.where(first < CLASSES, first, IGNORED), IGNORED)[nearest].astype(numpy.uint8)
-    if counts is not None:
-        none = numpy.isinf(away)
-        examples = [f"#{number:06x}" for number in numbers[none][:8]]
-        counts.append(Colours(int(times.sum()), int(times[(away > 0) & ~none].sum()), int(times[none].sum()), examples))
-    return classes[place].reshape(colours.shape[:2])
+    unknown = nearest == len(known)
+    fractions = times[unknown] / times.sum()
+    return classes[place].reshape(colours.shape[:2]), {
+        f"#{number:06x}": float(one) for number, one in zip(numbers[unknown], fractions, strict=True)
+    }
 
 
 def points(path, count: int = 68) -> numpy.ndarray:

@@ -36,7 +36,7 @@ def write(path: Path, split: Split, vae, device: str, threads: int) -> None:
     from tqdm import tqdm
 
     def pixels(row: int) -> torch.Tensor:
-        return control_model.pixels(split.picture(row), split.resolution, f"row {row}: the image")
+        return control_model.pixels(split.picture(row))
 
     stored = None
     with (

@@ -10,9 +10,7 @@ import torch
 from PIL.Image import Image
 
 from hra_workflow import methods
-from hra_workflow.core.errors import JobError
-from hra_workflow.data import safe_checkpoints
-from hra_workflow.models import adapters, built_adapters, diffusion
+from hra_workflow.models import adapters, diffusion
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control.task import Control
@@ -60,70 +58,34 @@ def count(model, method: dict) -> dict[str, int]:
     return adapters.count(model, [] if methods.entry(method).controlnet else head(method))
 
 
-def load(
-    folder: Path,
-    method: dict,
-    precision: str = "float32",
-    channels: tuple[int, ...] | None = None,
-    weights: bool = True,
-):
+def load(folder: Path, method: dict, precision: str = "float32", weights: bool = True):
     """Load the UNet of a diffusers folder and attach the hint encoder; nothing is trainable and it has no adapter yet.
 
-    `channels`: those of the hint encoder, see hint_encoder.attach. `weights`: see Diffusion.load. Only the hint encoder
-    is randomly initialised.
+    `weights`: see Diffusion.load. Only the hint encoder is randomly initialised.
     """
     base = diffusion.architecture_in(folder, among=Control.architectures)
-    return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent(), channels)
+    return ready(base.load(precision, weights).requires_grad_(False), method, base.pixels_per_latent())
 
 
-def ready(unet, method: dict, scale: int, channels: tuple[int, ...] | None = None):
+def ready(unet, method: dict, scale: int):
     if methods.entry(method).controlnet:
-        return WithControlNet(unet, channels or hint_encoder.CHANNELS[: scale.bit_length()])
-    hint_encoder.attach(unet, scale, channels)
+        return WithControlNet(unet, hint_encoder.channels(scale))
+    hint_encoder.attach(unet, scale)
     return unet
 
 
-def checked_tensor(picture: Image, side: int, what: str) -> torch.Tensor:
-    """Convert to (3, side, side), 0 to 255; raise JobError, which calls it `what`, unless it is RGB of that size."""
-    if picture.mode != "RGB" or picture.size != (side, side):
-        raise JobError(
-            f"{what}: expected RGB of {side} × {side} pixels, found {picture.mode} of {picture.width} × "
-            f"{picture.height}. Correct the dataset's conversion, or the resolution."
-        )
-    return to_tensor(picture)
+def pixels(picture: Image) -> torch.Tensor:
+    """Convert RGB to (3, height, width), −1 to 1, as the VAE expects."""
+    return to_tensor(picture) / 127.5 - 1
 
 
-def pixels(picture: Image, side: int, what: str) -> torch.Tensor:
-    """Convert to (3, side, side), −1 to 1, as the VAE expects; errors as in `checked_tensor`."""
-    return checked_tensor(picture, side, what) / 127.5 - 1
-
-
-def require_head(model, method: dict, weights: Path) -> None:
-    """Raise JobError unless a run's file contains a complete hint encoder or ControlNet with this model's sizes."""
-    prefix = f"{head(method)[0]}."
-    found = {
-        name.removeprefix(built_adapters.PREFIX): shape for name, shape in safe_checkpoints.shapes(weights).items()
-    }
-    expected = {name: tuple(one.shape) for name, one in model.state_dict().items() if name.startswith(prefix)}
-    strange = [name for name in expected if found.get(name) != expected[name]]
-    strange += [name for name in found if name.startswith(prefix) and name not in expected]
-    if strange:
-        raise JobError(
-            f"{weights} does not belong to this model: {strange[0]} has the shape {found.get(strange[0])} in the file, "
-            f"{expected.get(strange[0])} in the model."
-        )
-
-
-def load_trained(folder: Path, method: dict, weights: Path, channels: tuple[int, ...] | None = None):
+def load_trained(folder: Path, method: dict, weights: Path):
     """Load a run's model for sampling in float32, with adapters merged into the UNet's weights to save time per step.
 
     They are merged into freshly loaded weights: exact up to rounding, independent of earlier merges. Adapter types that
     cannot be merged remain adapters.
     """
-    model = load(folder, method, channels=channels)
-    if methods.entry(method).trains:
-        require_head(model, method, weights)
-    model = adapters.load(model, method, weights.parent)
+    model = adapters.load(load(folder, method), method, weights.parent)
     if not methods.entry(method).adapter.config:
         return model
     unet = model.get_base_model()

@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from hra_workflow import methods
 from hra_workflow.models.diffusion import sampling
+from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.models.precision import dtype
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
@@ -34,7 +35,7 @@ class Sampler(sampling.Sampler):
         """Load a run's model from disk and merge its adapters, which cannot be reversed exactly."""
         if weights == self.weights:
             return
-        model = control_model.load_trained(self.folder, method, weights, self.sampling.get("hint_channels"))
+        model = control_model.load_trained(self.folder, method, weights)
         model = model.to(self.device, dtype(self.sampling["precision"])).requires_grad_(False).eval()
         if methods.entry(method).controlnet:
             parts = self.pipe.components | dict(unet=model.unet, controlnet=model.controlnet)
@@ -47,12 +48,7 @@ class Sampler(sampling.Sampler):
 
     def at_once(self, prompts: list[str], seeds: list[int], hints: list[Image]) -> list[tuple]:
         """Generate one batch; `hints`: control images, RGB, with the size of the images."""
-        side = self.sampling["resolution"]
-        named = zip(prompts, hints, strict=True)
-        tensors = [
-            control_model.checked_tensor(hint, side, f"the control image of {prompt!r}") for prompt, hint in named
-        ]
-        shown = torch.stack(tensors) / 255
+        shown = torch.stack([to_tensor(hint) for hint in hints]) / 255
         if hasattr(self.pipe, "controlnet"):
             return super().at_once(prompts, seeds, image=shown)
         with hint_encoder.cached_hint(self.pipe.unet, shown):

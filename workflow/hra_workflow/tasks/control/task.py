@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import grid
-from hra_workflow.core.errors import one_of
+from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
@@ -15,6 +15,7 @@ HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmar
 LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
+ANNOTATIONS = {"segmentation": ("classes", "colours"), "landmarks": ("points", "object-points")}  # by hint
 
 
 class Control(ImageTask):
@@ -28,21 +29,6 @@ class Control(ImageTask):
     reference_images = "source"
     lambda_sources = ("", "Table 4")
     uncounted = "hint encoder"
-    notes = (
-        "C2I: canny edges (100, 200) of the generated image against those of the real image, IoU and F1 per image, 1 "
-        "if neither has edges. S2I: SegFormer-B4 on the generated images against the labels, in percent; with NVlabs' "
-        "weights, which the paper uses, and with mmsegmentation's. L2F: mean distance in pixels (512 × 512) between "
-        "the 68 points that face-alignment detects and those of the real image.",
-        "The paper excludes images without a detected face, so a failure improves its number. The second column counts "
-        "a missing face with every point at the farthest corner; a third column has the fraction of such images.",
-        "Real images: the real images are evaluated instead of generated ones. FID depends on the number of images; "
-        "the paper does not report it.",
-        "The paper copied its rows DreamBooth (plain Stable Diffusion in OFT), ControlNet, T2I-Adapter, LoRA, COFT and "
-        "OFT digit by digit from OFT, and BOFT from BOFT, which used Stable Diffusion 2.1 and CelebV-HQ. Neither the "
-        "paper nor `Params (M)` counts the hint encoder.",
-        "The paper prints λ = 1e-3; its Figures 6 and 9 to 11 and the official code use 1e-5, without the square. "
-        "COCO's own captions are used here, because the paper's prompts cannot be assigned to images.",
-    )
     own_rules = ("hints", "latents")
     pipeline_tag = "image-to-image"
     predicts_from = (("images", "prompts"), ("controls", "prompts"))
@@ -53,8 +39,13 @@ class Control(ImageTask):
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
-            for split in ("train", BENCHMARK):
-                one_of(f"{key}: splits", "split", split, entry["splits"])
+            for split, places in entry["splits"].items():
+                kinds, found = ANNOTATIONS.get(entry["hint"]), places.get("annotation", {}).get("kind")
+                expect(
+                    not kinds or "control" in places or found in kinds,
+                    f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
+                    f"`hint: {entry['hint']}` computes the control images, found {found or 'none'}. Add it",
+                )
             annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
             for evaluator in entry["evaluators"]:
                 one_of(f"{key}: evaluators", "evaluator", evaluator, known)
@@ -147,10 +138,6 @@ class Control(ImageTask):
 
     def comparison(self) -> dict:
         return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
-
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        return {"of_run": registry.of_run(settings.get("evaluators", []))}
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a dataset's sheet: the config's runs with its first seed."""

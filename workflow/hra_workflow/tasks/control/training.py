@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 
 from hra_workflow import methods
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.sharding import seed as seed_of
-from hra_workflow.models.copies import to_device
 from hra_workflow.models.diffusion import stable_diffusion
+from hra_workflow.models.diffusion.components import to_device, to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.training import diffusion_trainer, optimizers
@@ -19,16 +18,14 @@ from hra_workflow.training import diffusion_trainer, optimizers
 class Samples:
     """Training samples: image, control image and prompt of a row, and a generator for its noise and time step.
 
-    `rows[i]`: (image, prompt, control image), both RGB and `resolution` pixels square; a tensor instead of the image is
+    `rows[i]`: (image, prompt, control image), both RGB and equally large squares; a tensor instead of the image is
     the mean and standard deviation of the VAE's posterior (latents.Rows). Every row is used once per epoch, reshuffled
     unless `shuffle` is false, as in the official code. With probability `prompt_dropout`, a prompt is dropped (replaced
     with the empty prompt).
     """
 
-    def __init__(self, rows, resolution: int, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
-        if not len(rows):
-            raise JobError("expected rows to train on, found none. Correct the dataset's training split.")
-        self.rows, self.resolution, self.seed = rows, resolution, seed
+    def __init__(self, rows, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
+        self.rows, self.seed = rows, seed
         self.prompt_dropout, self.shuffle = prompt_dropout, shuffle
         self.order = functools.lru_cache(2)(self.order)  # for 100,000 rows it takes longer than reading one
 
@@ -40,11 +37,10 @@ class Samples:
         if isinstance(image, torch.Tensor):
             part = {"posterior": image}
         else:
-            part = {"pixels": control_model.pixels(image, self.resolution, f"row {row}: the image")}
-        hint = control_model.checked_tensor(hint, self.resolution, f"row {row}: the hint")
+            part = {"pixels": control_model.pixels(image)}
         generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))
         dropped = torch.rand((), generator=generator) < self.prompt_dropout
-        return part | {"hint": hint / 255, "prompt": "" if dropped else prompt, "generator": generator}
+        return part | {"hint": to_tensor(hint) / 255, "prompt": "" if dropped else prompt, "generator": generator}
 
     def order(self, epoch: int) -> list[int]:
         order = list(range(len(self.rows)))
@@ -73,7 +69,7 @@ class Trainer(diffusion_trainer.Trainer):
         return self.errors(samples, {"text": text}, hint=hints).mean()
 
 
-def start(folder: Path, method: dict, settings: dict, augmented: Path, channels: tuple[int, ...] | None = None):
+def start(folder: Path, method: dict, settings: dict, augmented: Path):
     """Prepare the model for the Trainer: attach the hint encoder, load the initial adapter, set trainable parameters.
 
     `augmented`: folder of the initial adapter; it contains no file for a ControlNet, only a hint encoder, or `full`.
@@ -81,7 +77,7 @@ def start(folder: Path, method: dict, settings: dict, augmented: Path, channels:
     from hra_workflow.models import adapters
 
     precision = methods.entry(method).precision or settings["precision"]
-    model = control_model.load(folder, method, precision, channels)
+    model = control_model.load(folder, method, precision)
     if settings["gradient_checkpointing"]:
         model.enable_gradient_checkpointing()
     model = adapters.start_training(model, method, control_model.head(method), augmented, settings["max_steps"])

@@ -1,13 +1,10 @@
 """GLUE with a text classifier."""
 
-import math
 from collections.abc import Mapping
-from itertools import zip_longest
 from pathlib import Path
 
 from hra_workflow.core import files, grid, records, tuning
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks import training
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated, reading, rows
@@ -25,16 +22,6 @@ class Glue(Task):
     head_rate = True
     lambda_sources = ("Figure 3", "Table 2")
     uncounted = "classifier"
-    notes = (
-        "The paper's HRA rows give MRPC and QQP as the mean of accuracy and F1, its other rows as accuracy "
-        "(`metric` in config/published/glue.csv). Each published value is in the column with its scale, and "
-        "so are the averages; compare methods within one column.",
-        "The paper copied every row except HRA's from BOFT (means of 5 seeds, other hyper-parameters); its HRA rows "
-        "give no seeds. H-Adapter and P-Adapter are not run here.",
-        "The paper's labels of λ conflict: Table 2 prints its second HRA row as λ=1e-5, Table 5 gives that row's "
-        "hyper-parameters for λ=1e-6, and the axis order of Figure 3 puts the same MRPC value (94.10) at 1e-6. "
-        "The row is compared with the label of Table 2.",
-    )
     metric = staticmethod(metrics.find)
     pipeline_tag = "text-classification"
     predicts_from = (("texts",),)
@@ -99,10 +86,6 @@ class Glue(Task):
         custom = {name: self.metric(name).version for name in names if ":" in name}
         return {"versions": custom} if custom else {}
 
-    def waits(self, micro_batches: int, processes: int) -> dict[str, int]:
-        """Return DeBERTa's wait: it computes a number for relative positions on the host in every forward pass."""
-        return {"deberta_v2/modeling_deberta_v2.py": micro_batches}
-
     def check_runs(self) -> None:
         for run in self.runs():
             entry = self.datasets[run["dataset"]]
@@ -148,46 +131,13 @@ class Glue(Task):
         values = [row[0] if len(row) == 1 else max(range(len(row)), key=row.__getitem__) for row in scores]
         return [(line["label"], value) for line, value in zip(lines, values, strict=True)]
 
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return the largest difference of a class's probability, or of the value of a regression, of any weights."""
-        return max(
-            abs(one - other)
-            for name in TITLES
-            if name in first and name in second
-            for one, other in zip_longest(probabilities(first[name]), probabilities(second[name]), fillvalue=0.0)
-        )
-
     def comparison(self) -> dict:
         return {"labels": {name: self.datasets[name]["labels"] for name in grid.datasets(self.config, self.name)}}
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        labels = dataset["labels"]
-
-        def readable(value: float) -> str:
-            return f"{value:.4g}" if labels is None else labels[int(value)]
-
-        def predicted(name: str) -> str:
-            ((_, value),), of_classes = cls.per_item([line], name, "", {}), probabilities(line[name])
-            return readable(value) + (f" ({of_classes[value]:.3f})" if len(of_classes) > 1 else "")
-
-        return (
-            {name: str(line[name]) for name in dataset["columns"]}
-            | {"label": readable(line["label"])}
-            | {name: predicted(name) for name in TITLES if name in line}
-        )
 
     # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
         return {"reading": reading(self.datasets[dataset])}
-
-
-def probabilities(scores: list[float]) -> list[float]:
-    """Return the probabilities of classes with these scores; a single score, the value of a regression, unchanged."""
-    powers = [math.exp(score - max(scores)) for score in scores]
-    return [power / sum(powers) for power in powers] if len(scores) > 1 else scores
 
 
 TASK = Glue

@@ -1,13 +1,12 @@
 """Final answers of mathematical problems: their extraction from a text, and their comparison.
 
-An output is graded in five ways (graders.py), side by side:
+An output is graded in three ways (graders.py), side by side:
 
 - strict: everything after the last "The answer is: ", the form used in training, must be the answer;
 - lenient: without that marker, the text after "The answer is", the last \\boxed, the text after "#### ", or the last
   number (GSM8K) or formula; in a sentence, its first number after “=”, “so” and similar words, or its first formula,
   with everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
-- official: the rules of the official repository (official_grader.py);
-- peft, boxed: those of PEFT's benchmarks (peft_grader.py, boxed_grader.py).
+- official: the rules of the official repository (official_grader.py).
 
 GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
 and degree signs and units are ignored; a factor of 100 never is.
@@ -20,11 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 from hra_workflow.tasks.math import (
-    boxed_grader,
     expressions,
     graders,
     official_grader,
-    peft_grader,
     quantities,
     sandbox,
 )
@@ -171,10 +168,4 @@ def formulas(text: str) -> Iterator[str]:
             yield "".join(filter(None, match.groups())).strip()
 
 
-def only(extract: Callable[[str, str], str | None]) -> Callable[[str, str], list[str]]:
-    """Return the readings of a grader that extracts one answer, or None."""
-    return lambda style, output: [answer for answer in [extract(style, output)] if answer is not None]
-
-
-official_readings, peft_readings = only(official_grader.answer), only(peft_grader.answer)
-boxed_readings = only(boxed_grader.answer)
+official_readings = graders.only(official_grader.answer)

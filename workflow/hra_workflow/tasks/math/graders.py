@@ -31,9 +31,12 @@ GRADERS = {
     "official": Grader(f"{_ANSWERS}:official_readings", f"{_ANSWERS}:official_right"),
     "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right"),
     "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:right"),
-    "peft": Grader(f"{_ANSWERS}:peft_readings", "hra_workflow.tasks.math.peft_grader:right"),
-    "boxed": Grader(f"{_ANSWERS}:boxed_readings", "hra_workflow.tasks.math.boxed_grader:right"),
 }
+
+
+def only(extract: Callable[[str, str], str | None]) -> Callable[[str, str], list[str]]:
+    """Return the readings of a grader that extracts one answer, or None."""
+    return lambda style, output: [answer for answer in [extract(style, output)] if answer is not None]
 
 
 def find(name: str, key: str = "metric") -> Grader:

@@ -84,12 +84,6 @@ def refusal(task: Task, run: str) -> str | None:
     return vllm_process.obstacle(adapter.as_lora(peft)) if adapter.export_lora else ""
 
 
-def warnings(backend: str) -> list[str]:
-    """Return the warnings about the version of the backend, for the dry run."""
-    text = vllm_process.untested() if backend == VLLM else None
-    return [text] if text else []
-
-
 def describe_choice(task: Task, backend: str) -> str:
     """Describe the backend and the reason, for the dry run."""
     setting = task.settings["generation"]["backend"]
@@ -102,14 +96,6 @@ def describe_choice(task: Task, backend: str) -> str:
         )
     reason = obstacle(task)
     return f"{name} (auto{f': {reason}' if reason else ''})"
-
-
-def describe_merged(task: Task, backend: str) -> list[str]:
-    """Return the runs that are merged because vLLM cannot load their LoRA, and the reason, for the dry run."""
-    serve = task.settings["generation"]["serve"]
-    runs = [run for run in grid.run_names(task.config, task.name) if methods.trains(task.config, run)]
-    auto = [run for run in runs if backend == VLLM and grid.value_for_run(serve, run) == AUTO]
-    return [f"merged:   {run}: {reason}" for run in auto if (reason := refusal(task, run))]
 
 
 def save_backend(task: Task, backend: str) -> None:

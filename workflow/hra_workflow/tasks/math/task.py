@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import SequenceMatcher
 from functools import cached_property
 from typing import ClassVar
 
@@ -36,14 +35,6 @@ class Math(Task):
     pipeline_tag = "text-generation"
     predicts_from = (("prompts",),)
     lambda_sources = ("Figure 4", "Table 7")
-    notes = (
-        "Each answer is graded in three ways. `official`: the official repository's lenient rules (first number after "
-        "the marker, rounded; × 100 and / 100 accepted; malformed LaTeX counts as equal), for comparison with the "
-        "paper's numbers. `strict`: everything after the last “The answer is:”, exactly (math-verify for MATH). "
-        "`lenient`: without that marker, the last answer found, exactly.",
-        "The paper copied LoRA, OFT and BOFT from BOFT and PiSSA from PiSSA (other targets and hyper-parameters), and "
-        "gives no seeds. It rotates the input side (Eq. 2), as we do; the official llama code rotates the output side.",
-    )
 
     def check_runs(self) -> None:
         key, entry = f"config: tasks.{self.name}", self.settings["generation"]
@@ -154,8 +145,7 @@ class Math(Task):
         return serving.backend(self)
 
     def choices(self) -> list[str]:
-        chosen = serving.describe_choice(self, self.backend)
-        return [f"answers:  {chosen}", *serving.describe_merged(self, self.backend)]
+        return [f"answers:  {serving.describe_choice(self, self.backend)}"]
 
     def begin(self, rules: set[str]) -> None:
         if "generate_math" in rules:
@@ -224,20 +214,6 @@ class Math(Task):
             return None
         return [(line[metric]["right"],) for line in lines]
 
-    @classmethod
-    def change(cls, first: dict, second: dict, score: str) -> float:
-        """Return the fraction of words that differ, plus 1 if only one of the answers is correct."""
-        if "output" not in first:
-            return super().change(first, second, score)
-        texts = [line["output"].split() for line in (first, second)]
-        equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
-        return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
-
-    @classmethod
-    def example(cls, line: dict, dataset: dict) -> dict[str, str]:
-        graded = {name: "correct" if line[name]["right"] else "incorrect" for name in dataset["metrics"]}
-        return {"prompt": line["prompt"], "response": line["output"], "correct answer": line["gold"]} | graded
-
     def without_answer_marker(self) -> list[str]:
         entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
         return [
@@ -267,7 +243,6 @@ class Math(Task):
                 }.items()
                 if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
             ),
-            *serving.warnings(self.backend),
         ]
 
     # Plan

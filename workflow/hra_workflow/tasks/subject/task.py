@@ -24,19 +24,6 @@ class Subject(ImageTask):
     reference_images = "references"
     identity = ("prompt_index", "index", "prompt")  # the key has the step
     lambda_sources = ("", "Table 4")
-    notes = (
-        "Each cell is the mean over the subjects of the mean over their prompts. DINO and CLIP-I: fidelity to the "
-        "reference images of the subject; CLIP-T: fidelity to the prompt. LPIPS between images of one prompt is "
-        "diversity, as OFT defines it; between reference and generated images, as in the official code (higher is "
-        "better), it is a distance.",
-        "The paper's HRA rows have r = 7 in a parametrisation that its code no longer uses; they are compared with "
-        "r = 8 and the paired initialisation. DreamBooth, LoRA, COFT and OFT it copied from OFT, digit by digit. Its "
-        "evaluation computes CLIP-T for 210 of 750 pairs against prompts that were never used for generation "
-        "(`evaluation.prompts: official`).",
-        "Real images: the reference images of a subject compared with each other. The paper prints 0.764 / 0.890 / "
-        "0.562 for DINO, CLIP-I and LPIPS, OFT for the same data 0.703 / 0.864 / 0.695.",
-        "Blocked: the fraction of generated images that the safety checker made black. They have no scores.",
-    )
     own_rules = ("generate_class_images", "gather_class_images")
     pipeline_tag = "text-to-image"
     predicts_from = (("prompts",),)
@@ -226,10 +213,6 @@ class Subject(ImageTask):
 
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
-
-    @classmethod
-    def recorded_comparison(cls, settings: dict) -> dict:
-        return {"best_by": settings.get("evaluation", {}).get("best_by", [])}
 
     def sheet_runs(self, dataset: str) -> list[dict]:
         """Return the runs whose images are on a subject's contact sheet: those of its first seed."""

@@ -15,6 +15,7 @@ from hra_workflow.cost import estimates
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks.expected_runs import error_files, with_errors
+from hra_workflow.tasks.images import ImageTask
 
 NAME, COMMAND = "rehearsal", "hra-workflow rehearse"
 FILE = f"{NAME}.json"
@@ -79,7 +80,7 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
     if not task or not trains(job):
         return
     micro_batches = job["rows_per_step"] // job["rows_per_device"] if job["rows_per_device"] else 1
-    known = task.waits(micro_batches, job["processes"])
+    known = known_waits(task, micro_batches, job["processes"])
     of_method = methods.get(task.config, job["wildcards"]["method"]).waits
     files: dict[str, list[dict]] = {}
     for wait in of_step(job["steps"], KNOWN):
@@ -92,6 +93,14 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
             copies = all(wait["what"] == COPY for wait in seen)
             what_to_do = "Copy with `non_blocking=True`" if copies else "Leave the values on the GPU until the log"
             yield f"every step waits for the GPU: {report.named(seen)}{expected}. {what_to_do}"
+
+
+def known_waits(task: tasks.Task, micro_batches: int, processes: int) -> dict[str, int]:
+    """Return how often an optimizer step must wait for the GPU, except to log, by the file that waits."""
+    if isinstance(task, ImageTask):  # for the loss, which ends a diverged run, and for its mean over the processes
+        return {"training/diffusion_trainer.py": micro_batches + 2 * (processes > 1)}
+    # DeBERTa computes a number for relative positions on the host in every forward pass.
+    return {"deberta_v2/modeling_deberta_v2.py": micro_batches} if task.architecture == "classifier" else {}
 
 
 def float64(job: dict) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from hra_results import prediction_lines
 from hra_results.states import record_differences
 from hra_results.states.saved_runs import Run
 from hra_workflow.core.errors import expect
@@ -230,6 +231,6 @@ def differing(pair: tuple[Run, Run], lines: tuple[list[dict], list[dict]], bench
     before, now = ({item_of(task, line): line for line in some} for some in lines)  # of several steps, the last one
     for item in (item for item in before if item in now):
         with pair[1].reading(benchmark):
-            change = task.change(before[item], now[item], score)
+            change = prediction_lines.change(before[item], now[item], score)
         if change > 0:
             yield Item(pair, benchmark, (before[item], now[item]), change)

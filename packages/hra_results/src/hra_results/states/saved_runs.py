@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hra_results import prediction_lines
 from hra_results.states import valid_records
 from hra_workflow import ROOT, tasks
 from hra_workflow.core import predictions, records
@@ -67,7 +68,7 @@ class Run:
         settings = self.metrics[benchmark].get("made_from", {}).get("settings", {})
         stated = self.values(benchmark)[selection, metric]
         with self.reading(benchmark):
-            values = self.task.per_item(lines, selection, metric, self.task.recorded_comparison(settings))
+            values = self.task.per_item(lines, selection, metric, prediction_lines.recorded_comparison(settings))
             if values is None:
                 return None
             array = np.array(values, float)

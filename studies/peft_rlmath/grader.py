@@ -1,4 +1,4 @@
-r"""The grading rules of PEFT's benchmark of reinforcement learning: the last \boxed{} of an output, compared as a text.
+r"""The rules of PEFT's benchmark of reinforcement learning: the last \boxed{} of an output, compared as a text.
 
 Source: huggingface/peft, pull request 3078, method_comparison/RLMath/reward.py, `extract_boxed` and `grade_answer`,
 commit d2587c8, which follow tinker-cookbook. Both texts are normalised in two ways, and equal in one of them. The
@@ -7,6 +7,8 @@ patterns of powers, which it means to exclude. LaTeX is not rendered here: forma
 """
 
 import re
+
+from hra_workflow.tasks.math.graders import Grader, only
 
 BARE = re.compile(r"\\boxed\s+([a-zA-Z0-9]+)")
 NAMES = "degree|cm|centimeter|meter|mile|second|minute|hour|day|week|month|year|foot|feet|inch|yard"
@@ -78,3 +80,6 @@ def shortest(text: str) -> str:
         return str(round(value)) if abs(value - round(value)) <= 1e-7 else text
     except (ValueError, OverflowError):
         return text
+
+
+BOXED = Grader(only(answer), right)

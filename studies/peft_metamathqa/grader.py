@@ -1,4 +1,4 @@
-"""The grading rules of PEFT's MetaMathQA benchmark, for a column that is comparable with its accuracies.
+"""The grader `PEFT`: the rules of PEFT's MetaMathQA benchmark, for a column that is comparable with its accuracies.
 
 Source: huggingface/peft, method_comparison/MetaMathQA/utils.py, `parse_answer` and `get_accuracy`, commit 0134244. An
 answer is the rest of the line after the last marker, and is compared as a decimal number or a fraction, else as text. A
@@ -7,6 +7,8 @@ prompt for the marker, which occurs in no question of GSM8K.
 """
 
 from decimal import Decimal
+
+from hra_workflow.tasks.math.graders import Grader, only
 
 # MetaMathQA's and GSM8K's; the first of these that a text contains is used, regardless of positions.
 MARKS = ("The answer is: ", "The answer is ", "The final answer is: ", "The final answer is ", "#### ")
@@ -40,3 +42,6 @@ def number(text: str) -> float | None:
         return float(above / below[0] if below else above)
     except (ArithmeticError, ValueError):
         return None
+
+
+PEFT = Grader(only(answer), right)

@@ -2,9 +2,8 @@
 
 import itertools
 from collections import Counter
-from pathlib import Path
 
-# The keys of a source's `config` are merged over these; all other values are those of Stable Diffusion 1.5.
+# The sizes of `build` are merged over these; all other values are those of Stable Diffusion 1.5.
 SIZES = {
     "text_encoder": {
         "hidden_size": 32,
@@ -27,18 +26,6 @@ SCHEDULE = {
     "steps_offset": 1,
     "set_alpha_to_one": False,
 }
-
-
-def write(folder: Path, config: dict | None = None, seed: int = 0) -> None:
-    """Write a model with random weights to a folder that StableDiffusionPipeline.from_pretrained loads.
-
-    `config`: component (unet, vae, text_encoder, scheduler) -> keys of its config.
-    """
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        build(config or {}).save_pretrained(folder)
 
 
 def build(sizes: dict):

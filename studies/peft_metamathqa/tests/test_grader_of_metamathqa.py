@@ -1,11 +1,14 @@
-"""The graders `peft` and `boxed` follow the rules of PEFT's benchmarks."""
+"""The grader follows the rules of PEFT's benchmark."""
 
 import json
 
 import pytest
 
-from hra_workflow.tasks.math import answers, graders
+from hra_workflow.tasks.math import answers
+from studies.peft_metamathqa.grader import PEFT
 from support import SHARED
+
+NAME = "studies.peft_metamathqa.grader:PEFT"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ from support import SHARED
 )
 def test_answers_are_graded_as_by_the_benchmark_on_metamathqa(output, gold, answer, right):
     """method_comparison/MetaMathQA/utils.py, 0134244: parse_answer, convert_to_decimal, get_accuracy."""
-    graded = answers.grade("gsm8k", output, gold)["peft"]
+    graded = answers.grade("gsm8k", output, gold, [NAME])[NAME]
     assert graded == {"answer": answer, "right": right}
 
 
@@ -43,48 +46,8 @@ def test_answers_are_graded_as_by_the_benchmark_on_metamathqa(output, gold, answ
 def test_no_question_has_a_marker_and_its_references_are_right():
     """PEFT parses prompt and answer as one text; without a marker in the question that is the answer's."""
     lines = (SHARED / "data/gsm8k/test_700.jsonl").read_text().splitlines()
-    read, right = graders.GRADERS["peft"].functions()
+    read, right = PEFT.functions()
     for line in map(json.loads, lines):
         assert read("gsm8k", line["question"]) == []
         (found,) = read("gsm8k", line["answer"])
         assert right("gsm8k", found, answers.gold("gsm8k", line["answer"]))
-
-
-GRADED = [  # output, reference, and what their extract_boxed and safe_grade return
-    ("So \\boxed{18}.", "18", True),
-    ("\\boxed{3} no, \\boxed{18}", "18", True),
-    ("\\boxed{18} no, \\boxed{3}", "18", False),
-    ("18", "18", False),
-    ("\\boxed 18", "18", True),
-    ("\\boxed18", "18", False),
-    ("a } closes nothing: \\boxed{18}", "18", False),
-    ("\\boxed{\\boxed{18}}", "18", True),
-    ("\\boxed{{18}}", "18", True),
-    ("\\boxed{18.0}", "18", True),
-    ("\\boxed{18.5}", "18", False),
-    ("\\boxed{\\$2,125}", "2,125", True),
-    ("\\boxed{2{,}125}", "2,125", True),
-    ("\\boxed{2\\,125}", "2,125", False),
-    ("\\boxed{2125.00}", "2,125", True),
-    ("\\boxed{18 \\text{ miles}}", "18", True),
-    ("\\boxed{18\\text{hours}}", "18", True),
-    ("\\boxed{18 hours}", "18", True),
-    ("\\boxed{18 dollars}", "18", False),
-    ("\\boxed{\\textbf{18}}", "18", True),
-    ("\\boxed{18\\%}", "18", True),
-    ("\\boxed{x=18}", "18", True),
-    ("\\boxed{eggs=18}", "18", False),
-    ("\\boxed{36/2}", "18", False),  # sympy would say yes, but is never asked
-    ("\\boxed{\\frac{36}{2}}", "18", False),
-    ("\\boxed{(18)}", "18", False),
-    ("\\boxed{-18}", "18", False),
-    ("\\boxed{18 and 18}", "18", False),
-    ("\\boxed{}", "18", False),
-    ("\\boxed{inf}", "18", False),
-    ("\\boxed{1e400}", "18", False),
-]
-
-
-@pytest.mark.parametrize(("output", "gold", "right"), GRADED)
-def test_answers_are_graded_as_by_the_benchmark_of_reinforcement_learning(output, gold, right):
-    assert answers.grade("gsm8k", output, gold)["boxed"]["right"] == right

@@ -5,6 +5,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
+from hra_workflow.keys import problems
+from hra_workflow.keys.section import Section
+
 ANY = object()  # the value of a key in a walk over the schema alone
 CLASSES = ("nothing", "table", "evaluation", "training", "data")  # in rising order of what is repeated
 
@@ -103,3 +108,10 @@ def changed(config: dict, values: dict[tuple, Any]) -> dict:
     for path, value in values.items():
         at(copy, path[:-1])[path[-1]] = value
     return copy
+
+
+def description(field: FieldInfo) -> str:
+    """Return the description of a key, or else of the section that is its value."""
+    bases = [base for one in problems.members(field.annotation) for base in one.__mro__ if problems.is_section(base)]
+    own = next((base.__doc__ for base in bases if base.__doc__ and base is not Section), "")
+    return " ".join((field.description or own).split())

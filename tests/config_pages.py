@@ -21,11 +21,11 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from benchmarks import tables
-from config_keys import at
+from config_keys import at, description
 from hra_workflow import tasks
 from hra_workflow.config.model import model_of
 from hra_workflow.keys.config import TopLevel
-from hra_workflow.keys.problems import is_section, members
+from hra_workflow.keys.problems import is_section
 from hra_workflow.keys.section import Section, stated
 from support import ROOT, paper_config
 
@@ -71,13 +71,6 @@ class Key:
             return at(GRID, (*above, *self.path)) if above[:1] in ((), ("tasks",)) else NOTHING
         except (KeyError, TypeError, IndexError):
             return NOTHING
-
-
-def description(field: FieldInfo) -> str:
-    """Return the description of a key, or else of the section that is its value."""
-    bases = [base for one in members(field.annotation) for base in one.__mro__ if is_section(base)]
-    own = next((base.__doc__ for base in bases if base.__doc__ and base is not Section), "")
-    return " ".join((field.description or own).split())
 
 
 def title(section: type[Section]) -> str:

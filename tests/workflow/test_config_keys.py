@@ -13,7 +13,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from config_pages import NOTHING, Key, description, for_editors, keys, pages, title
+from config_keys import description
+from config_pages import NOTHING, Key, for_editors, keys, pages, title
 from hra.config import HRAConfig
 from hra_workflow import tasks
 from hra_workflow.config import overlays, validation

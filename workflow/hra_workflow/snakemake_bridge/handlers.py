@@ -127,12 +127,24 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
 
 
 def show_tables(dag, config: dict, script: Path) -> None:
-    """Print the tables of a run with this script, and unusual properties of their data; none if one is not finished."""
-    jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
-    if not jobs or any(dag.needrun(job) and not dag.finished(job) for job in jobs):
-        return
-    tables = sorted(str(job.output[0]) for job in jobs)
-    sys.stdout.flush()
-    subprocess.run([sys.executable, "-P", script, *tables], check=False)
-    for text in plan.of_data(config, [Path(table).stem for table in tables]):
+    """Print the tables of a run with this script, and unusual properties of their data."""
+    tables = finished_tables(dag)
+    if known := sorted(table for table, is_known in tables.items() if is_known):
+        sys.stdout.flush()
+        subprocess.run([sys.executable, "-P", script, *known], check=False)
+    for text in plan.of_data(config, [Path(table).stem for table in known]):
         warn(text)
+    for table in sorted(tables.keys() - set(known)):
+        warn(
+            f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "
+            f".snakemake. Delete {Path(table).parent}/*.csv and rerun the command: tables are then built from records, "
+            "which are compared with the config"
+        )
+
+
+def finished_tables(dag) -> dict[str, bool]:
+    """Return the tables of a run, each with whether Snakemake has its record; return none if one is not finished."""
+    jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
+    if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
+        return {}
+    return {str(job.output[0]): dag.needrun(job) or not dag.reason(job).no_metadata for job in jobs}

@@ -122,7 +122,7 @@ def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a
     assert not {*seeds} & {row["seed"] for row in predict(run, given, settings, seed=1)}
     for text, message in (
         ("a {subject}\na {thing}\n", r"expected {subject} .* found {thing} in 'a {thing}'\. Correct the prompt"),
-        ("fine\n" * 9 + "a {subject} " * 99, r"'a qwe ball .{189}': expected at most 24 tokens, .*Shorten the prompt"),
+        ("fine\n" * 9 + "a {subject} " * 99, r"'a qwe ball .{189}': expected at most 77 tokens, .*Shorten the prompt"),
     ):
         (tmp_path / "wrong.txt").write_text(text)
         with pytest.raises(JobError, match=message):

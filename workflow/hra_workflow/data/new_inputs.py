@@ -51,7 +51,6 @@ def images_in(path: str, least: int) -> dict[str, Path]:
     folder = Path(path)
     found = {folder.name: folder}
     if folder.is_dir():
-        local.check_all_read(folder)
         every = local.visible(folder)
         found = {name: one for name, one in every.items() if is_image(name)}
         others = image_card.others(folder)

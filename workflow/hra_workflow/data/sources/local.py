@@ -4,7 +4,6 @@ A manifest lists them under `own`, each with its SHA-256 and its size, times and
 dry run, hash only files for which these differ.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from hra_workflow import ROOT
@@ -37,11 +36,6 @@ class UserFolder(Source):
         else:
             wanted = file_filters.wanted(dataset) if self.own else lambda name: True
             shown = visible(place)
-            if unread := visible(place, lambda path: path.is_symlink() and not path.is_file()):
-                raise JobError(
-                    f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
-                    f"{listed(unread)}. Replace or remove them."
-                )
             found = {name: path for name, path in shown.items() if wanted(name)}
             if not found:
                 photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
@@ -100,12 +94,21 @@ class Local(UserFolder):
         return first_bytes(self.place / name)
 
 
-def visible(place: Path, wanted: Callable[[Path], bool] = Path.is_file) -> dict[str, Path]:
-    """Return the wanted paths below a folder by their names there, without hidden ones."""
-    every = {path.relative_to(place): path for path in sorted(place.rglob("*")) if wanted(path)}
-    return {
+def visible(place: Path) -> dict[str, Path]:
+    """Return the files below a folder by their names there, without hidden ones.
+
+    Raises JobError for links to folders, which are never followed, or to nothing.
+    """
+    every = {path.relative_to(place): path for path in sorted(place.rglob("*"))}
+    shown = {
         name.as_posix(): path for name, path in every.items() if not any(part.startswith(".") for part in name.parts)
     }
+    if unread := [name for name, path in shown.items() if path.is_symlink() and not path.is_file()]:
+        raise JobError(
+            f"{place}: expected files and folders, found links to a folder or to nothing, which are not read: "
+            f"{listed(unread)}. Replace or remove them."
+        )
+    return {name: path for name, path in shown.items() if path.is_file()}
 
 
 def describe_files(user_files: dict[str, Path], known: dict[str, dict]) -> dict[str, dict]:

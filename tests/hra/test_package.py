@@ -28,7 +28,7 @@ import torch
 class Attention(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.q_proj, self.v_proj = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+        self.q_proj, self.v_proj = torch.nn.Linear(16, 16), torch.nn.Linear(16, 16)
 
     def forward(self, x):
         return self.q_proj(x).softmax(-1) * self.v_proj(x)
@@ -36,7 +36,7 @@ class Attention(torch.nn.Module):
 model, lam, loss = Attention(), 0.1, 0.0
 """
 AFTER = """
-loss = loss + model(torch.randn(4, 8)).square().mean()
+loss = loss + model(torch.randn(4, 16)).square().mean()
 loss.backward()
 layer = model.base_model.model.q_proj
 assert hra.__file__.startswith(sys.prefix), hra.__file__

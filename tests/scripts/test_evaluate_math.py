@@ -10,7 +10,6 @@ import pandas
 import pytest
 from jsonschema import validate
 
-import collect_runs
 import evaluate_math
 from hra_workflow.core import files, records
 from hra_workflow.core import predictions as stored
@@ -119,7 +118,7 @@ def test_metrics_say_what_generated_the_answers_and_mixed_ones_are_refused(job):
     lines = [{"item": i, "prompt": "", "output": "", "finish": "stop"} for i in range(len(GSM8K))]
     given = job(GSM8K, [], lines=[line | {"backend": "vllm 0.33.0", "serve": "lora"} for line in lines])
     evaluate_math.main(given)
-    metrics = collect_runs.load(given["output"]["metrics"], "metrics")
+    metrics = files.read_json(given["output"]["metrics"])
     assert metrics["generation"] == {"backend": "vllm 0.33.0", "serve": "lora"}
     mixed = [line | {"backend": f"vllm 0.3{2 + i % 2}.0", "serve": "lora"} for i, line in enumerate(lines)]
     stored.write(given["input"]["outputs"], mixed, stored.read_with_head(given["input"]["outputs"])[0])

@@ -1,7 +1,9 @@
 """Files by URL: busy servers, files that the user puts there, first digits of a hash, shared archives."""
 
 import io
+import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from served import CONTENT, PATH, SHA256, fetch, names, url_source
 def waits(monkeypatch):
     """Provide the waiting times of urllib3 in seconds, which take no time."""
     times = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", times.append)
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=times.append, time=time.time))
     return times
 
 
@@ -31,7 +33,8 @@ def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, waits, st
 
 
 def test_a_server_that_is_free_again_sends_the_file(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _: server.refuse.clear())
+    waited = SimpleNamespace(sleep=lambda _: server.refuse.clear(), time=time.time)
+    monkeypatch.setattr("urllib3.util.retry.time", waited)
     server.refuse[PATH] = (503, {"Retry-After": "200"})
     fetch(url_source(server), tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT and len(server.requests) == 2

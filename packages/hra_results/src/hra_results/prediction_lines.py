@@ -14,10 +14,11 @@ def change(first: dict, second: dict, score: str) -> float:
     Of answers: the fraction of words that differ, plus 1 if only one is correct. Of classes: the largest difference of
     a probability, or of the value of a regression, of any weights. Of others: the difference in the metric `score`.
     """
-    if scored := [name for name in TITLES if name in first and name in second]:
+    if "label" in first:  # ValueError without scores: the predictions are of another version
         return max(
             abs(one - other)
-            for name in scored
+            for name in TITLES
+            if name in first and name in second
             for one, other in zip_longest(probabilities(first[name]), probabilities(second[name]), fillvalue=0.0)
         )
     if "output" in first:

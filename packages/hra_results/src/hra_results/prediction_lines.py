@@ -14,17 +14,18 @@ def change(first: dict, second: dict, score: str) -> float:
     Of answers: the fraction of words that differ, plus 1 if only one is correct. Of classes: the largest difference of
     a probability, or of the value of a regression, of any weights. Of others: the difference in the metric `score`.
     """
-    if "label" in first:  # ValueError without scores: the predictions are of another version
+    if scored := [name for name in TITLES if name in first and name in second]:
         return max(
             abs(one - other)
-            for name in TITLES
-            if name in first and name in second
+            for name in scored
             for one, other in zip_longest(probabilities(first[name]), probabilities(second[name]), fillvalue=0.0)
         )
     if "output" in first:
         texts = [line["output"].split() for line in (first, second)]
         equal = texts[0] == texts[1] or SequenceMatcher(None, *texts, autojunk=False).ratio()
         return (first[score]["right"] != second[score]["right"]) + 1.0 - equal
+    if "label" in first and score not in first:
+        raise ValueError(f"{score} is not in the predictions")  # of another version
     values = [line.get(score) for line in (first, second)]
     if None in values:  # a blocked image, or one without a face, has no score
         return math.inf if values[0] != values[1] else 0.0

@@ -1,4 +1,4 @@
-"""Write the tables and figures of results.md from results/comparison*.csv.
+"""Write the tables and figures of README.md and results.md from results/comparison*.csv.
 
     hra-workflow run studies/equal_budgets/config/comparison.yaml --data ../shared/data    a part of the study
     python -m studies.equal_budgets.page demo/comparison ../shared/data  collect it in half an hour, rewrite the page
@@ -20,14 +20,17 @@ from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
 from studies.equal_budgets.collect import RESULTS, STUDIES, STUDY, TABLES, Set, collect, config, read
 
-PAGE, IMAGES = STUDY / "results.md", RESULTS
-FIGURES = {"forest": "contrasts", "cost": "runs"}  # and the tables that they show
+OVERVIEW, PAGE, IMAGES = STUDY / "README.md", STUDY / "results.md", RESULTS
+CONTRASTS = IMAGES / "contrasts.png"
+PARTS = dict(zip("ABCD", STUDIES, strict=True))
+SETS = ("word problems", "SST-2")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
 FORMER = {  # runs in the results that commit 3fd83f6 could train, with `sum_difference_lr_ratio: 1`, and their labels
     "hra/r8-sd": "HRA, r=8, sum and difference",
     "hra/r16-sd": "HRA, r=16, sum and difference",
 }
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
+MARKS = {"better": "▲", "worse": "▼", "same level": "=", "undecided": "?"}
 
 
 def paper_methods() -> dict:
@@ -58,13 +61,40 @@ def signed(value: float) -> str:
 def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
     lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
     for _, row in contrasts.iterrows():
-        low, high = (signed(row[end]).lstrip("+") for end in ("low", "high"))
         found = verdict(row)
         shown = found if found == "undecided" else Bold(found)
         p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
-        difference = f"{signed(row['difference'])} [{low}, {high}]"
-        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference, *p, shown])
+        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference(row), *p, shown])
     return table(lines, ["left", "left", "right", "right", "right", "left"])
+
+
+def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Return the contrasts of all parts between runs that the library can train, with `part` and `parameters`."""
+    found = []
+    for part, study in PARTS.items():
+        of_part = results[study]["contrasts"].assign(part=part)
+        sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
+        of_part["parameters"] = [sizes[row["set"], row["run"]] for _, row in of_part.iterrows()]
+        of_part["others"] = [sizes.get((row["set"], row["other"]), 0) for _, row in of_part.iterrows()]
+        found.append(of_part[~of_part["run"].isin([*FORMER]) & ~of_part["other"].isin([*FORMER])])
+    return pd.concat(found)
+
+
+def overview_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
+    lines = [["part", "HRA", "minus", "word problems", "SST-2", "parameters, %", "seeds"]]
+    for (part, run, other), rows in contrasts.groupby(["part", "run", "other"], sort=False):
+        of_set = {row["set"]: f"{difference(row)} {MARKS[verdict(row)]}" for _, row in rows.iterrows()}
+        first = rows.iloc[0]
+        size = f"{100 * first['parameters'] / first['others']:.0f}"
+        cells = [of_set.get(name, "–") for name in SETS]
+        seeds = ", ".join(dict.fromkeys(f"{row['seeds']:.0f}" for _, row in rows.iterrows()))
+        lines.append([part, names[run], names[other], *cells, size, seeds])
+    return table(lines, ["left"] * 3 + ["right"] * 4)
+
+
+def difference(row: pd.Series) -> str:
+    low, high = (signed(row[end]).lstrip("+") for end in ("low", "high"))
+    return f"{signed(row['difference'])} [{low}, {high}]"
 
 
 def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, of: Set, names: dict[str, str]) -> str:
@@ -115,72 +145,81 @@ def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def rewrite() -> None:
-    """Replace the text between the page's markers with the current tables, and plot the figures."""
+    """Replace the text between the pages' markers with the current tables, and plot the figures."""
     results = {study: {name: read(study, name) for name in TABLES} for study in STUDIES}
-    files.write_text(PAGE, page(PAGE.read_text(), results))
+    for path, tables in made(results).items():
+        files.write_text(path, page(path.read_text(), tables))
+    draw_contrasts(overview(results))
     for study, of_study in results.items():
-        draw_contrasts(study, of_study["contrasts"])
         draw_costs(study, of_study["runs"])
-        for figure in FIGURES:
-            docs_images.stamp(image(study, figure), made_from(study, figure))
+    for figure, sources in figures().items():
+        docs_images.stamp(figure, sources)
 
 
-def image(study: str, figure: str) -> Path:
-    return IMAGES / f"{study}_{figure}.png"
+def costs(study: str) -> Path:
+    return IMAGES / f"{study}_cost.png"
 
 
-def made_from(study: str, figure: str) -> list[Path]:
-    """Return the sources of a figure."""
-    return [Path(__file__), docs_images.STYLE, RESULTS / f"{study}_{FIGURES[figure]}.csv"]
+def figures() -> dict[Path, list[Path]]:
+    """Return the sources of every figure."""
+    code = [Path(__file__), docs_images.STYLE]
+    runs = {study: RESULTS / f"{study}_runs.csv" for study in STUDIES}
+    contrasts = [RESULTS / f"{study}_contrasts.csv" for study in STUDIES]
+    return {CONTRASTS: [*code, *contrasts, *runs.values()]} | {costs(one): [*code, runs[one]] for one in STUDIES}
 
 
-def page(text: str, results: dict[str, dict[str, pd.DataFrame]]) -> str:
-    """Return the page with the current tables."""
-    names, made = labels(), {}
+def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, str]]:
+    """Return the tables of every page by their names."""
+    names, tables = labels(), {}
     for study, of in results.items():
-        made[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
-        made[f"{study} trials"] = trials_table(of["trials"], names)
+        tables[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
+        tables[f"{study} trials"] = trials_table(of["trials"], names)
         for name, one in STUDIES[study].items():
-            made[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, one, names)
-    for name, lines in made.items():
+            tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, one, names)
+    return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}
+
+
+def page(text: str, tables: dict[str, str]) -> str:
+    """Return the page with the current tables."""
+    for name, lines in tables.items():
         marked = re.compile(rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
         if not marked.search(text):
-            sys.exit(f"{PAGE}: expected the marker <!-- table: {name} -->, found none")
+            sys.exit(f"Expected the marker <!-- table: {name} --> in the page, found none")
         text = marked.sub(lambda found, lines=lines: found[1] + lines + found[2], text)
     return text
 
 
-def draw_contrasts(study: str, contrasts: pd.DataFrame) -> None:
-    """Plot the contrasts as a forest plot, with one panel per set and one row per contrast."""
+def draw_contrasts(contrasts: pd.DataFrame) -> None:
+    """Plot the contrasts of all parts as a forest plot, with one panel per set and one row per pair of runs."""
     import matplotlib.pyplot as plt
 
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH
 
     plt.switch_backend("Agg")
-    names, sets = labels(), STUDIES[study]
+    names = labels()
+    pairs = list(dict.fromkeys(zip(contrasts["part"], contrasts["run"], contrasts["other"], strict=True)))
     with plt.rc_context(SETTINGS):
-        of_set = {name: contrasts[contrasts["set"] == name] for name in sets}
-        rows = [len(one) for one in of_set.values()]
-        figure, axes = plt.subplots(
-            len(sets), figsize=(WIDTH, 0.5 * sum(rows) + 0.7 * len(sets)), height_ratios=rows, layout="constrained",
-            sharex=True, squeeze=False,
-        )  # fmt: skip
-        for axis, (name, shown) in zip(axes[:, 0], of_set.items(), strict=True):
-            pairs = list(dict.fromkeys(zip(shown["run"], shown["other"], strict=True)))
-            for _, row in shown.iterrows():
-                place, colour = pairs.index((row["run"], row["other"])), VERDICTS[verdict(row)]
+        size = (1.6 * WIDTH, 0.33 * len(pairs) + 1.2)
+        figure, axes = plt.subplots(1, len(SETS), figsize=size, layout="constrained", sharey=True)
+        for axis, name in zip(axes, SETS, strict=True):
+            for _, row in contrasts[contrasts["set"] == name].iterrows():
+                place, colour = pairs.index((row["part"], row["run"], row["other"])), VERDICTS[verdict(row)]
                 axis.plot([row["low"], row["high"]], [place, place], color=colour)
                 axis.plot(row["difference"], place, "o", color=colour)
-                text = {"color": colour, "ha": "center", "fontsize": 8}
-                axis.annotate(verdict(row), (row["difference"], place), (0, 6), textcoords="offset points", **text)
             axis.axvline(0, color="black", linewidth=1)
             axis.axvspan(-comparison.MARGIN, comparison.MARGIN, color="#dddddd", zorder=0)
-            axis.set_yticks(range(len(pairs)), [f"{names[run]}\n− {names[other]}" for run, other in pairs])
-            axis.tick_params(axis="y", labelsize=8)
             axis.set_title(name, fontsize=10)
-            axis.set_ylim(len(pairs) - 0.5, -0.6)
+            axis.tick_params(labelsize=8)
+            for place in range(1, len(pairs)):
+                if pairs[place][0] != pairs[place - 1][0]:
+                    axis.axhline(place - 0.5, color="#999999", linewidth=0.8)
+        axes[0].set_yticks(range(len(pairs)), [f"{part}: {names[run]} − {names[other]}" for part, run, other in pairs])
+        axes[0].set_ylim(len(pairs) - 0.5, -0.5)
+        looks = {"marker": "o", "linewidth": 1.5}
+        handles = [plt.Line2D([], [], color=colour, label=name, **looks) for name, colour in VERDICTS.items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=SMALL)
         figure.supxlabel("difference in points, 95 % interval (shaded: within one)", fontsize=SMALL)
-        figure.savefig(image(study, "forest"), dpi=200)
+        figure.savefig(CONTRASTS, dpi=200)
 
 
 def draw_costs(study: str, runs: pd.DataFrame) -> None:
@@ -216,7 +255,7 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
                 sizes.locator_params(axis="x", nbins=4)
                 sizes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
         figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=2, fontsize=SMALL)
-        figure.savefig(image(study, "cost"), dpi=200)
+        figure.savefig(costs(study), dpi=200)
 
 
 def main(arguments: list[str]) -> None:

@@ -34,17 +34,16 @@ def test_a_verdict_is_what_the_design_says(values, found):
     assert page.verdict(contrast(**values)) == found
 
 
-def test_the_page_has_the_tables_of_the_committed_results():
-    text = page.PAGE.read_text()
+def test_the_pages_have_the_tables_of_the_committed_results():
     results = {study: {table: collect.read(study, table) for table in collect.TABLES} for study in STUDIES}
-    assert page.page(text, results) == text
+    for path, tables in page.made(results).items():
+        assert page.page(path.read_text(), tables) == path.read_text()
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("figure", page.FIGURES)
-def test_the_figures_are_made_from_the_results(study, figure):
+def test_the_figures_are_made_from_the_results():
     """Otherwise: python -m studies.equal_budgets.page."""
-    assert docs_images.stated(page.image(study, figure)) == docs_images.digest(page.made_from(study, figure))
+    for figure, sources in page.figures().items():
+        assert docs_images.stated(figure) == docs_images.digest(sources), figure
 
 
 def test_the_prose_of_the_page_has_the_figures_of_the_results():
@@ -229,13 +228,16 @@ def test_a_text_has_the_same_embedding_alone_and_beside_longer_ones():
 def test_every_point_of_the_forest_plot_stands_beside_the_name_of_its_contrast(tmp_path, monkeypatch):
     import matplotlib.pyplot as plt
 
-    monkeypatch.setattr(page, "IMAGES", tmp_path)
-    contrasts, names = collect.read("comparison_b", "contrasts"), page.labels()
-    page.draw_contrasts("comparison_b", contrasts)
-    for axis, name in zip(plt.gcf().axes, STUDIES["comparison_b"], strict=True):
-        names_of_rows = [label.get_text() for label in axis.get_yticklabels()]
-        drawn = {names_of_rows[int(text.xy[1])]: text.xy[0] for text in axis.texts}
+    monkeypatch.setattr(page, "CONTRASTS", tmp_path / "contrasts.png")
+    contrasts, names = page.overview({one: {t: collect.read(one, t) for t in TABLES} for one in STUDIES}), page.labels()
+    page.draw_contrasts(contrasts)
+    axes = plt.gcf().axes
+    of_rows = [label.get_text() for label in axes[0].get_yticklabels()]
+    for axis, name in zip(axes, page.SETS, strict=True):
         of_set = contrasts[contrasts["set"] == name]
-        pairs = zip(of_set["run"], of_set["other"], of_set["difference"], strict=True)
-        assert drawn == {f"{names[run]}\n− {names[other]}": difference for run, other, difference in pairs}
+        points = [line.get_xydata()[0] for line in axis.lines if line.get_marker() == "o"]
+        assert {(of_rows[int(y)], x) for x, y in points} == {
+            (f"{row['part']}: {names[row['run']]} − {names[row['other']]}", row["difference"])
+            for _, row in of_set.iterrows()
+        }
     plt.close()

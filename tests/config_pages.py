@@ -40,7 +40,8 @@ FILES = {  # page → the parts of its list of keys: modules of hra_workflow.key
     "docs/config/control.md": ["control"],
 }
 FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variants.{variant}", "tasks.{task}")
-MODULES = {"models": ["models", "sources", "datasets"]}
+MODULES = {"models": ["models", "sources", "tasks", "texts"], "tasks": ["tasks", "texts"]}
+ELSEWHERE = {"files": "models", "read": "models"}  # titles of sections that tasks.py and texts.py define
 BY_COMMANDS = ("request", "probes")  # sections whose keys only commands set
 LARGE = 2**31
 FEW = 5  # keys that share a line with the key that they are in
@@ -87,6 +88,8 @@ def sections(part: str) -> list[type[Section]]:
     names = [own] if own else [f"hra_workflow.keys.{name}" for name in MODULES.get(part, [part])]
     modules = map(importlib.import_module, names)
     classes = [one for module in modules for one in vars(module).values() if one_of_its_own(one, module.__name__)]
+    shared = [f"hra_workflow.keys.{name}" for name in MODULES["tasks"]]
+    classes = [one for one in classes if one.__module__ not in shared or ELSEWHERE.get(title(one), "tasks") == part]
     return sorted(classes, key=lambda one: [*FIRST, title(one)].index(title(one)))
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from hra_workflow.keys.hyperparameters import Hyperparameters
 from hra_workflow.keys.section import Fraction, Section, key
-from hra_workflow.keys.tasks import Tune, search_of
+from hra_workflow.keys.texts import Tune, search_of
 from hra_workflow.tasks.math import keys
 
 Dataset = keys.Dataset

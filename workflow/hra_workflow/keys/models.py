@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from hra_workflow.keys.datasets import Downloaded
 from hra_workflow.keys.section import NonEmpty, key
 from hra_workflow.keys.sources import ModelSource
+from hra_workflow.keys.tasks import Downloaded
 
 
 class Model(Downloaded, title="models.{name}"):

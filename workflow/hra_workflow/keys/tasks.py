@@ -1,13 +1,14 @@
-"""The keys that every task has, and those that several share."""
+"""The keys that every task and its datasets have, and those that several share."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, create_model, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from hra_workflow.keys.hyperparameters import Hyperparameters
 from hra_workflow.keys.section import (
     Distinct,
     Function,
+    Line,
     NonEmpty,
     Run,
     Section,
@@ -16,8 +17,8 @@ from hra_workflow.keys.section import (
     Unique,
     key,
     matching,
-    stated,
 )
+from hra_workflow.keys.sources import Source
 
 PerGPU = Annotated[int, Field(ge=1, le=6)]
 
@@ -59,65 +60,39 @@ class Resources(Section, title="resources"):
     minutes: PositiveFloat = key("For estimates: minutes per job.", absent="`rows_per_second`")
 
 
-class ResourcesOfProcesses(Resources, title="resources"):
-    """Resources of a training run whose results depend on the number of processes."""
+class Downloaded(Section, title="files: keys of models and datasets"):
+    """Files that are downloaded."""
 
-    gpu: NonNegativeInt = key("As for every task.", reruns="training")
-    max_gpu: dict[str, PositiveInt] = key("As for every task.", default={}, reruns="training")
-
-
-def search_of(hyperparameters: type[Section]) -> type[Section]:
-    """Return the model of the values to try: a list for each hyper-parameter that is no mapping."""
-    lists: dict[str, Any] = {}
-    for name, field in hyperparameters.model_fields.items():
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
-            values = Distinct[Annotated[(field.annotation, "tried", *field.metadata)]]
-            lists[name] = values, key("Values to try.", absent="not tried", reruns=stated(field, "reruns") or "")
-    return create_model("Search", __base__=Section, **lists)
-
-
-S = TypeVar("S", bound=Section)
-Search = search_of(Hyperparameters)
-
-
-class Tune(Section, Generic[S], title="tune"):
-    """Trials at equal budgets on `held_out`, which choose values of every run and dataset."""
-
-    search: S = key(
-        "Hyper-parameter → the values to try, of every tuned run.", examples=[{"learning_rate": [5.0e-4, 1.0e-3]}]
+    source: Source = key("Where the files come from.", reruns="data")
+    gigabytes: PositiveFloat = key("Size, for the plan before the download.", absent="not counted", reruns="nothing")
+    license: Line = key(
+        "Of the files, in one line, for the plan, the manifest and the card of an exported model.",
+        absent="not stated",
+        examples=["Apache-2.0"],
+        reruns="nothing",
     )
-    methods: dict[str, S] = key(
-        "Method or method/variant → values that replace those of `search`.",
-        default={},
-        examples=[{"hra": {"learning_rate": [5.0e-3, 1.0e-2]}}],
-    )
-    runs: Distinct[str] = key(
-        "The runs that are tuned.", absent="all trained runs of the grid", examples=[["lora/r8", "hra/r8"]]
-    )
-    trials: PositiveInt = key(
-        "Number of trials of every run and dataset; each run has exactly this number of combinations of values."
-    )
-    seeds: PositiveInt = key(
-        "Training runs per trial, compared by their mean, with seeds 1000, 1001, …, which no run of the grid may have.",
-        default=1,
-    )
-    rows: PositiveInt = key("Maximum number of rows that a trial trains on.", absent="all rows that are not held out")
-
-    @field_validator("search")
-    @classmethod
-    def has_values(cls, search: Section) -> Section:
-        """Check that there is something to try."""
-        if not search.model_fields_set:
-            raise ValueError("expected at least one hyper-parameter, found {}")
-        return search
 
 
-class HeldOut(Section):
-    """Training rows that are not trained on, of every class, for `selection: held-out` and `tune`."""
+class Rows(Downloaded, title=""):
+    """Files with rows, by split."""
 
-    share: Annotated[float, Field(gt=0, lt=1)] = key("Fraction of the rows.")
-    rows: PositiveInt | None = key("Maximum number of rows.", default=None)
-    seed: NonNegativeInt = key("Seed of the random choice of rows, the same for every run.", default=0)
+    rows: dict[str, int] = key(
+        "Expected rows per split, which are checked; the plan's hours need them before the download.",
+        absent="not checked",
+        examples=[{"train": 67349, "validation": 872}],
+        reruns="data",
+    )
+
+
+class Taken(Rows, title=""):
+    """Files of which a part may be used."""
+
+    take: dict[str, PositiveInt] = key(
+        "Split → use only its first N rows, after `rows` is checked.",
+        absent="all rows",
+        examples=[{"train": 1000}],
+        reruns="data",
+    )
 
 
 class GridBlock(Section):
@@ -233,14 +208,6 @@ class EveryTask(Section, title="tasks.{task}: keys of every task"):
         reruns="table",
     )
     figures: Figures = key(reruns="table")
-
-
-class TextTask(EveryTask, title="tasks.{glue,math}"):
-    """A task of texts: its hyper-parameters can be searched, and its results depend on the number of processes."""
-
-    resources: ResourcesOfProcesses = key("What a training run requests.", reruns="nothing")
-    held_out: HeldOut = key(absent="none, and `selection` and `tune` need it", reruns="training")
-    tune: Tune[Search] | None = key(default=None, reruns="training")
 
 
 class Evaluator(Section, title="evaluators"):

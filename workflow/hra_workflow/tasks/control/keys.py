@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt
 
-from hra_workflow.keys.datasets import Taken
 from hra_workflow.keys.section import (
     FUNCTION,
     Distinct,
@@ -18,7 +17,7 @@ from hra_workflow.keys.section import (
     matching,
 )
 from hra_workflow.keys.sources import Source
-from hra_workflow.keys.tasks import Evaluator, EveryTask, Resources
+from hra_workflow.keys.tasks import Evaluator, EveryTask, Resources, Taken
 
 ImagePath = Annotated[str, matching(r"\{key\}|\*", "a path with {key} or *")]
 HINTS = "canny, segmentation, landmarks, or a custom function as module:function"

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from pydantic import AfterValidator
 
-from hra_workflow.keys.datasets import Texts
 from hra_workflow.keys.section import Distinct, Name, key
-from hra_workflow.keys.tasks import TextTask
+from hra_workflow.keys.texts import Texts, TextTask
 
 
 def with_train(splits: dict) -> dict:

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from hra_workflow.keys.datasets import Taken, Texts
 from hra_workflow.keys.section import (
     Distinct,
     Name,
@@ -17,7 +16,8 @@ from hra_workflow.keys.section import (
     key,
     matching,
 )
-from hra_workflow.keys.tasks import Resources, TextTask
+from hra_workflow.keys.tasks import Resources, Taken
+from hra_workflow.keys.texts import Texts, TextTask
 
 Serve = Literal["auto", "adapter", "merged", "lora"]
 WithQuestion = Annotated[str, matching(r"\{question\}", "a text with {question}")]

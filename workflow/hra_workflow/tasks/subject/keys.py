@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from hra_workflow.keys.datasets import Downloaded
 from hra_workflow.keys.section import Distinct, Name, NonEmpty, Precision, Section, Shards, Text, key, matching
 from hra_workflow.keys.sources import Source
-from hra_workflow.keys.tasks import Evaluator, EveryTask, Resources
+from hra_workflow.keys.tasks import Downloaded, Evaluator, EveryTask, Resources
 
 PromptOfSubject = Annotated[str, matching(r"\{subject\}", "a prompt with {subject}")]
 

@@ -1,7 +1,6 @@
 """The keys of the task tones and of its datasets."""
 
-from hra_workflow.keys.datasets import Downloaded
-from hra_workflow.keys.tasks import EveryTask
+from hra_workflow.keys.tasks import Downloaded, EveryTask
 
 
 class Dataset(Downloaded, title="datasets.tones.{name}"):

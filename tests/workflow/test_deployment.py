@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake.settings.types import DeploymentMethod, DeploymentSettings
+from snakemake.settings import types
 
 from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
@@ -159,10 +159,13 @@ def test_an_edited_copy_of_the_workflows_config_is_an_error(fresh, user):
 def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
     monkeypatch.setenv("APPTAINER_BIND", "/data")
     monkeypatch.delenv("SINGULARITY_BIND", raising=False)
-    workflow = SimpleNamespace(deployment_settings=DeploymentSettings())
+    workflow = SimpleNamespace(deployment_settings=types.DeploymentSettings())
     deployment.enter_container(workflow, None, Path("/opt/hra"))
     assert os.environ["APPTAINER_BIND"] == "/data"
-    workflow.deployment_settings.deployment_method = {DeploymentMethod.APPTAINER}
+    if hasattr(types, "DeploymentMethod"):
+        workflow.deployment_settings.deployment_method = {types.DeploymentMethod.APPTAINER}
+    else:  # snakemake#3339
+        workflow.deployment_settings.deployment_methods = {"container"}
     with pytest.raises(JobError, match="expected an image, found none"):
         deployment.enter_container(workflow, None, Path("/opt/hra"))
     for _ in range(2):  # the Snakemake of a cluster's job inherits them

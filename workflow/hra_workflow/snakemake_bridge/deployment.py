@@ -7,7 +7,6 @@ from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
 from snakemake.pathvars import Pathvars
-from snakemake.settings.types import DeploymentMethod
 
 from hra_workflow.config import overlays, validation
 from hra_workflow.config.values import check_values
@@ -19,6 +18,7 @@ from hra_workflow.tasks.base import Task
 
 # Keys that commands and messages pass by --config. They also apply to a module that gets only a part of the config.
 COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
+CONTAINERS = {"apptainer", "container"}  # values of --sdm, of Snakemake 9 and of the next
 
 
 def check_module(workflow) -> None:
@@ -138,10 +138,17 @@ def switched_off(key: str, wildcards=None) -> list[str]:
         )
 
 
+def deployment_methods(settings) -> set[str]:
+    """Return the names of `--sdm`: members of an enum in Snakemake 9, names of plugins in the next (snakemake#3339)."""
+    if not settings:
+        return set()
+    methods = settings.deployment_methods if hasattr(settings, "deployment_methods") else settings.deployment_method
+    return {getattr(one, "name", one).lower() for one in methods}
+
+
 def enter_container(workflow, image: str | None, basedir: Path) -> None:
     """Mount the workflow's folder in the containers of the jobs if `--sdm apptainer` is set."""
-    settings = workflow.deployment_settings
-    if not settings or DeploymentMethod.APPTAINER not in settings.deployment_method:
+    if not CONTAINERS & deployment_methods(workflow.deployment_settings):
         return
     expect(image, "--sdm apptainer: expected an image, found none. Build it from envs/hra.def and set `container`")
     for name in ("APPTAINER_BIND", "SINGULARITY_BIND"):  # set again on a compute node, which also reads the Snakefile

@@ -108,7 +108,7 @@ def test_what_cannot_be_exported_is_an_error(net, tmp_path):
 
 @pytest.mark.skipif(not hasattr(peft, "convert_to_lora"), reason="this PEFT converts nothing to LoRA")
 def test_pefts_conversion_which_would_take_H_for_an_addition_refuses(net, monkeypatch):
-    # As with tests/hra/upstream/main-0001-exact-conversion-to-lora.patch.
+    # As with tests/hra/upstream/3360-0001-exact-conversion-to-lora.patch.
     monkeypatch.setattr(checks.PeftHRALayer, "supports_lora_conversion", lambda *arguments: True)
     with pytest.raises(TypeError, match=r"do not support LoRA conversion: .*hra\.layers\.Linear"):
         peft.convert_to_lora(adapt(net), rank=4)

@@ -59,8 +59,7 @@ def adapter(tmp_path, part):
     return tmp_path / "adapter", image(pipe)
 
 
-@ALL
-@pytest.mark.parametrize("base", [PIPELINE, "part"])
+@pytest.mark.parametrize(("part", "base"), [("unet", "part"), ("text_encoder", PIPELINE)])
 def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, base, capsys):
     folder, expected = adapter
     base = PIPELINE / part if base == "part" else base
@@ -74,8 +73,7 @@ def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, b
     same(image(pipe), expected, before)
 
 
-@ALL
-@pytest.mark.parametrize("form", [{}, {"two_sided": True, "magnitudes": True}])
+@pytest.mark.parametrize(("part", "form"), [("unet", {"two_sided": True, "magnitudes": True}), ("text_encoder", {})])
 def test_injected_layers_export_for_load_lora_weights(before, tmp_path, part, form):
     pipe = load()
     inject_adapter_in_model(config(part, **form), getattr(pipe, part), adapter_name="mine")

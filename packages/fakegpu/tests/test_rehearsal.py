@@ -169,7 +169,7 @@ PLANTED = {  # what is planted, and what the report says of its line
     "device": ("loss = loss + torch.ones(3)", "same device{}(at {line}"),
 }
 # The others run in `make test-full` only, as the faults of FAULTY are found in the same way, in a second.
-OFTEN = {("kept losses", "math"), ("float64 product", "subject")}
+OFTEN = {("kept losses", "math"), ("float64 product", "math")}
 CASES = [
     pytest.param(fault, task, marks=() if (fault, task) in OFTEN else pytest.mark.full)
     for fault in PLANTED

@@ -12,7 +12,7 @@ from support import ROOT
 REHEARSAL = "fakegpu.workflow.job"  # `hra-workflow rehearse` runs it
 
 
-@pytest.mark.slow
+@pytest.mark.full  # the rate of such steps: test_rehearsal_report.py
 def test_it_samples_answers_of_the_largest_length(make_rewarded_run):
     half = {"precision": "bf16", "base_precision": "bf16"}
     run = make_rewarded_run(math_method("hra"), **half, kill_at_step=0, period=2)

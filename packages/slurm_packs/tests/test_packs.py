@@ -1,13 +1,11 @@
 """Which jobs are one Slurm job, and what it requests."""
 
-import inspect
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
-from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
@@ -116,12 +114,6 @@ def test_a_site_s_requeue_can_be_switched_off_for_jobs_and_packs(number):
         ExecutorSettings(requeue=True, no_requeue=True)
 
 
-def test_packs_have_the_name_that_the_base_class_reserves_and_has_not_used():
-    pools, arrays = map(inspect.signature, (Executor.run_pool_jobs, SlurmExecutor.run_array_jobs))
-    assert list(pools.parameters) == list(arrays.parameters)
-    assert "run_pool_jobs" in SlurmExecutor.run_jobs.__doc__ and not hasattr(SlurmExecutor, "run_pool_jobs")
-
-
 @pytest.mark.parametrize(("active", "checked", "submitted"), [([1], [], 0), ([], [1], 0), ([], [], 1)])
 def test_an_incomplete_pack_waits_for_jobs_that_running_ones_can_make_ready(monkeypatch, active, checked, submitted):
     executor, packed = Executor.__new__(Executor), []
@@ -164,13 +156,6 @@ def test_a_pack_requests_one_gpu_and_the_memory_of_all():
 def test_a_job_has_the_cores_that_its_resources_state():
     for resources, cpus in (({}, 4), ({"cpus_per_task": 2}, 2), ({"cpus_per_gpu": 3}, 3), ({"cpus_per_task": -1}, 0)):
         assert packs.cpus(job(0, **resources)) == cpus
-
-
-def test_group_jobs_are_logged():
-    group, logged = job(0), []
-    group.is_group, group.log_info = lambda: True, lambda: logged.append(group)  # other jobs' log_info has parameters
-    packs.Submission([group], ExecutorSettings(), Path()).log_info()
-    assert logged == [group]
 
 
 def test_a_site_states_partition_model_and_form_of_requests_once():

@@ -183,8 +183,9 @@ def test_jobs_get_the_smallest_gpu_with_enough_memory_for_all_that_share_it(memo
     jobs = [job(seed, **({} if one is None else {packs.GPU_MEMORY: one})) for seed, one in enumerate(memories)]
     found = requested(*jobs, gpu_models=MODELS)
     assert found["gpu_model"] == model and packs.GPU_MEMORY not in found
-    series = [in_series(seed, gpu=1, gpu_mem_mb=memory) for seed, memory in enumerate((40000, 30000))]
-    assert requested(*series, gpu_models=MODELS)["gpu_model"] == "l40s"
+    for first, needed in ((40000, "l40s"), (50000, "h100")):  # of jobs in series, the largest
+        series = [in_series(seed, gpu=1, gpu_mem_mb=memory) for seed, memory in enumerate((first, 30000))]
+        assert requested(*series, gpu_models=MODELS)["gpu_model"] == needed
 
 
 def test_the_model_of_a_rule_or_a_stage_is_not_chosen_by_memory():

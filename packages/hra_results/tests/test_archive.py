@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import re
 import shutil
 import tracemalloc
@@ -13,12 +12,13 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from archived import ACCOUNT, PRIVATE, build, write
-from hra_results import archive, verify
-from hra_results.archives import contents, descriptions
+from hra_results import verify
+from hra_results.archives import contents, descriptions, private_values
 from hra_workflow.commands.main import main
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
+from support import ROOT, paper_config
 
 METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
 
@@ -188,15 +188,6 @@ def test_what_is_wrong_with_an_archive_is_named(copy, change, message):
         verify.verify(copy)
 
 
-def test_another_code_is_named_where_a_table_differs(copy):
-    edit(copy, METRICS, r'"value": 0\.\d', '"value": 0.1')
-    digest_again(copy)
-    edit(copy, contents.ABOUT, '"code": "[^"]+"', '"code": "other"')
-    list_again(copy, contents.ABOUT)
-    with pytest.raises(JobError, match="The archive was made with other code than this; verify"):
-        verify.verify(copy)
-
-
 def test_a_zip_file_with_names_outside_of_it_and_no_archive_at_all_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
         bad.writestr("../outside.txt", "x")
@@ -248,16 +239,6 @@ def test_results_that_are_not_those_of_the_records_are_not_archived(built, tmp_p
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_report_that_is_older_than_a_table_is_left_out(tmp_path):
-    page, table = tmp_path / "report.html", tmp_path / "table_glue.csv"
-    assert archive.report_of(str(tmp_path)) == ([], [])
-    table.touch()
-    page.touch()
-    assert archive.report_of(str(tmp_path)) == ([str(page)], [])
-    os.utime(page, (1, 1))
-    assert archive.report_of(str(tmp_path)) == ([], [f"{page}: older than the tables (hra-workflow report)"])
-
-
 def files_of(action, key: str) -> set[str]:
     found = action.get(key, [])
     return {one.id for one in (found if isinstance(found, list) else [found])}
@@ -279,14 +260,6 @@ def test_rocrate_reads_the_jobs_with_their_files_params_and_times(made):
     assert described == listed | {contents.LIST}
 
 
-def test_the_readme_has_a_command_for_every_result(made):
-    readme = (made / contents.README).read_text()
-    runs = sorted(str(path.relative_to(made)) for path in made.rglob("metrics.json"))
-    commands = re.findall(r"^snakemake --cores 2 --configfile config\.yaml -- (\S+)$", readme, re.MULTILINE)
-    assert commands == runs and len(runs) == 4
-    assert f"- {'d' * 40}: 4 runs" in readme and f"git checkout {'d' * 40}" in readme
-
-
 def test_a_private_value_in_the_metadata_of_weights_is_refused_by_name(built, tmp_path, monkeypatch):
     path = next(Path(built["config"]["pathvars"]["results"]).rglob("adapter_model.safetensors"))
     before = path.read_bytes()
@@ -297,3 +270,30 @@ def test_a_private_value_in_the_metadata_of_weights_is_refused_by_name(built, tm
             write(built, monkeypatch, to=tmp_path / "glue")
     finally:
         path.write_bytes(before)
+
+
+def test_names_of_tasks_methods_and_common_accounts_are_not_private(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = paper_config()
+    for name in ("hra", "root", "glue", "17", "me"):
+        found = private_values.of_this_machine(config, ROOT, {"USER": name, "HOSTNAME": "localhost"})
+        assert name not in found.names and "localhost" not in found.names
+    found = private_values.of_this_machine(config, ROOT, {"USER": "hra-user", "HF_TOKEN": "short"})
+    assert found.names["hra-user"] == "account" and "short" not in found.tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/data/me/out/glue/x, /data/me/out2", "results/glue/x, PATH"),
+        ("/home/me/project/a.csv and /home/me/project.", "a.csv and .."),
+        ("file:///home/me/project/a", "file://a"),
+        ("../out/x ../../out/x", "resources/x ../../out/x"),
+        ("https://example.org/home/x, 1/2, and/or, </b>", "https://example.org/home/x, 1/2, and/or, </b>"),
+        ("alice7 alice7_x/alice7/ malice7 alice77 Alice7", "ACCOUNT ACCOUNT_x/ACCOUNT/ malice7 alice77 Alice7"),
+        (f"hf_{'a' * 20}, sk-{'b' * 20}", "TOKEN, TOKEN"),
+    ],
+)
+def test_a_path_becomes_relative_and_other_texts_stay(text, expected):
+    folders = {"/data/me/out": "results", "/home/me/project": "", "../out": "resources", "/home/me": "home"}
+    assert private_values.Replacements(folders, {"alice7": "account"}).text(text) == expected

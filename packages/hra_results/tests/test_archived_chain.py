@@ -13,6 +13,7 @@ from test_tuned_chain import COMMAND, TABLE, TINY
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_tuned_runs_are_archived_with_their_trials_and_verified_elsewhere(tmp_path, monkeypatch, capsys):
     project = Project.fresh(tmp_path / "project")
     project.link_library()

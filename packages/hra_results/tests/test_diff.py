@@ -1,15 +1,17 @@
 """`hra-workflow diff`: two states are compared by settings, versions, data, code, numbers and items."""
 
+import json
 import re
 import shutil
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import factories
-from hra_results import html_page
+from hra_results import html_page, prediction_lines
 from hra_results.states.compared_states import Number, with_holm
 from hra_workflow.core import files, predictions, records
 from hra_workflow.report import run_statistics
@@ -219,3 +221,36 @@ def test_a_run_and_its_published_row(tmp_path, compared):
     factories.write(tmp_path, factories.entry(tmp_path, "cola", "head/all"), [0.5])
     code, _, error = compared("glue/cola/head/all", "published")
     assert code == 2 and "glue.csv: expected a row of head/all, found only full/all, " in error
+
+
+ANSWERS = [{"output": text, "strict": {"right": right}, "gold": "5"} for text, right in (("a b", True), ("a c", False))]
+SCORED = {"key": "step00010-prompt00-0", "prompt_index": 0, "index": 0, "prompt": "a dog", "dino": 0.5}
+BLOCKED = SCORED | {"key": "step00020-prompt00-0", "dino": None}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "score", "change"),
+    [
+        (*ANSWERS, "strict", 1.5),
+        (ANSWERS[0], ANSWERS[0], "strict", 0),
+        ({"loss": 2.0, "tokens": 8}, {"loss": 2.5, "tokens": 8}, "loss", 0.5),
+        ({"last": [0.0, 0.0]}, {"last": [0.0, np.log(3)]}, "", pytest.approx(0.25)),
+        ({"last": [1.5]}, {"last": [4.0]}, "", 2.5),  # a regression
+        (SCORED, BLOCKED, "dino", float("inf")),
+        (BLOCKED, BLOCKED, "dino", 0),
+    ],
+)
+def test_the_change_of_an_item(first, second, score, change):
+    assert prediction_lines.change(first, second, score) == change
+
+
+@pytest.mark.parametrize(
+    ("recorded", "settings"),
+    [
+        ({"evaluation": {"best_by": ["dino"], "evaluators": []}}, {"best_by": ["dino"], "of_run": []}),
+        ({"evaluators": [{"name": "fid", "kind": "fid"}]}, {"best_by": [], "of_run": ["fid"]}),
+        ({"dataset": {}}, {"best_by": [], "of_run": []}),
+    ],
+)
+def test_settings_of_a_comparison_are_read_from_the_record(recorded, settings):
+    assert prediction_lines.recorded_comparison(json.loads(json.dumps(recorded))) == settings

@@ -22,8 +22,9 @@ def write(path, references: list[str]):
     return path
 
 
-@pytest.mark.parametrize("references", [GOLDS, [f"Some work.\n#### {gold}" for gold in GOLDS]])
-@pytest.mark.parametrize("name", ["mine.csv", "mine.jsonl"])
+@pytest.mark.parametrize(
+    ("name", "references"), [("mine.csv", GOLDS), ("mine.jsonl", [f"Some work.\n#### {gold}" for gold in GOLDS])]
+)
 def test_the_command_prints_the_accuracies_and_writes_every_grade(tmp_path, capsys, references, name):
     path = write(tmp_path / name, references)
     assert main(["grade", str(path), "--output", "response", "--answer", "target"]) == 0

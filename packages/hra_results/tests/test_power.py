@@ -11,7 +11,6 @@ from hra_results import power as planned
 from hra_results import power_formulas as power
 from hra_workflow import tasks
 from hra_workflow.commands.main import WRONG, main
-from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, run_statistics
 from support import paper_config
 from test_compared_tables import make
@@ -23,7 +22,7 @@ def fixed(items: int, *noise: float) -> power.Column:
 
 @pytest.mark.parametrize(
     ("items", "points", "seeds", "difference"),
-    [(872, 0.5, 5, 2), (872, 1.5, 10, 3), (300, 4, 3, 10), (1500, 0.5, 3, 2)],
+    [(872, 0.5, 5, 2), (300, 4, 3, 10)],
 )
 def test_it_is_that_of_2000_simulated_studies(items, points, seeds, difference):
     """Two runs as in docs/statistics.md, one of which is wrong on more items; the p is the tables'."""
@@ -59,12 +58,6 @@ def test_what_seeds_cannot_show_has_no_number():
     assert power.smallest_difference([fixed(872, 0, 0, 0.1)], 2) is None and power.power(1, [fixed(9, 0, 0, 1)], 2) == 0
     assert power.seeds_needed(0.001, [fixed(100, 0.1, 0, 0.1)]) is None  # the items differ, whatever the seed
     assert power.power(0.1, [fixed(9, 0, 0, 0)], 3) == 1 and power.power(0, [fixed(9, 0, 0, 0)], 3) == 0
-
-
-def test_an_average_of_equal_columns_shows_smaller_differences():
-    column = fixed(1000, 0.01, 1e-4, 0.1)
-    one, four = (power.smallest_difference([column] * count, 5) for count in (1, 4))
-    assert one / 2.6 < four < one / 1.9  # half of the error, and more degrees of freedom
 
 
 # The command
@@ -127,20 +120,13 @@ def test_stated_noise_is_for_columns_of_answers(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--effect 0", "--effect: expected a number above 0, found 0"),
         ("--score 100 --deviation 1", "--score: expected a number between 0 and 100, found 100"),
-        ("--score 85 --deviation -1", "--deviation: expected a number of at least 0, found -1"),
         ("--score 85", "--score, --deviation: expected both or neither, found one. Add the other"),
     ],
 )
 def test_wrong_values_are_errors(options, message, capsys):
     assert main(["power", *options.split()]) == WRONG
     assert message in capsys.readouterr().err
-
-
-def test_a_table_without_columns_of_a_task_is_an_error(tmp_path, capsys):
-    with pytest.raises(JobError, match=r"--table: expected the table of a task \("):
-        printed(grid_of(tmp_path), capsys, tables=["table_retention"])
 
 
 def test_the_power_of_an_average_is_in_the_unit_of_its_columns(tmp_path):

@@ -83,13 +83,6 @@ def test_the_power_is_that_of_a_plan(called):
     assert called("power", "reviews", "--table", "gleu") == (WRONG, [], "")
 
 
-def test_a_plan_that_fails_is_its_error(called, capfd):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plans, "call", lambda command, first: print(first("Building DAG")) or 1)
-        assert main(["power", "reviews"]) == 1 and not called.read
-    assert capfd.readouterr().out == "False\n"
-
-
 def test_an_export_is_checked_and_published(called):
     run = "reviews/results/glue/cola/hra/r8/seed0"
     asked = ("publish", "reviews", "--run", run, "--weights", "best", "--to", "me/hra")
@@ -125,12 +118,6 @@ def test_a_report_starts_no_training(called, monkeypatch, capfd):
     monkeypatch.setattr(plans, "made", lambda project, name: (DONE, {"config": {}, "jobs": [waiting, table, other]}))
     assert main(["report", "reviews"]) == WRONG and not called.read
     assert "expected finished tables, found 1 jobs that have to run: train.json" in capfd.readouterr().err
-
-
-def test_the_report_of_the_demo_needs_no_config(called):
-    Path("demo/results").mkdir(parents=True)
-    _, [*_, made], _ = called("report", "demo")
-    assert "/config/demo/quick.yaml" in made and called.read == [(Path("made"), None)]
 
 
 def test_a_folder_of_results_is_read_without_snakemake(called):

@@ -15,12 +15,9 @@ def damaged(change):
     return lambda folder: change(folder / "b/glue/rte/hra/r8/seed0")
 
 
-def edit_digit(name: str):
-    def change(run: Path) -> None:
-        path = run / name
-        path.write_text(re.sub(r"\d(?=,\n)", "7", path.read_text(), count=1))
-
-    return damaged(change)
+def edit_digit(run: Path) -> None:
+    path = run / "train.json"
+    path.write_text(re.sub(r"\d(?=,\n)", "7", path.read_text(), count=1))
 
 
 def lower(run: Path) -> dict:
@@ -40,24 +37,11 @@ WRONG = {
         damaged(lambda run: shutil.rmtree(run.parents[4])),
         r"B \(b\): expected a folder of results or of a run",
     ),
-    "no run": (
-        damaged(lambda run: shutil.rmtree(run)),
-        r"B \(b\): expected a finished run, found no train.json but those",
-    ),
     "no common run": (
         damaged(lambda run: run.parent.rename(run.parent.with_name("r9"))),
         r"expected a run that both have, found glue/rte/hra/r8/seed0 in A and glue/rte/hra/r9/seed0 in B\. Pass two",
     ),
-    "a run and its variant": (
-        lambda folder: shutil.move(folder / "b/glue/rte/hra/r8/seed0/train.json", folder / "b/train.json"),
-        "expected a run that both have, found glue/rte/hra/r8/seed0 in A and the folder itself in B",
-    ),
-    "edited record": (edit_digit("train.json"), r"b/.*/train.json: expected the content that was written"),
-    "edited metrics": (edit_digit("dev/metrics.json"), r"b/.*/dev/metrics.json: expected the content that was written"),
-    "truncated record": (
-        damaged(lambda run: (run / "train.json").write_text((run / "train.json").read_text()[:-9])),
-        r"b/.*/train.json: expected valid JSON",
-    ),
+    "edited record": (damaged(edit_digit), r"b/.*/train.json: expected the content that was written"),
     "edited predictions": (
         damaged(lambda run: predictions.write(run / "dev/predictions.jsonl.gz", [])),
         r"b/.*/predictions.jsonl.gz: expected the file that metrics.json in its folder was computed from",
@@ -65,14 +49,6 @@ WRONG = {
     "a newer record": (
         damaged(lambda run: edit_run(run, mood=3)),
         r"b/.*/train.json: top level: .*'mood' was unexpected.* for another version of this project, use the code at",
-    ),
-    "an older record": (
-        damaged(lambda run: edit_run(run, made_from=None)),
-        r"b/.*/train.json: top level: 'made_from' is a required property",
-    ),
-    "an unknown task": (
-        damaged(lambda run: edit_run(run, task="sums")),
-        r"b/.*seed0: expected a run of .*the task sums",
     ),
     "another task": (
         damaged(lambda run: edit_run(run, task="math")),
@@ -85,10 +61,6 @@ WRONG = {
     "predictions of another version": (
         damaged(remove_scores),
         r"b/.*/predictions.jsonl.gz: expected predictions of this version .* \(KeyError: 'last'\).* commit d{40}, or",
-    ),
-    "predictions of another version of the task": (
-        damaged(lambda run: remove_scores(run, task_version=2)),
-        r"b/.*/predictions.jsonl.gz: expected predictions of this version of the project, found others \(ValueError",
     ),
     "another value from the items": (
         damaged(lambda run: edit(run / "dev/metrics.json", selections=lower(run))),

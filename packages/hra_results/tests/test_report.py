@@ -15,10 +15,12 @@ import collect_runs
 import factories
 import figures
 import table
-from hra_results import runs
-from hra_workflow.commands.main import WRONG, main
+from hra_results import examples, html_page, report, runs
+from hra_workflow.commands.main import main
 from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
+from hra_workflow.data import images
+from hra_workflow.methods import METHODS
 from hra_workflow.report import run_statistics
 from reports import RUNS, WIDE, browse, facts_of, located, write_report
 from support import ROOT
@@ -70,11 +72,6 @@ def text(element) -> str:
     return " ".join(element.text_content().split())
 
 
-def test_warnings_of_the_data_are_above_the_tables(page):
-    (shown,) = page.xpath("//header//dl/dt[text()='Data']/following-sibling::dd[1]")
-    assert text(shown) == "sst2: 2 rows are also in <train>."
-
-
 def test_the_tables_have_every_number_of_the_csv(made, page):
     cells = {text(cell) for cell in page.xpath("//section[@id='glue']//td")}
     rows = run_statistics.read_csv(made / "table_glue.csv")
@@ -108,26 +105,7 @@ def test_the_command_to_reproduce_is_complete(made, page):
     assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"
 
 
-def test_the_user_s_functions_are_part_of_what_reproduces_a_report(made, tmp_path, monkeypatch):
-    """A config that names a function is no use without its file, which has to be on PYTHONPATH."""
-    (tmp_path / "hints_of_a_report.py").write_text("def contrast(image, annotation):\n    return image < 3\n")
-    (tmp_path / "my_package").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    facts = facts_of(made, [factories.entry(made, "sst2", "hra/r8")])
-    facts["functions"] = ["hints_of_a_report:contrast", "hints_of_a_report:other", "my_package.deep:Judge"]
-    write_report(tmp_path, glue=facts)
-    part = html.parse(str(tmp_path / "report.html")).getroot().get_element_by_id("reproduce")
-    assert part.find(".//pre").text_content().splitlines()[3:5] == [
-        'export PYTHONPATH="$PWD"  # the folder of hints_of_a_report.py, my_package',
-        "snakemake --cores all --configfile mine.yaml -- glue",
-    ]
-    assert "saved there as hints_of_a_report.py, with your own module my_package, and with" in text(part)
-    shown = {one.findtext("summary"): one.findtext(".//code") for one in part.iter("details")}
-    assert shown.keys() == {"mine.yaml", "hints_of_a_report.py"} and "return image < 3" in shown["hints_of_a_report.py"]
-
-
 def test_runs_show_the_metric_of_the_table(tmp_path):
-    """Not the first one of the evaluation."""
     expected = factories.entry(tmp_path, "mrpc", "hra/r8")
     factories.write(tmp_path, expected, [0.9])
     facts = facts_of(tmp_path, [expected])
@@ -188,7 +166,6 @@ def lines_of(page: Path) -> list[str]:
 
 
 def test_a_copied_folder_has_the_page_without_what_was_outside_it(made, tmp_path, monkeypatch, capsys):
-    """The logs of jobs are not in the folder of results."""
     project, copied = tmp_path / "project", tmp_path / "elsewhere/mine"
     shutil.copytree(made, project / "results")
     expected = [factories.entry(Path("results"), "sst2", run) for run in RUNS]
@@ -207,29 +184,12 @@ def test_a_copied_folder_has_the_page_without_what_was_outside_it(made, tmp_path
     assert not [line for line in changes if not re.search(rf"^- .*({left})", line)]
 
 
-def test_a_folder_without_contents_is_refused(tmp_path, capsys):
-    assert main(["report", str(tmp_path)]) == WRONG
-    assert "contents.json: expected the list of the results' tasks and runs" in capsys.readouterr().err
-
-
-def test_figures_and_sheets_have_captions(page):
-    captions = [text(caption) for caption in page.xpath("//figure[@class]/figcaption")]
-    begin = ["Text classification. Adapter parameters against SST-2"]
-    begin += ["Contact sheet of sst2"]
-    assert len(captions) == 2 and all(one.startswith(start) for one, start in zip(captions, begin, strict=True))
-    widths = [image.get("style") for image in page.xpath("//figure[@class]//img")]
-    assert widths[0] == "--width: 480px" and widths[-1] == "--width: 400px"  # 5 inches of 96 pixels
-
-
 def test_a_task_without_results_is_left_out_and_a_report_without_any_is_an_error(made, tmp_path):
     some, none = ([factories.entry(folder, "sst2", "hra/r8")] for folder in (made, tmp_path))
     none[0]["seed"] = 7
     parts = {"glue": facts_of(made, some), "math": facts_of(made, none)}
-    assert html.parse(str(write_report(tmp_path, **parts))).xpath("//main/section/@id") == [
-        "glue",
-        "all-runs",
-        "reproduce",
-    ]
+    sections = html.parse(str(write_report(tmp_path, **parts))).xpath("//main/section/@id")
+    assert sections == ["glue", "all-runs", "reproduce"]
     with pytest.raises(JobError, match="expected the results of at least one run of math, found none"):
         write_report(tmp_path, math=parts["math"])
 
@@ -253,7 +213,6 @@ def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_pa
     assert [cells[2] for cells in shown if cells[1] == "ours" and cells[2] != "–"] == sorted(
         ours["params_M"], key=float
     )
-    # The paper's row stays below ours of the same method.
     source = html.parse(str(made / "report.html")).xpath("//section[@id='glue']//table")[0]
     before = [[text(cell) for cell in row] for row in source.xpath(".//tbody/tr")]
     assert pairs(shown) == pairs(before) and len(pairs(shown)) > 1 and shown != before
@@ -262,3 +221,80 @@ def test_a_narrow_browser_opens_it_without_errors_and_sorts_a_table(made, tmp_pa
 def pairs(rows: list[list[str]]) -> set[tuple]:
     """Return the paper's rows, each with the row above it."""
     return {(tuple(above), tuple(row)) for above, row in itertools.pairwise(rows) if not row[0]}
+
+
+def test_the_headline_is_on_the_best_run_that_is_no_baseline():
+    names = ["selection", "run", "SST-2", "SST-2_std", "SST-2_published", "SST-2_better", "SST-2_verdict"]
+    rows = [
+        ("last", "full/all", "99.00", "", "", "higher", "A"),
+        ("best_on_dev", "hra/r8", "91.00", "", "", "higher", "B"),
+    ]
+    rows += [("best_on_dev", "lora/r8", "92.00", "0.50", "93.00", "higher", "")]
+    rows += [("best_on_dev", "full/all", "91.50", "", "", "higher", "C")]
+    facts = {"selection": "best_on_dev", "trained": RUNS, "labels": factories.LABELS, "baselines": RUNS[::2]}
+    found = report.headline(pd.DataFrame(rows, columns=names), "SST-2", facts)
+    assert (found["label"], found["value"], found["published"]) == ("LoRA r=8", "92.00 ± 0.50", "93.00")
+    assert found["verdict"] == "B"
+    assert report.headline(pd.DataFrame(rows[2:], columns=names), "SST-2", facts)["verdict"] == "C"
+    assert report.headline(pd.DataFrame(rows[2:3], columns=names), "SST-2", facts)["verdict"] is None
+    assert report.headline(pd.DataFrame(rows, columns=names).assign(**{"SST-2": ""}), "SST-2", facts) is None
+    equal = pd.DataFrame(rows[1:], columns=names).assign(**{"SST-2": "92.00"})
+    for better in ("higher", "lower"):  # of equal runs the first one, as for --run best
+        assert report.headline(equal.assign(**{"SST-2_better": better}), "SST-2", facts)["label"] == "HRA r=8, λ=0"
+
+
+def test_the_rotation_of_hras_layers_is_summarised(tmp_path):
+    import peft
+    import torch
+
+    torch.manual_seed(0)
+    base = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
+    model = peft.get_peft_model(base, peft.HRAConfig(r=2, target_modules=["0", "1"]))
+    torch.nn.init.normal_(model.base_model.model[0].hra_u["default"])
+    model.save_pretrained(tmp_path)
+    found = runs.rotation(tmp_path, METHODS["hra"].adapter.measure)
+    assert found["layers"] == len(found["points"].split()) == 2
+    # The other layer's columns are an equal pair, whose reflections cancel: no rotation, and UᵀU is all ones.
+    assert found["largest"]["angle"] > 0.1 and found["smallest"] == pytest.approx(0, abs=1e-4)
+    assert found["orthogonality"][1] == pytest.approx(2**0.5)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return the folder of a benchmark of a run, whose images state `HEAD`."""
+    record = dict.fromkeys(("task", "dataset", "method", "variant", "seed"), "x")
+    records.write(tmp_path / "train.json", record | {"status": "ok", "weights_sha256": {}})
+    return tmp_path / "b"
+
+
+FACTS = {"images": True, "titles": {}}
+HEAD = {"result": "x/x/x/x/x/b", "weights": {}, "settings": {}}
+
+
+def picture(name: str, colour: str, about: dict) -> images.Picture:
+    return images.Picture(name, images.to_png(Image.new("RGB", (64, 64), colour)), about)
+
+
+def test_images_are_shown_with_their_prompts(place):
+    colours = ["red", "lime", "blue"]
+    pictures = [picture(f"row{row:06d}", one, {"row": row, "key": f"k{row}"}) for row, one in enumerate(colours)]
+    images.pack(place / "images.tar", pictures, head=HEAD)
+    lines = [{"key": f"k{row}", "prompt": f"a {colour} ball", "iou": row / 4} for row, colour in enumerate(colours)]
+    predictions.write(place / "predictions.jsonl.gz", lines)
+    shown = examples.chosen("subject", place, {"metrics": ["iou"]}, FACTS)
+    assert [one["texts"] for one in shown] == [
+        {"prompt": f"a {colour} ball", "iou": f"{row / 4:.3g}"} for row, colour in enumerate(colours)
+    ]
+    assert [one["url"] for one in shown] == [html_page.image(one.image, 160, 70) for one in pictures]
+
+
+def test_the_last_epochs_images_of_a_subject_are_shown(place):
+    def about(step: int) -> dict:
+        return {"step": step, "prompt_index": 0, "index": 0, "prompt": "a ball"}
+
+    shades = {1: "black", 2: "white"}
+    pictures = [picture(f"step{step}", shade, about(step)) for step, shade in shades.items()]
+    images.pack(place / "images.tar", pictures, head=HEAD)
+    predictions.write(place / "predictions.jsonl.gz", [about(step) | {"key": f"step{step}"} for step in shades])
+    (shown,) = examples.chosen("subject", place, {"metrics": []}, FACTS)
+    assert shown["url"] == html_page.image(Image.new("RGB", (64, 64), "white"), 160, 70)

@@ -1,13 +1,11 @@
 """Which jobs are one Slurm job, and what it requests."""
 
-import inspect
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
-from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs
@@ -116,12 +114,6 @@ def test_a_site_s_requeue_can_be_switched_off_for_jobs_and_packs(number):
         ExecutorSettings(requeue=True, no_requeue=True)
 
 
-def test_packs_have_the_name_that_the_base_class_reserves_and_has_not_used():
-    pools, arrays = map(inspect.signature, (Executor.run_pool_jobs, SlurmExecutor.run_array_jobs))
-    assert list(pools.parameters) == list(arrays.parameters)
-    assert "run_pool_jobs" in SlurmExecutor.run_jobs.__doc__ and not hasattr(SlurmExecutor, "run_pool_jobs")
-
-
 @pytest.mark.parametrize(("active", "checked", "submitted"), [([1], [], 0), ([], [1], 0), ([], [], 1)])
 def test_an_incomplete_pack_waits_for_jobs_that_running_ones_can_make_ready(monkeypatch, active, checked, submitted):
     executor, packed = Executor.__new__(Executor), []
@@ -166,13 +158,6 @@ def test_a_job_has_the_cores_that_its_resources_state():
         assert packs.cpus(job(0, **resources)) == cpus
 
 
-def test_group_jobs_are_logged():
-    group, logged = job(0), []
-    group.is_group, group.log_info = lambda: True, lambda: logged.append(group)  # other jobs' log_info has parameters
-    packs.Submission([group], ExecutorSettings(), Path()).log_info()
-    assert logged == [group]
-
-
 def test_a_site_states_partition_model_and_form_of_requests_once():
     site = {"partition": "cpu", "gpu_partition": "gpu", "gpu_model": "a100"}
     found = requested(job(0), **site)
@@ -198,8 +183,9 @@ def test_jobs_get_the_smallest_gpu_with_enough_memory_for_all_that_share_it(memo
     jobs = [job(seed, **({} if one is None else {packs.GPU_MEMORY: one})) for seed, one in enumerate(memories)]
     found = requested(*jobs, gpu_models=MODELS)
     assert found["gpu_model"] == model and packs.GPU_MEMORY not in found
-    series = [in_series(seed, gpu=1, gpu_mem_mb=memory) for seed, memory in enumerate((40000, 30000))]
-    assert requested(*series, gpu_models=MODELS)["gpu_model"] == "l40s"
+    for first, needed in ((40000, "l40s"), (50000, "h100")):  # of jobs in series, the largest
+        series = [in_series(seed, gpu=1, gpu_mem_mb=memory) for seed, memory in enumerate((first, 30000))]
+        assert requested(*series, gpu_models=MODELS)["gpu_model"] == needed
 
 
 def test_the_model_of_a_rule_or_a_stage_is_not_chosen_by_memory():

@@ -63,9 +63,3 @@ def test_the_installed_environment_is_left_alone(places):
     (folder / "bin/python").write_text("installed")
     assert unpack(archive, folder).returncode == 0 and (folder / "bin/python").read_text() == "installed"
     assert [path.name for path in folder.parent.iterdir()] == ["hra"]
-
-
-def test_a_missing_archive_is_named(places):
-    archive, folder = places
-    done = unpack(archive.with_name("none.tar"), folder)
-    assert done.returncode == 1 and "none.tar cannot be read on" in done.stderr and "shared file system" in done.stderr

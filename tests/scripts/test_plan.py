@@ -5,8 +5,6 @@ import pytest
 from hra_workflow import tasks
 from hra_workflow.cost import disk, downloads, estimates, plan
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data.sources import url
-from hra_workflow.preflight import site
 from support import paper_config
 from test_gpu_hours import run
 
@@ -26,19 +24,6 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert not plan.warnings(config, ["table_math"], jobs)
     assert hub_server.requests == []
-
-
-def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here):
-    config = paper_config()
-    address = url.address(config["datasets"]["subject"]["dog"]["source"]["url"])
-    subjects = [download("dataset", task="subject", dataset=name) for name in ("dog", "cat")]
-    jobs = [download("archive", address=address), *subjects]
-    assert downloads.summary(config, jobs) == f"unknown size: {address}"
-    (line,) = downloads.licences(config, jobs)
-    assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
-    assert [finding.text for finding in site.sources(config, subjects)] == [
-        "unpacked from an archive, which is a separate source"
-    ] * 2
 
 
 def test_every_download_has_its_licence_and_equal_ones_share_a_line(here):
@@ -138,10 +123,3 @@ def test_generated_images_are_counted_where_they_are_kept(here):
     assert epochs == 11
     here("results/control/coco/hra/r8/validation/images.tar", {})
     assert disk.estimate(config, jobs).folders["results"] == {"generated images": 25 * 4 * 11 * each + 2}
-
-
-def test_a_folder_elsewhere_keeps_its_name(here, tmp_path):
-    config = paper_config()
-    config["pathvars"] = {"results": "out", "resources": "out/cache", "scratch": str(tmp_path / "fast"), "logs": "logs"}
-    for path, name in (("out/a", "results"), ("./out/cache/a", "resources"), (str(tmp_path / "fast/a"), "scratch")):
-        assert disk.folder(config, Job("train_glue", {}, [path], "log")) == name

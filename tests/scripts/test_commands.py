@@ -217,12 +217,6 @@ def test_modules_that_a_config_in_the_workflow_s_folder_names_are_imported_from_
     assert sys.path[-1] == str(tmp_path) and os.environ["PYTHONPATH"] == f"/other:{tmp_path}"
 
 
-def test_a_package_sees_the_output_of_a_request(monkeypatch):
-    lines, seen = [f"{project.PREAMBLE} profiles/default\n", "The model card: RUN/hub/last/README.md\n"], []
-    monkeypatch.setattr(project, "call", lambda command, is_first: [*map(is_first, lines)])
-    assert project.Project().request("export", "export_adapter", {}, seen.append) == [False, True] and seen == lines
-
-
 def test_every_value_has_the_last_file_that_states_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": "x"}}

@@ -1,8 +1,6 @@
 """Data cards: what is counted, what warns, what stops a dry run, and when a card is made again."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -155,21 +153,6 @@ def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path)
     assert str(problem.value) == message
     (found,) = site.sources(mine.config, [Job("download_dataset", {"task": "glue", "dataset": "mine"}, [], "log")])
     assert not found.ok and found.text == message
-
-
-def test_no_torch_and_no_pandas_for_a_card(mine, tmp_path):
-    """As in a dry run, which takes seconds on a login node."""
-    job = tmp_path / "entry.json"
-    job.write_text(json.dumps(mine.download("mine")))
-    code = (
-        "import json, sys; from pathlib import Path\n"
-        "from hra_workflow.data import data_cards, image_card, text_card, text_tables\n"
-        f"entry = json.loads(Path({str(job)!r}).read_text())\n"
-        f"text_card.make_card(text_tables.read_splits('mine', entry, Path({str(tmp_path / 'own')!r}), None), entry)\n"
-        "print({'torch', 'pandas', 'pyarrow'} & sys.modules.keys())"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed == "set()\n"
 
 
 def picture(seed: int = 0, side: int = 32) -> Image.Image:

@@ -130,12 +130,6 @@ def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch
         toy()
 
 
-def test_regression(toy):
-    toy(train="label,sentence\n2.5,a\n0,b\n", labels=None)
-    frame = pandas.read_parquet(toy.folder / "train.parquet")
-    assert frame["label"].dtype == "float64" and frame["label"].tolist() == [2.5, 0.0]
-
-
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -1,7 +1,6 @@
 """A finished download keeps the params that it was made with, as long as the config describes the same files."""
 
 import os
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import pytest
 
 import download
 import rule_jobs
-from hra_workflow.core import files, manifests
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import finished_downloads, sources
@@ -153,22 +152,6 @@ def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
     path.write_text("[]")
     own.download(planned)
     assert (own.manifest.parent / "m/config.json").read_text() == "[]" and not own.is_repeated(planned)
-
-
-def test_files_that_nobody_touched_are_not_hashed_again_wherever_they_are(tmp_path, monkeypatch):
-    own = Own(tmp_path)
-    before, record, written = own.plan(), own.download(), own.manifest.stat().st_mtime_ns
-    shutil.copytree(own.folder, tmp_path / "copy/own")
-    shutil.rmtree(own.folder)
-    own.root = tmp_path / "copy"
-    assert not own.is_repeated(before)
-    moved = own.plan()
-    finished_downloads.update_manifest(own.manifest, moved["paths"], moved["own"])
-    assert own.manifest.stat().st_mtime_ns == written
-    assert files.read_json(own.manifest) == record | {"own": moved["own"]}
-    assert (manifests.folder(own.manifest) / "model.safetensors").read_bytes() == WEIGHTS
-    monkeypatch.setattr(files, "sha256", lambda path: pytest.fail(f"{path} was hashed"))
-    assert not own.is_repeated(before)
 
 
 def config_of(folder: Path, local_root: Path) -> dict:

@@ -54,13 +54,6 @@ def test_a_batch_says_what_each_item_says_alone(trained):
     assert answers(trained) == answers(trained, batch_size=100) == expected
 
 
-def test_a_model_without_a_cache_of_keys_and_values_is_served_by_its_own_generate(trained, monkeypatch):
-    expected = answers(trained)
-    monkeypatch.setattr(decoding, "is_supported", lambda model: False)
-    monkeypatch.setattr(decoding, "greedy", None)
-    assert answers(trained) == expected
-
-
 def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
     answers(trained, 2, batch_size=1)
     job = trained.gather(2)

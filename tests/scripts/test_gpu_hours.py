@@ -8,7 +8,7 @@ from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import estimates, hours, plan, planned_jobs, row_counts
+from hra_workflow.cost import estimates, hours, plan, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from support import ROOT, paper_config
 
@@ -67,17 +67,6 @@ def test_how_sure_the_estimate_is(here):
         "2 GPU-hours used, about 7 GPU-hours remaining (4 estimated from the config; 2 measured by finished jobs; "
         "1 measured by hra-workflow smoke; no estimate for 1 job: evaluate_glue)"
     )
-
-
-def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
-    config = paper_config()
-    mine = config["datasets"]["glue"]["rte"]
-    del mine["rows"]
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
-    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
-    found = row_counts.complete(config)
-    assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
-    assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):

@@ -50,19 +50,6 @@ def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_
     assert hub_server.requests == []
 
 
-def test_a_token_is_found_without_the_network(hub_server, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    assert hub.token_place() is None
-    stored = tmp_path / "token"
-    stored.write_text("hf_secret\n")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(stored))
-    assert hub.token_place() == str(stored)
-    monkeypatch.setenv("HF_TOKEN", "hf_other")
-    assert hub.token_place() == "HF_TOKEN"
-    assert hub_server.requests == []
-
-
 @pytest.fixture
 def model(hub_server, patient):
     hub_server.hub_file("org/model", COMMIT, "model.safetensors", CONTENT)
@@ -111,11 +98,3 @@ def test_the_token_does_not_follow_to_another_host(model, tmp_path, monkeypatch)
     by_path = {request["path"]: request["headers"] for request in model.requests}
     assert by_path[path]["authorization" if "authorization" in by_path[path] else "Authorization"] == "Bearer hf_secret"
     assert not {"authorization", "Authorization"} & set(by_path[elsewhere])
-
-
-def test_offline_mode(model, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(JobError, match="HF_HUB_OFFLINE is set"):
-        fetch(hub_source(), tmp_path / "to")

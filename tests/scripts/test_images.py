@@ -4,9 +4,7 @@ import errno
 import os
 import struct
 import tarfile
-import threading
 import zlib
-from itertools import islice
 
 import numpy
 import pytest
@@ -140,38 +138,6 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
     with tarfile.open(tmp_path / "one.tar") as archive:
         assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
-
-
-def test_images_are_decoded_ahead_in_order():
-    """Check that some are decoded before they are asked for, that not all are, and that an error comes in its place."""
-    read, third = [], threading.Event()
-
-    def decode(index: int) -> int:
-        read.append(index)
-        if index == 2:
-            third.set()
-        if index == 40:
-            raise JobError("image 40")
-        return index
-
-    found = iter(images.OnDemand(decode, 50))
-    assert next(found) == 0 and third.wait() and len(read) < 20
-    assert list(islice(found, 39)) == list(range(1, 40))
-    with pytest.raises(JobError, match="image 40"):
-        next(found)
-    assert list(images.OnDemand(str, 3)) == ["0", "1", "2"] and list(images.OnDemand(str, 0)) == []
-
-
-def test_of_images_that_are_not_wanted_only_the_metadata_are_read(tmp_path, monkeypatch):
-    noise = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), numpy.uint8)
-    pictures = [Picture(f"a{n}", images.to_png(Image.fromarray(noise)), {"n": n, "blocked": False}) for n in range(20)]
-    images.pack(tmp_path / "a.tar", pictures)
-    read, plain = [], tarfile.ExFileObject.read
-    monkeypatch.setattr(tarfile.ExFileObject, "read", lambda self: read.append(plain(self)) or read[-1])
-    found = list(images.unpack(tmp_path / "a.tar", lambda about: about["n"] in (3, 19)))
-    assert [one.about for one in found] == [one.about for one in pictures]
-    assert [one.png for one in found] == [one.png if one.about["n"] in (3, 19) else b"" for one in pictures]
-    assert sum(map(len, read)) < 0.15 * (tmp_path / "a.tar").stat().st_size
 
 
 def unsupported(*_):

@@ -8,12 +8,10 @@ import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from hra_workflow.core import files, gpus, launcher, logs
-from hra_workflow.core import job as jobs
 from support import ROOT
 
 SCRIPT = """
@@ -68,42 +66,10 @@ def full(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
 
 
-def test_the_snakemake_object_becomes_a_plain_dict(tmp_path):
-    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
-
-    listed = InputFiles(toclone=["a", "b"])
-    listed._set_name("files", 0, end=2)
-    params = Params(fromdict={"nested": {"x": [1, {"y": None}]}, "number": 1.5})
-    snakemake = SimpleNamespace(
-        rule="r",
-        input=listed,
-        output=OutputFiles(fromdict={"o": "c"}),
-        params=params,
-        resources=ResourceList(fromdict={"_cores": 2, "gpu": 1}),
-        threads=2,
-        wildcards=Wildcards(fromdict={"seed": "3"}),
-        log=Log(toclone=["log"]),
-    )
-    found = jobs.from_snakemake(snakemake)
-    assert found["input"] == {"files": ["a", "b"]}
-    assert found["params"] == {"nested": {"x": [1, {"y": None}]}, "number": 1.5}
-    assert found["resources"] == {"gpu": 1}
-    assert json.loads(json.dumps(found)) == found
-
-
 @pytest.fixture
 def two_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "LOCK_FOLDER", tmp_path / "locks")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-
-
-def test_jobs_of_one_machine_get_different_gpus(two_gpus):
-    with gpus.reserved(1):
-        first = os.environ["CUDA_VISIBLE_DEVICES"]
-        os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
-        with gpus.reserved(1):
-            second = os.environ["CUDA_VISIBLE_DEVICES"]
-    assert {first, second} == {"0", "1"}
 
 
 def hold(folder, taken, release, count):

@@ -1,6 +1,5 @@
 """How many jobs generate a run's images, and which of the jobs on images request a GPU, or share one."""
 
-import pytest
 from snakemake.iocontainers import Wildcards
 
 from hra_workflow import tasks
@@ -48,21 +47,6 @@ def test_the_answers_of_the_base_model_run_to_their_limit():
         run | {"method": method, "variant": variant} for method, variant in (("hra", "r32"), ("base", "pretrained"))
     )
     assert task.work("generate", base) == 7 * task.work("generate", trained) > 0
-
-
-@pytest.mark.parametrize(("evaluators", "gpus"), [(["canny"], 0), (["canny", "fid"], 1)])
-def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
-    def change(config):
-        config["datasets"]["control"]["coco"]["evaluators"] = evaluators
-
-    assert bound(change)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == gpus
-    assert bound(change)["subject"].evaluation_resources({"dataset": "dog"})["gpu"] == 1
-
-    def on_a_device(config):
-        change(config)
-        config["tasks"]["control"]["evaluation"]["resources"]["device"] = "cuda"
-
-    assert bound(on_a_device)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == 1
 
 
 def test_only_a_custom_hint_may_request_a_gpu():

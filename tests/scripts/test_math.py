@@ -86,17 +86,6 @@ def loss_of_start(run) -> float:
     return loss_of(base)
 
 
-def test_the_base_model_is_counted_but_not_loaded(make_math_run, monkeypatch):
-    run = make_math_run(math_method("pretrained"))
-    augment.main(run.augment)
-    loaded = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
-    monkeypatch.setattr(causal_lm, "load_model", None)
-    monkeypatch.setattr(causal_lm, "training_rows", None)
-    record = train(run)
-    assert record["total_parameters"] == sum(parameter.numel() for parameter in loaded.parameters())
-    assert record["adapter_parameters"] == record["trainable_parameters"] == 0
-
-
 @pytest.mark.slow
 def test_the_losses_of_accumulated_steps_are_one_mean_over_tokens(make_math_run):
     """Responses of unequal length: a mean of the steps' means would weigh short ones too much."""

@@ -12,7 +12,6 @@ from hra_workflow.core import grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
 from hra_workflow.tasks.columns import unshown
-from hra_workflow.tasks.math import extra_tables
 from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
@@ -81,26 +80,6 @@ def test_a_dataset_of_the_grid_without_a_column_is_a_warning_of_the_plan(columns
         suggested = yaml.safe_load(texts[0].partition("Add ")[2])
         fixed, _ = merged({"tasks": {"glue": {"grid": blocks, "columns": [suggested]}}})
         assert unshown(tasks.load(fixed)["glue"]) == []
-
-
-@pytest.mark.parametrize(
-    ("runs", "seeds", "tables", "kept"),
-    [
-        (["base/pretrained", "hra/r32"], [0], ["math", "retention", "compute"], ["base/pretrained", "hra/r32"]),
-        (["base/pretrained", "hra/r8"], [0], ["math", "retention"], ["base/pretrained"]),
-        (["base/pretrained", "hra/r32"], [1], ["math", "compute"], []),  # retention is of seed 0
-    ],
-)
-def test_a_smaller_grid_makes_the_other_tables_smaller(runs, seeds, tables, kept):
-    blocks = [{"runs": runs, "datasets": ["metamathqa-40k"], "seeds": seeds}]
-    config, _ = merged({"tasks": {"math": {"grid": blocks}}})
-    task = tasks.load(config)["math"]
-    assert (task.tables(), extra_tables.retention_rows(task)) == (tables, kept)
-    assert extra_tables.compute_rows(task) == [run for run in ("lora/r16", "oft/b16", "hra/r32") if run in runs]
-    left_out = [text for text in task.warnings() if "table_retention" in text]
-    assert [text.rpartition(": ")[2] for text in left_out] == [
-        ", ".join(run for run in ("base/pretrained", "lora/r32", "hra/r32") if run not in kept)
-    ]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import probe
-from hra_workflow.tasks import load, outputs
-from support import ROOT, paper_config, put
+from hra_workflow.tasks import load
+from support import paper_config, put
 
 KEYS = """
 from hra_workflow.keys.hyperparameters import Hyperparameters
@@ -98,29 +98,3 @@ def test_its_probes_end_where_a_period_does(config):
     made = probe.config_of(config | {"preflight": "jobs"})["presets"]["math"][probe.NAME]["methods"].values()
     assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
     assert load(config)["math"].learner == "my_math:Reversed"
-
-
-def test_published_numbers_are_the_papers_or_those_of_a_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = paper_config()
-    math = load(config)["math"]
-    assert (
-        outputs.published(math)["file"] == "math"
-        and outputs.published_file(math, "math") == ROOT / "config/published/math.csv"
-    )
-    assert outputs.published_file(math, "compute") == ROOT / "config/published/compute.csv"
-    source = {"file": "others/theirs.csv", "label": "Theirs", "notes": []}
-    put(config, "tasks.math.published", source)
-    with pytest.raises(JobError, match=r"published\.file: expected a CSV file, found no .*/others/theirs\.csv"):
-        validation.check(config)
-    (tmp_path / "others").mkdir()
-    (tmp_path / "others/theirs.csv").touch()
-    validation.check(config)
-    math = load(config)["math"]
-    assert outputs.published(math) == source | {"file": "theirs", "noise": {}, "first": True}
-    assert (
-        str(outputs.published_file(math, "math")) == "others/theirs.csv"
-        and outputs.published_file(math, "compute") is None
-    )
-    put(config, "tasks.math.published", False)
-    assert outputs.published(load(config)["math"]) is outputs.published_file(math, "retention") is None

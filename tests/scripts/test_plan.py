@@ -3,7 +3,7 @@
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.cost import disk, downloads, estimates, plan
+from hra_workflow.cost import disk, plan
 from hra_workflow.cost.planned_jobs import Job
 from support import paper_config
 from test_gpu_hours import run
@@ -24,19 +24,6 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert not plan.warnings(config, ["table_math"], jobs)
     assert hub_server.requests == []
-
-
-def test_every_download_has_its_licence_and_equal_ones_share_a_line(here):
-    config = paper_config()
-    names = ("gsm8k", "math", "metamathqa-40k")
-    jobs = [download("model", model="llama2-7b"), *(download("dataset", task="math", dataset=name) for name in names)]
-    assert list(downloads.licences(config, [*jobs, Job("download_harness", {}, ["resources/h"], "log")])) == [
-        "llama2-7b: Llama 2 Community License, https://ai.meta.com/llama/license",
-        "gsm8k, math, metamathqa-40k: MIT",
-        "harness: not stated in the config",
-    ]
-    entries = [*config["models"].values(), *(one for some in config["datasets"].values() for one in some.values())]
-    assert all(entry.get("license") for entry in entries)
 
 
 def test_the_disk_of_full_fine_tuning(here):
@@ -89,20 +76,6 @@ def test_control_images_are_copies_of_the_archives(here):
     assert disk.estimate(config, jobs, missing=True).folders == {"resources": {"control images": used}}
     here("resources/hints/coco.manifest.json", {"files": {"train.arrow": {"bytes": 22e9}}})
     assert disk.estimate(config, jobs).folders["resources"]["control images"] == 22e9
-
-
-def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
-    config = paper_config()
-    control = tasks.load(config)["control"]
-    jobs = [Job("latents", {"dataset": name}, [f"resources/latents/{name}.manifest.json"], "log") for name in ("coco",)]
-    each = 2 * 4 * 64 * 64 * 4  # mean and standard deviation of 4 × 64 × 64 latents in float32
-    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
-    assert estimates.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
-    latents = Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287)
-    speed, startup = control.settings["latents"]["resources"]["rows_per_second"], estimates.STARTUP_SECONDS
-    assert estimates.by_config({"control": control}, latents) == 118287 / speed + startup
-    here("resources/latents/coco.manifest.json", {"files": {"train.npy": {"bytes": 15e9}}})
-    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 15e9}}
 
 
 def test_generated_images_are_counted_where_they_are_kept(here):

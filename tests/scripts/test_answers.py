@@ -1,102 +1,117 @@
-"""Grading of mathematical answers: one test for each known trap."""
+"""Grading of mathematical answers: each known trap, and answers that are altered, hostile or long."""
 
 import itertools
-from fractions import Fraction
+import re
+import time
 
-from graded import correct, verdicts
-from hra_workflow.tasks.math import answers, expressions, official_grader
+import pytest
+
+from hra_workflow.tasks.math import answers, expressions, graders, official_grader, sandbox
+
+WAYS = ("strict", "lenient", "official")
 
 
-def test_thousands_separators():
-    assert correct("1,234,567", "1234567", "gsm8k")
-    assert correct("1234567", "1,234,567", "gsm8k")
-    assert correct(r"1,\!234,\!567", "1234567")
-    assert correct("1{,}234", "1,234")
-    assert not correct("1,234", "1234567", "gsm8k")
-    assert not correct("1,23", "123", "gsm8k")
-    # The official rules read 1,234,567 as 1234, and 1 as good as 100.
+def verdicts(output: str, gold: str, style: str = "boxed") -> list[bool]:
+    """[strict, lenient, official]"""
+    graded = answers.grade(style, output, gold)
+    return [graded[way]["right"] for way in WAYS]
+
+
+def correct(answer: str, gold: str, style: str = "boxed") -> bool:
+    """Strict and lenient verdict, which must agree, on an answer given in the trained form."""
+    strict, lenient, _ = verdicts(f"Thus it is so. The answer is: {answer}", gold, style)
+    assert strict == lenient
+    return strict
+
+
+NUMBERS = {  # a reference answer of GSM8K: the right answers, the wrong ones
+    "1234567": (["1,234,567"], ["1,234", "1000001"]),
+    "123": ([], ["1,23"]),
+    "3.5": (["3.50"], ["35"]),
+    "0.5": ([".5"], ["5"]),
+    "12": (["12.0", "12 km/h"], []),
+    "4": ([], ["3.5"]),
+    "1.75": (["3.5/2"], []),
+    "5": ([r"\boxed{5}"], ["5 dozen", "5 million", "5 and a half", "5 squared", "500", r"\boxed{3} or \boxed{5}"]),
+    "60": (["60 miles per hour"], []),
+    "50": (["50%"], []),
+    "1234.5": (["$1,234.50"], []),
+    "-5": (["-$5"], ["$5"]),
+}
+EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
+    "1234567": ([r"1,\!234,\!567"], []),
+    "1,234": (["1{,}234"], []),
+    "0.00000002": ([], ["0.00000001"]),
+    "7": ([], ["3.5/2"]),
+    "3": ([], [r"\sqrt", r"\boxed{3}, \boxed{5}", r"\boxed{3}\boxed{5}"]),
+    "5": (["$5$", "x=5"], ["500", "5x", "x=6", "5 dozen", r"5\text{ million}"]),
+    "30": ([], ["0.3"]),
+    r"\frac12": (["0.5"], []),
+    "0.5": ([r"\frac{1}{2}"], [r"\frac12, 0.5"]),
+    r"\frac{\pi}{4}": ([r"\frac \pi4"], []),
+    r"1\frac12": (["1.5"], []),
+    r"\frac{1}{3}": ([], ["0.3333333333"]),
+    r"\sqrt{2}": ([], ["1.41421356237"]),
+    r"[0,\infty)": ([r"\left[0, \infty\right)", r"x \in [0,\infty)"], [r"(0,\infty)", r"[0,\infty]"]),
+    r"(-\infty, 0) \cup (0, \infty)": ([r"(-\infty,0)\cup(0,\infty)"], []),
+    "(1,2)": ([], ["[1,2]", "(2,1)", "2,1", r"\{1,2\}"]),
+    r"\{1,2\}": ([r"\{2,1\}"], [r"\{1,3\}", r"\{1,1,2\}"]),
+    "7,9,12,13": (["13, 12, 9, 7"], []),
+    r"3-\sqrt2, 3+\sqrt2": ([r"3\pm\sqrt{2}"], []),
+    "-3,2": (["x=2, x=-3", "x = 2 or x = -3"], ["x=2, y=-3", "x=2, x=3", "not 2, -3"]),
+    "2,-2": ([], ["2"]),
+    "2,2": (["2, 2"], ["2"]),
+    r"(3,\frac{\pi}{2})": ([r"\left( 3, \frac{\pi}{2} \right)"], []),
+    r"\langle 1, 2\rangle": ([r"\langle 1,2 \rangle"], [r"\langle 1,3 \rangle"]),
+    "1:2:3": (["1 : 2 : 3", "2:4:6"], ["1:2", "1:6:1", "1:2:3:1", "3:2:1", "1:2:x", "-1:2:3"]),
+    r"\frac{3}{4}": (["3:4"], []),
+    "5-8i": (["5-8 i", r"-8\cdot i+5", r"\frac{10-16i}{2}"], ["5+8i", "8-5i", "5-8", "5-8x", "(5,-8)"]),
+    r"\text{Evelyn}": (["Evelyn"], [r"\text{Evelin}"]),
+    r"\text{silent}": ([], ["listen"]),
+    r"\text{A,C,F}": (["F, A and C", r"\text{A, C, F}", r"\text{A and C and F}"], ["A,C", "A,C,F,F", "A,C,G", "ACF"]),
+    r"30^\circ": (["30"], ["31"]),
+    "30 degrees": ([r"30^{\circ}"], []),
+    r"5\text{ inches}": (["5 inches"], ["6 inches"]),
+    r"6\pi": ([r"6\pi\mbox{ cm}"], []),
+    r"50\%": (["50 percent"], ["0.5"]),
+    "15000": ([r"\$15,\!000"], []),
+    "3+2x": (["f(x) = 2x+3"], []),
+    "x^2+y^2=4": (["x^2+y^2-4=0"], []),
+    "-5": (["negative 5"], ["5"]),
+    r"5{,}000{,}000": ([r"5\text{ million}"], []),
+    r"\frac{3}{2}": (["1 1/2"], []),
+    "380": ([], ["0,380"]),
+    "A": ([], ["A'"]),
+    "10_{7}": (["10_7"], ["10_8", "11_7", "10", "7", "107"]),
+}
+
+
+@pytest.mark.parametrize("style", ["gsm8k", "boxed"])
+def test_right_answers_are_right_and_wrong_ones_wrong(style):
+    for gold, (right, wrong) in {"gsm8k": NUMBERS, "boxed": EXPRESSIONS}[style].items():
+        assert [one for one in right if not correct(one, gold, style)] == [], gold
+        assert [one for one in wrong if correct(one, gold, style)] == [], gold
+
+
+def test_where_the_ways_to_grade_differ():
     assert official_grader.answer("gsm8k", "The answer is: 1,234,567") == "1234"
+    for answer, gold in (("3.5/2", "7"), ("x/2", "5"), (r"\sqrt", "3"), ("500", "5"), ("0.3", "30"), ("107", "10_7")):
+        assert official_grader.right("boxed", answer, gold) and not correct(answer, gold)
+    assert verdicts("The answer is: 3.5", "4", "gsm8k") == [False, False, True]  # rounded, on purpose
+    # An equation that merely ends in it is so to the lenient reading only.
+    assert verdicts("The answer is: y=5", "x=5")[:2] == verdicts("The answer is: 3+4=7", "7")[:2] == [False, True]
+    assert verdicts("The answer is: 3+x=7", "10")[:2] == [False, False]
+    assert verdicts("The answer is: 42\n\nNow 3+4=7", "7") == [False, False, False]
+    # The official code generates with these words as stop strings and never sees the rest.
+    assert verdicts("The answer is: 42\n\n### Instruction: And 3+4?", "42") == [False, True, True]
+    assert verdicts("By the Instruction, 6 * 7 = 42. The answer is: 42", "42", "gsm8k") == [True, True, False]
 
 
-def test_decimals_are_exact():
-    assert correct("3.50", "3.5", "gsm8k")
-    assert correct(".5", "0.5", "gsm8k")
-    assert correct("12.0", "12", "gsm8k")
-    assert not correct("3.5", "4", "gsm8k")
-    assert not correct("1000001", "1000000", "gsm8k")
-    assert not correct("0.00000001", "0.00000002")
-    assert verdicts("The answer is: 3.5", "4", "gsm8k")[2]  # rounded, on purpose
-
-
-def test_fractions_of_decimals():
-    assert answers.number("3.5/2") == Fraction(7, 4)
-    assert correct("3.5/2", "1.75", "gsm8k")
-    assert correct(r"\frac{3.5}{2}", "1.75")
-    assert not correct("3.5/2", "7")
-    assert answers.number("1/0") is None
-    # The official normalisation fails on it, and then compares the answer with itself.
-    assert official_grader.right("boxed", "3.5/2", "7")
-    assert official_grader.right("boxed", "x/2", "5")
-
-
-def test_root_without_argument():
-    assert not correct(r"\sqrt", "3")
-    assert official_grader.right("boxed", r"\sqrt", "3")
-
-
-def test_a_factor_of_100_is_wrong():
-    for answer, gold in (("5", "500"), ("500", "5"), ("0.3", "30")):
-        assert not correct(answer, gold, "gsm8k")
-        assert not correct(answer, gold)
-        assert official_grader.right("boxed", answer, gold)
-
-
-def test_half_in_two_forms():
-    assert correct("0.5", r"\frac12")
-    assert correct(r"\frac{1}{2}", "0.5")
-    assert correct("1/2", r"\dfrac{1}{2}")
-    assert correct("1.5", r"1\frac12")
-    assert correct(r"\frac \pi4", r"\frac{\pi}{4}")
-
-
-def test_a_rounded_value_is_not_the_value():
-    assert not correct("0.3333333333", r"\frac{1}{3}")
-    assert not correct("1.41421356237", r"\sqrt{2}")
-
-
-def test_intervals():
-    assert correct(r"\left[0, \infty\right)", r"[0,\infty)")
-    assert correct(r"(-\infty,0)\cup(0,\infty)", r"(-\infty, 0) \cup (0, \infty)")
-    assert not correct(r"(0,\infty)", r"[0,\infty)")
-    assert not correct("[1,2]", "(1,2)")
-    assert not correct(r"[-\infty,0)", r"(-\infty,0)") and not correct(r"(0,\infty]", r"(0,\infty)")
-
-
-def test_sets_have_no_order():
-    assert correct(r"\{2,1\}", r"\{1,2\}")
-    assert correct("13, 12, 9, 7", "7,9,12,13")
-    assert correct(r"3\pm\sqrt{2}", r"3-\sqrt2, 3+\sqrt2")
-    assert correct("5 or 6", "6,5")
-    assert not correct(r"\{1,2\}", r"\{1,3\}")
-    assert not correct("2", "2,-2")
-
-
-def test_tuples_have_an_order():
-    assert correct(r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})")
-    assert not correct("(2,1)", "(1,2)")
-    assert not correct("2,1", "(1,2)")
-    assert not correct(r"\{1,2\}", "(1,2)")
-
-
-VECTOR, RATIONAL, ROOTS = [["10"], ["5"]], [["-1/3"], ["2/3"], ["5/3"]], [[r"\frac{\sqrt{3}}{2}"], [r"-\frac{1}{2}"]]
 MATRICES = [
-    VECTOR, RATIONAL, ROOTS, [["-18"], ["-49"], ["96"]], [["1", "2", "3"]], [["1", "2"], ["3", "4"]], [["x"], ["2y"]],
-    [["0", "0", "1"], ["0", "1", "0"], ["1", "0", "0"]], [["1", r"\frac{1}{2}"]], [[r"\pi", "0"], ["0.5", "e"]],
-    [["2", "0", "7"], ["3", "5", "-1"], ["-8", "-2", "4"]], [["2+t"], ["3-t"], ["t"]], [["1", "-4"], ["-5", "7"]],
+    [["10"], ["5"]], [["-1/3"], ["2/3"], ["5/3"]], [[r"\frac{\sqrt{3}}{2}"], [r"-\frac{1}{2}"]], [["1", "2", "3"]],
+    [["1", "2"], ["3", "4"]], [["x"], ["2y"]], [["1", r"\frac{1}{2}"]], [[r"\pi", "0"], ["0.5", "e"]],
 ]  # fmt: skip
-
-
-ROWS, COLUMNS = (r" \\ ", r"\\", r"\\ ", r" \\", "\\\\\n", r"\\\ "), (" & ", "&", "& ", " &", " &\n", "&\\ ")
+ROWS, COLUMNS = (r" \\ ", r"\\", "\\\\\n", r"\\\ "), (" & ", "&", " &\n", "&\\ ")
 
 
 def matrix(rows: list[list[str]], environment: str = "pmatrix", row: str = r" \\ ", column: str = " & ") -> str:
@@ -121,82 +136,119 @@ def altered_matrices(rows: list[list[str]]) -> list[str]:
 def test_matrices():
     """The rows stay apart however they are separated, and a matrix with a change anywhere is another one."""
     ways = [("pmatrix", *separators) for separators in zip(ROWS, COLUMNS, strict=True)] + [("bmatrix", r"\\", "&")]
-    right = altered = 0
     for rows in MATRICES:
         gold = matrix(rows)
         assert not [text for text in altered_matrices(rows) if expressions.same(text, gold)]
         assert not [way for way in ways if not expressions.same(matrix(rows, *way), gold)]
         assert not expressions.same(matrix(rows, "vmatrix"), gold)  # a determinant
-        right, altered = right + len(ways), altered + len(altered_matrices(rows))
-    assert (right, altered) == (91, 257)
-    assert correct(matrix(VECTOR, row=r"\\"), matrix(VECTOR)) and not correct(matrix(VECTOR[::-1]), matrix(VECTOR))
 
 
-def test_ratios():
-    assert correct("3:4", r"\frac{3}{4}") and correct("1 : 2 : 3", "1:2:3") and correct("2:4:6", "1:2:3")
-    for answer in ("1:2", "1:6:1", "1:2:3:1", "3:2:1", "1:2:x", "-1:2:3"):
-        assert not correct(answer, "1:2:3")
-    assert not correct("1:2:1", "1:2")
+# Parsed as a whole: math-verify is content with the fraction of a vector that it cannot read.
+WHOLE = [
+    r"\begin{pmatrix} 1 \\ \frac{1}{2} \end{pmatrix}", r"\langle \frac{1}{2}, \frac{1}{3} \rangle", "y=2x+3",
+    r"\left( \frac{1}{2}, 3 \right)", r"\frac{1}{2}", r"\{1,2\}", "[0,1)", r"\text{A,C}", r"|\frac{1}{2}\mathbf{i}|",
+]  # fmt: skip
+ALTERED = [
+    "{0}+1", "1+{0}", "{0} {0}", "{0}, {0}", r"{0} \text{{ and }} {0}", "{0} or {0}", "{0}={0}", r"{0}\\{0}", "{0}. 7",
+    "{0}, 7", "{0}_2", r"\neq {0}", r"\ge {0}", r"{0}\approx 7", r"{0}, \ldots",
+]  # fmt: skip
 
 
-def test_complex_numbers():
-    for answer in ("5-8i", "5-8 i", r"-8\cdot i+5", r"\frac{10-16i}{2}"):
-        assert correct(answer, "5-8i") and correct(answer, "5 - 8 i")
-    for answer in ("5+8i", "8-5i", "5-8", "5-8x", "(5,-8)"):
-        assert not correct(answer, "5-8i")
+@pytest.mark.parametrize("gold", WHOLE)
+def test_an_answer_is_the_whole_reference_once(gold):
+    assert answers.right("boxed", gold, gold) and answers.right("boxed", f"${gold}$.", gold)
+    assert not [form for form in ALTERED if answers.right("boxed", form.format(gold), gold)]
 
 
-def test_text_answers():
-    assert correct("Evelyn", r"\text{Evelyn}")
-    assert correct(r"\text{(B)}", r"\text{B}")
-    assert not correct(r"\text{Evelin}", r"\text{Evelyn}")
-    assert not correct("listen", r"\text{silent}")
-    assert not correct(r"\text{June 21}", r"\text{June 20}")
+def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch):
+    monkeypatch.setattr(sandbox, "SECONDS", 1)
+    graded = answers.grade("boxed", "The answer is: 9^{9^{9^{9}}}", "5")
+    assert graded["strict"] == {"answer": "9^{9^{9^{9}}}", "right": False, "timeout": True}
+    assert verdicts("The answer is: 5", "5") == [True, True, True]
 
 
-def test_degrees():
-    assert correct("30", r"30^\circ")
-    assert correct(r"30^{\circ}", "30 degrees")
-    assert not correct("31", r"30^\circ")
+def test_malformed_answers_are_wrong():
+    for style in ("gsm8k", "boxed"):
+        for answer in ("(" * 100 + "1", r"\frac{" * 300, r"\left(\right", "9" * 5000, "1/" + "0" * 99, "\\"):
+            assert not correct(answer, "5", style)
 
 
-def test_units():
-    assert correct("5 inches", r"5\text{ inches}")
-    assert correct(r"5 \text{ cm}^2", "5")
-    assert correct(r"6\pi\mbox{ cm}", r"6\pi")
-    assert correct("60 miles per hour", "60", "gsm8k")
-    assert correct("12 km/h", "12", "gsm8k")
-    assert not correct("6 inches", r"5\text{ inches}")
-    # No units: letters of a formula, and words that change the value.
-    assert not correct("5x", "5")
-    assert not correct("2m", "2")
-    for answer in ("5 dozen", "5 million", "5 and a half", "5 squared", r"5\text{ million}"):
-        assert not correct(answer, "5")
-        assert verdicts(f"The answer is: {answer}", "5", "gsm8k")[0] is False
+REPEATED = [
+    "-", "- ", "1 1 1 ", "1+", "1,111,", r"\text{", r"\boxed{", "three ", "a", "5 a ", r"\(", r"\[", "$", "**a ", " ",
+    "so 1 ", "not 1 ", "=", "{", "√", "USD ", "the answer is 1", "<<", r"\frac{1}{2} ", "1'", "minus ", "5 less than ",
+]  # fmt: skip
 
 
-def test_percent():
-    assert correct(r"50\%", "50")
-    assert correct("50 percent", r"50\%")
-    assert correct("50%", "50", "gsm8k")
-    assert not correct("0.5", r"50\%")
+@pytest.mark.parametrize(("style", "form"), [("gsm8k", "7 {} 7"), ("boxed", "The answer is: {}")])
+def test_a_long_output_is_read_in_linear_time(style, form):
+    """Read a quarter of a megabyte in about 20 ms; in quadratic time, it would take minutes."""
+    started = time.process_time()
+    for piece in REPEATED:
+        output = form.format(piece * (250_000 // len(piece)))
+        for reading in answers.lenient_readings(style, output):
+            if style == "gsm8k" or len(reading) > 1001:  # Others are compared under sandbox.py's limits.
+                answers.right(style, reading, "7")
+    assert time.process_time() - started < len(REPEATED)
 
 
-def test_dollars():
-    assert correct(r"\$15,\!000", "15000")
-    assert correct("$1,234.50", "1234.5", "gsm8k")
-    assert correct("-$5", "-5", "gsm8k")
-    assert correct("$5$", "5")
-    assert not correct("$5", "-5", "gsm8k")
+def test_a_text_much_longer_than_the_reference_is_not_the_answer():
+    long = "7" + " apples" * 200
+    assert answers.number(long) == 7 and correct(long, long)
+    assert verdicts(f"The answer is: {long}", "7", "gsm8k") == [False, True, True]
+    assert verdicts("1 " * 10**5 + "7" + " That is it." * 10**5, "7")[:2] == [False, True]
 
 
-def test_a_named_value_is_the_value():
-    assert correct("x=5", "5")
-    assert correct("5", "x = 5")
-    assert correct("f(x) = 2x+3", "3+2x")
-    assert not correct("x=6", "5")
-    # An equation that merely ends in it is so to the lenient reading only.
-    assert verdicts("The answer is: y=5", "x=5")[:2] == [False, True]
-    assert verdicts("The answer is: 3+4=7", "7")[:2] == [False, True]
-    assert verdicts("The answer is: 3+x=7", "10")[:2] == [False, False]
-    assert correct("x^2+y^2-4=0", "x^2+y^2=4")
+# Where the final answer is looked for
+
+
+def test_gold_answers_of_each_style():
+    assert answers.gold("gsm8k", "She has <<2+40=42>>42.\n#### 1,042") == "1,042"
+    assert answers.gold("boxed", r"First \boxed{1}, then $\boxed{\frac{1}{\sqrt{2}}}$.") == r"\frac{1}{\sqrt{2}}"
+    assert answers.gold("boxed", r"$\boxed 7$ it is") == "7"
+    assert answers.gold("metamath", "The answer is: 1. No, wait.\nThe answer is: 42") == "42"
+    rows = [("gsm8k", "#### many"), ("boxed", r"\boxed{\frac{1}{2}"), ("boxed", r"\boxed{}")]
+    for style, text in [*rows, ("metamath", "The answer is: ")]:
+        with pytest.raises(ValueError, match=re.escape(text)):
+            answers.gold(style, text)
+
+
+PLACES = {  # an output, and which of the three ways find the answer
+    "The answer is: 42": "slo",
+    "The answer is: 41. No.\nThe answer is: 42.": "slo",
+    "The answer is: 42 apples": "slo",
+    "The answer is: 42 since 6 * 7 = 42": "lo",
+    "The answer is: 6 * 7 = 42": "l",
+    "So the answer is 42.": "l",
+    r"So it is \boxed{42}.": "l",
+    "6 * 7 = <<6*7=42>>42\n#### 42": "l",
+    "She pays 7 * 6 = $42.": "l",
+    "It is 42, or rather 43": "",
+    "The answer is: 43\n#### 42": "",
+    "The answer is: ": "",
+    "": "",
+}
+PLACES_OF_EXPRESSIONS = {
+    r"The answer is: \frac{2}{3}": "slo",
+    r"The answer is: $\frac{2}{3}$.": "sl",
+    r"The answer is: $\frac{2}{3}$ of the whole. It holds that $1 = 1$.": "l",
+    r"The answer is: $x = \frac{1}{3} + \frac{1}{3} = \frac{2}{3}$": "l",
+    r"Hence the answer is $\frac{2}{3}$": "l",
+    r"Hence $\boxed{\frac{2}{3}}$ is left of $1$.": "l",
+    r"Of \(1\) there is \[\frac{2}{3}\] left.": "l",
+    "There is 2/3 left": "l",
+    r"The answer is: \frac{1}{3}. It is not \boxed{\frac{2}{3}}": "l",
+    r"The answer is: \frac{1}{3}": "",
+}
+
+
+def test_where_the_three_ways_look_for_an_answer():
+    for style, gold, places in (("gsm8k", "42", PLACES), ("boxed", r"\frac{2}{3}", PLACES_OF_EXPRESSIONS)):
+        for output, ways in places.items():
+            assert verdicts(output, gold, style) == [way[0] in ways for way in WAYS], output
+
+
+def test_the_extracted_answer_is_kept():
+    graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
+    assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
+    graded = answers.grade("gsm8k", "No idea", "9")
+    assert graded == {way: {"answer": None, "right": False} for way in graders.GRADERS}

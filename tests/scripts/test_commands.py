@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import tomllib
 from itertools import pairwise
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from snakemake.cli import get_argument_parser, parse_config
 
-from hra_workflow.commands import parameters, project
-from hra_workflow.commands.main import main
+from hra_workflow.commands import parameters, project, show_config
+from hra_workflow.commands.main import commands, main
 from support import ROOT
 
 TARGET = re.compile(r"(results|resources)/.*|all|glue|table_glue|control|sheets|control_sheets")
@@ -88,10 +88,8 @@ def test_a_command_prints_the_command_of_snakemake(composed):
 
 def test_the_demos(composed):
     assert composed("demo", "--cores", "2")[3:] == [*DEMO, "config/demo/quick.yaml", *RICH, "--", "all"]
-    assert composed("demo", "all", "--cores", "2")[3:] == [*DEMO, *RICH, "--", "all"]
     assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *RICH, "--", "all"]
     real = [*DEMO, "config/demo/real_data.yaml", *RICH, "--config", "local_root=."]
-    assert composed("demo", "--data", ".", "--cores", "2")[3:] == [*real, "--", "all"]
     assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]
 
 
@@ -127,6 +125,7 @@ def written() -> list[str]:
 
 def test_no_option_swallows_a_target(composed):
     """Test options with several values, such as --configfile, --config, --until and -q: `--` ends them."""
+    assert swallowed("snakemake -n -q results/table_glue.csv") == ["results/table_glue.csv"]
     commands = written()
     assert len(commands) > 20 and any("--configfile" in command for command in commands)
     Path("mine.yaml").touch()
@@ -172,12 +171,6 @@ def test_ctrl_c_is_one_line_and_status_130(capfd):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("options", ["--configfile a.yaml b.yaml", "--config incomplete=True", "-n -q"])
-def test_a_missing_end_of_options_is_noticed(options):
-    assert swallowed(f"snakemake {options} results/table_glue.csv") == ["results/table_glue.csv"]
-    assert swallowed(f"snakemake {options} -- results/table_glue.csv") == []
-
-
 @pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
 def test_another_folder_has_its_own_snakefile_or_that_of_the_workflow(tmp_path, composed, monkeypatch, own):
     monkeypatch.chdir(tmp_path)
@@ -189,37 +182,6 @@ def test_another_folder_has_its_own_snakefile_or_that_of_the_workflow(tmp_path, 
     for words in ("plan", "run", "export", "smoke"):
         assert composed(words)[1:3] == place
     assert composed("plan", "--profile", "slurm")[3:5] == ["--profile", f"{root}/slurm"]
-
-
-def test_a_command_that_was_a_target_of_make_is_printed():
-    old = ["make", "-o", ".venv/.installed", "preflight", "CONFIG=mine.yaml", "TABLE=glue", "PROFILE=slurm"]
-    done = subprocess.run(old, cwd=ROOT, capture_output=True, text=True)
-    expected = "make preflight is a command now: hra-workflow smoke mine.yaml --table glue --profile slurm\n"
-    assert done.returncode == 2 and done.stderr.startswith(expected)
-    demo = ["make", "-o", ".venv/.installed", "demo", "TASK=all", "DATA=data"]
-    done = subprocess.run(demo, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "hra-workflow demo all --data data" in done.stderr
-
-
-def test_make_has_few_targets_and_assembles_no_yaml():
-    makefile = (ROOT / "Makefile").read_text()
-    assert len(re.findall(r"^[a-z-]+:.*##", makefile, re.MULTILINE)) <= 16
-    assert "--config " not in makefile and "request" not in makefile
-
-
-def test_ci_makes_its_targets_or_those_that_are_requested(tmp_path):
-    for name in ("make", "git", "gcc", "ip", "bwrap", "chromium", "slurmctld"):
-        (tmp_path / name).write_text('#!/bin/sh\necho "$0" "$@"\n')
-        (tmp_path / name).chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-
-    def targets(*requested: str) -> list[str]:
-        command = [ROOT / ".ci/run", *requested]
-        output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        return output.replace(f"{tmp_path}/make ", "").split()
-
-    assert targets("fast") == ["fast"]
-    assert set(targets()) <= {target for target, _ in made_on_github()}
 
 
 def test_githubs_workflows_make_targets_of_the_makefile_on_every_supported_python():
@@ -245,10 +207,6 @@ def made_on_github() -> list[tuple[str, str]]:
     return made
 
 
-def test_the_demo_s_results_are_named_like_a_project(composed):
-    assert composed("plan", "demo")[1:4] == [*DEMO, "config/demo/quick.yaml"]
-
-
 def test_modules_that_a_config_in_the_workflow_s_folder_names_are_imported_from_it(tmp_path, monkeypatch):
     monkeypatch.setattr(project, "ROOT", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -259,7 +217,24 @@ def test_modules_that_a_config_in_the_workflow_s_folder_names_are_imported_from_
     assert sys.path[-1] == str(tmp_path) and os.environ["PYTHONPATH"] == f"/other:{tmp_path}"
 
 
-def test_a_package_sees_the_output_of_a_request(monkeypatch):
-    lines, seen = [f"{project.PREAMBLE} profiles/default\n", "The model card: RUN/hub/last/README.md\n"], []
-    monkeypatch.setattr(project, "call", lambda command, is_first: [*map(is_first, lines)])
-    assert project.Project().request("export", "export_adapter", {}, seen.append) == [False, True] and seen == lines
+def test_every_value_has_the_last_file_that_states_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": "x"}}
+    second = {"a": {"c": [3]}, "d": None, "f": {"g": True}}
+    show_config.show([(tmp_path / "one.yaml", first), (tmp_path / "two.yaml", second)])
+    assert capsys.readouterr().out.splitlines() == [
+        "a.b: 1  # one.yaml",
+        "a.c: [3]  # two.yaml",
+        "d: null  # two.yaml",
+        "f.g: true  # two.yaml",
+    ]
+
+
+def test_the_command_reads_what_a_file_extends(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("extends: config/demo/config.yaml\ntasks: {glue: {version: 9}}\n")
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(commands, ["config", "mine.yaml", "--key", "tasks.glue"], standalone_mode=False).output
+    lines = dict(line.split("  # ") for line in shown.splitlines())
+    assert lines["tasks.glue.version: 9"] == "mine.yaml"
+    assert any(place.endswith("config/demo/config.yaml") for place in lines.values())
+    assert any(place.endswith("config/glue/task.yaml") for place in lines.values())

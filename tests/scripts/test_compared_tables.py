@@ -119,12 +119,3 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
         JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json in its folder"
     ):
         compare.main(job)
-
-
-def test_nothing_to_compare_is_an_empty_table_without_bold_values(tmp_path):
-    expected, job = make(tmp_path)
-    job["params"]["evaluations"] = []
-    compare.main(job)
-    assert len(run_statistics.read_csv(tmp_path / "compare_glue.csv")) == 0
-    table.main(factories.table_job(tmp_path, expected))
-    assert "**Bold**" not in (tmp_path / "table_glue.md").read_text()

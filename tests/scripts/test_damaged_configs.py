@@ -16,7 +16,7 @@ from hra_workflow.config import overlays, validation
 from hra_workflow.config.values import check_values
 from hra_workflow.core.errors import JobError
 
-DAMAGES = 300
+DAMAGES = 150
 KINDS = ["value", "value", "swapped", "swapped", "gone", "again", "unknown", "within itself", "renamed"]
 VALUES = [
     None, True, -1, 0, 3, 1.0, 2.5, 2**32, 2**62, 10**30, float("nan"), float("inf"), float("-inf"), "", "x", "a b",

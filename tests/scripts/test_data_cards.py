@@ -1,8 +1,6 @@
 """Data cards: what is counted, what warns, what stops a dry run, and when a card is made again."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -54,23 +52,10 @@ def test_the_card_of_texts_counts_classes_and_leaks(tmp_path):
     assert card["splits"]["dev"].pop("in_train_items") == [0, 1, 2]
     assert card["splits"]["dev"].pop("in_train_rows")[1] == ["dev.csv, line 3", "train.csv, line 7"]
     assert card["splits"] == {"train": train | {"characters": 6}, "dev": dev | {"characters": 6}}
-    assert card["warnings"] == [
-        "train has no row with the label 'fine'",
-        "dev has no row with the label 'fine'",
-        LEAK,
-    ]
+    assert card["warnings"] == ["train has no row with the label 'fine'", "dev has no row with the label 'fine'", LEAK]
     assert data_cards.summary(card).startswith("train 5 rows (3 classes: bad 3, good 2, fine 0), dev 4 rows (3 classes")
     card["splits"]["train"]["classes"] = {str(label): label for label in range(3, 80)}
     assert data_cards.described("train", card["splits"]["train"]) == "train 5 rows (77 classes of 3 to 79)"
-
-
-def test_the_card_of_pairs_counts_empty_cells(tmp_path):
-    save(tmp_path, "train.csv", ["a,,1.5", *(f"a,{row},1" for row in range(1999))], "s,t,label")
-    entry = {"columns": ["s", "t"], "label": "label", "labels": None, "splits": {"train": ["train.csv"]}}
-    assert of_texts(tmp_path, entry) == {
-        "splits": {"train": {"rows": 2000, "characters": 4, "empty": {"t": 1}}},
-        "warnings": ["t is empty in 1 of 2,000 rows of train, the first: train.csv, line 2"],
-    }
 
 
 def test_the_card_of_questions_compares_them_without_their_solutions(tmp_path):
@@ -170,21 +155,6 @@ def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path)
     assert not found.ok and found.text == message
 
 
-def test_no_torch_and_no_pandas_for_a_card(mine, tmp_path):
-    """As in a dry run, which takes seconds on a login node."""
-    job = tmp_path / "entry.json"
-    job.write_text(json.dumps(mine.download("mine")))
-    code = (
-        "import json, sys; from pathlib import Path\n"
-        "from hra_workflow.data import data_cards, image_card, text_card, text_tables\n"
-        f"entry = json.loads(Path({str(job)!r}).read_text())\n"
-        f"text_card.make_card(text_tables.read_splits('mine', entry, Path({str(tmp_path / 'own')!r}), None), entry)\n"
-        "print({'torch', 'pandas', 'pyarrow'} & sys.modules.keys())"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed == "set()\n"
-
-
 def picture(seed: int = 0, side: int = 32) -> Image.Image:
     return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
 
@@ -279,13 +249,3 @@ def test_control_images_of_one_colour(here, tmp_path):
     fetch(archives, scenes.entry["source"], {"archives": True})
     with pytest.raises(JobError, match=r"train: expected control images that differ, found the same one 2 times"):
         draw_hints.main(draw(str(archives), hints, scenes.task.hints("rooms")))
-
-
-def test_a_control_image_of_12_bits_is_seen_before_anything_runs(here, tmp_path):
-    scenes = Scenes(tmp_path / "rooms")
-    scenes.save([picture(0)], [picture(1)])
-    of_12_bits().save(scenes.folder / "depth.png")
-    scenes.entry["splits"]["train"]["control"] = "depth.png"
-    user_data.check(scenes.task, "rooms")
-    (warning,) = data_cards.warnings(["resources/hints/rooms.manifest.json"])
-    assert warning.startswith("rooms: 1 of 1 control images of train, the first '0': each is nearly black: its")

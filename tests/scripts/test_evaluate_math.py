@@ -15,7 +15,6 @@ from hra_workflow.core import files, records
 from hra_workflow.core import predictions as stored
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from hra_workflow.tasks.math import sandbox
 from support import ROOT
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
@@ -126,17 +125,6 @@ def test_metrics_say_what_generated_the_answers_and_mixed_ones_are_refused(job):
         evaluate_math.main(given)
 
 
-@pytest.mark.slow
-def test_an_item_that_hangs_is_wrong_and_the_others_are_graded(job, monkeypatch):
-    monkeypatch.setattr(sandbox, "SECONDS", 2)
-    outputs = [r"The answer is: 9^{9^{9^9}}", r"The answer is: \frac{2}{4}", "The answer is: x"]
-    given = job([rf"It is \boxed{{{gold}}}" for gold in ("3", r"\frac12", "y")], outputs, "boxed")
-    evaluate_math.main(given)
-    lines = predictions(given)
-    assert [line["strict"]["right"] for line in lines] == [False, True, False]
-    assert ["timeout" in line["strict"] for line in lines] == [True, False, False]
-
-
 @pytest.mark.parametrize(
     "items, message",
     [
@@ -149,10 +137,4 @@ def test_missing_and_double_items_are_named(job, items, message):
     lines = [{"item": item, "prompt": "", "output": "The answer is: 7", "finish": "stop"} for item in items]
     given = job(GSM8K, [], lines=lines)
     with pytest.raises(JobError, match=message):
-        evaluate_math.main(given)
-
-
-def test_a_row_without_a_final_answer_is_named(job):
-    given = job([*GSM8K[:3], "Nobody knows."], OUTPUTS)
-    with pytest.raises(JobError, match=r"split test, row 3: expected a final answer .*Nobody knows.*\(gsm8k\)"):
         evaluate_math.main(given)

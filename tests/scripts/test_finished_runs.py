@@ -129,18 +129,6 @@ def test_a_checkpoint_has_its_name_only_when_it_is_complete(tmp_path, reaper):
     assert kills >= 4 and [path.name for path in scratch.glob("checkpoint-*")] == ["checkpoint-6"]
 
 
-def test_what_cannot_be_deleted_does_not_fail_a_finished_job(tmp_path, monkeypatch):
-    """NFS keeps a file that is still open under another name: its folder is not empty."""
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "scratch/file").touch()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(OSError(39, "Directory not empty")))
-        checkpoints.remove(tmp_path / "scratch")
-        assert not (tmp_path / "scratch").exists()
-    checkpoints.remove(tmp_path / "scratch")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_job_that_reads_a_run_deletes_its_checkpoints(tmp_path, monkeypatch):
     """Snakemake has noted the run. But another process may train it, for another project, or the run is elsewhere."""
     monkeypatch.chdir(tmp_path)

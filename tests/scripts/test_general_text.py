@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from pathlib import Path
 
 import pandas
@@ -13,7 +12,7 @@ import evaluate_general_text
 from hra_workflow import methods
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import sources, text_tables
+from hra_workflow.data import sources
 from hra_workflow.models import causal_lm
 from rule_jobs import train
 from sums import math_method
@@ -46,7 +45,7 @@ def job(make_math_run, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("kind", ["lora", "prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("kind", ["lora", "prefix_tuning"])
 def test_the_loss_is_that_of_every_token_after_those_before_it(job, kind):
     virtual = method(methods.PEFT, type=kind, peft={"num_virtual_tokens": 4}, targets=None)
     made = job(math_method("lora") if kind == "lora" else virtual)
@@ -86,19 +85,3 @@ def test_windows_are_the_text_in_order_each_after_a_start_token(tiny_math, tmp_p
     assert all(row[: len(begin)] == begin for row in rows)
     ids = [token for row in rows for token in row[len(begin) :]]
     assert "\n\n".join(TEXT).startswith(tokenizer.decode(ids).strip())
-
-
-@pytest.mark.parametrize(
-    "rows, problem",
-    [(TEXT, None), (["", " "], "column text: expected text, found none"), ([], "no rows")],
-)
-def test_general_text_may_have_empty_rows_but_not_only_those(tmp_path, rows, problem):
-    pandas.DataFrame({"line": pandas.Series(rows, dtype=object)}).to_parquet(tmp_path / "raw.parquet")
-    entry = {"splits": {"test": ["raw.parquet"]}, "columns": {"text": "line"}}
-    if problem:
-        with pytest.raises(JobError, match=re.escape(problem)):
-            text_tables.read_splits("text", entry, tmp_path, lambda *_: "")
-        return
-    splits = text_tables.read_splits("text", entry, tmp_path, lambda *_: "")
-    assert text_tables.write(splits, tmp_path) == {"test": 3}
-    assert pandas.read_parquet(tmp_path / "test.parquet")["text"].tolist() == TEXT

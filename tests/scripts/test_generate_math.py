@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import gather_outputs
 import generate_math
 from hra_workflow import methods
-from hra_workflow.core import files, manifests, predictions, provenance, records
+from hra_workflow.core import files, manifests, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding
 from rule_jobs import train
@@ -43,12 +43,6 @@ def test_one_job_answers_every_benchmark_with_one_model(trained, monkeypatch):
     assert longest["train"] <= 4 < longest["test"] <= 8
 
 
-def test_every_line_says_what_answered_it(trained):
-    assert {(line["backend"], line["serve"]) for line in answers(trained, serve="merged")} == {
-        (f"transformers {provenance.version('transformers')}", "merged")
-    }
-
-
 def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
     found = {serve: said(answers(trained, serve=serve)) for serve in ("adapter", "merged", "lora")}
     assert found["adapter"] == found["merged"] == found["lora"]
@@ -58,13 +52,6 @@ def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
 def test_a_batch_says_what_each_item_says_alone(trained):
     expected = answers(trained, batch_size=1)
     assert answers(trained) == answers(trained, batch_size=100) == expected
-
-
-def test_a_model_without_a_cache_of_keys_and_values_is_served_by_its_own_generate(trained, monkeypatch):
-    expected = answers(trained)
-    monkeypatch.setattr(decoding, "is_supported", lambda model: False)
-    monkeypatch.setattr(decoding, "greedy", None)
-    assert answers(trained) == expected
 
 
 def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
@@ -111,11 +98,6 @@ def test_no_more_answers_at_a_time_than_fit_into_memory(trained, monkeypatch, ca
     assert "3 instead of 4 answers at a time: 34 tokens of 0.5 KiB" in capsys.readouterr().out
 
 
-def test_a_question_that_leaves_no_room_is_refused(trained):
-    with pytest.raises(JobError, match=r"test, item \d+: the question takes \d+ tokens, and max_new_tokens = 125"):
-        answers(trained, max_new_tokens=125)
-
-
 def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
     free = answers(trained)
     longest = max((line["output"] for line in free), key=len)
@@ -126,7 +108,7 @@ def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
             assert line["finish"] == "stop"
 
 
-def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path, monkeypatch):
+def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path):
     other = make_math_run(math_method("hra", {"r": 6}), "other")
     train(other)
     job = trained.generate()
@@ -148,9 +130,6 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
 
     recorded()
     right, state = config.read_text(), load_file(weights)
-    config.write_text(right.replace('"r": 6', '"r": 4'))
-    with pytest.raises(JobError, match=r"does not belong to this model: .*size mismatch"):
-        generate_math.main(job)
     config.write_text(right.replace('    "q_proj",\n', ""))
     with pytest.raises(JobError, match=r"does not belong to this model: .*q_proj.* is in one of them only"):
         generate_math.main(job)
@@ -161,26 +140,8 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     with pytest.raises(JobError, match=r"does not belong to this model: .*down_proj"):
         generate_math.main(job)
 
-    def exhausted(*_, **__):
-        raise RuntimeError("CUDA error: out of memory")
 
-    monkeypatch.setattr("peft.PeftModel.from_pretrained", exhausted)
-    with pytest.raises(RuntimeError, match=r"^CUDA error: out of memory"):
-        generate_math.main(job)
-
-
-def test_what_trained_nothing_is_served_as_it_is(make_math_run, tmp_path):
-    run = make_math_run(math_method("pretrained"))
-    train(run)
-    folder = manifests.folder(run.tiny["model"])
-    assert generate_math.Run(run.generate(serve="lora"), folder, None).exported(tmp_path) == (folder, None)
-    assert said(answers(run, serve="lora")) == said(answers(run, serve="adapter"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "peft", "r"),
-    [("hra", None, 4), ("lora", None, 4), ("hra", TWO_SIDED, 8), ("hra", TWO_SIDED | {"magnitudes": True}, 8)],
-)
+@pytest.mark.parametrize(("kind", "peft", "r"), [("hra", None, 4), ("hra", TWO_SIDED | {"magnitudes": True}, 8)])
 def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path, kind, peft, r):
     from peft import PeftModel
 

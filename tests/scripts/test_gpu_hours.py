@@ -1,14 +1,16 @@
 """GPU-hours in the plan: by stage and method, their basis, and the limit of the config."""
 
+from dataclasses import replace
+
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.config import validation
+from hra_workflow.config import overlays, validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import estimates, hours, plan, planned_jobs, row_counts
+from hra_workflow.cost import estimates, hours, plan, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from support import paper_config
+from support import ROOT, paper_config
 
 
 def run(rule: str, *outputs: str, **wildcards: str) -> Job:
@@ -65,17 +67,6 @@ def test_how_sure_the_estimate_is(here):
         "2 GPU-hours used, about 7 GPU-hours remaining (4 estimated from the config; 2 measured by finished jobs; "
         "1 measured by hra-workflow smoke; no estimate for 1 job: evaluate_glue)"
     )
-
-
-def test_rows_that_the_config_does_not_state_are_those_of_the_data_card(here):
-    config = paper_config()
-    mine = config["datasets"]["glue"]["rte"]
-    del mine["rows"]
-    assert row_counts.complete(config)["datasets"]["glue"]["rte"]["rows"] == {}
-    here("resources/datasets/glue/rte.card.json", {"splits": {"train": {"rows": 3}, "dev": {"rows": 2}}})
-    found = row_counts.complete(config)
-    assert found["datasets"]["glue"]["rte"]["rows"] == {"train": 3, "dev": 2}
-    assert found["datasets"]["glue"]["mrpc"] == config["datasets"]["glue"]["mrpc"] and "rows" not in mine
 
 
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
@@ -138,3 +129,36 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     assert capsys.readouterr().err == ""
     with pytest.raises(JobError, match="max_gpu_hours"):
         validation.check(config | {"max_gpu_hours": 0})
+
+
+def trained(task: str, **wildcards) -> Job:
+    wildcards = {"task": task, **{name: str(value) for name, value in wildcards.items()}}
+    record = f"results/{'/'.join(wildcards.values())}/train.json"
+    return Job(f"train_{task}", wildcards, [record], "log", record=record)
+
+
+def test_the_hours_of_a_job_are_those_of_earlier_jobs_with_its_model(here):
+    """A first plan on a CPU knows none; after the jobs have finished, another dataset's plan is measured."""
+    config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
+
+    def planned(*datasets: str) -> hours.Hours:
+        planned.jobs = [trained("glue", dataset=name, method="hra", variant="r8", seed=0) for name in datasets]
+        planned.jobs.append(Job("table", {"task": "glue"}, ["table.csv"], "log"))
+        estimates.add_estimates(config, planned.jobs)
+        return plan.estimate(planned.jobs)
+
+    text = "0 CPU-hours used, unknown CPU-hours remaining (no estimate for 1 job: train_glue)"
+    assert str(planned("sentiment")) == text
+    files.write_json(planned.jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
+    planned_jobs.save("other/results/tried", "table_glue", [replace(job, probe=True) for job in planned.jobs])
+    assert not [*planned_jobs.every()]
+    planned_jobs.save("other/results", "table_glue", planned.jobs)  # of another project
+    (planned_jobs.folder("other/results") / "table_math.json").write_text('[{"rule": ')  # of a full disk
+    larger = config["datasets"]["glue"]["sentiment"] | {"rows": {"train": 1920, "validation": 600}, "tokens": 26}
+    config["datasets"]["glue"]["larger"] = larger
+    second = planned("sentiment", "larger")
+    assert [job.basis for job in second.remaining] == [estimates.MEASURED] * 2
+    more = planned.jobs[1].work / planned.jobs[0].work
+    assert more > 2 and [job.seconds for job in second.remaining] == pytest.approx([20, 20 * more])
+    config["tasks"]["glue"]["model"] = "modernbert-base"
+    assert str(planned("sentiment")) == text

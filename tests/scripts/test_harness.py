@@ -13,12 +13,148 @@ from pathlib import Path
 
 import pytest
 
+import download_harness
 import evaluate_harness
-from harness_jobs import BENCHMARKS, LETTERS, METHOD, TASKS, evaluate_job
 from hra_workflow.core import files, predictions, records
+from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import adapters
-from support import ROOT, require
+from support import ROOT, method, require
+
+TASKS = "tests/data/harness"
+LETTERS = ["</s>", "<pad>", "\n", *map(chr, range(32, 127))]
+BENCHMARKS = {
+    "Lower": {"task": "alphabet_lower", "shots": 2, "metric": "acc"},
+    "Both": {"task": "alphabet", "shots": 1, "metric": "acc"},
+    "Write": {"task": "alphabet_write", "shots": 0, "metric": "exact_match,whole"},
+    "Programs": {"task": "alphabet_programs", "shots": 0, "metric": "pass_at_1", "unsafe_code": True},
+}
+
+
+METHOD = method("hra", peft={"r": 2}, targets=["lm_head"])
+
+
+def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS, **params) -> dict:
+    return {
+        "rule": "evaluate_harness",
+        "input": {
+            "record": str(folder / "run/train.json"),
+            "last": str(folder / "run/last/adapter_model.safetensors"),
+            "model": str(folder / "model.manifest.json"),
+            "harness": str(folder / "harness.manifest.json"),
+        },
+        "output": {
+            "metrics": str(folder / "run/retention.json"),
+            "programs": str(folder / "run/retention_programs.jsonl.gz"),
+        },
+        "params": {
+            "benchmarks": benchmarks,
+            "method": METHOD,
+            "batch_size": 4,
+            "limit": None,
+            "include_path": TASKS,
+            "precision": "float32",
+            "device": "cpu",
+            "task_version": 1,
+            "scratch": str(folder / "scratch"),
+        }
+        | params,
+        "wildcards": {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": "3"},
+        "resources": {"gpu": 0},
+    }
+
+
+@pytest.fixture
+def own_environment(monkeypatch):
+    """Restore variables that the scripts set for their process, which is pytest's here."""
+    for name in (*download_harness.CACHES, "HF_ALLOW_CODE_EVAL", "HF_EVALUATE_OFFLINE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def few_tasks(monkeypatch):
+    """Restrict the registry to HumanEval and the custom tasks."""
+    import lm_eval.tasks
+
+    class Few(lm_eval.tasks.TaskManager):
+        def __init__(self, include_path):
+            builtin = Path(lm_eval.tasks.__file__).parent / "humaneval"
+            super().__init__(include_path=[builtin, include_path], include_defaults=False)
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Few)
+
+
+@pytest.mark.parametrize("task", ["humaneval_instruct", "alphabet_code"])
+def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, few_tasks, task):
+    benchmark = {"task": task, "shots": 0, "metric": "pass@1"}
+    with pytest.raises(JobError, match=rf"benchmark X: {task} executes programs written by the model.*unsafe_code"):
+        download_harness.open_tasks({"X": benchmark}, TASKS)
+    assert "HF_ALLOW_CODE_EVAL" not in os.environ
+    download_harness.open_tasks({"X": benchmark | {"unsafe_code": True}}, TASKS)
+    assert os.environ["HF_ALLOW_CODE_EVAL"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("held", "task"), [({"lm_eval": "0.0.1"}, "alphabet"), ({"requested": ["alphabet"]}, "alphabet_write")]
+)
+def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held, task):
+    installed = evaluate_harness.provenance.version("lm_eval")
+    files.write_json(tmp_path / "x.manifest.json", {"folder": "x", "lm_eval": installed, "requested": [task]} | held)
+    with pytest.raises(JobError, match="Delete it and run again"):
+        evaluate_harness.open_harness(tmp_path / "x.manifest.json", {"X": {"task": task}})
+
+
+def test_without_a_sandbox_the_job_ends_before_it_reads_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    job = evaluate_job(tmp_path)
+    records.write(job["input"]["record"], {"status": "ok"})  # which says that the run has not diverged
+    with pytest.raises(JobError, match="bubblewrap is not installed"):
+        evaluate_harness.main(job)
+
+
+def found(**changes) -> dict:
+    """Build a short version of the harness's results."""
+    return {
+        "results": {"t": {"acc,a": 0.5, "acc_stderr,a": "N/A", "acc,b": 1.0, "acc_stderr,b": 0.1, "sample_len": 1}},
+        "n-shot": {"t": 5},
+        "configs": {"t": {}},
+        "versions": {"t": 1},
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("metric", "shots", "message"),
+    [("acc", 5, "'acc' is ambiguous for t; it has acc,a, acc,b"), ("acc,b", 4, "t ran with 5 shots instead of 4")],
+)
+def test_a_result_other_than_the_config_asks_for_is_refused(metric, shots, message):
+    with pytest.raises(JobError, match=message):
+        evaluate_harness.result("X", {"task": "t", "metric": metric, "shots": shots}, found())
+
+
+@pytest.mark.parametrize(("room", "tried"), [(3, [8, 4, 2]), (0, [8, 4, 2, 1])])
+def test_out_of_memory_halves_the_batch(monkeypatch, room, tried):
+    import lm_eval
+    import lm_eval.models.huggingface
+
+    sizes = []
+
+    def simple_evaluate(batch_size, **_):  # HFLM's place takes its batch size
+        sizes.append(batch_size)
+        if batch_size > room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return "done"
+
+    monkeypatch.setattr(lm_eval, "simple_evaluate", simple_evaluate)
+    monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", lambda *_, batch_size, **__: batch_size)
+    arguments = ("X", BENCHMARKS["Lower"], None, None, None, {"batch_size": 8, "limit": None})
+    if room:
+        assert evaluate_harness.run(*arguments) == "done"
+    else:
+        with pytest.raises(JobError, match="a single sequence does not fit"):
+            evaluate_harness.run(*arguments)
+    assert sizes == tried
+
 
 # A script's main without the harness's own tasks: to read all of these takes seconds.
 DRIVER = """
@@ -123,7 +259,6 @@ def write_run(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
-    """Run each script in a separate process, since it sets the cache before importing the Hugging Face libraries."""
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
     write_run(tmp_path)
     elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
@@ -143,25 +278,19 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
     metrics = files.read_json(tmp_path / "run/retention.json")
-    assert [metrics[key] for key in ("task", "dataset", "method", "variant", "seed")] == ["math", "d", "hra", "r2", 3]
     assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
-    assert list(metrics["benchmarks"]) == list(BENCHMARKS)
     lower, both, write, programs = metrics["benchmarks"].values()
     # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
     assert lower.pop("stderr") == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5)
     assert lower == {
         "value": 5 / 8, "n_items": 8, "task": "alphabet_lower", "task_version": 3.0, "shots": 2, "metric": "acc,none",
     }  # fmt: skip
-    # A group weights its tasks by their size.
     assert both["value"] == pytest.approx((5 + 2) / (8 + 2))
     assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
-    # The base would write 4 of 5 (`stuw` is no alphabet); after the exchange it is `nopr` instead of `nopq`.
     assert (write["value"], write["n_items"]) == (3 / 5, 5)
     assert "isolation" not in write and programs["isolation"].startswith("bubblewrap ")
-    # One program is correct, one fails as above, one looks for a token, one writes to its private /tmp.
     assert (programs["value"], programs["n_items"], programs["metric"]) == (2 / 4, 4, "pass_at_1,test")
     assert programs["stderr"] == pytest.approx((1 / 3) ** 0.5 / 2)
-    assert not Path("/tmp/alphabet-programs").exists()
     executed = predictions.read(tmp_path / "run/retention_programs.jsonl.gz")
     assert executed[1].pop("program") == "letters = 'klmnopr'\nassert letters == 'klmnopq'"
     expected = {"benchmark": "Programs", "filter": "test", "item": 1, "task_id": "Alphabet/1", "sample": 0}

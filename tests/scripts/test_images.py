@@ -1,7 +1,9 @@
 """Photographs as people have them, and tar files of generated ones."""
 
+import errno
+import os
 import struct
-import zipfile
+import tarfile
 import zlib
 
 import numpy
@@ -9,12 +11,14 @@ import pytest
 from PIL import Image
 
 import download
+import gather_images
+from hra_workflow.core import files, sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import image_card, images
-from hra_workflow.tasks import user_data
+from hra_workflow.data.images import Picture
 from hra_workflow.tasks.control import hints
+from hra_workflow.tasks.control.items import key
 from image_files import cut, picture, subject
-from test_data_cards import Scenes
 
 
 def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
@@ -44,7 +48,7 @@ def test_greyscale_is_scaled_by_its_range(tmp_path):
         assert (numpy.asarray(images.load(tmp_path / name)) == grey[..., None]).all()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.webp", "webp"), ("a.png", "png"), ("a.tif", "tiff"), ("a.jpg", "mpo")])
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "png"), ("a.jpg", "mpo")])
 def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kind):
     others = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
     picture().save(tmp_path / name, kind, save_all=True, append_images=others)
@@ -59,23 +63,9 @@ def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kin
     assert images.load(tmp_path / name).size == (64, 48)
 
 
-def test_an_animation_among_control_images_is_found_by_the_plan(here, tmp_path):
-    scenes = Scenes(tmp_path / "rooms")
-    scenes.save([picture()], [picture()])
-    picture().save(tmp_path / "two.png", save_all=True, append_images=[Image.new("RGB", (64, 48))])
-    with zipfile.ZipFile(scenes.folder / "rooms.zip", "w") as archive:
-        for split in ("train", "validation"):
-            archive.write(tmp_path / "two.png", f"{split}/0.png")
-    with pytest.raises(JobError, match=r"rooms\.zip.*train/0\.png: expected one image, found 2, .* or remove it\."):
-        user_data.check(scenes.task, "rooms")
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
-    [
-        (numpy.full((8, 8), 3000, numpy.int32), r"a.tif, an image of mode I: expected .*found 3000 to 3000. Scale it"),
-        (numpy.full((8, 8), 80, numpy.float32), r"a.tif, an image of mode F: expected .*found 80.0 to 80.0"),
-    ],
+    [(numpy.full((8, 8), 3000, numpy.int32), r"a.tif, an image of mode I: expected .*found 3000 to 3000. Scale it")],
 )
 def test_an_image_without_a_range_is_refused(tmp_path, values, message):
     Image.fromarray(values).save(tmp_path / "a.tif")
@@ -83,24 +73,10 @@ def test_an_image_without_a_range_is_refused(tmp_path, values, message):
         images.load(tmp_path / "a.tif")
 
 
-def test_a_folder_of_images_is_all_that_a_subject_needs(tmp_path):
-    (tmp_path / "mug").mkdir()
-    for name in ("b.JPG", "a.png"):
-        picture().save(tmp_path / "mug" / name)
-    (tmp_path / "mug/notes.txt").write_text("bought in Rome")
-    download.main(subject(tmp_path))
-    assert [path.name for path in images.listed(tmp_path / "resources/mug")] == ["a.png", "b.JPG"]
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: None, r"mug: expected usable files, found none\. Add"),
-        (lambda folder: (folder / "notes.txt").write_text("x"), r"usable files, found notes\.txt"),
-        (
-            lambda folder: (folder / "a.jpg").write_text("not a picture"),
-            r"a.jpg: cannot be decoded as an image \(cannot identify",
-        ),
         (
             lambda folder: cut(folder / "a.jpg"),
             r"a.jpg: cannot be decoded as an image \(.*truncated.*\). Replace or remove it",
@@ -127,7 +103,6 @@ def test_what_cannot_be_a_subject_is_said_at_the_download(tmp_path, spoil, messa
             lambda path: picture().save(path, "GIF"),
             r"a.jpg: cannot be decoded as an image \(cannot identify .*; expected JPE",
         ),
-        ("a.png", lambda path: picture().save(path, "EPS"), r"a.png: cannot be decoded as an image \(cannot identify"),
         (
             "a.png",
             lambda path: path.write_bytes(bomb()),
@@ -147,3 +122,94 @@ def bomb() -> bytes:
     header = b"IHDR" + struct.pack(">II5B", 40_000, 100_000, 8, 2, 0, 0, 0)
     chunks = [(len(one) - 4).to_bytes(4) + one + zlib.crc32(one).to_bytes(4) for one in (header, b"IDAT")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+HEAD = {"result": "", "weights": {}, "settings": {}}
+
+
+def made(*keys: str) -> list[Picture]:
+    return [Picture(key, images.to_png(picture((8, 8))), {"prompt": f"a “{key}”", "blocked": False}) for key in keys]
+
+
+def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
+    for name in ("one.tar", "two.tar"):
+        images.pack(tmp_path / name, made("a", "b"))
+    assert list(images.unpack(tmp_path / "one.tar")) == made("a", "b")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+    with tarfile.open(tmp_path / "one.tar") as archive:
+        assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
+
+
+def unsupported(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+        monkeypatch.setattr(os, "link", unsupported)
+    about = {"blocked": False}
+    pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
+    files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
+    merged = []
+    for n_shards in (1, 2, 6):  # with six, two have no images
+        shards = [tmp_path / f"shard{index}-of-{n_shards}.tar" for index in range(n_shards)]
+        for index, shard in enumerate(shards):
+            images.pack(shard, sharding.part(pictures, index, n_shards), head=HEAD)
+        merged.append(tmp_path / f"images{n_shards}.tar")
+        given = {"dataset": str(tmp_path / "dataset.manifest.json"), "shards": [str(shard) for shard in shards]}
+        output = {"images": str(merged[-1])}
+        gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {}})
+    assert merged[0].read_bytes() == merged[1].read_bytes() == merged[2].read_bytes()
+    assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
+
+
+def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
+    images.pack(tmp_path / "a.tar", made("a", "b"))
+    with tarfile.open(tmp_path / "a.tar") as whole:
+        names, header = whole.getnames()[:2], whole.pax_headers
+        with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
+            for name in names:
+                half.addfile(whole.getmember(name), whole.extractfile(name))
+    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(expected 2 images, found 1\)"):
+        list(images.unpack(tmp_path / "b.tar"))
+    images.pack(tmp_path / "none.tar", [])
+    assert list(images.unpack(tmp_path / "none.tar")) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.CHRTYPE])
+def test_a_tar_file_of_links_or_devices_is_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        member = tarfile.TarInfo("a.png")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(a\.png is not a plain file\)"):
+        list(images.unpack(tmp_path / "a.tar"))
+
+
+def test_a_damaged_tar_file_is_said(tmp_path):
+    images.pack(tmp_path / "a.tar", made("a", "b"))
+    whole = (tmp_path / "a.tar").read_bytes()
+    for end in range(0, len(whole.rstrip(b"\0")), tarfile.BLOCKSIZE):
+        (tmp_path / "a.tar").write_bytes(whole[:end])
+        with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted .*\. Delete it and run again"):
+            list(images.unpack(tmp_path / "a.tar"))
+    deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used
+    with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image .* Delete \S+/a\.tar and run again"):
+        (tmp_path / "a.tar").write_bytes(deep)
+        _ = next(images.unpack(tmp_path / "a.tar")).image
+    header = whole.index(b"b.png")
+    for content in (b"", b"junk" * 400, whole[:header] + b"X" + whole[header + 1 :]):
+        (tmp_path / "a.tar").write_bytes(content)
+        with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
+            list(images.unpack(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [("ac", "expected image b, found c"), ("ab", "1 of 3 images are missing, first c"), ("abcc", "found c")],
+)
+def test_nothing_is_missing_double_or_out_of_order(keys, message):
+    assert [one.key for one in images.check_complete(made(*"abc"), list("abc"), "x.tar")] == list("abc")
+    with pytest.raises(JobError, match=message):
+        list(images.check_complete(made(*keys), list("abc"), "x.tar"))

@@ -1,6 +1,5 @@
 """How many jobs generate a run's images, and which of the jobs on images request a GPU, or share one."""
 
-import pytest
 from snakemake.iocontainers import Wildcards
 
 from hra_workflow import tasks
@@ -34,8 +33,6 @@ def test_the_number_of_shards_follows_the_work_unless_the_config_states_it():
     assert bound(stated)["subject"].shards(dog) == 5
     found = bound()
     assert work.in_one_shard(found["subject"]) and work.in_one_shard(found["control"])
-    cola = hra | {"dataset": "cola", "benchmark": "validation"}
-    assert found["glue"].shards(cola) == 0  # generates nothing
 
     def unknown(config):
         del config["tasks"]["control"]["generation"]["resources"]["rows_per_second"]
@@ -52,21 +49,6 @@ def test_the_answers_of_the_base_model_run_to_their_limit():
     assert task.work("generate", base) == 7 * task.work("generate", trained) > 0
 
 
-@pytest.mark.parametrize(("evaluators", "gpus"), [(["canny"], 0), (["canny", "fid"], 1)])
-def test_an_evaluation_without_a_network_requests_no_gpu(evaluators, gpus):
-    def change(config):
-        config["datasets"]["control"]["coco"]["evaluators"] = evaluators
-
-    assert bound(change)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == gpus
-    assert bound(change)["subject"].evaluation_resources({"dataset": "dog"})["gpu"] == 1
-
-    def on_a_device(config):
-        change(config)
-        config["tasks"]["control"]["evaluation"]["resources"]["device"] = "cuda"
-
-    assert bound(on_a_device)["control"].evaluation_resources({"dataset": "coco"})["gpu"] == 1
-
-
 def test_only_a_custom_hint_may_request_a_gpu():
     def change(config):
         config["tasks"]["control"]["hints"]["resources"]["gpu"] = 4
@@ -75,16 +57,6 @@ def test_only_a_custom_hint_may_request_a_gpu():
     found = bound(change)["control"]
     assert [found.hint_gpus(name) for name in ("coco", "ade20k", "celeba-hq")] == [0, 0, 1]
     assert bound()["control"].hint_gpus("coco") == 0
-
-
-def test_two_subjects_share_a_gpu():
-    config = paper_config()
-    config["tasks"]["subject"]["resources"]["runs_per_gpu"] = 2
-    validation.check(config)
-    runs = [
-        Wildcards(fromdict={"task": "subject", "method": method, "variant": "r4"}) for method in ("hra", "full", "base")
-    ]
-    assert [gpu_resources.jobs_per_gpu(config, run, attempt=1) for run in runs] == [2, 2, 1]  # base trains nothing
 
 
 def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+import train_glue
 from hra_workflow.core import files, launcher, lock
+from hra_workflow.core import job as jobs
 from hra_workflow.training import checkpoints
-from saved_states import check_same
+from saved_states import check_same, delete_outputs
 from support import ROOT, method
 
 # Training in two processes, with steps that take a while, and the job's own process.
@@ -143,3 +146,78 @@ def test_a_job_of_another_command_that_kills_itself_is_continued_once_and_fails_
     names = [str(tmp_path / f"train_glue.{name}.json") for name in ("job", "out")]
     assert left == [] and words == [["profiler", "--card", "any one", "train_glue.py", *names]] * len(statuses)
     assert files.read_json(names[0]) == job
+
+
+HOLDER = """
+import subprocess, sys, time
+from hra_workflow.core import lock
+with lock.held(sys.argv[1]) as descriptor:
+    if sys.argv[2:]:
+        subprocess.Popen(["sleep", "1"], pass_fds=[descriptor])
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(lock, "LOOK", 0.02)
+
+
+def hold(folder: Path, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    command = [sys.executable, "-c", HOLDER, str(folder), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def taken(folder: Path, patience: float | None = None) -> list[str]:
+    said: list[str] = []
+    with lock.held(folder, said.append, patience):
+        pass
+    return said
+
+
+def test_the_lock_of_a_process_that_was_killed_is_free_at_once(tmp_path):
+    holder = hold(tmp_path / "run")
+    threading.Timer(0.3, holder.kill).start()
+    (said,) = taken(tmp_path / "run")
+    assert f"{tmp_path}/.run.lock is locked by process {holder.pid} on " in said and "Waiting until" in said
+    assert taken(tmp_path / "run") == [] and holder.wait() == -signal.SIGKILL
+
+
+def test_a_lock_is_held_as_long_as_a_process_that_has_inherited_it_runs(tmp_path):
+    holder, begun = hold(tmp_path / "run", "and a child"), time.monotonic()
+    holder.kill()
+    holder.wait()
+    (said,) = taken(tmp_path / "run")
+    assert "or by a process that it has started" in said and time.monotonic() - begun > 0.5
+
+
+def test_in_a_scheduler_s_job_waiting_ends_with_an_error(tmp_path):
+    with lock.held(tmp_path / "run"), pytest.raises(lock.Locked, match=r"by process .* same command again when it has"):
+        taken(tmp_path / "run", patience=0.1)
+
+
+def test_of_two_processes_that_train_a_run_the_second_waits_and_trains_nothing(make_run, monkeypatch, capsys):
+    """Both are started by hand, as `python train_glue.py job.json`."""
+    run = make_run(method("hra"))
+    files.write_json(run.folder / "job.json", run.train)
+    monkeypatch.setattr(sys, "argv", ["train_glue.py", str(run.folder / "job.json")])
+    seen = []
+
+    def train(given: dict) -> None:
+        with pytest.raises(lock.Locked):
+            taken(Path(given["params"]["scratch"]), patience=0)
+        train_glue.main(given)
+        record = files.read_json(given["output"]["record"])
+        seen.append((record["attempts"], record["resumed_from"]))
+        delete_outputs(given)  # as the second one's Snakemake
+
+    holder = hold(run.folder / "scratch")
+    threading.Timer(0.3, holder.kill).start()
+    for _ in range(2):
+        jobs.script(train, trains=True)()
+    assert capsys.readouterr().out.count(f"is locked by process {holder.pid}") == 1 and holder.wait()
+    assert seen == [(1, []), (2, [12])]

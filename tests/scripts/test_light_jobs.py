@@ -52,19 +52,10 @@ def imported(script: str, job: dict, folder) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
-def test_augment_for_a_method_without_adapter(job, tmp_path):
-    job["output"] = {"manifest": str(tmp_path / "augmented/manifest.json")}
-    job["params"] |= {"method": {"kind": "head"}, "architecture": "classifier", "head": ["classifier"], "precision": ""}
-    assert not imported("augment.py", job, tmp_path) & {"torch", "transformers", "peft"}
-    written = files.read_json(tmp_path / "augmented/manifest.json")
-    assert written["model"]["sha256"] == "0" and written["modules"] == [] and written["seed"] == 3
-
-
-@pytest.mark.parametrize("script", ["train_control.py", "train_subject.py"])
-def test_training_of_the_base_model(job, tmp_path, script):
+def test_training_of_the_base_model(job, tmp_path):
     run = tmp_path / "run"
     job["output"] = {"record": str(run / "train.json"), "last": str(run / "last/adapter_model.safetensors")}
     job["params"]["method"] = {"kind": "pretrained", "version": 1}
-    assert not imported(script, job, tmp_path) & {"torch", "transformers", "peft", "diffusers"}
+    assert not imported("train_subject.py", job, tmp_path) & {"torch", "transformers", "peft", "diffusers"}
     assert files.read_json(run / "train.json")["total_parameters"] == 12
     assert load_file(run / "last/adapter_model.safetensors") == {}

@@ -14,7 +14,6 @@ from hra_workflow.core import files, made_from, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import adapters
-from hra_workflow.tasks.control import sheet as control_sheet
 from hra_workflow.tasks.subject import sheet as subject_sheet
 from image_files import picture
 
@@ -79,23 +78,12 @@ def test_images_that_were_not_made_by_the_run_and_its_config_are_refused(place, 
     about = {"blocked": False, "step": 5, "prompt_index": 0, "index": 0, "row": 0}
     images.pack(path, [images.Picture("row000000", images.to_png(picture((8, 8))), about)], head=head)
     for read in readers_of_images(place, path).values():
-        with pytest.raises(
-            JobError,
-            match=rf"images\.tar: expected the result .*{message}.* Delete it and run",
-        ):
+        with pytest.raises(JobError, match=rf"images\.tar: expected the result .*{message}.* Delete it and run"):
             read()
     if not other.startswith("config"):  # sheets show what was evaluated
         for show in (partial(subject_sheet.last_images, str(path), {0: ""}), partial(made_from.check_own, path, head)):
             with pytest.raises(JobError, match=message):
                 show()
-
-
-def test_a_control_sheet_refuses_them_too(place, monkeypatch):
-    images.pack(place / "images.tar", [], head=HEAD)
-    monkeypatch.setattr(control_sheet.control_data, "open_split", lambda *_: [])
-    given = {"input": {"dataset": "", "images": [str(place / "images.tar")]}, "params": {"rows": 0}}
-    with pytest.raises(JobError, match="does not record what it was made from"):
-        control_sheet.contents(given)
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -110,10 +98,7 @@ def test_answers_that_were_not_made_by_the_run_and_its_config_are_refused(place,
     evaluate = job(place, {"outputs": place / "outputs.jsonl.gz", "dataset": place / "d.manifest.json"})
     evaluate["params"] |= {"answer": "gsm8k", "split": "test", "metrics": ["lenient"]}
     for main, made in ((gather_outputs.main, gather), (evaluate_math.main, evaluate)):
-        with pytest.raises(
-            JobError,
-            match=rf"outputs\.jsonl\.gz: expected the result .*{message}.* Delete it and run",
-        ):
+        with pytest.raises(JobError, match=rf"outputs\.jsonl\.gz: expected the result .*{message}.* Delete it and run"):
             main(made)
 
 

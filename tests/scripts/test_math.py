@@ -66,17 +66,7 @@ def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, capsys):
         causal_lm.training_rows(folder, "train", prompt, 3)
 
 
-def test_a_tokenizer_without_padding_pads_with_the_end(tiny_math, tmp_path, tokenizer):
-    tokenizer.pad_token = None
-    tokenizer.save_pretrained(tmp_path)
-    assert causal_lm.load_tokenizer(tmp_path).pad_token == tokenizer.eos_token
-    tokenizer.eos_token = None
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(JobError, match=r"end-of-text token .* found none"):
-        causal_lm.load_tokenizer(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["hra", "lora", "oft", "boft", "full"])
+@pytest.mark.parametrize("kind", ["hra", "oft", "full"])
 def test_every_method_trains_and_its_stored_weights_answer(make_math_run, kind):
     run = make_math_run(math_method(kind))
     record = train(run)
@@ -94,17 +84,6 @@ def loss_of_start(run) -> float:
     record = train(base)
     assert (record["steps"], record["trainable_parameters"], record["curve"]) == (0, 0, [])
     return loss_of(base)
-
-
-def test_the_base_model_is_counted_but_not_loaded(make_math_run, monkeypatch):
-    run = make_math_run(math_method("pretrained"))
-    augment.main(run.augment)
-    loaded = causal_lm.load_model(manifests.folder(run.tiny["model"]), "float32")
-    monkeypatch.setattr(causal_lm, "load_model", None)
-    monkeypatch.setattr(causal_lm, "training_rows", None)
-    record = train(run)
-    assert record["total_parameters"] == sum(parameter.numel() for parameter in loaded.parameters())
-    assert record["adapter_parameters"] == record["trainable_parameters"] == 0
 
 
 @pytest.mark.slow
@@ -143,15 +122,15 @@ def test_adalora_allocates_its_ranks_and_its_regulariser_counts_once_a_step(make
 
 @pytest.mark.slow
 def test_pissa_is_saved_as_a_lora_on_the_base_as_it_came(make_math_run):
-    for kind in ("pissa", "pissa_niter_16"):
-        run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": kind}), kind)
-        record = train(run)
-        config = files.read_json(Path(run.weights["last"]).with_name("adapter_config.json"))
-        assert config["r"] == 8 and config["init_lora_weights"] is True
-        # The loss that training ended with is the loss of what was stored.
-        assert loss_of(run) == pytest.approx(record["curve"][-1]["metrics"]["loss"], abs=0.35)
-        start = files.read_json(run.folder / "augmented/adapter_config.json")
-        assert start["init_lora_weights"] == kind  # the input of the rule is as it was
+    kind = "pissa_niter_16"
+    run = make_math_run(math_method("lora", {"r": 4, "lora_alpha": 4, "init_lora_weights": kind}), kind)
+    record = train(run)
+    config = files.read_json(Path(run.weights["last"]).with_name("adapter_config.json"))
+    assert config["r"] == 8 and config["init_lora_weights"] is True
+    # The loss that training ended with is the loss of what was stored.
+    assert loss_of(run) == pytest.approx(record["curve"][-1]["metrics"]["loss"], abs=0.35)
+    start = files.read_json(run.folder / "augmented/adapter_config.json")
+    assert start["init_lora_weights"] == kind  # the input of the rule is as it was
 
 
 def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
@@ -175,7 +154,6 @@ def test_pissa_starts_at_the_base_whatever_its_singular_vectors(make_math_run):
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [
-        ({"epochs": 3}, (5, 16)),
         ({"group_by_length": "shuffled", "gradient_accumulation": 2}, (3, 11)),
         # PEFT's benchmark: so many steps of rows in their order, the whole text, bf16 without autocast.
         (
@@ -197,11 +175,13 @@ def test_a_training_stopped_inside_and_between_epochs_ends_with_the_same_numbers
     assert stopped.last.read_bytes() == undisturbed.last.read_bytes()
 
 
-def resume_one_rank(job: dict) -> None:
-    """Train as one of two processes, of which the second finds no checkpoint."""
+def train_two_ranks(whole: dict, stopped: dict) -> None:
+    """Train as one of two processes; then again, stopped and resumed by both though the second finds no checkpoint."""
+    train_math.main(whole)
+    train_one_rank(stopped, 11)
     if dist.get_rank() == 1:
         checkpoints.newest = lambda scratch: (None, [])
-    train_math.main(job)
+    train_math.main(stopped)
 
 
 @pytest.mark.slow
@@ -212,24 +192,12 @@ def test_two_processes_train_one_model(make_math_run, tmp_path):
     expected = train(runs[0])
     for job in jobs[1:]:
         job["resources"] |= {"gpu": 2}
-    for name, worker, *arguments in (
-        ("whole", train_one_rank, jobs[1]),
-        ("first", train_one_rank, jobs[2], 11),
-        ("second", resume_one_rank, jobs[2]),
-    ):
-        (tmp_path / name).mkdir()
-        on_two_ranks(worker, tmp_path / name, *arguments)
+    on_two_ranks(train_two_ranks, tmp_path, *jobs[1:])
     records = [files.read_json(job["output"]["record"]) for job in jobs[1:]]
     assert [record["resumed_from"] for record in records] == [[], [11]]
     assert records[0]["curve"] == records[1]["curve"] and records[0]["weights_sha256"] == records[1]["weights_sha256"]
     assert records[0]["processes"] == 2 and records[0]["steps"] == expected["steps"]
     assert loss_of(runs[1]) == pytest.approx(loss_of(runs[0]), rel=0.02)
-
-
-def test_more_tokens_than_the_model_takes_are_refused(make_math_run):
-    run = make_math_run(math_method("hra"), max_length=129)
-    with pytest.raises(JobError, match="max_length: expected at most 128 tokens for tiny, found 129"):
-        train(run)
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cuda", "cuda:1"), ("cpu", "cpu")])

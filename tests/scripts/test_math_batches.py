@@ -1,6 +1,5 @@
 """Training a language model: whether activations are recomputed, and batches of similar length."""
 
-import gc
 import statistics
 
 import pytest
@@ -32,8 +31,7 @@ def test_gradient_checkpointing_changes_no_number_and_the_estimate_no_bit(make_m
     assert [record["hyperparameters"]["gradient_checkpointing"] for record in records] == [False, True, False]
 
 
-@pytest.mark.parametrize("kind", ["hra", "lora", "oft", "full"])
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(("kind", "precision"), [("hra", "float32"), ("oft", "bf16"), ("full", "bf16")])
 def test_the_activations_of_one_row_predict_those_of_a_micro_batch(tiny_math, monkeypatch, kind, precision):
     model = causal_lm.load_model(manifests.folder(tiny_math["model"]), "float32")
     if kind != "full":
@@ -45,21 +43,6 @@ def test_the_activations_of_one_row_predict_those_of_a_micro_batch(tiny_math, mo
     model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     assert activation_memory.saved_bytes(model, 6, 48, precision) < 0.6 * expected
-
-
-def test_the_estimate_keeps_no_activation_alive(tiny_math):
-    model = causal_lm.load_model(manifests.folder(tiny_math["model"]), "float32").requires_grad_(False)
-    model.get_input_embeddings().requires_grad_(True)
-    alive = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(3):
-            activation_memory.saved_bytes(model, 2, 16, "float32")
-            alive.append(sum(type(one) is torch.Tensor for one in gc.get_objects()))
-    finally:
-        gc.enable()
-    assert alive[1] == alive[2]
 
 
 @pytest.fixture

@@ -39,28 +39,13 @@ def test_answers_are_not_run_as_code(tmp_path):
 
 
 PIECES = [
-    "\\sqrt",
-    "\\frac",
-    "{",
-    "}",
-    "1",
-    "2",
-    "x",
-    "/",
-    "=",
-    "\\text{ ",
-    "\\text{",
-    "0.5",
-    ".5",
-    ".",
-    " ",
-    "\\left(",
-]
-PIECES += ["\\\\", "\\!", "\\$", "\\%", "^\\circ", "^{\\circ}", "\\dfrac", "\\tfrac", "\n", "-", ",", "\\right)", "12"]
+    "\\sqrt", "\\frac", "{", "}", "1", "2", "x", "/", "=", "\\text{ ", "\\text{", "0.5", ".5", ".", " ", "\\left(",
+    "\\\\", "\\!", "\\$", "\\%", "^\\circ", "^{\\circ}", "\\dfrac", "\\tfrac", "\n", "-", ",", "\\right)", "12",
+]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_official_normal_form_is_hendrycks(text):
     from lm_eval.tasks.hendrycks_math import utils as hendrycks
 

@@ -1,18 +1,14 @@
 """A custom class instead of a task's: its keys, its learner; and published numbers from a path."""
 
-import re
 import sys
 
 import pytest
-import yaml
 
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.preflight import probe
-from hra_workflow.tasks import load, outputs
-from rule_jobs import train
-from sums import math_method
-from support import ROOT, merged, paper_config, put
+from hra_workflow.tasks import load
+from support import paper_config, put
 
 KEYS = """
 from hra_workflow.keys.hyperparameters import Hyperparameters
@@ -88,10 +84,7 @@ def test_its_keys_are_checked_and_only_it_has_them(config):
     ("name", "message"),
     [
         ("my_math:Glue", r"tasks\.math\.class: expected a subclass of hra_workflow\.tasks\.math\.task:Math, found"),
-        (
-            "my_math:Other",
-            r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Learner, .*, MyMath",
-        ),
+        ("my_math:Other", r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Learner, .*, MyMath"),
         ("no_math:MyMath", r"tasks\.math\.class: .* no module no_math\. .* to PYTHONPATH"),
     ],
 )
@@ -101,60 +94,7 @@ def test_a_class_that_does_not_fit_is_one_message(config, name, message):
         validation.check(config)
 
 
-def test_the_class_of_the_page_adds_its_key(tmp_path, monkeypatch):
-    page = (ROOT / "docs/extending.md").read_text().partition("## A task that differs")[2].partition("\n## ")[0]
-    module, changes, keys = re.findall(r"```(?:python|yaml)\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "my_tasks.py").write_text(module)
-    (tmp_path / "my_keys.py").write_text(keys)
-    monkeypatch.syspath_prepend(tmp_path)
-    config, _ = merged(yaml.safe_load(changes))
-    task = load(config)["math"]
-    assert (task.learner, task.required[-1]) == ("my_learners:Sampler", "samples")
-    assert task.hyperparameters("metamathqa-40k", "hra/r32")["samples"] == 8
-
-
 def test_its_probes_end_where_a_period_does(config):
     made = probe.config_of(config | {"preflight": "jobs"})["presets"]["math"][probe.NAME]["methods"].values()
     assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
     assert load(config)["math"].learner == "my_math:Reversed"
-
-
-@pytest.mark.slow
-def test_its_learner_chooses_rows_and_the_curve(make_math_run, config):
-    plain, own = (make_math_run(math_method("lora"), name, group_by_length=False) for name in ("plain", "own"))
-    own.GIVEN = own.GIVEN | {"learner": "my_math:Reversed"}
-    records = [train(plain), train(own)]
-    assert {*records[0]["curve"][0]["metrics"]} == {"loss"} and {*records[1]["curve"][0]["metrics"]} == {
-        "grad_norm",
-        "loss",
-    }
-    assert (
-        records[0]["score"] == records[1]["score"] == "loss"
-        and records[0]["weights_sha256"] != records[1]["weights_sha256"]
-    )
-
-
-def test_published_numbers_are_the_papers_or_those_of_a_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = paper_config()
-    math = load(config)["math"]
-    assert (
-        outputs.published(math)["file"] == "math"
-        and outputs.published_file(math, "math") == ROOT / "config/published/math.csv"
-    )
-    assert outputs.published_file(math, "compute") == ROOT / "config/published/compute.csv"
-    source = {"file": "others/theirs.csv", "label": "Theirs", "notes": []}
-    put(config, "tasks.math.published", source)
-    with pytest.raises(JobError, match=r"published\.file: expected a CSV file, found no .*/others/theirs\.csv"):
-        validation.check(config)
-    (tmp_path / "others").mkdir()
-    (tmp_path / "others/theirs.csv").touch()
-    validation.check(config)
-    math = load(config)["math"]
-    assert outputs.published(math) == source | {"file": "theirs", "noise": {}, "first": True}
-    assert (
-        str(outputs.published_file(math, "math")) == "others/theirs.csv"
-        and outputs.published_file(math, "compute") is None
-    )
-    put(config, "tasks.math.published", False)
-    assert outputs.published(load(config)["math"]) is outputs.published_file(math, "retention") is None

@@ -8,7 +8,6 @@ docs/your-own-code.md (tests/tools), Python of the library (hra/test_library_pag
 import os
 import re
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -103,24 +102,3 @@ def test_the_tables_of_times_are_those_of_the_results(tmp_path):
 def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 90 and len(text.split()) <= 700
-
-
-def test_every_file_on_the_way_to_the_mathematics_uses_the_next_one():
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    files = re.findall(r"^\d\. \[(.*?)\]", text, re.MULTILINE)
-    assert (files[0], files[-1]) == ("rules/train.smk", "hra/reflections.py") and len(files) <= 6
-    for file, following in pairwise(files):
-        used = rf"(import|from|scripts/).*\b({Path(following).stem}|{Path(following).parent.name})\b"
-        assert re.search(used, (ROOT / file).read_text().replace("{wildcards.task}", "glue")), following
-
-
-def test_the_names_of_images_are_those_of_the_docs():
-    from hra_workflow.tasks.control import items as control
-    from hra_workflow.tasks.subject import items as subject
-
-    text = (ROOT / "docs/results.md").read_text()
-    assert {f"`{name}.png`" for name in (subject.key((1000, 3, 0)), control.key((1000, 17)))} <= {
-        *re.findall(r"`[\w-]+\.png`", text)
-    }
-    (example,) = blocks("docs/results.md", "python")
-    assert "[17]" in example and "the 18th row" in text

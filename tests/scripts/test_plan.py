@@ -3,10 +3,8 @@
 import pytest
 
 from hra_workflow import tasks
-from hra_workflow.cost import disk, downloads, estimates, plan
+from hra_workflow.cost import disk, plan
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data.sources import url
-from hra_workflow.preflight import site
 from support import paper_config
 from test_gpu_hours import run
 
@@ -26,32 +24,6 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert not plan.warnings(config, ["table_math"], jobs)
     assert hub_server.requests == []
-
-
-def test_an_archive_is_one_download_and_what_it_contains_states_the_licence(here):
-    config = paper_config()
-    address = url.address(config["datasets"]["subject"]["dog"]["source"]["url"])
-    subjects = [download("dataset", task="subject", dataset=name) for name in ("dog", "cat")]
-    jobs = [download("archive", address=address), *subjects]
-    assert downloads.summary(config, jobs) == f"unknown size: {address}"
-    (line,) = downloads.licences(config, jobs)
-    assert line.startswith("dog, cat: DreamBooth: CC BY 4.0")
-    assert [finding.text for finding in site.sources(config, subjects)] == [
-        "unpacked from an archive, which is a separate source"
-    ] * 2
-
-
-def test_every_download_has_its_licence_and_equal_ones_share_a_line(here):
-    config = paper_config()
-    names = ("gsm8k", "math", "metamathqa-40k")
-    jobs = [download("model", model="llama2-7b"), *(download("dataset", task="math", dataset=name) for name in names)]
-    assert list(downloads.licences(config, [*jobs, Job("download_harness", {}, ["resources/h"], "log")])) == [
-        "llama2-7b: Llama 2 Community License, https://ai.meta.com/llama/license",
-        "gsm8k, math, metamathqa-40k: MIT",
-        "harness: not stated in the config",
-    ]
-    entries = [*config["models"].values(), *(one for some in config["datasets"].values() for one in some.values())]
-    assert all(entry.get("license") for entry in entries)
 
 
 def test_the_disk_of_full_fine_tuning(here):
@@ -106,20 +78,6 @@ def test_control_images_are_copies_of_the_archives(here):
     assert disk.estimate(config, jobs).folders["resources"]["control images"] == 22e9
 
 
-def test_latents_are_one_file_per_dataset_and_a_job_on_a_gpu(here):
-    config = paper_config()
-    control = tasks.load(config)["control"]
-    jobs = [Job("latents", {"dataset": name}, [f"resources/latents/{name}.manifest.json"], "log") for name in ("coco",)]
-    each = 2 * 4 * 64 * 64 * 4  # mean and standard deviation of 4 × 64 × 64 latents in float32
-    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 118287 * each}}
-    assert estimates.work({"control": control}, "latents", {"dataset": "coco"}) == 118287
-    latents = Job("latents", {"dataset": "coco"}, [], "log", gpus=1, work=118287)
-    speed, startup = control.settings["latents"]["resources"]["rows_per_second"], estimates.STARTUP_SECONDS
-    assert estimates.by_config({"control": control}, latents) == 118287 / speed + startup
-    here("resources/latents/coco.manifest.json", {"files": {"train.npy": {"bytes": 15e9}}})
-    assert disk.estimate(config, jobs).folders == {"resources": {"latents": 15e9}}
-
-
 def test_generated_images_are_counted_where_they_are_kept(here):
     config = paper_config()
     nouns = {"noun": "dog"}
@@ -138,10 +96,3 @@ def test_generated_images_are_counted_where_they_are_kept(here):
     assert epochs == 11
     here("results/control/coco/hra/r8/validation/images.tar", {})
     assert disk.estimate(config, jobs).folders["results"] == {"generated images": 25 * 4 * 11 * each + 2}
-
-
-def test_a_folder_elsewhere_keeps_its_name(here, tmp_path):
-    config = paper_config()
-    config["pathvars"] = {"results": "out", "resources": "out/cache", "scratch": str(tmp_path / "fast"), "logs": "logs"}
-    for path, name in (("out/a", "results"), ("./out/cache/a", "resources"), (str(tmp_path / "fast/a"), "scratch")):
-        assert disk.folder(config, Job("train_glue", {}, [path], "log")) == name

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,16 +10,13 @@ import pytest
 import download
 import rule_jobs
 from hra_workflow import methods, tasks
-from hra_workflow.config import overlays
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import estimates, hours, planned_jobs, probed
-from hra_workflow.data import image_card, images, sources, zip_archives
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
-from hra_workflow.tasks.control import data as control_data
 from hra_workflow.training import callbacks, optimizers
-from support import ROOT, paper_config, probed_with
+from support import paper_config, probed_with
 
 
 @pytest.fixture
@@ -47,23 +43,6 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
         assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
-def own_source(name: str) -> dict | None:
-    return {"kind": "local", "path": name} if name == "llama2-7b" else None
-
-
-def test_a_command_may_run_other_probes(config):
-    own = {"folder": "tried", "steps": 4, "kill_at": 1, "threads": 1, "tokens": 16, "command": "profiler"}
-    config["probes"] |= own | {"models": "test_probe:own_source"}
-    made = probe.config_of(config | {"preflight": "jobs"})
-    runs = made["presets"]["math"][probe.NAME]["methods"].values()
-    assert sum(one["kill_at_step"] for one in runs) == 1
-    assert made["models"]["llama2-7b"]["source"] == {"kind": "local", "path": "llama2-7b"}
-    assert {Path(folder).name for folder in made["pathvars"].values()} == {"tried"}
-    math = tasks.load(made)["math"]
-    assert math.settings["resources"]["threads"] == 1
-    assert {*math.settings["generation"]["max_new_tokens"].values()} == {16}
-
-
 def test_the_largest_variants_lengths_and_generations_are_tried(config):
     new = tasks.load(probe.config_of(config))
     assert {"hra/r32", "hra/r32-inf"} <= set(probe.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞
@@ -72,50 +51,6 @@ def test_the_largest_variants_lengths_and_generations_are_tried(config):
     assert new["math"].settings["generation"]["max_new_tokens"][benchmark] == 2048
     assert "init_lora_weights" not in new["math"].config["methods"]["lora"]["variants"]["pissa-r128"]["peft"]
     assert new["control"].settings["resources"]["runtime"] == probe.MINUTES
-
-
-def test_models_are_random_until_they_are_downloaded(config, tmp_path):
-    new = probe.config_of(config)
-    assert new["models"]["llama2-7b"]["source"]["generator"] == "hra_workflow.models.pretrained:configurations"
-    assert "fid" in new["tasks"]["control"]["evaluation"]["left_out"]
-    assert new["tasks"]["subject"]["evaluation"]["best_by"] == ["dino", "clip_i", "clip_t"]
-    (tmp_path / "resources/models").mkdir(parents=True)
-    (tmp_path / "resources/models/llama2-7b.manifest.json").touch()
-    found = probe.config_of(config)["models"]["llama2-7b"]["source"]
-    assert found == {"kind": "local", "path": str(tmp_path / "resources/models/llama2-7b")}
-
-
-@pytest.mark.parametrize("dataset", ["coco", "ade20k", "celeba-hq"])
-def test_synthetic_scenes_have_what_a_control_dataset_needs(config, tmp_path, dataset):
-    task = tasks.load(config)["control"]
-    task.settings["resolution"] = 64
-    entry = task.probe(dataset, 2, {})[0][probe.NAME] | {"resolution": 64}
-    sources.of(entry["source"]).fetch(tmp_path)
-    zip_archives.check(tmp_path / "scenes.zip")
-    maker = control_data.Maker(zip_archives.Folder(tmp_path), entry, "train")
-    assert len([maker.make(row) for row in maker.rows]) == 2
-
-
-def test_synthetic_subject_images_are_usable(tmp_path):
-    source = {"kind": "init", "generator": "hra_workflow.data.synthetic:images", "rows": {"train": 2}, "size": 64}
-    sources.of(source).fetch(tmp_path)
-    assert (
-        image_card.make_card({path.name: path for path in images.listed(tmp_path)}, 64)["splits"]["images"]["rows"] == 2
-    )
-
-
-def test_one_row_has_the_longest_input_and_the_others_typical_ones(tmp_path):
-    from pyarrow import parquet
-
-    source = {
-        "kind": "init",
-        "generator": "hra_workflow.data.synthetic:labelled",
-        "columns": ["a", "b"],
-        "label": "label",
-    }
-    sources.of(source | {"classes": 2, "rows": {"train": 64}, "length": 512, "typical": 40}).fetch(tmp_path)
-    lengths = [len(text.split()) for text in parquet.read_table(tmp_path / "train.parquet")["a"].to_pylist()]
-    assert lengths[0] == 512 and max(lengths[1:]) <= 80 and 30 < sum(lengths[1:]) / 63 < 50
 
 
 # Random weights
@@ -155,36 +90,6 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 64} | SMALL))
     model, head = classifier.load_model(folder, ["a", "b", "c"], seed=0)
     assert head == ["classifier"] and model.num_labels == 3 and next(model.parameters()).dtype == torch.float32
-
-
-def test_a_single_file_stable_diffusion_generates_images_from_its_configs(tmp_path):
-    from hra_workflow.models.diffusion.sampling import Sampler
-    from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
-
-    place, files = ROOT / "workflow/pictures-sd", {"sd.safetensors": None}
-    for path in place.rglob("*"):
-        name = path.relative_to(place).as_posix()
-        if path.is_file() and path.suffix in (".json", ".txt") and name != "model_index.json":
-            copy = tmp_path / "hub/org/sd/main" / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-            files[name] = None
-    folder = configured(tmp_path, {"kind": "hub", "repo": "org/sd", "revision": "main", "files": files})
-    sampling = {
-        "safety_checker": False,
-        "precision": "float32",
-        "resolution": 64,
-        "inference_steps": 1,
-        "guidance": 1.0,
-    }
-    sampler = Sampler(folder, sampling, "cpu")
-    ((image, blocked),) = sampler.draw(["a word"], [0])
-    assert image.size == (64, 64) and not blocked
-    unet = StableDiffusion(folder).load("bf16")
-    real = StableDiffusion(place).load()
-    assert {name: p.shape for name, p in unet.named_parameters()} == {
-        name: p.shape for name, p in real.named_parameters()
-    }
 
 
 # Measurement
@@ -262,10 +167,3 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
     (tmp_path / "results/preflight.json").unlink()
     estimates.add_estimates(config, [job])
     assert job.basis == estimates.CONFIGURED
-
-
-def test_the_demos_config_has_probes_of_every_task():
-    config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
-    new = tasks.load(probe.config_of(config))
-    assert all(task.runs() for task in new.values())
-    assert new["control"].entry(probe.NAME)["metrics"]

@@ -1,12 +1,15 @@
 """Which programs are executed, how they are scored, and that a program can change no outcome but its own."""
 
+import os
 import shutil
+import threading
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.tasks.math import programs
+from hra_workflow.tasks.math import programs, sandbox
 from support import require
 
 
@@ -68,3 +71,38 @@ def test_pass_at_k_is_estimated_from_all_answers(monkeypatch):
     assert [(one["item"], one["sample"]) for one in outcomes] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     with pytest.raises(JobError, match="pass@4 needs 4 answers per item, and the task has 3"):
         programs.score("X", {"task": "t", "metric": "pass@4"}, {"samples": {"t": samples}})
+
+
+def test_values_come_back_and_the_process_stays():
+    assert sandbox.call("math:hypot", 3, 4) == 5.0
+    process = sandbox.call("os:getpid")
+    assert sandbox.call("builtins:print", "this goes to the log, not into the answer") is None
+    assert process != os.getpid() and sandbox.call("os:getpid") == process
+
+
+@pytest.mark.slow
+def test_processor_time_is_limited_and_not_wall_time(monkeypatch):
+    monkeypatch.setattr(sandbox, "SECONDS", 1)
+    assert sandbox.call("time:sleep", 1.5) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (("builtins:eval", f"len(bytes({sandbox.MEMORY}))"), TimeoutError, None),
+        (("os:_exit", 3), RuntimeError, "exit status 3"),
+        (("no_such_module:f",), ImportError, "no_such_module"),
+    ],
+)
+def test_memory_is_limited_and_a_call_that_fails_leaves_the_next_one_usable(call, error, message):
+    with pytest.raises(error, match=message):
+        sandbox.call(*call)
+    assert sandbox.call("builtins:abs", -1) == 1
+
+
+def test_a_worker_ends_with_its_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(sandbox.call("os:getpid")))
+    thread.start()
+    thread.join()
+    assert not psutil.pid_exists(found[0])

@@ -6,8 +6,7 @@ import pytest
 from snakemake.jobs import Reason
 from snakemake.persistence import ParamsChange
 
-from hra_workflow.core import files, predictions
-from hra_workflow.data import images
+from hra_workflow.core import files
 from hra_workflow.snakemake_bridge import identities, reasons
 
 
@@ -47,30 +46,16 @@ def plan(tmp_path):
         (RATES, {"_updated_input_run": {"a"}}, ["lr 0.02 → 0.001"]),  # not compared by Snakemake
         (({"task_version": 1}, {"task_version": 2}), {"forced": True}, ["task_version 1 → 2", "forced"]),
         (({"a": 1}, {"a": 1, "data": {"split": {"name": "dev"}}}), {}, ["data.split.name null → dev"]),
-        (({"words": [*range(20)]}, {"words": [*range(40)]}), {}, ["words … (20 values) → … (40 values)"]),
-        (({"runs": [*range(20)]}, {"runs": [*range(20)][::-1]}), {}, ["other runs"]),
-        (({"rate": 1.0}, {"rate": 1}), {"params_changed": OTHER}, ["other settings"]),  # other results before
         (({}, {"a": 1}), {"params_changed": OTHER}, ["other settings"]),  # a table
         (({}, {"a": 1}), {"params_changed": OTHER, "_updated_input_run": {"a"}}, ["after augment, hints"]),
         (({}, {}), {"changed": ParamsChange(set(), {f"[{identities.LOST!r}, 'a']"})}, ["deleted input files"]),
         (RATES, {"changed": ParamsChange(), "_updated_input": {"a"}}, ["newer input files"]),
-        (RATES, {"changed": ParamsChange(), "_updated_input_run": {"a"}}, ["after augment, hints"]),
         (RATES, {"changed": ParamsChange(), "_missing_output": {"b"}}, ["missing output"]),
         (RATES, {"_missing_output": {"b"}, "_updated_input_run": {"a"}, "done": False}, []),  # a new job
     ],
 )
 def test_the_causes_of_a_job(plan, settings, facts, causes):
     assert reasons.causes(*plan(*settings, follows=("hints", "augment"), **facts)) == causes
-
-
-def test_settings_are_read_from_every_form_of_a_result(tmp_path):
-    head = {"settings": {"a": 1}}
-    predictions.write(tmp_path / "outputs.jsonl.gz", [{"item": 0}], head)
-    images.pack(tmp_path / "images.tar", [images.Picture("a", b"", {})], head=head)
-    for name in ("outputs.jsonl.gz", "images.tar"):
-        assert reasons.settings_of(str(tmp_path / name)) == {"a": 1}
-    (tmp_path / "damaged.json").write_text("{")
-    assert {reasons.settings_of(str(tmp_path / name)) for name in ("damaged.json", "missing.json", "folder")} == {None}
 
 
 @pytest.mark.parametrize("follows", [{}, {"_updated_input_run": {"a"}}])

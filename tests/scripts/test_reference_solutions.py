@@ -36,8 +36,8 @@ def changed(answer: str) -> list[str]:
 SUBSETS = [
     pytest.param("gsm8k", 10, 0.999, id="gsm8k"),
     pytest.param("boxed", 10, 0.99, id="math"),
-    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.slow),
-    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.slow),
+    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.full),
+    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.full),
 ]
 
 
@@ -52,32 +52,25 @@ def test_reference_solutions_are_right_against_themselves(style, step, least):
         for way in WAYS:
             right[way] += graded[way]["right"]
         right["whole solution"] += answers.grade(style, solution, gold)["lenient"]["right"]
-    print(f"{style}: right of {len(rows)}: {right}")
     assert min(right.values()) >= least * len(rows), right
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("style, step, least", SUBSETS)
 def test_answers_with_a_changed_digit_are_wrong(style, step, least):
-    count = {"wrong answers": 0, "unchangeable": 0, "official says right": 0}
     for solution in solutions(style, step):
         gold = answers.gold(style, solution)
-        count["unchangeable"] += not changed(gold)
+        assert changed(gold)
         for answer in changed(gold):
             graded = answers.grade(style, f"The answer is: {answer}", gold)
-            strict, lenient, official = (graded[way]["right"] for way in WAYS)
-            assert (strict, lenient) == (False, False), (answer, gold)
-            count["wrong answers"] += 1
-            count["official says right"] += official
-    print(f"{style}: {count}")
-    assert count["wrong answers"] > 0 == count["unchangeable"]
+            assert not graded["strict"]["right"] and not graded["lenient"]["right"], (answer, gold)
 
 
 @pytest.mark.real
 def test_whole_solutions_with_a_changed_answer_are_wrong():
     """Return GSM8K's own format, where no earlier sentence contains the answer as well."""
     stated = 0
-    for solution in solutions("gsm8k", 1):
+    for solution in solutions("gsm8k", 10):
         gold = answers.gold("gsm8k", solution)
         reasoning = solution.rpartition("#### ")[0]
         if answers.LOOSE_MARK.search(reasoning):

@@ -50,19 +50,6 @@ def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch, capsys):
     assert "scheduler: not checked, since the executor does not report" in capsys.readouterr().err
 
 
-def test_every_request_of_an_executor_that_tells_them_is_tested(commands, monkeypatch):
-    commands("sbatch", STARTS)
-    told = [({"train"}, "-p gpu", ""), ({"evaluate"}, "", "no such account")]
-    asked = []
-    entry = SimpleNamespace(load=lambda: lambda jobs: asked.append(jobs) or told)
-    monkeypatch.setattr(planned, "entry_points", lambda group: [entry] * (group == planned.REQUESTS))
-    first, second = planned.scheduler(["a job"], runs_here=False)
-    assert first.ok and "Slurm, train" in str(first) and asked == [["a job"]]
-    assert not second.ok and second.text.startswith("no such account")
-    entry.load = lambda: lambda jobs: None  # another executor is in use
-    assert not list(planned.scheduler([], runs_here=False))
-
-
 def test_an_executor_without_its_scheduler_is_to_be_fixed(commands, monkeypatch):
     entry = SimpleNamespace(load=lambda: lambda jobs: [])
     monkeypatch.setattr(planned, "entry_points", lambda group: [entry])

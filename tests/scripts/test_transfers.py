@@ -3,8 +3,9 @@
 import errno
 import hashlib
 import io
-import shutil
-from collections import namedtuple
+import time
+import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,18 +14,6 @@ from hra_workflow.data import http_download
 from served import CONTENT, PATH, SHA256, fetch, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-def test_many_files_under_one_address(server, tmp_path):
-    """Test quoted names with only hashes in the config."""
-    server.files["/data/dog%20toy/01.jpg"] = CONTENT
-    source = {"kind": "url", "base": server.address + "/data", "files": {"dog toy/01.jpg": SHA256, "file.bin": SHA256}}
-    fetch(source, tmp_path)
-    assert names(tmp_path) == ["dog toy/01.jpg", "file.bin"]
-    source["files"]["file.bin"] = "0" * 64
-    (tmp_path / "file.bin").unlink()
-    with pytest.raises(JobError, match=r"file\.bin: expected SHA-256 0000"):
-        fetch(source, tmp_path)
 
 
 def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
@@ -38,12 +27,6 @@ def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
 
 
-def test_a_server_that_always_cuts_but_resumes_gets_there(server, tmp_path):
-    server.cut_after = 50_000
-    fetch(url_source(server), tmp_path)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
 def test_a_server_that_always_cuts_and_cannot_resume_is_an_error(server, tmp_path):
     server.cut_after, server.ranges = 100_000, False
     with pytest.raises(JobError, match=r"5 times in a row.*kept in .*file\.bin\.part.*Run again"):
@@ -53,30 +36,6 @@ def test_a_server_that_always_cuts_and_cannot_resume_is_an_error(server, tmp_pat
     server.cut_after = None
     fetch(url_source(server), tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_a_second_run_asks_for_the_rest_only(server, tmp_path):
-    server.cut_after = 0
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:200_000])
-    with pytest.raises(JobError):
-        fetch(url_source(server), tmp_path)
-    server.cut_after = None
-    server.requests.clear()
-    fetch(url_source(server), tmp_path)
-    assert server.sent() == [("bytes=200000-", 100_000)]
-
-
-def test_range_ignored_starts_anew(server, tmp_path):
-    server.ranges = False
-    (tmp_path / "file.bin.part").write_bytes(CONTENT[:200_000])
-    fetch(url_source(server), tmp_path)
-    assert (tmp_path / "file.bin").read_bytes() == CONTENT
-
-
-def test_a_part_that_is_whole_needs_no_more_bytes(server, tmp_path):
-    (tmp_path / "file.bin.part").write_bytes(CONTENT)
-    fetch(url_source(server), tmp_path)
-    assert server.sent() == [(f"bytes={len(CONTENT)}-", 0)]
 
 
 @pytest.mark.parametrize("polite", [True, False])
@@ -125,12 +84,6 @@ def test_no_length_and_no_hash_is_refused(server, tmp_path):
         http_download.download(server.address + PATH, tmp_path / "file", http_download.ExpectedFile())
 
 
-def test_slow_is_not_broken(server, tmp_path):
-    server.pause = 0.01
-    fetch(url_source(server), tmp_path)
-    assert len(server.requests) == 1
-
-
 def test_silence_is_a_cut(server, tmp_path, monkeypatch):
     monkeypatch.setattr(http_download, "TIMEOUT", 0.05)
     monkeypatch.setattr(http_download, "ATTEMPTS", 2)
@@ -138,27 +91,6 @@ def test_silence_is_a_cut(server, tmp_path, monkeypatch):
     with pytest.raises(JobError, match="2 times in a row"):
         fetch(url_source(server), tmp_path)
     assert not (tmp_path / "file.bin").exists()
-
-
-def test_statuses(server, tmp_path):
-    server.refuse[PATH] = (403, {})
-    with pytest.raises(JobError, match=r"HTTP status 403.*set `mirror`"):
-        fetch(url_source(server), tmp_path)
-    assert len(server.requests) == 1  # asking again would not help
-
-
-def test_no_server(tmp_path):
-    source = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": SHA256}}}
-    with pytest.raises(JobError, match="set `mirror`"):
-        fetch(source, tmp_path)
-
-
-def test_no_space_is_seen_before_the_first_byte(server, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
-    with pytest.raises(JobError, match=rf"No space left in {tmp_path}: 0\.3 MB are needed, 0\.0 MB are free"):
-        fetch(url_source(server), tmp_path)
-    assert names(tmp_path) == []
 
 
 def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
@@ -177,3 +109,109 @@ def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
     server.requests.clear()
     fetch(url_source(server), tmp_path)
     assert server.sent()[0][1] < 200_000
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Provide the waiting times of urllib3 in seconds, which take no time."""
+    times = []
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=times.append, time=time.time))
+    return times
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "waited"), [(429, None, [15, 30, 60, 120]), (503, "200", [200] * 5), (429, "3300", [300] * 5)]
+)
+def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, waits, status, after, waited):
+    """Test that no wait is longer than anybody wants to look at a waiting job."""
+    server.refuse[PATH] = (status, {"Retry-After": after} if after else {})
+    with pytest.raises(JobError, match=rf"HTTP status {status} .*set `mirror`"):
+        fetch(url_source(server), tmp_path)
+    assert waits == waited and len(server.requests) == 6
+
+
+# Files that the user puts there
+
+
+def test_a_file_that_has_moved_can_be_put_there_by_hand(server, tmp_path):
+    server.refuse[PATH] = (404, {})
+    place = tmp_path / "file.bin"
+    with pytest.raises(
+        JobError,
+        match=rf"HTTP status 404.*save it as {place} and run again, .* contains url/127\.0\.0\.1/data/file\.bin",
+    ):
+        fetch(url_source(server), tmp_path)
+    server.requests.clear()
+    place.write_bytes(CONTENT[:-1])
+    with pytest.raises(JobError, match=r"file\.bin: expected SHA-256 .* Delete it, or replace it"):
+        fetch(url_source(server), tmp_path)
+    place.write_bytes(CONTENT)
+    fetch(url_source(server), tmp_path)
+    assert server.requests == []
+
+
+def test_the_first_digits_of_a_hash(server, tmp_path):
+    digits = 8
+    fetch(url_source(server, SHA256[:digits]), tmp_path)
+    assert names(tmp_path) == ["file.bin"]
+    wrong = ("0" if SHA256[0] != "0" else "1") + SHA256[1:digits]
+    with pytest.raises(JobError, match=rf"expected SHA-256 {wrong}…, found {SHA256}"):
+        fetch(url_source(server, wrong), tmp_path / "other")
+    assert names(tmp_path) == ["file.bin"]
+
+
+# Archives
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+ARCHIVED = {
+    "repo-c0ffee/dataset/dog/00.jpg": CONTENT,
+    "repo-c0ffee/dataset/cat/00.jpg": b"cat",
+    "repo-c0ffee/run.py": b"1",
+}
+
+
+def archive_source(url: str, **changes) -> dict:
+    source = {"kind": "archive", "url": url, "folder": "repo-c0ffee/dataset/dog", "files": {"00.jpg": SHA256}}
+    return source | changes
+
+
+def test_an_archive_s_files_are_verified_and_nothing_else_is_unpacked(tmp_path):
+    (tmp_path / "repo.zip").write_bytes(zipped(ARCHIVED))
+    fetch(archive_source("https://a/repo.zip"), tmp_path / "to", shared=tmp_path / "repo.zip")
+    assert names(tmp_path / "to") == ["00.jpg"] and (tmp_path / "to/00.jpg").read_bytes() == CONTENT
+    for changes, message in (
+        (
+            {"files": {"00.jpg": "0" * 64}},
+            r"https://a/repo\.zip: repo-c0ffee/dataset/dog/00\.jpg: expected SHA-256 0000",
+        ),
+        ({"files": {"00.jpg": SHA256, "01.jpg": SHA256}}, r"dataset/dog/01\.jpg: missing.*Correct"),
+        ({"folder": "repo-main/dataset/dog"}, r"no usable files under .*repo-c0ffee/dataset/cat"),
+    ):
+        with pytest.raises(JobError, match=message):
+            fetch(archive_source("https://a/repo.zip", **changes), tmp_path / "to", shared=tmp_path / "repo.zip")
+
+
+def test_an_archive_that_is_not_at_hand_is_downloaded(server, tmp_path, monkeypatch):
+    server.refuse["/org/repo.zip"] = (302, {"Location": "/codeload/repo"})  # as GitHub does
+    server.files["/codeload/repo"] = zipped(ARCHIVED)
+    server.headers["/codeload/repo"] = {"Transfer-Encoding": "chunked", "ETag": 'W/"1"'}
+    server.cut_after, server.cuts, server.ranges = 40_000, 1, False
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
+    source = archive_source(f"{server.address}/org/repo.zip")
+    fetch(source, tmp_path / "a/raw", shared=tmp_path / "deleted.zip")
+    assert names(tmp_path / "a/raw") == ["00.jpg"]
+    assert [request["path"] for request in server.requests] == ["/org/repo.zip", "/codeload/repo"] * 2
+    place = tmp_path / "mirror/url/127.0.0.1/org"
+    place.mkdir(parents=True)
+    (place / "repo.zip").write_bytes(zipped(ARCHIVED))
+    server.files.clear()
+    fetch(source, tmp_path / "b/raw", str(tmp_path / "mirror"))
+    assert names(tmp_path / "b/raw") == ["00.jpg"]

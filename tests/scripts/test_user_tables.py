@@ -14,15 +14,11 @@ from hra_workflow.data import image_card, new_inputs, text_tables
     ("name", "content", "message"),
     [
         ("a.csv", b"text,text\na,b\n", "'text' more than once"),
-        ("a.tsv", b"text\tn\n\0\t1\n", "a.tsv, line 2, column text: expected text, found the character NUL"),
         ("a.json", b'[{"text": "a", "text": "b"}]', "'text' more than once"),
-        ("a.jsonl", b'{"text": "a"}\n\n{"text": "b", "text": ""}', "line 3: .*'text' more than once"),
         ("a.jsonl", b'{"text": "a\\u0000"}', "line 1, column text: expected text, found the character NUL"),
         ("a.jsonl", b'{"text": "a\\ud83d"}', r"line 1, column text: .* a surrogate .* in 'a.ud83d'. Remove"),
         ("a.parquet", None, "'text' more than once"),
-        ("a.txt", b"fine\n\na\0", "line 3, column text: expected text, found the character NUL"),
         ("a.txt", b"fine\ncaf\xe9\n", r"line 2: expected .* UTF-8, found the byte 0xe9\. Save the file as UTF-8\.$"),
-        ("a.jsonl", b'{"text": "caf\xe9"}', r"line 1: expected text in UTF-8, .* Save the file as UTF-8\.$"),
     ],
 )
 def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
@@ -52,64 +48,29 @@ def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp
         new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
 
 
-def test_columns_without_a_name_may_be_several(tmp_path):
-    (tmp_path / "a.csv").write_text("text,,\na,,\n")
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\n\r\nb\x0cc\n")
-    assert new_inputs.table(str(tmp_path / "a.csv"), ["text"])["text"] == ["a"]
-    assert new_inputs.table(str(tmp_path / "a.txt"), ["text"])["text"] == ["a", "b\x0cc"]
-
-
 TYPES = {"splits": {"train": ["a.csv"]}, "columns": ["text"], "label": "label", "labels": ["HUM", "LOC", "ENTY"]}
 
 
 def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
-    wrong = {3: "who,Hum", 4: "a,b,LOC", 5: " ,LOC", 6: "text", 8: "what,ENTITY", 9: "where,plaec"}
-    rows = [wrong.get(line, f"text {line},LOC") for line in range(2, 12)]
+    rows = ["text 2,LOC", "who,Hum", "a,b,LOC", " ,LOC", "text", "what,ENTITY"]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
     (tmp_path / "b.csv").write_text("text,label\nwho,Hum\n")
     with pytest.raises(JobError) as problem:
         text_tables.read_splits("mine", TYPES | {"splits": {"train": ["a.csv"], "dev": ["b.csv"]}}, tmp_path, None)
-    assert str(problem.value) == (
-        "mine, train: 6 problems:\n"
-        "  a.csv, line 3, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?);\n"
-        "  a.csv, line 4: expected 2 fields (text, label), found 3: 'a,b,LOC';\n"
-        "  a.csv, line 5, column text: expected text, found none;\n"
-        "  a.csv, line 6: expected 2 fields (text, label), found 1: 'text';\n"
-        "  a.csv, line 8, column label: expected one of HUM, LOC, ENTY, found 'ENTITY' (is it 'ENTY'?);\n"
-        "  a.csv, line 9, column label: expected one of HUM, LOC, ENTY, found 'plaec'.\n"
-        "3 of 8 labels are invalid ('Hum' 1, 'ENTITY' 1, 'plaec' 1). "
-        "Correct the file, or `label`, `labels` or `read`.\n"
-        "mine, dev: b.csv, line 2, column label: expected one of HUM, LOC, ENTY, found 'Hum' (is it 'HUM'?); "
-        "1 of 1 labels are invalid. Correct the file, or `label`, `labels` or `read`."
-    )
-
-
-def test_lines_that_are_no_json_and_unknown_labels_are_one_error(tmp_path):
-    rows = ['{"text": "a", "label": "LOC"}', "no JSON", "3", '{"text": "b", "label": "Loc"}']
-    (tmp_path / "a.jsonl").write_text("\n".join(rows))
-    with pytest.raises(JobError) as problem:
-        text_tables.read_splits("mine", TYPES | {"splits": {"train": ["a.jsonl"]}}, tmp_path, None)
-    assert [line.split(":")[0].strip() for line in str(problem.value).splitlines()[1:4]] == [
-        "a.jsonl, line 2",
-        "a.jsonl, line 3",
-        "a.jsonl, line 4, column label",
+    lines = str(problem.value).splitlines()
+    assert lines[0] == "mine, train: 5 problems:" and lines[-1].startswith("mine, dev: b.csv, line 2, column label: ")
+    assert [line.split(": ")[0] for line in lines[1:6]] == [
+        *("  a.csv, line 3, column label", "  a.csv, line 4", "  a.csv, line 5, column text", "  a.csv, line 6"),
+        "  a.csv, line 7, column label",
     ]
-
-
-def test_fields_that_no_one_wants_may_be_missing(tmp_path):
-    (tmp_path / "a.csv").write_text("text,label,note\na,LOC\nb,HUM,good\n")
-    (split,) = text_tables.read_splits("mine", TYPES, tmp_path, None).values()
-    assert split.columns == {"text": ["a", "b"], "label": [1, 0]}
+    assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file, or `label`")
 
 
 @pytest.mark.parametrize(
     ("name", "good", "bad", "found"),
     [
         ("a.csv", "a,1", "a,1,2", "a.csv, line 2: expected 2 fields (text, label), found 3: 'a,1,2'"),
-        ("a.csv", "a,1", "a,0\0", "a.csv, line 2, column label: expected text, found the character NUL in '0\\x00'"),
-        ("a.csv", "a,1", ",1", "a.csv, line 2: text is empty"),
         ("a.jsonl", '{"text": "a"}', '{"text"', "a.jsonl, line 2: expected JSON, found '{\"text\"'"),
-        ("a.jsonl", '{"text": "a"}', "3", "a.jsonl, line 2: expected an object, found '3'"),
         ("a.jsonl", '{"text": "a"}', '{"text": 3}', "a.jsonl, line 2, column text: expected text, found 3"),
     ],
 )
@@ -131,15 +92,6 @@ def test_the_images_of_a_folder_that_cannot_be_used_are_one_error(tmp_path):
     for check in (lambda: image_card.make_card(paths, 16), lambda: new_inputs.images_in(str(tmp_path), 16)):
         with pytest.raises(JobError, match=r"2 problems:\n  .*0\.png: expected at least 16 .*;\n  .*3\.png: cannot be"):
             check()
-
-
-def test_an_error_of_images_names_the_skipped_files_too(tmp_path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
-    (tmp_path / "1.heic").write_bytes(b"")
-    paths = {"0.png": tmp_path / "0.png"}
-    for images, first in ((None, "expected at least 16 × 16 pixels"), (2, "expected 2 images, one per caption")):
-        with pytest.raises(JobError, match=rf"{first}(.|\n)*\nAlso: 1 file skipped .*: 1\.heic\. Convert to JPEG"):
-            image_card.make_card(paths, 16, tmp_path, images)
 
 
 def labelled(folder, name: str, labels: list | None, *values) -> list | str:
@@ -174,16 +126,12 @@ def test_a_label_means_the_same_in_every_format(tmp_path, name):
         assert f"expected a finite number, found {wrong!r}; 1 of 2 labels" in read(None, "2.5", wrong)
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
-@pytest.mark.parametrize("number", [int, float])
+@pytest.mark.parametrize(("name", "number"), [("a.jsonl", 1), ("a.parquet", 1.0)])
 def test_a_number_that_may_be_a_name_or_a_position_is_refused(tmp_path, name, number):
-    assert labelled(tmp_path, name, ["1", "0"], number(1), number(1)) == (
-        f"mine, train: 2 problems:\n  {name}, {'line' if name == 'a.jsonl' else 'row'} 1, column label: expected a "
-        f"name or a position in `labels`, found {number(1)}, which is the name '1' and the position of '0';\n  "
-        f"{name}, {'line' if name == 'a.jsonl' else 'row'} 2, column label: expected a name or a position in `labels`, "
-        f"found {number(1)}, which is the name '1' and the position of '0'.\nStore names as texts, in quotes; for "
-        "positions, rename `labels` to words."
+    found = (
+        f"1, column label: expected a name or a position in `labels`, found {number}, which is the name '1' and the "
     )
+    assert found + "position of '0'" in labelled(tmp_path, name, ["1", "0"], number)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
@@ -193,10 +141,6 @@ def test_true_and_false_are_names_and_no_numbers(tmp_path, name):
     assert "expected one of bad, good, found True" in labelled(tmp_path, name, ["bad", "good"], True, False)
     assert "expected a finite number, found True" in labelled(tmp_path, name, None, True)
     assert "expected one of None, some, found None" in labelled(tmp_path, name, ["None", "some"], "some", None)
-
-
-def test_a_number_that_no_float_can_hold_is_no_label(tmp_path):
-    assert "expected a finite number, found 1000" in labelled(tmp_path, "a.jsonl", None, 10**400)
 
 
 @pytest.mark.parametrize(

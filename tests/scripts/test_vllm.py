@@ -80,15 +80,11 @@ def vllm(tmp_path, monkeypatch):
     vllm_process.version.cache_clear()
 
 
-@pytest.mark.parametrize("chosen", [None, "/nonexistent/python"])
-def test_vllm_that_is_not_there_is_said_before_the_export(trained, monkeypatch, chosen):
-    monkeypatch.delenv("HRA_VLLM_PYTHON", raising=False)
-    if chosen:
-        monkeypatch.setenv("HRA_VLLM_PYTHON", chosen)
+def test_vllm_that_is_not_there_is_said_before_the_export(trained, monkeypatch):
+    monkeypatch.setenv("HRA_VLLM_PYTHON", "/nonexistent/python")
     vllm_process.version.cache_clear()
     monkeypatch.setattr(generate_math.Run, "exported", lambda *_: pytest.fail("exported"))
-    place = chosen or "HRA_VLLM_PYTHON, which is not set"
-    with pytest.raises(JobError, match=rf"found none in {place}\. .*set HRA_VLLM_PYTHON"):
+    with pytest.raises(JobError, match=r"found none in /nonexistent/python\. .*set HRA_VLLM_PYTHON"):
         answers(trained, backend="vllm", serve="merged")
 
 

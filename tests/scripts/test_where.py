@@ -69,10 +69,3 @@ def test_jobs_on_slurm(described):
         "where:    Slurm, profile slurm: QOS long, the account and partition that Slurm chooses by default (set "
         "HRA_SLURM_ACCOUNT, HRA_SLURM_PARTITION), up to 100 jobs at a time"
     )
-
-
-def test_jobs_of_an_executor_that_reports_no_resources(described):
-    assert described("-n --profile mine", [{"lsf_queue": "long"}], 9, 9)[0] == (
-        "where:    a scheduler, profile mine: queue long, up to 9 jobs at a time"
-    )
-    assert described("-n", [{}], 9, 9)[0] == "where:    a scheduler, up to 9 jobs at a time"

@@ -24,7 +24,7 @@ from hra_workflow.core import files, lock, manifests, predictions, process_ident
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints, text_files
 from hra_workflow.evaluators import image_features
-from hra_workflow.models import adapters, causal_lm, classifier
+from hra_workflow.models import adapters, classifier
 from hra_workflow.training import checkpoints
 from support import method
 
@@ -101,7 +101,7 @@ def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
     content |= {"data_sha256": "", "made_from": {"inputs": {}}}
     records.write(run.evaluate["input"]["record"], content)
     reader, job = (train_glue, run.train) if split == "train" else (evaluate_glue, run.evaluate)
-    for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 100):
+    for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 20):
         with pytest.raises(
             JobError, match=rf"{split}\.parquet: expected SHA-256 .* Delete .*manifest\.json and run again"
         ):
@@ -111,10 +111,10 @@ def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
 def test_a_flipped_byte_of_a_benchmark_or_a_model_is_never_read(make_math_run, tmp_path):
     run = make_math_run(method("lora", targets=["q_proj"]))
     run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
-    for _ in flips(manifests.folder(run.tiny["dataset"]) / "test.parquet", 200):
+    for _ in flips(manifests.folder(run.tiny["dataset"]) / "test.parquet", 20):
         with pytest.raises(JobError, match=r"test\.parquet: expected SHA-256"):
             evaluate_math.gold_answers(run.tiny["dataset"], "test", "metamath")
-    for _ in flips(manifests.folder(run.tiny["model"]) / "model.safetensors", 20):
+    for _ in flips(manifests.folder(run.tiny["model"]) / "model.safetensors", 5):
         with pytest.raises(JobError, match=r"model\.safetensors: expected SHA-256"):
             train_math.main(run.train)
     for _ in flips(run.folder / "augmented/adapter_model.safetensors", 5):
@@ -141,14 +141,7 @@ def test_only_what_a_job_reads_is_hashed(tmp_path):
         manifests.folder(tmp_path / "set.manifest.json")
 
 
-@pytest.mark.parametrize("content", [[], {}, {"files": {"a": {"bytes": 1}}}, {"files": ["a"]}])
-def test_a_manifest_without_its_parts_is_named(tmp_path, content):
-    files.write_json(tmp_path / "set.manifest.json", content)
-    with pytest.raises(JobError, match=r"set\.manifest\.json: expected a manifest.* Delete it and run again"):
-        manifests.folder(tmp_path / "set.manifest.json")
-
-
-@pytest.mark.parametrize("kind", ["adapter", "virtual", "parameters", "checkpoint", "folder"])
+@pytest.mark.parametrize("kind", ["adapter", "checkpoint", "folder"])
 def test_weights_have_the_umask_s_rights(tmp_path, kind):
     """safetensors 0.8 writes files that only their owner can read."""
     model, folder = torch.nn.Sequential(torch.nn.Linear(4, 4)), tmp_path / "new"
@@ -157,10 +150,6 @@ def test_weights_have_the_umask_s_rights(tmp_path, kind):
     try:
         if kind == "adapter":
             adapters.save(adapted, folder)
-        elif kind == "virtual":
-            adapters.save_initial(adapted, {"kind": "peft", "type": "p_tuning"}, folder)
-        elif kind == "parameters":
-            adapters.save(model, folder)
         elif kind == "checkpoint":
             checkpoints.save_trained(model, tmp_path / "run/.unsealed-1/checkpoint-1")
             checkpoints.seal(tmp_path / "run/.unsealed-1/checkpoint-1")
@@ -174,16 +163,7 @@ def test_weights_have_the_umask_s_rights(tmp_path, kind):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_rights_of_links_and_of_files_with_a_second_name_stay(tmp_path):
-    save_file({"weight": torch.ones(2)}, tmp_path / "mine.safetensors")
-    (tmp_path / "new").mkdir()
-    os.link(tmp_path / "mine.safetensors", tmp_path / "new/hard.safetensors")
-    (tmp_path / "new/soft.safetensors").symlink_to(tmp_path / "mine.safetensors")
-    files.replace_folder(tmp_path / "new", tmp_path / "out")
-    assert (tmp_path / "mine.safetensors").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("share", [0.0, 0.999])
 @pytest.mark.parametrize("read", ["load", "exchange", "shapes"])
 def test_truncated_weights_are_named_with_what_to_do(tmp_path, share, read):
     path = tmp_path / adapters.WEIGHTS
@@ -198,16 +178,6 @@ def test_truncated_weights_are_named_with_what_to_do(tmp_path, share, read):
             safe_checkpoints.shapes(path)
 
 
-def test_a_truncated_config_of_an_adapter_is_named(tmp_path):
-    save_file({"weight": torch.ones(2)}, tmp_path / adapters.WEIGHTS)
-    (tmp_path / "adapter_config.json").write_text('{"peft_type":')
-    with pytest.raises(
-        JobError,
-        match=r"adapter_config\.json: expected valid JSON, found a truncated or corrupted file .* Delete it and run",
-    ):
-        adapters.load(None, method(), tmp_path)
-
-
 class Code:
     def __reduce__(self):
         return os.getcwd, ()
@@ -219,7 +189,6 @@ class Code:
         ({"a": Code()}, r"weights\.bin: expected only tensors, .*\(posix\.getcwd\)"),
         (pickle.dumps(Code()), r"weights\.bin: expected only tensors, .*\(not a file of torch\.save\)"),
         (b"junk" * 100, r"weights\.bin: expected a file of tensors, found a truncated"),
-        (b"", r"weights\.bin: expected a file of tensors, found a truncated"),
     ],
 )
 def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, message):
@@ -239,13 +208,13 @@ def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, m
         assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("load", ["classifier", "causal_lm", "features"])
+@pytest.mark.parametrize("load", ["classifier", "features"])
 def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
     """Check an error that transformers raises before reading any weight."""
     from transformers import AutoConfig, AutoModel
 
     config = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    kind = {"classifier": "bert", "causal_lm": "llama", "features": "vit"}[load]
+    kind = {"classifier": "bert", "features": "vit"}[load]
     AutoModel.from_config(AutoConfig.for_model(kind, **config)).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save({"a": Code()}, tmp_path / "pytorch_model.bin")
@@ -253,8 +222,6 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
     with pytest.raises(JobError, match=r"pytorch_model\.bin: expected only tensors") as caught:
         if load == "classifier":
             classifier.load_model(tmp_path, None, 0)
-        elif load == "causal_lm":
-            causal_lm.load_model(tmp_path, "float32")
         else:
             image_features.Dino({}, tmp_path, "cpu")
     assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))

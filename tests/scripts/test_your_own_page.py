@@ -14,8 +14,7 @@ from PIL import Image
 
 from hra_workflow.commands import new as new_project
 from hra_workflow.config import overlays
-from hra_workflow.core import grid, tuning
-from hra_workflow.models import diffusion
+from hra_workflow.core import grid
 from hra_workflow.tasks.math import answers
 from support import ROOT, merged
 
@@ -26,20 +25,9 @@ RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
 
 
-def test_the_pages_have_these_examples():
-    configs = {name for name in BLOCKS if "." not in name}
-    assert configs - {"tune"} == RUNS.keys() == TASKS.keys()
-
-
 def project(task: str, demo: bool = False, name: str = "reviews") -> list[dict]:
     """Return the files of a new project, its own last."""
     return [content for _, content in overlays.with_extended([new_project.make(name, task, demo)], overlays.read)]
-
-
-def test_the_search_of_the_page_replaces_that_of_a_new_project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config, chosen = merged(*project("glue", True), yaml.safe_load(BLOCKS["tune"]))
-    assert chosen == ["glue"] and len(tuning.trials(config["tasks"]["glue"]["tune"], "oft/b16")) == 4
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -59,11 +47,6 @@ def test_the_question_is_as_a_project_reads_it(tmp_path, monkeypatch):
     (line,) = FILES["questions/data/train.jsonl"].splitlines()
     assert json.loads(line).keys() == {*entry["columns"].values()}
     assert answers.gold(entry["answer"], json.loads(line)[entry["columns"]["answer"]]) == "32"
-
-
-def test_the_page_names_all_models_that_generate_images():
-    for one in diffusion.ARCHITECTURES.values():
-        assert one.title in " ".join(PAGE.split())
 
 
 def test_the_function_of_the_control_signal():

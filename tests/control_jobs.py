@@ -113,12 +113,7 @@ class ControlRun(rule_jobs.Run):
         pictures = [] if self.method["kind"] == "reference" else str(self.images)
         job = self.job(
             "evaluate_control",
-            {
-                "record": str(self.record),
-                "images": pictures,
-                "dataset": self.tiny[self.hint],
-                "models": [],
-            },
+            {"record": str(self.record), "images": pictures, "dataset": self.tiny[self.hint], "models": []},
             output,
             evaluators=EVALUATORS[self.hint],
         )

@@ -9,14 +9,10 @@ from PIL import Image, ImageDraw
 from transformers import set_seed
 
 import rule_jobs
-from hra_workflow.core import files
-from hra_workflow.core.sharding import seed
-from hra_workflow.data import images, sources
-from hra_workflow.models import adapters, image_shards
+from hra_workflow.models import adapters
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
-from hra_workflow.tasks.control.sampling import Sampler
 from hra_workflow.training.attempts import Attempt
 from support import DIFFUSION_SETTINGS, ROOT, method
 
@@ -133,31 +129,3 @@ class Run(rule_jobs.Run):
         if trainer.is_world_process_zero():
             trainer.save(self.last.parent)
         return trainer
-
-    def draw(self, shard: int = 0, of: int = 1, count: int = 5, **sampling) -> Path:
-        """Generate one shard of `count` images."""
-        data, out = rows(count), self.folder / f"shard{shard}-of-{of}.tar"
-        manifest = self.folder / "model.manifest.json"
-        files.write_json(manifest, {"folder": str(MODEL), "files": sources.list_files(MODEL)})
-        given = {"model": str(manifest), "record": "", "dataset": ""} | self.weights
-        params = {"sampling": SAMPLING | sampling, "finished": str(self.folder / "finished")}
-        job = self.job("generate_control", given, {"shard": out}, **params)
-        job["wildcards"] |= {"shard": str(shard), "n_shards": str(of)}
-
-        def about(item: tuple[int, int]) -> dict:
-            return {"prompt": data[item[1]][1], "seed": seed("image", self.seed, item[1])}
-
-        image_shards.draw(
-            job,
-            [(3, row) for row in range(count)],
-            about,
-            {"weights": files.sha256(self.last)},
-            key=lambda item: f"row{item[1]}",
-            sampler=Sampler,
-            weights={3: self.last},
-            hint=lambda item: data[item[1]][2],
-        )
-        return out
-
-    def drawn(self, of: int = 1, **options) -> list[images.Picture]:
-        return [one for shard in range(of) for one in images.unpack(self.draw(shard, of, **options))]

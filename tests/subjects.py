@@ -92,11 +92,7 @@ class SubjectRun(rule_jobs.Run):
                 "class_images": str(self.folder / "class.shard0-of-1.tar"),
             },
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
-            prompts={
-                "subject": "qwe ball",
-                "instance": "a photo of a qwe ball",
-                "class": "a photo of a ball",
-            },
+            prompts={"subject": "qwe ball", "instance": "a photo of a qwe ball", "class": "a photo of a ball"},
         )
 
     def generate(self, shard: int = 0, of: int = 1, steps=(2, 4, 5), **sampling) -> dict:

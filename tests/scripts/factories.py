@@ -198,11 +198,7 @@ def compare_job(folder: Path, expected: list[dict], evaluations: list[dict]) -> 
         "input": {"runs": str(folder / "runs_glue.csv")},
         "output": {"csv": str(folder / "compare_glue.csv")},
         "params": {name: params[name] for name in ("task", "columns", "averages", "selections")}
-        | {
-            "scale": 100,
-            "settings": {"labels": labels},
-            "evaluations": evaluations,
-        },
+        | {"scale": 100, "settings": {"labels": labels}, "evaluations": evaluations},
     }
 
 

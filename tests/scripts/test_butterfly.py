@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from hra_workflow.core import files
-from hra_workflow.models import adapters, butterfly
+from hra_workflow.models import adapters
 from support import method
 
 BLOCK, INPUTS, OUTPUTS = 4, 32, 24
@@ -94,19 +94,6 @@ def test_forward_and_gradients_are_those_of_the_product_of_butterfly_factors(ins
         assert theirs.abs().max() > 0.01 and torch.allclose(ours, theirs, atol=1e-11)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_it_rounds_like_peft_s_dense_matrices(insert, precision):
-    from peft.tuners.boft.layer import Linear
-
-    _, layer = insert(4)
-    if not hasattr(Linear.forward, "__wrapped__"):
-        pytest.skip("this PEFT multiplies by no dense matrices")
-    x = torch.randn(5, INPUTS)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-        found, dense = layer.float()(x), Linear.forward.__wrapped__(layer, x)
-    torch.testing.assert_close(found, dense, rtol=torch.finfo(precision).eps, atol=8 * torch.finfo(precision).eps)
-
-
 @pytest.mark.parametrize("m", METHODS)
 def test_merged_and_saved_it_is_the_same_layer(base, insert, builds, tmp_path, m):
     model, layer = insert(m)
@@ -121,18 +108,3 @@ def test_merged_and_saved_it_is_the_same_layer(base, insert, builds, tmp_path, m
     assert torch.allclose(loaded.get_submodule("base_model.model.linear")(x), expected, atol=1e-12)
     for one in (loaded, model):
         assert torch.allclose(one.merge_and_unload().linear(x), expected, atol=1e-12)
-
-
-def test_without_training_it_is_the_base_layer(base):
-    model = adapters.insert(copy.deepcopy(base), boft(4))
-    x = torch.randn(5, INPUTS, dtype=torch.float64)
-    assert torch.allclose(model.get_submodule("base_model.model.linear")(x), base["linear"](x), atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_blocks_on_the_diagonal_and_back(dtype):
-    blocks = torch.randn(2, 3, 4, 4).to(dtype)
-    (placed,) = butterfly.BlockDiagonal.forward(blocks)
-    assert torch.equal(placed, torch.stack([torch.block_diag(*one) for one in blocks]))
-    (back,) = butterfly.BlockDiagonal.backward(torch.ones_like(placed) + placed, blocks)
-    assert torch.equal(back, blocks + 1)

@@ -90,15 +90,6 @@ def test_captions_that_do_not_fit_are_errors(changes, message):
         validation.check(configured(without))
 
 
-def test_other_architectures_have_no_choice_of_text_layers():
-    config = configured(ENTRY)
-    config["tasks"]["subject"]["text_layers"] = [10, 20, 30]
-    with pytest.raises(
-        JobError, match=r"text_layers: Stable Diffusion 1.x and 2.x has no choice of layers. Remove the key"
-    ):
-        validation.check(config)
-
-
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_a_tiny_flux2_is_trained_on_captions_with_a_base_in_bf16(tmp_path, monkeypatch):
     targets = diffusion.ARCHITECTURES["flux2-klein"].targets["all_linear"]

@@ -3,8 +3,6 @@
 import pytest
 
 import compare
-import factories
-import table
 from demo_changes import demo_config
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
@@ -15,23 +13,6 @@ from test_compared_tables import make
 from test_leaks import leaky, table_of
 
 LONE = {"name": "RTE", "dataset": "rte", "benchmark": "dev", "metric": "accuracy", "scale": 100}
-TWO = {"columns": [LONE, LONE | {"name": "Again"}], "averages": {"Both": ["RTE", "Again"]}, "scale": 1}
-
-
-def test_the_difference_of_an_average_is_that_of_its_means_in_the_table(tmp_path):
-    """As in control, whose scale is 1, with two columns in percent."""
-    expected, job = make(tmp_path)
-    compare.main(job | {"params": job["params"] | TWO})
-    made = factories.table_job(tmp_path, expected)
-    table.main(
-        made | {"params": made["params"] | TWO | {"verdicts": made["params"]["verdicts"] | {"columns": ["Both"]}}}
-    )
-    means = run_statistics.read_csv(tmp_path / "table_glue.csv").set_index(["selection", "run"])["Both"].astype(float)
-    pairs = run_statistics.read_csv(tmp_path / "compare_glue.csv").set_index("column").loc["Both"]
-    for _, pair in pairs.iterrows():
-        first, second = (means[pair["selection"], pair[name]] for name in ("run_a", "run_b"))
-        assert float(pair["difference"]) == pytest.approx(first - second, abs=0.011)
-    assert (pairs["p_equivalent"] != "").all()
 
 
 def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_noise(tmp_path):
@@ -110,11 +91,6 @@ def test_a_column_has_the_direction_of_its_metric(task, column, better):
     for one in wrong:
         with pytest.raises(JobError, match=rf"columns: A: expected better: {better}, .* found {other}.*\. Write"):
             checked(task, [one])
-
-
-def test_the_config_decides_whether_a_distance_of_images_is_an_error():
-    for better in ("higher", "lower"):
-        checked("subject", [{"name": "A", "benchmark": "prompts", "metric": "st_lpips_real", "better": better}])
 
 
 # Names

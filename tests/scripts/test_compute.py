@@ -75,29 +75,10 @@ def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
     assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory are not" in text
 
 
-def test_gradient_checkpointing_in_some_rows_is_noted(tmp_path):
-    trainings = [training("hra/r32", 0, 2, 30, gradient_checkpointing="false")]
-    trainings += [training("oft/b16", seed, 3, 20, gradient_checkpointing="true") for seed in (0, 1)]
-    made = compute(tmp_path, trainings)
-    assert made.set_index("run").loc[["hra/r32", "oft/b16"], "gradient_checkpointing"].tolist() == ["false", "true"]
-    assert "**Gradient checkpointing** on d only in oft/b16: less memory" in (tmp_path / "table.md").read_text()
-    compute(tmp_path, trainings[1:])
-    assert "Gradient checkpointing" not in (tmp_path / "table.md").read_text()
-
-
 def test_times_on_a_shared_gpu_are_refused(tmp_path):
     runs = [training("hra/r32", 0, 2, 30, runs_per_gpu=1), training("hra/r32", 1, 4, 31, runs_per_gpu=4)]
     with pytest.raises(JobError, match=r"hra/r32/1 shared its GPU with other runs.*Delete its train\.json"):
         compute(tmp_path, runs)
-
-
-def test_a_failed_training_counts_as_one_that_is_not_there(tmp_path):
-    lost = {"method": "oft", "variant": "b16", "seed": 1, "status": "failed", "device": ""}
-    made = compute(tmp_path, [training("oft/b16", 0, 2, 30), lost], published=None)
-    assert (line(made, "oft/b16")["n"], line(made, "oft/b16")["Training time (h)"]) == ("1/2", "2.00")
-    assert (line(made, "hra/r32")["n"], line(made, "hra/r32")["Parameters"]) == ("0/0", "")
-    assert made["run"].tolist() == ["lora/r16", "oft/b16", "hra/r32"]
-    assert "The paper" not in (tmp_path / "table.md").read_text()
 
 
 def test_data_sets_are_apart_and_mixed_devices_are_noted(tmp_path):

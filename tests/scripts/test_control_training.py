@@ -1,4 +1,4 @@
-"""Hint encoder, ControlNet and their training: initialisation, save and load of every method."""
+"""Training on control images: samples, gradients, loss, schedule, and save and load of every method."""
 
 import math
 from types import SimpleNamespace
@@ -12,19 +12,41 @@ from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control import training as control_training
 from hra_workflow.training import diffusion_trainer
 from two_ranks import on_two_ranks
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_gradients_are_those_of_the_loss(unet, checkpointing):
+def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():
+    data = [(image, str(place), hint) for place, (image, _, hint) in enumerate(rows(6))]
+    samples = control_training.Samples(data, seed=0)
+    epochs = [[samples[n]["prompt"] for n in range(6 * epoch, 6 * epoch + 6)] for epoch in range(3)]
+    assert all(sorted(epoch) == list("012345") for epoch in epochs) and len({tuple(one) for one in epochs}) == 3
+    assert [control_training.Samples(data, 0, shuffle=False)[n]["prompt"] for n in range(6)] == list("012345")
+    again = control_training.Samples(data, seed=0)[7]
+    assert torch.equal(again["hint"], samples[7]["hint"]) and again["prompt"] == samples[7]["prompt"]
+    assert samples[0]["pixels"].shape == (3, SIDE, SIDE)
+    assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all() and samples[0]["pixels"].min() == -1
+
+
+def test_an_epoch_has_a_step_for_its_last_rows():
+    settings = {"batch_size": 2, "gradient_accumulation": 1, "epochs": 3}
+    assert control_training.schedule(settings, 5) == settings | {"epoch_steps": 3, "max_steps": 9}
+
+
+def test_prompts_are_dropped_at_the_given_rate():
+    samples = control_training.Samples(rows(1), seed=0, prompt_dropout=0.3)
+    dropped = sum(samples[n]["prompt"] == "" for n in range(400))
+    assert abs(dropped - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
+
+
+def test_gradients_are_those_of_the_loss(unet):
     """Check that losses after a step of h and −h along the gradient g differ by 2 h |g|², up to h³."""
     waken(unet)
     model = adapters.insert(unet, unet_method(), control_model.head(unet_method())).double().train()
-    if checkpointing:
-        unet.enable_gradient_checkpointing()
+    unet.enable_gradient_checkpointing()
     noisy, times, context = inputs(1)
 
     def loss():
@@ -43,7 +65,7 @@ def test_gradients_are_those_of_the_loss(unet, checkpointing):
         assert found[0] - found[1] == pytest.approx(float(2 * h * size), rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["hra", "lora", "oft", "boft", "head", "controlnet"])
+@pytest.mark.parametrize("kind", ["hra", "head", "controlnet"])
 def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
     run = Run(tmp_path, unet_method(kind))
     trainer = run.train()
@@ -68,15 +90,16 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     trainer, context = run.trainer(), inputs(2)[2]
     schedule = trainer.architecture.noising
     trainer.architecture.noising = schedule.from_config(schedule.config, prediction_type=prediction)
-    pictures = [to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)]
+    pictures = torch.stack([to_tensor(image) / 127.5 - 1 for image, *_ in rows(2)])
 
     def parts():
         return [{"pixels": one, "generator": torch.Generator().manual_seed(n)} for n, one in enumerate(pictures)]
 
     with torch.no_grad():
         found = trainer.errors(parts(), {"text": context}, hint=hints(2))
-        again = parts()
-        clean = trainer.encode(again)
+        again, encoded = parts(), trainer.architecture.vae.encode(pictures).latent_dist
+        drawn = torch.stack([torch.randn(encoded.mean.shape[1:], generator=part["generator"]) for part in again])
+        clean = (encoded.mean + encoded.std * drawn) * trainer.architecture.vae.config.scaling_factor
         noise = torch.stack([torch.randn(clean.shape[1:], generator=part["generator"]) for part in again])
         times = torch.stack([torch.randint(1000, (), generator=part["generator"]) for part in again])
         level = schedule.alphas_cumprod[times][:, None, None, None]
@@ -86,18 +109,15 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
     assert torch.allclose(found, expected, rtol=1e-4)
 
 
-def test_the_method_s_settings_move_the_training(tmp_path):
-    plain, *others = (
-        Run(tmp_path / str(number), unet_method(**changes))
-        for number, changes in enumerate([{}, {"lambda": 1e-3}, {"peft": {"r": 4, "apply_GS": True}}])
-    )
-    plain, *others = (run.train() and load_file(run.last) for run in (plain, *others))
-    assert all(any((plain[name] - other[name]).abs().max() > 1e-6 for name in other) for other in others)
+def test_lambda_moves_the_training(tmp_path):
+    runs = [Run(tmp_path / str(weight), unet_method(**{"lambda": weight}), max_steps=1) for weight in (0.0, 1e-3)]
+    plain, other = (run.train() and load_file(run.last) for run in runs)
+    assert any((plain[name] - other[name]).abs().max() > 1e-6 for name in other)
 
 
 @pytest.mark.parametrize(
     ("schedule", "warmup"),
-    [("constant", 2), ("constant_with_warmup", 2), ("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)],
+    [("constant", 2), ("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)],
 )
 def test_learning_rates(tmp_path, schedule, warmup):
     """Test warm-up in steps, or as a fraction of all steps."""
@@ -139,10 +159,9 @@ def processes_that_train(run: Run) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["hra", pytest.param("controlnet", marks=pytest.mark.full)])
-def test_two_processes_end_with_the_weights_of_one(tmp_path, kind):
+def test_two_processes_end_with_the_weights_of_one(tmp_path):
     """Compare the same effective batch; gradients are summed in a different order."""
-    one, two = (Run(tmp_path / name, unet_method(kind), learning_rate=1e-3) for name in ("one", "two"))
+    one, two = (Run(tmp_path / name, unet_method(), learning_rate=1e-3, max_steps=2) for name in ("one", "two"))
     one.train()
     two.start()
     assert on_two_ranks(processes_that_train, tmp_path, two) == [2, 2]
@@ -157,9 +176,8 @@ def test_tf32_is_allowed_for_one_training_only(tmp_path):
         assert torch.get_float32_matmul_precision() == precision
 
 
-@pytest.mark.parametrize("kind", ["hra", "controlnet"])
-def test_half_precision_trains_what_is_kept_in_full(tmp_path, kind):
-    run = Run(tmp_path, unet_method(kind), precision="bf16", max_steps=1)
+def test_half_precision_trains_what_is_kept_in_full(tmp_path):
+    run = Run(tmp_path, unet_method(), precision="bf16", max_steps=1)
     losses = run.train().losses
     kinds = {name: one.dtype for name, one in run.trained.named_parameters()}
     trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}

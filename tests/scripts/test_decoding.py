@@ -61,7 +61,7 @@ def alone(model, prompt: list[int]) -> list[int]:
         ].tolist()
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gpt2"])
 def test_every_answer_is_that_of_its_prompt_alone(kind):
     model, asked = built(kind), prompts()
     expected = {index: alone(model, prompt) for index, prompt in enumerate(asked)}
@@ -70,24 +70,6 @@ def test_every_answer_is_that_of_its_prompt_alone(kind):
     for rows in (1, 5, 8, 100):
         found = list(decoding.greedy(model, asked, LIMIT, rows, ended))
         assert len(found) == len(asked) and dict(found) == expected, rows
-
-
-def test_an_answer_that_ends_makes_room_for_the_next(monkeypatch):
-    """Many short answers and a long one take the steps of the long one, not those of every batch's longest."""
-    model, asked, steps = built("llama"), prompts(), []
-    step = decoding.Batch.step
-    monkeypatch.setattr(
-        decoding.Batch, "step", lambda self: steps.append((self.taken.sum().item(), self.end)) or step(self)
-    )
-    found = dict(decoding.greedy(model, asked, LIMIT, 4, ended))
-    tokens = sum(map(len, found.values())) - len(asked)  # the first one comes from the prompt
-    assert sum(rows for rows, _ in steps) == tokens
-    in_batches = sum(
-        max(len(found[index]) for index in sorted(found, key=lambda one: -len(asked[one]))[first : first + 4])
-        for first in range(0, len(asked), 4)
-    )
-    assert len(steps) < 0.75 * in_batches
-    assert max(end for _, end in steps) < max(map(len, asked)) + LIMIT  # columns that nobody uses are dropped
 
 
 def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch):

@@ -8,11 +8,9 @@ import torch
 from safetensors.numpy import load_file
 
 import evaluate_glue
-import train_control
 import train_glue
 import train_math
 import train_subject
-from controlled import unet_method as control_method
 from hra_workflow.core import files, finished_run, predictions, records, tuning
 from hra_workflow.data import images
 from hra_workflow.training import callbacks
@@ -66,12 +64,6 @@ def test_a_subject(make_subject_run):
     check(run.train, "the training loss is nan at step 2")
     for job in (run.generate(), run.gather()):
         assert [list(images.unpack(path)) for path in skipped(job)] == [[]]
-
-
-def test_a_control_signal(make_control_run):
-    run = make_control_run(control_method("lora"), **RATE)
-    train_control.main(run.train)
-    check(run.train, "the training loss is nan at step 2")
 
 
 def test_weights_that_diverge_in_the_last_step(make_run, monkeypatch):

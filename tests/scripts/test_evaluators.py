@@ -124,10 +124,7 @@ def test_classes_that_are_no_evaluators(job, name, message):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (
-            "dinosaur",
-            r"expected one of dino, clip, .*, or a custom class as module:Class. Correct `kind`",
-        ),
+        ("dinosaur", r"expected one of dino, clip, .*, or a custom class as module:Class. Correct `kind`"),
         ("nowhere:Class", r"evaluator kind: expected to import nowhere:Class, found no module nowhere"),
     ],
 )

@@ -46,12 +46,6 @@ def test_constant_predictions_have_a_value(name):
     assert np.isfinite(value)
 
 
-@pytest.mark.parametrize("fields", [{"labels": "class"}, {"better": "low"}])
-def test_a_metric_with_an_unknown_property_is_refused(fields):
-    with pytest.raises(JobError, match=r"Metric 'Error': \w+: unknown value '\w+'; known: "):
-        Metric(metrics.accuracy, "Error", **fields)
-
-
 def test_a_metric_of_finite_predictions_is_finite(monkeypatch):
     monkeypatch.setitem(metrics.METRICS, "ratio", Metric(lambda labels, predictions: np.nan, "ratio"))
     with pytest.raises(JobError, match="metric ratio: expected a finite number, found nan"):

@@ -2,13 +2,10 @@
 
 import pytest
 
-import train_math
 from chat_models import ARGUMENTS, CHAT, KINDS, tokenizer_of
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import causal_lm
 from hra_workflow.models.prompts import Prompt
 from hra_workflow.tasks.math.task import Math
-from sums import math_method
 from support import paper_config
 
 TEXT = {"template": "Q: {question}\nA:"}
@@ -84,15 +81,6 @@ def test_thinking_is_on_or_off_by_the_arguments(made):
     assert on.tokenizer.decode(said) == "<think>\n\n</think>\n\na<|im_end|>"
 
 
-def test_a_text_around_the_question_is_no_chat(made):
-    for kind in KINDS:
-        prompt = made(kind, TEXT)
-        asked, said = prompt.row(*ROWS[0])
-        text = prompt.text(ROWS[0][0])
-        assert text == f"Q: {ROWS[0][0]}\nA:" and asked == prompt.ids(text) == prompt.tokenizer(text)["input_ids"]
-        assert prompt.tokenizer.decode(said) == ROWS[0][1] + prompt.tokenizer.eos_token
-
-
 def test_a_template_is_used_where_the_tokenizer_has_one(made):
     auto = TEXT | CHAT | {"chat": "auto"}
     assert made("llama", auto).text("q") == made("llama").text("q")
@@ -139,12 +127,3 @@ def test_only_what_counts_is_given_to_the_jobs(chat, training):
     assert task.prompt() == training
     texts = {name: f"{training[name]} S" for name in ("template", "message") if name in training}
     assert task.prompt(evaluation=True) == training | texts
-
-
-def test_a_chat_without_a_template_is_refused_before_the_weights_are_read(make_math_run, monkeypatch):
-    run = make_math_run(math_method("hra"))
-    job = run.train
-    job["params"]["prompt"] = CHAT
-    monkeypatch.setattr(causal_lm, "load_model", None)
-    with pytest.raises(JobError, match=r"prompt\.chat: expected a tokenizer with a chat template, found none"):
-        train_math.main(job)

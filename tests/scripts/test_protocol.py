@@ -15,7 +15,6 @@ from hra_workflow.data import images
 from hra_workflow.evaluators.lpips import LpipsVgg, StLpips
 from hra_workflow.models import causal_lm
 from hra_workflow.tasks import load
-from hra_workflow.tasks.control import crop
 from hra_workflow.tasks.subject import dreambooth
 from sums import LLAMA_TARGETS
 from support import method, paper_config
@@ -157,9 +156,3 @@ def test_the_defaults_are_the_official_code_s():
     assert config["tasks"]["subject"]["defaults"]["precision"] == "float32"
     math = {"precision": "bf16", "base_precision": "float32", "group_by_length": False}
     assert config["tasks"]["math"]["defaults"].items() >= math.items()
-
-
-def test_control_images_are_resized_bilinearly(photograph):
-    whole = photograph.crop((0, 0, 300, 300))
-    expected = transforms.Resize(64, interpolation=transforms.InterpolationMode.BILINEAR)(whole)
-    assert crop.square(whole, 64).tobytes() == expected.tobytes()

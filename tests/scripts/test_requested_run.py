@@ -148,12 +148,6 @@ def test_an_error_without_a_project_says_that_none_was_named(project):
             requested_run.parse_request(*arguments, is_shipped=True)
 
 
-def test_the_words_of_a_run_name_its_config():
-    request = requested_run.Request("mine/results/glue/a", "best", configs=("mine/config.yaml",))
-    assert request.words == "mine/config.yaml --run mine/results/glue/a --weights best"
-    assert requested_run.Request("a", "1", configs=("b", "my c")).words == "b 'my c' --run a --weights 1"
-
-
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     trial = Path("results/glue/cola/hra/r8@lr-0.1/seed1000/train.json")
     trial.parent.mkdir(parents=True)

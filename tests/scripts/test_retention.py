@@ -85,13 +85,6 @@ def test_means_differences_and_the_impact_per_seed(tmp_path):
         assert part in text, part
 
 
-def test_the_paper_is_where_it_was_not_run_here(tmp_path):
-    row = line(retention(tmp_path, [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))]), "lora/r32")
-    assert (row["ARC"], row["n_seeds"], row["ARC_published"], row["ARC_difference"]) == ("", "0", "48.81", "")
-    rows = [text for text in (tmp_path / "table.md").read_text().splitlines() if text.startswith("| LoRA, r=32")]
-    assert len(rows) == 1 and rows[0].count("–") == 6
-
-
 def test_a_benchmark_that_may_not_run_is_marked_and_not_missed(tmp_path):
     """Results of HumanEval from before it was left out are not shown either."""
     metrics = [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50))]
@@ -113,27 +106,6 @@ def test_a_seed_without_all_benchmarks_has_no_impact(tmp_path):
     assert (row["ARC"], row["ARC_n"], row["HumanEval"], row["HumanEval_n"]) == ("42.50", "2", "40.00", "1")
     assert (row["Overall impact"], row["Overall impact_n"]) == ("-20.00", "1")
     assert "40.00 (1/2)" in (tmp_path / "table.md").read_text()
-
-
-def test_a_base_that_gets_nothing_right_gives_no_impact(tmp_path):
-    base = dict.fromkeys(NAMES, 50) | {"HumanEval": 0}
-    metrics = [write_metrics(tmp_path, run, 0, base) for run in (BASE, "lora/r32")]
-    assert line(retention(tmp_path, metrics), "lora/r32")["Overall impact"] == ""
-
-
-def test_nothing_there_and_nothing_published(tmp_path):
-    made = retention(tmp_path, [], published=None)
-    assert made["run"].tolist() == list(LABELS) and (made[NAMES] == "").all(axis=None)
-    assert "the paper does not specify" not in (tmp_path / "table.md").read_text().lower()
-
-
-def test_unlike_protocols_in_one_column_are_noted(tmp_path):
-    metrics = [write_metrics(tmp_path, BASE, 0, {"ARC": 50, "MMLU": 50})]
-    metrics += [write_metrics(tmp_path, "lora/r32", 0, {"ARC": 50}, shots=25, limit=10)]
-    retention(tmp_path, metrics)
-    text = (tmp_path / "table.md").read_text()
-    assert "- ARC: **mixed" in text and "25 shots, acc,none, lm-eval 0.4.13, only 10 items of each task" in text
-    assert "- MMLU: t (version" in text and "- HumanEval: no result yet." in text
 
 
 def test_the_formula_gives_the_papers_impact_from_its_own_cells():

@@ -93,15 +93,6 @@ def test_what_a_training_is_made_from_holds_the_versions_of_the_libraries(make_r
     assert any(line.startswith("versions.peft ") for line in made_from.differences(before, after))
 
 
-def test_a_state_of_unknown_origin_is_set_aside(make_run):
-    run = make_run(method("hra"))
-    stop_after(3, lambda: train_glue.main(run.train))
-    Path(run.train["params"]["scratch"], "made_from.json").unlink()
-    train_glue.main(run.train)
-    record = files.read_json(run.train["output"]["record"])
-    assert record["resumed_from"] == [] and "unknown origin" in record["discarded"][0]
-
-
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path, capsys):
     run = make_run(method("hra"))

@@ -6,26 +6,18 @@ from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import grid, made_from, tuning
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import disk
-from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.snakemake_bridge import identities
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.glue.task import Glue
 from support import paper_config
-from tuned import RATES, tuned_config
+from tuned import tuned_config
 
 
 @pytest.mark.parametrize(
     ("tune", "message"),
     [
-        (
-            {"search": {"learning_rte": [1.0]}},
-            r"search.learning_rte: unknown key .*known keys: .*learning_rate",
-        ),
-        (
-            {"search": {"learning_rate": [0]}},
-            "search.learning_rate.0: expected more than 0, found 0",
-        ),
+        ({"search": {"learning_rte": [1.0]}}, r"search.learning_rte: unknown key .*known keys: .*learning_rate"),
+        ({"search": {"learning_rate": [0]}}, "search.learning_rate.0: expected more than 0, found 0"),
         ({"search": {"learning_rate": ["1e-3"]}}, "YAML reads 1e-5 as text"),
         ({"search": {}}, "tune.search: expected at least one hyper-parameter, found {}"),
         ({"trials": 0}, "tune.trials: expected more than 0, found 0"),
@@ -85,17 +77,6 @@ def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
     tuning.write_choice("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset | {"learning_rate": 7.0}
     assert grid.hyperparameters(config, "glue", "cola", "lora/r8")["learning_rate"] != 7.0
-
-
-def test_the_disk_estimate_takes_the_size_of_a_run_from_its_trials(here):
-    names = {"task": "glue", "dataset": "cola", "method": "hra", "seed": "0"}
-    trials = [
-        Job("train_glue", names | {"variant": f"r8@learning_rate-{rate}"}, [], "", record=f"{rate}.json")
-        for rate in RATES
-    ]
-    here("0.001.json", {"status": "ok", "adapter_bytes": 123})
-    here("0.01.json", {"status": "diverged", "error": "nan"})
-    assert disk.weights(trials) == {("glue", "hra/r8"): 123}
 
 
 def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own_values(here):

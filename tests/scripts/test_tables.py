@@ -5,16 +5,13 @@ import sys
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
-from rich.console import Console
 
 import collect_runs
 import factories
 import table
-from glue_tables import by_seed, collect, grid, line, make_table
+from glue_tables import collect, grid, line, make_table
 from hra_workflow.commands import print_table
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, table_notes
 
 
@@ -30,19 +27,6 @@ def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
     ours = best.loc[best["run"] != "", "run"].tolist()
     assert ours == ["full/all", "hra/r8", "hra/r8-inf", "hra/r8-lambda1e-6", "head/all"]
     assert made.loc[made["run"] == "", "selection"].eq("best_on_dev").all()
-
-
-@pytest.mark.parametrize(
-    ("run", "label", "named"),
-    [
-        ("lora/r8", "LoRA, r=8", ("LoRA", "r=8")),
-        ("head/linear", "Classifier alone", ("Classifier alone", "")),
-        ("full/all", "Full fine-tuning", ("Full", "fine-tuning")),
-    ],
-)
-def test_names_of_our_own_rows(run, label, named):
-    (line,) = table.layout([{"run": run, "label": label}], pd.DataFrame(columns=run_statistics.PUBLISHED))
-    assert (line["method"], line["setting"]) == named
 
 
 def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
@@ -73,24 +57,6 @@ def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
     assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
 
 
-def test_seeds_with_the_same_fate_are_named_together(tmp_path):
-    expected = grid(tmp_path, datasets=("cola", "rte"))
-    collect(tmp_path, expected, made=expected[:1], incomplete=True)
-    row = line(make_table(tmp_path, expected), "hra/r8")
-    assert row["missing"] == "cola: seeds 1, 2 (missing); rte: seeds 0, 1, 2 (missing)"
-
-
-def test_without_published_values(tmp_path):
-    expected = grid(tmp_path, datasets=("cola", "mrpc"), runs=("head/all", "lora/r8"), seeds=(0, 1))
-    collect(tmp_path, expected)
-    made = make_table(tmp_path, expected, published=None)
-    assert made["run"].tolist() == ["head/all", "head/all", "lora/r8", "lora/r8"]
-    assert made["method"].tolist() == ["Head", "Head", "LoRA", "LoRA"]
-    assert made.filter(like="_published").eq("").all(axis=None)
-    text = (tmp_path / "table_glue.md").read_text()
-    assert "No published counterpart" in text and "λ conflict" not in text
-
-
 def test_two_runs_give_the_same_bytes(tmp_path):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
     outputs = []
@@ -99,22 +65,6 @@ def test_two_runs_give_the_same_bytes(tmp_path):
         make_table(folder, expected)
         outputs.append([(folder / name).read_bytes() for name in ("runs_glue.csv", "table_glue.csv", "table_glue.md")])
     assert outputs[0] == outputs[1]
-
-
-def test_markdown_says_what_a_reader_has_to_know(tmp_path):
-    expected = grid(tmp_path, datasets=("cola", "mrpc"))
-    collect(tmp_path, expected, scores=by_seed([0.70, 0.72, 0.77]))
-    make_table(tmp_path, expected)
-    text = (tmp_path / "table_glue.md").read_text()
-    for part in [
-        "## Best on dev", "## Last step", "73.00 ± 3.61", "73.70 (−0.70)", "n = 3", "copied every row except HRA's",
-        "labels of λ conflict", "mean of accuracy and F1", "HRA r=8, λ=0: paper", "0 failed and 0 missing",
-    ]:  # fmt: skip
-        assert part in text, part
-    for block in text.split("\n\n"):
-        if block.startswith("|"):
-            assert len({line.count("|") for line in block.splitlines()}) == 1
-            assert len({len(line) for line in block.splitlines()}) == 1  # aligned: readable as it is
 
 
 def test_what_is_wrong_with_the_data_is_noted(tmp_path):
@@ -184,14 +134,6 @@ def test_the_backends_of_answers_are_stated_and_several_are_marked():
     assert backends(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
 
 
-def test_a_published_file_without_a_column_is_refused(tmp_path):
-    expected = grid(tmp_path, seeds=(0,))
-    collect(tmp_path, expected)
-    (tmp_path / "published.csv").write_text("row,method\n1,HRA\n")
-    with pytest.raises(JobError, match=r"expected the columns .* found no column, metric"):
-        make_table(tmp_path, expected, tmp_path / "published.csv")
-
-
 def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
     collect(tmp_path, expected)
@@ -208,17 +150,6 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
             assert name in tail
         listed = [re.fullmatch(r"  \S+ +", line[: line.rindex("  ") + 2]) for line in tail.splitlines() if line]
         assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
-
-
-def test_the_terminal_cuts_no_words(tmp_path):
-    names = ["Subject fidelity (EfficientNet for DINO)", "Prompt fidelity (position)"]
-    cells = {"run": "hra/r8", "method": "HRA", "setting": "", "params_M": "0.1", "params_M_published": ""}
-    for name in names:
-        cells |= {name: "90.1", f"{name}_n": "1", f"{name}_better": "higher"}
-        cells |= {f"{name}_{other}": "" for other in ("std", "difference", "best", "published")}
-    console = Console(width=40, record=True)
-    console.print(*print_table.render(pd.DataFrame([cells]), 40))
-    assert set(" ".join([*names, "↑"]).split()) <= set(console.export_text().split())
 
 
 def test_checkpoints_are_named_by_the_split_that_they_are_selected_on(tmp_path):

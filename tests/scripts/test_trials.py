@@ -217,10 +217,3 @@ def test_a_trial_on_several_devices_costs_their_time(tmp_path):
     records.write(first, record | {"seconds": 10, "device_seconds": 40})
     found = tuning_results.table(trials, expected(trials))
     assert found["device_seconds"].tolist()[:2] == [40, files.read_json(second)["seconds"]]  # older ones lack it
-
-
-def test_the_notes_state_the_budget(collected):
-    labels = {"hra/r8": "HRA", "lora/r8": "LoRA", "dora/r8": "DoRA"}
-    budget, lost = tuning_results.notes("glue", run_statistics.read_csv(collected), labels)
-    assert "Tuned: learning_rate, in 3 trials with 1 seed for each tuned run and dataset, by accuracy on 20" in budget
-    assert lost == "**No trial has a score**: DoRA on cola."

@@ -10,14 +10,11 @@ from snakemake.utils import update_config
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import evaluate_glue
-import train_math
 from hra_workflow import methods
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, context, decoding, served_tokens, virtual_tokens
-from hra_workflow.tasks.math import serving
-from hra_workflow.tasks.math.task import Math
 from rule_jobs import train
 from saved_states import stop_after
 from sums import answers, said
@@ -120,24 +117,6 @@ def test_a_language_model_trains_resumes_and_its_stored_tokens_answer(make_math_
 
 
 @pytest.mark.slow
-def test_a_prefix_is_trained_without_gradient_checkpointing_where_that_is_automatic(make_math_run):
-    run = make_math_run(spec("prefix_tuning"), epochs=1, gradient_checkpointing=True)
-    job = run.train
-    job["params"]["gradient_checkpointing"] = "auto"
-    train_math.main(job)
-    assert files.read_json(job["output"]["record"])["hyperparameters"]["gradient_checkpointing"] is False
-
-
-def test_a_model_with_another_state_answers_by_its_own_generate(make_math_run, monkeypatch):
-    run = make_math_run(spec("prompt_tuning"), learning_rate=0.1)
-    train(run)
-    expected = answers(run)
-    monkeypatch.setattr(decoding, "is_supported", lambda model: False)
-    monkeypatch.setattr(decoding, "greedy", None)
-    assert answers(run) == expected
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prompt_tuning", "p_tuning"])
 def test_a_classifier_trains_and_evaluates(make_run, kind):
     run = make_run(spec(kind), learning_rate=0.05)
@@ -190,10 +169,6 @@ def virtual_config(kind: str) -> dict:
     config["methods"]["virtual"] = {"kind": methods.PEFT, "type": kind, "version": 1, "variants": variants}
     config["tasks"]["math"]["grid"].append({"runs": ["virtual/v"], "datasets": ["metamathqa-40k"], "seeds": [0]})
     return config
-
-
-def test_vllm_is_not_chosen_for_virtual_tokens():
-    assert serving.obstacle(Math(virtual_config("p_tuning"))) == "virtual/v cannot be merged"
 
 
 @pytest.mark.parametrize(

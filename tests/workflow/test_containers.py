@@ -1,14 +1,7 @@
 """The recipes of the images: the same steps for Docker and Apptainer, and those that need no image are run."""
 
-import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
-from pathlib import Path
-
-import pytest
 
 from support import ROOT
 
@@ -50,34 +43,3 @@ def test_both_recipes_have_the_same_steps_and_copy_what_exists():
     # What the rules and `make install` read is in the image.
     for needed in ("Snakefile", "Makefile", "rules/train.smk", "profiles/default/config.yaml", "envs/lock.txt"):
         assert any(needed == path or needed.startswith(f"{path}/") for path in copied()), needed
-
-
-def test_the_script_of_the_recipes_is_valid_and_the_codespace_installs():
-    subprocess.run(["sh", "-n", ROOT / "envs/install.sh"], check=True)
-    codespace = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
-    assert codespace["onCreateCommand"].endswith("make install")
-    assert codespace["image"].partition("python:")[2].startswith("3.11")
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3600)
-def test_the_steps_that_need_no_image_run(tmp_path):
-    """Copy what the recipes copy, install as they do, and run the test of the Apptainer image and a dry run."""
-    for path, target in copied().items():
-        place = tmp_path / target.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
-        copy(ROOT / path, place)
-    environment = {"HOME": os.environ["HOME"], "PATH": f"{tmp_path}/opt/venv/bin:{os.environ['PATH']}"}
-
-    def run(command: str, folder: Path = tmp_path) -> str:
-        command = command.replace("/opt/", f"{tmp_path}/opt/")
-        return subprocess.check_output(command, shell=True, cwd=folder, env=environment, text=True)
-
-    (install,) = re.findall(r"^PIP_NO_CACHE_DIR=1 (make .*)$", INSTALL, re.MULTILINE)
-    run(install)
-    for command in definition()["test"]:
-        run(command)
-    (project := tmp_path / "project").mkdir()
-    plan = "snakemake -s /opt/hra/Snakefile --workflow-profile /opt/hra/profiles/default -n -q rules -- "
-    assert "train_glue" in run(plan + "results/table_glue.csv", project)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +13,8 @@ from snakemake.settings import types
 
 from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import planned_jobs
 from hra_workflow.snakemake_bridge import deployment
-from project import PRINTER, Project
+from project import Project
 from support import ROOT
 
 MODULE = """
@@ -29,7 +27,6 @@ module hra:
 
 use rule * from hra{renamed}
 """
-HANDLERS = "".join(f"\n{name}:\n    hra.{name}()\n" for name in ("onstart", "onsuccess", "onerror"))
 
 
 @pytest.fixture
@@ -68,12 +65,6 @@ def test_with_the_path_of_the_snakefile(fresh, user, expected):
     assert {path.name for path in user.folder.iterdir()} <= {"small.yaml", ".snakemake"}
 
 
-@pytest.mark.slow
-def test_with_a_directory(fresh, user, expected):
-    config = str(user.folder / "small.yaml")
-    assert fresh.plan(config=config, extra=("--directory", str(user.folder))) == expected
-
-
 def test_as_a_module(fresh, user, expected):
     use_module(user, repr(snakefile(fresh)), more="pathvars: results='mine'")
     output = user.snakemake("-n", "-q", "rules", "--", "mine/table_glue.csv")
@@ -84,27 +75,6 @@ def test_as_a_module(fresh, user, expected):
     assert "table_glue: " in output  # the cost estimate
     # Snakemake reads the profile of the main folder, which has none.
     assert f"--workflow-profile {fresh.folder}/profiles/default" in output
-
-
-@pytest.mark.slow
-def test_the_config_of_a_module_extends_no_other(fresh, user):
-    use_module(user, repr(snakefile(fresh)))
-    user.change("small.yaml", "\ntasks:", "\nextends: config/demo/config.yaml\ntasks:")
-    output = user.snakemake("-n", "--", "results/table_glue.csv", ok=False)
-    assert "Error: config: extends: only files of --configfile have this key. Read the other file with a line" in output
-
-
-@pytest.mark.slow
-def test_a_module_with_its_handlers_records_its_jobs(fresh, user, tmp_path):
-    installed = fresh.copy(tmp_path / "installed")
-    installed.stand_in()
-    shutil.copy(ROOT / PRINTER, installed.folder / PRINTER)  # the package is that of the environment
-    use_module(user, repr(snakefile(installed)))
-    with (user.folder / "Snakefile").open("a") as file:
-        file.write(HANDLERS)
-    output = user.snakemake("--cores", "1", "-q", "rules", "--", "resources/models/deberta-v3-base.manifest.json")
-    assert "does not call" not in output
-    assert [path.stem for path in saved(user)] == [planned_jobs.OTHER]
 
 
 @pytest.mark.slow
@@ -173,18 +143,6 @@ def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
     assert (os.environ["APPTAINER_BIND"], os.environ["SINGULARITY_BIND"]) == ("/data,/opt/hra", "/opt/hra")
 
 
-@pytest.mark.slow
-def test_without_hooks_and_with_a_database(fresh, tmp_path):
-    """Run with Snakemake's other settings; a dry run then plans nothing."""
-    project = fresh.copy(tmp_path / "project")
-    project.stand_in()
-    options = ("--configfile", "small.yaml", "--persistence-backend", "db", "-q", "rules")
-    target = ("--", "resources/augmented/glue/lora/r8/seed0/manifest.json")
-    project.snakemake("--no-hooks", "--cores", "2", *options, *target)
-    assert (project.folder / target[-1]).exists() and not saved(project)
-    assert "Nothing to be done" in project.snakemake("-n", *options, *target)
-
-
 # The installed package
 
 
@@ -206,37 +164,12 @@ def test_the_package_is_that_of_the_workflow_or_a_copy(tmp_path):
         assert text in str(problem.value)
 
 
-def test_a_module_of_another_version_is_an_error_with_its_remedy(fresh, user, tmp_path):
-    other = fresh.copy(tmp_path / "other")
-    other.change("workflow/hra_workflow/methods/__init__.py", "import", "import io\nimport")
-    use_module(user, repr(snakefile(other)))
-    output = user.snakemake("-n", ok=False)
-    assert "expected the package hra_workflow of this workflow" in output
-    assert f"pip install -e {other.folder} -e {other.folder}/workflow" in output
-
-
 @pytest.mark.slow
 def test_a_missing_package_is_an_error_with_its_remedy(fresh):
     blocked = "import sys; sys.modules['hra_workflow'] = None; from snakemake.cli import main; main(sys.argv[1:])"
     output = fresh.snakemake("-n", ok=False, program=("-c", blocked))
     assert "expected the package hra_workflow, found none" in output
     assert f"pip install -e {fresh.folder} -e {fresh.folder}/workflow" in output
-
-
-@pytest.mark.slow
-def test_a_conda_environment_installs_the_workflows_folder(tmp_path):
-    """Have pip read the lines as conda hands them over, without its network."""
-    listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
-    (tmp_path / "lines.txt").write_text("\n".join(line for line in listed if line.startswith("-e")))
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-build-isolation", "--no-index"]
-    variable = os.environ | {"HRA_WORKFLOW": str(ROOT)}
-    done = subprocess.run([*command, "-r", tmp_path / "lines.txt"], capture_output=True, text=True, env=variable)
-    assert not done.returncode, done
-    assert all(f"Obtaining file://{folder} (" in done.stdout for folder in (ROOT, ROOT / "workflow"))
-
-
-def saved(project: Project) -> list[Path]:
-    return sorted((project.folder / planned_jobs.TABLES).glob("*/*.json"))
 
 
 def contents(folder: Path) -> dict[str, int]:

@@ -51,12 +51,6 @@ def test_the_lock_has_a_version_that_fits_of_every_requirement():
         assert one.specifier.contains(pin.version.removesuffix(".*")), f"{one}: envs/ has {pin}; run make lock"
 
 
-def test_packages_outside_of_the_lock_have_a_reason():
-    assert not {"torch", "torchvision", "opencv-python", "bitsandbytes"} & locked("lock.txt").keys()
-    assert [*locked("torch.txt")] == ["torch", "torchvision"]
-    assert [*locked("lock-quantization.txt")] == ["bitsandbytes", "torchao"]
-
-
 def test_the_conda_environment_has_the_versions_of_the_lock():
     pins = locked("lock.txt") | locked("torch.txt")
     listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]

@@ -42,15 +42,6 @@ def test_a_demo_project_plans_its_examples_and_writes_to_its_folder_only(fresh, 
     assert "  warning:" not in printed
 
 
-def test_the_plan_names_a_file_that_does_not_exist(fresh, tmp_path, monkeypatch):
-    project = fresh.copy(tmp_path / "project")
-    monkeypatch.chdir(project.folder)
-    config = str(new_project.make("mine"))
-    (project.folder / "mine/data/train.csv").unlink()
-    missing = project.snakemake("-n", "--cores", "1", "--configfile", config, "--", "all", ok=False)
-    assert f"No file {project.folder}/mine/data/train.csv." in " ".join(missing.split())
-
-
 @pytest.mark.parametrize(("task", "demo"), EACH)
 def test_a_project_is_of_its_task_only_with_the_model_of_the_demo_or_the_paper(tmp_path, monkeypatch, task, demo):
     monkeypatch.chdir(tmp_path)
@@ -89,24 +80,4 @@ def test_names_that_cannot_be_used(tmp_path, monkeypatch, capsys, name):
     (tmp_path / "there").mkdir()
     assert main(["new", "--", name]) == 2
     assert re.search("expected (a|the) name of .*, found ", capsys.readouterr().err)
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
-
-
-@pytest.mark.parametrize(
-    ("name", "task", "message"),
-    [
-        ("mine", "maths", "'--task': 'maths' is not one of 'control', 'glue', 'math', 'subject'."),
-        (
-            "results",
-            "glue",
-            "expected the name of a new folder, found 'results', where runs write. Choose another one.",
-        ),
-        ("there", "glue", "expected the name of a new folder, found 'there', which is taken. Choose another"),
-    ],
-)
-def test_a_wrong_request_is_named(tmp_path, monkeypatch, capsys, name, task, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there").mkdir()
-    assert main(["new", name, "--task", task]) == 2
-    assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["there"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import pytest
 
@@ -64,17 +63,6 @@ def test_what_is_wrong_with_this_machine_is_listed_before_any_job(fresh, tmp_pat
         "found 2: source sentences, GPUs. Do what they name, then run `hra-workflow smoke`, which checks again"
     )
     assert "Traceback" not in refused and refused.endswith(f"{line}\n")
-
-
-@pytest.mark.slow
-def test_the_check_at_the_login_runs_no_job(fresh, tmp_path):
-    project = fresh.copy(tmp_path / "project")
-    shutil.rmtree(project.folder / "resources", ignore_errors=True)  # data cards of other tests' dry runs
-    command = ("--cores", "1", "--configfile", "small.yaml", "--config", "preflight=login", "--", "preflight_glue")
-    assert "Nothing was started. `--config preflight=login` is for a dry run: add -n" in project.snakemake(
-        *command, ok=False
-    )
-    assert not (project.folder / "resources").exists()
 
 
 @pytest.mark.slow

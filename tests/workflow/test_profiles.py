@@ -113,14 +113,6 @@ def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     assert all(training.resources(task, run) == stated for run in resources)
 
 
-def test_jobs_name_their_stage_and_ask_lsf_for_their_gpus(jobs):
-    stages = {"train", "generate", "evaluate"}
-    for rule, found in jobs:
-        stage, gpus = rule.partition("_")[0], found.get("gpu", "0")
-        assert found.get("stage") == (stage if stage in stages else None), rule
-        assert found.get("lsf_extra") == (None if gpus == "0" else f"-gpu num={gpus}"), rule
-
-
 @pytest.mark.slow
 def test_two_kinds_of_gpu(fresh, tmp_path):
     """The example of docs/cluster.md: a GPU model for one rule, and the memory that other jobs need."""

@@ -63,13 +63,6 @@ def test_a_finished_grid_plans_nothing(finished):
     assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", output, re.MULTILINE)
 
 
-def test_a_file_that_extends_that_of_a_finished_grid_plans_nothing(done):
-    (done.folder / "mine").mkdir()
-    (done.folder / "mine/config.yaml").write_text("extends: ../small.yaml\nmax_gpu_hours: 100\n")
-    command = ("-n", "--cores", "1", "--configfile", "mine/config.yaml", "--", "results/table_glue.csv", RETENTION)
-    assert "Nothing to be done" in done.snakemake(*command)
-
-
 def test_what_is_added_plans_its_own_jobs(done):
     """Add a seed, a variant, a dataset and a benchmark; no finished job runs again."""
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r4-two-sided]")
@@ -193,12 +186,6 @@ def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
     assert done.plan(*tables) == {}
     (done.folder / "results/table_glue.csv").unlink()
     assert done.plan(*tables).keys() == TABLES.keys() - {"runs"}
-
-
-def test_one_run_makes_all_that_a_new_seed_needs(done):
-    done.change("small.yaml", "datasets: [cola, mnli], seeds: [0, 1]", "datasets: [cola, mnli], seeds: [0, 1, 2]")
-    done.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
-    assert done.plan() == {}
 
 
 def test_an_incomplete_grid_makes_a_table_from_what_is_there(done):

@@ -1,8 +1,5 @@
 """What generates the answers: chosen in the dry run, recorded with the first job, and stated in the tables."""
 
-import re
-import tomllib
-
 import pytest
 
 from hra_workflow import tasks
@@ -12,7 +9,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan, planned_jobs
 from hra_workflow.models import vllm_process
 from hra_workflow.tasks.math import serving
-from support import ROOT, paper_config
+from support import paper_config
 
 RECORD = "results/math/backend.json"
 RESOURCES = {"gpu": 1, "threads": 1, "mem_mb": 1000, "runtime": 10}
@@ -62,15 +59,6 @@ def test_where_vllm_cannot_be_used_auto_is_transformers(vllm, version, changes, 
     task = vllm(version, **changes)
     assert task.backend == "transformers"
     assert list(task.choices()) == [f"answers:  transformers (auto: {reason})"]
-
-
-def test_four_bits_are_not_for_vllm(vllm):
-    task = vllm("0.33.0")
-    config = paper_config()
-    config["tasks"]["math"]["defaults"]["quantization"] = "nf4"
-    validation.check(config)
-    task = tasks.load(config)["math"]
-    assert task.backend == "transformers" and "4-bit" in next(iter(task.choices()))
 
 
 def test_auto_keeps_the_backend_of_earlier_answers(vllm):
@@ -145,21 +133,9 @@ def test_both_sides_have_twice_the_rank_and_magnitudes_are_merged_by_name(vllm, 
     assert serving.refusal(task, run) == reason
 
 
-def test_the_supported_versions_are_those_of_the_project():
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    assert set(re.findall(r"[<>=]+[\d.]+", groups["vllm"][0])) == {str(one) for one in vllm_process.SUPPORTED}
-
-
 def test_a_base_model_with_several_seeds_is_a_warning(here):
     config = paper_config()
     assert not any("answers do not depend" in text for text in tasks.load(config)["math"].warnings())
     config["tasks"]["math"]["grid"][0]["seeds"] = [0, 1, 2]
     (text,) = [text for text in tasks.load(config)["math"].warnings() if "answers do not depend" in text]
     assert text.startswith("base/pretrained is in the grid with 3 seeds")
-
-
-def test_the_plan_says_what_answers(fresh):
-    output = fresh.snakemake("-n", "-q", "rules", "--", "results/table_math.csv")
-    assert "  answers:  transformers (auto: vLLM is not installed)" in output
-    assert serving.record(tasks.load(paper_config())["math"]).as_posix() == RECORD
-    assert not (fresh.folder / RECORD).exists()

@@ -205,18 +205,6 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_failed_figure_that_no_table_needs_is_shown(done, monkeypatch, capsys):
-    fails = "from pathlib import Path\nPath(snakemake.log[0]).write_text('no font\\n')\nraise SystemExit(1)\n"
-    (done.folder / "workflow/scripts/figures.py").write_text(fails)
-    done.snakemake("--cores", "1", "--configfile", "small.yaml", "--", "results/figures/glue_parameters.png", ok=False)
-    monkeypatch.chdir(done.folder)
-    assert main(["status"]) == 0
-    printed = capsys.readouterr().out
-    assert "results, other targets" in printed and "results/table_glue" in printed
-    assert re.search(r"failed: figures glue +logs/tables/figures_glue\.log\n +no font\n", printed)
-
-
-@pytest.mark.slow
 def test_a_run_ends_with_its_tables(done):
     """Also one with nothing to do, but no dry run, and no run in which a table is missing."""
     command = ("--cores", "1", "--configfile", "small.yaml")
@@ -253,13 +241,6 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
     assert "mine/results/table_glue" in own and "demo" not in own
     both = printed()
     assert "demo/results/table_glue" in both and "mine/results/table_glue" in both
-
-
-@pytest.mark.slow
-def test_a_table_that_nobody_asked_for_is_one_message(done, monkeypatch, capsys):
-    monkeypatch.chdir(done.folder)
-    assert main(["status", "--table", "gleu"]) == 2
-    assert "requested gleu, found glue, retention (is it 'glue'?). `hra-workflow plan`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,3 @@ def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     assert project.plan(TABLE, config="tuned.yaml")["train_glue"] == finals("lora")
     incomplete = project.plan(TABLE, config="tuned.yaml", extra=("--config", "incomplete=True"))
     assert incomplete.keys() == {"runs", "compare", "table"}
-
-
-def test_the_demo_of_tuning_plans_five_trials_of_four_methods(fresh):
-    configs = ["config/demo/config.yaml", "config/demo/tune.yaml"]
-    output = fresh.snakemake("-n", "-q", "rules", "--cores", "2", "--configfile", *configs, "--", "glue")
-    words = " ".join(output.split())
-    assert "train_glue 24 " in words and "choose 4 " in words

@@ -39,7 +39,7 @@ def planned(fresh, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("refuse")
     (folder / "sitecustomize.py").write_text(REFUSE)
     (folder / "config.yaml").write_text(text_of("slurm", "slurm"))  # with the executor that every installation has
-    targets = [f"results/table_{name}.csv" for name in "glue math retention compute subject control".split()]
+    targets = [f"results/table_{name}.csv" for name in ["glue", "math", "retention", "compute", "subject", "control"]]
     options = ("--profile", str(folder), "-n", "-q", "rules", "--config", "report_to=[trackio]", "--", *targets)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)

@@ -57,9 +57,6 @@ def of_tables(tables: dict[str, list[Job]]) -> dict[int, Job]:
     return {id(job): job for planned in tables.values() for job in planned}
 
 
-# The text of the plan
-
-
 def estimate(planned: Iterable[Job]) -> Hours:
     planned = list(planned)
     return add_up(*([one for one in planned if one.needed == needed] for needed in (False, True)))
@@ -159,9 +156,6 @@ def of_names(config: dict, names: Iterable[str]) -> list[Task]:
     """Return the tasks whose main tables are among these."""
     every = tasks.load(config)
     return [every[task] for name in names if (task := name.removeprefix("table_")) in every]
-
-
-# The budget
 
 
 def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:

@@ -18,7 +18,6 @@ from hra_workflow.tasks.base import Task
 
 # Keys that commands and messages pass by --config. They also apply to a module that gets only a part of the config.
 COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
-CONTAINERS = {"apptainer", "container"}  # values of --sdm, of Snakemake 9 and of the next
 
 
 def check_module(workflow) -> None:
@@ -69,8 +68,8 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
 def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
     """Return the request of `hra-workflow export` or `predict`. End the run if it names what does not exist."""
     configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
-    is_shipped = not workflow.configfiles and not workflow.modifier.skip_configfile
     with ending_the_run():
+        is_shipped = not workflow.configfiles and not workflow.modifier.skip_configfile
         return requested_run.parse_request(config, tasks, chosen, configs, is_shipped)
 
 
@@ -138,17 +137,11 @@ def switched_off(key: str, wildcards=None) -> list[str]:
         )
 
 
-def deployment_methods(settings) -> set[str]:
-    """Return the names of `--sdm`: members of an enum in Snakemake 9, names of plugins in the next (snakemake#3339)."""
-    if not settings:
-        return set()
-    methods = settings.deployment_methods if hasattr(settings, "deployment_methods") else settings.deployment_method
-    return {getattr(one, "name", one).lower() for one in methods}
-
-
 def enter_container(workflow, image: str | None, basedir: Path) -> None:
     """Mount the workflow's folder in the containers of the jobs if `--sdm apptainer` is set."""
-    if not CONTAINERS & deployment_methods(workflow.deployment_settings):
+    stated = vars(settings) if (settings := workflow.deployment_settings) else {}
+    methods = stated.get("deployment_methods", stated.get("deployment_method", ()))  # the first since snakemake#3339
+    if not {"apptainer", "container"} & {getattr(one, "name", one).lower() for one in methods}:
         return
     expect(image, "--sdm apptainer: expected an image, found none. Build it from envs/hra.def and set `container`")
     for name in ("APPTAINER_BIND", "SINGULARITY_BIND"):  # set again on a compute node, which also reads the Snakefile

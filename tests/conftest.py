@@ -55,6 +55,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (-longest[group(item.nodeid)], -all_together[group(item.nodeid)], group(item.nodeid)))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """State in one line what skipped tests need."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    counts = Counter(one.longrepr[2].removeprefix("Skipped: ") for one in skipped if isinstance(one.longrepr, tuple))
+    if counts:
+        terminalreporter.write_line("Skipped: " + "; ".join(f"{n} ({reason})" for reason, n in counts.most_common()))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def frozen():
     """Keep what is loaded out of garbage collections: each Trainer makes one, which took most of a tiny training."""

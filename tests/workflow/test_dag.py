@@ -103,6 +103,7 @@ def test_a_control_signal_and_an_evaluator_of_ones_own_are_entries(fresh, tmp_pa
     evaluated = yaml.safe_load(EVALUATED.format("Sharpness", "mine_worst"))
     config = overlays.merged(evaluated, {"datasets": {"control": {"rooms": rooms}}}, yaml.safe_load(entry))
     config["tasks"]["control"]["grid"] += grid
+    config["datasets"]["control"]["rooms"]["evaluators"] = ["mine"]
     (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
     (tmp_path / "my_evaluators.py").write_text(EVALUATORS)

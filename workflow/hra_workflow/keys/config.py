@@ -21,7 +21,7 @@ class Pathvars(Section):
     )
     resources: Folder = key(
         "Downloads, initial adapters, control images and latents, which projects may share "
-        "(docs/running.md#sharing-resources).",
+        "(docs/running.md#sharing-resources). In another folder, they are made again as soon as a job needs them.",
         examples=["/scratch/shared/hra-resources"],
         reruns="data",
     )

@@ -93,28 +93,23 @@ tasks:
 
 
 @pytest.mark.slow
-def test_a_control_signal_and_an_evaluator_of_ones_own_are_entries(fresh, tmp_path, monkeypatch):
+def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     """Test the custom control signal of docs/your-own.md, in a config with its images."""
     (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     names = ("train", "validation")
     splits = {name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.jpg"} for name in names}
     rooms = {"source": {"kind": "local", "path": str(tmp_path)}, "splits": splits}
     grid = [{"runs": ["real/images", "base/pretrained", "hra/r8"], "datasets": ["rooms"], "seeds": [0]}]
-    evaluated = yaml.safe_load(EVALUATED.format("Sharpness", "mine_worst"))
-    config = overlays.merged(evaluated, {"datasets": {"control": {"rooms": rooms}}}, yaml.safe_load(entry))
-    config["tasks"]["control"]["grid"] += grid
-    config["datasets"]["control"]["rooms"]["evaluators"] = ["mine"]
-    (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    config = {"datasets": {"control": {"rooms": rooms}}, "tasks": {"control": {"grid": grid}}}
+    (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(overlays.merged(config, yaml.safe_load(entry))))
     (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
-    (tmp_path / "my_evaluators.py").write_text(EVALUATORS)
     write_rooms(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
-    assert "dataset=rooms" in planned["hints"]
+    assert planned["hints"] == {"dataset=rooms"}
     runs = ("real variant=images", "base variant=pretrained", "hra variant=r8")
-    trained = {f"task=control dataset=rooms method={run} seed=0" for run in runs}
-    assert planned["train_control"] == trained | {"task=control dataset=coco method=hra variant=r8 seed=0"}
-    assert len(planned["generate_control"]) == 3
+    assert planned["train_control"] == {f"task=control dataset=rooms method={run} seed=0" for run in runs}
+    assert len(planned["generate_control"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_the_oldest_tested_versions_are_the_oldest_allowed(metadata):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("readme", ["README.md", "hra/README.md"])
+@pytest.mark.parametrize("readme", ["README.md", pytest.param("hra/README.md", marks=pytest.mark.full)])
 def test_the_example_runs_from_the_wheel_with_its_dependencies_only(python, tmp_path, readme):
     example = re.search(r"```python\n(import hra.*?)```", (ROOT / readme).read_text(), re.DOTALL)[1]
     (tmp_path / "example.py").write_text(f"import importlib.util, sys\n{BEFORE}\n{example}\n{AFTER}")

@@ -23,7 +23,7 @@ from test_export_adapter import export_unevaluated
 
 pytestmark = pytest.mark.slow
 
-STEPS = 8
+STEPS = 14
 SETTINGS = {"batch_size": 1, "max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-2}
 PROMPTS = ["a qwe ball", "a red qwe ball"]
 

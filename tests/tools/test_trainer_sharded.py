@@ -44,7 +44,7 @@ def check(folder, one, alone, sharded=True, tolerance=2e-6):
         same(load_peft_weights(str(folder / "out/checkpoint-4"), device="cpu"), found["weights"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_fsdp2_trains_as_one_process(tmp_path):
     fsdp, _ = blocks("transformers: sharding, compilation, resuming")
     base(tmp_path)

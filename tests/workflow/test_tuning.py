@@ -100,7 +100,7 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_deleted_trial_choice_or_table_of_trials_is_made_again(fresh, tmp_path):
     project = tuned(fresh, tmp_path / "project")
     command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)

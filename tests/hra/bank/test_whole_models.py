@@ -61,7 +61,7 @@ def test_functional_calls_and_transforms_compute_their_own(ours, x, stacks):
     assert not stacks
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_compiled_model_has_no_graph_break(x, stacks):
     torch._dynamo.reset()
     ours = model(apply_GS=True)

@@ -227,8 +227,8 @@ def test_a_change_during_a_pass_is_seen_in_it(change, trains):
         hook = first.register_forward_hook(lambda *_: change(last))
         after = model(x)
         hook.remove()
-    assert torch.equal(*before) and not torch.equal(after, before[0])
-    assert torch.equal(after, uncached(model, x))
+    assert torch.equal(*before) and not torch.allclose(after, before[0])
+    torch.testing.assert_close(after, uncached(model, x))  # rounded like factors that are computed together, or not
 
 
 def test_a_deleted_adapter_is_released():

@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from hra_workflow.commands import new
@@ -9,7 +10,7 @@ from hra_workflow.commands.project import Project as Command
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, tuning
 from project import Project
-from studies.equal_budgets import collect
+from studies.equal_budgets import collect, page
 from support import ROOT, paper_config
 
 CONFIGS = "studies/equal_budgets/config"
@@ -141,8 +142,12 @@ def solved(run: str, study: str) -> str:
 def test_the_readme_has_the_solved_problems():
     lora = sorted({solved("lora/r4-alpha8", study) for study in ("comparison", "comparison_b", "comparison_d")})
     text = " ".join((ROOT / "README.md").read_text().split())
-    assert f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %. With reflections on both" in text
-    assert f"it solves {solved(collect.BOTH_SIDES, 'comparison_d')} %; whether" in text
+    assert f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %." in text
+    assert f"solve {solved(collect.BOTH_SIDES, 'comparison_d')} %: more than LoRA in one of two parts." in text
+    rows = pd.concat([collect.read(study, "contrasts") for study in ("comparison_c", "comparison_d")])
+    same_size = rows[(rows["run"] == collect.BOTH_SIDES) & (rows["other"] == "lora/r4-alpha8")]
+    found = [page.verdict(row) for _, row in same_size[same_size["set"] == "word problems"].iterrows()]
+    assert found == ["better", "undecided"]
 
 
 def test_the_learning_rates_to_start_with_are_those_of_the_searches():

@@ -10,7 +10,7 @@ import torch
 
 import evaluate_general_text
 from hra_workflow import methods
-from hra_workflow.core import files
+from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import causal_lm
@@ -68,6 +68,7 @@ def test_the_loss_is_that_of_every_token_after_those_before_it(job, kind):
         ) / (WINDOW - 1)
     value = found["selections"]["last"]["metrics"]["loss"]
     assert found["n_items"] == len(rows) > 3
+    assert {line["tokens"] for line in predictions.read(made["output"]["predictions"])} == {WINDOW - 1}
     assert math.isclose(value["value"], expected.mean(), rel_tol=1e-5)
     assert math.isclose(value["stderr"], expected.std() / math.sqrt(len(rows)), rel_tol=1e-3)
     with pytest.raises(JobError, match=r"expected at most 12\d tokens, the model's context, found 129. Lower it"):

@@ -11,13 +11,19 @@ from safetensors.torch import load_file, save_file
 import gather_images
 import generate_class_images
 import generate_subject
-from hra_workflow.core import files, records
+from hra_workflow.core import files, records, sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
 from hra_workflow.models.diffusion.sampling import Sampler
 from rule_jobs import train
 from subjects import drawn, pixels, unet_method
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_every_batch_is_in_one_shard(count):
+    batches = list(range(10))
+    assert [one for index in range(count) for one in sharding.part(batches, index, count)] == batches
 
 
 @pytest.mark.slow

@@ -1,11 +1,15 @@
 """Fine-tuning: every method runs; a killed training run ends with the numbers of an uninterrupted one."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from datasets import Dataset
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
+import evaluate_glue
 from glue_training import comparable
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
@@ -20,8 +24,6 @@ KINDS = ["hra", "adalora", "full"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_method_trains_and_evaluates(make_run, kind):
-    import evaluate_glue
-
     run = make_run(method(kind))
     record = train(run)
     jsonschema.validate(record, files.read_json(ROOT / "workflow/schemas/record.schema.json"))
@@ -45,6 +47,19 @@ def test_every_method_trains_and_evaluates(make_run, kind):
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
     assert metrics["selections"]["best_on_dev"]["metrics"]["accuracy"]["value"] == best["metrics"]["accuracy"]
     check_restored(run.train)
+
+
+def test_scores_are_in_the_order_of_the_rows(tiny):
+    """Batches are of similar lengths, and so in another order."""
+    ids = [[7, 8, 9], [4], [5, 6], [1, 2, 3, 4]]
+    data = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
+
+    def model(input_ids, attention_mask, **_):
+        return SimpleNamespace(logits=(input_ids * attention_mask).sum(1, keepdim=True))
+
+    tokenizer = AutoTokenizer.from_pretrained(Path(tiny["model"]).with_name("model"))
+    found = evaluate_glue.logits(model, data, tokenizer, "float32", 2, "cpu")
+    assert found.tolist() == [[sum(row)] for row in ids]
 
 
 def test_the_optimiser_has_the_settings_of_the_preset(tmp_path):

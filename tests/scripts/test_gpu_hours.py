@@ -115,7 +115,7 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     )
     assert not planned_jobs.TABLES.exists()
     jobs[0].needed = False  # finished jobs do not count
-    start(max_gpu_hours=1551)
+    start(max_gpu_hours=1550)
     saved = {name: planned_jobs.load(path) for results, name, path in planned_jobs.saved() if results == "results"}
     assert saved == {"table_glue": jobs, planned_jobs.OTHER: [other]}
     assert capsys.readouterr().err == ""

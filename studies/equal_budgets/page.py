@@ -69,13 +69,13 @@ def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Return the contrasts of all parts between runs that the library can train, with `part` and `parameters`."""
+    """Return the contrasts of all parts of runs that can still be trained, with `part` and sizes."""
     found = []
     for part, study in PARTS.items():
         of_part = results[study]["contrasts"].assign(part=part)
         sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
-        of_part["parameters"] = [sizes[row["set"], row["run"]] for _, row in of_part.iterrows()]
-        of_part["others"] = [sizes.get((row["set"], row["other"]), 0) for _, row in of_part.iterrows()]
+        for name in ("run", "other"):
+            of_part[f"parameters of {name}"] = [sizes[key] for key in zip(of_part["set"], of_part[name], strict=True)]
         found.append(of_part[~of_part["run"].isin([*FORMER]) & ~of_part["other"].isin([*FORMER])])
     return pd.concat(found)
 
@@ -85,7 +85,7 @@ def overview_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
     for (part, run, other), rows in contrasts.groupby(["part", "run", "other"], sort=False):
         of_set = {row["set"]: f"{difference(row)} {MARKS[verdict(row)]}" for _, row in rows.iterrows()}
         first = rows.iloc[0]
-        size = f"{100 * first['parameters'] / first['others']:.0f}"
+        size = f"{100 * first['parameters of run'] / first['parameters of other']:.0f}"
         cells = [of_set.get(name, "–") for name in SETS]
         seeds = ", ".join(dict.fromkeys(f"{row['seeds']:.0f}" for _, row in rows.iterrows()))
         lines.append([part, names[run], names[other], *cells, size, seeds])

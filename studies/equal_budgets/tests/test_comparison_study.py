@@ -143,7 +143,7 @@ def test_the_readme_has_the_solved_problems():
     lora = sorted({solved("lora/r4-alpha8", study) for study in ("comparison", "comparison_b", "comparison_d")})
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %." in text
-    assert f"solve {solved(collect.BOTH_SIDES, 'comparison_d')} %: more than LoRA in one of two parts." in text
+    assert f"solve {solved(collect.BOTH_SIDES, 'comparison_d')} %: more than LoRA in one of two comparisons." in text
     rows = pd.concat([collect.read(study, "contrasts") for study in ("comparison_c", "comparison_d")])
     same_size = rows[(rows["run"] == collect.BOTH_SIDES) & (rows["other"] == "lora/r4-alpha8")]
     found = [page.verdict(row) for _, row in same_size[same_size["set"] == "word problems"].iterrows()]

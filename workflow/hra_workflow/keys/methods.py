@@ -6,7 +6,7 @@ from annotated_types import Len
 from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from hra_workflow import methods
-from hra_workflow.keys.section import Fraction, Name, Section, key
+from hra_workflow.keys.section import Fraction, Function, Name, Section, key
 
 BIASES = "Biases of the base model that are trained too: none, all, or those of the adapted layers."
 P = TypeVar("P")
@@ -142,8 +142,8 @@ class Variant(Section, Generic[P], title="methods.{name}.variants.{variant}"):
 class Method(Section, Generic[P], title="methods.{name}"):
     """A fine-tuning method."""
 
-    kind: Literal[tuple([*methods.METHODS, methods.PEFT])] = key(  # type: ignore[valid-type]
-        "What the method does (docs/config/methods.md); peft: any type of the installed PEFT."
+    kind: Literal[tuple([*methods.METHODS, methods.PEFT])] | Function = key(  # type: ignore[valid-type]
+        "What the method does (docs/config/methods.md). peft: any type of the installed PEFT; module:name: your kind."
     )
     type: str = key("Of kind peft: its type in lower case.", absent="the kind is another one", examples=["vera"])
     version: PositiveInt = key("Raise it in the commit that changes results: the method's runs are repeated.")

@@ -7,6 +7,7 @@ It is imported on login nodes, so it imports neither torch nor pandas: code that
 """
 
 from hra_workflow.core import grid
+from hra_workflow.core.imports import find
 from hra_workflow.methods import peft_types
 from hra_workflow.methods.base import Adapter, Method, Variants
 
@@ -146,8 +147,11 @@ METHODS = {
 
 
 def entry(method: dict) -> Method:
-    """Return the entry of a method of the config, or of the result of grid.method."""
-    return of_type(method["type"]) if method["kind"] == PEFT else METHODS[method["kind"]]
+    """Return the entry of a method of the config, or of the result of grid.method.
+
+    Raises JobError if its kind names an object, `module:name`, that is not a Method or cannot be imported.
+    """
+    return of_type(method["type"]) if method["kind"] == PEFT else find(METHODS, Method, method["kind"], "methods: kind")
 
 
 def of_type(kind: str) -> Method:

@@ -4,18 +4,17 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+import vllm_server
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
 
 import hra
@@ -38,9 +37,6 @@ SETTINGS = {"max_length": 192, "epochs": 2}
 TOKENS = 80
 # Logits that differ by less are a near-tie: rounding decides which token is the larger one.
 TIE = 1e-3
-# Little memory, and no compilation, which takes a minute: the operations are the same.
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
-
 pytestmark = [
     pytest.mark.full,
     pytest.mark.timeout(900),
@@ -51,7 +47,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def python(tool):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**ENVIRONMENT, vllm_process.PYTHON: str(tool)}.items():
+        for name, value in {**vllm_server.ENVIRONMENT, vllm_process.PYTHON: str(tool)}.items():
             patch.setenv(name, value)
         vllm_process.version.cache_clear()
         yield tool
@@ -162,39 +158,14 @@ def adapters(make, run):
 def server(python, adapters, tmp_path_factory):
     """Start the server of the page with a second adapter; provide its address and the command that asks it."""
     serve, ask = blocks("vLLM", "bash")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
     own = {"ADAPTER": adapters["hra"].last.parent, "OUT": tmp_path_factory.mktemp("served") / "lora", "MODEL": MODEL}
     # The command `vllm` of vllm-cpu does not start, because it asks for the version of the distribution vllm.
     serve = serve.replace("vllm serve MODEL", f"{python} -m vllm.entrypoints.openai.api_server --model MODEL").rstrip()
     serve = re.sub("|".join(own), lambda name: str(own[name[0]]), serve)
-    serve += f" other={adapters['other'].folder / 'lora'} --max-loras 2 --dtype float32 --port {address.split(':')[1]}"
+    serve += f" other={adapters['other'].folder / 'lora'} --max-loras 2 --dtype float32"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-    with subprocess.Popen(["bash", "-ec", serve], env=environment, start_new_session=True) as process:
-        try:
-            while process.poll() is None and not is_up(address):
-                time.sleep(1)
-            assert process.poll() is None
-            yield address, ask.replace("localhost:8000", address)
-        finally:
-            vllm_process.end(process.pid)
-
-
-def is_up(address: str) -> bool:
-    try:
-        return urllib.request.urlopen(f"http://{address}/health").status == 200
-    except OSError:
-        return False
-
-
-def post(address: str, path: str, **content) -> dict:
-    request = urllib.request.Request(
-        f"http://{address}/v1/{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as response:
-        return json.load(response)
+    with vllm_server.running(serve, PATH=path) as address:
+        yield address, ask.replace("localhost:8000", address)
 
 
 def test_a_server_answers_for_two_adapters_at_once_and_for_the_base_model(server, make, adapters):
@@ -207,7 +178,9 @@ def test_a_server_answers_for_two_adapters_at_once_and_for_the_base_model(server
 
     def answer(one: tuple[str, dict]) -> dict:
         prompt = one[1]["prompt"]
-        said = post(address, "completions", model=one[0], prompt=prompt, max_tokens=TOKENS, temperature=0)["choices"][0]
+        said = vllm_server.post(address, "completions", model=one[0], prompt=prompt, max_tokens=TOKENS, temperature=0)[
+            "choices"
+        ][0]
         return {"output": said["text"], "finish": said["finish_reason"]}
 
     # In a batch with an adapter, 0.32 answers for the base model with the last adapter, on a CPU (vllm #48421).
@@ -235,5 +208,5 @@ def test_what_vllm_refuses_it_says(server, tmp_path, message):
     else:
         model.save_pretrained(tmp_path)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        post(server[0], "load_lora_adapter", lora_name="refused", lora_path=str(tmp_path))
+        vllm_server.post(server[0], "load_lora_adapter", lora_name="refused", lora_path=str(tmp_path))
     assert message in json.load(refused.value)["error"]["message"]

@@ -1,0 +1,48 @@
+"""A server of vLLM in another environment, and requests to it."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+
+from hra_workflow.models import vllm_process
+
+# Little memory, and no compilation, which takes a minute: the operations are the same.
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
+
+
+@contextlib.contextmanager
+def running(command: str, **environment: str) -> Iterator[str]:
+    """Start a server by a command of bash, to which its port is added; provide its address."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    command += f" --port {address.split(':')[1]}"
+    own = os.environ | ENVIRONMENT | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} | environment
+    with subprocess.Popen(["bash", "-ec", command], env=own, start_new_session=True) as process:
+        try:
+            while process.poll() is None and not is_up(address):
+                time.sleep(1)
+            assert process.poll() is None
+            yield address
+        finally:
+            vllm_process.end(process.pid)
+
+
+def is_up(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://{address}/health").status == 200
+    except OSError:
+        return False
+
+
+def post(address: str, path: str, **content) -> dict:
+    request = urllib.request.Request(
+        f"http://{address}/v1/{path}", json.dumps(content).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)

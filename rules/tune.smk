@@ -41,6 +41,8 @@ rule collect_trials:
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
         csv=in_report("<results>/tune_{task}.csv", "../workflow/report/trials.rst", "trials"),
+    wildcard_constraints:
+        task=one_of(name for name in config["tasks"] if tuned_runs.tuned(TASKS[name])) or "(?!)",
     log:
         "<logs>/tables/tune_{task}.log",
     conda:

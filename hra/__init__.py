@@ -5,8 +5,8 @@ this package's layers.
 
 **Exact**, that is, equal in exact arithmetic, computed in float64 (on MPS, which has none, in float32) and rounded
 once: the factors V and B of H = I - B Vᵀ and their gradients, the penalty, the merged weight, the factors of
-`to_lora`. Adapter files have PEFT's names, shapes and dtypes, in both directions. Unmerging restores a weight narrower
-than float32 bit by bit, from a copy.
+`to_lora`. Adapter files have PEFT's names, shapes and dtypes, in both directions; those of `two_sided` and `magnitudes`
+have further tensors. Unmerging restores a weight narrower than float32 bit by bit, from a copy.
 
 **Rounded**: the product with the activations, (x V) Bᵀ, like any linear layer: in the dtype of the base layer, or of
 autocast, and under the same switches (TF32). So the adapted, the merged and the exported model differ in the last

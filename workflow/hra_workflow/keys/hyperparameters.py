@@ -51,7 +51,7 @@ class Hyperparameters(Section, title="Hyper-parameters"):
     )
     eval_batch_size: PositiveInt = key(
         "glue: rows that are evaluated at a time; changes rounding only.",
-        absent="that of a micro-batch in training",
+        absent="a micro-batch in training, `batch_size` in a separate evaluation",
         reruns="nothing",
     )
     eval_steps: PositiveInt | Annotated[float, Field(gt=0, lt=1)] = key(

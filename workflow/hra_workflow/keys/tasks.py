@@ -47,7 +47,7 @@ class Resources(Section, title="resources"):
         examples=[3, {"default": 3, "boft": 2}],
     )
     threads: PositiveInt = key("CPU threads.")
-    mem_mb: Annotated[int, Field(ge=600)] = key("Host memory in MB; each retry requests 50 % more.")
+    mem_mb: Annotated[int, Field(ge=600)] = key("Host memory in MB; each retry adds half of it.")
     runtime: PositiveInt = key("Time limit in minutes, before which training saves a checkpoint for a retry.")
     save_seconds: Annotated[int, Field(ge=10)] = key(
         "Training only: seconds between training checkpoints.", default=900

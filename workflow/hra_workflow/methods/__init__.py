@@ -71,6 +71,11 @@ def lora_fault(variant: dict) -> str | None:
     return None
 
 
+def adalora_fault(variant: dict) -> str | None:
+    initial, final = (variant["budget"][name] for name in ("initial", "final"))
+    return f"budget: expected initial + final ≤ 1, found {initial} + {final}" if initial + final > 1 else None
+
+
 def adalora_schedule(method: dict, steps: int) -> dict:
     """Return the steps before and after the rank reduction; a preset's values, in `peft`, take precedence."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
@@ -131,7 +136,7 @@ METHODS = {
         colour="#56B4E9",
         tasks=TRANSFORMERS,  # only the transformers Trainer has callbacks
         adapter=Adapter("adalora", arguments=adalora_schedule, unused=("r",)),
-        variants=Variants(required=("budget",)),
+        variants=Variants(required=("budget",), fault=adalora_fault),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
         waits=("adalora/",),  # the comparison of scores on the host

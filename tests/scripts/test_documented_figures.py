@@ -41,3 +41,11 @@ def test_the_official_preset_gives_full_fine_tuning_no_learning_rate_of_hra():
     used = {run: grid.preset(config, "glue", run) for run in grid.run_names(config, "glue")}
     assert used["hra/r8"] == "table5-lambda0" and used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"
     assert used["full/all"] == "full" and used["lora/r8"] == "adalora-scripts"
+
+
+def test_no_answer_changes_with_the_batch_size():
+    """Compare docs/config/math.md with the table that `python -m benchmarks.batch_sizes` writes."""
+    text = (ROOT / "benchmarks/README.md").read_text()
+    (lines,) = re.findall(r"<!-- table batch sizes -->\n.*?\n.*?\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    changed = {int(cell) for line in lines.splitlines() for cell in line.strip("|").split("|")[1:4]}
+    assert changed == {0} and "none (0 %) differs between batches" in page("docs/config/math.md")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import blocks, cases, drift, gpu
+from benchmarks import batch_sizes, blocks, cases, drift, gpu
 
 
 @pytest.fixture
@@ -123,3 +123,15 @@ def test_help_is_the_description_of_the_command(capsys):
 
     main(["--help"])
     assert "python -m benchmarks all" in capsys.readouterr().out
+
+
+def test_answers_are_compared_by_their_tokens():
+    assert batch_sizes.differing({0: [1, 2], 1: [3], 2: [4]}, {2: [4], 1: [5], 0: [1]}) == 2
+
+
+def test_the_logits_of_an_answer_choose_its_tokens():
+    model, (prompt, ids) = batch_sizes.causal_lm.load_model(batch_sizes.MODEL, "float32").eval(), batch_sizes.prompts()
+    found = batch_sizes.answers(model, prompt, ids[:3], 2)
+    assert [one.argmax(-1).tolist() for one in batch_sizes.logits(model, ids[:3], found, 2)] == [
+        found[i] for i in range(3)
+    ]

@@ -28,7 +28,10 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
         place.mkdir(parents=True)
     patch.chdir(here)
     data = folder / ACCOUNT / "resources/datasets/cola.manifest.json"
-    mine = {"own": {"train": f"/home/{ACCOUNT}/mine.csv"}, "sha256": "b" * 64}
+    mine = {"name": "glue/cola", "own": {"train": f"/home/{ACCOUNT}/mine.csv"}, "sha256": "b" * 64}
+    mine |= {"source": {"kind": "local", "path": f"/home/{ACCOUNT}"}, "folder": "cola", "rows": {"train": 3}}
+    mine |= {"license": f"that of {ACCOUNT}", "dataset": {"columns": ["sentence"], "label": "label", "labels": ["no"]}}
+    mine |= {"files": {"train.parquet": {"bytes": 9, "sha256": "c" * 64}}}
     files.write_json(data, mine)
     card = {"warnings": ["a warning"], "splits": {}, "own": {}, "entry": ""}
     files.write_json(data.with_name("cola.card.json"), card)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rocrate.rocrate import ROCrate
 
-from archived import ACCOUNT, PRIVATE, build, write
+from archived import ACCOUNT, PRIVATE, write
 from hra_results import verify
 from hra_results.archives import contents, descriptions, private_values
 from hra_workflow.commands.main import main
@@ -21,22 +21,6 @@ from hra_workflow.data import images
 from support import ROOT, paper_config
 
 METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> dict:
-    """Build the tables of four runs in folders with private names, and return their plan."""
-    with pytest.MonkeyPatch.context() as patch:
-        return build(tmp_path_factory.mktemp("built").resolve(), patch)
-
-
-@pytest.fixture(scope="module")
-def made(built, tmp_path_factory) -> Path:
-    """Return the folder of an archive with adapters and images."""
-    target = tmp_path_factory.mktemp("made") / "glue"
-    with pytest.MonkeyPatch.context() as patch:
-        write(built, patch, to=target)
-    return target
 
 
 @pytest.fixture

@@ -87,9 +87,8 @@ def test_an_export_is_checked_and_published(called):
     run = "reviews/results/glue/cola/hra/r8/seed0"
     asked = ("publish", "reviews", "--run", run, "--weights", "best", "--to", "me/hra")
     status, (words,), output = called(*asked, snakemake=EXPORTS)
-    assert (
-        status == DONE and output.startswith("A note.\n") and called.read == [(Path("results/x y/hub/best"), "me/hra")]
-    )
+    assert status == DONE and output.startswith("A note.\n")
+    assert called.read == [(Path("results/x y/hub/best"), "me/hra", Path("results/x y"))]
     assert f'request={{"run": "{run}", "weights": "best", "command": "export"}} -- export' in words
     assert called("publish", "reviews", snakemake=FAILS)[0] == 1 and not called.read
     assert called("publish", "reviews", "--to", "hra-tiny") == (WRONG, [], "")

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from hra_results import verify
-from hra_results.archives import contents, crate, descriptions, private_values, rewriting
-from hra_workflow.core import provenance, records
+from hra_results.archives import contents, crate, croissant, descriptions, private_values, rewriting
+from hra_workflow.core import files, provenance, records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 
@@ -120,16 +120,19 @@ def write(plan: dict, name: str = "all", to: str | None = None, weights: bool = 
         shown = {"files": rewritten.report(), "left_out": replacements.value(left_out)}
         trained = [records.read(path) for path in paths if Path(path).name == records.OF_RUN]
         metrics = [one for one in own if one.endswith("/metrics.json")]
+        published, downloads = provenance.now(), [path for path in paths if path.endswith(".manifest.json")]
+        data = croissant.describe(name, {place(path): files.read_json(path) for path in downloads}, published)
         made = {
             contents.ABOUT: contents.as_json(about),
             contents.CONFIG: yaml.safe_dump(merged, sort_keys=False, allow_unicode=True, width=120).encode(),
             contents.ENVIRONMENT: contents.as_json(replacements.value(descriptions.environment())),
+            contents.CROISSANT: contents.as_json(replacements.value(data)),
             contents.REPLACED: contents.as_json(shown),
             contents.README: descriptions.readme(about, trained, metrics, shown["files"], shown["left_out"]).encode(),
         }
         actions = [described(job, replacements, basedir) for job in jobs]
         names, snakefile = [*own, *made, contents.LIST], place(basedir / "Snakefile")
-        metadata = crate.describe(name, about, actions, names, snakefile, provenance.now())
+        metadata = crate.describe(name, about, actions, names, snakefile, published)
         made[contents.CRATE] = contents.as_json(metadata)
         clash = own.keys() & made.keys()
         expect(not clash, f"expected no file of the results with the name {', '.join(clash)}, found one. Rename it.")

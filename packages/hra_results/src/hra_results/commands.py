@@ -188,7 +188,10 @@ def publish(project: tuple[str, ...] | Path, to: str | None, verbose: bool, **re
         return publish.run(project, to)
     cards: list[str] = []
     status = given(project, verbose=verbose).request("export", "export_adapter", request, cards.append)
-    return status or publish.run(publish.folder_of(cards), to)
+    if status:
+        return status
+    folder = publish.folder_of(cards)
+    return publish.run(folder, to, folder.parents[1])
 
 
 @click.command(

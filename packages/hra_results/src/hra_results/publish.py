@@ -6,6 +6,7 @@ It checks that the weights are those of the exported record.
 import re
 from pathlib import Path
 
+from hra_results import eval_results
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.models import adapters
@@ -21,6 +22,7 @@ def check(folder: Path) -> None:
     try:
         warn_of_card(folder)
         check_adapter(folder)
+        eval_results.read(folder)
     except JobError:
         raise
     except Exception as problem:  # each format raises different errors
@@ -81,9 +83,16 @@ def folder_of(lines: list[str]) -> Path:
     return Path(card).parent
 
 
-def run(folder: Path, to: str | None) -> int:
-    """Check an export, list its files, and upload it to a repository; raise JobError if it is changed or invalid."""
+def run(folder: Path, to: str | None, of_run: Path | None = None) -> int:
+    """Check an export, list its files, and upload it to a repository; raise JobError if it is changed or invalid.
+
+    of_run: the folder of the run, from whose metrics the evaluation results are written.
+    """
     check(folder)
+    if of_run:
+        eval_results.write(folder, of_run)
+    if to:
+        eval_results.name_source(folder, to)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             print(f"{path.stat().st_size:12,}  {path.relative_to(folder)}")

@@ -4,4 +4,5 @@ private_values   replaces such values in texts, and the SHA-256 that depend on t
 contents         lists, reads, writes and checks the files of an archive
 descriptions     environment, README and replaced values
 crate            ro-crate-metadata.json
+croissant        croissant.json
 """

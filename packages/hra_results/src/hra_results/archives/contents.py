@@ -20,6 +20,7 @@ from hra_workflow.core.errors import JobError, expect
 
 LIST, ABOUT, CONFIG, README = "manifest-sha256.txt", "archive.json", "config.yaml", "README.md"
 REPLACED, ENVIRONMENT, CRATE = "replaced.json", "environment.json", "ro-crate-metadata.json"
+CROISSANT = "croissant.json"
 FORMAT = 1  # of archive.json
 PACKED = {".safetensors", ".gz", ".png", ".tar", ".zip"}  # stored in a zip file without compression
 # Maximum compression ratio of files that unpack to more than 64 MiB, and bytes that are unpacked at once.

@@ -70,6 +70,7 @@ def listing(about: dict, runs: int, tables: list[str], replaced: Mapping, left_o
         "records have the main versions of each run",
         f"`{contents.ABOUT}`": "the jobs that make the tables from the records",
         f"`{contents.CRATE}`": "all jobs with inputs, outputs, params and times (Workflow Run Crate)",
+        f"`{contents.CROISSANT}`": "the data of the tables: files with SHA-256, splits and licences (Croissant)",
         f"`{contents.REPLACED}`": f"values of the machine that were replaced, in {len(replaced)} files, and "
         f"{len(left_out)} files that were left out",
         f"`{contents.LIST}`": "SHA-256 of all files, for `sha256sum -c`",

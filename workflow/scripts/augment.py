@@ -27,9 +27,9 @@ def main(job: dict) -> None:
         made_from.KEY: made_from.describe(job),
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
-    if methods.entry(method).adapter.config:
+    if adapter := methods.entry(method).adapter.config:
         place = "config: methods.{method}.variants.{variant}.peft".format_map(job["wildcards"])
-        peft_types.check_arguments(place, grid.kind_of(method), method["peft"])
+        peft_types.check_arguments(place, adapter, method["peft"])
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")

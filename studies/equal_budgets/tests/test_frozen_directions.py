@@ -1,11 +1,12 @@
 """Part E's candidate: the hook trains δ and leaves c."""
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from safetensors.torch import load_file
 
 from hra import reflections
-from hra_workflow import methods
+from rule_jobs import maker, train
 from studies.equal_budgets import frozen_directions
+from sums import MathRun, math_method
 
 
 def parts(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,18 +38,14 @@ def test_adam_with_the_hook_equals_adam_on_the_differences():
     torch.testing.assert_close(common, c, rtol=0, atol=1e-12)
 
 
-def test_the_method_freezes_both_sides_of_a_layer_before_training():
-    (name,) = frozen_directions.METHOD.callbacks
-    assert methods.entry({"kind": "studies.equal_budgets.frozen_directions:METHOD"}) is frozen_directions.METHOD
-    callback = getattr(frozen_directions, name.partition(":")[2])()
-    assert isinstance(callback, TrainerCallback)
-    model = torch.nn.ModuleDict({"hra_u": torch.nn.ParameterDict(), "hra_u_out": torch.nn.ParameterDict()})
-    for side, n in (("hra_u", 4), ("hra_u_out", 3)):
-        model[side]["default"] = torch.nn.Parameter(torch.ones(n, 2))
-    head = torch.nn.Parameter(torch.ones(4, 2))
-    model.register_parameter("head", head)
-    callback.on_train_begin(TrainingArguments("unused"), TrainerState(), TrainerControl(), model=model)
-    sum(one[:, 0].sum() for one in model.parameters()).backward()
-    assert model["hra_u"]["default"].grad.tolist() == [[0.5, -0.5]] * 4
-    assert model["hra_u_out"]["default"].grad.tolist() == [[0.5, -0.5]] * 3
-    assert head.grad.tolist() == [[1, 0]] * 4
+def test_a_training_leaves_the_common_directions_of_both_sides(tmp_path, tiny_math):
+    method = math_method("hra", {"r": 4, "two_sided": True})
+    method |= {"kind": f"{frozen_directions.__name__}:METHOD"}
+    run = maker(MathRun, tmp_path, tiny_math)(method, learning_rate=0.01)
+    train(run)
+    first, last = (load_file(place) for place in (run.folder / "augmented/adapter_model.safetensors", run.last))
+    assert len(first) > 10 and {name.rpartition(".")[2] for name in first} == {"hra_u", "hra_u_out"}
+    for name, u in last.items():
+        common, differences = parts(u)
+        torch.testing.assert_close(common, parts(first[name])[0], rtol=0, atol=1e-6)
+        assert differences.abs().max() > 1e-4, name

@@ -39,7 +39,7 @@ def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 
     """
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
-    config_class = peft_types.config_class(grid.kind_of(method))
+    config_class = peft_types.config_class(entry.adapter.config)
     arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": method["targets"]}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 

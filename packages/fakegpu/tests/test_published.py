@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -103,3 +105,20 @@ def test_the_docs_say_the_errors_of_the_results():
         time, memory = found["time"], found["memory"]
         numbers = f"{time.count} | {time.bias:+.0%} | {time.rms:.1%} | {time.spearman:.2f} | {memory.rms:.1%}"
         assert numbers in page, (half, benchmark, numbers)
+
+
+REHEARSE = """
+import json, sys
+from pathlib import Path
+from fakegpu.workflow.published import rehearse
+from fakegpu.workflow.published.__main__ import measured
+facts = [row for row in measured() if row["experiment"] in sys.argv[2:]]
+print(json.dumps([one["error"] for one in rehearse.rehearse(facts, Path(sys.argv[1])).values()]))
+"""
+
+
+@pytest.mark.full
+def test_an_experiment_of_each_benchmark_is_rehearsed(tmp_path):
+    command = [sys.executable, "-c", REHEARSE, tmp_path, "ia3/llama-3.2-3B-default", "c3a/flux2-klein-default"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [None, None]

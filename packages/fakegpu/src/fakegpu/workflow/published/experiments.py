@@ -6,12 +6,14 @@ The settings are those of studies/peft_metamathqa and studies/peft_image.
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 
 from fakegpu.workflow import model_sizes
+from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.made_from import ROUNDING
 from hra_workflow.data import synthetic
@@ -26,6 +28,9 @@ UNSTATED = {"peft_type", "peft_version", "inference_mode", "task_type", *peft_ty
 # Experiments of which this code, or its precision, differs from the measured one.
 OTHER_CODE = {"hra": "HRA's layers are this package's", "boft": "BOFT's factors are multiplied otherwise here"}
 OTHER_CODE["full"] = "full fine-tuning is in float32 here, in bf16 there"
+
+# PEFT adds the penalty in a forward pass that models without a task type, as in its experiment, do not have.
+ADALORA = replace(methods.METHODS["adalora"], penalty=None)
 
 
 class Benchmark:
@@ -86,6 +91,8 @@ class Benchmark:
         kind, folder = row["peft_type"].lower(), self.folder / row["experiment"]
         if reason := OTHER_CODE.get(kind) or peft_types.UNSUPPORTED.get(kind):
             raise ValueError(reason)
+        if not methods.of_type(kind).runs(self.task):
+            raise ValueError(f"{kind} trains with callbacks of transformers' Trainer only")
         method, model = self.method(kind, json.loads(row["peft_config"])), self.model()
         given = {
             "method": method,
@@ -149,6 +156,10 @@ class Benchmark:
             "tasks": {self.task: self.settings},
         }
         variant |= {} if virtual else {"targets": "published"}
+        if kind == "adalora":  # the rehearsed steps reallocate ranks, as 86 % of the published ones
+            del config["methods"][kind]["type"]
+            config["methods"][kind]["kind"] = f"{__name__}:ADALORA"
+            variant |= {"peft": variant["peft"] | {"tinit": 0}, "budget": {"initial": 0, "final": 0}}
         return grid.method(config, self.task, kind, "published")
 
 
@@ -183,7 +194,9 @@ class MetaMathQA(Benchmark):
             yield {"question": synthetic.WORD, "answer": f"{words}. {synthetic.ANSWER}"}
 
     def params(self) -> dict:
-        return {"prompt": {"template": "{question}"}}
+        from hra_workflow.tasks.math.task import Math
+
+        return {"prompt": {"template": "{question}"}, "learner": Math.learner}
 
 
 class Image(Benchmark):

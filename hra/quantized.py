@@ -1,5 +1,6 @@
 """Effective weights of quantised linear layers, and a switch that keeps these layers differentiable."""
 
+import sys
 from typing import Any, TypeGuard
 
 import torch
@@ -42,9 +43,16 @@ def was_repacked(layer: nn.Module) -> bool:
 def keep_differentiable(model: nn.Module) -> None:
     """Prevent the 4-bit layers of a model in training from being repacked by an intermediate evaluation.
 
-    Raises ValueError if a layer has already been repacked.
+    Raises ValueError if a layer has already been repacked, or has transformers' FP8 weights and no backward pass.
     """
     for name, layer in model.named_modules():
+        home = type(layer).__module__
+        is_float8 = home == "transformers.integrations.finegrained_fp8" and not isinstance(layer, nn.Embedding)
+        if is_float8 and not hasattr(sys.modules[home], "FP8LinearFunction"):
+            raise ValueError(
+                f"HRA cannot train through {name}: {type(layer).__name__} of transformers before 5.22 has no backward "
+                "pass. Load the base model with `FineGrainedFP8Config(dequantize=True)`, or install transformers 5.22."
+            )
         if was_repacked(layer):
             raise ValueError(
                 f"HRA cannot train on {name}: bitsandbytes has repacked its 4-bit weight for this CPU, which blocks "

@@ -10,6 +10,7 @@ from sidebyside import close, layer, rotated
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.integrations import finegrained_fp8
 
 import hra
 
@@ -77,6 +78,48 @@ def test_layers_packed_by_torch_are_refused():
     message = r"HRA cannot adapt 0: .* found torch\.ao\..*dynamic.*\.Linear, which .* quantise after `merge_and_unload`"
     with pytest.raises(TypeError, match=message):
         get_peft_model(packed, HRAConfig(r=4, target_modules=["0"]))
+
+
+@pytest.fixture
+def float8_model():
+    """Build transformers' layer with weights of 8 bits and scales of blocks, whose kernels need a GPU."""
+    float8 = finegrained_fp8.FP8Linear(16, 8, block_size=(4, 8))
+    float8.weight.data.copy_(torch.randn(8, 16))
+    nn.init.uniform_(float8.weight_scale_inv)
+    return nn.Sequential(float8)
+
+
+def test_float8_layers_without_a_backward_pass_are_refused(float8_model, monkeypatch):
+    monkeypatch.delattr(finegrained_fp8, "FP8LinearFunction", raising=False)  # as in transformers 5.21
+    with pytest.raises(
+        ValueError, match=r"cannot train through 0: FP8Linear .*FineGrainedFP8Config\(dequantize=True\)"
+    ):
+        get_peft_model(float8_model, HRAConfig(r=4, target_modules=["0"]))
+
+
+@pytest.mark.skipif(not hasattr(finegrained_fp8, "FP8Embedding"), reason="transformers before 5.21")
+def test_a_float8_embedding_needs_no_backward_pass(monkeypatch):
+    monkeypatch.delattr(finegrained_fp8, "FP8LinearFunction", raising=False)
+    base = nn.Sequential(finegrained_fp8.FP8Embedding(10, 16), nn.Linear(16, 8))
+    model = get_peft_model(base, HRAConfig(r=4, target_modules=["1"]))
+    assert model.base_model.model[1].hra_u["default"].requires_grad
+
+
+@pytest.mark.skipif(not hasattr(finegrained_fp8, "FP8LinearFunction"), reason="transformers before 5.22")
+def test_float8_layers_pass_gradients(float8_model, monkeypatch):
+    def on_a_cpu(x, weight, scale, block_size, *others):
+        return x @ finegrained_fp8._dequantize_fp8_weight(weight, scale, block_size, x.dtype).mT
+
+    monkeypatch.setattr(finegrained_fp8, "fp8_linear", on_a_cpu)
+    plain, x = nn.Linear(16, 8, bias=False), torch.randn(5, 16)
+    plain.weight.data = on_a_cpu(torch.eye(16), float8_model[0].weight, float8_model[0].weight_scale_inv, (4, 8)).mT
+    gradients = []
+    for base in (float8_model[0], plain):
+        torch.manual_seed(1)
+        ours = layer(base)
+        ours(x).square().sum().backward()
+        gradients.append(ours.hra_u["default"].grad)
+    close(*gradients, 16)
 
 
 def test_trainable_base_weight_gets_its_gradient():

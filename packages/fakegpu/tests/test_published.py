@@ -118,6 +118,7 @@ print(json.dumps([one["error"] for one in rehearse.rehearse(facts, Path(sys.argv
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_an_experiment_of_each_benchmark_is_rehearsed(tmp_path):
     command = [sys.executable, "-c", REHEARSE, tmp_path, "ia3/llama-3.2-3B-default", "c3a/flux2-klein-default"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -41,6 +41,8 @@ EXTENDED = {
     "magnitudes": {"magnitudes": True},
     "both": {"two_sided": True, "magnitudes": True},
 }
+ONE_OR_BOTH = {"one side": {}, "both sides": EXTENDED["both"]}
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
 

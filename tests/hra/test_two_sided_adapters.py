@@ -90,35 +90,6 @@ def test_a_row_that_a_magnitude_makes_zero_is_not_merged():
         ours.merge(safe_merge=True)
 
 
-def test_each_sample_has_its_own_adapter(base):
-    ours, x = three(base), data(base)
-    names = ["other", "__base__", "default", "plain", "other", "default"]
-    z = ours(x, adapter_names=names)
-    for i, name in enumerate(names):
-        W = ours.weight if name == "__base__" else adapted_weight(ours, name)
-        close(z[i : i + 1], call(base, x[i : i + 1], W), 64)
-    close(ours(x, adapter_names=["__base__"] * 6), base(x), 1)
-
-
-def test_adapters_are_switched_disabled_and_deleted(base):
-    ours, x = three(base), data(base)
-    ours.enable_adapters(False)
-    assert torch.equal(ours(x), base(x))
-    ours.enable_adapters(True)
-    ours.set_adapter("other")
-    assert {name for name, p in ours.named_parameters() if p.requires_grad} == {
-        "hra_u.other",
-        "hra_magnitudes.other",
-    }
-    close(ours(x), call(base, x, adapted_weight(ours, "other")), 64)
-    ours.delete_adapter("default")
-    assert not any("default" in name for name in ours.state_dict())
-    with torch.no_grad():
-        close(ours(x), call(base, x, adapted_weight(ours, "other")), 64)
-    ours.set_adapter("plain")
-    close(ours(x), call(base, x, adapted_weight(ours, "plain")), 64)
-
-
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_has_its_own_parameters(base, copied):
     ours, x = three(base.bfloat16()), data(base, torch.bfloat16)

@@ -64,13 +64,14 @@ def test_resetting_keeps_the_parameter():
 # Dtypes
 
 
+@pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("base", [nn.Linear(64, 32), nn.Conv2d(4, 8, 4), nn.Conv2d(8, 8, 4, groups=2)])
-def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype, form):
+def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype, form, needed):
     x = torch.randn(9, 64).to(dtype) if isinstance(base, nn.Linear) else torch.randn(2, base.in_channels, 8, 8)
-    start = layer(copy.deepcopy(base), init_weights=True)
-    ours = layer(copy.deepcopy(base), **form)
+    start, ours = layer(copy.deepcopy(base), init_weights=True), layer(copy.deepcopy(base), **form)
+    x.requires_grad_(needed)
     exact = ours(x.float())
     with torch.autocast("cpu", torch.bfloat16):
         y, frozen, z = start(x), base(x), ours(x)

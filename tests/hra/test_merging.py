@@ -54,15 +54,6 @@ def test_channels_last_weight_merges_and_stays_channels_last():
     close(ours.weight, before, 18)
 
 
-def test_safe_merge_finds_NaN_and_leaves_the_weight():
-    ours = layer(nn.Linear(16, 8))
-    before = ours.weight.clone()
-    ours.hra_u["default"].data[0, 0] = torch.nan
-    with pytest.raises(ValueError, match="NaNs detected"):
-        ours.merge(safe_merge=True)
-    assert torch.equal(ours.weight, before) and not ours.merged
-
-
 def test_a_weight_that_ZeRO_3_has_emptied_is_refused():
     model = adapt(nn.Sequential(nn.Linear(6, 5)), target_modules=["0"])
     weight = model.base_model.model[0].base_layer.weight

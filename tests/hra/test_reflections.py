@@ -217,12 +217,6 @@ def test_first_and_second_derivatives(function, shapes):
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
-def test_the_rotation_without_B_is_that_with_it():
-    x, U = random(4, 5), random(5, 3, seed=1)
-    close(without_B(x, U), reflect(x, *compact(U)), 5)
-    close(without_B(x.requires_grad_(), U.requires_grad_()), reflect(x, *compact(U)), 5)
-
-
 def test_only_the_gradients_asked_for_are_made():
     x, V, B = random(4, 5), random(5, 2, seed=2).requires_grad_(), random(5, 2, seed=3)
     reflect(x, V, B).sum().backward()

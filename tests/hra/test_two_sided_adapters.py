@@ -79,15 +79,22 @@ def test_several_active_adapters_equal_one_merge_after_the_other(base, names):
 def test_a_row_that_a_magnitude_makes_zero_is_not_merged():
     base = BASES["linear"]()
     ours, x = three(base), data(base)
-    ours.hra_magnitudes["default"].data[3] = -1
     before = ours.weight.clone()
+    ours.hra_magnitudes["default"].data[3] = -1
     close(ours(x)[:, 3], ours.base_layer.bias[3].expand(6), 8)
     with pytest.raises(ValueError, match=r"expected no δ of -1 \(`hra_magnitudes`\).*Keep the adapter unmerged"):
         ours.merge()
     assert torch.equal(ours.weight, before) and not ours.merged
-    ours.hra_magnitudes["default"].data[3] = torch.nan
+
+
+@pytest.mark.parametrize("name", ["hra_u", "hra_u_out", "hra_magnitudes"])
+def test_safe_merge_finds_NaN_and_leaves_the_weight(base, name):
+    ours = three(base)
+    before = ours.weight.clone()
+    getattr(ours, name)["default"].data[3] = torch.nan
     with pytest.raises(ValueError, match="NaNs detected"):
         ours.merge(safe_merge=True)
+    assert torch.equal(ours.weight, before) and not ours.merged
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
@@ -116,14 +123,15 @@ def test_a_bias_that_is_sharded_after_the_call_of_its_layer_is_refused(base):
 # Dtypes
 
 
+@pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize(
     ("base_dtype", "dtype"),
     [(one, other) for one in (torch.bfloat16, torch.float16) for other in (one, torch.float32)]
     + [(torch.float32, torch.bfloat16)],
 )
-def test_outputs_have_the_dtype_of_the_input_and_parameters_are_float32(base, form, base_dtype, dtype):
-    ours, x = layer(base.to(base_dtype), **form), data(base, dtype)
+def test_outputs_have_the_dtype_of_the_input_and_parameters_are_float32(base, form, base_dtype, dtype, needed):
+    ours, x = layer(base.to(base_dtype), **form), data(base, dtype).requires_grad_(needed)
     expected, narrow = copy.deepcopy(ours).double(), torch.float16 if base_dtype == torch.float16 else torch.bfloat16
     z, exact = ours(x), call(expected.base_layer, x.double(), adapted_weight(expected))
     close(z, exact, 8, dtype=narrow)

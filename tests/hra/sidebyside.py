@@ -128,6 +128,11 @@ def adapted_weight(ours, *names, weight=None):
     return W.view(base.weight.shape)
 
 
+def call(base, x, weight):
+    """Call a base layer with another weight, differentiably."""
+    return torch.func.functional_call(base, {"weight": weight}, (x,))
+
+
 def rotated(base: nn.Linear, x, *us):
     """Compute W D_1 D_2 ... x + b from the definition."""
     for u in reversed(us):

@@ -1,13 +1,10 @@
 """`hra inspect | to-lora | merge`."""
 
-import importlib
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -103,21 +100,13 @@ def test_a_library_that_is_not_installed_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_hra_command_ignores_modules_in_the_working_directory(saved, tmp_path):
-    folder, _ = saved
-    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["hra"].partition(
-        ":"
-    )
-    script = tmp_path / "bin/hra"  # as pip writes it
-    script.parent.mkdir()
-    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())")
-    work = tmp_path / "work"
-    work.mkdir()
+def test_modules_in_the_working_directory_are_not_imported(saved, tmp_path):
+    """`python -m` searches this folder first."""
+    (work := tmp_path / "work").mkdir()
     for name in ("torch", "peft", "transformers", "json"):
         (work / f"{name}.py").write_text("open('imported', 'w').close()")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(script), "merge", str(folder / "adapter"), "out"]
-    subprocess.run(command, cwd=work, env=environment, check=True)
+    command = [sys.executable, "-m", "hra", "merge", str(saved[0] / "adapter"), "out"]
+    subprocess.run(command, cwd=work, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     assert (work / "out/model.safetensors").exists() and not (work / "imported").exists()
 
 
@@ -171,27 +160,3 @@ def test_an_adapter_cannot_name_other_code(tmp_path, monkeypatch, command, libra
     with pytest.raises(SystemExit, match=message):
         main([command, str(adapter), "out"])
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.filterwarnings("ignore:'hra.__main__' found in sys.modules")
-def test_the_working_directory_is_not_searched_for_a_library(tmp_path, monkeypatch):
-    """Start like `python -m hra`, with the working directory first in sys.path."""
-    write_mapping(tmp_path / "adapter", "diffusers", "UNet2DModel")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["hra", "merge", "adapter", "out"])
-    searched = []
-
-    imported = importlib.import_module
-
-    def import_module(name, *package):
-        if name != "diffusers":  # huggingface_hub imports its own modules like this
-            return imported(name, *package)
-        searched.append((name, list(sys.path)))
-        raise ValueError("enough")
-
-    monkeypatch.setattr(importlib, "import_module", import_module)
-    with pytest.raises(SystemExit, match="enough"):
-        runpy.run_module("hra", run_name="__main__")
-    ((name, places),) = searched
-    assert name == "diffusers" and str(tmp_path) not in places

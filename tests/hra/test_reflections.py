@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sidebyside import close, dense
+from sidebyside import close, dense, explicit
 
 from hra.penalty import orthogonality_error
 from hra.reflections import compact, compose, middle, reflect
@@ -15,15 +15,6 @@ few = settings(max_examples=25, deadline=None)
 
 def random(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def explicit(U):
-    """Compute H_1 H_2 ... H_r with each reflection as an (n, n) matrix."""
-    H = torch.eye(len(U), dtype=U.dtype)
-    for u in U.T:
-        if u.norm() > 0:
-            H = H @ (torch.eye(len(U), dtype=U.dtype) - 2 * torch.outer(u, u) / u.dot(u))
-    return H
 
 
 def terms(n: int, r: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, close, explicit, layer
+from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, call, close, explicit, layer
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -19,11 +19,6 @@ BOTH = EXTENDED["both"]
 def tensors(ours, name="default"):
     """Return an adapter's parameters."""
     return [p for key, p in ours.named_parameters() if "hra_" in key and key.endswith(name)]
-
-
-def call(base, x, weight):
-    """Call a base layer with another weight, differentiably."""
-    return torch.func.functional_call(base, {"weight": weight}, (x,))
 
 
 def check(ours, x, c=64):

@@ -12,6 +12,7 @@ from sidebyside import (
     ONE_OR_BOTH,
     adapt,
     adapted_weight,
+    call,
     close,
     config_of,
     explicit,
@@ -46,10 +47,6 @@ def three(base):
         ours.update_layer(name, 2, config)
     random_magnitudes(ours)
     return ours.eval()
-
-
-def call(base, x, weight):
-    return torch.func.functional_call(base, {"weight": weight}, (x,))
 
 
 @pytest.mark.parametrize("names", list(itertools.permutations(["default", "other", "plain"])))
@@ -214,9 +211,8 @@ def test_no_rows_have_no_gradient():
     assert ours(torch.randn(12)).shape == (8,)
 
 
-@pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
-def test_decoding_with_a_cache_gives_the_tokens_of_the_merged_model(form):
-    model = adapt(llama(2, initializer_range=0.3), target_modules="all-linear", **form).eval()
+def test_decoding_with_a_cache_gives_the_tokens_of_the_merged_model():
+    model = adapt(llama(2, initializer_range=0.3), target_modules="all-linear", **BOTH).eval()
     tokens = torch.randint(0, 50, (3, 4))
     model.generation_config.pad_token_id = 0
     options = {"max_new_tokens": 12, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}

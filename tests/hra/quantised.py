@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import EXTENDED, close, random_magnitudes, vectors
+from sidebyside import EXTENDED, ONE_OR_BOTH, close, random_magnitudes, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -82,7 +82,7 @@ def form():
     return {}
 
 
-in_each_form = pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
+in_each_form = pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 
 
 @pytest.fixture

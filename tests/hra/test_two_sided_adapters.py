@@ -110,7 +110,7 @@ def test_a_copy_has_its_own_parameters(base, copied):
 
 
 def test_a_bias_that_is_sharded_after_the_call_of_its_layer_is_refused(base):
-    """As FSDP1 and ZeRO-3 do it if the base layer is a unit of its own."""
+    """As FSDP1 and ZeRO-3 do it if the base layer is a separate unit."""
     ours, x = layer(base, magnitudes=True), data(base)
     base.register_forward_hook(lambda module, inputs, output: setattr(module.bias, "data", torch.empty(0)))
     with pytest.raises(TypeError, match=r"HRA on 0 with `two_sided` .*its bias in this process, found it sharded"):

@@ -1,4 +1,4 @@
-"""What `two_sided`, `magnitudes` and `init_scale` refuse, by name, before anything is trained."""
+"""Check what `two_sided`, `magnitudes` and `init_scale` refuse, by name, before anything is trained."""
 
 import copy
 import pickle

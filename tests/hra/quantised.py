@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import EXTENDED, close, random_magnitudes, vectors
+from sidebyside import EXTENDED, ONE_OR_BOTH, close, random_magnitudes, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -82,7 +82,7 @@ def form():
     return {}
 
 
-in_each_form = pytest.mark.parametrize("form", [{}, EXTENDED["both"]], ids=["one side", "both sides"])
+in_each_form = pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 
 
 @pytest.fixture
@@ -125,28 +125,23 @@ def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind)
             close(evaluate(ours), logits[1], 128, c)
 
 
-@pytest.mark.parametrize("mode", ["training", "evaluation", "after an evaluation"])
-def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_path, mode):
+MODES = [({}, "training"), ({}, "evaluation"), ({}, "after an evaluation"), (EXTENDED["both"], "training")]
+
+
+@pytest.mark.parametrize(("form", "mode"), MODES)
+def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_path, form, mode):
     ours, plain = models
     if mode != "training":
         evaluate(ours)
     ours.train(mode != "evaluation")
     before = ours(TOKENS).logits
-    _, found = hra.to_lora(ours, tmp_path)
+    config, found = hra.to_lora(ours, tmp_path)
     for name, factor in hra.to_lora(plain)[1].items():
         close(found[name], factor, 128)
     assert torch.equal(ours(TOKENS).logits, before)  # the base model is unchanged
     exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
-    assert isinstance(exported.peft_config["default"], LoraConfig)
+    assert isinstance(exported.peft_config["default"], LoraConfig) and config.use_dora == bool(form)
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
-
-
-def test_magnitudes_are_exported_as_dora(folder, kind, tmp_path):
-    model = adapt(load(folder, kind), **EXTENDED["both"])
-    config, _ = hra.to_lora(model, tmp_path)
-    exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
-    assert config.use_dora
-    close(exported.train()(TOKENS).logits, model.train()(TOKENS).logits, 128)
 
 
 @in_each_form

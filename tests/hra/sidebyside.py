@@ -41,6 +41,8 @@ EXTENDED = {
     "magnitudes": {"magnitudes": True},
     "both": {"two_sided": True, "magnitudes": True},
 }
+ONE_OR_BOTH = {"one side": {}, "both sides": EXTENDED["both"]}
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
 
@@ -124,6 +126,11 @@ def adapted_weight(ours, *names, weight=None):
         if name in ours.hra_magnitudes:
             W = (1 + ours.hra_magnitudes[name])[:, None] * W
     return W.view(base.weight.shape)
+
+
+def call(base, x, weight):
+    """Call a base layer with another weight, differentiably."""
+    return torch.func.functional_call(base, {"weight": weight}, (x,))
 
 
 def rotated(base: nn.Linear, x, *us):

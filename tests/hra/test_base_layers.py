@@ -122,35 +122,6 @@ def test_float8_layers_pass_gradients(float8_model, monkeypatch):
     close(*gradients, 16)
 
 
-def test_trainable_base_weight_gets_its_gradient():
-    base, x = nn.Linear(16, 8).double(), torch.randn(5, 16).double()
-    ours = layer(copy.deepcopy(base))
-    ours.base_layer.requires_grad_(True)
-    ours(x).square().sum().backward()
-    rotated(base, x, ours.hra_u["default"].detach()).square().sum().backward()
-    close(ours.base_layer.weight.grad, base.weight.grad, 16)
-    close(ours.base_layer.bias.grad, base.bias.grad, 16)
-
-
-@pytest.mark.parametrize("apply_GS", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("autocast", [False, True])
-def test_input_without_gradient_gives_the_same_outputs_and_gradients(apply_GS, dtype, autocast):
-    ours, x = layer(nn.Linear(64, 32).to(dtype), apply_GS=apply_GS), torch.randn(3, 5, 64).to(dtype)
-    u = ours.hra_u["default"]
-    results = []
-    for needed in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            y = ours(x.clone().requires_grad_(needed))
-        y.double().square().sum().backward()
-        results.append((y, u.grad.clone()))
-        u.grad = None
-    assert results[0][0].dtype == results[1][0].dtype
-    rounded = torch.bfloat16 if autocast else dtype
-    for bottom, middle in zip(*results, strict=True):
-        close(bottom, middle, 8, dtype=rounded)
-
-
 @pytest.mark.parametrize(
     ("base", "shape"), [(nn.Linear(16, 8), (5, 16)), (nn.Conv2d(6, 8, 3, padding=1), (2, 6, 5, 5))]
 )

@@ -46,48 +46,6 @@ def test_convolution_is_a_linear_layer_on_patches(kernel, stride, padding, dilat
     close(base.weight, before, 64)
 
 
-@pytest.mark.parametrize("groups", [2, 6], ids=["groups", "depthwise"])
-@pytest.mark.parametrize("hooked", [False, True])
-def test_the_groups_of_a_convolution_share_the_rotation_of_their_patches(groups, hooked):
-    options = {"stride": (2, 1), "padding": 1, "padding_mode": "reflect", "dtype": torch.float64}
-    base, x = nn.Conv2d(6, 12, (2, 3), groups=groups, **options), torch.randn(2, 6, 7, 8, dtype=torch.float64)
-    ours, before = layer(base, r=4), base.weight.clone()
-    u = ours.hra_u["default"]
-    assert len(u) == 6 // groups * 6
-    V, B = compact(u)
-    W = reflect(before.flatten(1), B, V).view(before.shape)
-    alone = nn.Conv2d(6 // groups, 12 // groups, (2, 3), **options)
-    parts = zip(x.chunk(groups, 1), W.chunk(groups), base.bias.chunk(groups), strict=True)
-    expected = torch.cat([alone._conv_forward(*part) for part in parts], 1)
-    if hooked:
-        base.register_forward_hook(lambda module, inputs, output: None)
-    close(ours(x), expected, 64)
-    gradients = (torch.autograd.grad(z.square().sum(), u)[0] for z in (ours(x), expected))
-    close(*gradients, 64, c=64)
-    close(ours.eval()(x, adapter_names=["__base__", "default"])[1], expected[1], 64)
-    ours.merge()
-    close(base.weight, W, 64)
-    close(ours(x), expected, 64)
-    ours.unmerge()
-    close(base.weight, before, 64)
-
-
-def test_one_image_without_a_batch():
-    ours, x = layer(nn.Conv2d(3, 4, 3)), torch.randn(3, 6, 7)
-    close(ours(x), ours(x[None])[0], 27)
-
-
-def test_trainable_kernel_gets_its_gradient():
-    base, x = nn.Conv2d(2, 3, (2, 3), dtype=torch.float64), torch.randn(1, 2, 4, 5).double()
-    ours = layer(base, r=2)
-    base.requires_grad_(True)
-
-    def output(weight):
-        return torch.func.functional_call(ours, {"base_layer.weight": weight}, (x,))
-
-    assert torch.autograd.gradcheck(output, (base.weight.detach().requires_grad_(),))
-
-
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize("adapter_names", [None, ["default", "__base__"]])
 @pytest.mark.parametrize("modify", [*OBSERVERS, *COMPUTED])

@@ -10,16 +10,16 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import HRAConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from safetensors.torch import load_file
-from sidebyside import BIASES, close
+from sidebyside import BIASES, EXTENDED, close, random_magnitudes
 
 import hra
 from hra.__main__ import main
+from hra.base_layer import HRALayer
 from hra.loading import find_base
 from own_code import recipe
 
 PIPELINE = Path(__file__).parents[2] / "workflow/pictures-sd"
 TARGETS = {"unet": ["to_q", "to_v", "conv1"], "text_encoder": ["q_proj", "fc1"]}
-ALL = pytest.mark.parametrize("part", TARGETS)
 
 
 def load(folder: Path = PIPELINE) -> DiffusionPipeline:
@@ -73,14 +73,10 @@ def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, b
     same(image(pipe), expected, before)
 
 
-@pytest.mark.parametrize(("part", "form"), [("unet", {"two_sided": True, "magnitudes": True}), ("text_encoder", {})])
-def test_injected_layers_export_for_load_lora_weights(before, tmp_path, part, form):
+def test_injected_layers_of_both_sides_export_for_load_lora_weights(before, tmp_path):
     pipe = load()
-    inject_adapter_in_model(config(part, **form), getattr(pipe, part), adapter_name="mine")
-    for name, parameter in getattr(pipe, part).named_parameters():
-        if "hra_magnitudes" in name:
-            parameter.data.uniform_(-0.5, 0.5)
-    hra.to_lora(getattr(pipe, part), tmp_path, adapter_name="mine")
+    inject_adapter_in_model(config("unet", **EXTENDED["both"]), pipe.unet, adapter_name="mine")
+    hra.to_lora(random_magnitudes(pipe.unet), tmp_path, adapter_name="mine")
     expected = image(pipe)
     pipe = load()
     pipe.load_lora_weights(tmp_path)
@@ -110,30 +106,37 @@ def test_a_unet_in_the_layout_of_comfyui_gives_the_same_image(before, tmp_path):
     same(image(other), expected, before)
 
 
-def test_an_exported_unet_is_read_by_load_lora_adapter(tmp_path):
+def test_the_methods_of_a_unet(tmp_path):
     unet = UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet")
-    unet.add_adapter(config("unet"))
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([1]), torch.randn(1, 3, 96)
+    before = unet(*inputs).sample
+    unet.add_adapter(HRAConfig(r=4, target_modules=TARGETS["unet"]))
+    close(unet(*inputs).sample, before, 288, c=32)
+    for module in (layers := [one for one in unet.modules() if isinstance(one, HRALayer)]):
+        module.reset_hra_parameters_random("default")
+    after = unet(*inputs).sample
+    assert {type(one).__name__ for one in layers} == {"Linear", "Conv2d"} and not torch.allclose(after, before)
     hra.to_lora(unet, tmp_path)
     loaded = UNet2DConditionModel.from_pretrained(PIPELINE, subfolder="unet")
     loaded.load_lora_adapter(tmp_path, prefix="unet", use_safetensors=True)
-    inputs = torch.randn(1, 4, 8, 8), torch.tensor([1]), torch.randn(1, 3, 96)
-    close(loaded(*inputs).sample, unet(*inputs).sample, 288, c=32)
+    close(loaded(*inputs).sample, after, 288, c=32)
+    unet.disable_adapters()
+    close(unet(*inputs).sample, before, 288, c=32)
+    unet.enable_adapters()
+    unet.fuse_lora()
+    close(unet(*inputs).sample, after, 288, c=32)
 
 
-@ALL
-def test_merge_writes_the_pipeline(adapter, before, tmp_path, part, capsys):
+@pytest.mark.parametrize(("part", "base"), [("unet", ""), ("text_encoder", ""), ("unet", "unet")])
+def test_merge_writes_the_pipeline_or_the_component_that_is_the_base(adapter, before, tmp_path, part, base, capsys):
     folder, expected = adapter
-    main(["merge", str(folder), str(tmp_path / "merged"), "--base", str(PIPELINE)])
-    same(image(load(tmp_path / "merged")), expected, before)
-    assert f": StableDiffusionPipeline, its {part} with " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("part", ["unet"])
-def test_merge_writes_the_unet_if_that_is_the_base(adapter, before, tmp_path, part):
-    folder, expected = adapter
-    main(["merge", str(folder), str(tmp_path / "merged"), "--base", str(PIPELINE / "unet")])
-    pipe = load()
-    pipe.unet = UNet2DConditionModel.from_pretrained(tmp_path / "merged")
+    main(["merge", str(folder), str(tmp_path / "merged"), "--base", str(PIPELINE / base)])
+    if base:
+        pipe = load()
+        pipe.unet = UNet2DConditionModel.from_pretrained(tmp_path / "merged")
+    else:
+        assert f": StableDiffusionPipeline, its {part} with " in capsys.readouterr().out
+        pipe = load(tmp_path / "merged")
     same(image(pipe), expected, before)
 
 

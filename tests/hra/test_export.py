@@ -1,4 +1,4 @@
-"""The exact LoRA export."""
+"""The exact export as LoRA or DoRA."""
 
 import copy
 
@@ -7,52 +7,38 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from sidebyside import BIASES, TARGETS, adapt, close, layer
+from sidebyside import BIASES, EXTENDED, adapt, close, layer
 from torch import nn
 
 import hra
 from hra import checks
 
+BOTH = EXTENDED["both"]
+CONFIGS = [
+    {},
+    {"apply_GS": True},
+    {"r": 3},
+    *({"bias": bias} for bias in BIASES),
+    {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
+    {"target_modules": ".*(first|second)"},
+]
+
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"apply_GS": True},
-        {"r": 3},
-        *({"bias": bias} for bias in BIASES),
-        {"target_modules": ["conv", "first"], "modules_to_save": ["second"]},
-        {"target_modules": ".*(first|second)"},
-    ],
+    ("config", "stock"),
+    [*((config, stock) for config in CONFIGS for stock in (False, True)), *((BOTH | one, False) for one in CONFIGS)],
 )
-@pytest.mark.parametrize("stock", [False, True])
 def test_exported_lora_gives_the_same_outputs(net, images, tmp_path, config, stock):
     model = adapt(net, stock, **config)
     for p in model.parameters():
         if p.requires_grad:
             p.data += 0.1 * torch.randn_like(p)  # including biases and saved modules
     returned, state = hra.to_lora(model, tmp_path)
-    assert returned.r == returned.lora_alpha == config.get("r", 4)
+    assert returned.r == returned.lora_alpha == config.get("r", 4) * (1 + config.get("two_sided", False))
     loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
     assert isinstance(loaded.peft_config["default"], LoraConfig)
     close(loaded(images), model(images), 168)
     assert set(load_file(tmp_path / "adapter_model.safetensors")) == set(state)
-    close(loaded.merge_and_unload()(images), model(images), 168)
-
-
-@pytest.mark.parametrize("config", [*({"bias": bias} for bias in BIASES), {"modules_to_save": ["second"]}])
-def test_exported_dora_gives_the_same_outputs(net, images, tmp_path, config):
-    """With trained biases, which are added to what DoRA scales, and with a trained module."""
-    targets = TARGETS[: 2 if "modules_to_save" in config else 3]
-    options = hra.HRAConfig(r=4, two_sided=True, magnitudes=True, target_modules=targets, **config)
-    model = get_peft_model(copy.deepcopy(net), options)
-    for p in model.parameters():
-        if p.requires_grad:
-            p.data += 0.1 * torch.randn_like(p)
-    _, state = hra.to_lora(model, tmp_path)
-    assert state["base_model.model.conv.lora_magnitude_vector.weight"].shape == (1, 4, 1, 1)
-    loaded = PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)
-    close(loaded(images), model(images), 168)
     close(loaded.merge_and_unload()(images), model(images), 168)
 
 
@@ -72,38 +58,78 @@ def test_one_adapter_of_several_is_exported_by_name(net, images, tmp_path):
     close(PeftModel.from_pretrained(copy.deepcopy(net), tmp_path)(images), model(images), 168)
 
 
-def test_a_base_weight_that_cannot_be_read_is_refused():
-    class PackedLinear(nn.Module):
-        in_features = out_features = 6
-
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("qweight", torch.randn(6, 6))
-
-    with pytest.raises(ValueError, match=r"weight of 0 that can be dequantised .*found one of PackedLinear"):
-        hra.to_lora(adapt(nn.Sequential(PackedLinear()), target_modules=["0"]))
+def on(base, **config):
+    return lambda net: adapt(nn.Sequential(base), target_modules=["0"], **config)
 
 
-def test_what_cannot_be_exported_is_an_error(net, tmp_path):
-    model = adapt(net)
+def with_value(tensor, value, **config):
+    def build(net):
+        model = on(nn.Linear(6, 5), **config)(net)
+        getattr(model.base_model.model[0], tensor)["default"].data[2] = value
+        return model
+
+    return build
+
+
+def merged(net):
+    (model := adapt(net)).merge_adapter()
+    return model
+
+
+class PackedLinear(nn.Module):
+    in_features = out_features = 6
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("qweight", torch.randn(6, 6))
+
+
+ROW = nn.Linear(6, 300)  # with a zero row, by whose length DoRA would divide
+ROW.weight.data[270] = 0
+NO_ROW = r"^to_lora: 0: .* not zero, found 1, the first one at index 270\. .* Merge"
+NOT_FINITE = r"to_lora: 0: expected finite .*, found NaN or infinity"
+MIRRORED = {"padding": 1, "padding_mode": "reflect"}
+REFUSED = [
+    (lambda net: get_peft_model(net, LoraConfig(target_modules=["first"])), "found LORA"),
+    (merged, "unmerge_adapter"),
+    (with_value("hra_u", torch.inf), NOT_FINITE),
+    (with_value("hra_u_out", torch.nan, **BOTH), NOT_FINITE),
+    (with_value("hra_magnitudes", torch.nan, **BOTH), NOT_FINITE),
+    (on(nn.Conv2d(3, 4, 3, dilation=2)), "LoRA ignores both"),
+    (on(nn.Conv2d(3, 4, 3, **MIRRORED)), "LoRA ignores both"),
+    (on(nn.Conv2d(8, 8, 3, groups=2)), "0 has 2 groups; an equivalent LoRA would have rank 2 r"),
+    *((on(nn.Conv2d(8, 8, 3, groups=2), **form), "0 has 2 groups; .* or merge the") for form in EXTENDED.values()),
+    (on(PackedLinear()), r"weight of 0 that can be dequantised .*found one of PackedLinear"),
+    (on(ROW, magnitudes=True, init_weights=True), NO_ROW),
+    (on(ROW, init_weights=True, **BOTH), NO_ROW),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), REFUSED)
+def test_what_cannot_be_exported_is_an_error(net, build, message):
+    model = build(net)
+    with pytest.raises(ValueError, match=message):
+        hra.to_lora(model)
+
+
+def test_an_unknown_adapter_is_an_error(net):
     with pytest.raises(KeyError, match="expected one of the adapters"):
-        hra.to_lora(model, adapter_name="missing")
-    model.get_base_model().first.hra_u["default"].data[0, 0] = torch.inf
-    with pytest.raises(ValueError, match=r"to_lora: first: expected finite .*, found NaN or infinity"):
-        hra.to_lora(model)
-    model = adapt(net)
-    model.merge_adapter()
-    with pytest.raises(ValueError, match="unmerge_adapter"):
-        hra.to_lora(model)
-    lora = get_peft_model(net, LoraConfig(target_modules=["first"]))
-    with pytest.raises(ValueError, match="found LORA"):
-        hra.to_lora(lora)
-    for base in (nn.Conv2d(3, 4, 3, dilation=2), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")):
-        model = adapt(nn.Sequential(base), target_modules=["0"])
-        with pytest.raises(ValueError, match="LoRA ignores both"):
-            hra.to_lora(model, tmp_path)
-    with pytest.raises(ValueError, match="0 has 2 groups; an equivalent LoRA would have rank 2 r"):
-        hra.to_lora(adapt(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), target_modules=["0"]))
+        hra.to_lora(adapt(net), adapter_name="missing")
+
+
+@pytest.mark.parametrize(("row", "delta"), [(1e-9, 0.1), (1, -1)], ids=["a short row", "1 + δ = 0"])
+def test_short_rows_and_magnitudes_that_make_rows_zero_are_exported(tmp_path, row, delta):
+    base, x = nn.Sequential(nn.Linear(6, 300)), torch.randn(3, 6)
+    base[0].weight.data[270] *= row
+    model = adapt(base, target_modules=["0"], magnitudes=True)
+    model.base_model.model[0].hra_magnitudes["default"].data[270] = delta
+    hra.to_lora(model, tmp_path)
+    close(PeftModel.from_pretrained(base, tmp_path)(x), model(x), 8)
+
+
+def test_a_zero_row_that_others_are_mixed_into_is_exported():
+    _, state = hra.to_lora(on(copy.deepcopy(ROW), **BOTH)(None))
+    assert all(one.isfinite().all() for one in state.values())
 
 
 @pytest.mark.skipif(not hasattr(peft, "convert_to_lora"), reason="this PEFT converts nothing to LoRA")

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from peft import HRAConfig, LoraConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import adapt, close, layer
+from sidebyside import ONE_OR_BOTH, adapt, adapted_weight, close, layer
 from torch import nn
 
 import hra
@@ -24,30 +24,23 @@ def test_merged_and_disabled_gives_the_base_without_a_change_of_state():
     close(ours.weight, base.weight, 16)
 
 
+@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, (2, 3))])
-def test_reduced_precision_unmerges_to_the_original_bits(base, dtype):
-    ours = layer(copy.deepcopy(base).to(dtype))
+@pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, (2, 3)), nn.Conv2d(4, 8, 2, groups=2)])
+def test_reduced_precision_unmerges_to_the_original_bits(base, dtype, form):
+    ours = layer(copy.deepcopy(base).to(dtype), **form)
     ours.update_layer("other", 2, HRAConfig(r=2, init_weights=False))
-    before = ours.weight.clone()
-    for _ in range(3):
-        ours.merge(adapter_names=["default"])
+    before, exact = ours.weight.clone(), adapted_weight(copy.deepcopy(ours).double(), "default")
+    for safe_merge in (False, True):
+        ours.merge(safe_merge, adapter_names=["default"])
+        close(ours.weight, exact, 1, c=0.51, dtype=dtype)  # computed in float32
         after = ours.weight.clone()
         with pytest.warns(UserWarning, match="additionally merging"):
-            ours.merge(adapter_names=["other"], safe_merge=True)
-        assert not torch.equal(after, before) and not torch.equal(ours.weight, after)
+            ours.merge(safe_merge, adapter_names=["other"])
+        assert not torch.equal(ours.weight, after)
         ours.unmerge()
         assert torch.equal(ours.weight, before)
     assert ours._weight_before_merge is None  # the copy is not kept longer than needed
-
-
-def test_unmerge_undoes_what_was_merged_even_if_the_adapter_has_changed():
-    ours = layer(nn.Linear(16, 8))
-    before = ours.weight.clone()
-    ours.merge()
-    ours.hra_u["default"].data.normal_()
-    ours.unmerge()
-    close(ours.weight, before, 16)
 
 
 def test_channels_last_weight_merges_and_stays_channels_last():
@@ -59,15 +52,6 @@ def test_channels_last_weight_merges_and_stays_channels_last():
     assert ours.weight.is_contiguous(memory_format=torch.channels_last)
     ours.unmerge()
     close(ours.weight, before, 18)
-
-
-def test_safe_merge_finds_NaN_and_leaves_the_weight():
-    ours = layer(nn.Linear(16, 8))
-    before = ours.weight.clone()
-    ours.hra_u["default"].data[0, 0] = torch.nan
-    with pytest.raises(ValueError, match="NaNs detected"):
-        ours.merge(safe_merge=True)
-    assert torch.equal(ours.weight, before) and not ours.merged
 
 
 def test_a_weight_that_ZeRO_3_has_emptied_is_refused():
@@ -168,18 +152,6 @@ def test_a_weight_that_a_forward_pass_uses_without_calling_the_layer_is_an_error
     model.merge_adapter()
     assert not torch.allclose(model(x), before)
     get_peft_model(ReadsWeight(), HRAConfig(r=4, target_modules=["v"]))(x)
-
-
-@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "out_proj"])
-def test_a_projection_of_WavLM_is_refused(name):
-    from transformers import WavLMConfig, WavLMModel
-
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    sizes |= {"conv_dim": (8,), "conv_kernel": (10,), "conv_stride": (5,), "num_conv_pos_embeddings": 4}
-    model = WavLMModel(WavLMConfig(**sizes, num_conv_pos_embedding_groups=2))
-    model = get_peft_model(model, HRAConfig(r=4, target_modules=[name]))
-    with pytest.raises(ValueError, match=rf"cannot adapt encoder.layers.0.attention.{name}"):
-        model(torch.randn(1, 200))
 
 
 @pytest.mark.parametrize("stored", ["W_q", "qweight"])  # HQQ; GPTQ and AWQ

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from peft import get_peft_model
+from sidebyside import dense
 from torch import nn
 
 import hra
@@ -13,9 +14,8 @@ def paired(n: int, r: int) -> torch.Tensor:
     return torch.randn(n, r // 2, dtype=torch.float64).repeat_interleave(2, 1)
 
 
-def chain(u: torch.Tensor) -> torch.Tensor:
-    V, B = compact(u)
-    return torch.eye(len(u), dtype=u.dtype) - B @ V.mT
+def rotation(u: torch.Tensor) -> torch.Tensor:
+    return dense(*compact(u))
 
 
 def rank(function, *start: torch.Tensor) -> int:
@@ -31,24 +31,24 @@ def test_the_tangent_spaces_of_both_sides_and_the_magnitudes_meet_only_in_zero(o
     W, right, left = torch.randn(out, n, dtype=torch.float64), paired(n, 2 * k), paired(out, 2 * k)
     delta = torch.zeros(out, dtype=torch.float64)
     of_right, of_left = (k * width - k * (k + 1) // 2 for width in (n, out))
-    assert rank(lambda u: W @ chain(u), right) == of_right
-    assert rank(lambda u: chain(u) @ W, left) == of_left
-    assert rank(lambda u, v: chain(v) @ W @ chain(u), right, left) == of_right + of_left
-    whole = rank(lambda u, v, d: (1 + d)[:, None] * (chain(v) @ W @ chain(u)), right, left, delta)
+    assert rank(lambda u: W @ rotation(u), right) == of_right
+    assert rank(lambda u: rotation(u) @ W, left) == of_left
+    assert rank(lambda u, v: rotation(v) @ W @ rotation(u), right, left) == of_right + of_left
+    whole = rank(lambda u, v, d: (1 + d)[:, None] * (rotation(v) @ W @ rotation(u)), right, left, delta)
     assert whole == of_right + of_left + out
 
 
 def test_the_gradients_of_a_pair_are_opposite_at_the_start():
     u = paired(12, 6).requires_grad_()
-    (torch.randn(5, 12, dtype=torch.float64) @ chain(u)).sin().sum().backward()
+    (torch.randn(5, 12, dtype=torch.float64) @ rotation(u)).sin().sum().backward()
     torch.testing.assert_close(u.grad[:, 0::2], -u.grad[:, 1::2], rtol=0, atol=1e-12)
 
 
 def test_equal_singular_values_make_the_spaces_of_both_sides_meet():
     """For W = I, both spaces have the rotation in the plane of u and v."""
     u, v = paired(6, 2), paired(6, 2)
-    assert rank(lambda a, b: chain(b) @ chain(a), u, u) == 5
-    assert rank(lambda a, b: chain(b) @ chain(a), u, v) == 5 + 5 - 1
+    assert rank(lambda a, b: rotation(b) @ rotation(a), u, u) == 5
+    assert rank(lambda a, b: rotation(b) @ rotation(a), u, v) == 5 + 5 - 1
 
 
 def trained(scale: float, rate: float) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""W' = diag(1 + δ) H_L W H_R: outputs, gradients and merged weights are those of the explicit matrices."""
+"""W' = diag(1 + δ) H_L W H_R, also with H_L = I or δ = 0: outputs, gradients and merges as by explicit matrices."""
 
 import copy
 
@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, close, explicit, layer
+from sidebyside import BIASES, EXTENDED, adapt, adapted_weight, call, close, explicit, layer
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
+ALL = {"one side": {}, **EXTENDED}
+in_all_forms = pytest.mark.parametrize("form", ALL.values(), ids=ALL)
 in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
 BOTH = EXTENDED["both"]
 
@@ -17,11 +19,6 @@ BOTH = EXTENDED["both"]
 def tensors(ours, name="default"):
     """Return an adapter's parameters."""
     return [p for key, p in ours.named_parameters() if "hra_" in key and key.endswith(name)]
-
-
-def call(base, x, weight):
-    """Call a base layer with another weight, differentiably."""
-    return torch.func.functional_call(base, {"weight": weight}, (x,))
 
 
 def check(ours, x, c=64):
@@ -62,7 +59,7 @@ def check(ours, x, c=64):
     st.integers(2, 9),
     st.integers(2, 9),
     st.integers(1, 2),
-    st.sampled_from(list(EXTENDED.values())),
+    st.sampled_from(list(ALL.values())),
     st.booleans(),
     st.booleans(),
     st.sampled_from([(2, 3), (300,)]),
@@ -85,14 +82,16 @@ GEOMETRIES = [
 ]
 
 
-@in_every_form
+@in_all_forms
 @pytest.mark.parametrize(("kernel", "options"), GEOMETRIES)
-@pytest.mark.parametrize("layout", ["batch", "channels last", "one image"])
+@pytest.mark.parametrize("layout", ["batch", "channels last", "one image", "hooked"])
 def test_a_convolution_is_the_definition(form, kernel, options, layout):
     base = nn.Conv2d(4, 8, kernel, dtype=torch.float64, **options)
     x = torch.randn(2, 4, 7, 8, dtype=torch.float64)
     if layout == "channels last":
         base, x = (one.to(memory_format=torch.channels_last) for one in (base, x))
+    if layout == "hooked":  # the base layer has to be called
+        base.register_forward_hook(lambda module, inputs, output: None)
     check(layer(base, r=2, **form), (x[0] if layout == "one image" else x).requires_grad_())
 
 
@@ -149,15 +148,6 @@ def test_the_start_is_the_base_model_to_rounding(form):
         assert torch.equal(u[:, 0::2], u[:, 1::2])
 
 
-def test_odd_r_starts_elsewhere():
-    with pytest.raises(ValueError, match=r"r = 3: .*even r \(for example 4\)"):
-        layer(nn.Linear(12, 8), r=3, init_weights=True, **BOTH)
-    base, x = nn.Linear(12, 8, dtype=torch.float64), torch.randn(5, 12, dtype=torch.float64)
-    ours = layer(base, r=3, **BOTH)
-    assert not torch.allclose(ours(x), base(x))
-    check(ours, x.requires_grad_())
-
-
 @pytest.mark.parametrize(
     ("config", "deviation"),
     [({}, (2 / (3 * 4)) ** 0.5), ({"init_scale": 0.02}, 4 * 0.02), (BOTH, 8 / 128), (BOTH | {"init_scale": 2}, 8 * 2)],
@@ -176,15 +166,14 @@ def test_the_deviation_of_the_start_does_not_change_what_is_drawn(config, deviat
 # Derivatives
 
 
-@in_every_form
+@in_all_forms
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("alone", ["", "default"], ids=["V and B", "U and T"])
-@pytest.mark.parametrize("hooked", [False, True])
-@pytest.mark.parametrize("rows", [2, 300])
+@pytest.mark.parametrize(("rows", "hooked"), [(2, False), (300, False), (2, True)])
 def test_first_and_second_derivatives(form, bias, alone, hooked, rows):
     ours = layer(nn.Linear(3, 4, bias=bias, dtype=torch.float64), r=2, **form)
     ours.inputs.alone = ours.outputs.alone = alone
-    if hooked:  # the base layer has to be called
+    if hooked:
         ours.base_layer.register_forward_hook(lambda module, inputs, output: None)
     values = {name: p.detach() for name, p in ours.named_parameters() if not name.endswith("weight")}
 
@@ -196,6 +185,27 @@ def test_first_and_second_derivatives(form, bias, alone, hooked, rows):
         inputs = (x, *(value.clone().requires_grad_() for value in values.values()))
         assert gradcheck(output, inputs, fast_mode=True)
         assert gradgradcheck(output, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("rows", [50, 512])
+def test_one_vector_of_activations_is_kept_per_layer_and_row(rows):
+    """Or none, for many rows without δ; and the inputs, which LoRA keeps too, and r numbers for each side."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    for form in EXTENDED:
+        model = adapt(nn.Sequential(nn.Linear(12, 12), nn.Linear(12, 7)), target_modules=["0", "1"], **EXTENDED[form])
+        x = torch.randn(rows, 12, requires_grad=True)
+        sizes.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            z = model(x)
+        of_rows = sum(size for size in sizes.values() if size % rows == 0)
+        r = 4 * (1 + (form != "magnitudes"))
+        y = 12 + 7 if rows < 512 or form != "two sides" else 0
+        assert of_rows == rows * (12 + 12 + 2 * r + y) and z.grad_fn.name() == "_LinearBackward"
 
 
 @pytest.mark.parametrize("bias", BIASES)

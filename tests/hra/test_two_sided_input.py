@@ -1,4 +1,4 @@
-"""What `two_sided`, `magnitudes` and `init_scale` refuse, by name, before anything is trained."""
+"""Check what `two_sided`, `magnitudes` and `init_scale` refuse, by name, before anything is trained."""
 
 import copy
 import pickle
@@ -16,18 +16,15 @@ BOTH = EXTENDED["both"]
 in_every_form = pytest.mark.parametrize("form", EXTENDED.values(), ids=EXTENDED)
 
 
-@pytest.mark.parametrize("name", ["two_sided", "magnitudes"])
-@pytest.mark.parametrize("value", ["yes", "false", 1, 0, None])
-def test_options_are_true_or_false(name, value):
-    with pytest.raises(ValueError, match=rf"expected `{name}` to be True or False, found {value!r}"):
+SWITCHES = [(name, value) for name in ("two_sided", "magnitudes") for value in ("yes", "false", 1, 0, None)]
+SCALES = [("init_scale", value) for value in (0, -1, float("nan"), float("inf"), "small", True)]
+
+
+@pytest.mark.parametrize(("name", "value"), SWITCHES + SCALES)
+def test_a_wrong_option_is_an_error_by_name(name, value):
+    expected = "a positive number as `init_scale`" if name == "init_scale" else f"`{name}` to be True or False"
+    with pytest.raises(ValueError, match=f"expected {expected}, found {value!r}"):
         hra.HRAConfig(r=4, **{name: value})
-
-
-@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "small", True])
-@in_every_form
-def test_the_scale_of_the_start_is_positive_and_finite(scale, form):
-    with pytest.raises(ValueError, match=rf"expected a positive number as `init_scale`, found {scale!r}"):
-        hra.HRAConfig(r=4, init_scale=scale, **form)
 
 
 @pytest.mark.parametrize("base", [nn.Linear(12, 3), nn.Conv2d(6, 6, 2, groups=2), nn.Conv2d(6, 6, 2, groups=6)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from blocks import model
-from sidebyside import EXTENDED
+from sidebyside import FORMS
 
 from hra import bank
 
@@ -11,9 +11,6 @@ from hra import bank
 @pytest.fixture
 def x():
     return torch.randn(2, 2, 5, 5, dtype=torch.float64)
-
-
-FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
 
 
 @pytest.fixture(params=FORMS)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from blocks import alone, gradients, model, same, trained
-from sidebyside import adapt
 from torch import nn
 
 from hra import bank
@@ -37,34 +36,19 @@ def fused_step(us):
 
 @pytest.mark.parametrize("kept", [False, True], ids=["", "traceback kept"])  # as in a notebook
 @pytest.mark.parametrize("error", ENDS)
-def test_no_forward_pass_uses_the_bank_of_an_interrupted_one(ours, x, error, kept):
+def test_no_forward_pass_of_a_model_or_a_part_uses_the_bank_of_an_interrupted_one(ours, x, error, kept):
+    inner, features = ours.get_base_model(), torch.randn(3, 8, dtype=torch.float64)
     gradients(ours, x)
-    Interrupt(ours.get_base_model().blocks[2]["down"], error)
+    Interrupt(inner.blocks[2]["down"], error)
     with pytest.raises(error) as caught:
         ours(x)
     if not kept:
         del caught
         assert bank.current() is None
     for _ in range(2):
-        fused_step(trained(ours))
-        same(gradients(ours, x), alone(gradients, ours, x))
-
-
-@pytest.mark.parametrize("error", ENDS)
-def test_nor_does_a_part_of_the_model_even_if_the_traceback_is_kept(ours, x, error):
-    inner = ours.get_base_model()
-    features = torch.randn(3, 8, dtype=torch.float64)
-    Interrupt(ours.get_base_model().blocks[2]["down"], error)
-    with pytest.raises(error) as caught:
-        ours(x)
-
-    def run(x):
-        return inner.block(inner.blocks[0], x)
-
-    for _ in range(3):
-        same(gradients(ours, features, run), alone(gradients, ours, features, run))
-        fused_step(trained(ours))
-    assert caught
+        for inputs, run in ((features, lambda features: inner.block(inner.blocks[0], features)), (x, None)):
+            fused_step(trained(ours))
+            same(gradients(ours, inputs, run), alone(gradients, ours, inputs, run))
 
 
 def interrupted(x, place):
@@ -101,37 +85,3 @@ def test_keywords_of_a_forward_pass_are_those_of_the_caller(ours, x):
     for keywords in (*seen, copy.deepcopy(*seen), pickle.loads(pickle.dumps(*seen))):
         assert torch.equal(keywords.pop("x"), x) and not keywords
     assert type(copy.copy(*seen)) is dict and bank.current() is None
-
-
-class Regression(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
-
-    def forward(self, x, labels):
-        return {"loss": (self.second(torch.tanh(self.first(x))) - labels).square().mean()}
-
-
-def test_the_trainer_goes_on_learning_after_an_interrupt(tmp_path):
-    """The losses of a training whose first attempt was ended by Ctrl-C are those of a fresh one."""
-    from transformers import Trainer, TrainingArguments
-
-    data = [{"x": torch.randn(6), "labels": torch.randn(6)} for _ in range(4)]
-    where = {"output_dir": str(tmp_path), "save_strategy": "no", "report_to": [], "use_cpu": True, "disable_tqdm": True}
-    options = TrainingArguments(
-        max_steps=4, per_device_train_batch_size=4, learning_rate=0.05, logging_steps=1, weight_decay=0, **where
-    )
-    assert "fused" in options.optim
-    losses = []
-    for error in (None, KeyboardInterrupt):
-        torch.manual_seed(0)
-        ours = adapt(Regression(), target_modules=["first", "second"])
-        trainer = Trainer(ours, options, train_dataset=data)
-        if error is not None:
-            Interrupt(ours.get_base_model().second.get_base_layer(), error)
-            with pytest.raises(error) as caught:  # and its traceback is kept, as in a notebook
-                trainer.train()
-        trainer.train()
-        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
-    assert losses[1] == pytest.approx(losses[0]) and caught
-    assert losses[0] == sorted(set(losses[0]), reverse=True) and len(losses[0]) == 4

@@ -61,26 +61,19 @@ def test_functional_calls_and_transforms_compute_their_own(ours, x, stacks):
     assert not stacks
 
 
-@pytest.mark.full
-def test_a_compiled_model_has_no_graph_break(x, stacks):
-    torch._dynamo.reset()
-    ours = model(apply_GS=True)
-    expected = gradients(ours, x)
-    stacks.clear()
-    same(gradients(ours, x, torch.compile(ours, fullgraph=True, backend="aot_eager")), expected)
-    assert not stacks and bank.current() is None
-
-
 @pytest.mark.slow
-def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break():
+def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break(stacks):
     torch._dynamo.reset()
     counters.clear()
-    ours = adapt(llama(), target_modules="all-linear", **EXTENDED["both"])
+    ours = adapt(llama(), target_modules=["q_proj", "v_proj", "down_proj"], **EXTENDED["both"])
     us = trained(ours)
     optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))
     for _ in range(2):
-        actual, expected = (torch.autograd.grad(run(tokens, labels=tokens).loss, us) for run in (compiled, ours))
+        actual = torch.autograd.grad(compiled(tokens, labels=tokens).loss, us)
+        assert not stacks  # a compiled model has no bank
+        expected = torch.autograd.grad(ours(tokens, labels=tokens).loss, us)
+        stacks.clear()
         for u, gradient, other in zip(us, actual, expected, strict=True):
             close(gradient, other, 24, c=32)
             u.grad = gradient
@@ -94,8 +87,9 @@ def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break():
     assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"]
 
 
-def test_a_compiled_block_of_a_model(ours, x):
+def test_a_compiled_block_of_a_model(x):
     torch._dynamo.reset()
+    ours = model(**EXTENDED["both"])
     expected = gradients(ours, x)
     for block in ours.get_base_model().blocks:
         block["up"].compile(fullgraph=True, backend="aot_eager")

@@ -88,13 +88,13 @@ def collective(call):
     return write
 
 
-HOW = {"fused": {"fused": True}, "foreach": {"foreach": True}, "for-loop": {"foreach": False}}
 WRITES = {
-    f"{kind.__name__}, {name}": optimizer(kind, **how)
+    f"{kind.__name__}, fused": optimizer(kind, fused=True)
     for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad)
-    for name, how in HOW.items()
 }
 WRITES |= {
+    "Adam, foreach": optimizer(torch.optim.Adam, foreach=True),
+    "Adam, for-loop": optimizer(torch.optim.Adam, foreach=False),
     "broadcast": collective(lambda group, rank, tensors: group.broadcast(tensors[0], 0).wait()),
     "all_reduce": collective(lambda group, rank, tensors: group.allreduce(tensors[0]).wait()),
     "recv": collective(lambda group, rank, tensors: [group.send, group.recv][rank](tensors, 1 - rank, 0).wait()),
@@ -174,6 +174,7 @@ def is_seen(change, ours, x, computed=()):
         assert torch.equal(uncached(ours, x), after)
 
 
+@pytest.mark.parametrize("ours", ["linear, both sides", "conv"], indirect=True)
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("name", ["hra_u", "weight"])
 def test_a_write_is_seen(ours, x, kept, computed, name, write):

@@ -1,8 +1,6 @@
-# Stage 3a, tune: for tasks with `tune`, trials of hyper-parameters on held-out rows of the training data. A trial is a training
-# run (rules/train.smk) of a variant such as r8@learning_rate-0.001.
-# In:  the records of the trials.
-# Out: results/tune/{task}/{dataset}/{method}/{variant}.json (the chosen values, which the final runs read),
-#      results/tune_{task}.csv (every trial).
+# Stage 3a, tune: trials of hyper-parameters on held-out rows. A trial is a training run of a variant such as r8@learning_rate-0.001.
+# In:  the records of the trials (rules/train.smk).
+# Out: results/tune/{task}/{dataset}/{method}/{variant}.json (chosen values, for final runs), results/tune_{task}.csv (every trial).
 # Steps: choose, collect_trials.
 # Again: `choose` after its trials, or if the values to try have changed. `choose` is a checkpoint and its file is
 # `ancient` in rule train: after it has run, Snakemake compares the params of the final runs again. Equal values repeat no training.
@@ -41,10 +39,10 @@ rule collect_trials:
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
         csv=in_report("<results>/tune_{task}.csv", "../workflow/report/trials.rst", "trials"),
-    wildcard_constraints:
-        task=one_of(name for name in config["tasks"] if tuned_runs.tuned(TASKS[name])) or "(?!)",
     log:
         "<logs>/tables/tune_{task}.log",
+    wildcard_constraints:
+        task=one_of(name for name in config["tasks"] if tuned_runs.tuned(TASKS[name])) or "(?!)",
     conda:
         "../envs/hra.yaml"
     params:

@@ -12,7 +12,7 @@ import rule_jobs
 from hra_workflow import methods, tasks
 from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import estimates, hours, planned_jobs, probed
+from hra_workflow.cost import estimates, hours, planned_jobs
 from hra_workflow.models import pretrained
 from hra_workflow.preflight import findings, outcomes, probe
 from hra_workflow.training import callbacks, optimizers
@@ -138,7 +138,7 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
     findings.save(tmp_path / "results", "jobs", [], rates=[rate, cpu, other])
     estimate = rate | {"by": "a profiler", "seconds_per_row": 0.25, "busy_per_row": 0.1}
     findings.save(tmp_path / "results", "profile", [], rates=[estimate])
-    real = [rate for rate in probed.reported(config, every, "rates") if rate["part"] == "jobs"]
+    real = [rate for rate in estimates.reported(config, every, "rates") if rate["part"] == "jobs"]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(rates: list[dict], **changes) -> float | None:

@@ -110,7 +110,7 @@ datasets.control.coco.splits.train.image | a.zip:b.jpg | train.image: expected a
 datasets.control.coco.splits | {train: {image: '*', prompts: a}} | coco.splits: expected .*, found no validation
 tasks.control.evaluation.evaluators.0.model | inception | canny: kind canny has no model
 tasks.subject.grid.0.runs | [adalora/r8] | adalora/r8: expected a kind that subject can run \(hra, lora, .*found adalora
-methods.adalora.variants.r8.budget | {initial: 0.6, final: 0.5} | adalora.variants.r8: budget: expected initial \+ final ≤ 1, found 0.6 \+ 0.5
+methods.adalora.variants.r8.budget | {initial: 0.6, final: 0.5} | adalora.variants.r8.budget: expected initial \+ final ≤ 1, found 0.6 \+ 0.5
 tasks.glue.grid.0.runs | [controlnet/full] | a kind that glue can run .*, head, peft\), found controlnet
 presets.glue.full.methods | {hraa: {epochs: 1}} | presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra,
 presets.math.boft-paper.all.gradient_accumulation | 4 | found lora/r16 16, oft/b16 16, hra/r32 8. Make all of them 8 in presets.math: gradient

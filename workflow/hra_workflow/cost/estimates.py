@@ -5,10 +5,12 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, grid
-from hra_workflow.cost import planned_jobs, probed, row_counts
+from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import data_cards
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks.base import Task
+from hra_workflow.tasks.work import workload
 
 MEASURED, PROBED = "measured by finished jobs", "measured by hra-workflow smoke"
 PROBED_ALONE = "at most, measured by hra-workflow smoke on a run that did not share its GPU"
@@ -19,14 +21,14 @@ CPU_STARTUP_SECONDS = 10  # without a GPU
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write their work, and the estimate of their seconds with its basis, to the planned jobs."""
-    tasks, jobs, rates = load_tasks(row_counts.complete(config)), list(jobs), {}
+    tasks, jobs, rates = load_tasks(with_rows(config)), list(jobs), {}
     for job in jobs:
         task = task_of(tasks, job.rule, job.wildcards)
         job.model = (task and task.settings.get("model")) or ""
         job.work = work(tasks, job.rule, job.wildcards)
     needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
     finished = finished_jobs(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
-    for rate in sorted(probed.reported(config, tasks, "rates"), key=lambda rate: "by" in rate):
+    for rate in sorted(reported(config, tasks, "rates"), key=lambda rate: "by" in rate):
         rates.setdefault(rate.get("by"), []).append(rate)
     for job in jobs:
         alone = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
@@ -132,3 +134,32 @@ def by_config(tasks: dict[str, Task], job: Job) -> float | None:
     if job.work and resources.get("rows_per_second"):
         return job.work / resources["rows_per_second"] + startup(job)
     return None
+
+
+def reported(config: dict, tasks: dict[str, Task], entries: str) -> list[dict]:
+    """Return the `findings`, `rates` or `memory` of probes (results/preflight.json) with these models and settings.
+
+    Those of part `jobs` were measured by `hra-workflow smoke`, the others estimated by the command in `by`.
+    """
+    saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get(entries, [])
+    known = [one for one in saved if one.get("task") in tasks and one.get("workload")]
+    return [one for one in known if workload(tasks[one["task"]], one["run"]) == one["workload"]]
+
+
+def with_rows(config: dict) -> dict:
+    """Return the config with the known `rows`, stated or of data cards, in every dataset of a grid that has splits."""
+    datasets = dict(config["datasets"])
+    for task in load_tasks(config).values():
+        used = {run["dataset"] for run in task.runs()}
+        datasets[task.name] = task.datasets | {
+            name: entry | {"rows": entry.get("rows") or rows_of(task.inputs(name)["dataset"])}
+            for name, entry in task.datasets.items()
+            if name in used and "splits" in entry
+        }
+    return config | {"datasets": datasets}
+
+
+def rows_of(manifest: str) -> dict[str, int]:
+    """Return the rows of every split by a dataset's card, which may not exist before the download."""
+    splits = files.read_if_valid(data_cards.path_of(manifest)).get("splits", {})
+    return {split: contents["rows"] for split, contents in splits.items()}

@@ -9,7 +9,7 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
-from hra_workflow.cost import disk, downloads, estimates, planned_jobs, probed
+from hra_workflow.cost import disk, downloads, estimates, planned_jobs
 from hra_workflow.cost.hours import Hours, add_up
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import data_cards, leaks
@@ -126,7 +126,7 @@ def trials(task: Task) -> str:
 def memory(config: dict, names: Iterable[str]) -> str:
     """Describe the largest memory that probes found for each rule of these tables' tasks."""
     chosen, largest = {task.name: task for task in of_names(config, names)}, {}
-    jobs = probed.reported(config, tasks.load(config), "memory")
+    jobs = estimates.reported(config, tasks.load(config), "memory")
     for job in sorted(jobs, key=lambda job: job["peak_bytes"]):
         if estimates.task_of(chosen, job["rule"], job["wildcards"]):
             peak, card = (number(job[name] / 1e9) for name in ("peak_bytes", "card_bytes"))
@@ -140,7 +140,9 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     notes = []
     for task in chosen:
         notes += [*task.warnings(), *columns.unshown(task)]
-    checks = [one for one in probed.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]]
+    checks = [
+        one for one in estimates.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]
+    ]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from annotated_types import Len
-from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import Discriminator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag, model_validator
 
 from hra_workflow import methods
 from hra_workflow.keys.section import Fraction, Function, Name, Section, key
@@ -107,6 +107,12 @@ class Budget(Section):
 
     initial: Fraction = key("Fraction of all steps that are trained at `init_r` first.")
     final: Fraction = key("Fraction of all steps that are trained at the final ranks last.")
+
+    @model_validator(mode="after")
+    def check(self) -> "Budget":
+        if self.initial + self.final <= 1:
+            return self
+        raise ValueError(f"expected initial + final ≤ 1, found {self.initial} + {self.final}")
 
 
 class Variant(Section, Generic[P], title="methods.{name}.variants.{variant}"):

@@ -50,12 +50,8 @@ LORA_CALLS = ("alora_invocation_tokens", "arrow_config", "corda_config", "eva_co
 
 def lora_starts_from_weights(peft: dict) -> bool:
     """Return true for DoRA, which stores the norms of the weights, and PiSSA, OLoRA, …, which factorise them."""
-    return peft.get("use_dora", False) or peft.get("init_lora_weights", True) not in (
-        True,
-        False,
-        "gaussian",
-        "orthogonal",
-    )
+    plain = (True, False, "gaussian", "orthogonal")
+    return peft.get("use_dora", False) or peft.get("init_lora_weights", True) not in plain
 
 
 def lora_fault(variant: dict) -> str | None:
@@ -71,18 +67,10 @@ def lora_fault(variant: dict) -> str | None:
     return None
 
 
-def adalora_fault(variant: dict) -> str | None:
-    initial, final = (variant["budget"][name] for name in ("initial", "final"))
-    return f"budget: expected initial + final ≤ 1, found {initial} + {final}" if initial + final > 1 else None
-
-
 def adalora_schedule(method: dict, steps: int) -> dict:
     """Return the steps before and after the rank reduction; a preset's values, in `peft`, take precedence."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
     return {"total_step": steps} | {name: int(fraction * steps) for name, fraction in fractions.items()}
-
-
-# OFT and BOFT
 
 
 def boft_fault(variant: dict) -> str | None:
@@ -115,9 +103,7 @@ METHODS = {
     "lora": Method(
         colour="#0072B2",
         adapter=Adapter(
-            "lora",
-            starts_from_weights=lora_starts_from_weights,
-            export_lora="peft:PeftModel.save_pretrained",
+            "lora", starts_from_weights=lora_starts_from_weights, export_lora="peft:PeftModel.save_pretrained"
         ),
         variants=Variants(fault=lora_fault),
     ),
@@ -136,7 +122,7 @@ METHODS = {
         colour="#56B4E9",
         tasks=TRANSFORMERS,  # only the transformers Trainer has callbacks
         adapter=Adapter("adalora", arguments=adalora_schedule, unused=("r",)),
-        variants=Variants(required=("budget",), fault=adalora_fault),
+        variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
         waits=("adalora/",),  # the comparison of scores on the host
@@ -152,10 +138,7 @@ METHODS = {
 
 
 def entry(method: dict) -> Method:
-    """Return the entry of a method of the config, or of the result of grid.method.
-
-    Raises JobError if its kind names an object, `module:name`, that is not a Method or cannot be imported.
-    """
+    """Return the entry of a method of the config, or of grid.method; raise JobError for a wrong `module:name`."""
     return of_type(method["type"]) if method["kind"] == PEFT else find(METHODS, Method, method["kind"], "methods: kind")
 
 

@@ -38,7 +38,7 @@ def config_of(config: dict) -> dict:
 
 
 def workload(task: Task, run: str = "") -> dict[str, str | None]:
-    """Return what a finding or a rate of a probe is valid for, which cost/probed.py compares with the config."""
+    """Return what a finding or a rate of a probe is valid for, which cost/estimates.py compares with the config."""
     return {"task": task.name, "run": run, "workload": task.settings.get("workloads", {}).get(run)}
 
 

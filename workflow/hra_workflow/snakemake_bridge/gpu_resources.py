@@ -9,7 +9,7 @@ from functools import cache
 
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid
-from hra_workflow.cost import probed
+from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 
 PERCENT = "gpu_percent"
@@ -42,7 +42,7 @@ def memory(config: dict, stage: str | None, task: str | None = None) -> Callable
     @cache
     def peaks() -> dict[tuple, int]:
         found: dict[tuple, int] = {}
-        for job in probed.reported(config, tasks.load(config), "memory"):
+        for job in estimates.reported(config, tasks.load(config), "memory"):
             key = (job["rule"].partition("_")[0], job["wildcards"].get("task"), kind(job["wildcards"]))
             found[key] = max(found.get(key, 0), job["peak_bytes"])
         return found

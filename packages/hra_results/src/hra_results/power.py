@@ -15,7 +15,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import hours_of
-from hra_workflow.cost import row_counts
+from hra_workflow.cost import estimates
 from hra_workflow.report import column_units
 from hra_workflow.report.comparison import NOISE, SEEDS, Noise
 from hra_workflow.report.markdown_text import table
@@ -141,7 +141,7 @@ def noise(
 ) -> dict[str, tuple[formulas.Column, str]]:
     """Return the noise of columns of one dataset by their name in compare_{task}.csv, and where it is from."""
     measured, found = finished(config, task), {}
-    complete = tasks.load(row_counts.complete(config))[task.name]
+    complete = tasks.load(estimates.with_rows(config))[task.name]
     for part in (part for several in task_columns.parts(task).values() for part in several):
         if pairs := measured.get(part["name"]):
             found[part["name"]] = of_pairs(pairs, part["scale"]), "finished runs"

@@ -31,6 +31,7 @@ from support import method, paper_config
 
 HUB = {"kind": "hub", "repo": "someone/tiny", "revision": "main", "files": {}}
 COMMIT = "c" * 40
+REPORTED = {"source": {"kind": "hub", "repo": "nyu-mll/glue"}, "revision": COMMIT}
 PUBLISHED = {"source": HUB, "revision": COMMIT}  # of a base model on the Hub
 
 
@@ -88,7 +89,10 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
     files.write_text("table_glue.md", "| the table |")
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
     given |= {"words": "mine.yaml --run run --weights best"}
-    given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(benchmarks)}
+    reported = {"benchmark": "validation", "split": "dev", "reported": str(tmp_path / "glue.manifest.json")}
+    files.write_json(reported["reported"], files.read_json(inputs["dataset"]) | REPORTED)
+    every = benchmarks or [reported | {"dataset": "pairs", "train": reported["reported"]}]
+    given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(every)}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
 
@@ -133,6 +137,8 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     assert [(one.metric_type, one.metric_value) for one in data.eval_results] == [
         (name, value["value"]) for name, value in found.items()
     ]
+    # Of the benchmark, not of the training set.
+    assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
     for text in (
         "CC, see there",
         "negative, positive",

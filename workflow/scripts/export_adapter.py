@@ -1,9 +1,8 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
 The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
-machine. An adapter of HRA is also written to lora/ as a LoRA adapter with the same outputs (hra.to_lora; a DoRA, if it
-has magnitudes). The LoRA of a text-to-image model is also in the layouts of diffusers and, unless it is a DoRA, of
-ComfyUI and kohya's scripts, by diffusers' converter.
+machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora; a DoRA, if it has magnitudes), for a
+text-to-image model also in the layouts of diffusers and, unless it is a DoRA, of ComfyUI and kohya's scripts.
 """
 
 import inspect
@@ -48,6 +47,7 @@ def main(job: dict) -> None:
             print(f"{title}: {why}")
         for path in tables:
             shutil.copy(path, new)
+        options = task.predicts_from
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
@@ -58,13 +58,13 @@ def main(job: dict) -> None:
             "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
             "commands": [
-                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`"
-                for names in task.predicts_from
+                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`" for names in options
             ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
             "tables": [f"`{Path(path).name}`" for path in tables],
             "splits": selections.splits(params["benchmarks"]),
+            "reported": {one["benchmark"]: files.read_json(one["reported"]) for one in params["benchmarks"]},
             "leaked": {benchmark: leak for (_, benchmark), leak in leaks.every(params["benchmarks"]).items()},
             "tuned": "chosen" in params["expected"],
         }

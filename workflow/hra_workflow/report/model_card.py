@@ -37,21 +37,21 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
     folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> leaks.find_leak;
-    `splits` (selections.splits).
+    `reported`, benchmark -> the manifest of its data; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source = on_hub(model), on_hub(data)
     peft_type, extended, _ = adapter["peft_type"].partition(EXTENDED)
-    rows = list(results(metrics, weights))
+    rows, reported = list(results(metrics, weights)), {name: on_hub(one) for name, one in params["reported"].items()}
     evaluated = [
         EvalResult(
             task_type=params["pipeline_tag"],
-            dataset_type=source.repo if source else record["dataset"],
+            dataset_type=of.repo if (of := reported[row["benchmark"]]) else record["dataset"],
             dataset_name=f"{record['dataset']}, {row['benchmark']}",
             dataset_split=row["benchmark"],  # all results of one split have one name
-            dataset_revision=source.revision if source else None,
+            dataset_revision=of.revision if of else None,
             metric_type=row["metric"],
             metric_name=row["metric"],
             metric_value=row["value"],

@@ -99,6 +99,29 @@ def test_the_adapter_in_the_dtype_of_the_base_on_request(form):
     close(model(x), model.base_model.model[0].base_layer(x), 1, c=4)  # r x r algebra still in float32
 
 
+@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
+def test_parameters_that_peft_replaces_are_used_no_longer(form):
+    """PEFT 0.21.2 casts an adapter to float32 by new parameters."""
+    base, config = nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 8)).bfloat16(), config_of(r=4, **form)
+    config.target_modules = ["0", "1"]
+    model, x = get_peft_model(base, config, autocast_adapter_dtype=False), torch.randn(5, 12).bfloat16()
+    with torch.no_grad():
+        model(x)  # keeps the factors
+    adapters = [one for one in model.modules() if isinstance(one, nn.ParameterDict) and "default" in one]
+    old = [one["default"] for one in adapters]
+    for one in adapters:
+        one["default"] = nn.Parameter(torch.randn(one["default"].shape))
+    with torch.no_grad():
+        found = model(x)
+    for one in adapters:  # as at the start of a process
+        one["default"] = nn.Parameter(one["default"].detach().clone())
+    fresh = copy.deepcopy(model)
+    with torch.no_grad():
+        assert torch.equal(found, fresh(x))
+    model(x).float().square().sum().backward()
+    assert all(one["default"].grad is not None for one in adapters) and all(one.grad is None for one in old)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.integers(2, 10),

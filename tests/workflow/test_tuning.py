@@ -100,6 +100,11 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
     assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
+def test_only_tuned_tasks_have_a_table_of_trials(fresh):
+    said = fresh.snakemake("-n", "-q", "all", "--configfile", "small.yaml", "--", "results/tune_glue.csv", ok=False)
+    assert "No rule to produce results/tune_glue.csv" in said
+
+
 @pytest.mark.full
 def test_a_deleted_trial_choice_or_table_of_trials_is_made_again(fresh, tmp_path):
     project = tuned(fresh, tmp_path / "project")

@@ -59,7 +59,7 @@ docs: $(READY) ## build the site of docs/ in docs/_build; a warning or a dead li
 	sphinx-build -q -W --keep-going -n docs docs/_build
 	@echo "The site: docs/_build/index.html"
 
-compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), the newest versions of everything (.venv-newest), PEFT_SOURCE=folder (.venv-source) and SNAKEMAKE_SOURCE=folder (.venv-snakemake)
+compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), the newest versions of everything (.venv-newest), PEFT_SOURCE=folder (.venv-source) and SNAKEMAKE_SOURCE=folder, or git+https://… (.venv-snakemake)
 	$(call environment,.venv-oldest,-c envs/oldest.txt,library-tests)
 	# transformers 5.24 cannot load a LoRA into a text encoder with PEFT 0.18; torchao needs torch 2.10.
 	.venv-oldest/bin/python -m pytest tests/hra -n $(CORES) -k "not (text_encoder or two_components or quantised_bases)"
@@ -69,7 +69,7 @@ compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), th
 	$(if $(PEFT_SOURCE),$(call environment,.venv-source,--upgrade,library-tests,'$(abspath $(PEFT_SOURCE))'))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python -m pytest tests/hra -n $(CORES))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/others peft peft-quantised -n $(CORES))
-	$(if $(SNAKEMAKE_SOURCE),$(MAKE) .venv-snakemake/.installed VENV=.venv-snakemake PINS="'$(abspath $(SNAKEMAKE_SOURCE))'")
+	$(if $(SNAKEMAKE_SOURCE),$(MAKE) .venv-snakemake/.installed VENV=.venv-snakemake PINS="'$(SNAKEMAKE_SOURCE)'")
 	$(if $(SNAKEMAKE_SOURCE),.venv-snakemake/bin/python -m pytest tests/workflow packages/slurm_packs -m "not slow" -n $(CORES))
 	$(if $(SNAKEMAKE_SOURCE),PATH=$(abspath .venv-snakemake/bin):$$PATH hra-workflow demo)
 

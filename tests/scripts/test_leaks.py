@@ -54,6 +54,8 @@ def test_a_model_card_begins_with_the_leak(make_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = make_run(method("hra"))
     named = {name: run.evaluate["wildcards"][name] for name in ("dataset", "benchmark")}
-    folder = exported(run, tmp_path, {}, [leaky(tmp_path) | named])
+    leak = leaky(tmp_path) | named
+    files.write_json(leak["reported"], files.read_json(run.tiny["dataset"]))
+    folder = exported(run, tmp_path, {}, [leak])
     warning = ModelCard.load(folder / "README.md").text.strip().splitlines()[3]
     assert warning.startswith(f"> 3 of 12 rows of {named['benchmark']} are also in the training data, so the scores do")

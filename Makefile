@@ -69,7 +69,8 @@ compat: ## run tests with the oldest supported torch and PEFT (.venv-oldest), th
 	$(if $(PEFT_SOURCE),$(call environment,.venv-source,--upgrade,library-tests,'$(abspath $(PEFT_SOURCE))'))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python -m pytest tests/hra -n $(CORES))
 	$(if $(PEFT_SOURCE),.venv-source/bin/python tests/others peft peft-quantised -n $(CORES))
-	$(if $(SNAKEMAKE_SOURCE),$(MAKE) .venv-snakemake/.installed VENV=.venv-snakemake PINS="'$(SNAKEMAKE_SOURCE)'")
+	$(if $(SNAKEMAKE_SOURCE),$(MAKE) .venv-snakemake/.installed VENV=.venv-snakemake PINS=--upgrade)
+	$(if $(SNAKEMAKE_SOURCE),.venv-snakemake/bin/pip install -q --disable-pip-version-check '$(SNAKEMAKE_SOURCE)') # also beyond pyproject.toml's limits
 	$(if $(SNAKEMAKE_SOURCE),.venv-snakemake/bin/python -m pytest tests/workflow packages/slurm_packs -m "not slow" -n $(CORES))
 	$(if $(SNAKEMAKE_SOURCE),PATH=$(abspath .venv-snakemake/bin):$$PATH hra-workflow demo)
 

@@ -47,7 +47,6 @@ def main(job: dict) -> None:
             print(f"{title}: {why}")
         for path in tables:
             shutil.copy(path, new)
-        options = task.predicts_from
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
@@ -58,7 +57,8 @@ def main(job: dict) -> None:
             "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
             "commands": [
-                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`" for names in options
+                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`"
+                for names in task.predicts_from
             ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),

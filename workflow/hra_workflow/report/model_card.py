@@ -42,16 +42,16 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-    base, source = on_hub(model), on_hub(data)
+    base, source, rows = on_hub(model), on_hub(data), list(results(metrics, weights))
     peft_type, extended, _ = adapter["peft_type"].partition(EXTENDED)
-    rows, reported = list(results(metrics, weights)), {name: on_hub(one) for name, one in params["reported"].items()}
+    reported = {name: on_hub(one) or Repository(one["name"], None) for name, one in params["reported"].items()}
     evaluated = [
         EvalResult(
             task_type=params["pipeline_tag"],
-            dataset_type=of.repo if (of := reported[row["benchmark"]]) else record["dataset"],
+            dataset_type=reported[row["benchmark"]].repo,
             dataset_name=f"{record['dataset']}, {row['benchmark']}",
             dataset_split=row["benchmark"],  # all results of one split have one name
-            dataset_revision=of.revision if of else None,
+            dataset_revision=reported[row["benchmark"]].revision,
             metric_type=row["metric"],
             metric_name=row["metric"],
             metric_value=row["value"],

@@ -21,8 +21,8 @@ KINDS = ("frozen", "lora", "peft", "hra")
 next_peft: OtherPackages | None = None  # the other PEFT, whose HRA is the kind `next`
 # A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
 WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
-FORMS = {"hra": {}, "two-sided": {"two_sided": True}, "magnitudes": {"two_sided": True, "magnitudes": True}}
-EQUAL = ("frozen", "lora", "dora", *FORMS)  # LoRA has as many parameters as `two-sided`, DoRA as `magnitudes`
+FORMS = {"hra": {}, "two-sided": {"two_sided": True}}
+EQUAL = ("frozen", "lora", "dora", *FORMS)  # LoRA has as many parameters as `two-sided`
 Step = Callable[[], None]
 
 
@@ -92,8 +92,7 @@ class Case:
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
     """Add adapters of one kind to the base model, and share its weights.
 
-    `oft` and `boft` have about as many parameters as `hra`, LoRA as many as `two-sided`, DoRA as `magnitudes`, which
-    also is two-sided.
+    `oft` and `boft` have about as many parameters as `hra`, LoRA as many as `two-sided`, and DoRA one more per output.
     """
     shared = itertools.chain(base.parameters(), base.buffers())
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})

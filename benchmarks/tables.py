@@ -8,7 +8,7 @@ from benchmarks.drift import MEASURES, SIZE
 ROOT = Path(__file__).parents[1]
 PROCESSORS = {"AMD EPYC": "AMD", "Intel(R) Xeon(R) Processor": "Intel"}
 KINDS = {"peft": "PEFT 0.21.2", "next": "PR 3185", "hra": "**hra**"}
-FORMS = {"two-sided": "both sides", "magnitudes": "and magnitudes", "dora": "DoRA"}
+FORMS = {"two-sided": "both sides", "dora": "DoRA"}
 SHAPES = {
     "Linear 768": ("step", "linear", "768x768 512 tokens"),
     "Linear 2048": ("step", "linear", "2048x2048 512 tokens"),

@@ -13,7 +13,6 @@ from torch import nn
 from .bank import Factors
 from .bank import current as bank_of_this_pass
 from .merging import Merging
-from .outputs import Step
 from .quantized import is_plain
 from .reflections import cast, exact
 from .side import Parts, Side
@@ -31,15 +30,15 @@ def _initialise(u: torch.Tensor, deviation: float | None) -> None:
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
-    Each adapter has an `hra_u` (n, r). With the options of `HRAConfig` it also has an `hra_u_out` (out, r) and an
-    `hra_magnitudes` (out,), the δ of W' = diag(1 + δ) H_L W H_R. Several active adapters are multiplied in order, W D_1
-    D_2, as in PEFT, and on the output side S_2 S_1 W.
+    Each adapter has an `hra_u` (n, r). With `two_sided` it also has an `hra_u_out` (out, r), that of H_L in
+    W' = H_L W H_R. Several active adapters are multiplied in order, W D_1 D_2, as in PEFT, and on the output side
+    H_2 H_1 W.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
 
-    adapter_layer_names = ("hra_u", "hra_u_out", "hra_magnitudes")  # type: ignore[assignment] # PEFT has one name
+    adapter_layer_names = ("hra_u", "hra_u_out")  # type: ignore[assignment] # PEFT has one name
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
@@ -49,7 +48,6 @@ class HRALayer(nn.Module, Merging):
         self.hra_apply_GS = {}
         self.hra_u = nn.ParameterDict({})
         self.hra_u_out = nn.ParameterDict({})
-        self.hra_magnitudes = nn.ParameterDict({})
         self.inputs = Side(self, "hra_u")
         self.outputs = Side(self, "hra_u_out")
         self.changes_outputs = False
@@ -61,7 +59,7 @@ class HRALayer(nn.Module, Merging):
         self.in_features = base.in_channels if conv else base.in_features
         self.out_features = base.out_channels if conv else base.out_features
         self._merged_factors: Factors | None = None
-        self._merged_steps: list[Step] = []
+        self._merged_outputs: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
@@ -115,7 +113,7 @@ class HRALayer(nn.Module, Merging):
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
 
-        With `two_sided` also `hra_u_out` (out, r), with `magnitudes` also `hra_magnitudes` (out,), which is zero.
+        With `two_sided` also `hra_u_out` (out, r).
 
         Raises ValueError if r is not positive. Unless the adapter is being loaded (`inference_mode`, or meta device),
         also if r is above n (or out) or odd with the paired initialisation.
@@ -125,7 +123,7 @@ class HRALayer(nn.Module, Merging):
         base = self.get_base_layer()
         device = next((tensor.device for tensor in itertools.chain(base.parameters(), base.buffers())), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
-        two_sided, magnitudes = getattr(config, "two_sided", False), getattr(config, "magnitudes", False)
+        two_sided = getattr(config, "two_sided", False)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
@@ -136,10 +134,7 @@ class HRALayer(nn.Module, Merging):
         self.hra_apply_GS[adapter_name] = config.apply_GS
         if two_sided:
             self.hra_u_out[adapter_name] = nn.Parameter(torch.empty(self.out, r, device=device, dtype=dtype))
-        if magnitudes:
-            zeros = torch.zeros(self.out_features, device=device, dtype=dtype)
-            self.hra_magnitudes[adapter_name] = nn.Parameter(zeros)
-        self.changes_outputs = bool(self.changes_outputs or two_sided or magnitudes)
+        self.changes_outputs = bool(self.changes_outputs or two_sided)
         paired = config.init_weights and not config.apply_GS and r % 2 == 0
         start = self.reset_hra_parameters if paired else self.reset_hra_parameters_random
         start(adapter_name, getattr(config, "start_deviation", None))

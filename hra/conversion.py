@@ -1,4 +1,4 @@
-"""The commands: a saved adapter is inspected, written as a LoRA or DoRA adapter, or merged into its base model.
+"""The commands: a saved adapter is inspected, written as a LoRA adapter, or merged into its base model.
 
 torch and PEFT, which take seconds, are imported after the check of a command's paths.
 """
@@ -21,8 +21,7 @@ def inspect(adapter: str) -> None:
     """Show how far every layer of an HRA adapter is from the base model, which it does not need.
 
     Per layer: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle of rotation. An adapter of both sides has a
-    second row per layer, `(out)`, and one with magnitudes a column of the largest |δ|. Fully trained modules
-    (`modules_to_save`) are not measured.
+    second row per layer, `(out)`. Fully trained modules (`modules_to_save`) are not measured.
     """
     check_adapter(adapter)
     from .inspection import show
@@ -31,9 +30,8 @@ def inspect(adapter: str) -> None:
 
 
 def to_lora(adapter: str, out: str, base: str | None) -> None:
-    """Export an equivalent LoRA or DoRA adapter, with the adapter's own tokenizer if it has one.
+    """Export an equivalent LoRA adapter, with the adapter's own tokenizer if it has one.
 
-    It is DoRA if the adapter has magnitudes, and then vLLM refuses it: use `hra merge` instead.
     `PeftModel.from_pretrained` can load it, and, if the base model belongs to a diffusers pipeline,
     `pipe.load_lora_weights`. The last line of the output lists the written files.
     """
@@ -48,8 +46,7 @@ def to_lora(adapter: str, out: str, base: str | None) -> None:
     copy_preprocessing(adapter, folder)
     readers = ["PeftModel.from_pretrained"] + ["load_lora_weights"] * (folder / DIFFUSERS_FILE).is_file()
     layers = sum(key.endswith("lora_A.weight") for key in state)
-    kind = "DoRA" if config.use_dora else "LoRA"
-    report(folder, f"a {kind} adapter of rank {config.r} on {layers} layers, for {' and '.join(readers)}")
+    report(folder, f"a LoRA adapter of rank {config.r} on {layers} layers, for {' and '.join(readers)}")
 
 
 def merge(adapter: str, out: str, base: str | None) -> None:

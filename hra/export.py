@@ -1,4 +1,4 @@
-"""Exact export of HRA adapters as LoRA or DoRA adapters."""
+"""Exact export of HRA adapters as LoRA adapters."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 from . import checks
 from .bank import Factors
 from .merging import ROWS, not_a_parameter
-from .outputs import Outputs, Step, fold
+from .outputs import Outputs
 from .paths import share
 from .quantized import dense_weight, is_partitioned
 from .reflections import compact, exact
@@ -23,10 +23,7 @@ DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # PEFT loads no LoRA on their `out_proj`
 State = dict[str, torch.Tensor]
-TENSORS = ("hra_u", "hra_u_out", "hra_magnitudes")
-NOISE = 8  # rounding errors of its terms: the length of a row that may be zero in PEFT's arithmetic
-
-Equal = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # lora_A, lora_B and DoRA's magnitudes
+TENSORS = ("hra_u", "hra_u_out")
 
 
 def to_lora(
@@ -36,7 +33,7 @@ def to_lora(
     beside: Mapping[str, torch.Tensor] | None = None,
     component: str | None = None,
 ) -> tuple[LoraConfig, State]:
-    """Export an HRA adapter as a LoRA adapter, or with magnitudes as a DoRA adapter, with the same outputs.
+    """Export an HRA adapter as a LoRA adapter with the same outputs.
 
     They are the same up to rounding. W H = W - (W B) Vᵀ (section 3.1, Eq. 3, in compact form), so LoRA's two factors
     are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1).
@@ -44,8 +41,7 @@ def to_lora(
     kernels also round activations, H x and x are rounded differently.
 
     With `two_sided`, LoRA's rank is 2 r: H_L W H_R = W + lora_B lora_A with lora_A = [V_Lᵀ W H_R; V_Rᵀ] (2 r, n) and
-    lora_B = [-B_L, -W B_R] (out, 2 r). With `magnitudes` it is DoRA (`use_dora`), whose `lora_magnitude_vector` (out,),
-    for a convolution (1, out, 1, 1), has the lengths of the rows of H_L W H_R, times 1 + δ.
+    lora_B = [-B_L, -W B_R] (out, 2 r).
 
     model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
     adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
@@ -55,16 +51,13 @@ def to_lora(
     If there is a directory, also writes them to it for `PeftModel.from_pretrained` and, if the model belongs to a
     pipeline, for `pipe.load_lora_weights(directory)` (for the model without its pipeline:
     `load_lora_adapter(directory, prefix=component, use_safetensors=True)`). diffusers can load neither biases nor
-    `modules_to_save`: an adapter that has some is written for `PeftModel` only. diffusers reads DoRA like LoRA.
-    ComfyUI ignores its magnitudes, vLLM refuses it, and so does PEFT on base models quantised by AQLM, AWQ, EETQ or
-    GPTQ: merge such an adapter instead, into the base model without quantisation.
+    `modules_to_save`: an adapter that has some is written for `PeftModel` only.
 
     Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
     `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
     be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT applies no LoRA, or has magnitudes of a row
-    of W that is zero, by whose length DoRA divides; TypeError if it is above another adapter, or hooks or
-    parametrizations compute a base weight.
+    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT applies no LoRA; TypeError if it is above
+    another adapter, or hooks or parametrizations compute a base weight.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:
@@ -80,19 +73,14 @@ def to_lora(
         if name == "hra_u":
             _check_loadable(model, path)
             with onload_layer(layer := model.get_submodule(path)):
-                A, B, m = factors_of(path.removeprefix(PREFIX), layer, adapter_name)
+                A, B = factors_of(path.removeprefix(PREFIX), layer, adapter_name)
             state |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
-            if m is not None:
-                # PEFT writes this key without ".weight" and reads both; transformers' `load_adapter`, which diffusers
-                # calls for a text encoder, reads only this one, and takes random magnitudes for the other.
-                state[f"{path}.lora_magnitude_vector.weight"] = m
         elif name not in TENSORS:
             state[key] = tensor.detach()
     kept = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"]
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
     options = {name: getattr(config, name) for name in kept}
     options["bias"] = config.bias.replace("hra_only", "lora_only")
-    options["use_dora"] = getattr(config, "magnitudes", False)
     rank = config.r * (2 if getattr(config, "two_sided", False) else 1)
     lora = LoraConfig(r=rank, lora_alpha=rank, inference_mode=True, **options)
     if directory is not None:
@@ -157,8 +145,8 @@ def save(directory: Path, config: HRAConfig | LoraConfig, state: State) -> None:
 
 
 @torch.no_grad()
-def factors_of(name: str, layer: Any, adapter_name: str) -> Equal:
-    """Compute PEFT's tensors of the LoRA or DoRA that is equal to a layer's adapter; `to_lora` lists their shapes.
+def factors_of(name: str, layer: Any, adapter_name: str) -> Factors:
+    """Compute lora_A and lora_B of the LoRA that is equal to a layer's adapter; `to_lora` has their shapes.
 
     name: the layer's path in the base model, for the errors, which are those of `to_lora`.
     """
@@ -175,54 +163,36 @@ def factors_of(name: str, layer: Any, adapter_name: str) -> Equal:
             "FSDP2, ZeRO-3). Save the adapter, and export it in one process (`hra to-lora`)."
         )
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
-    steps = layer.get_steps([adapter_name]) if isinstance(layer, Outputs) else []
-    m = None
+    left = layer.get_output_factors([adapter_name]) if isinstance(layer, Outputs) else None
     if isinstance(base, nn.Conv2d):
         _check_convolution(name, base)
-        A, B, m = _of_matrix(name, base.weight.flatten(1), (V, B), steps)
-        A, B, m = A.view(-1, *base.weight.shape[1:]), B[:, :, None, None], None if m is None else m.view(1, -1, 1, 1)
+        A, B = _of_matrix(base.weight.flatten(1), (V, B), left)
+        A, B = A.view(-1, *base.weight.shape[1:]), B[:, :, None, None]
     else:
-        A, B, m = _of_matrix(name, dense_weight(base, len(V), name), (V, B), steps)
-    if not all(one is None or one.isfinite().all() for one in (A, B, m)):
+        A, B = _of_matrix(dense_weight(base, len(V), name), (V, B), left)
+    if not (A.isfinite().all() and B.isfinite().all()):
         raise ValueError(
             f"to_lora: {name}: expected finite numbers, found NaN or infinity in the adapter or in the base weight. "
             "Export an adapter from before its training diverged."
         )
-    return A, B, m
+    return A, B
 
 
-def _of_matrix(name: str, weight: torch.Tensor, factors: Factors, steps: list[Step]) -> Equal:
-    """Compute A (r, n), B (out, r) and m (out,) of diag(d) H_L W H_R, in float64 by blocks of rows, rounded once.
+def _of_matrix(weight: torch.Tensor, factors: Factors, left: Factors | None) -> Factors:
+    """Compute A (r, n) and B (out, r) of H_L W H_R, in float64 by blocks of rows, rounded once.
 
     H_L W H_R = W H_R - B_L (V_Lᵀ W H_R), with W H_R = W - (W B_R) V_Rᵀ.
     """
     dtype = factors[0].dtype
     V, B = map(exact, factors)
-    VL, BL, d = (None if one is None else one[0] for one in fold(steps))
     blocks = weight.split(ROWS)
     WB = torch.cat([exact(rows) @ B for rows in blocks])
     A, B = V.mT, -WB
-    if VL is not None and BL is not None:
+    if left is not None:
+        VL, BL = map(exact, left)
         M = sum(v.mT @ exact(rows) for v, rows in zip(VL.split(ROWS), blocks, strict=True)) - (VL.mT @ WB) @ V.mT
         A, B = torch.cat([M, A]), torch.cat([-BL, B], 1)
-    if d is None:
-        return A.to(dtype).contiguous(), B.to(dtype), None
-    sizes, kind = A.norm(dim=1), torch.finfo(dtype)
-    found = []
-    for rows, b in zip(blocks, B.split(ROWS), strict=True):
-        wide = exact(rows)
-        length = torch.addmm(wide, b, A).norm(dim=1)
-        lost = ~wide.any(dim=1) & (length <= NOISE * kind.eps * (b.abs() @ sizes))
-        lost |= length < kind.tiny**0.5  # its square is zero in PEFT's norm
-        found.append(length.masked_fill(lost, 0))
-    lengths = torch.cat(found)
-    if zeros := (lengths == 0).sum().item():
-        raise ValueError(
-            f"to_lora: {name}: expected rows of W that are not zero, found {zeros}, the first one at index "
-            f"{lengths.argmin().item()}. An adapter with magnitudes is exported as DoRA, which divides by their "
-            "lengths. Merge the adapter instead (`merge_and_unload`)."
-        )
-    return A.to(dtype).contiguous(), B.to(dtype), (d * lengths).to(dtype)
+    return A.to(dtype).contiguous(), B.to(dtype)
 
 
 def _check_convolution(name: str, base: nn.Conv2d) -> None:

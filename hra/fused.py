@@ -1,4 +1,4 @@
-"""An adapted linear layer with a frozen weight as one autograd function: z = diag(1 + δ) H_L W H_R x + b."""
+"""An adapted linear layer with a frozen weight as one autograd function: z = H_L W H_R x + b."""
 
 from typing import Any
 
@@ -19,15 +19,14 @@ def linear(
     b: torch.Tensor | None,
     inputs: Parts,
     outputs: Parts = (),
-    delta: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute z (..., out) for x (..., n), W (out, n) and b (out,), all in one dtype, which is that of z.
 
-    inputs, outputs: V and B, or U, U and T, of H_R and H_L. delta: (out,). Without them, H_L = I and δ = 0.
+    inputs, outputs: V and B, or U, U and T, of H_R and H_L. Without the latter, H_L = I.
     """
     V, B, T = inputs if len(inputs) == 3 else (*inputs, None)
     VL, BL, TL = outputs if len(outputs) == 3 else (*outputs, None) if outputs else (None, None, None)
-    arguments = x, W, b, V, B, T, VL, BL, TL, delta
+    arguments = x, W, b, V, B, T, VL, BL, TL
     z: torch.Tensor = _Linear.apply(*arguments) if torch.is_grad_enabled() else _forward(*arguments)[0]
     return z
 
@@ -39,9 +38,9 @@ def _forward(
     rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
     P = thin(rows, V)
     z, y, PL = plain_linear(torch.addmm(rows, P if T is None else P @ T.mT, B.mT, alpha=-1), W, b), None, None
-    if outputs[0] is not None or outputs[3] is not None:
+    if outputs[0] is not None:
         y, (z, PL) = z, change(z, b, *outputs)
-        if outputs[3] is None and len(rows) >= ROWS * outputs[0].shape[1]:
+        if len(rows) >= ROWS * outputs[0].shape[1]:
             y = None
     if x.dim() != 2:
         z = torch.ops.aten._unsafe_view(z, [*x.shape[:-1], W.shape[0]])  # a view could not be changed in place
@@ -49,7 +48,7 @@ def _forward(
 
 
 class _Linear(torch.autograd.Function):
-    """Saves x, the thin products, and y for δ or few rows."""
+    """Saves x, the thin products, and y for few rows."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> torch.Tensor:
@@ -64,11 +63,11 @@ class _Linear(torch.autograd.Function):
             _, P, y, PL = _forward(*arguments)
         x, W, b, V, B, T, *outputs = arguments
         needed, rows = ctx.needs_input_grad, gz.reshape(-1, gz.shape[-1])
-        gradients: list[Any] = [None] * 4
+        gradients: list[Any] = [None] * 3
         gb = rows.sum(0) if needed[2] else None
         gx = gV = gB = gT = gy = gQ = None
         x2, Q = x.reshape(-1, x.shape[-1]), P if T is None else P @ T.mT
-        if y is not None or PL is not None:
+        if PL is not None:
             rows, _, *gradients = change_gradients(rows, PL, (True, False, *needed[6:]), y, b, *outputs)
             if y is None:  # (y - b)ᵀ ∂P_L = W (x - Q Bᵀ)ᵀ ∂P_L
                 gPt = gradients[0].mT

@@ -12,7 +12,7 @@ from .penalty import orthogonality_error
 from .reflections import compact
 
 OUT = " (out)"  # ends the name of a layer's output side
-HEADINGS = {"orthogonality": "‖I - UᵀU‖", "distance": "‖H - I‖", "angle": "angle (°)", "magnitude": "max |δ|"}
+HEADINGS = {"orthogonality": "‖I - UᵀU‖", "distance": "‖H - I‖", "angle": "angle (°)"}
 
 
 def measure(adapter: str) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     infinity are NaN.
 
     With `two_sided`, a second dict follows, of H_L, whose `layer` ends with " (out)" and whose `n` is the number of
-    outputs. With `magnitudes`, the first one also has `magnitude`, the largest |δ|, dimensionless, and counts δ.
+    outputs.
 
     Raises ValueError if the adapter does not exist, is not an HRA adapter, has no layers, or lacks tensors of them.
     """
@@ -34,7 +34,7 @@ def measure(adapter: str) -> list[dict[str, Any]]:
         raise ValueError(f"{adapter}: expected an HRA adapter, found {PeftType(config.peft_type).value}")
     weights = read_weights(adapter, finite=False)
     check_tensors(adapter, config, weights)
-    layers = []
+    layers: list[dict[str, Any]] = []
     for key, u in weights.items():
         path, _, name = key.rpartition(".")
         if name in ("hra_u", "hra_u_out"):
@@ -43,19 +43,17 @@ def measure(adapter: str) -> list[dict[str, Any]]:
             part = torch.eye(V.shape[-1]) - V.mT @ B
             finite = bool(part.isfinite().all())  # LAPACK may crash on others
             angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
-            layer: dict[str, Any] = {
-                "layer": path.removeprefix(PREFIX) + OUT * (name == "hra_u_out"),
-                "n": u.shape[-2],
-                "r": u.shape[-1],
-                "parameters": u.numel(),
-                "orthogonality": orthogonality_error(u.double()).mean().item(),
-                "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
-                "angle": math.degrees(angle),
-            }
-            if name == "hra_u" and (delta := weights.get(f"{path}.hra_magnitudes")) is not None:
-                layer["parameters"] += delta.numel()
-                layer["magnitude"] = delta.abs().max().item()
-            layers.append(layer)
+            layers.append(
+                {
+                    "layer": path.removeprefix(PREFIX) + OUT * (name == "hra_u_out"),
+                    "n": u.shape[-2],
+                    "r": u.shape[-1],
+                    "parameters": u.numel(),
+                    "orthogonality": orthogonality_error(u.double()).mean().item(),
+                    "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
+                    "angle": math.degrees(angle),
+                }
+            )
     if not layers:
         raise ValueError(f"{adapter}: expected tensors named hra_u, found none")
     return layers
@@ -65,10 +63,10 @@ def show(adapter: str) -> None:
     """Print the measures of every layer: `hra inspect`."""
     layers = measure(adapter)
     names = [layer["layer"] for layer in layers]
-    keys = ["n", "r", "parameters", *(key for key in HEADINGS if any(key in layer for layer in layers))]
+    keys = ["n", "r", "parameters", *HEADINGS]
     print(f"{adapter}: {sum(layer['parameters'] for layer in layers):,} parameters")
     width = max(map(len, names))
     print(" " * width, *(f"{HEADINGS.get(key, key):>10}" for key in keys))
     for name, layer in zip(names, layers, strict=True):
-        cells = (layer.get(key, "") for key in keys)
+        cells = (layer[key] for key in keys)
         print(f"{name:{width}}", *(f"{one:10.3g}" if isinstance(one, float) else f"{one:>10}" for one in cells))

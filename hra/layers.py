@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from .bank import Factors
 from .base_layer import HRALayer, Rotations
 from .fused import linear
-from .outputs import Step, apply_to_channels
+from .outputs import apply_to_channels
 from .quantized import is_cast_by_hooks, is_plain
 from .reflections import cast, reflect
 from .side import Parts
@@ -22,7 +22,7 @@ from .torch_internals import is_transformed
 class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
 
-    With `two_sided` or `magnitudes`, the steps of `outputs` follow: z = diag(1 + δ) H_L W H x + b.
+    With `two_sided`, `outputs` follows: z = H_L W H x + b.
 
     With a frozen weight, `fused.linear` computes all of it, unless the base layer has hooks or another `forward`, which
     get H x, or PyTorch compiles, transforms or traces the operations.
@@ -64,7 +64,7 @@ class Linear(HRALayer):
         trains, names = torch.is_grad_enabled(), self.active_adapters
         if self.merged or self.disable_adapters or not (trains or self.changes_outputs):
             return None
-        if (len(names) > 1 and self.changes_outputs) or not self._base_is_just(nn.Linear):
+        if not self._base_is_just(nn.Linear):
             return None
         if torch.compiler.is_compiling() or is_transformed():
             return None
@@ -74,16 +74,10 @@ class Linear(HRALayer):
             return None
         if (inputs := self.inputs.prepared(names, dtype)) is None:
             return None
-        outputs, delta = None, None
-        if self.changes_outputs:
-            outputs = self.outputs.prepared(names, dtype)
-            magnitudes: Any = self._modules["hra_magnitudes"]
-            delta = magnitudes._parameters.get(names[0])
-            if delta is not None and delta.dtype != dtype:
-                delta = delta.to(dtype)
+        outputs = self.outputs.prepared(names[::-1], dtype) if self.changes_outputs else None
         if W.dtype != dtype:  # under autocast
             W, b = W.to(dtype), None if b is None else b.to(dtype)
-        return linear(x if x.dtype == dtype else x.to(dtype), W, b, inputs, outputs or (), delta)
+        return linear(x if x.dtype == dtype else x.to(dtype), W, b, inputs, outputs or ())
 
 
 class Conv2d(HRALayer):
@@ -132,11 +126,8 @@ class Conv2d(HRALayer):
             z = self._change_outputs(z, adapter_names, out_dtype and wide)
         return z.to(out_dtype)
 
-    def _apply_steps(self, z: torch.Tensor, steps: list[Step]) -> torch.Tensor:
-        groups, bias = self.get_base_layer().groups, self._bias() if steps else None
-        for step in steps:
-            z = apply_to_channels(z, step, bias, groups)
-        return z
+    def _apply_outputs(self, z: torch.Tensor, parts: Parts) -> torch.Tensor:
+        return apply_to_channels(z, parts, self._bias(), self.get_base_layer().groups)
 
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:
         """Convolve with the base layer's settings and the r `kernels` (r, C, kh, kw).

@@ -34,7 +34,6 @@ AUTO_CLASSES = {
     "TOKEN_CLS": "AutoModelForTokenClassification",
 }
 LABELS = re.compile(r"\.(?:classifier|score)(?:\.out_proj)?\.weight$")  # its rows are the labels
-OPTIONAL = {"hra_u_out": "two_sided", "hra_magnitudes": "magnitudes"}  # tensors of a layer, and their options
 
 
 @dataclass
@@ -135,16 +134,15 @@ def check_tensors(adapter: str, config: Any, weights: State) -> None:
         return {key.rpartition(".")[0] for key in weights if key.rpartition(".")[2] == name}
 
     layers = paths("hra_u")
-    for name, option in OPTIONAL.items():
-        found, wanted = paths(name), getattr(config, option)
-        if found and not wanted:
-            problem = f"expected no {name} without `{option}` in {CONFIG_NAME}, found {min(found)}.{name}"
-        elif wanted and found != layers:
-            lacking = min(found ^ layers)
-            problem = f"expected a tensor {lacking}.{'hra_u' if lacking in found else name}, found none"
-        else:
-            continue
-        raise ValueError(f"{adapter}: {problem}. Copy or download it again.")
+    found = paths("hra_u_out")
+    if found and not config.two_sided:
+        problem = f"expected no hra_u_out without `two_sided` in {CONFIG_NAME}, found {min(found)}.hra_u_out"
+    elif config.two_sided and found != layers:
+        lacking = min(found ^ layers)
+        problem = f"expected a tensor {lacking}.{'hra_u' if lacking in found else 'hra_u_out'}, found none"
+    else:
+        return
+    raise ValueError(f"{adapter}: {problem}. Copy or download it again.")
 
 
 def find_base(adapter: str, base: str | None) -> Base:

@@ -1,7 +1,6 @@
 """Merging a layer's adapters into its weight, and undoing it."""
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +8,7 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 
 from .bank import Factors
-from .outputs import Folded, Outputs, Step, fold, inverse
+from .outputs import Outputs
 from .quantized import is_partitioned, is_plain
 from .reflections import compose, exact, thin
 
@@ -45,26 +44,20 @@ class Merging(Outputs, PeftHRALayer):
         return weight
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, then diag(1 + δ) H_L W D; O(out n r).
+        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, then H_L W D; O(out n r).
 
         A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until `unmerge`.
-        Raises ValueError if `safe_merge` is set and the result is not finite, or if a δ is -1, which could not be
-        undone; TypeError if the base layer is quantised, sharded by FSDP or ZeRO-3 or the layer of another adapter, or
-        computes its weight.
+        Raises ValueError if `safe_merge` is set and the result is not finite; TypeError if the base layer is quantised,
+        sharded by FSDP or ZeRO-3 or the layer of another adapter, or computes its weight.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.hra_u]
         if not names:
             return
         weight = self._writable_weight()
         with torch.no_grad():
-            factors, steps = self.get_factors(names), self.get_steps(names)
-            if any(len(step) == 1 and (step[0] == -1).any() for step in steps):
-                raise ValueError(
-                    f"HRA cannot merge into {self.path}: expected no δ of -1 (`hra_magnitudes`), found one, which "
-                    "cannot be undone. Keep the adapter unmerged."
-                )
+            factors, left = self.get_factors(names), self.get_output_factors(names)
             wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
-            merged = self._multiply(weight, factors, steps, in_place=wide and not safe_merge)
+            merged = self._multiply(weight, factors, left, in_place=wide and not safe_merge)
             if safe_merge and not torch.isfinite(merged).all():
                 raise ValueError(
                     f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
@@ -76,7 +69,9 @@ class Merging(Outputs, PeftHRALayer):
                 factors = compose(self._merged_factors, factors)
             V, B = factors
             self._merged_factors = V.clone(), B  # V may be the parameter itself
-            self._merged_steps += [tuple(one.clone() for one in step) for step in steps]
+            if left is not None:
+                outputs = left if self._merged_outputs is None else compose(left, self._merged_outputs)
+                self._merged_outputs = outputs[0].clone(), outputs[1]
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
@@ -92,18 +87,19 @@ class Merging(Outputs, PeftHRALayer):
             self.get_base_layer().weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            steps = [tuple(one.to(weight.device) for one in step) for step in inverse(self._merged_steps)]
-            self.get_base_layer().weight.data = self._multiply(weight, (B, V), steps, in_place=True)
-        self._merged_factors = self._weight_before_merge = None
-        self._merged_steps = []
+            left = self._merged_outputs and (
+                self._merged_outputs[1].to(weight.device),
+                self._merged_outputs[0].to(weight.device),
+            )
+            self.get_base_layer().weight.data = self._multiply(weight, (B, V), left, in_place=True)
+        self._merged_factors = self._merged_outputs = self._weight_before_merge = None
         self.merged_adapters.clear()
 
-    def _multiply(self, weight: torch.Tensor, factors: Factors, steps: list[Step], in_place: bool) -> torch.Tensor:
+    def _multiply(self, weight: torch.Tensor, factors: Factors, left: Factors | None, in_place: bool) -> torch.Tensor:
         new = weight if in_place else torch.empty_like(weight)
         groups = getattr(self.get_base_layer(), "groups", 1)
-        left = fold(steps, groups)
-        for i, (rows, written) in enumerate(zip(weight.chunk(groups), new.chunk(groups), strict=True)):
-            _multiply(rows, written, factors, tuple(None if part is None else part[i] for part in left))
+        for rows, written in zip(weight.chunk(groups), new.chunk(groups), strict=True):  # which share H_L and H
+            _multiply(rows, written, factors, left)
         return new
 
 
@@ -125,29 +121,26 @@ def not_a_parameter(layer: Any) -> str | None:
     return None
 
 
-def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Sequence[torch.Tensor], left: Folded) -> None:
-    """Write S W D into `new`, for W (out, ...), D = I - B Vᵀ and S = diag(d) (I - B_L V_Lᵀ).
+def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Factors, left: Factors | None) -> None:
+    """Write S W D into `new`, for W (out, ...), D = I - B Vᵀ and S = I - B_L V_Lᵀ, or I.
 
     A rank-r update by blocks of rows, rounded once: M = V_Lᵀ W D is the only product of all rows.
     """
     V, B = (exact(factor) for factor in factors)
-    VL, BL, d = left
     with torch.autocast(weight.device.type, enabled=False):
 
         def turned(rows: torch.Tensor) -> torch.Tensor:
             wide = rows.to(V.dtype, copy=True).flatten(1)
             return wide.addmm_(thin(wide, B), V.mT, alpha=-1)
 
-        M = None
-        if VL is not None:
+        if left is not None:
+            VL, BL = map(exact, left)
             blocks = zip(VL.split(ROWS), weight.split(ROWS), strict=True)
             M = turned(sum(v.mT @ rows.flatten(1).to(v.dtype) for v, rows in blocks))
         first = 0
         for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
             block = slice(first, first := first + len(rows))
             wide = turned(rows)
-            if BL is not None and M is not None:
+            if left is not None:
                 wide.addmm_(BL[block], M, alpha=-1)
-            if d is not None:
-                wide.mul_(d[block, None])
             out.copy_(wide.view(rows.shape))

@@ -38,7 +38,7 @@ class HRAModel(PeftHRAModel):
         current_key: str,
         **kwargs: Any,
     ) -> None:
-        if getattr(hra_config, "two_sided", False) or getattr(hra_config, "magnitudes", False):
+        if getattr(hra_config, "two_sided", False):
             _check_outputs(target, current_key, target_name)
         if isinstance(target, HRALayer):
             target.update_layer(adapter_name, hra_config.r, hra_config)
@@ -138,7 +138,7 @@ class HRAModel(PeftHRAModel):
         # The layers create parameters in float32; only this switch requests the base model's dtype.
         for layer in self.model.modules():
             if isinstance(layer, HRALayer) and (dtype := layer.get_base_dtype()) is not None:
-                for parameters in (layer.hra_u, layer.hra_u_out, layer.hra_magnitudes):
+                for parameters in (layer.hra_u, layer.hra_u_out):
                     if adapter_name in parameters:
                         parameters[adapter_name] = parameters[adapter_name].to(dtype)
 
@@ -182,19 +182,18 @@ def _is_split(weight: Any, axis: int) -> bool:
 
 
 def _check_outputs(target: Any, path: str, name: str) -> None:
-    """Raise an error if the outputs of a layer, at this path, cannot be rotated or scaled."""
+    """Raise an error if the outputs of a layer, at this path, cannot be rotated."""
     base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
     if _is_split(getattr(base, "weight", None), 0):
         raise ValueError(
-            f"HRA with `two_sided` or `magnitudes` cannot adapt {path}: expected all outputs of the layer in this "
-            f"process, found tensor parallelism. Exclude it with `exclude_modules`, here {name!r}, or leave out both "
-            "options."
+            f"HRA with `two_sided` cannot adapt {path}: expected all outputs of the layer in this process, found "
+            f"tensor parallelism. Exclude it with `exclude_modules`, here {name!r}, or leave out `two_sided`."
         )
     if not isinstance(bias := getattr(base, "bias", ""), torch.Tensor | None):
         raise TypeError(
-            f"HRA with `two_sided` or `magnitudes` cannot adapt {path}: expected a layer that computes W x + b, with b "
-            f"or None as its attribute `bias`, found {type(base).__name__} with {bias!r}. Exclude it with "
-            f"`exclude_modules`, here {name!r}, or leave out both options."
+            f"HRA with `two_sided` cannot adapt {path}: expected a layer that computes W x + b, with b or None as its "
+            f"attribute `bias`, found {type(base).__name__} with {bias!r}. Exclude it with `exclude_modules`, here "
+            f"{name!r}, or leave out `two_sided`."
         )
 
 
@@ -233,7 +232,7 @@ def install() -> None:
 def uninstall() -> None:
     """Restore PEFT's own HRA.
 
-    Existing models are unchanged; with `two_sided` or `magnitudes` they cannot be saved before the next `install`.
+    Existing models are unchanged; with `two_sided` they cannot be saved before the next `install`.
     """
     for target, name, theirs in _replaced:
         if isinstance(target, dict):

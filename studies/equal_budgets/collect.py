@@ -34,14 +34,11 @@ class Set(NamedTuple):
 OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]
 OTHERS = ("hra/r8-inf", "lora/r4-alpha8", "lora/pissa-r8", "dora/r8", "oft/b16", "boft/m2b8", "ia3/outputs", "full/all")
 ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems, OFT is in part A, and BOFT was excluded because of its time
-BOTH_SIDES, MAGNITUDES = "hra/r4-two-sided", "hra/r4-two-sided-magnitudes"
+BOTH_SIDES = "hra/r4-two-sided"
 OF_PART_C = [
-    *((BOTH_SIDES, "lora/r4-alpha8"), ("hra/r8-two-sided", "lora/r8")),
-    *((MAGNITUDES, "dora/r4-alpha8"), ("hra/r8-two-sided-magnitudes", "dora/r8")),
-    *((BOTH_SIDES, "hra/r8"), (MAGNITUDES, "hra/r8"), (MAGNITUDES, "oft/b16")),
+    *((BOTH_SIDES, "lora/r4-alpha8"), ("hra/r8-two-sided", "lora/r8"), (BOTH_SIDES, "hra/r8")),
 ]
-OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (MAGNITUDES, "dora/r4-alpha8"), (BOTH_SIDES, "hra/r8")]
-OF_SST2 = [*OF_PART_D, (MAGNITUDES, "hra/r8")]  # in part C
+OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (BOTH_SIDES, "hra/r8")]
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
 STUDIES = {  # by the name of the file in config/ and of the study's folder; sets by their names on the page
@@ -55,7 +52,7 @@ STUDIES = {  # by the name of the file in config/ and of the study's folder; set
     },
     "comparison_c": {
         "word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP),
-        "SST-2": Set(*SST2, OF_SST2, kept=COSINE, kept_seeds=3),
+        "SST-2": Set(*SST2, OF_PART_D, kept=COSINE, kept_seeds=3),
     },
     "comparison_d": {"word problems": Set(*WORD_PROBLEMS, OF_PART_D, *ONE_STEP)},
 }

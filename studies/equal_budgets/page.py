@@ -25,9 +25,13 @@ CONTRASTS = IMAGES / "contrasts.png"
 PARTS = dict(zip("ABCD", STUDIES, strict=True))
 SETS = ("word problems", "SST-2")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
-FORMER = {  # runs in the results that commit 3fd83f6 could train, with `sum_difference_lr_ratio: 1`, and their labels
+# Runs in the results whose form the library no longer has, and their labels. Commit 3fd83f6 could train those of sum
+# and difference, with `sum_difference_lr_ratio: 1`, commit 6cab4b67 those with magnitudes, by the configs of C and D.
+FORMER = {
     "hra/r8-sd": "HRA, r=8, sum and difference",
     "hra/r16-sd": "HRA, r=16, sum and difference",
+    "hra/r4-two-sided-magnitudes": "HRA, two-sided, r=4+4, magnitudes",
+    "hra/r8-two-sided-magnitudes": "HRA, two-sided, r=8+8, magnitudes",
 }
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 MARKS = {"better": "▲", "worse": "▼", "same level": "=", "undecided": "?"}

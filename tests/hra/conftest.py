@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peft import get_peft_model
-from sidebyside import Net, config_of, llama, random_magnitudes
+from sidebyside import Net, config_of, llama
 
 from installed_layers import installed  # noqa: F401
 
@@ -23,6 +23,6 @@ def saved(tmp_path, request):
     base.save_pretrained(tmp_path / "base")
     model = type(base).from_pretrained(tmp_path / "base")  # whose place the adapter states
     config = config_of(r=4, init_weights=False, task_type="CAUSAL_LM", **getattr(request, "param", {}))
-    model = random_magnitudes(get_peft_model(model, config))
+    model = get_peft_model(model, config)
     model.save_pretrained(tmp_path / "adapter")
     return tmp_path, model.eval()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import EXTENDED, ONE_OR_BOTH, close, random_magnitudes, vectors
+from sidebyside import ONE_OR_BOTH, TWO_SIDED, close, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -98,7 +98,7 @@ def models(folder, kind, form):
 def adapt(model, **options):
     torch.manual_seed(1)
     options |= {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
-    return random_magnitudes(get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options)))
+    return get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options))
 
 
 def gradients(model) -> list[torch.Tensor]:
@@ -125,7 +125,7 @@ def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind)
             close(evaluate(ours), logits[1], 128, c)
 
 
-MODES = [({}, "training"), ({}, "evaluation"), ({}, "after an evaluation"), (EXTENDED["both"], "training")]
+MODES = [({}, "training"), ({}, "evaluation"), ({}, "after an evaluation"), (TWO_SIDED, "training")]
 
 
 @pytest.mark.parametrize(("form", "mode"), MODES)

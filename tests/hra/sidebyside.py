@@ -35,14 +35,9 @@ def llama(blocks: int = 1, **config) -> nn.Module:
 
 
 TARGETS = ["conv", "first", "second"]
-# The options of `hra.HRAConfig` that change the output side.
-EXTENDED = {
-    "two sides": {"two_sided": True},
-    "magnitudes": {"magnitudes": True},
-    "both": {"two_sided": True, "magnitudes": True},
-}
-ONE_OR_BOTH = {"one side": {}, "both sides": EXTENDED["both"]}
-FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": EXTENDED["both"]}
+TWO_SIDED = {"two_sided": True}
+ONE_OR_BOTH = {"one side": {}, "both sides": TWO_SIDED}
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": TWO_SIDED}
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
 
@@ -52,8 +47,7 @@ def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.
     model = copy.deepcopy(model)
     torch.manual_seed(seed)
     if not stock:
-        model = get_peft_model(model, config_of(**config))
-        return model if config["init_weights"] else random_magnitudes(model)
+        return get_peft_model(model, config_of(**config))
     hra.uninstall()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's own warning about odd r
@@ -64,15 +58,7 @@ def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.
 
 def config_of(**config) -> HRAConfig:
     """Return PEFT's configuration or, with an option that it lacks, this package's."""
-    return (hra.HRAConfig if {"two_sided", "magnitudes", "init_scale"} & config.keys() else HRAConfig)(**config)
-
-
-def random_magnitudes(model: nn.Module) -> nn.Module:
-    """Set every δ, which is 0 at the start, to a random number from -0.5 to 0.5."""
-    for name, delta in model.named_parameters():
-        if "hra_magnitudes" in name:
-            nn.init.uniform_(delta, -0.5, 0.5)
-    return model
+    return (hra.HRAConfig if {"two_sided", "init_scale"} & config.keys() else HRAConfig)(**config)
 
 
 def vectors(model: nn.Module) -> torch.Tensor:
@@ -84,7 +70,7 @@ def layer(base: nn.Module, x: torch.Tensor | None = None, **config):
     """Adapt a single layer."""
     config = {"r": 4, "init_weights": False} | config
     model = get_peft_model(nn.Sequential(base), config_of(target_modules="0", **config))
-    return (model if config["init_weights"] else random_magnitudes(model)).base_model.model[0]
+    return model.base_model.model[0]
 
 
 def close(actual, expected, n: int, c: float = 8, dtype: torch.dtype | None = None):
@@ -113,7 +99,7 @@ def explicit(u, apply_GS=False):
 
 
 def adapted_weight(ours, *names, weight=None):
-    """Compute S_2 S_1 W D_1 D_2 with S = diag(1 + δ) H_L from the definition, in the shape of the weight."""
+    """Compute H_2 H_1 W D_1 D_2 from the definition, in the shape of the weight."""
     base = ours.get_base_layer()
     W = (base.weight if weight is None else weight).flatten(1)
     W = W.to(torch.promote_types(W.dtype, ours.hra_u[(names or ["default"])[0]].dtype))
@@ -123,8 +109,6 @@ def adapted_weight(ours, *names, weight=None):
         if name in ours.hra_u_out:
             H = explicit(ours.hra_u_out[name], apply_GS)
             W = torch.cat([H @ rows for rows in W.chunk(getattr(base, "groups", 1))])
-        if name in ours.hra_magnitudes:
-            W = (1 + ours.hra_magnitudes[name])[:, None] * W
     return W.view(base.weight.shape)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import HRAConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from sidebyside import EXTENDED, Net, adapt, close, llama
+from sidebyside import TWO_SIDED, Net, adapt, close, llama
 
 from hra.__main__ import main
 
@@ -111,11 +111,11 @@ wrong(TWO, r"adapter.*found no base_model\.model\.\S+ and 1 more.*--base\.", lac
 wrong(["inspect"], r"adapter: expected tensors named hra_u, found none", lacks("hra_u"))
 wrong(TWO, r"adapter.*no base_\S+lm_head.hra_u.*--base\.", has("base_model.model.lm_head.hra_u", 16, 4))
 wrong(TWO, r"adapter.*found no base_model.*--base\.", rewrite(without_model))
-for option, name, other in (("two_sided", "hra_u_out", "magnitudes"), ("magnitudes", "hra_magnitudes", "two_sided")):
-    key, end = f"{PREFIX}.{name}", r"\. Copy or download"
-    wrong(ALL, f"adapter: expected a tensor {key}, found none{end}", lacks(f"q_proj.{name}"), **{option: True})
-    wrong(ALL, f"adapter: expected no {name} without `{option}` .* {key}{end}", has(key, 16), **{other: True})
-wrong(ALL, r".*: expected a tensor \S+q_proj\.hra_u, found none\.", lacks("q_proj.hra_u"), **EXTENDED["both"])
+key, end = f"{PREFIX}.hra_u_out", r"\. Copy or download"
+wrong(ALL, f"adapter: expected a tensor {key}, found none{end}", lacks("q_proj.hra_u_out"), **TWO_SIDED)
+wrong(ALL, f"adapter: expected no hra_u_out without `two_sided` .* {key}{end}", has(key, 16))
+wrong(ALL, r"adapter: .*expected no `magnitudes`.* Use hra 0\.2\.0", configured(magnitudes=True))
+wrong(ALL, r".*: expected a tensor \S+q_proj\.hra_u, found none\.", lacks("q_proj.hra_u"), **TWO_SIDED)
 for kept in (0, 5, -1):
     wrong(["merge", "inspect"], rf"{WEIGHTS}: .*truncated or corrupted file \(.*\)\. Copy it", truncated(WEIGHTS, kept))
     wrong(["merge"], r"/.*/base/model.safetensors: .*truncated or corrupted file .*\. Copy it", truncated(MODEL, kept))

@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import HRAConfig, PeftModel, get_peft_model, inject_adapter_in_model
 from safetensors.torch import load_file
-from sidebyside import BIASES, EXTENDED, close, random_magnitudes
+from sidebyside import BIASES, TWO_SIDED, close
 
 import hra
 from hra.__main__ import main
@@ -75,8 +75,8 @@ def test_to_lora_is_read_by_load_lora_weights(adapter, before, tmp_path, part, b
 
 def test_injected_layers_of_both_sides_export_for_load_lora_weights(before, tmp_path):
     pipe = load()
-    inject_adapter_in_model(config("unet", **EXTENDED["both"]), pipe.unet, adapter_name="mine")
-    hra.to_lora(random_magnitudes(pipe.unet), tmp_path, adapter_name="mine")
+    inject_adapter_in_model(config("unet", **TWO_SIDED), pipe.unet, adapter_name="mine")
+    hra.to_lora(pipe.unet, tmp_path, adapter_name="mine")
     expected = image(pipe)
     pipe = load()
     pipe.load_lora_weights(tmp_path)

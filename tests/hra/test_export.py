@@ -1,4 +1,4 @@
-"""The exact export as LoRA or DoRA."""
+"""The exact export as LoRA."""
 
 import copy
 
@@ -7,13 +7,12 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from sidebyside import BIASES, EXTENDED, adapt, close, layer
+from sidebyside import BIASES, TWO_SIDED, adapt, close, layer
 from torch import nn
 
 import hra
 from hra import checks
 
-BOTH = EXTENDED["both"]
 CONFIGS = [
     {},
     {"apply_GS": True},
@@ -26,7 +25,10 @@ CONFIGS = [
 
 @pytest.mark.parametrize(
     ("config", "stock"),
-    [*((config, stock) for config in CONFIGS for stock in (False, True)), *((BOTH | one, False) for one in CONFIGS)],
+    [
+        *((config, stock) for config in CONFIGS for stock in (False, True)),
+        *((TWO_SIDED | one, False) for one in CONFIGS),
+    ],
 )
 def test_exported_lora_gives_the_same_outputs(net, images, tmp_path, config, stock):
     model = adapt(net, stock, **config)
@@ -84,24 +86,18 @@ class PackedLinear(nn.Module):
         self.register_buffer("qweight", torch.randn(6, 6))
 
 
-ROW = nn.Linear(6, 300)  # with a zero row, by whose length DoRA would divide
-ROW.weight.data[270] = 0
-NO_ROW = r"^to_lora: 0: .* not zero, found 1, the first one at index 270\. .* Merge"
 NOT_FINITE = r"to_lora: 0: expected finite .*, found NaN or infinity"
 MIRRORED = {"padding": 1, "padding_mode": "reflect"}
 REFUSED = [
     (lambda net: get_peft_model(net, LoraConfig(target_modules=["first"])), "found LORA"),
     (merged, "unmerge_adapter"),
     (with_value("hra_u", torch.inf), NOT_FINITE),
-    (with_value("hra_u_out", torch.nan, **BOTH), NOT_FINITE),
-    (with_value("hra_magnitudes", torch.nan, **BOTH), NOT_FINITE),
+    (with_value("hra_u_out", torch.nan, **TWO_SIDED), NOT_FINITE),
     (on(nn.Conv2d(3, 4, 3, dilation=2)), "LoRA ignores both"),
     (on(nn.Conv2d(3, 4, 3, **MIRRORED)), "LoRA ignores both"),
     (on(nn.Conv2d(8, 8, 3, groups=2)), "0 has 2 groups; an equivalent LoRA would have rank 2 r"),
-    *((on(nn.Conv2d(8, 8, 3, groups=2), **form), "0 has 2 groups; .* or merge the") for form in EXTENDED.values()),
+    (on(nn.Conv2d(8, 8, 3, groups=2), **TWO_SIDED), "0 has 2 groups; .* or merge the"),
     (on(PackedLinear()), r"weight of 0 that can be dequantised .*found one of PackedLinear"),
-    (on(ROW, magnitudes=True, init_weights=True), NO_ROW),
-    (on(ROW, init_weights=True, **BOTH), NO_ROW),
 ]
 
 
@@ -115,21 +111,6 @@ def test_what_cannot_be_exported_is_an_error(net, build, message):
 def test_an_unknown_adapter_is_an_error(net):
     with pytest.raises(KeyError, match="expected one of the adapters"):
         hra.to_lora(adapt(net), adapter_name="missing")
-
-
-@pytest.mark.parametrize(("row", "delta"), [(1e-9, 0.1), (1, -1)], ids=["a short row", "1 + δ = 0"])
-def test_short_rows_and_magnitudes_that_make_rows_zero_are_exported(tmp_path, row, delta):
-    base, x = nn.Sequential(nn.Linear(6, 300)), torch.randn(3, 6)
-    base[0].weight.data[270] *= row
-    model = adapt(base, target_modules=["0"], magnitudes=True)
-    model.base_model.model[0].hra_magnitudes["default"].data[270] = delta
-    hra.to_lora(model, tmp_path)
-    close(PeftModel.from_pretrained(base, tmp_path)(x), model(x), 8)
-
-
-def test_a_zero_row_that_others_are_mixed_into_is_exported():
-    _, state = hra.to_lora(on(copy.deepcopy(ROW), **BOTH)(None))
-    assert all(one.isfinite().all() for one in state.values())
 
 
 @pytest.mark.skipif(not hasattr(peft, "convert_to_lora"), reason="this PEFT converts nothing to LoRA")

@@ -49,21 +49,20 @@ def test_an_adapter_at_its_start_measures_as_the_identity(tmp_path):
         assert found["distance"] < 1e-6 and found["angle"] < 1e-4
 
 
-def test_inspect_has_a_row_per_side_and_a_column_of_magnitudes(tmp_path, capsys):
-    folder = saved(tmp_path, two_sided=True, magnitudes=True)
-    tensors = rewrite(tmp_path, lambda u: u[f"{KEY}.hra_magnitudes"].__setitem__(5, -1.25))
+def test_inspect_has_a_row_per_side(tmp_path, capsys):
+    folder = saved(tmp_path, two_sided=True)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
     found = {layer["layer"].rpartition(".")[2]: layer for layer in measure(folder)}
     assert list(found) == ["q_proj", "q_proj (out)", "v_proj", "v_proj (out)"]
-    assert [layer.get("magnitude") for layer in found.values()] == [0, None, 1.25, None]
     for side, name in (("", "hra_u"), (" (out)", "hra_u_out")):
         H = sidebyside.dense(*compact(tensors[f"{KEY}.{name}"].double()))
         assert found[f"v_proj{side}"]["distance"] == pytest.approx((H - torch.eye(16)).norm().item())
     main(["inspect", folder])
     title, headings, *rows = capsys.readouterr().out.splitlines()
-    assert title == f"{folder}: 288 parameters" and headings.split()[:3] == ["n", "r", "parameters"]
+    assert title == f"{folder}: 256 parameters" and headings.split()[:3] == ["n", "r", "parameters"]
     angles = [f"{layer['angle']:.3g}" for layer in found.values()]
-    assert [row.split()[-1] for row in rows] == ["0", angles[1], "1.25", angles[3]] and "max |δ|" in headings
-    assert [row.split()[1 + ("(out)" in row) :][:3] for row in rows] == [["16", "4", "80"], ["16", "4", "64"]] * 2
+    assert [row.split()[-1] for row in rows] == angles
+    assert [row.split()[1 + ("(out)" in row) :][:3] for row in rows] == [["16", "4", "64"]] * 4
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -1,4 +1,4 @@
-"""The Python of docs/library.md and docs/questions.md runs; what stock PEFT does with an extended adapter's file."""
+"""The Python of docs/library.md and docs/questions.md runs; what stock PEFT does with a file of both sides."""
 
 import copy
 import json
@@ -43,7 +43,7 @@ def test_a_block_runs(name, names):
         assert torch.allclose(names["model"](tokens).logits, names["small"](tokens).logits, atol=1e-5)
 
 
-def test_stock_peft_refuses_the_file_of_an_extended_adapter(names, tmp_path):
+def test_stock_peft_refuses_the_file_of_an_adapter_of_both_sides(names, tmp_path):
     (example,) = (block for block in BLOCKS.values() if "two_sided=True" in block)
     exec(example, names)
     kind = json.loads((tmp_path / "ADAPTER/adapter_config.json").read_text())["peft_type"]

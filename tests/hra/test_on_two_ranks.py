@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from peft import HRAConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from sidebyside import EXTENDED, FORMS, TARGETS, Net, adapt, close, llama
+from sidebyside import FORMS, TARGETS, TWO_SIDED, Net, adapt, close, llama
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
@@ -144,7 +144,7 @@ def test_ddp_trains_layers_that_are_computed_together_as_one_process(in_ddp, sta
 UNITS = {"model": ((), TARGETS), "layers": ((HRALayer,), TARGETS), "linears": ((nn.Linear,), ["first", "second"])}
 WAYS = [(f"fsdp{i}", units) for i in (1, 2) for units in UNITS]
 # With two sides and base layers that FSDP1 shards on their own, a layer has no bias after its call.
-CASES = [(*way, {}) for way in WAYS] + [(*way, EXTENDED["both"]) for way in WAYS if way != ("fsdp1", "linears")]
+CASES = [(*way, {}) for way in WAYS] + [(*way, TWO_SIDED) for way in WAYS if way != ("fsdp1", "linears")]
 
 
 def shard(model, kind, units):

@@ -73,7 +73,7 @@ def test_active_adapters_count_and_others_do_not(net):
 
 @pytest.mark.parametrize("squared", [True, False])
 def test_both_sides_count(net, squared):
-    options = {"two_sided": True, "magnitudes": True, "init_weights": False, "target_modules": TARGETS}
+    options = {"two_sided": True, "init_weights": False, "target_modules": TARGETS}
     model = get_peft_model(net, hra.HRAConfig(r=4, **options))
     us = [p for name, p in model.named_parameters() if "hra_u" in name]
     assert sorted(len(u) for u in us) == [4, 5, 12, 12, 27, 168]

@@ -27,15 +27,12 @@ def rank(function, *start: torch.Tensor) -> int:
 
 @pytest.mark.parametrize(("out", "n"), [(5, 7), (6, 6), (9, 5)])
 @pytest.mark.parametrize("k", [1, 2])
-def test_the_tangent_spaces_of_both_sides_and_the_magnitudes_meet_only_in_zero(out, n, k):
+def test_the_tangent_spaces_of_both_sides_meet_only_in_zero(out, n, k):
     W, right, left = torch.randn(out, n, dtype=torch.float64), paired(n, 2 * k), paired(out, 2 * k)
-    delta = torch.zeros(out, dtype=torch.float64)
     of_right, of_left = (k * width - k * (k + 1) // 2 for width in (n, out))
     assert rank(lambda u: W @ rotation(u), right) == of_right
     assert rank(lambda u: rotation(u) @ W, left) == of_left
     assert rank(lambda u, v: rotation(v) @ W @ rotation(u), right, left) == of_right + of_left
-    whole = rank(lambda u, v, d: (1 + d)[:, None] * (rotation(v) @ W @ rotation(u)), right, left, delta)
-    assert whole == of_right + of_left + out
 
 
 def test_the_gradients_of_a_pair_are_opposite_at_the_start():

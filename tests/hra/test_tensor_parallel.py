@@ -28,7 +28,7 @@ def split(folder):
 
     model, errors = adapted(load(), ["q_proj", "gate_proj", "up_proj"]), []
     functions = [hra.to_lora, lambda model: model.merge_adapter(), lambda _: adapted(load(), ["q_proj", "o_proj"])]
-    for function in [*functions, lambda _: adapted(load(), ["up_proj"], magnitudes=True)]:
+    for function in [*functions, lambda _: adapted(load(), ["up_proj"], two_sided=True)]:
         try:
             function(model)
         except (TypeError, ValueError) as error:

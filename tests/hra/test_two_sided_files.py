@@ -1,4 +1,4 @@
-"""Adapters of both sides and of magnitudes: exported as LoRA and DoRA, saved, loaded and refused."""
+"""Adapters of both sides: exported as LoRA, saved, loaded and refused."""
 
 import copy
 import json
@@ -15,22 +15,16 @@ from torch import nn
 
 import hra
 
-FORMS = [{"two_sided": True}, {"magnitudes": True}, {"two_sided": True, "magnitudes": True}]
-EACH = pytest.mark.parametrize("form", FORMS, ids="-".join)
-
 
 def adapt(model: nn.Module, **options) -> nn.Module:
-    """Add a random adapter, whose 1 + δ is between -0.8 and 1.5."""
-    model = get_peft_model(model, hra.HRAConfig(**{"r": 4, "init_weights": False} | options))
-    for name, parameter in model.named_parameters():
-        if "hra_magnitudes" in name:
-            parameter.data.uniform_(-1.8, 0.5)
-    return model.eval()
+    """Add a random adapter."""
+    options = {"r": 4, "init_weights": False, "two_sided": True} | options
+    return get_peft_model(model, hra.HRAConfig(**options)).eval()
 
 
 @settings(deadline=None, max_examples=30)
 @given(
-    form=st.sampled_from(FORMS),
+    two_sided=st.booleans(),
     conv=st.booleans(),
     bias=st.booleans(),
     n=st.integers(1, 5),
@@ -39,15 +33,14 @@ def adapt(model: nn.Module, **options) -> nn.Module:
     apply_GS=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_the_layer_of_stock_PEFT_is_equal(form, conv, bias, n, out, r, apply_GS, seed):
+def test_the_layer_of_stock_PEFT_is_equal(two_sided, conv, bias, n, out, r, apply_GS, seed):
     torch.manual_seed(seed)
     base = nn.Conv2d(n, out, (2, 3), stride=2, padding=1, bias=bias) if conv else nn.Linear(4 * n, out, bias=bias)
     x = torch.randn(2, n, 5, 6) if conv else torch.randn(3, 4 * n)
     base, x = nn.Sequential(base).double(), x.double()
-    model = adapt(copy.deepcopy(base), r=r, target_modules="0", apply_GS=apply_GS, **form)
+    model = adapt(copy.deepcopy(base), r=r, target_modules="0", apply_GS=apply_GS, two_sided=two_sided)
     config, state = hra.to_lora(model)
-    assert config.r == config.lora_alpha == r * (1 + form.get("two_sided", False))
-    assert config.use_dora == form.get("magnitudes", False)
+    assert config.r == config.lora_alpha == r * (1 + two_sided)
     stock = get_peft_model(base, config)
     assert not set_peft_model_state_dict(stock, state).unexpected_keys
     expected = model(x)
@@ -60,10 +53,9 @@ REFUSAL = (
     "then run `import hra; hra.install()` first. Or export a LoRA or DoRA for PEFT without it: "
     "`hra to-lora ADAPTER OUT`'"
 )
-# Runs without `hra`: loads the base model with each folder's exported file, and tries to load the adapter itself.
+# Runs without `hra`: loads the base model with the exported file, and tries to load the adapter itself.
 STOCK = """
 import json, sys, torch
-from pathlib import Path
 from peft import AutoPeftModelForCausalLM, PeftConfig, PeftModel
 from transformers import LlamaForCausalLM
 
@@ -76,61 +68,45 @@ def refusal(load, *inputs):
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
-found = {}
-for folder in map(Path, sys.argv[1:]):
-    tokens, expected = torch.load(folder / "outputs.pt")
-    (model := base()).load_adapter(folder / "lora")
-    models = PeftModel.from_pretrained(base(), folder / "lora"), model
-    with torch.no_grad():
-        errors = [(one(tokens)[0] - expected).abs().max().item() for one in models]
-    loads = PeftConfig.from_pretrained, AutoPeftModelForCausalLM.from_pretrained, base().load_adapter
-    refused = [refusal(load, folder / "adapter") for load in loads]
-    found[str(folder)] = errors, [*refused, refusal(PeftModel.from_pretrained, base(), folder / "adapter")]
+tokens, expected = torch.load("outputs.pt")
+(model := base()).load_adapter("lora")
+models = PeftModel.from_pretrained(base(), "lora"), model
+with torch.no_grad():
+    errors = [(one(tokens)[0] - expected).abs().max().item() for one in models]
+loads = PeftConfig.from_pretrained, AutoPeftModelForCausalLM.from_pretrained, base().load_adapter
+refused = [refusal(load, "adapter") for load in loads]
 assert "hra" not in sys.modules
-print(json.dumps(found))
+print(json.dumps([errors, [*refused, refusal(PeftModel.from_pretrained, base(), "adapter")]]))
 """
-FOLDERS = {"-".join(form): form for form in FORMS}
 
 
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory):
-    """Export an adapter of each form, and return what stock PEFT makes of their files."""
-    hra.install()
-    root, tokens = tmp_path_factory.mktemp("stock"), torch.arange(12).view(2, 6)
-    torch.manual_seed(0)
-    llama().save_pretrained(root / "base")
-    for name, form in FOLDERS.items():
-        base = type(llama()).from_pretrained(root / "base").double()
-        model = adapt(base, target_modules=["q_proj", "down_proj"], **form)
-        model.save_pretrained(root / name / "adapter")
-        hra.to_lora(model, root / name / "lora")
-        with torch.no_grad():
-            torch.save((tokens, expected := model(tokens)[0]), root / name / "outputs.pt")
-            with model.disable_adapter():
-                assert (model(tokens)[0] - expected).abs().max() > 1e-4
-    done = subprocess.run([sys.executable, "-c", STOCK, *FOLDERS], cwd=root, capture_output=True, text=True)
+def test_stock_PEFT_reads_the_exported_file_and_refuses_the_adapter_with_what_to_do(tmp_path):
+    tokens = torch.arange(12).view(2, 6)
+    llama().save_pretrained(tmp_path / "base")
+    model = adapt(type(llama()).from_pretrained(tmp_path / "base").double(), target_modules=["q_proj", "down_proj"])
+    model.save_pretrained(tmp_path / "adapter")
+    hra.to_lora(model, tmp_path / "lora")
+    with torch.no_grad():
+        torch.save((tokens, expected := model(tokens)[0]), tmp_path / "outputs.pt")
+        with model.disable_adapter():
+            assert (model(tokens)[0] - expected).abs().max() > 1e-4
+    done = subprocess.run([sys.executable, "-c", STOCK], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_stock_PEFT_reads_the_exported_file_and_refuses_the_adapter_with_what_to_do(stock, folder):
-    errors, refused = stock[folder]
+    errors, refused = json.loads(done.stdout.splitlines()[-1])
     assert max(errors) < 1e-9 and refused == [REFUSAL] * 4
 
 
 @pytest.mark.parametrize("kind", [None, "HRA_EXTENDED"], ids=["now", "0.2.0"])
-@EACH
-def test_a_file_also_of_0_2_0_loads_and_comes_back_byte_for_byte(tmp_path, form, kind):
+def test_a_file_also_of_0_2_0_loads_and_comes_back_byte_for_byte(tmp_path, kind):
     """0.2.0 wrote another `peft_type`."""
     llama().save_pretrained(tmp_path / "base")
     base, x = type(llama()), torch.arange(12).view(2, 6)
-    model = adapt(base.from_pretrained(tmp_path / "base"), r=3, task_type="CAUSAL_LM", init_scale=0.25, **form)
+    model = adapt(base.from_pretrained(tmp_path / "base"), r=3, task_type="CAUSAL_LM", init_scale=0.25)
     model.save_pretrained(first := tmp_path / "first")
     new = (first / "adapter_config.json").read_text()
     config = json.loads(new)
     assert config["peft_type"] in REFUSAL and config["init_scale"] == 0.25
-    assert {key for key in ("two_sided", "magnitudes") if config.get(key)} == set(form)
+    assert config["two_sided"] is True and "magnitudes" not in config
     (first / "adapter_config.json").write_text(json.dumps(config | {"peft_type": kind}) if kind else new)
     loaded = PeftModel.from_pretrained(base.from_pretrained(tmp_path / "base"), first)
     loaded.save_pretrained(tmp_path / "second")

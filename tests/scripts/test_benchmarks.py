@@ -36,7 +36,6 @@ def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch
         "peft": hra,
         "hra": hra,
         "two-sided": (n + out) * r,
-        "magnitudes": (n + out) * r + out,
     }
     assert all(float(row["10 %"]) <= float(row["seconds"]) <= float(row["90 %"]) for row in rows.values())
     assert rows["lora"]["times LoRA"] == 1

@@ -41,7 +41,7 @@ def broken(monkeypatch):
     return break_it
 
 
-BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
+BOTH = {"r": 4, "two_sided": True}
 EVERY_KIND = {
     "hra": {"r": 4, "bias": "hra_only"},
     "lora": {"r": 4, "lora_alpha": 8, "use_rslora": True, "bias": "all"},

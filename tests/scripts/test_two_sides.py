@@ -1,4 +1,4 @@
-"""HRA with reflections on both sides and magnitudes: what the config allows, what is inserted, and whole runs."""
+"""HRA with reflections on both sides: what the config allows, what is inserted, and whole runs."""
 
 import pytest
 import torch
@@ -15,24 +15,24 @@ from support import method, paper_config
 from test_export_adapter import PUBLISHED, cached, exported, in_a_project, pasted  # noqa: F401 # two fixtures
 from test_peft_types import config_with, tiny_models, trained_resumed_and_reloaded  # noqa: F401 # a fixture
 
-BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
+BOTH = {"r": 4, "two_sided": True}
 
 
 def test_the_figure_over_lambda_joins_only_runs_of_one_form():
     config = paper_config()
     variants = config["methods"]["hra"]["variants"]
     variants["scaled"] = variants["r8"] | {"peft": {"r": 8, "init_scale": 0.1}}
-    runs = [f"hra/{name}" for name in ("r8", "r4-two-sided", "r4-two-sided-magnitudes", "scaled")]
+    runs = [f"hra/{name}" for name in ("r8", "r4-two-sided", "scaled")]
     config["tasks"]["glue"]["grid"] = [{"runs": runs, "datasets": ["rte"], "seeds": [0]}]
     series = [one["series"] for one in methods.lambdas(config, "glue").values()]
-    assert series == ["r=8", "r=4+4", "r=4+4, magnitudes", "r=8, initial scale 0.1"]
+    assert series == ["r=8", "r=4+4", "r=8, initial scale 0.1"]
 
 
 @pytest.mark.parametrize("task", sorted(tasks.classes()))
 def test_the_shipped_variants_run_on_every_task_and_have_probes_of_their_own(task):
     config = paper_config()
     block = config["tasks"][task]["grid"][-1]
-    runs = ["hra/r8", "hra/r4-two-sided", "hra/r4-two-sided-magnitudes"]
+    runs = ["hra/r8", "hra/r4-two-sided"]
     assert not set(runs[1:]) & set(grid.run_names(config, task))
     config["tasks"][task]["grid"] = [block | {"runs": runs, "seeds": [0]}]
     validation.check(config)
@@ -45,25 +45,22 @@ def test_a_run_trains_resumes_and_reloads(tiny_models, tmp_path, architecture): 
     chosen = method("hra", peft=BOTH, targets=tiny.targets)
     trained_resumed_and_reloaded(tiny, chosen, tmp_path)
     state = load_file(tmp_path / "last" / adapters.WEIGHTS)
-    assert {name.rpartition(".")[-1] for name in state} >= {"hra_u", "hra_u_out", "hra_magnitudes"}
+    assert {name.rpartition(".")[-1] for name in state} >= {"hra_u", "hra_u_out"}
 
 
-@pytest.mark.parametrize("magnitudes", [False, True])
-def test_both_sides_have_the_parameters_of_lora_and_with_magnitudes_those_of_dora(tiny_models, magnitudes):  # noqa: F811
+def test_both_sides_have_the_parameters_of_lora(tiny_models):  # noqa: F811
     tiny = tiny_models["causal_lm"]
-    chosen = method("hra", peft=BOTH | {"magnitudes": magnitudes}, targets=tiny.targets)
-    lora = method("lora", peft={"r": 4, "use_dora": magnitudes}, targets=tiny.targets)
+    chosen = method("hra", peft=BOTH, targets=tiny.targets)
+    lora = method("lora", peft={"r": 4}, targets=tiny.targets)
     counts = [adapters.count(adapters.insert(tiny.fresh(), one), []) for one in (chosen, lora)]
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("peft", [BOTH, {"r": 4, "two_sided": True}], ids=["DoRA", "LoRA"])
-def test_the_card_s_code_loads_the_equivalent_adapter_with_stock_peft(make_run, tmp_path, cached, peft):  # noqa: F811
-    run = make_run(method("hra", peft=peft))
+def test_the_card_s_code_loads_the_equivalent_adapter_with_stock_peft(make_run, tmp_path, cached):  # noqa: F811
+    run = make_run(method("hra", peft=BOTH))
     folder = exported(run, tmp_path, {"model": PUBLISHED})
     card = ModelCard.load(folder / "README.md")
     assert "Stock PEFT refuses the adapter" in card.text and "Stock PEFT loads the adapter" not in card.text
-    assert ("vLLM does not load a DoRA" in card.text) == ("magnitudes" in peft)
     assert "Its rank is 8" in card.text and "hra" in card.data.tags and "@inproceedings{yuan2024hra" in card.text
     x = torch.arange(3, 35).reshape(2, 16)
     base, _ = classifier.load_model(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)

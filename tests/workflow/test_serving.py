@@ -120,10 +120,9 @@ def test_what_vllm_cannot_load_as_a_lora_is_merged(vllm, peft, reason):
         ({"r": 4, "two_sided": True, "init_scale": 0.1}, "lora", None),
         ({"r": 256, "two_sided": True}, "lora", None),
         ({"r": 258, "two_sided": True}, "merged", "vLLM serves LoRA up to rank 512, found 516"),
-        ({"r": 4, "magnitudes": True}, "merged", "vLLM does not support LoRA with `use_dora: true`"),
     ],
 )
-def test_both_sides_have_twice_the_rank_and_magnitudes_are_merged_by_name(vllm, peft, serve, reason):
+def test_both_sides_have_twice_the_rank(vllm, peft, serve, reason):
     config, run = vllm("0.32.0").config, "hra/r4-two-sided"
     config["methods"]["hra"]["variants"]["r4-two-sided"]["peft"] = peft
     config["tasks"]["math"]["grid"].append({"runs": [run], "datasets": ["metamathqa-40k"], "seeds": [0]})

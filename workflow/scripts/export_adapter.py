@@ -1,7 +1,7 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
 
 The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
-machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora; a DoRA, if it has magnitudes), for a
+machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora), for a
 text-to-image model also in the layouts of diffusers and, unless it is a DoRA, of ComfyUI and kohya's scripts.
 """
 

@@ -138,7 +138,7 @@ def test_an_item_in_a_step_and_a_leak_are_seen(faulty):
     assert set(kept) == {"scripts/faulty.py:11"} and sum(kept.values()) == third - second
 
 
-BOTH = {"r": 4, "two_sided": True, "magnitudes": True}
+BOTH = {"r": 4, "two_sided": True}
 TASKS = {  # fixture, method, and settings of four steps
     "glue": ("make_run", method("hra"), {"batch_size": 24}),
     "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"], peft=BOTH), {"batch_size": 16}),

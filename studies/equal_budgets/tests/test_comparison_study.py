@@ -64,9 +64,9 @@ PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a r
         *("choose 16 ", "evaluate_glue 55 "),
     ],
     "comparison_c": [
-        *(f"train_math {6 * (5 + 10) + 5 * (5 + 5) + 1} ", f"train_glue {5 * (5 + 10)} "),
+        *(f"train_math {5 * (5 + 10) + 4 * (5 + 5) + 1} ", f"train_glue {4 * (5 + 10)} "),
     ],
-    "comparison_d": [f"train_math {5 * (4 + 5)} "],
+    "comparison_d": [f"train_math {4 * (4 + 5)} "],
 }
 
 
@@ -110,7 +110,7 @@ def test_the_ranges_of_your_own_page_are_those_of_the_configs(tmp_path, monkeypa
         return [content for _, content in overlays.with_extended([made], overlays.read)]
 
     small = {"vera/r256": (vera, ""), "head/linear": (demo, "demo")}
-    small |= dict.fromkeys(("hra/r4-two-sided", "hra/r4-two-sided-magnitudes"), (both_sides, ""))
+    small["hra/r4-two-sided"] = (both_sides, "")
     texts = overlays.merged(paper, *project("glue"))
     (tmp_path / "reviews").rename("texts")
     questions = overlays.merged(paper, *project("math"))

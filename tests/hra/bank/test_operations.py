@@ -5,7 +5,7 @@ import torch
 from blocks import alone, gradients
 from dispatches import added
 from peft import LoraConfig
-from sidebyside import EXTENDED, adapt
+from sidebyside import TWO_SIDED, adapt
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,14 +22,10 @@ def test_operations_of_a_layer():
     assert forward < lora[0] and backward < lora[1] and inference < lora[2]
 
 
-@pytest.mark.parametrize(
-    ("form", "limits"), [("two sides", (5, 9, 4)), ("magnitudes", (5, 9, 4)), ("both", (7, 17, 6))]
-)
-def test_operations_of_a_layer_with_an_output_side(form, limits):
-    """Under autocast, δ is cast; LoRA and DoRA have as many parameters as two sides and both."""
-    counts = added(HRAConfig(r=4, **EXTENDED[form]))
-    assert all(count <= limit for count, limit in zip(counts, limits, strict=True))
-    other = added(LoraConfig(r=4, use_dora=form != "two sides"))
+def test_operations_of_a_layer_with_an_output_side():
+    counts = added(HRAConfig(r=4, **TWO_SIDED))
+    assert all(count <= limit for count, limit in zip(counts, (5, 9, 4), strict=True))
+    other = added(LoraConfig(r=4))  # with as many parameters
     assert sum(counts[:2]) < sum(other[:2]) and counts[2] < other[2]
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from blocks import TARGETS, Blocks, alone, gradients, model, same, trained
 from peft import HRAConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import EXTENDED, adapt, close, llama
+from sidebyside import TWO_SIDED, adapt, close, llama
 from torch import nn
 from torch._dynamo.utils import counters
 from transformers import StaticCache
@@ -65,7 +65,7 @@ def test_functional_calls_and_transforms_compute_their_own(ours, x, stacks):
 def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break(stacks):
     torch._dynamo.reset()
     counters.clear()
-    ours = adapt(llama(), target_modules=["q_proj", "v_proj", "down_proj"], **EXTENDED["both"])
+    ours = adapt(llama(), target_modules=["q_proj", "v_proj", "down_proj"], **TWO_SIDED)
     us = trained(ours)
     optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))
@@ -89,7 +89,7 @@ def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break(stac
 
 def test_a_compiled_block_of_a_model(x):
     torch._dynamo.reset()
-    ours = model(**EXTENDED["both"])
+    ours = model(**TWO_SIDED)
     expected = gradients(ours, x)
     for block in ours.get_base_model().blocks:
         block["up"].compile(fullgraph=True, backend="aot_eager")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from sidebyside import EXTENDED, config_of, layer
+from sidebyside import TWO_SIDED, config_of, layer
 from torch import nn
 
 from hra import side
 
-FORMS = {"linear, infinite": {"apply_GS": True}, "linear, both sides": EXTENDED["both"]}
+FORMS = {"linear, infinite": {"apply_GS": True}, "linear, both sides": TWO_SIDED}
 
 
 @pytest.fixture(params=["linear", *FORMS, "conv"])

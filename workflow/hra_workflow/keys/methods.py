@@ -25,17 +25,13 @@ class HRA(Section, title="peft of kind hra"):
     )
     two_sided: bool = key(
         "r reflections on the output side, too: as many parameters as LoRA of rank r "
-        "(docs/config/methods.md#two-sides-and-magnitudes). Not in the paper.",
-        default=False,
-    )
-    magnitudes: bool = key(
-        "A trained factor for each row of W: with two_sided, as many parameters as DoRA of rank r. Not in the paper.",
+        "(docs/config/methods.md#two-sides). Not in the paper.",
         default=False,
     )
     init_scale: PositiveFloat = key(
         "Standard deviation of the initial vectors' entries, per reflection; with 1/128, learning rates are like "
         "LoRA's. Not in the paper.",
-        absent="PEFT's initial vectors; with two_sided or magnitudes, 1/128",
+        absent="PEFT's initial vectors; with two_sided, 1/128",
     )
     init_weights: bool = key(
         "Initial vectors equal in pairs, so that the initial model is the base model. false: all random.", default=True

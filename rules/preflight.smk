@@ -1,7 +1,7 @@
 # `hra-workflow smoke`: check the machine before a GPU-hour is spent.
 # In:  the config, whose data, grid, presets and missing weights preflight/probe.py replaces.
 # Out: results/preflight.json, written after all jobs have ended; the other outputs are then deleted.
-# Steps: snakemake -n --config preflight=login -- preflight    sources, disk and scheduler, at the end of a dry run
+# Steps: snakemake -n --config preflight=login -- preflight    sources and scheduler, at the end of a dry run
 #        snakemake --config preflight=jobs -- preflight        20 training steps per kind of method, generation, evaluation
 #      preflight_{table} instead of preflight: one table.
 

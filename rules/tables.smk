@@ -1,7 +1,6 @@
 # Stage 6, tables: all runs of a task, the results table with the published values, figures, contact sheets.
 # In:  the records and metrics of every run of the grid (with `incomplete: true`, those that exist), published numbers;
-#      rule table also reads the data cards of its datasets and the predictions of classes, and of benchmarks with rows
-#      in the training data; these are not inputs.
+#      rule table also reads the predictions of classes; these are not inputs.
 # Out: results/runs_{task}.csv, results/compare_{task}.csv, results/table_{task}.csv and .md,
 #      results/figures/{task}_*.svg and .png, results/sheets/{task}_{dataset}.png.
 # Steps: runs, compare, table, figures, figures_lambda; sheet is an abstract rule; rules/tasks/{task}.smk inherits from it
@@ -118,7 +117,6 @@ rule table:
             published=lambda wc: outputs.published(TASKS[wc.task]),
         ),
         **unrecorded(
-            data=lambda wc: user_data.manifests(TASKS[wc.task]),
             benchmarks=lambda wc: user_data.benchmarks(TASKS[wc.task]),
             settings=lambda wc: TASKS[wc.task].comparison(),
             metrics=lambda wc: f"{EVAL}/metrics.json",

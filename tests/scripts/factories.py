@@ -235,7 +235,6 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             },
             "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
             "published": outputs.published(Glue({"tasks": {"glue": {"published": True}}, "datasets": {}})),
-            "data": [],
             "benchmarks": [],
             "settings": {},
             "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),

@@ -8,8 +8,8 @@ from PIL import Image
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import zip_archives
-from hra_workflow.tasks.control import card, prompts
 from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import prompts, row_files
 
 
 def file(text: str) -> zip_archives.NamedBytes:
@@ -66,7 +66,7 @@ def test_a_few_empty_prompts_of_many_are_kept():
         prompts.read(file("\n".join(lines[:999])))
 
 
-def test_prompts_that_are_wrong_in_both_splits_or_empty(tmp_path, monkeypatch):
+def test_prompts_that_are_wrong_in_both_splits_or_empty(tmp_path):
     places = {}
     for number, split in enumerate(("train", "validation")):
         Image.fromarray(numpy.full((32, 32, 3), number, numpy.uint8)).save(tmp_path / f"{number}.png")
@@ -75,11 +75,9 @@ def test_prompts_that_are_wrong_in_both_splits_or_empty(tmp_path, monkeypatch):
         places[split] = {"prompts": f"{split}.jsonl", "image": "{key}.png"}
     entry = {"hint": "canny", "resolution": 32, "splits": places}
     with pytest.raises(JobError) as problem:
-        card.make_card(tmp_path, entry)
+        row_files.check(tmp_path, entry)
     for split, line in zip(("train", "validation"), str(problem.value).splitlines(), strict=True):
         assert f"{split}.jsonl, line 2, column prompt: expected text, found none" in line
-    monkeypatch.setattr(prompts, "EMPTY_FRACTION", 1)
-    assert "the prompt is empty in 1 of 2 rows of train, the first: '0'" in card.make_card(tmp_path, entry)["warnings"]
     own = {"prompts": [{"image": "2.jpg", "prompt": "a\0"}], "image": "{key}.png"}
     with pytest.raises(JobError, match=r"the config, entry 1, column prompt: expected text, found the character NUL"):
         control_data.Maker(None, {"splits": {"train": own}}, "train")

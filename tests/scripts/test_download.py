@@ -272,9 +272,9 @@ def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
         fetch(tmp_path, text, name)
 
 
-def test_a_few_training_rows_without_an_answer_are_kept(tmp_path, capsys):
-    fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
-    assert "there is no final answer in 1 of 200 rows of train" in capsys.readouterr().err
+def test_a_few_training_rows_without_an_answer_are_kept(tmp_path):
+    found = fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
+    assert found["rows"] == {"train": 200}
 
 
 def test_a_trial_takes_the_first_rows(tmp_path):

@@ -14,7 +14,7 @@ import download
 import gather_images
 from hra_workflow.core import files, sharding
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import image_card, images
+from hra_workflow.data import images, subject_images
 from hra_workflow.data.images import Picture
 from hra_workflow.tasks.control import hints
 from hra_workflow.tasks.control.items import key
@@ -56,7 +56,7 @@ def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kin
     if kind == "mpo":  # of a camera: the others are previews
         assert images.load(tmp_path / name).size == (64, 48)
         return
-    for read in (lambda: images.load(tmp_path / name), lambda: image_card.make_card(paths, 16)):
+    for read in (lambda: images.load(tmp_path / name), lambda: subject_images.check(paths, 16)):
         with pytest.raises(JobError, match=rf"/{name}: expected one image, found 3, .*\. Save one of them as"):
             read()
     picture().save(tmp_path / name, kind)

@@ -1,4 +1,4 @@
-"""Disk, what Slurm says to the planned jobs, and GPUs, with stand-ins for Slurm's commands."""
+"""What Slurm says to the planned jobs, and GPUs, with stand-ins for Slurm's commands."""
 
 from types import SimpleNamespace
 
@@ -55,9 +55,3 @@ def test_an_executor_without_its_scheduler_is_to_be_fixed(commands, monkeypatch)
     monkeypatch.setattr(planned, "entry_points", lambda group: [entry])
     (first,) = planned.scheduler(["a job"], runs_here=False)
     assert str(first) == "  TODO  Slurm: expected the command `sbatch`, found none. Run this on a login node"
-
-
-def test_disk(tmp_path):
-    assert all(one.ok for one in site.free_space({str(tmp_path / "results"): 1e6, str(tmp_path / "deep/scratch"): 0.0}))
-    (disk,) = site.free_space({str(tmp_path / "results"): 1e18})
-    assert not disk.ok and "1e+09 GB planned" in disk.text and "pathvars" in disk.text

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import image_card, new_inputs, text_tables
+from hra_workflow.data import new_inputs, subject_images, text_tables
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_images_of_a_folder_that_cannot_be_used_are_one_error(tmp_path):
         Image.new("RGB", (8 + 8 * number, 16)).save(tmp_path / f"{number}.png")
     (tmp_path / "3.png").write_text("no image")
     paths = {path.name: path for path in sorted(tmp_path.iterdir())}
-    for check in (lambda: image_card.make_card(paths, 16), lambda: new_inputs.images_in(str(tmp_path), 16)):
+    for check in (lambda: subject_images.check(paths, 16), lambda: new_inputs.images_in(str(tmp_path), 16)):
         with pytest.raises(JobError, match=r"2 problems:\n  .*0\.png: expected at least 16 .*;\n  .*3\.png: cannot be"):
             check()
 

@@ -135,12 +135,6 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     lines = {line.strip() for line in printed}
     assert any(line.startswith("download: 14 GB (deberta-v3-base 0.37, mnli 0.055, sst2 0.003, ") for line in lines)
     assert "licence:  deberta-v3-base, metamathqa-40k: MIT" in lines
-    # 8 datasets × 5 seeds of full fine-tuning, last and best, in float32.
-    assert (
-        f"disk:     resources 14 GB (downloads 14); results {40 * 2 * 4 * 184e6 / 1e9:.3g} GB (weights 58.9); "
-        "scratch 5.89 GB per concurrent run (the largest: full/all); unknown before the first run: adalora/r8, "
-        "bitfit/all, boft/m2b8, head/linear and 11 more"
-    ) in lines
     assert "table_math" not in output
 
     command = ("-n", "--configfile", "small.yaml", "--", TABLE)
@@ -165,6 +159,3 @@ def test_a_dry_run_ends_with_what_its_tables_cost(fresh, done):
     refused = done.snakemake(*limited, ok=False)
     assert "Nothing was started. The remaining jobs need about " in refused
     assert "rule train_glue" not in refused
-    assert re.search(
-        r"  disk:     .*results 0\.06 GB \(weights 0\.06\).*unknown before the first run: lora/r8\n", output
-    )

@@ -1,7 +1,6 @@
 """Download a model or a dataset: write its files to a folder, then the manifest next to it.
 
     X.manifest.json    the downloaded files with size and SHA-256 (workflow/schemas/manifest.schema.json)
-    X.card.json        the contents of a text dataset or a subject (hra_workflow/data/data_cards.py)
     X/                 the files; for a dataset one {split}.parquet with text columns and `label`, for a subject its
                        images, for a control dataset its verified archives
 
@@ -23,14 +22,12 @@ from hra_workflow.core import files, lock
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import (
-    data_cards,
     file_filters,
     finished_downloads,
-    image_card,
     image_tables,
     images,
     sources,
-    text_card,
+    subject_images,
     text_tables,
     zip_archives,
 )
@@ -98,7 +95,6 @@ def make(job: dict) -> None:
         }
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
-        card = None
         if subject:
             tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
             if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
@@ -109,9 +105,9 @@ def make(job: dict) -> None:
                 found, place = paths, source.folder()
             else:
                 found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-            card = image_card.make_card(found, dataset["resolution"], place, dataset.get("images"))
+            subject_images.check(found, dataset["resolution"], place, dataset.get("images"))
             record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
-            record["rows"] = {"images": card["splits"]["images"]["rows"]}
+            record["rows"] = {"images": len(found)}
         elif kept:
             for path in sorted(raw.rglob("*.zip")):
                 print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
@@ -122,7 +118,6 @@ def make(job: dict) -> None:
             shutil.rmtree(converted, ignore_errors=True)
             converted.mkdir()
             splits = text_tables.read_splits(name, dataset, raw, answers.gold)
-            card = text_card.make_card(splits, dataset)
             rows = text_tables.write(splits, converted)
             record |= {"files": sources.list_files(converted), "rows": rows, "raw": fetched}
         else:
@@ -132,8 +127,6 @@ def make(job: dict) -> None:
         if local.hashes(again) != local.hashes(user_files):
             raise JobError(f"{name}: a file in {source.place} changed while it was read. Run again.")
         record |= {"own": again} if user_files else {}
-        if card:
-            data_cards.save(data_cards.path_of(manifest), card, dataset, again)
         record |= {"contents": params["contents"]} if params.get("contents") else {}
         hashes = {path: entry["sha256"] for path, entry in record["files"].items()}
         files.replace_folder(converted if "raw" in record else raw, folder)
@@ -143,10 +136,8 @@ def make(job: dict) -> None:
     for old in manifest.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.download"):
         shutil.rmtree(old, ignore_errors=True)
     size = sum(entry["bytes"] for entry in record["files"].values())
-    contents = f", {data_cards.summary(card)}" if card else ""
-    print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{contents}", file=sys.stderr)
-    for warning in card["warnings"] if card else ():
-        print(f"{name}: {warning}", file=sys.stderr)
+    counts = ", ".join(f"{split} {count:,}" for split, count in record.get("rows", {}).items())
+    print(f"{name}: {len(hashes)} files, {size / 1e6:.1f} MB{counts and f'; rows: {counts}'}", file=sys.stderr)
 
 
 def folder_of(manifest: str | Path) -> Path:

@@ -5,9 +5,9 @@ from pathlib import Path
 from hra_workflow.core import files, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
-from hra_workflow.data import data_cards, sources, zip_archives
-from hra_workflow.tasks.control import card, hint_source
+from hra_workflow.data import sources, zip_archives
 from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hint_source, row_files
 
 
 @script
@@ -24,7 +24,7 @@ def main(job: dict) -> None:
     raw = zip_archives.Folder(place)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
-    contents = card.make_card(place, dataset)
+    row_files.check(place, dataset)
     makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
     for maker in makers.values():
         maker.try_one()
@@ -35,13 +35,16 @@ def main(job: dict) -> None:
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
             print(f"{split}: {rows[split]} control images with {dataset['hint']}")
-            contents["warnings"] += card.of_hints(maker)
+            if split == "train" and len(maker.rows) > 1 and len(maker.different) == 1:
+                raise JobError(
+                    f"split train: expected control images that differ, found the same one {len(maker.rows)} times. "
+                    f"Correct `hint` ({dataset['hint']}) or the images."
+                )
         found = sources.list_files(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record[made_from.KEY] = made_from.describe(job)
     record["hint"] = {key: dataset[key] for key in ("hint", "source_sha256") if key in dataset}
-    data_cards.save(data_cards.path_of(manifest), contents, dataset, source.get("own", {}))
     hashes = {path: entry["sha256"] for path, entry in found.items()}
     files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
 

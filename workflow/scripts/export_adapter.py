@@ -14,7 +14,6 @@ from pkgutil import resolve_name
 from hra_workflow import tasks
 from hra_workflow.core import files, finished_run, manifests
 from hra_workflow.core.job import script
-from hra_workflow.data import leaks
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
 from hra_workflow.report import model_card, selections
@@ -65,7 +64,7 @@ def main(job: dict) -> None:
             "tables": [f"`{Path(path).name}`" for path in tables],
             "splits": selections.splits(params["benchmarks"]),
             "reported": {one["benchmark"]: files.read_json(one["reported"]) for one in params["benchmarks"]},
-            "leaked": {benchmark: leak for (_, benchmark), leak in leaks.every(params["benchmarks"]).items()},
+            "trained_on": [one["benchmark"] for one in selections.on_training_split(params["benchmarks"])],
             "tuned": "chosen" in params["expected"],
         }
         text = model_card.write(record, metrics, model, data, job["wildcards"]["weights"], config, about)

@@ -11,7 +11,6 @@ import pandas as pd
 from hra_workflow import tasks
 from hra_workflow.core import files
 from hra_workflow.core.job import script
-from hra_workflow.data import data_cards, leaks
 from hra_workflow.report import column_units, markdown_text, run_statistics, table_notes, verdicts
 from hra_workflow.report import selections as checkpoints
 from hra_workflow.report.run_statistics import number
@@ -191,13 +190,12 @@ def main(job: dict) -> None:
     published = run_statistics.read_published(job["input"].get("published"))
     differences, units = run_statistics.read_csv(job["input"]["comparison"]), column_units.units(params)
     trials = run_statistics.read_csv(job["input"]["trials"]) if job["input"].get("trials") else None
-    kind, leaked = tasks.classes()[params["task"]], leaks.every(params["benchmarks"])
-    warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
+    kind = tasks.classes()[params["task"]]
 
     table = build(runs, published, params)
     found = verdicts.verdicts(table, differences, units, params)
     table = verdicts.marked(table, found, differences, units, params)
-    made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)
+    made = Made(table, runs, published, differences, params, kind, trials)
     text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))
     files.write_text(job["output"]["markdown"], text)

@@ -33,8 +33,6 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
     mine |= {"license": f"that of {ACCOUNT}", "dataset": {"columns": ["sentence"], "label": "label", "labels": ["no"]}}
     mine |= {"files": {"train.parquet": {"bytes": 9, "sha256": "c" * 64}}}
     files.write_json(data, mine)
-    card = {"warnings": ["a warning"], "splits": {}, "own": {}, "entry": ""}
-    files.write_json(data.with_name("cola.card.json"), card)
     runs = [run | {"inputs": {"dataset": str(data)}} for run in grid(results, runs=("hra/r8", "lora/r8"), seeds=(0, 1))]
     paths = [plant(results, run, data) for run in runs]
     every = [
@@ -42,7 +40,6 @@ def build(folder: Path, patch: pytest.MonkeyPatch) -> dict:
         factories.compare_job(results, runs, []) | {"script": "compare.py"},
         factories.table_job(results, runs) | {"script": "table.py"},
     ]
-    every[2]["params"]["data"] = [str(data)]
     for module, job in zip((collect_runs, compare, table), every, strict=True):
         module.main(job)
     logs = here / "logs/train.log"

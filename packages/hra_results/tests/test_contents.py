@@ -42,16 +42,15 @@ def test_they_fit_the_contract(tmp_path, task):
     assert list(results_contract.refused("contents", [written(tmp_path, task)])) == []
 
 
-def test_warnings_of_the_data_and_the_user_s_functions_are_part_of_it(tmp_path, monkeypatch):
+def test_the_user_s_functions_are_replaced_by_their_files(tmp_path, monkeypatch):
     (tmp_path / "modules_of_a_test.py").write_text("def contrast(image):\n    return image\n")
     (tmp_path / "package_of_a_test").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    files.write_json(tmp_path / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in train"]})
-    facts = {"title": "x", "data": [str(tmp_path / "sst2.manifest.json")], "benchmarks": []}
-    facts["functions"] = ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]
+    facts = {"title": "x", "functions": ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]}
     found = described.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
-    assert found["tasks"] == {"glue": {"title": "x", "warnings": ["sst2: 2 rows are also in train"]}}
-    assert [(one["file"], bool(one["source"])) for one in found["modules"]] == [
+    assert found["tasks"] == {"glue": {"title": "x"}} and [
+        (one["file"], bool(one["source"])) for one in found["modules"]
+    ] == [
         ("modules_of_a_test.py", True),
         ("package_of_a_test", False),
     ]

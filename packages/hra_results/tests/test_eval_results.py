@@ -9,7 +9,7 @@ from hra_results import eval_results, publish
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 
-CARD = "> [!WARNING]\n> 3 of 1,319 rows of math are also in the training data, so the scores do not show how"
+CARD = "> [!WARNING]\n> The rows of math are the training data, so the scores do not show how"
 RESULT = {
     "dataset": {"id": "openai/gsm8k", "task_id": "gsm8k", "revision": "c" * 40},
     "value": 48.97,

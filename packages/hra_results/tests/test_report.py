@@ -49,7 +49,6 @@ def made(tmp_path_factory) -> Path:
     lines = [{"item": item, "sentence": text, "label": item % 2} | scores for item, text in enumerate(texts)]
     predictions.write(Path(paths[1][1][0]).with_name("predictions.jsonl.gz"), lines)
     Image.new("RGB", (400, 300), "red").save(folder / "sheet.png")
-    files.write_json(folder / "sst2.card.json", {"splits": {}, "own": {}, "warnings": ["2 rows are also in <train>"]})
     files.write_text(folder / "tune_glue.csv", "device_seconds,device\n1800,NVIDIA H100\n,\n")
     collect_runs.main(factories.collect_job(folder, expected, paths, incomplete=True))
     compared = ["SST-2", "best_on_dev", "full/all", "hra/r8", "1.5", "-0.5", "3.5", "0.1", "0.3", "0.9", "300", "3"]

@@ -10,7 +10,7 @@ STUDY = ROOT / "studies/peft_image"
 
 
 @pytest.mark.slow
-def test_the_plan_has_jobs_hours_licences_and_disk(project, planned):
+def test_the_plan_has_jobs_hours_and_licences(project, planned):
     planned(
         project,
         STUDY,

@@ -14,7 +14,7 @@ datasets: {math: {word-problems-peft-test: {take: {test: 20}}}}
 
 
 @pytest.mark.slow
-def test_the_plan_has_jobs_hours_licences_and_disk(project, planned):
+def test_the_plan_has_jobs_hours_and_licences(project, planned):
     planned(
         project,
         STUDY,

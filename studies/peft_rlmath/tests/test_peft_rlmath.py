@@ -149,7 +149,7 @@ def test_adapters_fit_the_model_of_the_rehearsal(config, run, tmp_path):
     sizes = dict(model_sizes.TRANSFORMERS["qwen3.5-4b"])
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(sizes.pop("model_type"), **sizes))
-    assert model.num_parameters() == config["models"]["qwen3.5-4b"]["parameters"]
+    assert model.num_parameters() == 4_205_751_296
     method = grid.method(config, "math", *run.split("/"))
     adapted = adapters.insert(model.requires_grad_(False), method, [])
     found = adapters.count(adapted, [])["adapter_parameters"]

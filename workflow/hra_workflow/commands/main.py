@@ -62,7 +62,7 @@ def examples(*lines: str) -> dict[str, str]:
     epilog="""\b
 First steps:
   hra-workflow new reviews --demo       a folder with a config and example data
-  hra-workflow plan reviews             jobs, hours, disk; runs nothing
+  hra-workflow plan reviews             jobs, hours; runs nothing
   hra-workflow run reviews              all tables and figures
 
 \b
@@ -104,7 +104,7 @@ def new(name: str, task: str | None, demo: bool) -> int:
 
 
 @commands.command(
-    short_help="estimate jobs, hours, downloads and disk; runs nothing",
+    short_help="estimate jobs, hours and downloads; runs nothing",
     **examples("plan", "plan --table glue --profile slurm", "plan reviews", "plan mine.yaml other.yaml"),
 )
 @project
@@ -112,7 +112,7 @@ def new(name: str, task: str | None, demo: bool) -> int:
 @where
 @click.option("--verbose", is_flag=True, help="also every job and why it runs")
 def plan(project: tuple[str, ...], table: str | None, **where) -> int:
-    """Estimate the cost: jobs, hours, downloads, licences, disk; say what would run again, and where. Runs nothing."""
+    """Estimate the cost: jobs, hours, downloads, licences; say what would run again, and where. Runs nothing."""
     asked = given(project, **where)
     name = asked.table(table)
     return asked.plan(f"table_{name}" if name else "all")
@@ -190,7 +190,7 @@ def status(project: tuple[str, ...], table: str | None, watch: bool) -> int:
 @where
 @verbose
 def smoke(project: tuple[str, ...], table: str | None, **where) -> int:
-    """Check sources, disk, scheduler and GPUs, then run one short job of every kind, before GPU-hours are spent."""
+    """Check sources, scheduler and GPUs, then run one short job of every kind, before GPU-hours are spent."""
     asked = given(project, **where)
     name = asked.table(table)
     target = f"preflight_{name}" if name else "preflight"

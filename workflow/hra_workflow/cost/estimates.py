@@ -7,8 +7,8 @@ from hra_workflow import methods
 from hra_workflow.core import files, grid
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import data_cards
 from hra_workflow.tasks import load as load_tasks
+from hra_workflow.tasks import user_data
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.work import workload
 
@@ -147,19 +147,13 @@ def reported(config: dict, tasks: dict[str, Task], entries: str) -> list[dict]:
 
 
 def with_rows(config: dict) -> dict:
-    """Return the config with the known `rows`, stated or of data cards, in every dataset of a grid that has splits."""
+    """Return the config with the known `rows`, stated or counted, in every dataset of a grid that has splits."""
     datasets = dict(config["datasets"])
     for task in load_tasks(config).values():
         used = {run["dataset"] for run in task.runs()}
         datasets[task.name] = task.datasets | {
-            name: entry | {"rows": entry.get("rows") or rows_of(task.inputs(name)["dataset"])}
+            name: entry | {"rows": entry.get("rows") or user_data.rows(task, name)}
             for name, entry in task.datasets.items()
             if name in used and "splits" in entry
         }
     return config | {"datasets": datasets}
-
-
-def rows_of(manifest: str) -> dict[str, int]:
-    """Return the rows of every split by a dataset's card, which may not exist before the download."""
-    splits = files.read_if_valid(data_cards.path_of(manifest)).get("splits", {})
-    return {split: contents["rows"] for split, contents in splits.items()}

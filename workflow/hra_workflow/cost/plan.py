@@ -9,10 +9,10 @@ from hra_workflow import tasks
 from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
-from hra_workflow.cost import disk, downloads, estimates, planned_jobs
+from hra_workflow.cost import downloads, estimates, planned_jobs
 from hra_workflow.cost.hours import Hours, add_up
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.data import data_cards, leaks
+from hra_workflow.report import selections
 from hra_workflow.tasks import columns, tuned_runs, user_data
 from hra_workflow.tasks.base import Task
 
@@ -96,7 +96,7 @@ def of_hours(found: Hours) -> list[str]:
 
 
 def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
-    """Describe the tables' common needs: downloads, licences, disk, and, for several tables, hours."""
+    """Describe the tables' common needs: downloads, licences, and, for several tables, hours."""
     several, tuned = len(names) > 1, filter(tuned_runs.tuned, of_names(config, names))
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
@@ -104,13 +104,8 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
         *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   {trials(task)}" for task in tuned),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
-        *(
-            f"  data:     {line}"
-            for task in of_names(config, names)
-            for line in data_cards.contents(user_data.manifests(task))
-        ),
+        *(f"  data:     {line}" for task in of_names(config, names) for line in user_data.contents(task)),
         *[f"  memory:   {memory(config, names)}"] * any(job.gpus for job in planned),
-        f"  disk:     {disk.estimate(config, planned)}",
         *(f"  warning:  {text}" for text in warnings(config, names, planned)),
     ]
 
@@ -140,18 +135,12 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     notes = []
     for task in chosen:
         notes += [*task.warnings(), *columns.unshown(task)]
+        notes += selections.training_split_warnings(user_data.benchmarks(task))
     checks = [
         one for one in estimates.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]
     ]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
-    return notes + of_data(config, names) + downloads.missing_tokens(config, planned)
-
-
-def of_data(config: dict, names: Iterable[str]) -> list[str]:
-    """List unusual properties of the tables' data, such as evaluation rows that are also training rows."""
-    chosen = of_names(config, names)
-    notes = data_cards.warnings(path for task in chosen for path in user_data.manifests(task))
-    return notes + leaks.warnings(one for task in chosen for one in user_data.benchmarks(task))
+    return notes + downloads.missing_tokens(config, planned)
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

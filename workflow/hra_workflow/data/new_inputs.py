@@ -8,7 +8,7 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
-from hra_workflow.data import image_card, images, text_files, text_tables
+from hra_workflow.data import images, subject_images, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
 from hra_workflow.data.row_problems import Problem, each, stop_at
 from hra_workflow.data.sources import local
@@ -53,10 +53,10 @@ def images_in(path: str, least: int) -> dict[str, Path]:
     if folder.is_dir():
         every = local.visible(folder)
         found = {name: one for name, one in every.items() if is_image(name)}
-        others = image_card.others(folder)
+        others = subject_images.others(folder)
         expect(
             bool(found) and not others,
-            f"{path}: expected images that end in {image_card.USED}, found {listed(others or every) or 'none'}. "
+            f"{path}: expected images that end in {subject_images.USED}, found {listed(others or every) or 'none'}. "
             "Convert or move them, or correct the path.",
         )
 

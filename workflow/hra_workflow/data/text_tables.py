@@ -4,7 +4,7 @@ A split for classification has the text columns under their names and `label` (i
 regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
 source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
-A dry run makes the same checks of the user's files (data_cards.py): no pandas here (text_files.py).
+A dry run makes the same checks of the user's files (tasks/user_data.py): no pandas here (text_files.py).
 """
 
 import math
@@ -26,14 +26,12 @@ EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty text
 
 @dataclass
 class Split:
-    """A checked split: the columns of its Parquet file, and the origin of its rows."""
+    """A checked split: the columns of its Parquet file."""
 
     columns: dict[str, list]
-    rows: Rows
-    answers: list[str | None] | None = None  # the final answers of `answer`
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(next(iter(self.columns.values())))
 
 
 def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
@@ -43,6 +41,15 @@ def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str
     """
     splits = each(dataset["splits"], lambda split: checked_split(name, split, dataset, folder, gold))
     return dict(zip(dataset["splits"], splits, strict=True))
+
+
+def counts(splits: dict[str, Split], dataset: dict) -> dict[str, dict]:
+    """Return by split `rows`, their number, and `classes`, the number by label, if the dataset has labels."""
+    found = {name: {"rows": len(split)} for name, split in splits.items()}
+    for name, split in splits.items() if dataset.get("labels") else ():
+        of_class = Counter(split.columns["label"])
+        found[name]["classes"] = {label: of_class[index] for index, label in enumerate(dataset["labels"])}
+    return found
 
 
 def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> Split:
@@ -65,16 +72,15 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     rows = rows.only(range(len(rows))[:first])
     converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}
-    answers, problems = None, empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
+    problems = empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
     if "answer" in dataset:
         texts, style = converted["answer"], dataset["answer"]
-        answers, unanswered = answers_of(rows, texts, style, gold, all_of_them=split != "train")
-        problems.append(unanswered)
+        problems.append(unanswered(rows, texts, style, gold, all_of_them=split != "train"))
     elif "label" in dataset:
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
         problems += unlabelled
     stop_at(f"{name}, {split}", *rows.broken, *problems)
-    return Split(converted | found, rows, answers)  # of general text, empty rows separate paragraphs
+    return Split(converted | found)  # of general text, empty rows separate paragraphs
 
 
 def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
@@ -87,19 +93,15 @@ def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
     return {name: len(split) for name, split in splits.items()}
 
 
-def answers_of(
-    rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool
-) -> tuple[list[str | None], Problem]:
-    """Return the final answers, and the rows without one; of a training set, a few of these are no problem."""
-    found: list[str | None] = []
+def unanswered(rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool) -> Problem:
+    """Return the rows without a final answer; of a training set, a few of these are no problem."""
     without: dict[int, ValueError] = {}
     for row, text in enumerate(texts):
         try:
-            found.append(gold(style, text))
+            gold(style, text)
         except ValueError as problem:
-            found.append(None)
             without[row] = problem
-    return found, Problem(
+    return Problem(
         [*without] if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
         lambda row: f"{rows.where(row)}: {without[row]}",
         total=f"{len(without)} of {len(texts)} rows have no final answer",

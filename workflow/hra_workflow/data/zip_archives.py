@@ -1,7 +1,6 @@
 """Files of a downloaded dataset; files in zip archives are read in place, without unpacking the archive."""
 
 import io
-import os
 import stat
 import zipfile
 import zlib
@@ -14,7 +13,6 @@ from hra_workflow.core.wording import listed
 from hra_workflow.data import sources
 
 SHOWN = 3  # names in an error
-HEAD = 1 << 16  # bytes of a file that its fingerprint reads
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the ones that zipfile unpacks in bounded steps
 RATIO, UNCHECKED = 200, 1 << 26  # maximum compression ratio of members larger than 64 MiB
 
@@ -52,17 +50,13 @@ class Folder:
                 f"{self.folder / archive}: {path} is corrupted ({problem}). Download the archive again."
             ) from problem
 
-    def fingerprint(self, place: str) -> tuple[int, int]:
-        """Return a checksum and the size of a file, equal for files with the same content, without decoding it.
-
-        The archive's checksum, or for a file next to the archives that of its first bytes.
-        """
+    def find(self, place: str) -> None:
+        """Raise JobError if a file does not exist."""
         archive, _, path = place.rpartition(":")
         if archive:
-            member = self.member(archive, path)
-            return member.CRC, member.file_size
-        with self.file(path).open("rb") as stream:
-            return zlib.crc32(stream.read(HEAD)), os.fstat(stream.fileno()).st_size
+            self.member(archive, path)
+        else:
+            self.file(path)
 
     def file(self, path: str) -> Path:
         found = sources.path_inside(self.folder, path)

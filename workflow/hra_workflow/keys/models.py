@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
 from hra_workflow.keys.section import NonEmpty, key
 from hra_workflow.keys.sources import ModelSource
 from hra_workflow.keys.tasks import Downloaded
@@ -19,11 +17,6 @@ class Model(Downloaded, title="models.{name}"):
         absent="that of the files",
         examples=["stable-diffusion-xl"],
         reruns="training",
-    )
-    parameters: PositiveInt = key(
-        "Weights that full fine-tuning saves, for the estimate of its disk space.",
-        absent="not estimated",
-        reruns="nothing",
     )
     head: list[str] = key(
         "Modules trained together with the adapter, by the ends of their paths. Set it only if the automatic choice is "

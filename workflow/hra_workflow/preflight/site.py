@@ -1,16 +1,14 @@
-"""Checks of the planned jobs, before the first one starts: sources, disk, requests to Slurm, GPUs."""
+"""Checks of the planned jobs, before the first one starts: sources, requests to Slurm, GPUs."""
 
-import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core import gpus as local_gpus
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import disk, downloads
+from hra_workflow.cost import downloads
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data.sources import Source, of
 from hra_workflow.preflight.findings import Finding
@@ -55,37 +53,6 @@ def reached(check: str, source: Source) -> Finding:
         return Finding(check, not answer.problem, answer.problem or source.note)
     size = f", {answer.size / 1e9:.3g} GB" if answer.size else ""
     return Finding(check, True, f"{answer.files} file{'s' * (answer.files != 1)} reachable{size}")
-
-
-# Disk
-
-
-def needed(config: dict, planned: Iterable[Job]) -> dict[str, float]:
-    """Return the estimated bytes that the missing jobs will add to each folder."""
-    estimate = disk.estimate(config, planned, missing=True)
-    wanted = {name: sum(part.values()) for name, part in estimate.folders.items()} | {"scratch": estimate.training}
-    return {folder: wanted.get(name, 0.0) for name, folder in config["pathvars"].items()}
-
-
-def free_space(needed: dict[str, float]) -> Iterator[Finding]:
-    """Compare the free space of each file system with the plan: `needed`, folder -> bytes."""
-    systems: dict[int, list[str]] = {}
-    for folder in needed:
-        systems.setdefault(os.stat(existing(folder)).st_dev, []).append(folder)
-    for folders in systems.values():
-        place = existing(folders[0])
-        wanted, found = sum(needed[folder] for folder in folders), os.statvfs(place)
-        free = found.f_bavail * found.f_frsize
-        names = ", ".join(folders)
-        text = f"{wanted / 1e9:.3g} GB planned, {free / 1e9:.3g} GB free for {names} (a quota may allow less)"
-        remedy = "" if free > wanted else ". Free some, or point `pathvars` to another disk"
-        yield Finding("disk", free > wanted, text + remedy)
-
-
-def existing(folder: str) -> Path:
-    """Return the folder, or its closest existing parent."""
-    path = Path(folder).expanduser().absolute()
-    return next(one for one in (path, *path.parents) if one.exists())
 
 
 # Scheduler

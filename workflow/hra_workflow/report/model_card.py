@@ -36,8 +36,8 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
-    folders `base` and `exported`; the names of the `tables` next to the card; `leaked`, benchmark -> leaks.find_leak;
-    `reported`, benchmark -> the manifest of its data; `splits` (selections.splits).
+    folders `base` and `exported`; the names of the `tables` next to the card; `trained_on`, the benchmarks that are the
+    training split; `reported`, benchmark -> the manifest of its data; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -93,7 +93,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         snippet=snippet.strip(),
         record=record,
         rows=rows,
-        leaks=params["leaked"] if rows else {},
+        trained_on=params["trained_on"] if rows else [],
         notes=[f"{titles[name]}: {notes[name]}" for name in dict.fromkeys(row["selection"] for row in rows)],
         base=base,
         source=source,

@@ -22,11 +22,27 @@ DEV = ("dev", "val")  # begins the names of such splits
 
 
 def splits(benchmarks: Iterable[dict]) -> list[str]:
-    """Return the splits on which checkpoints are selected: those of each dataset's first benchmark (data/leaks.py)."""
+    """Return the splits on which checkpoints are selected: those of each dataset's first benchmark.
+
+    benchmarks: as in tasks/user_data.py.
+    """
     first: dict[str, str] = {}
     for one in benchmarks:
         first.setdefault(one["dataset"], one["split"])
     return list(dict.fromkeys("dev" if split.startswith(DEV) else split for split in first.values()))
+
+
+def on_training_split(benchmarks: Iterable[dict]) -> list[dict]:
+    """Return the benchmarks that are the split on which models are trained."""
+    return [one for one in benchmarks if one["train"] == one["reported"] and one["split"] == "train"]
+
+
+def training_split_warnings(benchmarks: Iterable[dict]) -> list[str]:
+    return [
+        f"{one['dataset']}: the benchmark {one['benchmark']} is the split on which models are trained, so its scores "
+        "do not show how a model does on new data"
+        for one in on_training_split(benchmarks)
+    ]
 
 
 def name_splits(splits: list[str], texts: dict[str, str]) -> dict[str, str]:

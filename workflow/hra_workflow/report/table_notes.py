@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hra_workflow.report import column_units, comparison, one_class, run_statistics, searches, tuning_results
+from hra_workflow.report import (
+    column_units,
+    comparison,
+    one_class,
+    run_statistics,
+    searches,
+    selections,
+    tuning_results,
+)
 from hra_workflow.report.markdown_text import plain
 
 Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply
@@ -15,8 +23,8 @@ Words = Iterable[tuple]  # those of each sentence of a note, for its placeholder
 class Made:
     """A results table and what it is made from.
 
-    pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. leaked: (dataset,
-    benchmark) -> data.leaks.find_leak. warnings: those of data cards. trials: tune_{task}.csv, if there is one.
+    pairs: compare_{task}.csv. params: those of table.py. kind: the class of the task. trials: tune_{task}.csv, if there
+    is one.
     """
 
     table: pd.DataFrame
@@ -25,8 +33,6 @@ class Made:
     pairs: pd.DataFrame
     params: dict
     kind: type
-    leaked: dict
-    warnings: list[str]
     trials: pd.DataFrame | None = None
 
     def __post_init__(self):
@@ -46,12 +52,14 @@ def given(text: str) -> Words:
     return [(text,)] * bool(text)
 
 
-def leaked(made: Made) -> Words:
-    found = {
-        name: [made.leaked[key] for part in several if (key := (part["dataset"], part["benchmark"])) in made.leaked]
-        for name, several in column_units.parts(made.params).items()
-    }
-    return given("; ".join(f"{plain(name)}: {' and '.join(leaks)}" for name, leaks in found.items() if leaks))
+def trained_on(made: Made) -> Words:
+    found = {(one["dataset"], one["benchmark"]) for one in selections.on_training_split(made.params["benchmarks"])}
+    names = column_units.parts(made.params).items()
+    return given(
+        ", ".join(
+            plain(name) for name, parts in names if any((part["dataset"], part["benchmark"]) in found for part in parts)
+        )
+    )
 
 
 def unit_and_seeds(made: Made) -> Words:
@@ -148,9 +156,8 @@ def holes(made: Made) -> Words:
 
 NOTES: list[tuple[Callable[[Made], Words], str]] = [
     (
-        leaked,
-        "**Rows that are trained on** are in {}, so these scores do not show how a model does on new data. Remove the "
-        "rows from one of the two; the data card lists them.",
+        trained_on,
+        "**The training rows** are the benchmark of {}, so these scores do not show how a model does on new data.",
     ),
     (
         unit_and_seeds,
@@ -197,7 +204,6 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
     (presets, "Hyper-parameter presets: {}."),
     (tuning, "{}"),
     (backends, "{}Answers by {}."),
-    (lambda made: given(plain(". ".join(made.warnings))), "**Data**: {}."),
     (
         lambda made: given(", ".join(made.params.get("never_marked") or ())),
         "**`strict` stays near 0** for runs on {}: that data does not contain “The answer is: ”, after which `strict` "

@@ -53,7 +53,7 @@ class Downloads:
                     # Without a record, Snakemake compares no params, and uses another project's download.
                     if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
                         finished_downloads.check_shared(planned, dataset, manifest, user_files)
-                    if "dataset" in named:
+                    if "dataset" in named and self.workflow.is_main_process:  # else the job checks
                         user_data.check(self.tasks[named["task"]], named["dataset"])
             except SystemExit:
                 if self.config["preflight"] != "login":  # which lists it with all other problems

@@ -81,7 +81,7 @@ def at_exit(workflow, config: dict, basedir: Path) -> None:
         with contextlib.suppress(WorkflowError, SystemExit):  # after an error of the plan, which has been printed
             end_of_dry_run(workflow, config, basedir)
     elif Quietness.ALL not in (output.quiet or ()):
-        show_tables(dag, config, basedir / PRINTER)
+        show_tables(dag, basedir / PRINTER)
     if RerunTrigger.CODE in planning.rerun_triggers:  # the workflow's profiles/default has not been read
         warn(
             "`code` is a rerun trigger, so any change of the workflow's code repeats finished runs. Add "
@@ -116,7 +116,6 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         downloads = {job.name: job for job in known.values()}.values()
         checks = [
             *site.sources(config, downloads),
-            *site.free_space(site.needed(config, downloads)),
             *planned.scheduler(submitted, where.most_jobs(workflow) is None),
         ]
         findings.save(config["pathvars"]["results"], "login", checks)
@@ -126,14 +125,12 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))
 
 
-def show_tables(dag, config: dict, script: Path) -> None:
-    """Print the tables of a run with this script, and unusual properties of their data."""
+def show_tables(dag, script: Path) -> None:
+    """Print the tables of a run with this script."""
     tables = finished_tables(dag)
     if known := sorted(table for table, is_known in tables.items() if is_known):
         sys.stdout.flush()
         subprocess.run([sys.executable, "-P", script, *known], check=False)
-    for text in plan.of_data(config, [Path(table).stem for table in known]):
-        warn(text)
     for table in sorted(tables.keys() - set(known)):
         warn(
             f"{table} is not shown: Snakemake has no record of how it was built, such as after a copy without "

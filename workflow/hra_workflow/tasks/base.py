@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hra_workflow import methods
-from hra_workflow.core import grid, tuning
+from hra_workflow.core import grid
 from hra_workflow.core.errors import one_of
 from hra_workflow.core.made_from import ROUNDING
 from hra_workflow.tasks import datasets, training, work
@@ -80,16 +80,15 @@ class Task:
         """Return everything except the source that a dataset's download depends on; here, its conversion to tables."""
         return {key: value for key, value in self.datasets[dataset].items() if key in datasets.CONVERTED}
 
-    def card_entry(self, dataset: str) -> dict:
-        """Return everything except the files that a dataset's card depends on."""
-        return self.download(dataset)
+    def check_files(self, dataset: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
+        """Check a dataset whose files `user_files` are in `folder`; raise JobError if it is unusable.
 
-    def card(self, dataset: str, user_files: dict[str, Path], folder: Path) -> dict:
-        """Return the card of a dataset whose files `user_files` are in `folder`; raise JobError if it is unusable."""
-        from hra_workflow.data import text_card, text_tables
+        Returns by split `rows`, their number, and `classes`, the number by label, if it has labels.
+        """
+        from hra_workflow.data import text_tables
 
         entry, name = self.download(dataset), f"{self.name}/{dataset}"
-        return text_card.make_card(text_tables.read_splits(name, entry, folder, self.final_answer), entry)
+        return text_tables.counts(text_tables.read_splits(name, entry, folder, self.final_answer), entry)
 
     def check_entry(self, key: str, dataset: str) -> None:
         """Raise JobError if a dataset's entry is invalid; `key` is its key in the config."""
@@ -224,17 +223,6 @@ class Task:
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of rows that pass a training step (forward and backward); None if unknown."""
         return work.rows_of_job(self, stage, wildcards)
-
-    def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        """Return the number of times that a run saves its weights; a trial of hyper-parameters does not keep them."""
-        return 0 if tuning.MARK in run["variant"] else sum(path.endswith(".safetensors") for path in outputs)
-
-    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
-        """Estimate the bytes of a job's large outputs except weights, by their type; None: unknown.
-
-        `downloaded`: the bytes of the dataset's download; None: unknown.
-        """
-        return {}
 
     def prediction(self, dataset: str, run: str) -> dict:
         """Return the settings, in addition to the run's record, that predictions of `method/variant` depend on."""

@@ -10,7 +10,6 @@ from hra_workflow.tasks.base import Task
 
 ROW = ("key", "step", "prompt_index", "prompt", "index", "seed", "blocked")  # other entries of a line of predictions
 ROW += ("stderr", "n_items", "eval_seconds", "backend", "serve")  # other columns of a benchmark in the report
-PNG_BYTES = 1.6  # per pixel of a real image at 512 × 512: COCO's take 1.5, and fast compression adds 7 %
 
 
 class ImageTask(Task):
@@ -56,12 +55,6 @@ class ImageTask(Task):
         resources, evaluators = super().evaluation_resources(wildcards), self.evaluators(wildcards["dataset"])
         on_gpu = "device" in resources or any(registry.find(entry["kind"]).needs.gpu for entry in evaluators)
         return resources if on_gpu else resources | {"gpu": 0}
-
-    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
-        if stage != "gather":
-            return {}
-        images = self.work("generate", wildcards | {"n_shards": 1})
-        return {"generated images": images and images * PNG_BYTES * self.settings["resolution"] ** 2}
 
     def of_first_seed(self, dataset: str) -> list[dict]:
         """Return the runs on a dataset with its first seed, which are on its contact sheet."""

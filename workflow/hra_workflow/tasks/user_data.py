@@ -1,27 +1,30 @@
-"""The data of a task: its manifests, and cards of the user's datasets, made before the first job."""
+"""The data of a task: its benchmarks, and the checks of the user's files before the first job."""
 
 from pathlib import Path
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import data_cards, sources
+from hra_workflow.core.wording import plural
+from hra_workflow.data import sources
 from hra_workflow.data.sources import local
 from hra_workflow.tasks.base import Task
 
+CLASSES = 6  # up to so many classes, the plan shows every count
 
-def manifests(task: Task) -> list[str]:
-    """Return the manifests of the data that the runs of the grid are trained and evaluated on."""
-    every = trained_on(task)
-    every |= dict.fromkeys(other for name in list(every) for other, _ in reported_elsewhere(task, name))
-    return [manifest(task, name) for name in every]
+checked: dict[Path, dict[str, dict]] = {}  # by manifest: what `check` has found in this process
 
 
 def benchmarks(task: Task) -> list[dict]:
-    """Return the benchmarks of the training sets, as data/leaks.py describes them."""
-    return [one for name in trained_on(task) for one in benchmarks_of(task, name)]
+    """Return the benchmarks of the training sets of the grid."""
+    return [one for name in dict.fromkeys(run["dataset"] for run in task.runs()) for one in benchmarks_of(task, name)]
 
 
 def benchmarks_of(task: Task, name: str) -> list[dict]:
-    """Return the benchmarks of a training set, each of which is a split of it, or another dataset and its split."""
+    """Return the benchmarks of a training set, each of which is a split of it, or another dataset and its split.
+
+    dataset: the training set. benchmark: the name. train, reported: the manifests of the training and the evaluation
+    dataset. split: that of the latter.
+    """
     sources = task.entry(name).get("benchmarks", {}).items()
     return [
         {"dataset": name, "benchmark": benchmark, "train": manifest(task, name)}
@@ -31,52 +34,58 @@ def benchmarks_of(task: Task, name: str) -> list[dict]:
     ]
 
 
-def trained_on(task: Task) -> dict[str, None]:
-    return dict.fromkeys(run["dataset"] for run in task.runs())
-
-
-def reported_elsewhere(task: Task, name: str) -> list[tuple[str, str]]:
-    """Return dataset and split of a training set's benchmarks in other datasets."""
-    sources = [source.split("/") for source in task.entry(name).get("benchmarks", {}).values() if "/" in source]
-    return [(other, split) for other, split in sources if other != name]
-
-
 def manifest(task: Task, name: str) -> str:
     return task.inputs(name)["dataset"]
 
 
 def check(task: Task, name: str) -> None:
-    """Make the card of a dataset in the user's files, unless it is current; raise JobError for unusable data."""
+    """Check a dataset in the user's files, unless its download has; raise JobError for unusable data."""
     if not is_own(task, name):
         return  # known after the download
-    path, entry, place = data_cards.path_of(manifest(task, name)), task.card_entry(name), folder(task, name)
-    user_files = paths(task, name)
+    found, place = source(task, name), folder(task, name)
+    user_files = found.user_files(task.download(name))
     try:
-        data_cards.current(path, entry, user_files, lambda: task.card(name, user_files, place))
+        contents = downloaded(task, name, user_files) or task.check_files(name, user_files, place)
     except JobError as problem:
         dataset, text = f"{task.name}/{name}", local.located(str(problem), place)
         raise JobError(text if text.startswith(dataset) else f"{dataset}: {text}") from problem
-    for other, split in reported_elsewhere(task, name):
-        downloaded = all(Path(manifest(task, one)).exists() for one in (name, other))
-        if is_own(task, other) and not downloaded:
-            check_pair(task, name, other, split)
+    checked[Path(manifest(task, name)).absolute()] = contents
 
 
-def check_pair(task: Task, name: str, other: str, split: str) -> None:
-    """Make the card of rows in a user's training set that are also in another of the user's datasets."""
-    from hra_workflow.data import leaks, text_card, text_tables
+def downloaded(task: Task, name: str, user_files: dict[str, Path]) -> dict[str, dict]:
+    """Return the rows of a finished download of the same files with the same entry, by split; {}: there is none."""
+    done = files.read_if_valid(manifest(task, name))
+    own = done.get("own", {})
+    if done.get("dataset") != task.download(name):
+        return {}
+    if local.hashes(own) != local.hashes(local.describe_files(user_files, own)):
+        return {}
+    return {split: {"rows": count} for split, count in done["rows"].items()}
 
-    def examples(dataset: str, split: str) -> text_card.Examples:
-        entry = task.download(dataset)
-        found = text_tables.checked_split(dataset, split, entry, folder(task, dataset), task.final_answer)
-        return text_card.examples_of(f"{dataset}/{split}", found)
 
-    def make() -> dict:
-        return leaks.between(examples(name, data_cards.TRAIN), examples(other, split))
+def rows(task: Task, name: str) -> dict[str, int]:
+    """Return the rows of a dataset by split: those of the user's checked files, else of the manifest; {}: unknown."""
+    path = Path(manifest(task, name)).absolute()
+    if path in checked:
+        return {split: contents["rows"] for split, contents in checked[path].items()}
+    return files.read_if_valid(path).get("rows", {})
 
-    path = leaks.path_of(manifest(task, name), manifest(task, other), split)
-    user_files = {f"{one}/{file}": place for one in (name, other) for file, place in paths(task, one).items()}
-    data_cards.current(path, {one: task.card_entry(one) for one in (name, other)}, user_files, make)
+
+def contents(task: Task) -> list[str]:
+    """Describe the user's checked datasets: `mine: train 960 rows (2 classes: bad 480, good 480), dev 320 rows`."""
+    found = {name: checked.get(Path(manifest(task, name)).absolute(), {}) for name in task.datasets}
+    shown = {name: [described(*split) for split in splits.items()] for name, splits in found.items()}
+    return [f"{name}: {', '.join(splits)}" for name, splits in shown.items() if splits]
+
+
+def described(split: str, contents: dict) -> str:
+    if split == "images":  # of a subject
+        return plural(contents["rows"], "image")
+    text, classes = f"{split} {plural(contents['rows'], 'row')}", contents.get("classes", {})
+    if len(classes) > CLASSES:
+        return f"{text} ({len(classes)} classes of {min(classes.values()):,} to {max(classes.values()):,})"
+    counts = ", ".join(f"{label} {count:,}" for label, count in classes.items())
+    return f"{text} ({len(classes)} classes: {counts})" if classes else text
 
 
 def source(task: Task, name: str) -> sources.Source:
@@ -89,7 +98,3 @@ def is_own(task: Task, name: str) -> bool:
 
 def folder(task: Task, name: str) -> Path:
     return source(task, name).folder()
-
-
-def paths(task: Task, name: str) -> dict[str, Path]:
-    return source(task, name).user_files(task.download(name))

@@ -52,9 +52,6 @@ def sources(config: dict, jobs: list[dict], weights: bool) -> list[str]:
         if makes_table(job):  # some of its files are only in params: manifests, error files
             named = texts([job["params"], job["input"]])
             found |= dict.fromkeys(text for text in named if text.endswith(RESULTS) and os.path.isfile(text))
-    for path in [one for one in found if one.endswith(".manifest.json")]:
-        name = Path(path).name.removesuffix(".manifest.json")
-        found |= dict.fromkeys(str(card) for card in sorted(Path(path).parent.glob(f"{name}.*card.json")))
     return [path for path in found if Path(path).is_file()]
 
 

@@ -16,7 +16,6 @@ from hra_workflow import ROOT, methods
 from hra_workflow import tasks as every_task
 from hra_workflow.config import overlays
 from hra_workflow.core import files, grid, imports
-from hra_workflow.data import data_cards, leaks
 from hra_workflow.models import diffusion
 from hra_workflow.report import colours, selections
 from hra_workflow.tasks import outputs, user_data
@@ -43,17 +42,13 @@ def write(config: dict, chosen: list[Task]) -> Path:
     return folder
 
 
-REPLACED = ("data", "benchmarks", "functions")
-
-
 def contents(params: dict) -> dict:
-    """Replace the manifests by the warnings about their data, and the names of the user's functions by their files."""
+    """Replace the names of the user's functions by their files."""
     every = params["tasks"].values()
     return {
         "results": params["results"],
         "tasks": {
-            name: {key: value for key, value in facts.items() if key not in REPLACED}
-            | {"warnings": [*data_cards.warnings(facts["data"]), *leaks.warnings(facts["benchmarks"])]}
+            name: {key: value for key, value in facts.items() if key != "functions"}
             for name, facts in params["tasks"].items()
         },
         "modules": modules(name for facts in every for name in facts["functions"]),
@@ -118,8 +113,7 @@ def tasks(config: dict, chosen: list[Task]) -> dict[str, dict]:
             "colours": colours.of_methods(config),
             "trained": [name for name in grid.run_names(config, task.name) if methods.trains(config, name)],
             "baselines": outputs.verdicts(task)["baselines"],
-            "data": user_data.manifests(task),
-            "benchmarks": user_data.benchmarks(task),
+            "warnings": selections.training_split_warnings(user_data.benchmarks(task)),
             "functions": own_functions_of(task),
             "plotted": {
                 "parameters": task.settings["figures"]["parameters"],

@@ -17,7 +17,7 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml, parse_
 from hra_workflow.core import files, records
 
 FOLDER = ".eval_results"
-LEAKED = re.compile(r"of (\S+) are also in the training data")  # a warning on the model card
+TRAINED_ON = re.compile(r"rows of (\S+) are the training data")  # a warning on the model card
 
 
 class Benchmark(NamedTuple):
@@ -32,14 +32,14 @@ def write(export: Path, run: Path) -> None:
     """Write a file per benchmark that the exported weights were evaluated on.
 
     export: RUN/hub/{weights}. run: RUN, with metrics.json per benchmark, which name the manifests of their data. A
-    benchmark with rows that are also in the training data, as the card warns, has no file.
+    benchmark that is the training data, as the card warns, has no file.
     """
     record = records.read(export / records.OF_RUN)
-    leaked = LEAKED.findall((export / "README.md").read_text())
+    trained_on = TRAINED_ON.findall((export / "README.md").read_text())
     for path in sorted(run.glob("*/metrics.json")):
         metrics = records.read(path)
         inputs = metrics.get("made_from", {}).get("inputs", {})
-        if record[records.SEAL] in inputs.values() and metrics["benchmark"] not in leaked:
+        if record[records.SEAL] in inputs.values() and metrics["benchmark"] not in trained_on:
             about = f"{record['method']}/{record['variant']}, seed {record['seed']}: {metrics['score']}"
             value = score(metrics, export.name)
             for repo, revision in sources(inputs):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
-from hra_workflow.data import image_card, images, zip_archives
+from hra_workflow.data import images, zip_archives
 from hra_workflow.tasks.control import crop, hints, prompts
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
@@ -141,7 +141,6 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
-        self.unusual: dict[str, list[str]] = {}  # of the control images, by key
         self.different: set[int] = set()  # hashes of the control images
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
         stated = self.places.get("annotation", {}).get("place", "")
@@ -203,7 +202,6 @@ class Maker:
         except JobError as problem:
             raise JobError(f"{file}: {problem}") from problem
         png = images.to_png(hint)
-        self.unusual[key] = list(image_card.unusual(hint))
         self.different.add(hash(png))
         return {"image": file.getvalue(), "hint": png, "annotation": encode(annotation)}
 

@@ -11,9 +11,6 @@ from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.datasets import generated, rows
 from hra_workflow.tasks.images import ImageTask
 
-HINT_BYTES = 0.1  # bytes per pixel: edges as PNG; segmentation maps and landmarks need less
-LATENT_BYTES = 0.5  # bytes per pixel: Stable Diffusion's VAE has 2 × 4 channels in float32 per 8 × 8 pixels
-
 FACE_POINTS, OBJECT_POINTS = 68, 5
 ANNOTATIONS = {"segmentation": ("classes", "colours"), "landmarks": ("points", "object-points")}  # by hint
 
@@ -58,13 +55,10 @@ class Control(ImageTask):
     def download(self, name: str) -> dict:
         return {"archives": True}
 
-    def card_entry(self, name: str) -> dict:
-        return self.hints(name)
+    def check_files(self, name: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
+        from hra_workflow.tasks.control import row_files
 
-    def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
-        from hra_workflow.tasks.control import card
-
-        return card.make_card(folder, self.hints(name))
+        return {split: {"rows": count} for split, count in row_files.check(folder, self.hints(name)).items()}
 
     def hints(self, dataset: str) -> dict:
         """Return everything except the files that a dataset's control images depend on (the manifest lists the files).
@@ -158,19 +152,6 @@ class Control(ImageTask):
         if stage == "latents":
             return rows(self.datasets[wildcards["dataset"]], "train")
         return super().work(stage, wildcards)
-
-    def output_bytes(self, stage: str, wildcards: dict, downloaded: float | None) -> dict[str, float | None]:
-        if stage == "latents":
-            encoded = self.work(stage, wildcards)
-            return {"latents": encoded and encoded * LATENT_BYTES * self.settings["resolution"] ** 2}
-        if stage != "hints":
-            return super().output_bytes(stage, wildcards, downloaded)
-        # A row of {split}.arrow has a copy of the image file next to its control image.
-        entry = self.datasets[wildcards["dataset"]]
-        used = sum(rows(entry, split) or 0 for split in entry["splits"])
-        fraction = used / sum(entry["rows"].values()) if "rows" in entry else 1.0
-        drawn = used * HINT_BYTES * self.settings["resolution"] ** 2
-        return {"control images": None if downloaded is None else downloaded * fraction + drawn}
 
     # Finished runs
 

@@ -80,10 +80,11 @@ class Subject(ImageTask):
         number = len(self.datasets[name].get("captions", ()))
         return {"resolution": self.settings["resolution"]} | ({"images": number} if number else {})
 
-    def card(self, name: str, user_files: dict[str, Path], folder: Path) -> dict:
-        from hra_workflow.data import image_card
+    def check_files(self, name: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
+        from hra_workflow.data import subject_images
 
-        return image_card.make_card(user_files, folder=folder, **self.download(name))
+        subject_images.check(user_files, folder=folder, **self.download(name))
+        return {"images": {"rows": len(user_files)}}
 
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""
@@ -220,9 +221,6 @@ class Subject(ImageTask):
         return [run for run in runs if not methods.get(self.config, run["method"]).real_images]
 
     # Plan
-
-    def checkpoints(self, run: dict, outputs: list[str]) -> int:
-        return len(self.snapshot_steps(run["dataset"], f"{run['method']}/{run['variant']}"))
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of images that training steps, the sampler or an evaluation process."""

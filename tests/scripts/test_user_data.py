@@ -1,0 +1,233 @@
+"""A task's data before the first job: errors in the user's files, what the plan counts, and benchmarks of training."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+import collect_runs
+import download
+import draw_hints
+import factories
+import rule_jobs
+from control_jobs import draw
+from glue_tables import grid
+from hra_workflow import tasks
+from hra_workflow.core import files
+from hra_workflow.core.errors import JobError
+from hra_workflow.cost.planned_jobs import Job
+from hra_workflow.data import images, sources, subject_images, text_tables
+from hra_workflow.preflight import site
+from hra_workflow.report import selections
+from hra_workflow.tasks import user_data
+from support import method, paper_config
+from table import main as make_table
+from test_export_adapter import exported
+
+LABELS = {"columns": ["text"], "label": "label", "labels": ["bad", "good", "fine"]}
+SPLITS = {"train": ["train.csv"], "dev": ["dev.csv"]}
+TRAIN = ["a film,good", '"two\nlines",bad', "A  Film,good", "a film,bad", "odd,bad"]
+
+
+def save(folder: Path, name: str, rows: list[str], header: str = "text,label") -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("\n".join([header, *rows]) + "\n")
+
+
+def fetch(manifest: str | Path, source: dict, dataset: dict) -> None:
+    download.main(rule_jobs.download("dataset", manifest, source, dataset=dataset))
+
+
+@pytest.fixture
+def mine(here, tmp_path):
+    """Provide task glue with a dataset `mine` in the user's files."""
+    save(tmp_path / "own", "train.csv", TRAIN)
+    save(tmp_path / "own", "dev.csv", ["new,good"])
+    config = paper_config()
+    benchmark = {"benchmarks": {"dev": "dev"}, "metrics": ["accuracy"], "score": "accuracy"}
+    entry = {"source": {"kind": "local", "path": str(tmp_path / "own")}, "splits": SPLITS} | LABELS | benchmark
+    config["datasets"]["glue"]["mine"] = entry
+    config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8"], "datasets": ["mine"], "seeds": [0]}]
+    return tasks.load(config)["glue"]
+
+
+def test_the_plan_counts_the_rows_of_every_class(mine):
+    user_data.check(mine, "mine")
+    assert user_data.contents(mine) == [
+        "mine: train 5 rows (3 classes: bad 3, good 2, fine 0), dev 1 row (3 classes: bad 0, good 1, fine 0)"
+    ]
+
+
+def test_many_classes_are_shown_by_their_number():
+    contents = {"rows": 41, "classes": {str(label): label for label in range(3, 80)}}
+    assert user_data.described("train", contents) == "train 41 rows (77 classes of 3 to 79)"
+
+
+def test_the_rows_of_the_user_s_files_are_known_before_the_download(mine):
+    before = user_data.rows(mine, "mine")
+    user_data.check(mine, "mine")
+    assert (before, user_data.rows(mine, "mine")) == ({}, {"train": 5, "dev": 1})
+
+
+@pytest.fixture
+def fetched(mine, monkeypatch):
+    """Provide a function that checks the downloaded dataset and returns how often its files have been read."""
+    fetch(user_data.manifest(mine, "mine"), mine.datasets["mine"]["source"], mine.download("mine"))
+    made, read = [], text_tables.read_splits
+    monkeypatch.setattr(text_tables, "read_splits", lambda *given: made.append(1) or read(*given))
+
+    def times() -> int:
+        user_data.check(mine, "mine")
+        return len(made)
+
+    return times
+
+
+def test_files_that_the_download_has_checked_are_not_read_again(fetched, tmp_path):
+    (tmp_path / "own/train.csv").touch()
+    assert fetched() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mine, own: save(own, "dev.csv", ["newer,good"]),
+        lambda mine, own: mine.datasets["mine"].update(take={"train": 3}),
+        lambda mine, own: Path(user_data.manifest(mine, "mine")).write_text("{"),
+    ],
+    ids=["file", "entry", "manifest"],
+)
+def test_files_are_read_again_after_a_change(fetched, mine, tmp_path, change):
+    change(mine, tmp_path / "own")
+    assert fetched() == 1
+
+
+def test_a_bad_row_stops_a_dry_run_and_is_a_finding_of_preflight(mine, tmp_path):
+    save(tmp_path / "own", "train.csv", [*TRAIN, "new,goood"])
+    message = (
+        "glue/mine, train: train.csv, line 8, column label: expected one of bad, good, fine, found 'goood' (is it "
+        "'good'?); 1 of 6 labels are invalid. Correct the file, or `label`, `labels` or `read`. "
+        f"The files are in {tmp_path}/own."
+    )
+    with pytest.raises(JobError) as problem:
+        user_data.check(mine, "mine")
+    assert str(problem.value) == message
+    (found,) = site.sources(mine.config, [Job("download_dataset", {"task": "glue", "dataset": "mine"}, [], "log")])
+    assert not found.ok and found.text == message
+
+
+# Images
+
+
+def picture(seed: int = 0, side: int = 32) -> Image.Image:
+    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
+
+
+def test_an_error_about_images_names_the_skipped_ones(tmp_path):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
+    paths = sources.of({"kind": "local", "path": str(tmp_path)}).user_files({"resolution": 32})
+    with pytest.raises(JobError, match=r"found 1: a.png. .*\nAlso: 1 file skipped .*: IMG_1.HEIC. Convert to JPEG"):
+        subject_images.check(paths, 32, tmp_path, images=2)
+
+
+class Scenes:
+    """A control dataset in the user's files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        config = paper_config()
+        splits = {
+            split: {"prompts": f"{split}.jsonl", "image": f"rooms.zip:{split}/{{key}}.png"}
+            for split in ("train", "validation")
+        }
+        source = {"kind": "local", "path": str(folder)}
+        config["datasets"]["control"]["rooms"] = {"source": source, "hint": "canny", "splits": splits, "evaluators": []}
+        config["tasks"]["control"]["resolution"] = 32
+        self.task = tasks.load(config)["control"]
+        self.entry = self.task.datasets["rooms"]
+        folder.mkdir()
+
+    def save(self, train: list[bytes], validation: list[bytes]) -> None:
+        with zipfile.ZipFile(self.folder / "rooms.zip", "w") as archive:
+            for split, pictures in (("train", train), ("validation", validation)):
+                for number, one in enumerate(pictures):
+                    archive.writestr(f"{split}/{number}.png", one)
+                lines = [json.dumps({"image": f"{number}.png", "prompt": "a room"}) for number in range(len(pictures))]
+                (self.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def scenes(here, tmp_path) -> Scenes:
+    made = Scenes(tmp_path / "rooms")
+    made.save([images.to_png(picture(seed)) for seed in range(3)], [images.to_png(picture(3))])
+    return made
+
+
+def test_the_plan_counts_the_rows_of_control_images(scenes):
+    user_data.check(scenes.task, "rooms")
+    assert user_data.contents(scenes.task) == ["rooms: train 3 rows, validation 1 row"]
+
+
+def test_a_missing_control_image_stops_a_dry_run(scenes):
+    (scenes.folder / "validation.jsonl").write_text('{"image": "9.png", "prompt": "a room"}\n')
+    with pytest.raises(JobError, match=r"^control/rooms: split validation, image '9': rooms\.zip: expected vali.*/9"):
+        user_data.check(scenes.task, "rooms")
+
+
+def test_a_damaged_control_image_stops_a_dry_run(scenes):
+    scenes.save([images.to_png(picture(0)), b"no image"], [images.to_png(picture(1))])
+    with pytest.raises(JobError, match=r"split train, image '1': .*/1\.png: cannot be decoded as an image"):
+        user_data.check(scenes.task, "rooms")
+
+
+def test_equal_control_images_are_an_error_of_the_job_that_computes_them(scenes, tmp_path):
+    plain = images.to_png(Image.new("RGB", (32, 32), "red"))
+    scenes.save([plain, plain], [images.to_png(picture(1))])
+    archives, hints = (tmp_path / f"resources/{name}/rooms.manifest.json" for name in ("datasets/control", "hints"))
+    fetch(archives, scenes.entry["source"], {"archives": True})
+    with pytest.raises(JobError, match=r"train: expected control images that differ, found the same one 2 times"):
+        draw_hints.main(draw(str(archives), hints, scenes.task.hints("rooms")))
+
+
+# A benchmark that is the split on which models are trained
+
+
+def on(folder: Path, split: str) -> dict:
+    """Return a benchmark that is a split of the training set."""
+    return {"dataset": "sst2", "benchmark": "dev", "split": split} | dict.fromkeys(
+        ("train", "reported"), str(folder / "sst2.manifest.json")
+    )
+
+
+@pytest.mark.parametrize("split", ["dev", "train"])
+def test_the_plan_warns_of_a_benchmark_that_is_the_training_split(tmp_path, split):
+    found = selections.training_split_warnings([on(tmp_path, split)])
+    assert [one.partition(",")[0] for one in found] == [
+        "sst2: the benchmark dev is the split on which models are trained"
+    ] * (split == "train")
+
+
+def test_the_notes_of_a_table_begin_with_a_benchmark_that_is_the_training_split(tmp_path):
+    expected = grid(tmp_path, datasets=("sst2",))
+    paths = [factories.write(tmp_path, run, [0.1, 0.75]) for run in expected]
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
+    job = factories.table_job(tmp_path, expected)
+    job["params"]["benchmarks"] = [on(tmp_path, "train")]
+    make_table(job)
+    first = (tmp_path / "table_glue.md").read_text().partition("## Notes\n\n")[2].splitlines()[0]
+    assert first.startswith("- **The training rows** are the benchmark of SST-2, All (acc), ")
+
+
+def test_a_model_card_begins_with_a_benchmark_that_is_the_training_split(make_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(method("hra"))
+    benchmark = on(tmp_path, "train") | {name: run.evaluate["wildcards"][name] for name in ("dataset", "benchmark")}
+    files.write_json(benchmark["reported"], files.read_json(run.tiny["dataset"]))
+    folder = exported(run, tmp_path, {}, [benchmark])
+    warning = ModelCard.load(folder / "README.md").text.strip().splitlines()[3]
+    assert warning.startswith(f"> The rows of {benchmark['benchmark']} are the training data, so the scores do not")

@@ -146,12 +146,9 @@ class Task:
         """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
         return benchmark
 
-    def choices(self) -> Iterable[str]:
-        """List the choices that the config leaves to this machine, as `name:  text`, for the dry run."""
-        return ()
-
-    def begin(self, rules: set[str]) -> None:
-        """Record choices before jobs of these rules start; raise JobError if one of them is impossible here."""
+    def obstacle(self, rules: set[str]) -> str | None:
+        """Return why jobs of these rules cannot run in the present environment, and what to do, or None."""
+        return None
 
     # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
 

@@ -24,19 +24,17 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
     first: put runs of methods that the source lacks before its rows, instead of after them.
     """
     labels = {row["run"]: row["label"] for row in rows}
-    lines = []
-    for row, cells in published.groupby("row", sort=False):
-        cell = cells.iloc[0]
-        lines.append(
-            {
-                "method": cell["method"],
-                "setting": cell["setting"],
-                "run": cell["run"] if cell["run"] in labels else "",
-                "row": row,
-                "kind": cell["run"].split("/")[0],
-                "params_M_published": cell["params_M"],
-            }
-        )
+    lines = [
+        {
+            "method": cell["method"],
+            "setting": cell["setting"],
+            "run": cell["run"] if cell["run"] in labels else "",
+            "row": cell["row"],
+            "kind": cell["run"].split("/")[0],
+            "params_M_published": cell["params_M"],
+        }
+        for cell in published.drop_duplicates("row").to_dict("records")
+    ]
     taken, ahead = {line["run"] for line in lines}, []
     for run, label in labels.items():
         if run in taken:
@@ -167,7 +165,7 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
 
 
 def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict, lines: list[str]) -> str:
-    """Write the table with its verdicts. found: those of verdicts.verdicts. lines: the notes."""
+    """Write the table with its verdicts. found: those of verdicts.compare. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
@@ -195,8 +193,7 @@ def main(job: dict) -> None:
     warnings = [*data_cards.warnings(params["data"]), *leaks.warnings(params["benchmarks"])]
 
     table = build(runs, published, params)
-    found = verdicts.verdicts(table, differences, units, params)
-    table = verdicts.marked(table, found, differences, units, params)
+    table, found = verdicts.compare(table, differences, units, params)
     made = Made(table, runs, published, differences, params, kind, leaked, warnings, trials)
     text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))

@@ -187,10 +187,6 @@ class Task:
         """List settings that change the meaning of this task's numbers, for the dry run."""
         return ()
 
-    def without_answer_marker(self) -> list[str]:
-        """Return the training sets for which strictly graded accuracy stays near 0."""
-        return []
-
     @classmethod
     def metric(cls, name: str) -> Metric:
         """Return a metric by its name: here, the mean of a column (n,) of `per_item`."""

@@ -207,14 +207,9 @@ class Math(Task):
             return None
         return [(line[metric]["right"],) for line in lines]
 
-    def without_answer_marker(self) -> list[str]:
-        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
-        return [
-            name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]
-        ]
-
     def warnings(self) -> list[str]:
         counts = grid.seeds_expected(self.config, self.name).items()
+        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
         repeated = [(run, max(seeds.values())) for run, seeds in counts if not methods.trains(self.config, run)]
         return [
             *(
@@ -223,9 +218,10 @@ class Math(Task):
                 if seeds > 1
             ),
             *(
-                f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
+                f"{name} ({entry['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
                 "0. Use `lenient` as a metric, a score and in columns."
-                for name in self.without_answer_marker()
+                for name, entry in entries.items()
+                if entry["answer"] != "metamath" and "strict" in entry["metrics"]
             ),
             *(
                 f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, made_from, records
+from hra_workflow.core import files, logs, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
 from hra_workflow.report import tuning_results
@@ -40,11 +40,7 @@ def hole(errors: list[str]) -> dict:
     """Return status and error of a missing result, from its job's error file."""
     for path in map(Path, errors):
         if path.exists():
-            try:
-                text = str(files.read_json(path)["error"])
-            except (JobError, KeyError, TypeError):
-                text = f"unreadable error file {path}"
-            return {"status": "failed", "error": " ".join(text.split())[:500]}
+            return {"status": "failed", "error": " ".join(logs.read_error(path).split())[:500]}
     return {"status": "missing", "error": ""}
 
 

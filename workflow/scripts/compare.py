@@ -55,15 +55,7 @@ def differences(evaluated: list[tuple], done: dict, column: dict, selection: str
                 f"{path}: expected {metric} = {stated:.4g} as in the run table, found {value:.4g}. Delete "
                 "the file and the metrics.json in its folder, and run again."
             )
-    try:
-        if not scored:
-            return None
-        return comparison.differences(comparison.estimate(scored, task.metric(metric).function))
-    except ValueError as problem:
-        raise JobError(
-            f"{column['dataset']}, {column['benchmark']}, {metric}: {problem}. Delete the metrics.json of the runs "
-            "with another number, and run again."
-        ) from problem
+    return comparison.differences(comparison.estimate(scored, task.metric(metric).function)) if scored else None
 
 
 def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:

@@ -113,7 +113,6 @@ rule table:
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
             trained=trained_runs,
             verdicts=lambda wc: outputs.verdicts(TASKS[wc.task]),
-            never_marked=lambda wc: TASKS[wc.task].without_answer_marker(),
             published=lambda wc: outputs.published(TASKS[wc.task]),
         ),
         **unrecorded(

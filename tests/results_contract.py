@@ -28,7 +28,7 @@ KINDS = {  # path below the folder of results -> schema; None: without a contrac
     r"preflight\.json": "preflight",
     rf"{RUN}/(?:last|best|steps/[^/]+)/(?:adapter_model\.safetensors|adapter_config\.json)": None,
     rf"{RUN}/(?:[^/]+/)?[^/]*benchmark\.tsv|{RUN}/retention_programs\.jsonl\.gz": None,
-    r"table_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png|math/backend\.json": None,
+    r"table_\w+\.md|figures/.+\.(?:svg|png)|sheets/.+\.png": None,
     r"(?:.+/)?\.(?:[^/]+\.json|snakemake_timestamp)": None,  # a copy of a record
 }
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-import collect_runs
 import factories
 import table
 from glue_tables import collect, grid, line, make_table
@@ -67,18 +66,6 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     assert outputs[0] == outputs[1]
 
 
-def test_what_is_wrong_with_the_data_is_noted(tmp_path):
-    expected = grid(tmp_path, seeds=(0,))
-    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
-    collect_runs.main(factories.collect_job(tmp_path, expected, paths))
-    job = factories.table_job(tmp_path, expected)
-    for names in ([], ["mine"]):
-        job["params"]["never_marked"] = names
-        table.main(job)
-        text = (tmp_path / "table_glue.md").read_text()
-        assert ("**`strict` stays near 0** for runs on mine" in text) == bool(names)
-
-
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     """Read back by a parser of Markdown; the CSV holds the texts themselves."""
     from markdown_it import MarkdownIt
@@ -108,27 +95,17 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
 
 
-def backends(done: pd.DataFrame) -> list[str]:
-    return ["{}Answers by {}.".format(*words) for words in table_notes.backends(SimpleNamespace(done=done))]
-
-
-def test_the_backends_of_answers_are_stated_and_several_are_marked():
-    names = ["run", "benchmark", "backend", "serve"]
+def test_the_backends_of_answers_are_stated():
     rows = [
         ("base/pretrained", "gsm8k", "vllm 0.33.0", ""),
         ("hra/r8", "gsm8k", "vllm 0.33.0", "lora"),
         ("oft/b16", "gsm8k", "vllm 0.33.0", "merged"),
         ("oft/b16", "general_text", "", ""),
     ]
-    (text,) = backends(pd.DataFrame(rows, columns=names))
-    assert text == (
-        "Answers by vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; "
-        "vllm 0.33.0 (`serve: merged`): oft/b16."
-    )
-    other = ("hra/r8", "gsm8k", "transformers 5.14.1", "lora")
-    (text,) = backends(pd.DataFrame([other, *rows], columns=names))
-    assert text.startswith("**Several backends**, which round differently. Answers by transformers 5.14.1 (`serve: ")
-    assert backends(pd.DataFrame([("hra/r8", "gsm8k", "", "")], columns=names)) == []
+    done = pd.DataFrame(rows, columns=["run", "benchmark", "backend", "serve"])
+    assert table_notes.backends(SimpleNamespace(done=done)) == [
+        ("vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; vllm 0.33.0 (`serve: merged`): oft/b16",)
+    ]
 
 
 def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):

@@ -64,7 +64,6 @@ def test_the_plan_ends_with_what_its_tables_cost(planned):
     assert any(re.match(r"all 6 tables: \d,\d+ jobs", line) for line in lines)
     assert any(line.startswith("download: ") for line in lines)
     assert any(line.startswith("licence:  ") and "metamathqa-40k" in line and "MIT" in line for line in lines)
-    assert "answers:  transformers (auto: vLLM is not installed)" in lines
 
 
 def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):

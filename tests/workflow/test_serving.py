@@ -1,92 +1,56 @@
-"""What generates the answers: chosen in the dry run, recorded with the first job, and stated in the tables."""
+"""The form in which vLLM gets a run's adapter, and the error if vLLM is missing."""
 
 import pytest
 
 from hra_workflow import tasks
 from hra_workflow.config import validation
-from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan, planned_jobs
 from hra_workflow.models import vllm_process
 from hra_workflow.tasks.math import serving
 from support import paper_config
 
-RECORD = "results/math/backend.json"
-RESOURCES = {"gpu": 1, "threads": 1, "mem_mb": 1000, "runtime": 10}
+VLLM = {"backend": "vllm"}
+RUNS = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16", "dora/r8")
 
 
-@pytest.fixture
-def vllm(here, monkeypatch):
-    """Provide a function that sets which version of vLLM is found, and returns the task with changed settings."""
-
-    def found(version: str | None, **changes):
-        monkeypatch.setattr(vllm_process, "version", lambda: version)
-        config = paper_config()
-        config["tasks"]["math"]["generation"] |= changes
-        validation.check(config)
-        return tasks.load(config)["math"]
-
-    return found
-
-
-def served(task) -> dict[str, str | None]:
-    runs = ("base/pretrained", "hra/r32", "lora/pissa-r128", "oft/b16", "dora/r8")
-    chosen = {run: task.answer_settings(run) for run in runs}
-    assert {one["backend"] for one in chosen.values()} == {task.backend}
-    return {run: one["serve"] for run, one in chosen.items()}
-
-
-def test_vllm_is_chosen_where_it_is_installed_and_serves_exact_loras(vllm):
-    task = vllm("0.33.0")
-    loras = {"base/pretrained": None, "hra/r32": "lora", "lora/pissa-r128": "lora"}
-    assert served(task) == loras | {"oft/b16": "merged", "dora/r8": "merged"}
-    assert list(task.choices()) == ["answers:  vllm 0.33.0 (auto)"]
-    task = vllm(None)
-    assert served(task) == dict.fromkeys(served(task), "adapter") | {"base/pretrained": None}
-    assert list(task.choices()) == ["answers:  transformers (auto: vLLM is not installed)"]
+def config_with(generation: dict) -> dict:
+    """Return the paper's config with changed settings of generation; raise JobError if it is invalid."""
+    config = paper_config()
+    config["tasks"]["math"]["generation"] |= generation
+    validation.check(config)
+    return config
 
 
 @pytest.mark.parametrize(
-    ("version", "changes", "reason"),
+    ("backend", "served"),
     [
-        ("0.20.1", {}, "vLLM 0.20.1"),
-        ("0.33.0", {"resources": RESOURCES | {"gpu": 0}}, "without a GPU"),
-        ("0.33.0", {"resources": RESOURCES | {"device": "cpu"}}, "without a GPU"),
-        ("0.33.0", {"serve": {"hra": "adapter", "default": "auto"}}, "`serve: adapter` for hra/r8"),
+        ("vllm", [None, "lora", "lora", "merged", "merged"]),
+        ("transformers", [None, "adapter", "adapter", "adapter", "adapter"]),
     ],
 )
-def test_where_vllm_cannot_be_used_auto_is_transformers(vllm, version, changes, reason):
-    task = vllm(version, **changes)
-    assert task.backend == "transformers"
-    assert list(task.choices()) == [f"answers:  transformers (auto: {reason})"]
+def test_an_adapter_is_served_exactly_where_the_backend_can(here, backend, served):
+    task = tasks.load(config_with({"backend": backend}))["math"]
+    found = [task.answer_settings(run) for run in RUNS]
+    assert [(one["backend"], one["serve"]) for one in found] == [(backend, serve) for serve in served]
 
 
-def test_auto_keeps_the_backend_of_earlier_answers(vllm):
-    vllm(None).begin({"train_math"})
-    with pytest.raises(FileNotFoundError):
-        files.read_json(RECORD)
-    vllm(None).begin({"generate_math"})
-    assert files.read_json(RECORD)["backend"] == "transformers"
-    later = vllm("0.33.0")
-    assert later.backend == "transformers"
-    (line,) = later.choices()
-    assert line.startswith(f"answers:  transformers, as for earlier answers ({RECORD}); ")
-    vllm("0.33.0", backend="vllm").begin({"generate_math"})
-    assert vllm("0.33.0").backend == "vllm" and files.read_json(RECORD)["backend"] == "vllm"
-
-
-def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
-    vllm("0.33.0").begin({"generate_math"})
-    with pytest.raises(
-        JobError, match=rf"found none in .*HRA_VLLM_PYTHON.* earlier answers \({RECORD}\): `backend: tra"
-    ):
-        vllm(None).begin({"generate_math"})
-    task = vllm("0.31.2", backend="vllm")
+def test_a_missing_vllm_is_an_error_before_the_first_job(here, monkeypatch):
+    monkeypatch.setattr(vllm_process, "version", lambda: "0.31.2")
     jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log")]
-    with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in"):
-        plan.start(task.config, {}, jobs)
-    jobs[0].needed = False
-    plan.start(task.config, {}, jobs)  # finished answers need no backend
+    with pytest.raises(JobError, match=r"generation.backend: vllm .*>=0.32.*, found 0.31.2 in .*HRA_VLLM_PYTHON"):
+        plan.start(config_with(VLLM), {}, jobs)
+
+
+@pytest.mark.parametrize(
+    ("generation", "version", "needed"),
+    [(VLLM, "0.33.0", True), (VLLM, None, False), ({"backend": "transformers"}, None, True)],
+)
+def test_a_vllm_that_no_job_needs_may_be_missing(here, monkeypatch, generation, version, needed):
+    monkeypatch.setattr(vllm_process, "version", lambda: version)
+    jobs = [planned_jobs.Job("generate_math", {}, ["out"], "log", needed=needed)]
+    plan.start(config_with(generation), {}, jobs)
+    assert plan.obstacles(config_with(generation), jobs) == []
 
 
 @pytest.mark.parametrize(
@@ -98,8 +62,8 @@ def test_a_backend_that_is_not_there_is_an_error_before_the_first_job(vllm):
         ({"use_dora": False, "bias": "none", "use_rslora": True, "rank_pattern": {"q_proj": 512}}, None),
     ],
 )
-def test_what_vllm_cannot_load_as_a_lora_is_merged(vllm, peft, reason):
-    config = vllm("0.33.0").config
+def test_what_vllm_cannot_load_as_a_lora_is_merged(here, peft, reason):
+    config = config_with(VLLM)
     config["methods"]["dora"]["variants"]["r8"]["peft"] = {"r": 8} | peft
     config["tasks"]["math"]["grid"].append({"runs": ["dora/r8"], "datasets": ["metamathqa-40k"], "seeds": [0]})
     answered = tasks.load(config)["math"].answer_settings("dora/r8")
@@ -122,8 +86,8 @@ def test_what_vllm_cannot_load_as_a_lora_is_merged(vllm, peft, reason):
         ({"r": 258, "two_sided": True}, "merged", "vLLM serves LoRA up to rank 512, found 516"),
     ],
 )
-def test_both_sides_have_twice_the_rank(vllm, peft, serve, reason):
-    config, run = vllm("0.32.0").config, "hra/r4-two-sided"
+def test_both_sides_have_twice_the_rank(here, peft, serve, reason):
+    config, run = config_with(VLLM), "hra/r4-two-sided"
     config["methods"]["hra"]["variants"]["r4-two-sided"]["peft"] = peft
     config["tasks"]["math"]["grid"].append({"runs": [run], "datasets": ["metamathqa-40k"], "seeds": [0]})
     validation.check(config)

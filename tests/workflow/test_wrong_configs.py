@@ -75,7 +75,7 @@ datasets.glue.cola.source.revision | v1 | revision: expected a commit, or main, 
 datasets.glue.cola.rows | {tets: 9} | glue.cola.rows: unknown split 'tets'; known: train, validation
 tasks.math.prompt.template | 'Q: A:' | prompt.template: expected a text with \{question\}, found 'Q: A:'
 tasks.math.generation.max_new_tokens | {gsm8k: 512} | max_new_tokens: unknown benchmark 'math'; known: gsm8k
-tasks.math.generation.backend | tgi | backend: expected 'auto', 'transformers' or 'vllm', found 'tgi'
+tasks.math.generation.backend | tgi | backend: expected 'transformers' or 'vllm', found 'tgi'
 models.stable-diffusion-v1-5.architecture | sd | unknown architecture 'sd'; known: stable-diffusion,
 tasks.control.model | flux2-klein-base-4b | expected a model of Stable Diffusion 1.x and 2.x, found flux2
 tasks.subject.generation.shards | all | shards: expected an integer or 'auto', found 'all'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hra_workflow.core import files, made_from, records
+from hra_workflow.core import files, logs, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
 from hra_workflow.report import tuning_results
@@ -40,11 +40,7 @@ def hole(errors: list[str]) -> dict:
     """Return status and error of a missing result, from its job's error file."""
     for path in map(Path, errors):
         if path.exists():
-            try:
-                text = str(files.read_json(path)["error"])
-            except (JobError, KeyError, TypeError):
-                text = f"unreadable error file {path}"
-            return {"status": "failed", "error": " ".join(text.split())[:500]}
+            return {"status": "failed", "error": " ".join(logs.read_error(path).split())[:500]}
     return {"status": "missing", "error": ""}
 
 
@@ -60,8 +56,17 @@ def from_record(record: dict) -> dict:
     return row | {"model": model["name"], "model_revision": model["revision"], "model_sha256": model["sha256"]}
 
 
-def outdated(path: str, differences: list[str]) -> dict:
-    return {"status": "outdated", "error": f"{', '.join(differences)}; delete {path}"}
+def read(path: str | None, expected: dict, errors: list[str]) -> tuple[dict, dict]:
+    """Return a result, {} if it is missing, and the status and error if it is missing or outdated."""
+    if path is None:
+        return {}, hole(errors)
+    found = records.read(path)
+    differences = made_from.list_differences(found.get(made_from.KEY, {}), expected)
+    return found, outdated(f"{', '.join(differences)}; delete {path}") if differences else {}
+
+
+def outdated(error: str) -> dict:
+    return {"status": "outdated", "error": error}
 
 
 def rows_of(run: dict, trained: dict[str, str], evaluated: dict[str, str], trials: dict) -> list[dict]:
@@ -70,26 +75,20 @@ def rows_of(run: dict, trained: dict[str, str], evaluated: dict[str, str], trial
     trials: why trials are outdated (tuning_results.outdated).
     """
     base, name = {key: run[key] for key in RUN}, name_of(run)
-    if name not in trained:
-        return [base | hole(run["errors"])]
-    record = records.read(trained[name])
-    base |= from_record(record)
-    if (key := tuple(run[name] for name in tuning_results.RUN)) in trials:
-        return [base | {"status": "outdated", "error": f"of its trials: {trials[key]}"}]
-    if differences := made_from.list_differences(record.get(made_from.KEY, {}), run["record"]):
-        return [base | outdated(trained[name], differences)]
-    if record["status"] == records.DIVERGED:
-        return [base | {"status": records.DIVERGED, "error": record["error"]}]
+    record, problem = read(trained.get(name), run["record"], run["errors"])
+    base |= from_record(record) if record else {}
+    if record and (key := tuple(run[name] for name in tuning_results.RUN)) in trials:
+        problem = outdated(f"of its trials: {trials[key]}")
+    elif not problem and record["status"] == records.DIVERGED:
+        problem = {name: record[name] for name in ("status", "error")}
+    if problem:
+        return [base | problem]
     rows = []
     for benchmark, errors in run["benchmarks"].items():
         base |= {"benchmark": benchmark}
-        if (place := evaluated.get(f"{name}/{benchmark}")) is None:
-            rows.append(base | hole(errors))
-            continue
-        evaluation = records.read(place)
-        differences = made_from.list_differences(evaluation.get(made_from.KEY, {}), run["metrics"][benchmark])
-        if differences:
-            rows.append(base | outdated(place, differences))
+        evaluation, problem = read(evaluated.get(f"{name}/{benchmark}"), run["metrics"][benchmark], errors)
+        if problem:
+            rows.append(base | problem)
             continue
         common = {"n_items": evaluation["n_items"], "eval_seconds": evaluation["seconds"], "status": "ok"}
         common |= evaluation.get("generation", {})
@@ -107,17 +106,15 @@ def text(value) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def check_complete(task: str, rows: list[dict], incomplete: bool) -> None:
-    """Raise JobError if results are outdated or missing, unless the table may be incomplete."""
+def check_complete(task: str, rows: list[dict]) -> None:
+    """Raise JobError if results are outdated or missing."""
     others = "append --config incomplete=True to it to build the table from the other results"
-    old = [row for row in rows if row["status"] == "outdated"]
-    missing = [row for row in rows if row["status"] in ("failed", "missing")]
-    if old and not incomplete:
+    if old := [row for row in rows if row["status"] == "outdated"]:
         raise JobError(
             f"{len(old)} result(s) of {task} are not those that the config specifies: {listed(old)}. Delete the files "
             f"and rerun the same command to make them again, or {others}"
         )
-    if missing and not incomplete:
+    if missing := [row for row in rows if row["status"] in ("failed", "missing")]:
         raise JobError(
             f"{len(missing)} result(s) of {task} are missing: {listed(missing)}. Rerun the same command to finish "
             f"them, or {others}"
@@ -138,7 +135,8 @@ def main(job: dict) -> None:
     trials = tuning_results.outdated(params["trials"], params["expected_trials"])
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]
-    check_complete(task, rows, params["incomplete"])
+    if not params["incomplete"]:
+        check_complete(task, rows)
     cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))
     files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))

@@ -9,6 +9,7 @@ The last columns are the variances from which the power of a study is computed (
 
 import math
 from dataclasses import astuple
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,96 +22,66 @@ from hra_workflow.core.job import script
 from hra_workflow.report import column_units, comparison, run_statistics
 
 COLUMNS = [
-    "column",
-    "selection",
-    "run_a",
-    "run_b",
-    "difference",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "p_equivalent",
-    "n_items",
-    "n_seeds",
-    *comparison.NOISE,
-]
+    "column", "selection", "run_a", "run_b", "difference", "low", "high", "p", "p_holm", "p_equivalent", "n_items",
+    "n_seeds", *comparison.NOISE,
+]  # fmt: skip
+ROW = ["dataset", "benchmark", "selection", "metric", "run", "seed"]
 
 
-def read(evaluations: list[dict], runs: pd.DataFrame, dataset: str, benchmark: str) -> list[tuple]:
-    """Read the predictions on a benchmark of every run and seed in the run table."""
-    rows = runs[(runs["status"] == "ok") & (runs["dataset"] == dataset) & (runs["benchmark"] == benchmark)]
-    stated = set(zip(rows["run"], rows["seed"], strict=True))
-    found = []
+def read(evaluations: list[dict], done: dict[tuple, float], dataset: str, benchmark: str) -> list[tuple]:
+    """Read the predictions on a benchmark of every run and seed in the run table. done: its values by ROW."""
+    known, found = {(*key[:2], *key[4:]) for key in done}, []
     for one in evaluations:
         run, seed, path = f"{one['method']}/{one['variant']}", one["seed"], Path(one["path"])
-        if (one["dataset"], one["benchmark"]) == (dataset, benchmark) and (run, seed) in stated:
+        if (one["dataset"], one["benchmark"]) == (dataset, benchmark) and (dataset, benchmark, run, seed) in known:
             metrics = path.with_name("metrics.json")
             found.append((run, seed, path, predictions.evaluated(metrics, records.read(metrics))))
     return found
 
 
-def differences(evaluated: list[tuple], runs: pd.DataFrame, column: dict, selection: str, params: dict) -> dict | None:
+def differences(evaluated: list[tuple], done: dict, column: dict, selection: str, params: dict) -> dict | None:
     """Compare all pairs of runs in one column; None if its metric is not computed from items."""
     task, metric = tasks.classes()[params["task"]], column["metric"]
-    rows = runs[(runs["selection"] == selection) & (runs["metric"] == metric) & (runs["status"] == "ok")]
-    rows = rows[(rows["dataset"] == column["dataset"]) & (rows["benchmark"] == column["benchmark"])]
-    stated = {(run, seed): value for run, seed, value in zip(rows["run"], rows["seed"], rows["value"], strict=True)}
     scored: comparison.Scored = {}
     for run, seed, path, lines in evaluated:
         values = task.per_item(lines, selection, metric, params["settings"])
-        if values is None or (run, seed) not in stated:
+        stated = done.get((column["dataset"], column["benchmark"], selection, metric, run, seed))
+        if values is None or stated is None:
             continue
         scored.setdefault(run, {})[seed] = np.array(values, float)
         value = task.metric(metric).function(*scored[run][seed].T)
-        if not math.isclose(value, stated[run, seed], rel_tol=1e-3, abs_tol=1e-3):
+        if not math.isclose(value, stated, rel_tol=1e-3, abs_tol=1e-3):
             raise JobError(
-                f"{path}: expected {metric} = {stated[run, seed]:.4g} as in the run table, found {value:.4g}. Delete "
+                f"{path}: expected {metric} = {stated:.4g} as in the run table, found {value:.4g}. Delete "
                 "the file and the metrics.json in its folder, and run again."
             )
-    try:
-        if not scored:
-            return None
-        return comparison.differences(comparison.estimate(scored, task.metric(metric).function))
-    except ValueError as problem:
-        raise JobError(
-            f"{column['dataset']}, {column['benchmark']}, {metric}: {problem}. Delete the metrics.json of the runs "
-            "with another number, and run again."
-        ) from problem
+    return comparison.differences(comparison.estimate(scored, task.metric(metric).function)) if scored else None
 
 
 def build(runs: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table of pairs."""
     parts, single = column_units.parts(params), column_units.single(params)
-    found: dict[str, dict] = {selection: {} for selection in params["selections"]}
+    done = runs[runs["status"] == "ok"].set_index(ROW)["value"].to_dict()
+    compared: dict[tuple[str, str], dict | None] = {}
     for dataset, benchmark in dict.fromkeys((column["dataset"], column["benchmark"]) for column in single):
         # One benchmark at a time: QQP has 40,430 items.
-        evaluated = read(params["evaluations"], runs, dataset, benchmark)
-        for column in single:
-            if (column["dataset"], column["benchmark"]) == (dataset, benchmark):
-                for selection, by_column in found.items():
-                    by_column[column["name"]] = differences(evaluated, runs, column, selection, params)
+        evaluated = read(params["evaluations"], done, dataset, benchmark)
+        own = [column for column in single if (column["dataset"], column["benchmark"]) == (dataset, benchmark)]
+        for column, selection in product(own, params["selections"]):
+            compared[selection, column["name"]] = differences(evaluated, done, column, selection, params)
     rows = []
-    for selection, by_column in found.items():
-        for name, unit in column_units.units(params).items():
-            if name not in by_column:
-                compared = [by_column[part["name"]] for part in parts[name]]
-                by_column[name] = comparison.average(compared) if all(compared) else None
-            pairs, factor = list((by_column[name] or {}).items()), unit.scale
-            margin = comparison.MARGIN / factor if unit.percent else math.nan
-            adjusted = [
-                comparison.holm(values)
-                for values in ([one.p for _, one in pairs], [one.p_equivalent(margin) for _, one in pairs])
-            ]
-            for ((first, second), one), *p in zip(pairs, *adjusted, strict=True):
-                numbers = [number(factor * value, 6) for value in (one.value, *one.interval)]
-                p_values = [number(value, 3) for value in (one.p, *p)]
-                noise = (
-                    [number(factor**2 * part, 6) for part in astuple(one.noise)]
-                    if one.noise
-                    else [""] * len(comparison.NOISE)
-                )
-                rows.append([name, selection, first, second, *numbers, *p_values, one.items, one.seeds, *noise])
+    for selection, (name, unit) in product(params["selections"], column_units.units(params).items()):
+        several, scale = [compared[selection, part["name"]] for part in parts[name]], unit.scale
+        averaged = comparison.average(several) if all(several) else {}
+        pairs = compared.get((selection, name), averaged) or {}
+        margin = comparison.MARGIN / scale if unit.percent else math.nan
+        adjusted = comparison.holm([one.p for one in pairs.values()])
+        equivalent = comparison.holm([one.p_equivalent(margin) for one in pairs.values()])
+        for ((first, second), one), *p in zip(pairs.items(), adjusted, equivalent, strict=True):
+            numbers = [number(scale * value, 6) for value in (one.value, *one.interval)]
+            numbers += [number(value, 3) for value in (one.p, *p)]
+            noise = [number(scale**2 * part, 6) for part in astuple(one.noise)] if one.noise else [""] * 3
+            rows.append([name, selection, first, second, *numbers, one.items, one.seeds, *noise])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -6,6 +6,8 @@ Published values are in the rows of the task's first checkpoint, that of the off
 for math), and are compared only with our column on the same metric scale.
 """
 
+import math
+
 import pandas as pd
 
 from hra_workflow import tasks
@@ -23,19 +25,17 @@ def layout(rows: list[dict], published: pd.DataFrame, first: bool = False) -> li
     first: put runs of methods that the source lacks before its rows, instead of after them.
     """
     labels = {row["run"]: row["label"] for row in rows}
-    lines = []
-    for row, cells in published.groupby("row", sort=False):
-        cell = cells.iloc[0]
-        lines.append(
-            {
-                "method": cell["method"],
-                "setting": cell["setting"],
-                "run": cell["run"] if cell["run"] in labels else "",
-                "row": row,
-                "kind": cell["run"].split("/")[0],
-                "params_M_published": cell["params_M"],
-            }
-        )
+    lines = [
+        {
+            "method": cell["method"],
+            "setting": cell["setting"],
+            "run": cell["run"] if cell["run"] in labels else "",
+            "row": cell["row"],
+            "kind": cell["run"].split("/")[0],
+            "params_M_published": cell["params_M"],
+        }
+        for cell in published.drop_duplicates("row").to_dict("records")
+    ]
     taken, ahead = {line["run"] for line in lines}, []
     for run, label in labels.items():
         if run in taken:
@@ -59,7 +59,7 @@ def label_of(row: pd.Series, params: dict) -> str:
     return labels.get(row["run"]) or f"{row['method']} {run_statistics.readable(row['setting'])}".strip()
 
 
-def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str, int]) -> str:
+def holes(runs: pd.DataFrame, run: str, datasets: list[str]) -> str:
     """List the missing results in the run table's order: `cola: seed 3 (failed: …); rte: seeds 0, 1 (missing)`."""
     ours = runs[(runs["run"] == run) & runs["dataset"].isin(datasets)]
     parts = []
@@ -68,16 +68,12 @@ def holes(runs: pd.DataFrame, run: str, datasets: list[str], expected: dict[str,
         listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(str(int(seed)) for seed in seeds)}"
         why = f": {error[:160]}" if error else ""
         parts.append(f"{f'{dataset} {benchmark}'.strip()}: {listed} ({status}{why})")
-    for dataset in datasets:
-        found = ours.loc[ours["dataset"] == dataset, "seed"].nunique()
-        if found < expected.get(dataset, 0):
-            parts.append(f"{dataset}: {expected[dataset] - found} seed(s) not in the run table")
     return "; ".join(parts)
 
 
 def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataFrame:
     """Build the table as text, with one row per line of `layout` and selection."""
-    units, expected = column_units.units(params), params["seeds_expected"]
+    units = column_units.units(params)
     datasets = list(dict.fromkeys(column["dataset"] for column in column_units.single(params)))
     scores = run_statistics.scores(runs, column_units.parts(params))
     statistics = run_statistics.summary(scores).to_dict("index")
@@ -100,18 +96,17 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
             }
             for name, unit in units.items():
                 places = unit.digits
-                cell = statistics.get((run, selection, name), {"mean": None, "std": None, "n": 0})
-                value = theirs.get((line["row"], name)) if paper else None
-                both = value is not None and cell["mean"] is not None
+                cell = statistics.get((run, selection, name), {"mean": math.nan, "std": math.nan, "n": 0})
+                value = theirs.get((line["row"], name), math.nan) if paper else math.nan
                 wanted = expected_seeds(run, name, params) and run not in empty[name]
                 row |= {
                     name: number(cell["mean"], places),
                     f"{name}_std": number(cell["std"], places),
                     f"{name}_n": f"{cell['n']:.0f}" if wanted else "",
                     f"{name}_published": number(value, places),
-                    f"{name}_difference": number(cell["mean"] - value, places) if both else "",
+                    f"{name}_difference": number(cell["mean"] - value, places),
                 }
-            row["missing"] = holes(runs, run, datasets, expected.get(run, {})) if run else ""
+            row["missing"] = holes(runs, run, datasets) if run else ""
             table.append(row)
     return pd.DataFrame(table)
 
@@ -166,7 +161,7 @@ def markdown_table(table: pd.DataFrame, params: dict) -> str:
 
 
 def markdown(table: pd.DataFrame, runs: pd.DataFrame, found: dict, params: dict, lines: list[str]) -> str:
-    """Write the table with its verdicts. found: those of verdicts.verdicts. lines: the notes."""
+    """Write the table with its verdicts. found: those of verdicts.compare. lines: the notes."""
     models = ", ".join(dict.fromkeys(name for name in runs["model"] if name)) or "no run yet"
     parts, units = [f"# {params['task']}: {models}\n"], column_units.units(params)
     splits = checkpoints.splits(params["benchmarks"])
@@ -193,8 +188,7 @@ def main(job: dict) -> None:
     kind = tasks.classes()[params["task"]]
 
     table = build(runs, published, params)
-    found = verdicts.verdicts(table, differences, units, params)
-    table = verdicts.marked(table, found, differences, units, params)
+    table, found = verdicts.compare(table, differences, units, params)
     made = Made(table, runs, published, differences, params, kind, trials)
     text = markdown(table, runs, found, params, table_notes.lines(made))
     files.write_text(job["output"]["csv"], table.to_csv(index=False, lineterminator="\n"))

@@ -91,6 +91,14 @@ def error_file(job: dict) -> Path | None:
     return Path(scratch) / f"{job['rule'].partition('_')[0]}.error.json" if scratch else None
 
 
+def read_error(path: Path) -> str:
+    """Return the error message in an error file, which may be damaged."""
+    try:
+        return str(files.read_json(path)["error"])
+    except (JobError, KeyError, TypeError, OSError):
+        return f"unreadable error file {path}"
+
+
 def last_error(job: dict, since: float) -> str:
     """Return the error message of the process that failed."""
     error = error_file(job)

@@ -1,6 +1,7 @@
 """Estimates of the seconds of jobs: those of finished or rehearsed jobs of the same kind, else those of the config."""
 
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from hra_workflow import methods
@@ -13,7 +14,6 @@ from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.work import workload
 
 MEASURED, PROBED = "measured by finished jobs", "measured by hra-workflow smoke"
-PROBED_ALONE = "at most, measured by hra-workflow smoke on a run that did not share its GPU"
 CONFIGURED = "estimated from the config"
 STARTUP_SECONDS = 60  # of a job, in addition to its rows: Python, libraries from a shared disk, the model on the GPU
 CPU_STARTUP_SECONDS = 10  # without a GPU
@@ -21,21 +21,22 @@ CPU_STARTUP_SECONDS = 10  # without a GPU
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write their work, and the estimate of their seconds with its basis, to the planned jobs."""
-    tasks, jobs, rates = load_tasks(with_rows(config)), list(jobs), {}
+    tasks, jobs = load_tasks(with_rows(config)), list(jobs)
     for job in jobs:
         task = task_of(tasks, job.rule, job.wildcards)
         job.model = (task and task.settings.get("model")) or ""
         job.work = work(tasks, job.rule, job.wildcards)
     needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
-    finished = finished_jobs(job for job in planned_jobs.every() if (job.rule, job.model) in needed)
-    for rate in sorted(reported(config, tasks, "rates"), key=lambda rate: "by" in rate):
-        rates.setdefault(rate.get("by"), []).append(rate)
+    earlier = (job for job in planned_jobs.every() if (job.rule, job.model) in needed)
+    finished = by_kind((job, *measured(job)) for job in earlier)
+    # The rates of `hra-workflow smoke`, which have no `by`, before those of other commands.
+    rates = sorted(reported(config, tasks, "rates"), key=lambda rate: rate.get("by", ""))
+    rehearsed = [(by, list(some)) for by, some in groupby(rates, lambda rate: rate.get("by"))]
     for job in jobs:
-        alone = PROBED if job.runs_per_gpu == 1 else PROBED_ALONE
-        found = {MEASURED: by_records(job, finished) if job.work else None}
-        found |= {f"estimated by {by}" if by else alone: by_rates(some, tasks, job) for by, some in rates.items()}
-        found |= {CONFIGURED: by_config(tasks, job) if job.gpus else None}
-        job.basis, job.seconds = next(((basis, one) for basis, one in found.items() if one is not None), ("", None))
+        found = [(MEASURED, by_records(job, finished))] * bool(job.work)
+        found += [(f"estimated by {by}" if by else PROBED, by_rates(some, tasks, job)) for by, some in rehearsed]
+        found += [(CONFIGURED, by_config(tasks, job))] * bool(job.gpus)
+        job.basis, job.seconds = next((one for one in found if one[1] is not None), ("", None))
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
@@ -64,11 +65,13 @@ def startup(job: Job) -> float:
 # Finished and rehearsed jobs
 
 
-def finished_jobs(done: Iterable[Job]) -> dict[tuple, list[tuple[float, float | None]]]:
-    """Return seconds and work of finished jobs, by the keys of `likes`, without runs that have no steps."""
+def by_kind(measured: Iterable[tuple[Job, float, bool]]) -> dict[tuple, list[tuple[float, float | None]]]:
+    """Return seconds and work of finished jobs, by the keys of `likes`, without runs that have no steps.
+
+    measured: the jobs, each with the result of the function `measured`.
+    """
     found: dict[tuple, list] = {}
-    for job in done:
-        seconds, on_gpu = measured(job)
+    for job, seconds, on_gpu in measured:
         for key in likes(job) if seconds and job.work != 0 else ():
             found.setdefault((on_gpu, *key), []).append((seconds, job.work))
     return found

@@ -73,12 +73,9 @@ class Hours:
 
 def add_up(done: Iterable[Job], left: Iterable[Job]) -> Hours:
     """Add up the hours of the finished jobs, which also estimate the remaining ones of the same kind."""
-    total, done = Hours(), list(done)
-    for job in done:
-        seconds, on_gpu = estimates.measured(job)
-        total.gpu += seconds / 3600 * on_gpu
-        total.cpu += seconds / 3600 * (not on_gpu)
-    finished = estimates.finished_jobs(done)
+    measured = [(job, *estimates.measured(job)) for job in done]
+    gpu, cpu = (sum(seconds for _, seconds, on_gpu in measured if on_gpu == device) for device in (True, False))
+    total, finished = Hours(gpu / 3600, cpu / 3600), estimates.by_kind(measured)
     for job in left:
         if job.work == 0:
             continue

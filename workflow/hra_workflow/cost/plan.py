@@ -32,9 +32,9 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
 
 
 def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
-    """Record the jobs that will run, for `hra-workflow status`, and the choices of the tasks.
+    """Record the jobs that will run, for `hra-workflow status`.
 
-    Raises JobError if the jobs need more than `max_gpu_hours`, or a choice is impossible on this machine.
+    Raises JobError if the jobs need more than `max_gpu_hours`, or an environment that does not exist.
     """
     every = list(every)
     if problem := budget(config, every):
@@ -42,9 +42,8 @@ def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> N
         if exceeded:
             raise JobError(text)
         print(text, file=sys.stderr)
-    rules = {job.rule for job in every if job.needed}
-    for task in tasks.load(config).values():
-        task.begin(rules)
+    if found := obstacles(config, every):
+        raise JobError(found[0])
     results, in_tables = config["pathvars"]["results"], of_tables(tables)
     for name, planned in tables.items():
         planned_jobs.save(results, name, planned)
@@ -101,7 +100,6 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     return [
         *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(estimate(planned))] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
-        *(f"  {text}" for task in of_names(config, names) for text in task.choices()),
         *(f"  trials:   {trials(task)}" for task in tuned),
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         *(f"  data:     {line}" for task in of_names(config, names) for line in user_data.contents(task)),
@@ -130,7 +128,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
-    """List settings that change the meaning of a table's numbers, and missing tokens."""
+    """List settings that change the meaning of a table's numbers, and missing environments and tokens."""
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
@@ -140,7 +138,13 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
         one for one in estimates.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]
     ]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
-    return notes + downloads.missing_tokens(config, planned)
+    return obstacles(config, planned) + notes + downloads.missing_tokens(config, planned)
+
+
+def obstacles(config: dict, planned: Iterable[Job]) -> list[str]:
+    """List why jobs that will run cannot run in the present environment."""
+    rules = {job.rule for job in planned if job.needed}
+    return [text for task in tasks.load(config).values() if (text := task.obstacle(rules))]
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

@@ -4,9 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
-from hra_workflow.core.logs import tail
+from hra_workflow.core.logs import read_error, tail
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.cost.run_history import FAILED, FINISHED, History
@@ -67,10 +65,7 @@ def of_runs(history: History) -> str:
 def error(job: Job, lines: int = 5) -> str:
     """Return a failed job's error message, or the tail of its log."""
     if job.error and os.path.exists(job.error):
-        try:
-            return str(files.read_json(job.error)["error"])
-        except (JobError, KeyError, TypeError, OSError):
-            return f"unreadable: {job.error}"
+        return read_error(Path(job.error))
     if os.path.exists(job.log):
         return tail(Path(job.log), lines)
     return "no output"

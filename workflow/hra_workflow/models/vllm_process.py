@@ -44,14 +44,10 @@ def version() -> str | None:
     return done.stdout.strip() or None
 
 
-def is_supported(found: str | None) -> bool:
-    return found is not None and SUPPORTED.contains(found, prereleases=True)
-
-
 def problem() -> str | None:
     """Return why vLLM cannot be used and what to do, or None."""
     found = version()
-    if is_supported(found):
+    if found and SUPPORTED.contains(found, prereleases=True):
         return None
     return (
         f"generation.backend: vllm needs an environment with vllm{SUPPORTED}, found {found or 'none'} in "

@@ -12,12 +12,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd  # a plan asks a metric for its direction, and needs no pandas
 
 REPLICATES = 1000
 SEEDS = 3  # minimum of common seeds of two runs: fewer do not show how much seeds differ
@@ -126,9 +122,7 @@ def estimate(scored: Scored, metric: Callable[..., float]) -> Estimates:
     if len(counts) != 1:
         raise ValueError(f"expected the same number of items from every run, found {sorted(counts)}")
     (n,) = counts
-    value: dict = {run: {} for run in scored}
-    for run, seed, array in arrays:
-        value[run][seed] = metric(*array.T)
+    value = {run: {seed: metric(*array.T) for seed, array in seeds.items()} for run, seeds in scored.items()}
     if metric is mean and not any(np.isnan(array).any() for *_, array in arrays):
         return Estimates(scored, n, value, None)
     rng = np.random.default_rng(0)  # the same items for every run
@@ -208,12 +202,6 @@ def holm(values: list[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(tested) - place) * values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def tests(pairs: "pd.DataFrame") -> dict[frozenset, float]:
-    """Return the adjusted p of each tested pair of runs. pairs: rows of compare_{task}.csv, of one column."""
-    found = zip(pairs["run_a"], pairs["run_b"], map(float, pairs["p_holm"].replace("", "nan")), strict=True)
-    return {frozenset((first, second)): p for first, second, p in found if not math.isnan(p)}
 
 
 def best(means: dict[str, float], p: dict[frozenset, float], lower: bool) -> set[str]:

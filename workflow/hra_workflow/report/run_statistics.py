@@ -105,22 +105,18 @@ def counterparts(published: pd.DataFrame, columns: list[dict], averages: dict[st
     Columns correspond if their names, without the scale, and their metrics are equal. An average corresponds if its
     columns are exactly those that the paper averaged, each on the same scale.
     """
-    values = {}
-    average_names = {scale_free(name) for name in averages}
+    values, average_names = {}, {scale_free(name) for name in averages}
     for row, cells in published.groupby("row"):
-        cells = cells.set_index("column")
-        taken = set()
+        known, taken = cells.set_index("column")[["metric", "value"]].to_dict("index"), set()
         for column in columns:
             name = scale_free(column["name"])
-            if name in cells.index and name not in taken and cells.loc[name, "metric"] == column["metric"]:
-                values[row, column["name"]] = float(cells.loc[name, "value"])
+            if name not in taken and known.get(name, {}).get("metric") == column["metric"]:
+                values[row, column["name"]] = float(known[name]["value"])
                 taken.add(name)  # MNLI (matched) corresponds, MNLI (mismatched) does not
-        in_paper = set(cells.index) - average_names
         for average, members in averages.items():
-            name = scale_free(average)
             same = {scale_free(member) for member in members if (row, member) in values}
-            if name in cells.index and len(same) == len(members) and same == in_paper:
-                values[row, average] = float(cells.loc[name, "value"])
+            if scale_free(average) in known and len(same) == len(members) and same == set(known) - average_names:
+                values[row, average] = float(known[scale_free(average)]["value"])
     return values
 
 

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from hra_workflow.report import (
-    column_units,
-    comparison,
-    one_class,
-    run_statistics,
-    searches,
-    selections,
-    tuning_results,
-)
+from hra_workflow.core import predictions, records
+from hra_workflow.report import column_units, comparison, run_statistics, searches, selections, tuning_results
 from hra_workflow.report.markdown_text import plain
 
 Words = Iterable[tuple]  # those of each sentence of a note, for its placeholders; without any, the note does not apply
@@ -37,6 +30,7 @@ class Made:
 
     def __post_init__(self):
         self.task, self.units = self.params["task"], column_units.units(self.params)
+        self.parts, self.columns = column_units.parts(self.params), column_units.single(self.params)
         self.labels = {row["run"]: plain(row["label"]) for row in self.params["rows"]}
         self.source = run_statistics.source_of(self.params)
         self.done = self.runs[self.runs["status"] == "ok"]
@@ -54,16 +48,17 @@ def given(text: str) -> Words:
 
 def trained_on(made: Made) -> Words:
     found = {(one["dataset"], one["benchmark"]) for one in selections.on_training_split(made.params["benchmarks"])}
-    names = column_units.parts(made.params).items()
     return given(
         ", ".join(
-            plain(name) for name, parts in names if any((part["dataset"], part["benchmark"]) in found for part in parts)
+            plain(name)
+            for name, parts in made.parts.items()
+            if any((part["dataset"], part["benchmark"]) in found for part in parts)
         )
     )
 
 
 def unit_and_seeds(made: Made) -> Words:
-    scales = {part["scale"] for part in column_units.single(made.params)}
+    scales = {part["scale"] for part in made.columns}
     unit = {(100,): "Percent", (1,): "Unscaled, not percent"}.get(tuple(scales), "Units as in the column names")
     counts = sorted({count for line in made.params["seeds_expected"].values() for count in line.values()})
     return [(unit, " or ".join(map(str, counts)))]
@@ -92,13 +87,33 @@ def untested(made: Made) -> Words:
 
 
 def single_classes(made: Made) -> Words:
-    found = one_class.find(made.runs, made.kind, made.params).items()
-    texts = {key: plain(f"{key[1]} {key[2]} ({text})") for key, text in found if key[0] in made.labels}
-    return given("; ".join(f"{made.labels[run]} on {text}" for (run, *_), text in texts.items()))
+    """Find the runs with a checkpoint that predicts the same class for all items, and the number of such seeds."""
+    classes, found = made.params["settings"].get("labels", {}), []
+    for dataset, benchmark in dict.fromkeys((one["dataset"], one["benchmark"]) for one in made.columns):
+        here = made.done[(made.done["dataset"] == dataset) & (made.done["benchmark"] == benchmark)]
+        here = here[here["run"].isin(made.labels)] if classes.get(dataset) else here[:0]  # no regression
+        for run, rows in here.groupby("run", sort=False):
+            seeds = [one_class(made, one, classes[dataset]) for _, one in rows.groupby("seed")]
+            if names := " or ".join(sorted(set().union(*seeds))):
+                count = f"{sum(map(bool, seeds))} of {len(seeds)} seeds"
+                found.append(f"{made.labels[run]} on {plain(f'{dataset} {benchmark} ({names}, {count})')}")
+    return given("; ".join(found))
+
+
+def one_class(made: Made, rows: pd.DataFrame, classes: list[str]) -> set[str]:
+    """Return the classes that a checkpoint of a run predicts for every item, if the items have several."""
+    path = made.params["metrics"].format(**rows.iloc[0][["task", *run_statistics.RUN, "benchmark"]])
+    lines, found = predictions.evaluated(path, records.read(path)), set()
+    for selection in set(made.params["selections"]) & set(rows["selection"]):
+        labels, predicted = map(
+            set, zip(*made.kind.per_item(lines, selection, "", made.params["settings"]), strict=True)
+        )
+        found |= {classes[one] for one in predicted if len(predicted) == 1 < len(labels)}
+    return found
 
 
 def without_value(made: Made) -> Words:
-    empty = run_statistics.without_value(run_statistics.scores(made.runs, column_units.parts(made.params)))
+    empty = run_statistics.without_value(run_statistics.scores(made.runs, made.parts))
     found = {run: [name for name in made.units if run in empty[name]] for run in made.ours["run"]}
     return given("; ".join(f"{made.labels[run]}: {plain(', '.join(names))}" for run, names in found.items() if names))
 
@@ -120,8 +135,7 @@ def backends(made: Made) -> Words:
         f"{backend}{f' (`serve: {serve}`)' if serve else ''}: {', '.join(group['run'].unique())}"
         for (backend, serve), group in answered.groupby(["backend", "serve"])
     ]
-    several = "**Several backends**, which round differently. " * (answered["backend"].nunique() > 1)
-    return [(several, "; ".join(parts))] * bool(parts)
+    return given("; ".join(parts))
 
 
 def published(made: Made) -> Words:
@@ -130,15 +144,14 @@ def published(made: Made) -> Words:
     return [(f"Signed numbers in brackets: ours − {made.source['label']}.",), *zip(made.source["notes"])]
 
 
-def differences(made: Made, within: bool) -> Words:
-    """Find the columns whose differences to the published values are within its noise, or the differences beyond it."""
+def beyond_noise(made: Made) -> Words:
+    """Find the differences to the published values that are larger than the noise of these."""
     for name, most in made.source["noise"].items() if len(made.published) else ():
         texts = zip(made.ours["run"], made.ours[f"{name}_difference"], strict=True)
         found = {made.labels[run]: float(text) for run, text in texts if text}
         beyond = [f"{label} {value:+.2f}".replace("-", "−") for label, value in found.items() if abs(value) > most]
-        if found and within == (not beyond):
-            listed = ", ".join(found if within else beyond)
-            yield plain(made.source["label"]), plain(name), f"{most:g}", listed
+        if beyond:
+            yield plain(made.source["label"]), plain(name), f"{most:g}", ", ".join(beyond)
 
 
 def absent(made: Made) -> Words:
@@ -203,21 +216,12 @@ NOTES: list[tuple[Callable[[Made], Words], str]] = [
     ),
     (presets, "Hyper-parameter presets: {}."),
     (tuning, "{}"),
-    (backends, "{}Answers by {}."),
-    (
-        lambda made: given(", ".join(made.params.get("never_marked") or ())),
-        "**`strict` stays near 0** for runs on {}: that data does not contain “The answer is: ”, after which `strict` "
-        "expects the answer. Compare `lenient`.",
-    ),
+    (backends, "Answers by {}."),
     (published, "{}"),
     (
-        lambda made: differences(made, within=False),
+        beyond_noise,
         "**Not the protocol of {}, or chance**: in {}, these differ from its values by more than its noise of ± {}: {}."
         " Compare our runs with one another, not with its.",
-    ),
-    (
-        lambda made: differences(made, within=True),
-        "In {1}, {3} are within the noise of {0}, ± {2}: the protocols agree as far as these runs can show.",
     ),
     (absent, "{} and {} result(s) (`runs_{}.csv`).{}"),
     (holes, "Missing results for {}: `{}`"),

@@ -1,5 +1,6 @@
 """The trials of hyper-parameters as a table, the best of them, and notes for readers of the results."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,18 +12,9 @@ from hra_workflow.report import markdown_text
 RUN = ["dataset", "method", "variant"]
 OUTDATED = "outdated"
 COLUMNS = [
-    "metric",
-    "score",
-    "status",
-    "chosen",
-    "held_out_rows",
-    "train_rows",
-    "steps",
-    "seconds",
-    "device_seconds",
-    "device",
-    "error",
-]
+    "metric", "score", "status", "chosen", "held_out_rows", "train_rows", "steps", "seconds", "device_seconds",
+    "device", "error",
+]  # fmt: skip
 
 
 def table(trials: list[dict], expected: list[dict], incomplete: bool = False) -> pd.DataFrame:
@@ -44,19 +36,16 @@ def table(trials: list[dict], expected: list[dict], incomplete: bool = False) ->
 
 def outdated(trials: list[dict], expected: list[dict]) -> dict[tuple[str, ...], str]:
     """Return the errors of outdated trials by `RUN`; a run of which there are none is missing."""
-    found: dict[tuple[str, ...], str] = {}
-    for one in (row(*pair) for pair in zip(trials, expected, strict=True)):
-        if one["status"] == OUTDATED:
-            key = tuple(one[name] for name in RUN)
-            found[key] = ", ".join(filter(None, [found.get(key), one["error"]]))
-    return found
+    made = pd.DataFrame([row(*one) for one in zip(trials, expected, strict=True)], columns=[*RUN, "status", "error"])
+    return made[made["status"] == OUTDATED].groupby(RUN)["error"].agg(", ".join).to_dict()
 
 
 def row(trial: dict, expected: dict) -> dict:
-    path = Path(trial["record"])
-    record = records.read(path) if path.exists() else {"status": "missing"}
-    if path.exists() and (differences := made_from.list_differences(record.get(made_from.KEY, {}), expected)):
-        record = {"status": OUTDATED, "error": f"{', '.join(differences)}; delete {path}"}
+    path, record = Path(trial["record"]), {"status": "missing"}
+    if path.exists():
+        record = records.read(path)
+        if differences := made_from.list_differences(record.get(made_from.KEY, {}), expected):
+            record = {"status": OUTDATED, "error": f"{', '.join(differences)}; delete {path}"}
     score = record.get("held_out", {})
     return {name: trial[name] for name in (*RUN, "trial", "seed", "values")} | {
         "metric": score.get("metric", ""),
@@ -64,8 +53,7 @@ def row(trial: dict, expected: dict) -> dict:
         "status": record["status"],
         "held_out_rows": score.get("rows"),
         "train_rows": score.get("train_rows"),
-        "steps": record.get("steps"),
-        "seconds": record.get("seconds"),
+        **{key: record.get(key) for key in ("steps", "seconds")},
         "device_seconds": record.get("device_seconds", record.get("seconds")),
         "device": record.get("device", ""),
         "error": record.get("error", ""),
@@ -93,7 +81,7 @@ def check_choice(path: str, trials: pd.DataFrame, kind) -> None:
     )
 
 
-def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> Iterator[str]:
     """Describe the budget, and name the runs without a chosen value, in Markdown.
 
     trials: tune_{task}.csv, as text. labels: the labels by `method/variant`.
@@ -104,19 +92,18 @@ def notes(task: str, trials: pd.DataFrame, labels: dict[str, str]) -> list[str]:
     done = trials[trials["held_out_rows"] != ""]
     rows = " or ".join(dict.fromkeys(done["held_out_rows"]))
     metrics = " or ".join(dict.fromkeys(done["metric"]))
-    lines = [
+    yield (
         f"Tuned: {', '.join(keys)}, in {budget} trials with {seeds} seed{'s' * (seeds > 1)} for each tuned run "
         f"and dataset, by {metrics or 'no score yet'} on {rows or 'no'} held-out rows of the training data. No trial "
         f"reads what is reported. `tune_{task}.csv` has every trial and the chosen values."
-    ]
+    )
     lost = [
         markdown_text.plain(f"{labels[f'{method}/{variant}']} on {dataset}")
         for (dataset, method, variant), group in groups
         if not (group["chosen"] == "true").any()
     ]
     if lost:
-        lines.append(f"**No trial has a score**: {', '.join(lost)}.")
-    return lines
+        yield f"**No trial has a score**: {', '.join(lost)}."
 
 
 def values_of(trials: pd.DataFrame) -> list[str]:

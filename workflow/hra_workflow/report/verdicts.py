@@ -87,76 +87,65 @@ def reference(means: dict[str, float], params: dict, unit: Unit) -> str | None:
     return best((run for run in candidates if run in means), key=means.__getitem__, default=None)
 
 
-def verdicts(
+def compare(
     table: pd.DataFrame, pairs: pd.DataFrame, units: dict[str, Unit], params: dict
-) -> dict[tuple[str, str], list[Verdict]]:
-    """Return the verdicts by selection and column; [] if the reference has no value.
+) -> tuple[pd.DataFrame, dict[tuple[str, str], list[Verdict]]]:
+    """Return the table with best runs, directions and sentences, and the verdicts by selection and column.
 
-    pairs: compare_{task}.csv. params: those of table.py.
+    pairs: compare_{task}.csv. params: those of table.py. A column has no verdicts if its reference has no value. A
+    score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
     """
-    chosen, searched, tests, found = params["verdicts"], searches.table_searches(params), both_ways(pairs), {}
-    runs = [*params["trained"], *chosen["baselines"], *filter(None, [chosen["reference"]])]
-    single = {*zip(table["selection"], table["run"], table["n_seeds"] == "1", strict=True)}
+    chosen, searched, tests = params["verdicts"], searches.table_searches(params), both_ways(pairs)
+    keys, one_seed = list(zip(table["selection"], table["run"], strict=True)), table["n_seeds"] == "1"
+    single = {key for key, alone in zip(keys, one_seed, strict=True) if alone}
+    labels, compared = {row["run"]: row["label"] for row in params["rows"]}, {*params["trained"], *chosen["baselines"]}
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    marks: dict[str, str | list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for name, unit in units.items():
-        for selection, means in means_of(table, name, runs):
+        best, texts = set(), {}
+        for selection, part in table[table[name] != ""].groupby("selection", sort=False):
+            means = dict(zip(part["run"], map(float, part[name]), strict=True))
             first = reference(means, chosen, unit)
             found[selection, name] = [
                 Verdict(
                     run,
                     first,
                     (mean, means[first]),
-                    *tests.get((name, selection, run, first), (mean - means[first],)),
-                    single={(selection, run, True), (selection, first, True)} <= single,
+                    *tests.get((name, selection, (run, first)), (mean - means[first],)),
+                    single={(selection, run), (selection, first)} <= single,
                     unequal=searched.between(run, first, name),
                 )
                 for run, mean in means.items()
-                if first and run != first
+                if first and run != first and run in compared
             ]
-    return found
+            texts |= {(selection, one.run): one.sentence(labels, unit) for one in found[selection, name]}
+            means = {run: mean for run, mean in means.items() if run in params["trained"]}
+            equal = {
+                frozenset(pair): result[2]
+                for (*place, pair), result in tests.items()
+                if place == [name, selection] and not math.isnan(result[2]) and not searched.between(*pair, name)
+            }
+            worst = (max if unit.lower else min)(means.values(), default=0)
+            listed = comparison.best(means, equal, unit.lower)
+            best |= {(selection, run) for run in listed if means[run] != 0 or worst != 0}
+        marks |= {f"{name}_better": unit.better, f"{name}_best": ["true" if key in best else "" for key in keys]}
+        sentences[name] = [texts.get(key, "") for key in keys]
+    shown = {f"{name}_verdict": sentences.get(name, "") for name in chosen["columns"]}
+    return table.assign(**marks, **shown), found
 
 
-def both_ways(pairs: pd.DataFrame) -> dict[tuple[str, ...], tuple]:
-    """Return value, interval, p, seeds, items and p of equivalence by (column, selection, run, reference)."""
+def both_ways(pairs: pd.DataFrame) -> dict[tuple[str, str, tuple[str, str]], tuple]:
+    """Return value, interval, p, seeds, items and p of equivalence by column, selection and (run, reference)."""
     found = {}
     for pair in pairs.to_dict("records"):
         value, low, high, p, p_equivalent = (
             float(pair[name] or "nan") for name in ("difference", "low", "high", "p_holm", "p_equivalent")
         )
         key, tests = (pair["column"], pair["selection"]), (p, int(pair["n_seeds"]), int(pair["n_items"]), p_equivalent)
-        found[*key, pair["run_a"], pair["run_b"]] = (value, (low, high), *tests)
-        found[*key, pair["run_b"], pair["run_a"]] = (-value, (-high, -low), *tests)
+        found[*key, (pair["run_a"], pair["run_b"])] = (value, (low, high), *tests)
+        found[*key, (pair["run_b"], pair["run_a"])] = (-value, (-high, -low), *tests)
     return found
-
-
-def means_of(table: pd.DataFrame, name: str, runs: list[str]) -> Iterable[tuple[str, dict[str, float]]]:
-    """Yield per selection the means of these runs in a column."""
-    for selection, part in table[table["run"].isin(runs) & (table[name] != "")].groupby("selection", sort=False):
-        yield selection, dict(zip(part["run"], pd.to_numeric(part[name]).astype(float), strict=True))
-
-
-def marked(table: pd.DataFrame, found: dict, pairs: pd.DataFrame, units: dict[str, Unit], params: dict) -> pd.DataFrame:
-    """Add what is better in a column, which runs are best or not distinguishable from it, and the sentences `found`.
-
-    A score of 0 that no run falls below is never the best, nor is a run whose search was not equal to all others'.
-    """
-    added, searched = {}, searches.table_searches(params)
-    keys = list(zip(table["selection"], table["run"], strict=True))
-    for name, unit in units.items():
-        best = set()
-        for selection, means in means_of(table, name, params["trained"]):
-            own = pairs[(pairs["column"] == name) & (pairs["selection"] == selection)]
-            equal = {pair: p for pair, p in comparison.tests(own).items() if not searched.between(*pair, name)}
-            worst = (max if unit.lower else min)(means.values())
-            listed = comparison.best(means, equal, unit.lower)
-            best |= {(selection, run) for run in listed if means[run] != 0 or worst != 0}
-        added[f"{name}_better"] = unit.better
-        added[f"{name}_best"] = ["true" if key in best else "" for key in keys]
-    labels = {row["run"]: row["label"] for row in params["rows"]}
-    for name in params["verdicts"]["columns"]:
-        own = [(key[0], one) for key, several in found.items() if key[1] == name for one in several]
-        texts = {(selection, one.run): one.sentence(labels, units[name]) for selection, one in own}
-        added[f"{name}_verdict"] = [texts.get(key, "") for key in keys]
-    return table.assign(**added)
 
 
 def summary(table: pd.DataFrame, selection: str, params: dict) -> str:

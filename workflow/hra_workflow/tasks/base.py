@@ -145,12 +145,9 @@ class Task:
         """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
         return benchmark
 
-    def choices(self) -> Iterable[str]:
-        """List the choices that the config leaves to this machine, as `name:  text`, for the dry run."""
-        return ()
-
-    def begin(self, rules: set[str]) -> None:
-        """Record choices before jobs of these rules start; raise JobError if one of them is impossible here."""
+    def obstacle(self, rules: set[str]) -> str | None:
+        """Return why jobs of these rules cannot run in the present environment, and what to do, or None."""
+        return None
 
     # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
 
@@ -188,10 +185,6 @@ class Task:
     def warnings(self) -> Iterable[str]:
         """List settings that change the meaning of this task's numbers, for the dry run."""
         return ()
-
-    def without_answer_marker(self) -> list[str]:
-        """Return the training sets for which strictly graded accuracy stays near 0."""
-        return []
 
     @classmethod
     def metric(cls, name: str) -> Metric:

@@ -133,14 +133,14 @@ class Generation(Section):
     )
     stop: list[Text] = key("Strings that end an answer, besides the tokens of the model's files.")
     precision: Precision = key("Of the base model's weights.", absent="that of the run's hyper-parameters")
-    backend: Literal["auto", "transformers", "vllm"] = key(
-        "auto: that of earlier answers (`results/math/backend.json`), otherwise vLLM if `HRA_VLLM_PYTHON` names it and "
-        "there is a GPU (docs/cluster.md#vllm). They round differently: another one generates all answers again."
+    backend: Literal["transformers", "vllm"] = key(
+        "What generates the answers; vllm needs a separate environment (docs/cluster.md#vllm). They round "
+        "differently: another one generates all answers again."
     )
     serve: Serve | dict[str, Serve] = key(
         "The adapter as trained (transformers only), merged into the base model's dtype, or as the equivalent LoRA "
         "(kinds hra, lora); one for all runs, or by `method/variant`, `method` and `default`. auto: adapter; with "
-        "vllm, lora or else merged.",
+        "vllm, lora or else merged (docs/cluster.md#vllm).",
         examples=["merged", {"hra": "lora", "lora": "lora", "default": "merged"}],
     )
     resources: Resources = key("What a job requests.", reruns="nothing")

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import ClassVar
 
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.models import vllm_process
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.math import extra_tables, graders, serving
@@ -52,7 +52,7 @@ class Math(Task):
         for name in entry["serve"] if isinstance(entry["serve"], dict) else ():
             one_of(f"{key}.generation.serve", "method or variant", name, grid.run_keys(self.config))
         for run in self.runs():
-            serving.check(self, run, f"{key}: {run['method']}/{run['variant']}", self.backend)
+            serving.check(self, run, f"{key}: {run['method']}/{run['variant']}")
         if self.settings.get(TEXT):
             dataset, split = self.general_text()
             texts = [name for name, values in self.datasets.items() if "text" in values["columns"]]
@@ -133,23 +133,16 @@ class Math(Task):
     def answer_settings(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
-        chosen = {"backend": self.backend, "serve": serving.serving_mode(self, run, self.backend)}
-        return {key: entry[key] for key in ("batch_size", "stop")} | chosen
+        serve = serving.serving_mode(self, run, entry["backend"])
+        return {key: entry[key] for key in ("batch_size", "stop", "backend")} | {"serve": serve}
 
     def generation_precision(self, dataset: str, run: str) -> str:
         """Return the precision of the base model's weights in generation and on general text."""
         return self.settings["generation"].get("precision") or self.hyperparameters(dataset, run)["precision"]
 
-    @cached_property
-    def backend(self) -> str:
-        return serving.backend(self)
-
-    def choices(self) -> list[str]:
-        return [f"answers:  {serving.describe_choice(self, self.backend)}"]
-
-    def begin(self, rules: set[str]) -> None:
-        if "generate_math" in rules:
-            serving.save_backend(self, self.backend)
+    def obstacle(self, rules: set[str]) -> str | None:
+        vllm = "generate_math" in rules and self.settings["generation"]["backend"] == serving.VLLM
+        return vllm_process.problem() if vllm else None
 
     def questions(self, dataset: str) -> dict[str, dict]:
         """Return split and length of answers of every benchmark of a dataset, by name."""
@@ -214,14 +207,9 @@ class Math(Task):
             return None
         return [(line[metric]["right"],) for line in lines]
 
-    def without_answer_marker(self) -> list[str]:
-        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
-        return [
-            name for name, entry in entries.items() if entry["answer"] != "metamath" and "strict" in entry["metrics"]
-        ]
-
     def warnings(self) -> list[str]:
         counts = grid.seeds_expected(self.config, self.name).items()
+        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
         repeated = [(run, max(seeds.values())) for run, seeds in counts if not methods.trains(self.config, run)]
         return [
             *(
@@ -230,9 +218,10 @@ class Math(Task):
                 if seeds > 1
             ),
             *(
-                f"{name} ({self.datasets[name]['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
+                f"{name} ({entry['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
                 "0. Use `lenient` as a metric, a score and in columns."
-                for name in self.without_answer_marker()
+                for name, entry in entries.items()
+                if entry["answer"] != "metamath" and "strict" in entry["metrics"]
             ),
             *(
                 f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "

@@ -104,7 +104,7 @@ VALUES: dict[str, Any] = {
     "*.source.files.*": "0" * 64,
     "datasets.*.repo_type": "model",
     "datasets.control.scenes-[cp][lo]*.evaluators": lambda value: [*value, "canny"],
-    "datasets.control.*.hint": lambda value: "canny" if value != "canny" else "segmentation",
+    "datasets.control.*.hint": lambda value: "canny" if value != "canny" else "hra_workflow.demo.scene_controls:write",
     "datasets.glue.*.labels": lambda value: value[::-1],
     "datasets.glue.*.columns": lambda value: value[:1] if len(value) > 1 else [*value, "label"],
     "datasets.glue.*.benchmarks.*": "train",

@@ -7,6 +7,7 @@
 
 
 if config["preflight"]:
+    from hra_workflow.preflight import probe
 
     localrules:
         preflight,

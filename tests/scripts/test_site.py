@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from hra_workflow.preflight import site
-from hra_workflow.snakemake_bridge import planned
 
 STARTS = "sbatch: Job 1 to start at 2026-11-28T05:00:13 using 8 processors on nodes n1 in partition gpu"
 
@@ -38,20 +37,20 @@ def test_slurm_s_answer_is_shown_with_the_request(commands):
 
 def test_gpus_of_a_machine_without_a_scheduler(commands, monkeypatch, capsys):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(planned, "entry_points", lambda group: [])
+    monkeypatch.setattr(site, "entry_points", lambda group: [])
     commands("sbatch", "no controller", 1)  # installed, but not used
     jobs = [SimpleNamespace(resources={"gpu": gpu}) for gpu in (1, 2)]
-    (gpus,) = planned.scheduler(jobs, runs_here=True)
+    (gpus,) = site.scheduler(jobs, runs_here=True)
     assert "a job requests up to 2, this machine has 0. Choose the profile" in gpus.text and not gpus.ok
     commands("nvidia-smi", "GPU 0: x\nGPU 1: x\n")
-    assert all(one.ok for one in planned.scheduler(jobs, runs_here=True))
-    assert not list(planned.scheduler([SimpleNamespace(resources={})], runs_here=True))
-    assert not list(planned.scheduler(jobs, runs_here=False))
+    assert all(one.ok for one in site.scheduler(jobs, runs_here=True))
+    assert not list(site.scheduler([SimpleNamespace(resources={})], runs_here=True))
+    assert not list(site.scheduler(jobs, runs_here=False))
     assert "scheduler: not checked, since the executor does not report" in capsys.readouterr().err
 
 
 def test_an_executor_without_its_scheduler_is_to_be_fixed(commands, monkeypatch):
     entry = SimpleNamespace(load=lambda: lambda jobs: [])
-    monkeypatch.setattr(planned, "entry_points", lambda group: [entry])
-    (first,) = planned.scheduler(["a job"], runs_here=False)
+    monkeypatch.setattr(site, "entry_points", lambda group: [entry])
+    (first,) = site.scheduler(["a job"], runs_here=False)
     assert str(first) == "  TODO  Slurm: expected the command `sbatch`, found none. Run this on a login node"

@@ -1,9 +1,11 @@
 """Checks of the planned jobs, before the first one starts: sources, requests to Slurm, GPUs."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.metadata import entry_points
 
 from hra_workflow import tasks
 from hra_workflow.core import gpus as local_gpus
@@ -13,6 +15,8 @@ from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data.sources import Source, of
 from hra_workflow.preflight.findings import Finding
 from hra_workflow.tasks import user_data
+
+REQUESTS = "hra_workflow.scheduler_requests"  # a group of entry points
 
 # Downloads
 
@@ -56,6 +60,26 @@ def reached(check: str, source: Source) -> Finding:
 
 
 # Scheduler
+
+
+def scheduler(jobs: list, runs_here: bool) -> Iterator[Finding]:
+    """Test every request of the jobs with Slurm, as the executor in use would send it, if it registers its requests.
+
+    An entry point of REQUESTS is a function of Snakemake's jobs. It returns the rules, the options of sbatch
+    and the executor's reason against submitting them, "" if there is none, of each different request; None if its
+    executor is not in use.
+    """
+    for entry in entry_points(group=REQUESTS):
+        if (found := entry.load()(jobs)) is not None:
+            if not shutil.which("sbatch"):
+                yield Finding("Slurm", False, "expected the command `sbatch`, found none. Run this on a login node")
+                return
+            yield from (request(*one) for one in found)
+            return
+    if not runs_here:
+        print("  …     scheduler: not checked, since the executor does not report its requests", file=sys.stderr)
+    elif most := max((int(job.resources.get("gpu") or 0) for job in jobs), default=0):
+        yield gpus(most)
 
 
 def gpus(most: int) -> Finding:

@@ -12,7 +12,6 @@ from hra_workflow.config import overlays, validation
 from hra_workflow.config.values import check_values
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
-from hra_workflow.preflight import probe
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
@@ -59,6 +58,8 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         enter_container(workflow, config["container"], basedir)
     os.environ.pop(launcher.RUN_JOBS_WITH, None)
     if config["preflight"] == "jobs":
+        from hra_workflow.preflight import probe
+
         os.environ |= {launcher.RUN_JOBS_WITH: command} if (command := config["probes"]["command"]) else {}
         config = probe.config_of(config)
         workflow.pathvars.update(Pathvars.from_config(config, module_level=True))  # also over the keys of a module

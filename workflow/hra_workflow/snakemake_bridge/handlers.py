@@ -21,7 +21,6 @@ from snakemake.settings.enums import Quietness, RerunTrigger
 from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, probe, site
 from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons, where
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
@@ -54,9 +53,13 @@ def start(workflow, config: dict) -> None:
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         if config["preflight"] == "jobs" and not config["probes"]["command"]:
+            from hra_workflow.preflight import findings
+
             findings.check_login(Path(config["pathvars"]["results"]).parent)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
     if config["preflight"] == "jobs":
+        from hra_workflow.preflight import probe
+
         probe.forget_logs(config)
 
 
@@ -113,11 +116,10 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         print(f"  warning:  {problem}")
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
     if config["preflight"] == "login":
+        from hra_workflow.preflight import findings, site
+
         downloads = {job.name: job for job in known.values()}.values()
-        checks = [
-            *site.sources(config, downloads),
-            *planned.scheduler(submitted, where.most_jobs(workflow) is None),
-        ]
+        checks = [*site.sources(config, downloads), *site.scheduler(submitted, where.most_jobs(workflow) is None)]
         findings.save(config["pathvars"]["results"], "login", checks)
         findings.show(checks)
     if submitted:

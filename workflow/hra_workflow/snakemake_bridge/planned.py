@@ -1,9 +1,6 @@
-"""Snakemake's plan as plain data: its jobs for cost/, and their requests to a scheduler for preflight/."""
+"""Snakemake's plan as plain data: its jobs for cost/."""
 
-import shutil
-import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from snakemake.io import is_flagged
@@ -11,10 +8,7 @@ from snakemake.io import is_flagged
 from hra_workflow.core import logs
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.preflight import site
-from hra_workflow.preflight.findings import Finding
 
-REQUESTS = "hra_workflow.scheduler_requests"
 RECORDS = ("train.json", "metrics.json", "retention.json")
 
 
@@ -66,23 +60,3 @@ def described(dag, job, probe: bool) -> Job:
 
 def requested(job, name: str) -> int:
     return int(job.resources.get(name) or 0)
-
-
-def scheduler(jobs: list, runs_here: bool) -> Iterator[Finding]:
-    """Test every request of the jobs with Slurm, as the executor in use would send it, if it registers its requests.
-
-    An entry point of the group REQUESTS is a function of Snakemake's jobs. It returns the rules, the options of sbatch
-    and the executor's reason against submitting them, "" if there is none, of each different request; None if its
-    executor is not in use.
-    """
-    for entry in entry_points(group=REQUESTS):
-        if (found := entry.load()(jobs)) is not None:
-            if not shutil.which("sbatch"):
-                yield Finding("Slurm", False, "expected the command `sbatch`, found none. Run this on a login node")
-                return
-            yield from (site.request(*one) for one in found)
-            return
-    if not runs_here:
-        print("  …     scheduler: not checked, since the executor does not report its requests", file=sys.stderr)
-    elif most := max((requested(job, "gpu") for job in jobs), default=0):
-        yield site.gpus(most)

@@ -11,7 +11,6 @@ from hra_workflow.core import files, made_from, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, of_jobs
 from hra_workflow.cost import planned_jobs
-from hra_workflow.data import images
 from hra_workflow.snakemake_bridge import identities
 
 MOST = 3  # number of causes that are printed for each rule
@@ -93,10 +92,16 @@ def settings_of(path: str) -> dict | None:
     return found.get(made_from.KEY, {}).get("settings")
 
 
+def of_images(path: str) -> dict:
+    from hra_workflow.data import images
+
+    return {made_from.KEY: images.made_from(path)}
+
+
 READERS = {
     ".json": files.read_json,
     ".gz": lambda path: {made_from.KEY: predictions.read_with_head(path)[0]},
-    ".tar": lambda path: {made_from.KEY: images.made_from(path)},
+    ".tar": of_images,
 }
 
 

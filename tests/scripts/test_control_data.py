@@ -130,9 +130,7 @@ def test_finished_control_images_are_used_as_they_are(tmp_path):
         assert split.hint(row).tobytes() == picture(SIDE, SIDE, seed=9 + row).tobytes()
         assert split.annotation(row) is None
     dataset["splits"]["train"]["image"] = "set.zip:color/{key}.png"
-    with pytest.raises(
-        JobError, match=r"notes/0.png: expected the proportions of its image, found 32 × 32 and 64 × 48"
-    ):
+    with pytest.raises(JobError, match=r"notes/0.png: expected the proportions of its .* found 32 × 32 and 64 × 48"):
         make(tmp_path, dataset)
 
 

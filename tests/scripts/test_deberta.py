@@ -10,25 +10,12 @@ from hra_workflow.models import adapters, classifier
 from support import deberta_config, method
 
 WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "man",
-    "woman",
-    "sees",
-    "hears",
-    "likes",
-    "old",
-    "young",
-    "house",
-    "garden",
-    "runs",
-    "sleeps",
-    "quickly",
-    "today",
-    "never",
-]
+    "the", "a", "cat", "dog", "man", "woman", "sees", "hears", "likes", "old", "young", "house", "garden", "runs",
+    "sleeps", "quickly", "today", "never",
+]  # fmt: skip
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+SPECIAL = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+PIECES = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
 
 
 @pytest.fixture(scope="module")
@@ -41,29 +28,10 @@ def folder(tmp_path_factory):
     generator = random.Random(0)
     text = path / "text"
     text.write_text("\n".join(" ".join(generator.choices(WORDS, k=8)) for _ in range(400)))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(path / "spm"),
-        vocab_size=40,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        unk_id=3,
-        pad_piece="[PAD]",
-        bos_piece="[CLS]",
-        eos_piece="[SEP]",
-        unk_piece="[UNK]",
-        minloglevel=2,
-    )
+    names = {"input": str(text), "model_prefix": str(path / "spm")}
+    sentencepiece.SentencePieceTrainer.train(**names, **SPECIAL, **PIECES, vocab_size=40, minloglevel=2)
     (path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
-    config = deberta_config(
-        vocab_size=80,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        position_buckets=16,
-    )
+    config = deberta_config(**SIZES, vocab_size=80, position_buckets=16)
     config.save_pretrained(path)
     torch.manual_seed(0)
     state = {f"deberta.{name}": value.half() for name, value in AutoModel.from_config(config).state_dict().items()}

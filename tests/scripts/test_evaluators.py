@@ -32,10 +32,6 @@ class Unnamed(Brightness):
     metrics = ("_mean",)
 
 
-class Unstated(Brightness):
-    of_run = ()
-
-
 class Short(Brightness):
     def score(self, images, reference):
         return Scores({"_mean": [1.0]})
@@ -105,7 +101,6 @@ def test_a_custom_class_scores_like_any_other(job, tmp_path):
         ("Unnamed", r"light \(toy_evaluators:Unnamed\): expected scores that its `metrics` declare, found \['_most'\]"),
         ("Short", r"light \(toy_evaluators:Short\): expected 3 finite scores '_mean', one per .* found 1, 0 .* None"),
         ("Unknown", r"3 finite scores '_mean', one per image, found 3, 1 of them NaN or infinite"),
-        ("Unstated", r"expected scores that its `of_run` declare, found \['_most'\]"),
         ("NoEvaluator", r"expected a class, found <class .* Derive it from"),
         ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),
     ],
@@ -116,9 +111,7 @@ def test_classes_that_are_no_evaluators(job, name, message):
 
 
 def test_unknown_kinds():
-    with pytest.raises(
-        JobError, match=r"expected one of dino, clip, .*, or a custom class as module:Class"
-    ):
+    with pytest.raises(JobError, match=r"expected one of dino, clip, .*, or a custom class as module:Class"):
         registry.load({"kind": "dinosaur"})
     with pytest.raises(JobError, match=r"evaluator kind: expected to import nowhere:Class, found no module nowhere"):
         registry.load({"kind": "nowhere:Class"})

@@ -53,19 +53,15 @@ def test_the_loss_is_that_of_every_token_after_those_before_it(job, kind):
     found = json.loads(Path(made["output"]["metrics"]).read_text())
     folder = Path(made["input"]["model"]).parent / "model"
     tokenizer = causal_lm.load_tokenizer(folder)
-    rows = torch.tensor(
-        evaluate_general_text.windows(
-            Path(made["input"]["dataset"]).parent / "text/test.parquet", tokenizer, WINDOW, 99
-        )
-    )
+    texts = Path(made["input"]["dataset"]).parent / "text/test.parquet"
+    rows = torch.tensor(evaluate_general_text.windows(texts, tokenizer, WINDOW, 99))
     model = causal_lm.load_run(folder, made["params"]["method"], Path(made["input"]["last"]), "float32", "cpu")
+
+    def loss(row, n: int):
+        return -model(input_ids=row[None, :n]).logits[0, -1].log_softmax(0)[row[n]]
+
     with torch.no_grad():
-        expected = torch.stack(
-            [
-                sum(-model(input_ids=row[None, :n]).logits[0, -1].log_softmax(0)[row[n]] for n in range(1, WINDOW))
-                for row in rows
-            ]
-        ) / (WINDOW - 1)
+        expected = torch.stack([sum(loss(row, n) for n in range(1, WINDOW)) / (WINDOW - 1) for row in rows])
     value = found["selections"]["last"]["metrics"]["loss"]
     assert found["n_items"] == len(rows) > 3
     assert {line["tokens"] for line in predictions.read(made["output"]["predictions"])} == {WINDOW - 1}

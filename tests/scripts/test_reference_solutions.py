@@ -64,18 +64,3 @@ def test_answers_with_a_changed_digit_are_wrong(style, step, least):
         for answer in changed(gold):
             graded = answers.grade(style, f"The answer is: {answer}", gold)
             assert not graded["strict"]["right"] and not graded["lenient"]["right"], (answer, gold)
-
-
-@pytest.mark.real
-def test_whole_solutions_with_a_changed_answer_are_wrong():
-    """Return GSM8K's own format, where no earlier sentence contains the answer as well."""
-    stated = 0
-    for solution in solutions("gsm8k", 10):
-        gold = answers.gold("gsm8k", solution)
-        reasoning = solution.rpartition("#### ")[0]
-        if answers.LOOSE_MARK.search(reasoning):
-            stated += 1
-            continue
-        for answer in changed(gold):
-            assert not answers.grade("gsm8k", f"{reasoning}#### {answer}", gold)["lenient"]["right"], (answer, solution)
-    assert stated < 10

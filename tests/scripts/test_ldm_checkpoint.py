@@ -37,13 +37,6 @@ def small(tmp_path_factory):
     return StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32), folder
 
 
-@pytest.fixture
-def written(tiny, tmp_path):
-    path = tmp_path / "model.ckpt"
-    ldm_files.write(ldm_files.layout(tiny), path)
-    return path
-
-
 def read(path: Path, folder: Path = MODEL):
     return ldm_checkpoint.pipeline(ldm_checkpoint.read(path), folder, path)
 
@@ -115,17 +108,6 @@ def test_a_malicious_pickle_is_refused_and_not_run(tiny, tmp_path, zipped):
     assert mark.exists()  # it would have
 
 
-@pytest.mark.parametrize("suffix", ["ckpt", "safetensors"])
-def test_a_file_cut_off_is_refused(tiny, tmp_path, suffix):
-    path = tmp_path / f"model.{suffix}"
-    ldm_files.write(ldm_files.layout(tiny), path)
-    whole = path.read_bytes()
-    for length in (0, 100, len(whole) // 2):
-        path.write_bytes(whole[:length])
-        with pytest.raises(JobError, match=r"found a truncated or corrupted one|not a file of torch\.save"):
-            ldm_checkpoint.read(path)
-
-
 UNET_CONV = "model.diffusion_model.input_blocks.0.0.weight"
 ATTENTION = "model.diffusion_model.middle_block.1.proj_in.weight"
 
@@ -140,9 +122,8 @@ ATTENTION = "model.diffusion_model.middle_block.1.proj_in.weight"
         (lambda state: state.update({UNET_CONV: torch.zeros(9, 4, 3, 3)}), r"conv_in.weight .*9, 4, 3, 3"),
     ],
 )
-def test_missing_unexpected_and_misshapen_weights_are_refused(written, change, problem):
-    state = torch.load(written, weights_only=True)
+def test_missing_unexpected_and_misshapen_weights_are_refused(tiny, change, problem):
+    state = ldm_files.layout(tiny)
     change(state)
-    torch.save(state, written)
     with pytest.raises(JobError, match=rf"does not match the config files: .*{problem}.* Use this model's config"):
-        read(written)
+        ldm_checkpoint.pipeline(state, MODEL, Path("model.ckpt"))

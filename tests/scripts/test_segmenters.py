@@ -1,7 +1,6 @@
 """Networks of the evaluators of control: SegFormer in two libraries, landmarks of faces; wrong weights."""
 
 import copy
-import sys
 from pathlib import Path
 
 import numpy
@@ -14,10 +13,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.evaluators import registry, segmentation
 from hra_workflow.evaluators.protocol import Reference
-from hra_workflow.tasks.control import hints
-from support import SHARED
 
-ADE = SHARED / "data/ade20k_sample"
 WIDTHS, HEADS, REDUCTIONS, HEAD_WIDTH = [8, 16, 24, 32], [1, 2, 3, 4], [8, 4, 2, 1], 16
 
 
@@ -133,45 +129,6 @@ def test_layer_norms_are_those_of_nvlabs(tmp_path):
     eps = [module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
     blocks, stages, reductions = 5, 4, 4  # of the 4 blocks in stages that reduce
     assert eps.count(1e-6) == 2 * blocks + stages and eps.count(1e-5) == stages + reductions
-
-
-@pytest.mark.real
-@pytest.mark.skipif(not ADE.is_dir(), reason="no ../shared/data on this machine")
-@pytest.mark.slow
-def test_mmsegmentation_s_evaluation_of_ade20k(tiny, mmsegmentation, tmp_path):
-    """Compare with mmsegmentation's Runner, dataset, pipeline and IoUMetric on the real sample."""
-    from mmengine import Config
-    from mmengine.runner import Runner
-
-    settings = Config.fromfile(tiny[0]["config"])
-    settings.test_dataloader.dataset.update(
-        data_root=str(ADE), data_prefix={"img_path": "images", "seg_map_path": "annotations"}, indices=1
-    )
-    settings.test_dataloader.update(num_workers=0, persistent_workers=False)
-    settings.model.backbone.init_cfg = None
-    settings.update(work_dir=str(tmp_path), log_level="ERROR")
-    settings.visualizer.vis_backends = []
-    runner = Runner.from_cfg(settings)
-    runner.load_checkpoint = lambda *_, **__: None
-    runner.model.load_state_dict(mmsegmentation.model.state_dict())
-    expected = runner.test()
-    areas = []
-    for path in sorted((ADE / "images").glob("*.jpg"))[:1]:
-        labels = hints.classes(ADE / "annotations" / path.with_suffix(".png").name)
-        areas.append(segmentation.class_areas(*mmsegmentation.classes([Image.open(path)]), labels))
-    found = segmentation.segmentation_scores(numpy.sum(areas, axis=0))
-    assert min(found.values()) > 0.005
-    for name in ("aAcc", "mIoU", "mAcc"):
-        assert 100 * found[f"_{name.lower()}"] == pytest.approx(expected[name], abs=0.0051)
-
-
-def test_operators_that_mmcv_lite_lacks():
-    segmentation.import_mmseg()
-    import mmcv.ops
-
-    assert "mmcv._ext" not in sys.modules  # mmengine would take it for the compiled one
-    with pytest.raises(NotImplementedError, match="install mmcv"):
-        mmcv.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
 
 
 def test_wrong_weights(tiny, tmp_path):

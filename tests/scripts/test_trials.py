@@ -174,16 +174,10 @@ def test_a_choice_that_is_not_the_best_of_these_trials_is_refused(tmp_path):
     collect(tmp_path, trials[::2], chosen, incomplete=True)
 
 
-@pytest.fixture
-def collected(tmp_path) -> Path:
-    """Write the table of trials of three runs."""
+def test_the_table_has_every_trial(tmp_path):
     runs = {"hra/r8": [0.5, 0.9, "nan at step 3"], "lora/r8": [0.7, 0.6, None], "dora/r8": ["nan at step 3"] * 3}
     trials = made(tmp_path, runs)
-    return collect(tmp_path, trials, choices(tmp_path, trials))
-
-
-def test_the_table_has_every_trial(collected):
-    table = run_statistics.read_csv(collected)
+    table = run_statistics.read_csv(collect(tmp_path, trials, choices(tmp_path, trials)))
     assert list(table["learning_rate"]) == ["0.001", "0.01", "0.1"] * 3
     assert list(table["status"]) == [*["ok", "ok", "diverged"], *["ok", "ok", "missing"], *["diverged"] * 3]
     assert list(table["chosen"]) == ["false", "true", "false", "true", *["false"] * 5]

@@ -1,13 +1,14 @@
-"""The demo's images, subjects and measured prompt fidelity: words and pixels agree."""
+"""The demo's images, subjects, measured prompt fidelity and word problems: words, pixels and numbers agree."""
 
 import hashlib
+import re
 from random import Random
 
 import numpy
 import pytest
 from PIL import Image
 
-from hra_workflow.demo import object_images, prompt_fidelity, subject_images
+from hra_workflow.demo import object_images, prompt_fidelity, subject_images, text_tasks
 from hra_workflow.evaluators.protocol import Reference
 
 NAMES = {value: name for name, value in object_images.COLOURS.items()}
@@ -75,13 +76,6 @@ def test_photographs_get_no_prompt_fidelity_of_pixels(tmp_path):
     assert scores(lawn).images[""] == [None]
 
 
-@pytest.mark.parametrize("picture", [Image.new("RGB", (64, 64)), Image.new("RGB", (512, 512), (50, 160, 70))])
-def test_an_empty_picture_shows_no_object(picture):
-    checks = prompt_fidelity.checks(picture, "a photo of a red ball on the left, on a green background")
-    assert not checks["place"] and not checks["colours"] and checks["background"] == (picture.size == (512, 512))
-    assert prompt_fidelity.named("a photo of a qwe ball") == {}
-
-
 @pytest.mark.parametrize("name", subject_images.SUBJECTS)
 def test_subjects(name, tmp_path):
     """Check five different images from a config source, in all of which the subject looks the same."""
@@ -97,3 +91,45 @@ def test_subjects(name, tmp_path):
     expected = [(scene.place, NAMES[scene.background]) for scene in scenes]
     assert [(one["place"], one["background"]) for one in looks] == expected
     assert len({background for _, background in expected}) > 2
+
+
+COLUMNS = {"word_problems": "question", "metamath": "query"}
+ROWS = {"train": 400, "test": 100}
+# What the words of a sentence do with its number; all others add it.
+WORDS = {"fewer": "-", "loses": "-", "sells": "-", "gives": "-", "times": "*", "each of": "*", "boxes": "/"}
+WORDS |= {"Subtract": "-", "Multiply": "*", "Divide": "/"}
+
+
+def read(question: str) -> list[str]:
+    """Derive the calculations of a question from its words only."""
+    (_, value), *others = re.findall(r"([^.?]*?(\d+)[^.?]*)", question)
+    chain = []
+    for sentence, number in others:
+        sign = next((sign for word, sign in WORDS.items() if word in sentence), "+")
+        chain.append(f"{value}{sign}{number}")
+        value = int(eval(chain[-1]))
+    return chain
+
+
+def test_a_test_has_the_calculation_of_no_training_row():
+    """Whatever the seeds and counts: hence no question is in both."""
+    trained = [row["query"] for seed in (0, 1) for row in text_tasks.metamath({"train": 3000}, seed)["train"]]
+    trained += [row["question"] for row in text_tasks.word_problems({"train": 6000})["train"]]
+    tests = [row["question"] for row in text_tasks.gsm8k({"test": 1000})["test"]]
+    assert not {tuple(read(question)) for question in tests} & {tuple(read(question)) for question in trained}
+
+
+@pytest.mark.parametrize("task, lengths", [("word_problems", {1, 2, 3}), ("metamath", {2, 3})])
+def test_answers(task, lengths):
+    """Check that the solution computes the question correctly, and that the last two lines have the result."""
+    column = {"word_problems": "answer", "metamath": "response"}[task]
+    found, rows = set(), [row for split in getattr(text_tasks, task)(ROWS).values() for row in split]
+    assert len({row[COLUMNS[task]] for row in rows}) == sum(ROWS.values())  # no question twice
+    for row in rows:
+        *lines, marked, said = row[column].split("\n")
+        calculations = [re.search(r"([\d+*/-]+)=(\d+)", line).groups() for line in lines]
+        assert [left for left, _ in calculations] == read(row[COLUMNS[task]])
+        assert all(eval(left) == int(right) and 2 <= int(right) <= 99 for left, right in calculations)
+        assert marked == f"#### {calculations[-1][1]}" and said == f"The answer is: {calculations[-1][1]}"
+        found.add(len(lines))
+    assert found == lengths

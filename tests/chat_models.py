@@ -63,17 +63,10 @@ KINDS = {  # template; start token, which the tokenizer puts before every text; 
     ),
     "gemma3_text": (GEMMA, "<bos>", ["<eos>", "<end_of_turn>"], ["<start_of_turn>"]),
 }
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,  # not hidden_size / num_attention_heads
-    "intermediate_size": 64,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.3,
-}
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+SIZES |= {"head_dim": 16}  # not hidden_size / num_attention_heads
+SIZES |= {"intermediate_size": 64, "max_position_embeddings": 256}
+SIZES |= {"tie_word_embeddings": True, "initializer_range": 0.3}
 OTHER = {"gemma3_text": {"sliding_window": 24, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16}}
 
 
@@ -95,9 +88,8 @@ def tokenizer_of(kind: str):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
+    sizes = {"vocab_size": 330, "special_tokens": special, "initial_alphabet": alphabet}
+    trainer = trainers.BpeTrainer(**sizes, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     if start:
         tokens = [(start, tokenizer.token_to_id(start))]

@@ -37,9 +37,8 @@ def entry(hint: str) -> dict:
 
 def prepared(root: Path) -> dict[str, str]:
     """Return manifests of the model, of the archives, and per control signal of the control images."""
-    found = downloaded(
-        root, {"kind": "local", "path": str(MODEL)}, "control/scenes", {"source": SOURCE, "archives": True}
-    )
+    model = {"kind": "local", "path": str(MODEL)}
+    found = downloaded(root, model, "control/scenes", {"source": SOURCE, "archives": True})
     for hint in KINDS:
         found[hint] = str(root / f"{hint}.manifest.json")
         draw_hints.main(draw(found["dataset"], found[hint], entry(hint)))
@@ -56,9 +55,8 @@ class ControlRun(rule_jobs.Run):
     """The chain of control with one kind of control images. Methods run jobs and return what these wrote."""
 
     task, data = "control", "canny"
-    SETTINGS = {name: value for name, value in SETTINGS.items() if name != "max_steps"} | {
-        "shuffle": True, "prompt_dropout": 0.0, "ema": None
-    }  # fmt: skip
+    SETTINGS: ClassVar = {name: value for name, value in SETTINGS.items() if name != "max_steps"}
+    SETTINGS |= {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
     GIVEN: ClassVar = {"architecture": "controlled", "head": [], "resolution": SIDE}
 
     def __init__(self, folder: Path, given: dict, method: dict, hint: str = "canny", **settings):
@@ -85,14 +83,10 @@ class ControlRun(rule_jobs.Run):
 
     def generate(self, shard: int = 0, of: int = 1, **sampling) -> str:
         path = self.folder / f"run/validation/shard{shard}-of-{of}.tar"
+        given = {"record": str(self.record), "last": str(self.last)}
         job = self.job(
             "generate_control",
-            {
-                "record": str(self.record),
-                "last": str(self.last),
-                "model": self.tiny["model"],
-                "dataset": self.tiny[self.hint],
-            },
+            given | {"model": self.tiny["model"], "dataset": self.tiny[self.hint]},
             {"shard": path},
             sampling=SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2} | sampling,
             finished=str(self.folder / "scratch/finished"),

@@ -20,26 +20,14 @@ MODEL = ROOT / "workflow/pictures-sd"
 PARTS = ("unet", "vae", "text_encoder")
 SIDE = 64  # pixels
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
-PEFT = {
-    "hra": {"r": 4},
-    "lora": {"r": 4, "lora_alpha": 4},
-    "oft": {"oft_block_size": 8},
-    "boft": {"boft_block_size": 8, "boft_n_butterfly_factor": 2},
-}
 SETTINGS = DIFFUSION_SETTINGS | {"max_steps": 3, "epochs": 1, "batch_size": 4}
-SAMPLING = {
-    "batch_size": 2,
-    "inference_steps": 2,
-    "guidance": 9.0,
-    "eta": 0.0,
-    "safety_checker": False,
-    "precision": "float32",
-    "resolution": SIDE,
-}
+SAMPLING = {"batch_size": 2, "inference_steps": 2, "guidance": 9.0, "eta": 0.0, "safety_checker": False}
+SAMPLING |= {"precision": "float32", "resolution": SIDE}
 
 
 def unet_method(kind: str = "hra", **changes) -> dict:
-    return method(kind) | {"targets": TARGETS if kind in PEFT else None, "peft": PEFT.get(kind)} | changes
+    found = method(kind)
+    return found | {"targets": TARGETS if found["peft"] else None} | changes
 
 
 def waken(model) -> None:
@@ -77,9 +65,8 @@ def rows(count: int = 6) -> list[tuple]:
     for _ in range(count):
         ground, colour = rng.sample(["red", "green", "blue", "yellow"], 2)
         x, y = rng.randrange(12, SIDE - 12), rng.randrange(12, SIDE - 12)
-        made.append(
-            (disc(colour, ground, x, y), f"a {colour} ball on a {ground} background", disc("white", "black", x, y))
-        )
+        prompt = f"a {colour} ball on a {ground} background"
+        made.append((disc(colour, ground, x, y), prompt, disc("white", "black", x, y)))
     return made
 
 
@@ -104,9 +91,8 @@ class Run(rule_jobs.Run):
         folder = self.folder / "augmented"
         if not folder.exists():
             set_seed(self.seed)
-            adapted = adapters.insert(
-                control_model.load(MODEL, self.method), self.method, control_model.head(self.method)
-            )
+            head = control_model.head(self.method)
+            adapted = adapters.insert(control_model.load(MODEL, self.method), self.method, head)
             if adapted is not None:
                 adapters.save(adapted, folder)
         return folder

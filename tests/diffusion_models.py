@@ -16,97 +16,38 @@ from transformers import (
     T5TokenizerFast,
 )
 
-CLIP = {
-    "vocab_size": 514,
-    "bos_token_id": 512,
-    "eos_token_id": 513,
-    "pad_token_id": 513,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "projection_dim": 16,
-}
-VAE = {
-    "block_out_channels": [4, 8, 8],
-    "down_block_types": ["DownEncoderBlock2D"] * 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 3,
-    "latent_channels": 4,
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
-UNET = {
-    "sample_size": 8,
-    "block_out_channels": [8, 16],
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "cross_attention_dim": 16,
-    "attention_head_dim": 2,
-    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
-}
+CLIP = {"vocab_size": 514, "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513, "projection_dim": 16}
+CLIP |= {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+VAE = {"block_out_channels": [4, 8, 8], "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 4}
+VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 3, "up_block_types": ["UpDecoderBlock2D"] * 3}
+UNET = {"sample_size": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "norm_num_groups": 4}
+UNET |= {"cross_attention_dim": 16, "attention_head_dim": 2}
+UNET |= {"down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"]}
+UNET |= {"up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]}
+UNET_XL = UNET | {"cross_attention_dim": 32, "attention_head_dim": [2, 2], "transformer_layers_per_block": [1, 1]}
+UNET_XL |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 16 + 6 * 8}
+SD3 = {"sample_size": 8, "in_channels": 4, "out_channels": 4, "num_layers": 2, "attention_head_dim": 8}
+SD3 |= {"num_attention_heads": 2, "joint_attention_dim": 32, "caption_projection_dim": 16}
+SD3 |= {"pooled_projection_dim": 32, "pos_embed_max_size": 16, "dual_attention_layers": [0]}
+T5 = {"vocab_size": 300, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4}
+FLUX = {"in_channels": 16, "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 16}
+FLUX |= {"num_attention_heads": 2, "joint_attention_dim": 3 * 16, "axes_dims_rope": [4, 4, 4, 4]}
+QWEN = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 27}
+QWEN |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+TWO = {"vae": VAE, "text_encoder": CLIP, "text_encoder_2": CLIP}
 SIZES = {  # model -> component -> its sizes
     "stable-diffusion-v1-5-pruned": {"unet": UNET, "vae": VAE, "text_encoder": CLIP},
-    "stable-diffusion-xl-base-1.0": {
-        "unet": UNET
-        | {
-            "cross_attention_dim": 32,
-            "attention_head_dim": [2, 2],
-            "transformer_layers_per_block": [1, 1],
-            "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 16 + 6 * 8,
-        },
-        "vae": VAE,
-        "text_encoder": CLIP,
-        "text_encoder_2": CLIP,
-    },
-    "stable-diffusion-3.5-medium": {
-        "transformer": {
-            "sample_size": 8,
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_layers": 2,
-            "attention_head_dim": 8,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 32,
-            "caption_projection_dim": 16,
-            "pooled_projection_dim": 32,
-            "pos_embed_max_size": 16,
-            "dual_attention_layers": [0],
-        },
-        "vae": VAE,
-        "text_encoder": CLIP,
-        "text_encoder_2": CLIP,
-        "text_encoder_3": {"vocab_size": 300, "d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4},
-    },
-    "flux2-klein-base-4b": {
-        "transformer": {
-            "in_channels": 16,
-            "num_layers": 1,
-            "num_single_layers": 2,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 3 * 16,
-            "axes_dims_rope": [4, 4, 4, 4],
-        },
-        "vae": VAE,
-        "text_encoder": {
-            "vocab_size": 300,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 27,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "head_dim": 8,
-        },
-    },
+    "stable-diffusion-xl-base-1.0": {"unet": UNET_XL} | TWO,
+    "stable-diffusion-3.5-medium": {"transformer": SD3} | TWO | {"text_encoder_3": T5},
+    "flux2-klein-base-4b": {"transformer": FLUX, "vae": VAE, "text_encoder": QWEN},
 }
 
 
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 TEXT, PROJECTED = (CLIPTextModel, {}), (CLIPTextModelWithProjection, {"hidden_act": "gelu"})
 TOKENIZER = CLIPTokenizer, {}
-UNUSED = ("use_quant_conv", "use_post_quant_conv")
+SHIFTED = {"scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False, "use_post_quant_conv": False}
+XL = {"use_linear_projection": True, "addition_embed_type": "text_time"}
 PIPELINES = {  # model -> diffusers' class, and component -> class and its other settings
     "stable-diffusion-v1-5-pruned": (
         "StableDiffusionPipeline",
@@ -115,40 +56,26 @@ PIPELINES = {  # model -> diffusers' class, and component -> class and its other
             "vae": (diffusers.AutoencoderKL, {}),
             "text_encoder": TEXT,
             "tokenizer": TOKENIZER,
-            "scheduler": (
-                diffusers.PNDMScheduler,
-                BETAS | {"skip_prk_steps": True, "steps_offset": 1, "set_alpha_to_one": False},
-            ),
+            "scheduler": (diffusers.PNDMScheduler, BETAS | {"skip_prk_steps": True, "set_alpha_to_one": False}),
         },
     ),
     "stable-diffusion-xl-base-1.0": (
         "StableDiffusionXLPipeline",
         {
-            "unet": (
-                diffusers.UNet2DConditionModel,
-                {"use_linear_projection": True, "addition_embed_type": "text_time"},
-            ),
+            "unet": (diffusers.UNet2DConditionModel, XL),
             "vae": (diffusers.AutoencoderKL, {"scaling_factor": 0.13025}),
             "text_encoder": TEXT,
             "text_encoder_2": PROJECTED,
             "tokenizer": TOKENIZER,
             "tokenizer_2": TOKENIZER,
-            "scheduler": (diffusers.EulerDiscreteScheduler, BETAS | {"steps_offset": 1, "timestep_spacing": "leading"}),
+            "scheduler": (diffusers.EulerDiscreteScheduler, BETAS | {"timestep_spacing": "leading"}),
         },
     ),
     "stable-diffusion-3.5-medium": (
         "StableDiffusion3Pipeline",
         {
             "transformer": (diffusers.SD3Transformer2DModel, {"qk_norm": "rms_norm"}),
-            "vae": (
-                diffusers.AutoencoderKL,
-                {
-                    "scaling_factor": 1.5305,
-                    "shift_factor": 0.0609,
-                    "use_quant_conv": False,
-                    "use_post_quant_conv": False,
-                },
-            ),
+            "vae": (diffusers.AutoencoderKL, SHIFTED),
             "text_encoder": (CLIPTextModelWithProjection, {}),
             "text_encoder_2": PROJECTED,
             "text_encoder_3": (T5EncoderModel, {"feed_forward_proj": "gated-gelu"}),

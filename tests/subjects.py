@@ -13,34 +13,13 @@ from support import DIFFUSION_SETTINGS, method
 MODEL = diffusion_models.source("stable-diffusion-v1-5-pruned")
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 RESOLUTION = 32
-DATASET = {
-    "source": {
-        "kind": "init",
-        "generator": "hra_workflow.demo.subject_images:write",
-        "subject": "jester-ball",
-        "rows": {"train": 3},
-        "seed": 0,
-    },
-    "resolution": RESOLUTION,
-}
-SETTINGS = DIFFUSION_SETTINGS | {
-    "max_steps": 5,
-    "epoch_steps": 2,
-    "keep_epochs": "all",
-    "prior_weight": 1.0,
-    "batch_size": 2,
-}
-SAMPLING = {
-    "batch_size": 2,
-    "images": 2,
-    "inference_steps": 2,
-    "guidance": 7.5,
-    "safety_checker": False,
-    "precision": "float32",
-    "resolution": RESOLUTION,
-}
+SOURCE = {"kind": "init", "generator": "hra_workflow.demo.subject_images:write", "subject": "jester-ball"}
+DATASET = {"source": SOURCE | {"rows": {"train": 3}, "seed": 0}, "resolution": RESOLUTION}
+SETTINGS = DIFFUSION_SETTINGS | {"max_steps": 5, "epoch_steps": 2, "keep_epochs": "all"}
+SETTINGS |= {"prior_weight": 1.0, "batch_size": 2}
+SAMPLING = {"batch_size": 2, "images": 2, "inference_steps": 2, "guidance": 7.5, "safety_checker": False}
+SAMPLING |= {"precision": "float32", "resolution": RESOLUTION}
 PROMPTS = ["a qwe ball on the left", "a qwe ball on the right", "a red qwe ball"]
-PEFT = {"oft": {"r": 2}, "boft": {"boft_block_size": 4, "boft_n_butterfly_factor": 2}}
 EVALUATION = {
     "evaluators": [{"name": "faithfulness", "kind": "hra_workflow.demo.prompt_fidelity:PromptFidelity"}],
     "best_by": ["faithfulness"],
@@ -71,41 +50,25 @@ class SubjectRun(rule_jobs.Run):
         return job
 
     def class_images(self, shard: int = 0, of: int = 1, **sampling) -> dict:
-        return self.draw(
-            "generate_class_images",
-            {},
-            self.folder / f"class.shard{shard}-of-{of}.tar",
-            shard,
-            of,
-            prompts=["a photo of a ball"],
-            seed=0,
-            sampling=SAMPLING | {"images": 4} | sampling,
-        )
+        path, sampling = self.folder / f"class.shard{shard}-of-{of}.tar", SAMPLING | {"images": 4} | sampling
+        params = {"prompts": ["a photo of a ball"], "seed": 0, "sampling": sampling}
+        return self.draw("generate_class_images", {}, path, shard, of, **params)
 
     @property
     def train(self) -> dict:
+        given = {"augmented": "augmented/manifest.json", "class_images": "class.shard0-of-1.tar"}
         return self.job(
             "train_subject",
-            self.tiny
-            | {
-                "augmented": str(self.folder / "augmented/manifest.json"),
-                "class_images": str(self.folder / "class.shard0-of-1.tar"),
-            },
+            self.tiny | {name: str(self.folder / path) for name, path in given.items()},
             {"record": self.folder / "run/train.json", "steps": self.folder / "run/steps"} | self.weights,
             prompts={"subject": "qwe ball", "instance": "a photo of a qwe ball", "class": "a photo of a ball"},
         )
 
     def generate(self, shard: int = 0, of: int = 1, steps=(2, 4, 5), **sampling) -> dict:
-        return self.draw(
-            "generate_subject",
-            self.weights | {"record": str(self.folder / "run/train.json"), "steps": str(self.folder / "run/steps")},
-            self.folder / f"run/prompts/shard{shard}-of-{of}.tar",
-            shard,
-            of,
-            steps=list(steps),
-            prompts=PROMPTS,
-            sampling=SAMPLING | sampling,
-        )
+        given = {"record": str(self.folder / "run/train.json"), "steps": str(self.folder / "run/steps")}
+        path = self.folder / f"run/prompts/shard{shard}-of-{of}.tar"
+        params = {"steps": list(steps), "prompts": PROMPTS, "sampling": SAMPLING | sampling}
+        return self.draw("generate_subject", self.weights | given, path, shard, of, **params)
 
     def gather(self, of: int = 1, steps=(2, 4, 5), images: int = 2) -> dict:
         shards = [str(self.folder / f"run/prompts/shard{shard}-of-{of}.tar") for shard in range(of)]
@@ -114,24 +77,17 @@ class SubjectRun(rule_jobs.Run):
         return self.job("gather_subject", given, output, steps=list(steps), prompts=PROMPTS, images=images)
 
     def evaluate(self, images: str | None, evaluation: dict | None = None, models: tuple[str, ...] = ()) -> dict:
+        given = {"record": str(self.folder / "run/train.json"), "dataset": self.tiny["dataset"]}
         return self.job(
             "evaluate_subject",
-            {
-                "record": str(self.folder / "run/train.json"),
-                "images": images or [],
-                "dataset": self.tiny["dataset"],
-                "models": list(models),
-            },
+            given | {"images": images or [], "models": list(models)},
             {name: self.folder / f"run/prompts/{name}.json" for name in ("metrics", "predictions")},
             evaluation=EVALUATION | (evaluation or {}),
         )
 
 
-def unet_method(kind: str = "hra", peft: dict | None = None, **changes) -> dict:
-    found = method(kind, targets=TARGETS, **changes)
-    if kind in ("full", "pretrained", "reference"):
-        return found | {"targets": None, "peft": None}
-    return found | {"peft": peft or PEFT.get(kind, found["peft"])}
+def unet_method(kind: str = "hra") -> dict:
+    return method(kind, targets=None if kind in ("full", "pretrained", "reference") else TARGETS)
 
 
 def drawn(run, of: int = 1, steps=(2, 4, 5), **sampling) -> list:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hra_workflow.tasks.math import answers, expressions, graders, official_grader, sandbox
+from hra_workflow.tasks.math import answers, expressions, official_grader, sandbox
 
 WAYS = ("strict", "lenient", "official")
 
@@ -24,28 +24,19 @@ def correct(answer: str, gold: str, style: str = "boxed") -> bool:
     return strict
 
 
-NUMBERS = {  # a reference answer of GSM8K: the right answers, the wrong ones
-    "1234567": (["1,234,567"], ["1,234", "1000001"]),
-    "123": ([], ["1,23"]),
-    "3.5": (["3.50"], ["35"]),
+NUMBERS = {  # a reference answer of GSM8K: the right answers, the wrong ones; others are drawn in test_quantities.py
+    "1234567": ([], ["1,234", "1000001"]),
     "0.5": ([".5"], ["5"]),
-    "12": (["12.0", "12 km/h"], []),
-    "4": ([], ["3.5"]),
+    "12": (["12.0"], []),
     "1.75": (["3.5/2"], []),
-    "5": ([r"\boxed{5}"], ["5 dozen", "5 million", "5 and a half", "5 squared", "500", r"\boxed{3} or \boxed{5}"]),
+    "5": ([], ["500", r"\boxed{3} or \boxed{5}"]),
     "60": (["60 miles per hour"], []),
-    "50": (["50%"], []),
-    "1234.5": (["$1,234.50"], []),
-    "-5": (["-$5"], ["$5"]),
 }
 EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     "1234567": ([r"1,\!234,\!567"], []),
-    "1,234": (["1{,}234"], []),
     "0.00000002": ([], ["0.00000001"]),
-    "7": ([], ["3.5/2"]),
-    "3": ([], [r"\sqrt", r"\boxed{3}, \boxed{5}", r"\boxed{3}\boxed{5}"]),
-    "5": (["$5$", "x=5"], ["500", "5x", "x=6", "5 dozen", r"5\text{ million}"]),
-    "30": ([], ["0.3"]),
+    "3": ([], [r"\boxed{3}, \boxed{5}", r"\boxed{3}\boxed{5}"]),
+    "5": (["$5$", "x=5"], ["5x", "x=6", "5 dozen", r"5\text{ million}"]),
     r"\frac12": (["0.5"], []),
     "0.5": ([r"\frac{1}{2}"], [r"\frac12, 0.5"]),
     r"\frac{\pi}{4}": ([r"\frac \pi4"], []),
@@ -53,15 +44,12 @@ EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     r"\frac{1}{3}": ([], ["0.3333333333"]),
     r"\sqrt{2}": ([], ["1.41421356237"]),
     r"[0,\infty)": ([r"\left[0, \infty\right)", r"x \in [0,\infty)"], [r"(0,\infty)", r"[0,\infty]"]),
-    r"(-\infty, 0) \cup (0, \infty)": ([r"(-\infty,0)\cup(0,\infty)"], []),
     "(1,2)": ([], ["[1,2]", "(2,1)", "2,1", r"\{1,2\}"]),
     r"\{1,2\}": ([r"\{2,1\}"], [r"\{1,3\}", r"\{1,1,2\}"]),
     "7,9,12,13": (["13, 12, 9, 7"], []),
     r"3-\sqrt2, 3+\sqrt2": ([r"3\pm\sqrt{2}"], []),
     "-3,2": (["x=2, x=-3", "x = 2 or x = -3"], ["x=2, y=-3", "x=2, x=3", "not 2, -3"]),
-    "2,-2": ([], ["2"]),
     "2,2": (["2, 2"], ["2"]),
-    r"(3,\frac{\pi}{2})": ([r"\left( 3, \frac{\pi}{2} \right)"], []),
     r"\langle 1, 2\rangle": ([r"\langle 1,2 \rangle"], [r"\langle 1,3 \rangle"]),
     "1:2:3": (["1 : 2 : 3", "2:4:6"], ["1:2", "1:6:1", "1:2:3:1", "3:2:1", "1:2:x", "-1:2:3"]),
     r"\frac{3}{4}": (["3:4"], []),
@@ -70,9 +58,7 @@ EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     r"\text{silent}": ([], ["listen"]),
     r"\text{A,C,F}": (["F, A and C", r"\text{A, C, F}", r"\text{A and C and F}"], ["A,C", "A,C,F,F", "A,C,G", "ACF"]),
     r"30^\circ": (["30"], ["31"]),
-    "30 degrees": ([r"30^{\circ}"], []),
     r"5\text{ inches}": (["5 inches"], ["6 inches"]),
-    r"6\pi": ([r"6\pi\mbox{ cm}"], []),
     r"50\%": (["50 percent"], ["0.5"]),
     "15000": ([r"\$15,\!000"], []),
     "3+2x": (["f(x) = 2x+3"], []),
@@ -245,10 +231,6 @@ def test_where_the_three_ways_look_for_an_answer():
     for style, gold, places in (("gsm8k", "42", PLACES), ("boxed", r"\frac{2}{3}", PLACES_OF_EXPRESSIONS)):
         for output, ways in places.items():
             assert verdicts(output, gold, style) == [way[0] in ways for way in WAYS], output
-
-
-def test_the_extracted_answer_is_kept():
     graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
     assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
-    graded = answers.grade("gsm8k", "No idea", "9")
-    assert graded == {way: {"answer": None, "right": False} for way in graders.GRADERS}
+    assert answers.grade("gsm8k", "No idea", "9") == {way: {"answer": None, "right": False} for way in WAYS}

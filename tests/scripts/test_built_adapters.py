@@ -1,9 +1,12 @@
-"""Inserted adapters match the config: sizes, scalings, targets and trainable parameters, for every kind of method."""
+"""Inserted adapters match the config, for every kind of method; BOFT has its butterfly factors without an extension."""
+
+import copy
 
 import peft
 import pytest
 import torch
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, built_adapters
 from support import method
@@ -85,56 +88,34 @@ def test_convolutions_of_a_target_s_name_are_checked_by_their_kernels(model, kin
         ("hra", {"r": 4}, {"target_modules": {*TARGETS, *HEAD}}, "classifier: expected no adapter for the targets"),
         ("hra", {"r": 4}, {"modules_to_save": None}, "head module 'classifier' matches no parameter of PeftModel"),
         ("lora", {"r": 4}, {"bias": "lora_only"}, "dense.base_layer.bias: expected frozen by lora, found trained"),
+        # Sizes that PEFT adjusts without an error
+        ("oft", {"r": 3}, {}, "query .* expected r 3, found r 2"),
+        ("oft", {"oft_block_size": 64}, {}, "query .* expected oft_block_size 64, found oft_block_size 32"),
+        ("lora", {"r": 28, "init_lora_weights": "pissa"}, {}, "query .* expected r 28, found r 24"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid `")
 def test_another_insertion_than_asked_is_refused(model, broken, kind, sizes, changes, message):
     broken(**changes)
     with pytest.raises(JobError, match=message):
         adapters.insert(model, asked(kind, **sizes), None if "target_modules" in changes else HEAD)
 
 
-@pytest.mark.parametrize(
-    ("kind", "sizes", "message"),
-    [
-        ("oft", {"oft_block_size": 12}, "query .* expected oft_block_size 12, found oft_block_size 8"),
-        ("oft", {"r": 3}, "query .* expected r 3, found r 2"),
-        ("oft", {"oft_block_size": 64}, "query .* expected oft_block_size 64, found oft_block_size 32"),
-        ("lora", {"r": 28, "init_lora_weights": "pissa"}, "query .* expected r 28, found r 24"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Invalid `")
-def test_sizes_that_peft_adjusts_without_an_error_are_refused(model, kind, sizes, message):
-    with pytest.raises(JobError, match=message):
-        adapters.insert(model, asked(kind, **sizes))
-
-
-def test_a_stored_adapter_is_built_as_its_config_says(model, broken, tmp_path, monkeypatch):
+def test_a_stored_adapter_is_built_as_its_config_says(model, tmp_path, monkeypatch):
     adapters.save(adapters.insert(model, asked("lora", r=4, lora_alpha=8)), tmp_path)
-    fresh = torch.nn.ModuleDict(
-        {name: torch.nn.Linear(*sizes) for name, sizes in {"query": (32, 24), "dense": (64, 32)}.items()}
-    )
-    monkeypatch.setattr(
-        peft.LoraConfig,
-        "from_pretrained",
-        classmethod(lambda cls, *_, **__: cls(r=4, lora_alpha=4, target_modules=TARGETS)),
-    )
+    fresh = torch.nn.ModuleDict({"query": torch.nn.Linear(32, 24), "dense": torch.nn.Linear(64, 32)})
+    other = peft.LoraConfig(r=4, lora_alpha=4, target_modules=TARGETS)
+    monkeypatch.setattr(peft.LoraConfig, "from_pretrained", lambda *_, **__: other)
     with pytest.raises(JobError, match="expected lora_alpha 8, found lora_alpha 4"):
         adapters.load(fresh, asked("lora"), tmp_path)
-
-
-@pytest.mark.parametrize(("name", "state"), [("dense.base_layer.weight", "frozen"), ("dense.hra_u.default", "trained")])
-def test_what_trains_beside_the_request_is_refused(model, name, state):
-    adapted = adapters.insert(model, asked("hra"), HEAD)
-    adapted.get_parameter(f"base_model.model.{name}").requires_grad_(state == "frozen")
-    with pytest.raises(JobError, match=f"{name}: expected {state} by hra"):
-        built_adapters.check_trained(adapted, method("hra"), HEAD)
 
 
 @pytest.mark.parametrize(
     ("kind", "head", "name", "state"),
     [
+        ("hra", HEAD, "base_model.model.dense.base_layer.weight", "frozen"),
+        ("hra", HEAD, "base_model.model.dense.hra_u.default", "trained"),
         ("full", HEAD, "dense.weight", "trained"),
-        ("full", HEAD, "classifier.bias", "trained"),
         ("bitfit", HEAD, "dense.bias", "trained"),
         ("bitfit", HEAD, "dense.weight", "frozen"),
         ("head", HEAD, "classifier.weight", "trained"),
@@ -143,10 +124,13 @@ def test_what_trains_beside_the_request_is_refused(model, name, state):
         ("pretrained", [], "query.weight", "frozen"),
     ],
 )
-def test_of_the_model_s_own_parameters_exactly_those_of_the_kind_train(model, kind, head, name, state):
-    adapters.select_trainable(model, method(kind), head)
+def test_exactly_the_parameters_of_the_kind_train(model, kind, head, name, state):
+    if kind == "hra":
+        model = adapters.insert(model, asked(kind), head)
+    else:
+        adapters.select_trainable(model, method(kind), head)
     model.get_parameter(name).requires_grad_(state == "frozen")
-    with pytest.raises(JobError, match=f"{name}: expected {state} by {kind}"):
+    with pytest.raises(JobError, match=f"{name.removeprefix('base_model.model.')}: expected {state} by {kind}"):
         built_adapters.check_trained(model, method(kind), head)
 
 
@@ -168,3 +152,96 @@ def test_a_method_that_would_train_nothing_is_refused(model, kind, head, train_h
             adapters.insert(model, asked(kind), head)
         else:
             adapters.select_trainable(model, method(kind, train_head=train_head), head)
+
+
+BLOCK, INPUTS, OUTPUTS = 4, 32, 24
+METHODS = {m: {"boft_block_size": BLOCK, "boft_n_butterfly_factor": m} for m in (1, 2, 4)}
+
+
+def boft(m: int) -> dict:
+    return method("boft", peft=METHODS[m], targets=["linear"])
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Fail after any attempt to build the extension; calling it makes PEFT what it is in a new process."""
+    from peft.tuners.boft import layer
+
+    attempts = []
+    monkeypatch.setattr("torch.utils.cpp_extension.load", lambda **options: attempts.append(options))
+
+    def new_process():
+        if hasattr(layer, "_FBD_CUDA"):  # not in PEFT's pull request 3540
+            monkeypatch.setattr(layer, "_FBD_CUDA", None)
+
+    new_process()
+    yield new_process
+    assert attempts == []
+
+
+@pytest.fixture
+def base():
+    torch.manual_seed(0)
+    return torch.nn.ModuleDict({"linear": torch.nn.Linear(INPUTS, OUTPUTS)}).double()
+
+
+@pytest.fixture
+def insert(base, builds):
+    def inserted(m: int):
+        """Return the layer with every parameter away from its initial value."""
+        model = adapters.insert(copy.deepcopy(base), boft(m)).double()
+        layer = model.get_submodule("base_model.model.linear")
+        for parameter in (layer.boft_R["default"], layer.boft_s["default"]):
+            torch.nn.init.normal_(parameter, mean=0.5)
+        return model, layer
+
+    return inserted
+
+
+def rotation(blocks: torch.Tensor) -> torch.Tensor:
+    """B_{m-1} ⋯ B_0 (arXiv 2311.06243, section 4), from blocks (m, n / b, b, b).
+
+    B_i has orthogonal blocks on pairs of half blocks with distance 2^i: Cayley's (I - S)(I + S)⁻¹, S = (X - Xᵀ) / 2.
+    """
+    m, count, b, _ = blocks.shape
+    product = torch.eye(count * b, dtype=blocks.dtype)
+    halves = torch.arange(count * b).view(2 * count, b // 2)
+    for i in range(m):
+        factor = torch.zeros(count * b, count * b, dtype=blocks.dtype)
+        firsts = [h for h in range(2 * count) if not h & 2**i]  # the other of each pair has bit i set
+        for first, X in zip(firsts, blocks[i], strict=True):
+            S, one = (X - X.T) / 2, torch.eye(b, dtype=blocks.dtype)
+            rows = torch.cat([halves[first], halves[first + 2**i]])
+            factor = factor.index_put((rows[:, None], rows[None]), (one - S) @ torch.linalg.inv(one + S))
+        product = factor @ product
+    return product
+
+
+def explicit(x, layer, blocks, scale) -> torch.Tensor:
+    base = layer.get_base_layer()
+    return x @ rotation(blocks) @ base.weight.T * scale.view(-1) + base.bias
+
+
+@pytest.mark.parametrize("m", METHODS)
+def test_forward_gradients_merged_and_saved_are_those_of_the_product_of_butterfly_factors(
+    base, insert, builds, tmp_path, m
+):
+    model, layer = insert(m)
+    blocks, scale = layer.boft_R["default"], layer.boft_s["default"]
+    assert blocks.shape == (m, INPUTS // BLOCK, BLOCK, BLOCK)
+    R = rotation(blocks)
+    assert torch.allclose(R @ R.T, torch.eye(INPUTS, dtype=R.dtype), atol=1e-12)
+    assert ((R != 0).sum(1) == min(BLOCK * 2 ** (m - 1), INPUTS)).all()  # factors mix more and more blocks
+    x = torch.randn(5, INPUTS, dtype=torch.float64, requires_grad=True)
+    found, expected = layer(x), explicit(x, layer, blocks, scale)
+    assert torch.allclose(found, expected, atol=1e-12)
+    gradients = [torch.autograd.grad(one.sin().sum(), (x, blocks, scale)) for one in (found, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 0.01 and torch.allclose(ours, theirs, atol=1e-11)
+    adapters.save(model, tmp_path)
+    assert files.read_json(tmp_path / "adapter_config.json")["boft_n_butterfly_factor"] == m
+    builds()
+    loaded = adapters.load(copy.deepcopy(base), boft(m), tmp_path).double()
+    assert torch.allclose(loaded.get_submodule("base_model.model.linear")(x), expected, atol=1e-12)
+    for one in (loaded, model):
+        assert torch.allclose(one.merge_and_unload().linear(x), expected, atol=1e-12)

@@ -73,6 +73,7 @@ def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_iden
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"captions": None}, r"mine.splits: needs captions, one per image"),
         ({"splits": {"valid": [0]}}, r"expected one of prompts, .* and splits.test, .*; found neither"),
         ({"prompts": "live"}, r"expected one of prompts, .* and splits.test, .*; found both"),
         ({"captions": []}, r"captions: expected at least 1 of them"),
@@ -83,19 +84,16 @@ def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_iden
     ],
 )
 def test_captions_that_do_not_fit_are_errors(changes, message):
+    entry = {key: value for key, value in (ENTRY | changes).items() if value is not None}
     with pytest.raises(JobError, match=message):
-        validation.check(configured(ENTRY | changes))
-    without = {key: value for key, value in ENTRY.items() if key != "captions"}
-    with pytest.raises(JobError, match=r"mine.splits: needs captions, one per image"):
-        validation.check(configured(without))
+        validation.check(configured(entry))
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_a_tiny_flux2_is_trained_on_captions_with_a_base_in_bf16(tmp_path, monkeypatch):
     targets = diffusion.ARCHITECTURES["flux2-klein"].targets["all_linear"]
-    given = downloaded(
-        tmp_path, diffusion_models.source("flux2-klein-base-4b"), "subject/jester-ball", subjects.DATASET
-    )
+    model = diffusion_models.source("flux2-klein-base-4b")
+    given = downloaded(tmp_path, model, "subject/jester-ball", subjects.DATASET)
     settings = {"max_steps": 3, "epoch_steps": 3, "prior_weight": 0.0, "crop": "center", "base_precision": "bf16"}
     run = subjects.SubjectRun(tmp_path / "run", given, method("hra", targets=targets), **settings)
     augment.main(run.augment)
@@ -104,19 +102,15 @@ def test_a_tiny_flux2_is_trained_on_captions_with_a_base_in_bf16(tmp_path, monke
     def loss(self, samples):
         seen.update(part["prompt"] for sample in samples for part in sample)
         types = {one.dtype: one.requires_grad for one in self.unwrapped.parameters()}
-        assert (
-            types == {torch.bfloat16: False, torch.float32: True}
-            and self.conditions["encoder_hidden_states"].shape[0] == 3
-        )
+        assert types == {torch.bfloat16: False, torch.float32: True}
+        assert self.conditions["encoder_hidden_states"].shape[0] == 3
         return plain(self, samples)
 
     monkeypatch.setattr(dreambooth.Trainer, "loss", loss)
     job = run.train
     job["input"]["class_images"] = []
     job["params"]["prompts"] |= {"instance": ["a qwe ball", None, "qwe ball far away"], "text_layers": [9, 18, 28]}
-    with pytest.raises(
-        JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subject.text_layers"
-    ):
+    with pytest.raises(JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subject"):
         train_subject.main(job)
     job["params"]["prompts"]["text_layers"] = [1, 2, 3]
     train_subject.main(job)
@@ -134,9 +128,7 @@ def test_another_number_of_images_than_captions_is_an_error_of_the_dry_run(here,
     for number in range(3):
         (tmp_path / f"cat/{number}.png").write_bytes(encoded(number))
     subject = tasks.load(configured(ENTRY))["subject"]
-    with pytest.raises(
-        JobError, match=r"expected 4 images, one per caption, found 3: 0.png, 1.png, 2.png. Correct .*/cat"
-    ):
+    with pytest.raises(JobError, match=r"expected 4 images, one per caption, found 3: 0.png, .*. Correct .*/cat"):
         user_data.check(subject, "mine")
     (tmp_path / "cat/3.png").write_bytes(encoded(3))
     user_data.check(subject, "mine")
@@ -170,9 +162,8 @@ def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path):
     rows = [{"bytes": encoded(number), "path": name} for number, name in enumerate(["b.png", "a.jpg", None, "c.PNG"])]
     mirrored(tmp_path / "mirror", {"README.md": b"cats", "data/train-0.parquet": table(*rows)})
     record = fetched(tmp_path)
-    assert list(record["files"]) == ["0.png", "1.jpg", "2.png", "3.png"] and list(record["raw"]) == [
-        "data/train-0.parquet"
-    ]
+    assert list(record["files"]) == ["0.png", "1.jpg", "2.png", "3.png"]
+    assert list(record["raw"]) == ["data/train-0.parquet"]
     assert [(tmp_path / "cats" / name).read_bytes() for name in record["files"]] == [row["bytes"] for row in rows]
     with pytest.raises(JobError, match=r"expected 5 images, one per caption, found 4: 0.png, 1.jpg"):
         fetched(tmp_path, images=5)

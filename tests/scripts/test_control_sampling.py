@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from peft import PeftModel
 
 import hra
-from controlled import MODEL, SAMPLING, SIDE, Run, disc, hints, inputs, rows, unet_method, waken
+from controlled import MODEL, SAMPLING, SIDE, Run, hints, inputs, rows, unet_method, waken
 from hra.__main__ import main
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
@@ -31,21 +31,11 @@ def test_sizes_are_the_paper_s():
         hint_encoder.attach(unet, 8)
         model = adapters.insert(unet, unet_method(peft={"r": 8}), [hint_encoder.NAME])
     sizes = control_model.count(model, unet_method())
-    assert sizes["adapter_parameters"] == 895_488
+    assert sizes["adapter_parameters"] == 895_488  # published: 0.89 M
     assert sizes["trainable_parameters"] == 895_488 + 1_086_480
     encoder = unet.hint_encoder.modules_to_save["default"]
     layers = [encoder.conv_in, *encoder.blocks, encoder.conv_out]
     assert [layers[0].in_channels, *(one.out_channels for one in layers)] == [3, 16, 16, 32, 32, 96, 96, 256, 320]
-
-
-def test_at_the_start_a_hint_changes_no_bit(unet):
-    plain = StableDiffusion(MODEL).load()
-    with torch.no_grad():
-        expected = plain(*inputs()).sample
-        assert torch.equal(unet(*inputs(), hint=hints()).sample, expected)
-        adapted = adapters.insert(unet, unet_method(), control_model.head(unet_method()))
-        # The rotations' start is the identity up to rounding, so the comparison is with the same adapters.
-        assert torch.equal(adapted(*inputs(), hint=hints()).sample, adapted(*inputs()).sample)
 
 
 def test_hints_reach_the_first_block_alone_of_every_row(unet):
@@ -71,16 +61,18 @@ def test_hints_reach_the_first_block_alone_of_every_row(unet):
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory):
-    """Provide a run that has moved away from its initialisation."""
-    run = Run(tmp_path_factory.mktemp("hra"), unet_method())
-    run.train()
+def trained(tmp_path_factory):
+    """Provide a run of each kind whose hint encoder has an effect."""
+    runs = {}
+    for kind in ("hra", "controlnet"):
+        runs[kind] = Run(tmp_path_factory.mktemp(kind), unet_method(kind), learning_rate=5e-2)
+        runs[kind].train([1])
     AcceleratorState._reset_state(reset_partial_state=True)
-    return run
+    return runs
 
 
-def test_as_lora_a_run_keeps_its_hint_encoder_or_is_refused(moved, tmp_path):
-    run, last = moved, str(moved.folder / "run/last")
+def test_as_lora_a_run_keeps_its_hint_encoder_or_is_refused(trained, tmp_path):
+    run, last = trained["hra"], str(trained["hra"].folder / "run/last")
     main(["to-lora", last, str(tmp_path / "out"), "--base", str(MODEL / "unet")])
     lora = PeftModel.from_pretrained(control_model.load(MODEL, run.method), tmp_path / "out")
     with torch.no_grad():
@@ -93,17 +85,6 @@ def test_as_lora_a_run_keeps_its_hint_encoder_or_is_refused(moved, tmp_path):
     with pytest.raises(ValueError, match=r"expected the module hint_encoder.*found none in PeftModel"):
         hra.to_lora(bare, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Provide a run of each kind whose hint encoder has an effect."""
-    runs = {}
-    for kind in ("hra", "controlnet"):
-        runs[kind] = Run(tmp_path_factory.mktemp(kind), unet_method(kind), learning_rate=5e-2)
-        runs[kind].train([1])
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return runs
 
 
 def sampler(run: Run, **sampling) -> control_sampling.Sampler:
@@ -155,14 +136,6 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     assert abs(found - expected.numpy()).max() <= 1
 
 
-def test_hints_show_and_each_picture_has_its_own(trained):
-    made, prompt = sampler(trained["hra"]), "a red ball"
-    left, right = disc("white", "black", 16, 32), disc("white", "black", 48, 32)
-    first, second = (pixels(image) for image, _ in made.draw([prompt] * 2, [0, 0], [left, right]))
-    (alone, _), *_ = made.draw([prompt], [0], [right])
-    assert abs(first - second).max() > 1 and abs(second - pixels(alone)).max() <= 1
-
-
 def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
     """Generate with kind `pretrained`, the reference row without control, through diffusers' own pipeline."""
     from safetensors.torch import save_file
@@ -194,12 +167,9 @@ def test_other_weights_take_the_place_of_the_first(trained):
 def test_noise_on_the_way_is_the_picture_s_own(trained):
     """Check that with eta > 0 an image does not depend on its batch, but differs from eta = 0."""
     made, data = sampler(trained["hra"], eta=1.0), rows(2)
-    both = made.draw([row[1] for row in data], [5, 6], [row[2] for row in data])
-    alone = made.draw([data[1][1]], [6], [data[1][2]])
-    plain = sampler(trained["hra"]).draw([data[1][1]], [6], [data[1][2]])
-    assert (
-        abs(pixels(both[1][0]) - pixels(alone[0][0])).max() <= 1 < abs(pixels(plain[0][0]) - pixels(alone[0][0])).max()
-    )
+    _, (both, _) = made.draw([row[1] for row in data], [5, 6], [row[2] for row in data])
+    (alone, _), (plain, _) = (one.draw([data[1][1]], [6], [data[1][2]])[0] for one in (made, sampler(trained["hra"])))
+    assert abs(pixels(both) - pixels(alone)).max() <= 1 < abs(pixels(plain) - pixels(alone)).max()
 
 
 def test_a_resolution_that_the_model_cannot_make_is_refused():

@@ -49,21 +49,12 @@ def parts(count: int) -> list[dict]:
 def images_of(pipe, sampler: Sampler, seed: int = 3) -> list:
     """Generate the images of PROMPTS with diffusers' own call from the workflow's noise."""
     side = SAMPLING["resolution"] // (pipe.vae_scale_factor * sampler.architecture.patch)
-    noise = torch.randn(
-        1, sampler.network.config.in_channels, side, side, generator=torch.Generator().manual_seed(seed)
-    )
+    shape, generator = (1, sampler.network.config.in_channels, side, side), torch.Generator().manual_seed(seed)
+    settings = {"height": SAMPLING["resolution"], "width": SAMPLING["resolution"]}
+    settings |= {"num_inference_steps": SAMPLING["inference_steps"], "guidance_scale": SAMPLING["guidance"]}
+    settings["latents"] = torch.randn(shape, generator=generator)
     pipe.set_progress_bar_config(disable=True)
-    return [
-        pipe(
-            prompt=prompt,
-            height=SAMPLING["resolution"],
-            width=SAMPLING["resolution"],
-            num_inference_steps=SAMPLING["inference_steps"],
-            guidance_scale=SAMPLING["guidance"],
-            latents=noise,
-        ).images[0]
-        for prompt in PROMPTS
-    ]
+    return [pipe(prompt=prompt, **settings).images[0] for prompt in PROMPTS]
 
 
 def apart(first, second) -> int:
@@ -145,9 +136,8 @@ def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
     for precision in ("float32", "bf16"):
         network, conditions = model.load(precision), model.embeddings(["a ball"] * 2, precision, "cpu")
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            latents = model.latents(
-                model.posterior(torch.zeros(2, 3, 32, 32)), [part["generator"] for part in parts(2)]
-            )
+            posterior, generators = model.posterior(torch.zeros(2, 3, 32, 32)), [one["generator"] for one in parts(2)]
+            latents = model.latents(posterior, generators)
             losses.append(model.errors(network, latents, parts(2), conditions, network.dtype))
     torch.testing.assert_close(*losses, rtol=0.02, atol=0)
     ((image, _),) = Sampler(trained.base, SAMPLING | {"precision": "bf16"}, "cpu").draw(["a ball"], [0])
@@ -187,17 +177,10 @@ def test_a_prompt_that_is_too_long_is_refused(trained):
 
 def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):
     network, lists = diffusion.architecture_in(trained.base).load(), diffusion.ARCHITECTURES[trained.name].targets
-    inside = ("attn", "ff", "proj_in", "proj_out")
-    linears = {
-        name
-        for name, one in network.named_modules()
-        if isinstance(one, torch.nn.Linear) and "blocks" in name and any(f".{part}" in name for part in inside)
-    }
-    chosen = adapters.targets(network, method("hra", targets=lists["all_linear"]))
-    assert {name for name in linears if built_adapters.is_named(name, chosen)} == linears
-    attention = adapters.targets(network, method("hra", targets=lists["attention"]))
-    assert {name for name in linears if ".attn" in name} == {
-        name for name in linears if built_adapters.is_named(name, attention)
-    }
+    linears = {name for name, one in network.named_modules() if isinstance(one, torch.nn.Linear) and "blocks" in name}
+    for key, inside in (("all_linear", (".attn", ".ff", ".proj_in", ".proj_out")), ("attention", (".attn",))):
+        chosen = adapters.targets(network, method("hra", targets=lists[key]))
+        expected = {name for name in linears if any(part in name for part in inside)}
+        assert {name for name in linears if built_adapters.is_named(name, chosen)} == expected
     with pytest.raises(JobError, match=rf"'to_qq' matches no Linear layer of {type(network).__name__}.*end in: "):
         adapters.targets(network, method("hra", targets=["to_q", "to_qq"]))

@@ -1,9 +1,10 @@
-"""The evaluation job on small files: its metrics, its predictions, and what it refuses."""
+"""The evaluation job on small files, and the grader on the reference solutions of GSM8K and MATH."""
 
 import gzip
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pandas
@@ -15,7 +16,8 @@ from hra_workflow.core import files, records
 from hra_workflow.core import predictions as stored
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from support import ROOT
+from hra_workflow.tasks.math import answers
+from support import ROOT, SHARED
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
 OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "No idea"]
@@ -30,38 +32,22 @@ def job(tmp_path):
         (tmp_path / "toy").mkdir()
         frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(answers))], "answer": answers})
         frame.to_parquet(tmp_path / "toy/test.parquet")
-        files.write_json(
-            tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.list_files(tmp_path / "toy")}
-        )
+        listed = {"folder": "toy", "files": sources.list_files(tmp_path / "toy")}
+        files.write_json(tmp_path / "toy.manifest.json", listed)
         records.write(tmp_path / "train.json", {"seed": 3, "steps": 20, "made_from": {"settings": {}}})
-        if lines is None:
-            lines = [
-                {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"} | GENERATED
-                for i, output in enumerate(outputs)
-            ]
-        lines = [{"made_from": {"result": "math/d/hra/r8/3/gsm8k", "settings": {}}}, *lines]
-        (tmp_path / "outputs.jsonl.gz").write_bytes(
-            gzip.compress("".join(f"{json.dumps(x)}\n" for x in lines).encode())
-        )
+        lines = lines or [
+            {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"} | GENERATED
+            for i, output in enumerate(outputs)
+        ]
+        stored.write(tmp_path / "outputs.jsonl.gz", lines, {"result": "math/d/hra/r8/3/gsm8k", "settings": {}})
+        given = {"outputs": "outputs.jsonl.gz", "record": "train.json", "dataset": "toy.manifest.json"}
+        made = {"metrics": "out/metrics.json", "predictions": "out/predictions.jsonl.gz"}
+        params = {"split": "test", "answer": style, "metrics": ["official", "strict", "lenient"], "score": "official"}
         return {
             "rule": "evaluate_math",
-            "input": {
-                "outputs": str(tmp_path / "outputs.jsonl.gz"),
-                "record": str(tmp_path / "train.json"),
-                "dataset": str(tmp_path / "toy.manifest.json"),
-            },
-            "output": {
-                "metrics": str(tmp_path / "out/metrics.json"),
-                "predictions": str(tmp_path / "out/predictions.jsonl.gz"),
-            },
-            "params": {
-                "split": "test",
-                "answer": style,
-                "metrics": ["official", "strict", "lenient"],
-                "score": "official",
-                "task_version": 1,
-                "scratch": str(tmp_path / "scratch"),
-            },
+            "input": {name: str(tmp_path / path) for name, path in given.items()},
+            "output": {name: str(tmp_path / path) for name, path in made.items()},
+            "params": params | {"task_version": 1, "scratch": str(tmp_path / "scratch")},
             "resources": {},
             "threads": 2,
             "wildcards": dict(task="math", dataset="d", method="hra", variant="r8", seed="3", benchmark="gsm8k"),
@@ -125,16 +111,65 @@ def test_metrics_say_what_generated_the_answers_and_mixed_ones_are_refused(job):
         evaluate_math.main(given)
 
 
-@pytest.mark.parametrize(
-    "items, message",
-    [
-        ([0, 1, 3], r"4 items, once each\. Missing: 2; duplicate or unexpected: none"),
-        ([0, 1, 1, 2, 3], "duplicate or unexpected: 1"),
-        ([0, 1, 2, 3, 4], "duplicate or unexpected: 4"),
-    ],
-)
-def test_missing_and_double_items_are_named(job, items, message):
-    lines = [{"item": item, "prompt": "", "output": "The answer is: 7", "finish": "stop"} for item in items]
-    given = job(GSM8K, [], lines=lines)
-    with pytest.raises(JobError, match=message):
-        evaluate_math.main(given)
+def test_missing_and_double_items_are_named(job):
+    lines = [{"item": item, "prompt": "", "output": "The answer is: 7", "finish": "stop"} for item in (0, 1, 1, 3)]
+    with pytest.raises(JobError, match=r"4 items, once each\. Missing: 2; duplicate or unexpected: 1"):
+        evaluate_math.main(job(GSM8K, [], lines=lines))
+
+
+WAYS = ("strict", "lenient", "official")
+
+
+def solutions(style: str, step: int) -> list[str]:
+    folder, names, column = {
+        "gsm8k": ("gsm8k", ["train", "test_700"], "answer"),
+        "boxed": ("math_sample", ["test_500"], "solution"),
+    }[style]
+    if not (SHARED / "data" / folder).is_dir():
+        pytest.skip("no ../shared/data on this machine")
+    files = [SHARED / "data" / folder / f"{name}.jsonl" for name in names]
+    rows = [json.loads(line)[column] for file in files for line in file.read_text().splitlines()]
+    assert len(rows) == {"gsm8k": 8173, "boxed": 500}[style]
+    return rows[::step]
+
+
+def changed(answer: str) -> list[str]:
+    """Wrong answers: each digit changed; where there is none, each letter outside of commands."""
+    digits = [match.start() for match in re.finditer(r"\d", answer)]
+    letters = [match.start(1) for match in re.finditer(r"\{[^{}]*?([A-Za-z])[^{}]*\}", answer)]
+    following = str.maketrans("0123456789", "1234567890") if digits else None
+    swap = (lambda c: c.translate(following)) if digits else (lambda c: "q" if c.lower() != "q" else "k")
+    return [answer[:i] + swap(answer[i]) + answer[i + 1 :] for i in (digits or letters)]
+
+
+SUBSETS = [
+    pytest.param("gsm8k", 10, 0.999, id="gsm8k"),
+    pytest.param("boxed", 10, 0.99, id="math"),
+    pytest.param("gsm8k", 1, 0.999, id="all gsm8k", marks=pytest.mark.full),
+    pytest.param("boxed", 1, 0.99, id="all math", marks=pytest.mark.full),
+]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_reference_solutions_are_right_against_themselves(style, step, least):
+    right = dict.fromkeys((*WAYS, "whole solution"), 0)
+    rows = solutions(style, step)
+    for solution in rows:
+        gold = answers.gold(style, solution)
+        graded = answers.grade(style, f"The answer is: {gold}", gold)
+        for way in WAYS:
+            right[way] += graded[way]["right"]
+        right["whole solution"] += answers.grade(style, solution, gold)["lenient"]["right"]
+    assert min(right.values()) >= least * len(rows), right
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("style, step, least", SUBSETS)
+def test_answers_with_a_changed_digit_are_wrong(style, step, least):
+    for solution in solutions(style, step):
+        gold = answers.gold(style, solution)
+        assert changed(gold)
+        for answer in changed(gold):
+            graded = answers.grade(style, f"The answer is: {answer}", gold)
+            assert not graded["strict"]["right"] and not graded["lenient"]["right"], (answer, gold)

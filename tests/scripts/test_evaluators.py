@@ -32,10 +32,6 @@ class Unnamed(Brightness):
     metrics = ("_mean",)
 
 
-class Unstated(Brightness):
-    of_run = ()
-
-
 class Short(Brightness):
     def score(self, images, reference):
         return Scores({"_mean": [1.0]})
@@ -66,12 +62,9 @@ def job(tmp_path, monkeypatch):
     records.write(tmp_path / "train.json", {"data_sha256": "0", "steps": 7, "seed": 0, "made_from": {"settings": {}}})
 
     def make(name: str) -> dict:
+        given = {"record": str(tmp_path / "train.json"), "images": str(tmp_path / "images.tar"), "dataset": dataset}
         return {
-            "input": {
-                "record": str(tmp_path / "train.json"),
-                "images": str(tmp_path / "images.tar"),
-                "dataset": dataset,
-            },
+            "input": given,
             "output": {name: str(tmp_path / f"{name}.json") for name in ("metrics", "predictions")},
             "params": {
                 "evaluators": [{"name": "light", "kind": f"toy_evaluators:{name}"}, {"name": "canny", "kind": "canny"}],
@@ -106,12 +99,8 @@ def test_a_custom_class_scores_like_any_other(job, tmp_path):
     ("name", "message"),
     [
         ("Unnamed", r"light \(toy_evaluators:Unnamed\): expected scores that its `metrics` declare, found \['_most'\]"),
-        (
-            "Short",
-            r"light \(toy_evaluators:Short\): expected 3 finite scores '_mean', one per image, found 1, 0 .* None",
-        ),
+        ("Short", r"light \(toy_evaluators:Short\): expected 3 finite scores '_mean', one per .* found 1, 0 .* None"),
         ("Unknown", r"3 finite scores '_mean', one per image, found 3, 1 of them NaN or infinite"),
-        ("Unstated", r"expected scores that its `of_run` declare, found \['_most'\]"),
         ("NoEvaluator", r"expected a class, found <class .* Derive it from"),
         ("Missing", r"evaluator kind: expected 'Missing' in module toy_evaluators, found Brightness, Evaluator"),
     ],
@@ -121,13 +110,8 @@ def test_classes_that_are_no_evaluators(job, name, message):
         evaluate_control.main(job(name))
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("dinosaur", r"expected one of dino, clip, .*, or a custom class as module:Class. Correct `kind`"),
-        ("nowhere:Class", r"evaluator kind: expected to import nowhere:Class, found no module nowhere"),
-    ],
-)
-def test_unknown_kinds(kind, message):
-    with pytest.raises(JobError, match=message):
-        registry.load({"kind": kind})
+def test_unknown_kinds():
+    with pytest.raises(JobError, match=r"expected one of dino, clip, .*, or a custom class as module:Class"):
+        registry.load({"kind": "dinosaur"})
+    with pytest.raises(JobError, match=r"evaluator kind: expected to import nowhere:Class, found no module nowhere"):
+        registry.load({"kind": "nowhere:Class"})

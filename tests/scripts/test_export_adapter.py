@@ -9,16 +9,21 @@ import numpy
 import pytest
 import torch
 from huggingface_hub import ModelCard, ModelCardData, constants
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
+import chat_models
 import controlled
+import evaluate_glue
 import export_adapter
 import hra
 import rule_jobs
+import sums
 from hra_workflow import methods, tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, classifier
+from hra_workflow.models import adapters, causal_lm, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
 from hra_workflow.report import model_card
 from hra_workflow.tasks import requested_run
@@ -26,8 +31,7 @@ from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
 from predicted import READING, answering, predict
 from subjects import SAMPLING, unet_method
-from sums import math_method
-from support import method, paper_config
+from support import downloaded, method, paper_config
 
 HUB = {"kind": "hub", "repo": "someone/tiny", "revision": "main", "files": {}}
 COMMIT = "c" * 40
@@ -76,10 +80,7 @@ def exported(run, tmp_path, changes: dict, benchmarks: tuple = ()):
 
 def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
     """Train and evaluate a run; return the job that exports its best weights."""
-    import evaluate_glue
-    import train_glue
-
-    train_glue.main(run.train)
+    rule_jobs.train(run)
     evaluate_glue.main(run.evaluate)
     inputs = {"record": run.train["output"]["record"], "adapter": run.weights["best"]}
     for name, path in run.tiny.items():
@@ -103,8 +104,6 @@ def to_lora(run) -> str | None:
 
 def logits(run, folder):
     """Compute with stock PEFT, from a base model whose own head is another one."""
-    from peft import PeftModel
-
     hra.uninstall()
     try:
         base, _ = classifier.load_model(run.tiny["model"].removesuffix(".manifest.json"), run.dataset["labels"], seed=9)
@@ -134,9 +133,8 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     data = ModelCardData(**card.data.to_dict())  # an error for invalid results
     assert (data.license, data.base_model, data.library_name) == ("mit", HUB["repo"], "peft")
     found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["best_on_dev"]["metrics"]
-    assert [(one.metric_type, one.metric_value) for one in data.eval_results] == [
-        (name, value["value"]) for name, value in found.items()
-    ]
+    shown = {one.metric_type: one.metric_value for one in data.eval_results}
+    assert shown == {name: value["value"] for name, value in found.items()}
     # Of the benchmark, not of the training set.
     assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
     for text in (
@@ -161,9 +159,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
 
 
 def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_path, capsys):
-    run = make_run(
-        method("oft"), precision="bf16"
-    )  # the card's code computes in the precision of `hra-workflow predict`
+    run = make_run(method("oft"), precision="bf16")  # the precision of `hra-workflow predict` and of the card's code
     folder = exported(run, tmp_path, {})
     card = ModelCard.load(folder / "README.md")
     assert not (folder / "lora").exists() and "lora" not in card.text
@@ -185,12 +181,7 @@ def test_a_card_has_no_standard_error_of_zero():
     metrics = {"accuracy": {"value": 1.0, "stderr": 0.0}, "mcc": {"value": 0.5, "stderr": 0.1}}
     one = {"benchmark": "dev", "n_items": 30, "selections": {"last": {"step": 3, "metrics": metrics}}}
     assert [row["stderr"] for row in model_card.results([one], "last")] == [None, 0.1]
-
-
-def test_the_demo_s_models_have_licences_of_the_hub():
-    models = paper_config()["models"]
-    names = ("minilm-l6", "word-problems-llama", "pictures-sd")
-    assert [model_card.license_of(models[name]["license"]) for name in names] == [{"license": "apache-2.0"}] * 3
+    assert model_card.license_of(paper_config()["models"]["pictures-sd"]["license"]) == {"license": "apache-2.0"}
 
 
 def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.conversion:to_lora", **params):
@@ -212,30 +203,38 @@ def unevaluated(run, tmp_path, *arguments):
     return folder, card
 
 
+class ChatRun(sums.MathRun):
+    GIVEN = sums.MathRun.GIVEN | {"prompt": chat_models.CHAT}
+
+
 @pytest.mark.slow
-def test_a_language_model(make_math_run, tmp_path, capsys, cached):
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    import train_math
-
-    run = make_math_run(math_method("hra"), epochs=0.5)
-    train_math.main(run.train)
-    (folder, card), found = unevaluated(run, tmp_path, answering(run)), []
+def test_a_chat_model(tmp_path, capsys, cached):
+    """Test with tied embeddings and several end tokens."""
+    sums.write_sums(tmp_path / "raw")
+    given = downloaded(tmp_path, chat_models.source("gemma3_text"), "math/sums", sums.SUMS)
+    run = ChatRun(tmp_path / "run", given, sums.math_method("hra"), max_length=96, learning_rate=2e-2).started()
+    rule_jobs.train(run)
+    settings = answering(run) | {"max_new_tokens": 16}
+    folder, card = unevaluated(run, tmp_path, settings)
     assert card.data.pipeline_tag == "text-generation"
-    for place in (folder, folder / "lora"):
-        base = AutoModelForCausalLM.from_pretrained(run.tiny["model"].removesuffix(".manifest.json"))
-        with torch.inference_mode():
-            found.append(PeftModel.from_pretrained(base, place)(input_ids=torch.arange(3, 19)[None]).logits)
-    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
-
+    base, ids = cached(given["model"]), torch.arange(30, 60)[None]
+    # Merged as vLLM is given it.
+    causal_lm.load_run(base, run.method, run.last, "float32", "cpu", merge=True).save_pretrained(tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert merged.lm_head.weight is merged.model.embed_tokens.weight
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    with torch.inference_mode():
+        expected = merged(input_ids=ids).logits
+        assert (plain(input_ids=ids).logits - expected).abs().max() > 0.01
+        for place in (folder, folder / "lora"):
+            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), place)
+            torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
     capsys.readouterr()
-    cached(run.tiny["model"])
     pasted(folder)
     shown = capsys.readouterr().out
     (question,) = re.findall(r'^question = "(.*)"$', card.text, re.MULTILINE)
     (tmp_path / "new.csv").write_text(f"query\n{question}\n")
-    (row,) = predict(run, {"prompts": tmp_path / "new.csv"}, answering(run))
+    (row,) = predict(run, {"prompts": tmp_path / "new.csv"}, settings)
     assert shown == row["output"] + "\n"
 
 
@@ -248,10 +247,8 @@ def shows(image, sampler, prompt: str, *further: list) -> None:
 
 @pytest.mark.slow
 def test_a_diffusion_model(make_subject_run, tmp_path, cached):
-    import train_subject
-
     run = make_subject_run(unet_method())
-    train_subject.main(run.train)
+    rule_jobs.train(run)
     folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
     assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
     assert "load_lora_weights" in card.text
@@ -282,10 +279,8 @@ def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_
 
 def test_what_peft_cannot_load_is_refused():
     config = paper_config()
-    for run, reason in (
-        ("full/all", "expected an adapter of PEFT"),
-        ("head/linear", "kind head, which are a part of the model"),
-    ):
+    reasons = {"full/all": "expected an adapter of PEFT", "head/linear": "kind head, which are a part of the model"}
+    for run, reason in reasons.items():
         with pytest.raises(JobError, match=reason):
             requested_run.exported(tasks.load(config)["glue"], run, "last")
     for task in ("subject", "control"):

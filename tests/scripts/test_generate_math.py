@@ -16,8 +16,6 @@ from hra_workflow.models import adapters, causal_lm, decoding
 from rule_jobs import train
 from sums import answers, math_method, said
 
-TWO_SIDED = {"r": 4, "two_sided": True}
-
 
 def test_any_number_of_shards_gives_the_same_bytes(trained):
     def merged(of: int) -> list[bytes]:
@@ -47,11 +45,6 @@ def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
     found = {serve: said(answers(trained, serve=serve)) for serve in ("adapter", "merged", "lora")}
     assert found["adapter"] == found["merged"] == found["lora"]
     assert len(set(found["adapter"])) > 1
-
-
-def test_a_batch_says_what_each_item_says_alone(trained):
-    expected = answers(trained, batch_size=1)
-    assert answers(trained) == answers(trained, batch_size=100) == expected
 
 
 def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
@@ -88,24 +81,37 @@ def test_no_more_answers_at_a_time_than_fit_into_memory(trained, monkeypatch, ca
     expected = answers(trained)
     tokens, each = 26 + 8, 2 * 2 * 32 * 4  # two layers' keys and values of 32 numbers in float32
     monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 3.5 / decoding.FREE * tokens * each)
-    batches = []
-    plain = decoding.Batch.__init__
-    monkeypatch.setattr(
-        decoding.Batch, "__init__", lambda self, *given: batches.append(given[1:3]) or plain(self, *given)
-    )
+    batches, plain = [], decoding.Batch.__init__
+
+    def begin(self, *given):
+        batches.append(given[1:3])
+        plain(self, *given)
+
+    monkeypatch.setattr(decoding.Batch, "__init__", begin)
     assert answers(trained) == expected
     assert (3, tokens) in batches and (4, tokens) not in batches
     assert "3 instead of 4 answers at a time: 34 tokens of 0.5 KiB" in capsys.readouterr().out
 
 
 def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
-    free = answers(trained)
-    longest = max((line["output"] for line in free), key=len)
-    stop = longest[1]
-    for line, before in zip(answers(trained, stop=[stop]), free, strict=True):
-        assert line["output"] == before["output"].split(stop)[0]
-        if stop in before["output"]:
-            assert line["finish"] == "stop"
+    free = [line["output"] for line in answers(trained)]
+    stop = max(free, key=len)[1]
+    given = answers(trained, stop=[stop])
+    assert [line["output"] for line in given] == [text.split(stop)[0] for text in free]
+    assert {line["finish"] for line, text in zip(given, free, strict=True) if stop in text} == {"stop"}
+
+
+@pytest.mark.parametrize("slots", [True, False])
+def test_an_answer_ends_at_any_end_token_also_in_a_model_that_leaves_no_batch(trained, monkeypatch, slots):
+    folder = manifests.folder(trained.tiny["model"])
+    free, tokenizer = [line["output"] for line in answers(trained)], causal_lm.load_tokenizer(folder)
+    letter = max(sorted(set("".join(free))), key=lambda letter: sum(text.find(letter) > 0 for text in free))
+    ends = [token for token in range(len(tokenizer)) if letter in tokenizer.decode([token])]
+    monkeypatch.setattr(causal_lm, "end_tokens", lambda *_: [tokenizer.eos_token_id, *ends])
+    monkeypatch.setattr(decoding, "is_supported", lambda model: slots)
+    given = answers(trained)
+    assert [line["output"] for line in given] == [text.split(letter)[0] for text in free]
+    assert {line["finish"] for line in given if letter in free[line["item"]]} == {"stop"}
 
 
 def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path):
@@ -141,17 +147,16 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
         generate_math.main(job)
 
 
-@pytest.mark.parametrize(("kind", "peft", "r"), [("hra", None, 4), ("hra", TWO_SIDED, 8)])
-def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path, kind, peft, r):
+def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path):
     from peft import PeftModel
 
-    run = make_math_run(math_method(kind, peft))
+    run = make_math_run(math_method("hra", {"r": 4, "two_sided": True}))
     train(run)
     generate = generate_math.Run(run.generate(serve="lora"), manifests.folder(run.tiny["model"]), None)
     adapter = generate.model(merge=False)
     base, folder = generate.exported(tmp_path / "lora")
     config = files.read_json(folder / "adapter_config.json")
-    assert (config["peft_type"], config["r"], config["bias"], config["init_lora_weights"]) == ("LORA", r, "none", True)
+    assert (config["peft_type"], config["r"], config["bias"], config["init_lora_weights"]) == ("LORA", 8, "none", True)
     as_lora = methods.entry(run.method).adapter.as_lora(run.method["peft"])
     assert as_lora.items() <= config.items()  # what the plan asks vLLM about is what it gets
     x = torch.arange(60)[None]

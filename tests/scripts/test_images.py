@@ -46,6 +46,9 @@ def test_greyscale_is_scaled_by_its_range(tmp_path):
     for name, mode in (("16.png", "I;16"), ("16.tif", "I;16B"), ("float.tif", "F")):
         assert Image.open(tmp_path / name).mode == mode
         assert (numpy.asarray(images.load(tmp_path / name)) == grey[..., None]).all()
+    Image.fromarray(numpy.full((8, 8), 3000, numpy.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(JobError, match=r"a.tif, an image of mode I: expected .*found 3000 to 3000. Scale it"):
+        images.load(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.png", "png"), ("a.jpg", "mpo")])
@@ -64,27 +67,11 @@ def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kin
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
-    [(numpy.full((8, 8), 3000, numpy.int32), r"a.tif, an image of mode I: expected .*found 3000 to 3000. Scale it")],
-)
-def test_an_image_without_a_range_is_refused(tmp_path, values, message):
-    Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(JobError, match=message):
-        images.load(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: None, r"mug: expected usable files, found none\. Add"),
-        (
-            lambda folder: cut(folder / "a.jpg"),
-            r"a.jpg: cannot be decoded as an image \(.*truncated.*\). Replace or remove it",
-        ),
-        (
-            lambda folder: picture((64, 31)).save(folder / "a.png"),
-            r"a.png: expected at least 32 × 32 pixels, found 64 × 31",
-        ),
+        (lambda folder: cut(folder / "a.jpg"), r"a.jpg: cannot be decoded .*truncated.*\). Replace or remove it"),
+        (lambda folder: picture((64, 31)).save(folder / "a.png"), r"a.png: expected at least 32 × 32 .* found 64 × 31"),
     ],
 )
 def test_what_cannot_be_a_subject_is_said_at_the_download(tmp_path, spoil, message):
@@ -98,22 +85,14 @@ def test_what_cannot_be_a_subject_is_said_at_the_download(tmp_path, spoil, messa
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        (
-            "a.jpg",
-            lambda path: picture().save(path, "GIF"),
-            r"a.jpg: cannot be decoded as an image \(cannot identify .*; expected JPE",
-        ),
-        (
-            "a.png",
-            lambda path: path.write_bytes(bomb()),
-            r"a.png: cannot be decoded as an image \(Image size \(4000000000 pixels\)",
-        ),
+        ("a.jpg", lambda path: picture().save(path, "GIF"), r"an image \(cannot identify .*; expected JPE"),
+        ("a.png", lambda path: path.write_bytes(bomb()), r"an image \(Image size \(4000000000 pixels\)"),
     ],
 )
 def test_other_formats_and_bombs_are_refused_by_name(tmp_path, name, write, message):
     write(tmp_path / name)
     for read in (images.load, hints.classes, hints.classes_of_colours):
-        with pytest.raises(JobError, match=message):
+        with pytest.raises(JobError, match=f"{name}: cannot be decoded as {message}"):
             read(tmp_path / name)
 
 
@@ -177,11 +156,10 @@ def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
     assert list(images.unpack(tmp_path / "none.tar")) == []
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.CHRTYPE])
-def test_a_tar_file_of_links_or_devices_is_refused(tmp_path, kind):
+def test_a_tar_file_of_links_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         member = tarfile.TarInfo("a.png")
-        member.type, member.linkname = kind, "/etc/passwd"
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(member)
     with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(a\.png is not a plain file\)"):
         list(images.unpack(tmp_path / "a.tar"))
@@ -198,11 +176,9 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image .* Delete \S+/a\.tar and run again"):
         (tmp_path / "a.tar").write_bytes(deep)
         _ = next(images.unpack(tmp_path / "a.tar")).image
-    header = whole.index(b"b.png")
-    for content in (b"", b"junk" * 400, whole[:header] + b"X" + whole[header + 1 :]):
-        (tmp_path / "a.tar").write_bytes(content)
-        with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
-            list(images.unpack(tmp_path / "a.tar"))
+    (tmp_path / "a.tar").write_bytes(b"junk" * 400)
+    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
+        list(images.unpack(tmp_path / "a.tar"))
 
 
 @pytest.mark.parametrize(

@@ -41,17 +41,13 @@ def loss_of(run) -> float:
     return total / tokens
 
 
-@pytest.fixture
-def tokenizer(tiny_math):
-    return causal_lm.load_tokenizer(manifests.folder(tiny_math["model"]))
-
-
-def test_only_the_response_and_its_end_are_learned_after_the_prompt_of_generation(tiny_math, tokenizer):
+def test_only_the_response_and_its_end_are_learned_after_the_prompt_of_generation(tiny_math):
     prompt = prompt_of(tiny_math, "Q: {question}\nA:")
     row, *_ = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt, 100)
     ids, labels = row["input_ids"], row["labels"]
     asked, learned = ids[: labels.count(causal_lm.IGNORED)], ids[labels.count(causal_lm.IGNORED) :]
     assert labels == [causal_lm.IGNORED] * len(asked) + learned
+    tokenizer = causal_lm.load_tokenizer(manifests.folder(tiny_math["model"]))
     question = tokenizer.decode(asked)
     assert question.startswith("Q: ") and question.endswith("\nA:") and prompt.ids(question) == asked
     assert learned[-1] == tokenizer.eos_token_id and "The answer is:" in tokenizer.decode(learned)

@@ -28,16 +28,10 @@ def pixels(run, rows: list[dict]) -> list[numpy.ndarray]:
     return [numpy.asarray(Image.open(run.folder / "predicted" / row["image"]), int) for row in rows]
 
 
-@pytest.fixture
-def classifier(make_run):
-    """Provide a trained and evaluated classifier."""
-    run = make_run(method("hra"))
-    train(run)
-    evaluate_glue.main(run.evaluate)
-    return run
-
-
-def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, tmp_path):
+def test_texts_get_the_classes_and_probabilities_of_the_evaluation(make_run, tmp_path):
+    classifier = make_run(method("hra"))
+    train(classifier)
+    evaluate_glue.main(classifier.evaluate)
     validation = Path(classifier.tiny["dataset"]).parent / "raw/validation.csv"
     rows = predict(classifier, {"texts": validation}, {"reading": READING}, "best")
     evaluated = predictions.read(classifier.evaluate["output"]["predictions"])
@@ -57,9 +51,8 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(classifier, t
     (tmp_path / "lines.txt").write_text("rise rise fall\n\nfall\n")
     (tmp_path / "other.csv").write_text("sentence;n\nrise rise fall;1\nfall;2\n")
     like = {"read": {"sep": ";"}, "endings": [".csv"]}
-    lines, other = (
-        predict(classifier, {"texts": tmp_path / name}, {"reading": like}) for name in ("lines.txt", "other.csv")
-    )
+    names = ("lines.txt", "other.csv")
+    lines, other = (predict(classifier, {"texts": tmp_path / name}, {"reading": like}) for name in names)
     assert [row | {"n": str(number)} for number, row in enumerate(lines, 1)] == other
 
     (tmp_path / "comma.csv").write_text("sentence,n\nfall,2\n")
@@ -203,30 +196,21 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(
     capsys.readouterr()
     show_predictions.main()
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("image,given,prompt") and printed[-3:] == [
-        "of the best run",
-        f"{len(split)} images, each with its control image next to it (*.control.png): {Path(table).parent}",
-        f"Their prompts and seeds: {table}",
-    ]
-
+    assert printed[0].startswith("image,given,prompt") and printed[-3] == "of the best run"
+    assert printed[-2].startswith(f"{len(split)} images, each with its control image") and table in printed[-1]
     (tmp_path / "one.txt").write_text("a scene\n")
     single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}
     assert [row["given"] for row in predict(run, single, settings)] == ["1.png"]
-    (tmp_path / "telephone").mkdir()
-    (tmp_path / "telephone/1.HEIC").touch()
     one = {"images": tmp_path / "images", "prompts": tmp_path / "one.txt"}
     assert {row["prompt"] for row in predict(run, one, settings)} == {"a scene, "}
     (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
     (tmp_path / "long.txt").write_text("a scene " * 99)
     Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
-    (tmp_path / "part.csv").write_text("image,prompt\n0.png,a scene\n")
     for changes, message in (
         ({"settings": hint_settings(tiny_control["canny"], from_image=False)}, "--controls folder"),
         ({"settings": hint_settings(tiny_control["canny"], hint="my:edges")}, "another one: it was edited"),
         ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
-        ({"given": one | {"images": tmp_path / "telephone"}}, ".webp, found 1.HEIC. Convert or move them"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
-        ({"given": one | {"prompts": tmp_path / "part.csv"}}, "found none for 1.png, 2.png"),
         ({"given": one | {"prompts": tmp_path / "long.txt"}}, r"'a scene a .{190}': expected at most 32 tokens"),
         ({"given": single | {"images": tmp_path / "line.png"}}, "at least 8 × 8 pixels, .*, found 99 × 7"),
     ):

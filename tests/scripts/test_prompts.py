@@ -9,6 +9,7 @@ from hra_workflow.tasks.math.task import Math
 from support import paper_config
 
 TEXT = {"template": "Q: {question}\nA:"}
+REVERSED = "{% if add_generation_prompt %}[A]{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 ROWS = [
     ("How many are 2 + 2?", "2 + 2 = 4.\n\nThe answer is: 4"),
     ("  spaces\n", "\n\n around \n"),
@@ -94,10 +95,7 @@ def test_a_template_is_used_where_the_tokenizer_has_one(made):
     [
         (None, r"cannot render a question: .*Llama 3: date_string"),
         ("{{ raise_exception('only with a system message') }}", "cannot render a question: only with a system message"),
-        (
-            "{% if add_generation_prompt %}[A]{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}",
-            r"expected a conversation that begins with its prompt .* Correct prompt.arguments",
-        ),
+        (REVERSED, r"expected a conversation that begins with its prompt .* Correct prompt.arguments"),
     ],
 )
 def test_a_template_that_cannot_be_learned_is_refused(made, template, message):

@@ -1,4 +1,6 @@
-"""What training and evaluation do as the official code does: tokens, resizing, class images, precision."""
+"""What training and evaluation do as the official code does: tokens, resizing, order of images, precision."""
+
+from collections import Counter
 
 import pytest
 import torch
@@ -9,13 +11,15 @@ from torchvision import transforms
 from transformers import PreTrainedTokenizerFast
 
 import train_math
+import train_subject
 from hra_workflow.core import manifests
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import images
 from hra_workflow.evaluators.lpips import LpipsVgg, StLpips
-from hra_workflow.models import causal_lm
+from hra_workflow.models import causal_lm, diffusion
 from hra_workflow.tasks import load
 from hra_workflow.tasks.subject import dreambooth
+from subjects import unet_method
 from sums import LLAMA_TARGETS
 from support import method, paper_config
 
@@ -27,9 +31,8 @@ def sentencepiece():
     """LLaMA's kind of tokenizer: a space, `▁`, is put before every text. It has the tokens ▁Tom, Tom and ://."""
     merges = [("T", "o"), ("To", "m"), ("▁", "Tom"), (":", "/"), (":/", "/")]
     vocabulary = ["<unk>", "<s>", "</s>", "▁", *sorted(set(PROMPT + "Tom has 3./x") - {" "}), *map("".join, merges)]
-    tokenizer = Tokenizer(
-        models.BPE({token: index for index, token in enumerate(vocabulary)}, merges, unk_token="<unk>")
-    )
+    numbered = {token: index for index, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.BPE(numbered, merges, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
@@ -47,10 +50,7 @@ def test_a_response_continues_its_prompt_as_in_the_official_code(sentencepiece):
     assert (asked, [*said, sentencepiece.eos_token_id]) == official(PROMPT, "Tom has 3.", sentencepiece)
     assert asked == causal_lm.encode(PROMPT, sentencepiece)
     assert sentencepiece.convert_ids_to_tokens(said)[:2] == ["Tom", "▁"] and sentencepiece.tokenize("Tom") == ["▁Tom"]
-
-
-def test_a_token_across_prompt_and_response_is_not_trained_on(sentencepiece):
-    """Generation starts after the prompt's own tokens."""
+    # A token across prompt and response is not trained on: generation starts after the prompt's own tokens.
     asked, said = causal_lm.encode_row(PROMPT, "//x", sentencepiece)
     assert official(PROMPT, "//x", sentencepiece)[0] != asked == causal_lm.encode(PROMPT, sentencepiece)
     assert sentencepiece.convert_ids_to_tokens(said) == ["▁", "/", "/", "x"]
@@ -108,28 +108,11 @@ def test_centred_crops_are_encoded_once(photograph):
     assert {samples[n][0]["prompt"] for n in range(2)} == {0, 1}
 
 
-def test_encoded_class_images_take_the_random_numbers_of_their_crops(photograph):
-    square = photograph.crop((0, 0, 300, 300))
-    of_class = [images.Picture("0", images.to_png(square), {})]
-    samples = dreambooth.Samples([photograph], of_class, 64, seed=0)
-    before = samples[3]
-    samples.encode(lambda pixels: pixels)
-    after = samples[3]
-    assert torch.equal(before[0]["pixels"], after[0]["pixels"]) and "posterior" in after[1]
-    states = [one[1]["generator"].get_state() for one in (before, after)]
-    assert torch.equal(*states)  # so their noise is the same
-
-
 @pytest.mark.parametrize(("kind", "side"), [(LpipsVgg, 512), (StLpips, 224)])
 def test_lpips_sees_what_the_official_transform_gives(photograph, monkeypatch, kind, side):
     monkeypatch.setattr(kind, "load", lambda *_: torch.nn.Identity())
-    transform = transforms.Compose(
-        [
-            transforms.Resize((side, side)),
-            transforms.ToTensor(),
-            transforms.Normalize(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5]),
-        ]
-    )
+    normalise = transforms.Normalize(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    transform = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor(), normalise])
     torch.testing.assert_close(kind({}, None, "cpu").pixels(photograph), transform(photograph))
 
 
@@ -156,3 +139,53 @@ def test_the_defaults_are_the_official_code_s():
     assert config["tasks"]["subject"]["defaults"]["precision"] == "float32"
     math = {"precision": "bf16", "base_precision": "float32", "group_by_length": False}
     assert config["tasks"]["math"]["defaults"].items() >= math.items()
+
+
+SIDE = 8
+
+
+def plain(first: int, number: int) -> list[Image.Image]:
+    """Return images of one colour each, by which their crops are recognised."""
+    return [Image.new("RGB", (SIDE, SIDE), (grey, grey, grey)) for grey in range(first, first + number)]
+
+
+def shown(part: dict) -> int:
+    return round((part["pixels"].mean().item() + 1) * 127.5)
+
+
+@pytest.mark.parametrize(("subject", "of_class"), [(3, 12), (12, 3), (4, 0)])
+def test_an_epoch_uses_every_image_equally_often_and_the_next_one_in_another_order(subject, of_class):
+    samples = dreambooth.Samples(plain(0, subject), plain(100, of_class), SIDE, seed=0)
+    length, starts = max(subject, of_class), range(0, 3 * max(subject, of_class), max(subject, of_class))
+    orders = [[shown(part) for n in range(start, start + length) for part in samples[n]] for start in starts]
+    times = dict.fromkeys(range(subject), length // subject)
+    times |= {100 + number: length // of_class for number in range(of_class)}
+    assert all(Counter(order) == times for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_images_of_the_class_have_the_last_prompt():
+    samples = dreambooth.Samples(plain(0, 3), plain(100, 6), SIDE, seed=0, prompts=[0, 1, 0])
+    used = {shown(part): part["prompt"] for n in range(6) for part in samples[n]}
+    assert used == {0: 0, 1: 1, 2: 0} | dict.fromkeys(range(100, 106), 2)
+
+
+class Begun(Exception):
+    """Ends a training before its first step."""
+
+
+def test_each_image_is_trained_on_with_the_words_for_it(make_subject_run, monkeypatch):
+    run = make_subject_run(unet_method())
+
+    def begin(job, model, architecture, samples, conditions, *_):
+        raise Begun(samples, conditions)
+
+    monkeypatch.setattr(dreambooth, "Trainer", begin)
+    with pytest.raises(Begun) as begun:
+        train_subject.main(run.train)
+    samples, conditions = begun.value.args
+    architecture = diffusion.architecture_in(manifests.folder(run.tiny["model"]))
+    for part, words in zip(samples[0], ("instance", "class"), strict=True):
+        expected = architecture.embeddings([run.train["params"]["prompts"][words]], "float32", "cpu")
+        for name, value in expected.items():
+            torch.testing.assert_close(conditions[name][part["prompt"]], value[0])

@@ -1,6 +1,5 @@
 """Trials of hyper-parameters: their training jobs, the choice between them, their table and notes."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -131,44 +130,25 @@ def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):
                 read()
 
 
-def copied(folder, trials: list[dict]) -> None:
-    shutil.copy(trials[1]["record"], trials[0]["record"])
+def of_other_data(first: dict, second: dict) -> dict:
+    files.write_json("dataset.manifest.json", {"sha256": 64 * "c"})
+    return first | {"made_from": first["made_from"] | {"inputs": {"dataset.manifest.json": 64 * "b"}}}
 
 
-def of_another_seed(folder, trials: list[dict]) -> None:
-    content = records.read(trials[0]["record"])
-    made = content["made_from"] | {"result": content["made_from"]["result"][:-1] + "7"}
-    records.write(trials[0]["record"], content | {"made_from": made})
-
-
-def of_an_earlier_version(folder, trials: list[dict]) -> None:
-    content = records.read(trials[0]["record"])
-    records.write(trials[0]["record"], {name: value for name, value in content.items() if name != "made_from"})
-
-
-def of_other_data(folder, trials: list[dict]) -> None:
-    manifest = str(folder / "dataset.manifest.json")
-    files.write_json(manifest, {"sha256": 64 * "c"})
-    content = records.read(trials[0]["record"])
-    made = content["made_from"] | {"inputs": {manifest: 64 * "b"}}
-    records.write(trials[0]["record"], content | {"made_from": made})
-
-
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("change", "epochs", "message"),
     [
-        (copied, 3, r"result \S+-0\.01/0, now \S+-0\.001/0, learning_rate 0\.01, now 0\.001"),
-        (of_another_seed, 3, r"result \S+/7, now \S+/0"),
-        (of_an_earlier_version, 3, "it does not record what it was made from"),
+        (lambda _, second: second, 3, r"result \S+-0\.01/0, now \S+-0\.001/0, learning_rate 0\.01, now 0\.001"),
+        (lambda first, _: first | {"made_from": None}, 3, "it does not record what it was made from"),
         (of_other_data, 3, r"inputs\.\S+ bbbbbbbbbbbb…, now cccccccccccc…"),
-        (None, 4, "epochs 3, now 4"),
+        (lambda first, _: first, 4, "epochs 3, now 4"),
     ],
 )
 def test_a_record_of_another_trial_or_config_decides_nothing(tmp_path, change, epochs, message):
     trials = made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
     chosen = choices(tmp_path, trials)
-    if change:
-        change(tmp_path, trials)
+    records.write(trials[0]["record"], change(*(records.read(one["record"]) for one in trials[:2])))
     asked = expected(trials, epochs)
     params = {"trials": trials, "expected": asked, "incomplete": False}
     job = {"params": params, "wildcards": {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8"}}
@@ -194,16 +174,10 @@ def test_a_choice_that_is_not_the_best_of_these_trials_is_refused(tmp_path):
     collect(tmp_path, trials[::2], chosen, incomplete=True)
 
 
-@pytest.fixture
-def collected(tmp_path) -> Path:
-    """Write the table of trials of three runs."""
+def test_the_table_has_every_trial(tmp_path):
     runs = {"hra/r8": [0.5, 0.9, "nan at step 3"], "lora/r8": [0.7, 0.6, None], "dora/r8": ["nan at step 3"] * 3}
     trials = made(tmp_path, runs)
-    return collect(tmp_path, trials, choices(tmp_path, trials))
-
-
-def test_the_table_has_every_trial(collected):
-    table = run_statistics.read_csv(collected)
+    table = run_statistics.read_csv(collect(tmp_path, trials, choices(tmp_path, trials)))
     assert list(table["learning_rate"]) == ["0.001", "0.01", "0.1"] * 3
     assert list(table["status"]) == [*["ok", "ok", "diverged"], *["ok", "ok", "missing"], *["diverged"] * 3]
     assert list(table["chosen"]) == ["false", "true", "false", "true", *["false"] * 5]

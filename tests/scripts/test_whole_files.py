@@ -82,44 +82,40 @@ def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkey
         pass  # nor does it begin to train
 
 
-def flips(path: Path, count: int):
-    """Corrupt one byte of the file, at `count` positions, without changing size and date."""
-    whole, times = path.read_bytes(), path.stat()
-    for place in range(0, len(whole), -(-len(whole) // count)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+@pytest.fixture
+def flipped():
+    """Return a function that corrupts a byte of a file, without changing size and date, while `read` must refuse it."""
+
+    def check(path: Path, read) -> None:
+        whole, times = path.read_bytes(), path.stat()
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0x55]) + whole[middle + 1 :])
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        yield place
-    path.write_bytes(whole)
+        with pytest.raises(JobError, match=rf"{path.name}: expected SHA-256 .* Delete .*manifest\.json and run again"):
+            read()
+        path.write_bytes(whole)
+
+    return check
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, split, tmp_path):
+def test_a_flipped_byte_of_a_data_set_is_never_read(make_run, flipped, tmp_path):
     run = make_run(method())
     run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
     weights = {f"{name}/adapter_model.safetensors": "no file" for name in ("last", "best")}
     content = {"model": files.read_json(run.tiny["model"]), "hyperparameters": {}, "weights_sha256": weights}
     content |= {"data_sha256": "", "made_from": {"inputs": {}}}
     records.write(run.evaluate["input"]["record"], content)
-    reader, job = (train_glue, run.train) if split == "train" else (evaluate_glue, run.evaluate)
-    for _ in flips(manifests.folder(run.tiny["dataset"]) / f"{split}.parquet", 20):
-        with pytest.raises(
-            JobError, match=rf"{split}\.parquet: expected SHA-256 .* Delete .*manifest\.json and run again"
-        ):
-            reader.main(job)
+    flipped(manifests.folder(run.tiny["dataset"]) / "validation.parquet", lambda: evaluate_glue.main(run.evaluate))
+    flipped(manifests.folder(run.tiny["dataset"]) / "train.parquet", lambda: train_glue.main(run.train))
 
 
-def test_a_flipped_byte_of_a_benchmark_or_a_model_is_never_read(make_math_run, tmp_path):
+def test_a_flipped_byte_of_a_benchmark_or_a_model_is_never_read(make_math_run, flipped, tmp_path):
     run = make_math_run(method("lora", targets=["q_proj"]))
     run.tiny = {name: copied(run.tiny[name], tmp_path / name) for name in ("model", "dataset")}
-    for _ in flips(manifests.folder(run.tiny["dataset"]) / "test.parquet", 20):
-        with pytest.raises(JobError, match=r"test\.parquet: expected SHA-256"):
-            evaluate_math.gold_answers(run.tiny["dataset"], "test", "metamath")
-    for _ in flips(manifests.folder(run.tiny["model"]) / "model.safetensors", 5):
-        with pytest.raises(JobError, match=r"model\.safetensors: expected SHA-256"):
-            train_math.main(run.train)
-    for _ in flips(run.folder / "augmented/adapter_model.safetensors", 5):
-        with pytest.raises(JobError, match=r"augmented/adapter_model\.safetensors: expected SHA-256"):
-            train_math.main(run.train)
+    dataset = run.tiny["dataset"]
+    flipped(manifests.folder(dataset) / "test.parquet", lambda: evaluate_math.gold_answers(dataset, "test", "metamath"))
+    flipped(manifests.folder(run.tiny["model"]) / "model.safetensors", lambda: train_math.main(run.train))
+    flipped(run.folder / "augmented/adapter_model.safetensors", lambda: train_math.main(run.train))
 
 
 def copied(manifest: str, folder: Path) -> str:
@@ -183,6 +179,12 @@ class Code:
         return os.getcwd, ()
 
 
+def no_advice(message: str, read) -> None:
+    with pytest.raises(JobError, match=message) as caught:
+        read()
+    assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -193,19 +195,14 @@ class Code:
 )
 def test_torch_s_advice_to_run_a_file_s_code_reaches_nobody(tmp_path, content, message):
     path = tmp_path / "weights.bin"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
 
     def transformers_would():
         with safe_checkpoints.named(tmp_path):
             torch.load(path, weights_only=True)
 
-    for read in (lambda: safe_checkpoints.tensors(path), transformers_would):
-        with pytest.raises(JobError, match=message) as caught:
-            read()
-        assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
+    no_advice(message, lambda: safe_checkpoints.tensors(path))
+    no_advice(message, transformers_would)
 
 
 @pytest.mark.parametrize("load", ["classifier", "features"])
@@ -219,20 +216,15 @@ def test_a_model_with_code_in_its_weights_is_refused_by_name(tmp_path, load):
     (tmp_path / "model.safetensors").unlink()
     torch.save({"a": Code()}, tmp_path / "pytorch_model.bin")
     (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}')
-    with pytest.raises(JobError, match=r"pytorch_model\.bin: expected only tensors") as caught:
-        if load == "classifier":
-            classifier.load_model(tmp_path, None, 0)
-        else:
-            image_features.Dino({}, tmp_path, "cpu")
-    assert "arbitrary code" not in "".join(traceback.format_exception(caught.value))
+    given = (tmp_path, None, 0) if load == "classifier" else ({}, tmp_path, "cpu")
+    reader = classifier.load_model if load == "classifier" else image_features.Dino
+    no_advice(r"pytorch_model\.bin: expected only tensors", lambda: reader(*given))
 
 
 def test_json_nested_too_deeply_is_no_json(tmp_path):
     deep = "[" * 100_000
     (tmp_path / "a.json").write_text(deep)
-    with pytest.raises(
-        JobError, match=r"a\.json: expected valid JSON, found a truncated or corrupted file \(nested too deeply\)"
-    ):
+    with pytest.raises(JobError, match=r"a\.json: expected valid JSON, found a truncated .* \(nested too deeply\)"):
         files.read_json(tmp_path / "a.json")
     with pytest.raises(JobError, match=r"rows: a\.json, line 1: expected JSON"):
         text_files.read("rows", [tmp_path / "a.json"], None)

@@ -140,7 +140,7 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
         close(found[name], factor, 128)
     assert torch.equal(ours(TOKENS).logits, before)  # the base model is unchanged
     exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
-    assert isinstance(exported.peft_config["default"], LoraConfig) and config.use_dora == bool(form)
+    assert isinstance(exported.peft_config["default"], LoraConfig) and config.r == 4 * (1 + bool(form))
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
 
 

@@ -68,7 +68,7 @@ def is_model(one: Key) -> bool:
 
 
 def test_every_key_has_a_meaning_and_valid_examples():
-    assert len(KEYS) > 350
+    assert len(KEYS) > 300
     generic = ("tune.search", "tune.methods", "presets.{task}.{name}.all")
     found = [problem for one in KEYS if str(one) not in generic for problem in problems(one)]
     assert not found, "\n".join(found)

@@ -12,7 +12,7 @@ import pytest
 from snakemake.iocontainers import ResourceList
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from hra_workflow.snakemake_bridge import planned
+from hra_workflow.preflight import site
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs, requests
 from support import ROOT
 from test_profiles import jobs, profile  # noqa: F401 a fixture
@@ -99,7 +99,7 @@ def executor(settings: ExecutorSettings) -> Submits:
 @pytest.mark.parametrize("settings", SITES, indirect=True)
 def test_preflight_asks_what_the_executor_submits(jobs, settings, sbatch):  # noqa: F811
     planned_jobs = [of_profile(*one) for one in jobs]
-    found = list(planned.scheduler(planned_jobs, False))
+    found = list(site.scheduler(planned_jobs, False))
     assert found and all(one.ok for one in found), found
     asked = re.findall(r"^--test-only (.*) --wrap=true$", sbatch.read_text(), re.MULTILINE)
     assert len(asked) == len(set(asked)) == len(found)
@@ -143,7 +143,7 @@ def test_a_dry_run_shows_what_is_requested_without_a_command_of_slurm(settings, 
 @pytest.mark.parametrize("settings", ["bare"], indirect=True)
 def test_preflight_asks_for_as_many_jobs_in_series_as_fit(settings, sbatch):
     settings.allocation_minutes = 100
-    found = next(planned.scheduler([job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)], False))
+    found = next(site.scheduler([job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)], False))
     assert found.ok and " -t 90 " in sbatch.read_text() and " --mem 10 " in sbatch.read_text()
 
 
@@ -157,7 +157,7 @@ def test_preflight_asks_for_as_many_jobs_in_series_as_fit(settings, sbatch):
     ],
 )
 def test_what_the_executor_refuses_is_shown_without_asking_slurm(settings, sbatch, resources, message):
-    (found,) = planned.scheduler([job("train_glue", **resources)], False)
+    (found,) = site.scheduler([job("train_glue", **resources)], False)
     assert not found.ok and message in found.text and "HRA_SLURM_" in found.text
     assert not sbatch.exists()
 

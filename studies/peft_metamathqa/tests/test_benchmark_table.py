@@ -77,7 +77,7 @@ def made(task, published, accuracies) -> tuple[pandas.DataFrame, str]:
     )
     pairs = pandas.DataFrame(columns=["column", "selection", "run_a", "run_b", "p_holm"])
     kind = tasks.classes()["math"]
-    return built, "\n".join(table_notes.lines(table_notes.Made(built, runs, published, pairs, given, kind, {}, [])))
+    return built, "\n".join(table_notes.lines(table_notes.Made(built, runs, published, pairs, given, kind)))
 
 
 def test_hra_is_first_then_all_by_accuracy_and_what_we_run_beside_it(task, published):

@@ -24,7 +24,6 @@ def test_the_plan_has_jobs_hours_and_licences(project, planned):
             "licence:  llama-3.2-3b: Llama 3.2 Community License",
             "trials:   math: 4 for each of 2 runs",
             "meta-llama/Llama-3.2-3B: gated, and there is no token on this machine. Accept",
-            "answers:  transformers",
         ],
     )
 

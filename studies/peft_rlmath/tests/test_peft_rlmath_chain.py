@@ -19,7 +19,6 @@ def test_the_plan_has_jobs_hours_and_licences(project, planned):
             "7 training runs",
             "licence:  qwen3.5-4b: Apache-2.0",
             "qwen3.5-4b 9.4",
-            "answers:  transformers",
         ],
     )
 

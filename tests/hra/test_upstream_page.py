@@ -16,8 +16,11 @@ START, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 SECTIONS, CHAPTERS = {}, {}
 for chapter in re.split(r"^## ", PAGE, flags=re.M)[1:]:
     found = re.findall(r"^### (.*?)\n(.*?)(?=^###|\Z)", chapter, re.S | re.M)
-    SECTIONS |= {title: re.findall(r"```python\n(.*?)```", text, re.S) for title, text in found}
-    CHAPTERS[chapter.partition("\n")[0]] = [title for title, _ in found]
+    found = {title: re.findall(r"```python\n(.*?)```", text, re.S) for title, text in found}
+    paragraphs = re.findall(r"^# (\d[^\n]*)\n(.*?)(?=^# \d|^```)", chapter, re.S | re.M)  # of a block
+    found |= {title: [text] for title, text in paragraphs}
+    SECTIONS |= found
+    CHAPTERS[chapter.partition("\n")[0]] = list(found)
 FORMULAS, DEFECTS, BRANCH = (CHAPTERS[name] for name in ("Formulas", "Defects", "Pull request 3185"))
 REPAIRED = re.search(r"it repairs defects ([\d, ]+)\. It repairs in part defects ([\d, ]+);", PAGE).groups()
 REPAIRED = ", ".join(REPAIRED).split(", ")  # at least in part, by the pull request
@@ -37,7 +40,7 @@ def run(title: str) -> None:
 def rewritten() -> bool:
     """Return whether PEFT's own layers multiply no (n, n) matrices, as those of pull request 3185."""
     try:
-        run("16. A forward pass takes more than 2n³ operations per adapter, whatever the batch")
+        run("16. A forward pass takes more than 2n³ operations per adapter, whatever the batch.")
     except AssertionError:
         return True
     return False
@@ -78,6 +81,6 @@ def test_the_defect_does_not_exist_here(title):
 def test_the_page_is_complete_and_names_tests_that_exist():
     assert [int(title.partition(".")[0]) for title in DEFECTS] == list(range(1, 20))
     files = {path.name: path.read_text() for path in TESTS.rglob("*.py")}
-    named = re.findall(r"`(\w+\.py)::(\w+)`", PAGE)
+    named = re.findall(r"\b(\w+\.py)::(\w+)", PAGE)
     assert len(named) > len(SECTIONS)
     assert not [(file, name) for file, name in named if f"def {name}(" not in files[file]]

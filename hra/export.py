@@ -53,11 +53,12 @@ def to_lora(
     `load_lora_adapter(directory, prefix=component, use_safetensors=True)`). diffusers can load neither biases nor
     `modules_to_save`: an adapter that has some is written for `PeftModel` only.
 
-    Raises KeyError for an unknown adapter; ValueError if it is not an HRA adapter, is merged or sharded, lists
-    `modules_to_save` that are neither in the model nor in `beside`, has NaN or infinity, has a base weight that cannot
-    be read exactly (`quantized.dense_weight`), or adapts a convolution with groups, or with a dilation or padding mode
-    that PEFT's LoRA ignores, or `out_proj` of a Mamba model, on which PEFT applies no LoRA; TypeError if it is above
-    another adapter, or hooks or parametrizations compute a base weight.
+    Raises KeyError for an unknown adapter. Raises TypeError if it is above another adapter, or if hooks or
+    parametrizations compute a base weight. Raises ValueError if it is not an HRA adapter, is merged or sharded, or has
+    NaN or infinity. Raises ValueError also for `modules_to_save` that are neither in the model nor in `beside`, and for
+    a base weight that cannot be read exactly (`quantized.dense_weight`). PEFT's LoRA cannot replace some layers, which
+    are a ValueError, too: a convolution with groups, a dilation or another padding mode than zeros, and `out_proj` of a
+    Mamba model.
     """
     configs = getattr(model, "peft_config", {})
     if adapter_name not in configs:

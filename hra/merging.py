@@ -87,10 +87,10 @@ class Merging(Outputs, PeftHRALayer):
             self.get_base_layer().weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            left = self._merged_outputs and (
-                self._merged_outputs[1].to(weight.device),
-                self._merged_outputs[0].to(weight.device),
-            )
+            left = None
+            if self._merged_outputs is not None:
+                VL, BL = (factor.to(weight.device) for factor in self._merged_outputs)
+                left = BL, VL  # H_Lᵀ
             self.get_base_layer().weight.data = self._multiply(weight, (B, V), left, in_place=True)
         self._merged_factors = self._merged_outputs = self._weight_before_merge = None
         self.merged_adapters.clear()

@@ -17,12 +17,21 @@ from safetensors.torch import load_file
 
 import hra
 from diffusion_models import SIZES, write
-from own_code import blocks
+from own_code import blocks, recipe
 from support import ROOT
 
 PIPELINE = ROOT / "workflow/pictures-sd"
 EDIT, PENALTY = blocks("diffusers", "bash")
-CHECKPOINT, LOOP, SEVERAL = blocks("diffusers")
+(LOOP,) = blocks("diffusers")
+CHECKPOINT = recipe("diffusers_adapter.py")
+SEVERAL = """
+pipe = DiffusionPipeline.from_pretrained("MODEL")
+pipe.enable_lora_hotswap(target_rank=16)  # the largest rank of all, before the first is loaded
+pipe.load_lora_weights("OUT", adapter_name="cup")
+pipe.load_lora_weights("STYLE", adapter_name="style")
+pipe.set_adapters(["cup", "style"], [1.0, 0.8])
+pipe.load_lora_weights("OTHER", adapter_name="cup", hotswap=True)  # the same layers as OUT
+"""
 SCRIPT = "train_dreambooth_lora.py"
 FLUX2 = SIZES["flux2-klein-base-4b"]
 QWEN3 = FLUX2["text_encoder"] | {"num_hidden_layers": 28}  # the script reads the states of layers 9, 18 and 27
@@ -137,6 +146,7 @@ def bash(command: str, folder: Path) -> None:
 def edit(script: Path, folder: Path, *blocks: str) -> str:
     """Copy a script into a folder and edit it as the page says; return its text."""
     shutil.copy(script, folder)
+    (folder / "diffusers.sed").write_text(recipe("diffusers.sed"))
     for block in blocks or (EDIT,):
         bash(block.partition("\npython ")[0].replace(SCRIPT, script.name), folder)
     return (folder / script.name).read_text()

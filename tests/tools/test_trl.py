@@ -24,7 +24,10 @@ import word_model
 from own_code import blocks
 from word_model import WORDS
 
-SFT, DPO, CONTINUED, GRPO, _ = blocks("TRL")
+SFT, CONTINUED, GRPO, _ = blocks("TRL")
+ARGUMENTS = 'SFTConfig(output_dir="sft", learning_rate=1e-3, packing=True, max_length=1024)'
+DPO = SFT.replace(ARGUMENTS, 'DPOConfig(output_dir="dpo", learning_rate=1e-4)').replace("SFT", "DPO")
+CONTINUED = f"import transformers\n{DPO.partition('trainer =')[0]}{CONTINUED}"
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.fixture
 def folder(tmp_path) -> Path:
     word_model.save(tmp_path / "model", hidden_size=64, max_position_embeddings=128, initializer_range=0.3)
-    (tmp_path / "block.py").write_text(blocks("TRL")[3])
+    (tmp_path / "block.py").write_text(blocks("TRL")[2])
     (tmp_path / "trl_vllm.py").write_text(recipe("trl_vllm.py"))
     return tmp_path
 

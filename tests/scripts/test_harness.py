@@ -4,6 +4,7 @@ Its next letter depends only on the last one: embedding the identity, attention 
 The tuned run's reflections exchange two inputs of that permutation, so that p is followed by r and q by q.
 """
 
+import functools
 import os
 import shutil
 import string
@@ -58,23 +59,13 @@ def own_environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def few_tasks(monkeypatch):
-    """Restrict the registry to HumanEval and the custom tasks."""
+def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, monkeypatch):
     import lm_eval.tasks
 
-    class Few(lm_eval.tasks.TaskManager):
-        def __init__(self, include_path):
-            builtin = Path(lm_eval.tasks.__file__).parent / "humaneval"
-            super().__init__(include_path=[builtin, include_path], include_defaults=False)
-
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Few)
-
-
-@pytest.mark.parametrize("task", ["humaneval_instruct", "alphabet_code"])
-def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, few_tasks, task):
-    benchmark = {"task": task, "shots": 0, "metric": "pass@1"}
-    with pytest.raises(JobError, match=rf"benchmark X: {task} executes programs written by the model.*unsafe_code"):
+    few = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)  # to read all of them takes seconds
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
+    benchmark = {"task": "alphabet_code", "shots": 0, "metric": "pass@1"}
+    with pytest.raises(JobError, match=r"benchmark X: alphabet_code executes programs .* by the model.*unsafe_code"):
         download_harness.open_tasks({"X": benchmark}, TASKS)
     assert "HF_ALLOW_CODE_EVAL" not in os.environ
     download_harness.open_tasks({"X": benchmark | {"unsafe_code": True}}, TASKS)

@@ -62,7 +62,7 @@ def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, capsys):
         causal_lm.training_rows(folder, "train", prompt, 3)
 
 
-@pytest.mark.parametrize("kind", ["hra", "oft", "full"])
+@pytest.mark.parametrize("kind", ["hra", "full"])
 def test_every_method_trains_and_its_stored_weights_answer(make_math_run, kind):
     run = make_math_run(math_method(kind))
     record = train(run)

@@ -1,6 +1,5 @@
 """`hra-workflow export` and `predict`: the run, its weights and the new inputs that they request, or a clear error."""
 
-import inspect
 import re
 from pathlib import Path
 
@@ -140,14 +139,6 @@ def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, 
         project(**{name: value for name, value in (fine | request_).items() if value})
 
 
-def test_an_error_without_a_project_says_that_none_was_named(project):
-    config, missing = project.config, {"command": "export", "run": "best/math"}
-    for request in (missing, missing | {"run": "best/glue/mrpc"}, missing | {"run": "mine/results/glue/x"}):
-        arguments = config | {"request": request}, tasks.load(config), ["glue"]
-        with pytest.raises(JobError, match="No project was named: for the runs of a project, name it"):
-            requested_run.parse_request(*arguments, is_shipped=True)
-
-
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     trial = Path("results/glue/cola/hra/r8@lr-0.1/seed1000/train.json")
     trial.parent.mkdir(parents=True)
@@ -178,23 +169,3 @@ def test_a_tuned_run_needs_the_values_that_its_trials_chose(project):
         project(command="export", run="best/glue")
     tuning.write_choice("results/tune/glue/cola/lora/r8.json", {"values": {"learning_rate": 1e-3}})
     assert project(command="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
-
-
-def snippet_of(task) -> str:
-    return Path(inspect.getfile(type(task))).with_name("snippet.jinja").read_text()
-
-
-def test_every_task_has_settings_for_predictions_and_code_for_its_card():
-    config = paper_config()
-    known = tasks.load(config)
-    found = {
-        name: known[name].prediction(dataset, "hra/r8" if name != "math" else "hra/r32")
-        for name, dataset in (("glue", "cola"), ("math", "metamathqa-40k"), ("subject", "dog"), ("control", "coco"))
-    }
-    assert found["glue"]["reading"]["endings"] == [".parquet"]
-    assert found["math"]["generation"]["backend"] == "transformers" and found["math"]["max_new_tokens"] == 2048
-    assert found["subject"]["sampling"]["images"] == 4 and found["control"]["hint"] == {"hint": "canny"}
-    assert found["control"]["from_image"] and not known["control"].prediction("ade20k", "hra/r8")["from_image"]
-    assert all(
-        task.predicts_from and task.pipeline_tag and "from_pretrained" in snippet_of(task) for task in known.values()
-    )

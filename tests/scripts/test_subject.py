@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import gather_images
 import generate_class_images
 import generate_subject
-from hra_workflow.core import files, records, sharding
+from hra_workflow.core import sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
@@ -73,12 +73,6 @@ def test_the_loss_on_class_images_is_weighted():
     assert dreambooth.Trainer.loss(trainer, [[1.0, 3.0], [2.0, 5.0]]) == 1.5 + 0.5 * 4
 
 
-def test_half_precision_trains_and_draws(make_subject_run):
-    run = make_subject_run(unet_method(), precision="bf16")
-    assert train(run)["hyperparameters"]["precision"] == "bf16"
-    assert len(drawn(run, steps=[5], precision="bf16")) == 6
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 12])
 def test_every_batch_is_in_one_shard(count):
     batches = list(range(10))
@@ -92,13 +86,6 @@ def test_any_number_of_shards_gives_the_same_images(trained_subject):
     # Other batches, other rounding: at most one grey level.
     for first, second in zip(one, drawn(trained_subject, batch_size=3), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1, first.key
-
-
-def test_what_other_weights_have_drawn_is_not_taken(trained_subject):
-    stale = Path(trained_subject.generate()["params"]["finished"], "0123456789abcdef")
-    stale.mkdir(parents=True)
-    drawn(trained_subject)
-    assert not stale.exists()
 
 
 def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys):
@@ -155,21 +142,3 @@ def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_ru
     gather["input"]["shards"] = [one["output"]["shard"] for one in shards]
     gather_images.main(gather)
     assert list(images.unpack(gather["output"]["images"])) == whole
-
-
-def test_an_adapter_of_another_unet_is_refused(make_subject_run):
-    run = make_subject_run(unet_method())
-    record = train(run)
-    state = load_file(run.weights["last"])
-    first = next(iter(state))
-    save_file(state | {first: torch.zeros(3, 4)}, run.weights["last"], metadata={"format": "pt"})
-    record["weights_sha256"]["last/adapter_model.safetensors"] = files.sha256(run.weights["last"])
-    records.write(run.train["output"]["record"], record)
-    with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this"):
-        drawn(run, steps=(2, 5))
-
-
-def test_the_model_as_it_came_is_sampled_too(make_subject_run):
-    run = make_subject_run(unet_method("pretrained"))
-    assert train(run)["steps"] == 0
-    assert len(drawn(run, of=4, steps=[0])) == 6  # three batches

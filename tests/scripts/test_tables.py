@@ -56,16 +56,6 @@ def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
     assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
 
 
-def test_two_runs_give_the_same_bytes(tmp_path):
-    expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
-    outputs = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        collect(folder, expected)
-        make_table(folder, expected)
-        outputs.append([(folder / name).read_bytes() for name in ("runs_glue.csv", "table_glue.csv", "table_glue.md")])
-    assert outputs[0] == outputs[1]
-
-
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     """Read back by a parser of Markdown; the CSV holds the texts themselves."""
     from markdown_it import MarkdownIt

@@ -150,16 +150,6 @@ def test_a_file_that_has_moved_can_be_put_there_by_hand(server, tmp_path):
     assert server.requests == []
 
 
-def test_the_first_digits_of_a_hash(server, tmp_path):
-    digits = 8
-    fetch(url_source(server, SHA256[:digits]), tmp_path)
-    assert names(tmp_path) == ["file.bin"]
-    wrong = ("0" if SHA256[0] != "0" else "1") + SHA256[1:digits]
-    with pytest.raises(JobError, match=rf"expected SHA-256 {wrong}…, found {SHA256}"):
-        fetch(url_source(server, wrong), tmp_path / "other")
-    assert names(tmp_path) == ["file.bin"]
-
-
 # Archives
 
 

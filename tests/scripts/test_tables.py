@@ -2,16 +2,13 @@
 
 import re
 import sys
-from types import SimpleNamespace
-
-import pandas as pd
 
 import factories
 import table
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.commands import print_table
 from hra_workflow.core import files
-from hra_workflow.report import run_statistics, table_notes
+from hra_workflow.report import run_statistics
 
 
 def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
@@ -83,19 +80,6 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     assert any(cell.startswith(f"Missing results for {label}2: ") for cell in cells)
     assert any(f"presets: {label}: " in cell for cell in cells)
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
-
-
-def test_the_backends_of_answers_are_stated():
-    rows = [
-        ("base/pretrained", "gsm8k", "vllm 0.33.0", ""),
-        ("hra/r8", "gsm8k", "vllm 0.33.0", "lora"),
-        ("oft/b16", "gsm8k", "vllm 0.33.0", "merged"),
-        ("oft/b16", "general_text", "", ""),
-    ]
-    done = pd.DataFrame(rows, columns=["run", "benchmark", "backend", "serve"])
-    assert table_notes.backends(SimpleNamespace(done=done)) == [
-        ("vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; vllm 0.33.0 (`serve: merged`): oft/b16",)
-    ]
 
 
 def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):

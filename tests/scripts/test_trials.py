@@ -61,15 +61,6 @@ def test_a_fault_of_the_machine_is_no_result_of_a_trial(make_run, monkeypatch, p
     assert not Path(job["output"]["record"]).exists()
 
 
-def test_a_final_run_whose_trials_all_failed_says_so(make_run, tmp_path):
-    run = make_run(method("hra"))
-    tuning.write_choice(tmp_path / "choice.json", {"values": {}, "error": "none of the 2 trials of hra/r8 on tiny"})
-    job = run.train
-    job["input"]["chosen"] = str(tmp_path / "choice.json")
-    with pytest.raises(JobError, match="none of the 2 trials of hra/r8 on tiny"):
-        train_glue.main(job)
-
-
 # The choice, the table and the figure
 
 
@@ -94,12 +85,6 @@ def test_a_choice_counts_every_seed():
     rows = [(trial, seed, score) for trial, found in scores.items() for seed, score in enumerate(found)]
     trials = pd.DataFrame(rows, columns=["trial", "seed", "score"]).assign(metric="accuracy")
     assert tuning_results.best(trials, tasks.classes()["glue"]) == "done"
-
-
-def test_if_all_trials_fail_the_choice_says_so(tmp_path):
-    found = choice(tmp_path, made(tmp_path, {"hra/r8": ["FloatingPointError: nan at step 3"] * 3}))
-    assert found["values"] == {}
-    assert "trials of hra/r8 on cola has a final score. The first error: FloatingPointError" in found["error"]
 
 
 def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):

@@ -1,15 +1,14 @@
-"""Image evaluators: tiny DINO and CLIP, LPIPS's formula, EfficientNet."""
+"""Image evaluators: tiny DINO and CLIP, LPIPS's formula."""
 
 import json
 from random import Random
 
 import pytest
-import timm
 import torch
 from PIL import Image
 
 from hra_workflow.demo import object_images
-from hra_workflow.evaluators import registry, vision_networks
+from hra_workflow.evaluators import registry
 from hra_workflow.evaluators.protocol import Reference
 from support import ROOT
 
@@ -112,23 +111,3 @@ def test_lpips_is_its_formula(vgg, shown):
             first, second = torch.nn.functional.normalize(x, dim=1)
             total += (layers[f"lin{index}.model.1.weight"][0] * (first - second) ** 2).sum(0).mean()
     torch.testing.assert_close(lpips.distances(shown[:1], shown[1:2])[0, 0], total, rtol=1e-3, atol=0)
-
-
-def test_efficientnet_by_the_names_of_its_file(tmp_path, shown):
-    """Compare with the original network, whose tensors have other names but timm's order, by its classifier's input."""
-    torch.manual_seed(0)
-    network = timm.create_model("tf_efficientnet_lite0").eval()
-    tensors = network.state_dict()
-    torch.save(
-        {f"_{index}": tensor for index, tensor in enumerate(tensors.values())}, tmp_path / "efficientnet-lite0-0.pth"
-    )
-    found = registry.load({"kind": "efficientnet-lite0"}, tmp_path).images(shown)
-    pixels = (vision_networks.resized_tensor(shown, 224) * 255 - 127) / 128
-    with torch.no_grad():
-        logits = network(pixels)
-        expected = network.forward_features(pixels).mean((2, 3))
-        torch.testing.assert_close(network.classifier(expected), logits)
-    torch.testing.assert_close(found, torch.nn.functional.normalize(expected, dim=1))
-    torch.save(dict(list(tensors.items())[:-1]), tmp_path / "efficientnet-lite0-0.pth")
-    with pytest.raises(ValueError, match="shorter"):
-        registry.load({"kind": "efficientnet-lite0"}, tmp_path)

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from snakemake.iocontainers import Wildcards
 
 from hra_workflow.core import files, gpus, launcher, logs
-from support import ROOT
+from hra_workflow.snakemake_bridge import gpu_resources
+from support import ROOT, paper_config
 
 SCRIPT = """
 import sys
@@ -59,6 +61,20 @@ def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_p
         assert done.returncode == int(fail) and error.exists() == fail != (tmp_path / "out").exists()
         if fail:
             assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
+
+
+def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
+    config = paper_config()
+    entry = config["tasks"]["glue"]["resources"]
+    entry["runs_per_gpu"] = {"default": 3, "boft": 2}
+
+    def shared(method="hra", attempt=1):
+        wildcards = Wildcards(fromdict={"task": "glue", "method": method, "variant": "r8"})
+        return gpu_resources.jobs_per_gpu(config, wildcards, attempt)
+
+    assert (shared(), shared("boft"), shared(attempt=2), shared("base")) == (3, 2, 1, 1)
+    entry["gpu"] = 0
+    assert shared() == 1
 
 
 def full(*_):

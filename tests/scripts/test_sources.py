@@ -138,8 +138,4 @@ def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
     assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
     server.requests.clear()
     server.token = "another"
-    assert "does not accept this machine" in ask(source).problem
-    assert len(server.requests) == 1
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/none")
-    assert "no token on this machine" in ask(source).problem
+    assert "does not accept this machine" in ask(source).problem and len(server.requests) == 1

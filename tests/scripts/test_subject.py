@@ -3,15 +3,12 @@
 import errno
 import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import gather_images
-import generate_class_images
 import generate_subject
 from hra_workflow.core import sharding
 from hra_workflow.core.errors import JobError
@@ -107,23 +104,3 @@ def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys
     said = capsys.readouterr().out
     assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now, " in said
     assert " per second" in said
-
-
-def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_run, monkeypatch):
-    run = make_subject_run(unet_method())
-    job = run.class_images()
-    whole = list(images.unpack(job["output"]["shard"]))
-    given, made = {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"}
-    gather = run.job("gather_class_images", given, made, steps=[0], prompts=["a photo of a ball"], images=4)
-    images.pack(job["output"]["shard"], whole[:3], head=images.made_from(job["output"]["shard"]))
-    with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
-        gather_images.main(gather)
-    Path(job["output"]["shard"]).write_bytes(Path(job["output"]["shard"]).read_bytes()[:3000])
-    with pytest.raises(JobError, match="truncated or corrupted"):
-        gather_images.main(gather)
-    shards = [run.class_images(shard, 3) for shard in range(3)]  # of two batches
-    for one in shards:
-        generate_class_images.main(one)
-    gather["input"]["shards"] = [one["output"]["shard"] for one in shards]
-    gather_images.main(gather)
-    assert list(images.unpack(gather["output"]["images"])) == whole

@@ -139,19 +139,6 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
     assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 
 
-def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
-    images.pack(tmp_path / "a.tar", made("a", "b"))
-    with tarfile.open(tmp_path / "a.tar") as whole:
-        names, header = whole.getnames()[:2], whole.pax_headers
-        with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
-            for name in names:
-                half.addfile(whole.getmember(name), whole.extractfile(name))
-    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(expected 2 images, found 1\)"):
-        list(images.unpack(tmp_path / "b.tar"))
-    images.pack(tmp_path / "none.tar", [])
-    assert list(images.unpack(tmp_path / "none.tar")) == []
-
-
 def test_a_tar_file_of_links_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         member = tarfile.TarInfo("a.png")
@@ -172,9 +159,6 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image .* Delete \S+/a\.tar and run again"):
         (tmp_path / "a.tar").write_bytes(deep)
         _ = next(images.unpack(tmp_path / "a.tar")).image
-    (tmp_path / "a.tar").write_bytes(b"junk" * 400)
-    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
-        list(images.unpack(tmp_path / "a.tar"))
 
 
 @pytest.mark.parametrize(

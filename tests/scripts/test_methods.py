@@ -42,10 +42,3 @@ def test_what_an_entry_names_exists(kind):
 def test_a_variant_s_keys_are_those_of_its_kind(kind, variant, message):
     with pytest.raises(JobError, match=message):
         check_variant("here", {"kind": kind}, variant)
-
-
-def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
-    from hra_workflow.training.optimizers import penalty
-
-    assert penalty(None, method("lora")) is None
-    assert penalty(None, method("hra")) is None  # λ = 0

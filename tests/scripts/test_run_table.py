@@ -43,18 +43,6 @@ def test_a_failed_run_is_a_row_with_its_error(tmp_path):
     assert runs["seed"].tolist() == ["0", "0", "1", "2"]
 
 
-def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path):
-    (run,) = grid(tmp_path, seeds=(0,))
-    record, _ = factories.write(tmp_path, run, [0.5])
-    error = Path(run["benchmarks"]["dev"][0])
-    error.parent.mkdir(parents=True)
-    error.write_text("cut off")
-    collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [])], incomplete=True))
-    row = run_statistics.read_csv(tmp_path / "runs_glue.csv").iloc[0]
-    assert (row["benchmark"], row["status"], row["steps"], row["value"]) == ("dev", "failed", "100", "")
-    assert "unreadable error file" in row["error"]
-
-
 @pytest.mark.parametrize("name", ["train.json", "dev/metrics.json"])
 def test_one_edited_digit_is_refused_by_name(tmp_path, name):
     (run,) = grid(tmp_path, seeds=(0,))

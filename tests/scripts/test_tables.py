@@ -100,19 +100,6 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
         assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
 
 
-def test_checkpoints_are_named_by_the_split_that_they_are_selected_on(tmp_path):
-    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
-    collect(tmp_path, expected, scores=lambda run: [0.5, 0.8 + 0.01 * run["seed"]])
-    job = factories.table_job(tmp_path, expected)
-    benchmark = {"dataset": "cola", "benchmark": "dev", "train": "", "reported": ""}
-    for splits, title in (("test",), "test"), (("validation_matched", "dev"), "dev"), (("dev", "test"), "dev and test"):
-        job["params"]["benchmarks"] = [benchmark | {"split": one, "dataset": one} for one in splits]
-        table.main(job)
-        first, _, _ = (tmp_path / "table_glue.md").read_text().partition("## Last step\n\n")
-        assert f"## Best on {title}\n\nThe evaluation during training with the best score on {title}, the" in first
-        assert "81.00 ± 1.00" in first
-
-
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):
     """Check the mean of means; if no evaluated run has the metric, the cell is empty."""
     expected = grid(tmp_path, datasets=("rte", "sst2"), runs=("hra/r8", "lora/r8"), seeds=(0, 1))

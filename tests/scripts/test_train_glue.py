@@ -18,10 +18,8 @@ from rule_jobs import train
 from saved_states import check_restored
 from support import ROOT, method
 
-KINDS = ["hra", "adalora", "full"]
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["hra", "full"])
 def test_every_method_trains_and_evaluates(make_run, kind):
     run = make_run(method(kind))
     record = train(run)
@@ -78,18 +76,6 @@ def test_of_equally_good_steps_the_first_is_the_best(make_run):
     record = train(make_run(method("head"), learning_rate=1e-30))
     scores = {point["metrics"]["accuracy"] for point in record["curve"]}
     assert len(record["curve"]) > 1 == len(scores) and record["best_step"] == record["curve"][0]["step"]
-
-
-def test_scores_that_the_training_has_not_written_are_refused(make_run):
-    import evaluate_glue
-
-    run = make_run(method("bitfit"))
-    train(run)
-    path = Path(run.evaluate["input"]["scores"]) / "validation.safetensors"
-    scores = evaluate_glue.read_scores(path)
-    evaluate_glue.write_scores(path.parent, "validation", {name: -one for name, one in scores.items()})
-    with pytest.raises(JobError, match=r"validation\.safetensors: expected SHA-256 \w+, found \w+"):
-        evaluate_glue.main(run.evaluate)
 
 
 def test_training_starts_from_the_augmented_checkpoint_and_the_head_has_a_rate_of_its_own(make_run):

@@ -205,11 +205,3 @@ def test_the_reference_of_the_config_may_be_any_row(made):
 def test_the_base_model_is_the_reference_of_runs_without_a_baseline(made):
     rows, _ = made([], {"hra/r8": 0.9, "full/all": 0.85}, untrained=["full/all"], baselines=["full/all"])
     assert set(rows["CoLA_verdict"]) == {"HRA r=8, λ=0: 90.00; Full fine-tuning: 85.00 (not tested)", ""}
-
-
-@pytest.mark.parametrize("levels", [{"hra/r8": 0.0, "lora/r8": 0.01}, {"hra/r8": 0.0, "lora/r8": 0.0}])
-def test_a_score_of_0_that_is_the_worst_is_not_bold(made, levels):
-    rows, text = made([pair("hra/r8", "lora/r8", -1, -2, 1, 0.5, 0.5, 0.7, 1043, 3)], levels)
-    best = rows[rows["selection"] == "best_on_dev"].set_index("run")["CoLA_best"]
-    assert best["hra/r8"] == "" and best["lora/r8"] == ("true" if levels["lora/r8"] else "")
-    assert "**0.00" not in text

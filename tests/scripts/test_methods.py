@@ -9,7 +9,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.config.method_checks import check_variant
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import peft_types
-from support import ROOT, method
+from support import ROOT
 
 
 def test_the_page_of_methods_lists_the_kinds_of_every_task():

@@ -3,7 +3,6 @@
 import pytest
 
 from hra_workflow.report import run_statistics
-from support import paper_config
 from published import NAMES, PUBLISHED, needs_paper, paper, published
 
 IMPACT = dict(zip(NAMES, NAMES, strict=True)) | {"Overall impact": "overall_impact_pct"}

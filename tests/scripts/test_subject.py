@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 import generate_subject
 from hra_workflow.core import sharding
-from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
 from hra_workflow.tasks.subject.items import items, key

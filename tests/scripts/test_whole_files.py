@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import pickle
 import platform
 import shutil
 import subprocess

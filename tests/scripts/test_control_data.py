@@ -177,7 +177,7 @@ def test_prompts_that_are_wrong_in_both_splits(tmp_path):
     for split in ("train", "validation"):
         (tmp_path / f"{split}.jsonl").write_text('{"image": "0.png", "prompt": ""}')
         places[split] = {"prompts": f"{split}.jsonl", "image": "{key}.png"}
-    with pytest.raises(JobError, match=r"(?s)train.jsonl, line 1, column prompt: .*\n.*validation.jsonl, line 1, "):
+    with pytest.raises(JobError, match=r"(?s)train.jsonl, row 1, column prompt: .*\n.*validation.jsonl, row 1, "):
         row_files.check(tmp_path, {"hint": "canny", "resolution": 32, "splits": places})
 
 

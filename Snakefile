@@ -25,7 +25,7 @@ onstart:
     handlers.start(workflow, config)
     identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
-    job_events.record(workflow, config)
+    job_events.show(workflow, config)
 
 
 onsuccess:
@@ -34,7 +34,11 @@ onsuccess:
 
 onerror:
     handlers.end(workflow, config)
-    print(job_events.advice(config))
+    print(
+        "Not all jobs are done; finished work is kept. Correct what the errors above name, then rerun the same command "
+        "(training resumes from its last checkpoint). If only runs have failed, `--config incomplete=True` builds the "
+        "table from the others."
+    )
 
 
 include: BASEDIR / "rules/common.smk"

@@ -1,6 +1,4 @@
-"""Conv2d is Linear on the unfolded input, for every geometry."""
-
-import itertools
+"""Convolutions whose base layer does more than its class says; test_two_sided.py has those of every geometry."""
 
 import pytest
 import torch
@@ -9,41 +7,6 @@ from sidebyside import close, layer
 from torch import nn
 
 from hra.reflections import compact, reflect
-
-GEOMETRIES = [
-    *itertools.product([(1, 1), (3, 3), (2, 3)], [1, (2, 1)], [0, (1, 2)], [1, (2, 1)]),
-    *itertools.product([(3, 3), (2, 3), (2, 4)], [1], ["same", "valid"], [1, (1, 2)]),
-]
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), GEOMETRIES)
-@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
-def test_convolution_is_a_linear_layer_on_patches(kernel, stride, padding, dilation, mode):
-    base = nn.Conv2d(3, 5, kernel, stride, padding, dilation, padding_mode=mode, dtype=torch.float64)
-    x = torch.randn(2, 3, 7, 8, dtype=torch.float64, requires_grad=True)
-    ours = layer(base, r=3)
-    u = ours.hra_u["default"]
-    assert u.shape == (3 * kernel[0] * kernel[1], 3)
-
-    z = ours(x)
-    # A base layer with one output channel per entry of the patch unfolds its own input.
-    eye = torch.eye(len(u), dtype=torch.float64).view(len(u), 3, *kernel)
-    patches = base._conv_forward(x, eye, None).movedim(1, -1)
-    expected = nn.functional.linear(reflect(patches, *compact(u)), base.weight.flatten(1), base.bias).movedim(-1, 1)
-    close(z, expected, 64)
-
-    weights = torch.randn_like(z)
-    actual = torch.autograd.grad((z * weights).sum(), (x, u))
-    for gradient, other in zip(actual, torch.autograd.grad((expected * weights).sum(), (x, u)), strict=True):
-        close(gradient, other, 64)
-
-    before = base.weight.clone()
-    ours.merge()
-    close(ours(x), z, 64)
-    ours.enable_adapters(False)
-    close(ours(x), nn.Conv2d._conv_forward(base, x, before, base.bias), 64)
-    ours.unmerge()
-    close(base.weight, before, 64)
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

@@ -4,15 +4,12 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from peft import HRAConfig, get_peft_model
 from sidebyside import FORMS, ONE_OR_BOTH, close, config_of, layer
 from torch import nn
 
 import hra
 from hra.base_layer import HRALayer
-from hra.layers import Linear
 
 # Initialisation
 
@@ -122,47 +119,7 @@ def test_parameters_that_peft_replaces_are_used_no_longer(form):
     assert all(one["default"].grad is not None for one in adapters) and all(one.grad is None for one in old)
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    st.integers(2, 10),
-    st.integers(1, 10),
-    st.lists(st.tuples(st.integers(1, 2), st.booleans()), min_size=1, max_size=3),
-    st.sampled_from([torch.float64, torch.float32, torch.bfloat16]),
-)
-def test_any_shape_dtype_and_number_of_adapters(n, out, adapters, dtype):
-    base = nn.Linear(n, out).to(dtype)
-    x = torch.randn(2, 3, n).to(dtype)
-    ours = None
-    for i, (r, apply_GS) in enumerate(adapters):
-        config = HRAConfig(r=r, init_weights=False, apply_GS=apply_GS)
-        if ours is None:
-            ours = Linear(copy.deepcopy(base), "0", config, r)
-        else:
-            ours.update_layer(str(i), r, config)
-    names = [str(i) for i in range(len(adapters))]
-    ours.set_adapter(names)
-    D = torch.eye(n, dtype=torch.promote_types(dtype, torch.float32))
-    for name in names:
-        D = D @ ours.get_delta_weight(name)
-    close(D @ D.T, torch.eye(n), 4 * n)
-    expected = (x.to(D.dtype) @ D.T).to(dtype)
-    y = ours(x)
-    assert y.shape == (2, 3, out) and y.dtype == dtype
-    close(y, base(expected), 8 * n)
-    weight = ours.weight.clone()
-    ours.merge()
-    close(ours(x), y, 8 * n)
-    ours.unmerge()
-    close(ours.weight, weight, 0 if dtype == torch.bfloat16 else 8 * n)
-
-
 # A layer as an object
-
-
-def test_input_need_not_be_contiguous():
-    ours = layer(nn.Linear(16, 8))
-    x = torch.randn(3, 16, 5)
-    close(ours(x.mT), ours(x.mT.contiguous()), 16)
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,6 @@ from torch import nn
 import hra
 
 
-def test_merged_and_disabled_gives_the_base_without_a_change_of_state():
-    base, x = nn.Linear(16, 8), torch.randn(5, 16)
-    ours = layer(copy.deepcopy(base))
-    ours.merge()
-    weight = ours.weight.clone()
-    ours.enable_adapters(False)
-    close(ours(x), base(x), 16)
-    assert ours.merged and torch.equal(ours.weight, weight)
-    ours.enable_adapters(True)
-    ours.unmerge()
-    close(ours.weight, base.weight, 16)
-
-
 @pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("base", [nn.Linear(16, 8), nn.Conv2d(3, 4, (2, 3)), nn.Conv2d(4, 8, 2, groups=2)])
@@ -43,17 +30,6 @@ def test_reduced_precision_unmerges_to_the_original_bits(base, dtype, form):
     assert ours._weight_before_merge is None  # the copy is not kept longer than needed
 
 
-def test_channels_last_weight_merges_and_stays_channels_last():
-    base = nn.Conv2d(3, 4, (2, 3)).to(memory_format=torch.channels_last)
-    ours, x = layer(base), torch.randn(2, 3, 5, 6)
-    before, y = ours.weight.clone(), ours(x)
-    ours.merge()
-    close(ours(x), y, 18)
-    assert ours.weight.is_contiguous(memory_format=torch.channels_last)
-    ours.unmerge()
-    close(ours.weight, before, 18)
-
-
 def test_a_weight_that_ZeRO_3_has_emptied_is_refused():
     model = adapt(nn.Sequential(nn.Linear(6, 5)), target_modules=["0"])
     weight = model.base_model.model[0].base_layer.weight
@@ -62,11 +38,6 @@ def test_a_weight_that_ZeRO_3_has_emptied_is_refused():
         model.merge_adapter()
     with pytest.raises(ValueError, match=r"to_lora: 0: .*ZeRO-3"):
         hra.to_lora(model)
-
-
-def test_unmerging_twice_warns():
-    with pytest.warns(UserWarning, match="Already unmerged"):
-        layer(nn.Linear(16, 8)).unmerge()
 
 
 # Merges and adapters that would be lost or wrong

@@ -16,8 +16,7 @@ from sidebyside import TARGETS, close
 
 import benchmarks.__main__ as benchmarks
 import hra
-from benchmarks import cases, tables
-from benchmarks.drift import MEASURES
+from benchmarks import cases
 from benchmarks.other_peft import OtherPackages
 from hra import checks
 
@@ -133,39 +132,3 @@ def test_benchmarks_time_both_pefts_in_one_run_and_keep_the_results_of_another_p
         )
     with pytest.raises(ValueError, match=r"expected a folder with PEFT's sources .*found none"):
         OtherPackages(tmp_path)
-
-
-def test_tables_take_the_rows_with_all_kinds_and_what_these_lack_from_older_ones(tmp_path):
-    columns = "what,case,size,r,dtype,hra/lora,next/lora,peft/hra,machine\n"
-    older = '{},8,float32,1.2,,10.0,"AMD EPYC, 2 threads"\n'
-    layer = "step,linear,4096x4096 512 tokens"
-    (tmp_path / "linear.csv").write_text(columns + older.format(layer) + older.format("step,linear,768x768 512 tokens"))
-    (tmp_path / "next.csv").write_text(columns + f'{layer},8,float32,0.987,1.004,,"AMD EPYC, 2 threads"\n')
-    drift = "what,case,size,r,dtype,unit,lora,peft,hra,machine\n" + "".join(
-        f'drift,linear,512x512 trained,8,{dtype},{unit},1e-8,0.00021,0,"AMD EPYC, 2 threads"\n'
-        for dtype in ("float32", "bfloat16")
-        for unit in MEASURES
-    )
-    (tmp_path / "drift.csv").write_text(drift)
-    (tmp_path / "benchmarks").mkdir()
-    page, readme = (tmp_path / name for name in ("benchmarks/README.md", "README.md"))
-    page.write_text(
-        "a\n<!-- table layers -->\nold\n<!-- end -->\nb\n<!-- table models -->\n\n<!-- end -->\nc\n"
-        "<!-- table two-sided -->\n\n<!-- end -->\n<!-- table sync -->\n\n<!-- end -->\n"
-    )
-    readme.write_text("<!-- table headline -->\n\n<!-- end -->\n")
-    for _ in range(2):
-        tables.write(tmp_path, tmp_path)
-        assert "| Linear 768, r = 8 | 12.0 | – | **1.20** |\n| Linear 4096, r = 8 | 12.0 | 1.00 | **0.99** |\n" in (
-            page.read_text()
-        )
-        assert page.read_text().startswith("a\n<!-- table layers -->\n| one layer, relative")
-        assert "<!-- end -->\nc\n<!-- table two-sided -->\n" in page.read_text()
-        assert "| AMD EPYC, 2 cores, float32 | 1.00 | 12.0 | 1.00 | **0.99** |" in readme.read_text()
-        assert "unmerges, float32 | 1e-8 | 2e-4 | **0** |" in page.read_text()
-    readme.write_text("<!-- table headline -->\na page without the end of its table\n")
-    with pytest.raises(ValueError, match=r"README.md: expected a line `<!-- end -->` after .*, found none"):
-        tables.write(tmp_path, tmp_path)
-    readme.write_text("")
-    with pytest.raises(ValueError, match=r"README.md: expected one line `<!-- table headline -->`, found 0"):
-        tables.write(tmp_path, tmp_path)

@@ -212,6 +212,7 @@ def all_in_fsdp(folder):
         "merging": [merge_in_fsdp(*way) for way in WAYS],
         "penalty": [penalty_in_fsdp("fsdp1", units) for units in ("model", "layers")],
         "infinite": penalty_in_fsdp("fsdp2", "layers", apply_GS=True),
+        "llama": {dtype: train_llama_in_fsdp(dtype) for dtype in DTYPES},
     }
 
 
@@ -247,10 +248,13 @@ def test_the_penalty_is_an_error_on_the_pieces_of_fsdp1_and_a_plain_zero_for_inf
         assert type(rank["infinite"]) is torch.Tensor and rank["infinite"] == 0
 
 
+DTYPES = {"float32": torch.float32, "bfloat16, checkpointing": torch.bfloat16}
+
+
 def language_model(dtype):
     torch.manual_seed(0)
-    model = llama(2).to(dtype)
-    if dtype == torch.bfloat16:
+    model = llama(2).to(DTYPES[dtype])
+    if "checkpointing" in dtype:
         model.gradient_checkpointing_enable()
     return get_peft_model(model, HRAConfig(r=4, task_type="CAUSAL_LM")).train(), torch.randint(0, 50, (4, 7))
 
@@ -277,13 +281,13 @@ def train_llama_in_fsdp(dtype):
     return {"losses": losses, "weights": get_peft_model_state_dict(model, state_dict=full_state(model))}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16, checkpointing"])
-def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_as_on_one(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_llama_in_fsdp2_with_one_batch_on_both_ranks_trains_as_on_one(in_fsdp, dtype):
     """Compare up to rounding, which depends on the layout of the factors: a bank's lie in one tensor.
 
     The mean of two equal gradients is that gradient; the adapter stays float32.
     """
-    ranks = on_two_ranks(train_llama_in_fsdp, tmp_path, dtype)
+    ranks = [rank["llama"][dtype] for rank in in_fsdp[1]]
     model, tokens = language_model(dtype)
     losses = train_llama(model, tokens)
     assert losses[-1] < losses[0]

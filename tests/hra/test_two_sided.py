@@ -76,6 +76,7 @@ GEOMETRIES = [
     ((2, 3), {"padding": "same", "padding_mode": "reflect"}),
     (3, {"padding": 1, "groups": 2}),
     ((2, 1), {"groups": 4, "stride": 2, "bias": False}),
+    ((2, 4), {"padding": "valid", "padding_mode": "replicate"}),
 ]
 
 
@@ -90,6 +91,7 @@ def test_a_convolution_is_the_definition(form, kernel, options, layout):
     if layout == "hooked":  # the base layer has to be called
         base.register_forward_hook(lambda module, inputs, output: None)
     check(layer(base, r=2, **form), (x[0] if layout == "one image" else x).requires_grad_())
+    assert layout != "channels last" or base.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("apply_GS", [False, True])

@@ -43,8 +43,3 @@ def test_ranks_are_allocated_after_each_step_counted_from_one():
     for finished in range(3):
         adalora.AllocateRanks().on_optimizer_step(None, SimpleNamespace(global_step=finished), None, model=model)
     assert steps == [1, 2, 3]  # PEFT's schedule ends at `total_step`
-
-
-def test_oft_takes_a_block_size_without_r():
-    config = adapters.peft_config(method("oft", peft={"oft_block_size": 16}))
-    assert (config.r, config.oft_block_size) == (0, 16)

@@ -3,8 +3,11 @@
 import itertools
 import re
 import time
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
+import yaml
 
 from hra_workflow.tasks.math import answers, expressions, official_grader, sandbox
 
@@ -18,20 +21,52 @@ def verdicts(output: str, gold: str, style: str = "boxed") -> list[bool]:
 
 
 def correct(answer: str, gold: str, style: str = "boxed") -> bool:
-    """Strict and lenient verdict, which must agree, on an answer given in the trained form."""
-    strict, lenient, _ = verdicts(f"Thus it is so. The answer is: {answer}", gold, style)
-    assert strict == lenient
-    return strict
+    """Strict verdict on an answer given in the trained form."""
+    return verdicts(f"Thus it is so. The answer is: {answer}", gold, style)[0]
 
 
-NUMBERS = {  # a reference answer of GSM8K: the right answers, the wrong ones; others are drawn in test_quantities.py
-    "1234567": ([], ["1,234", "1000001"]),
-    "0.5": ([".5"], ["5"]),
-    "12": (["12.0"], []),
-    "1.75": (["3.5/2"], []),
-    "5": ([], ["500", r"\boxed{3} or \boxed{5}"]),
-    "60": (["60 miles per hour"], []),
-}
+NUMBERS = {  # the value of a text in the style of GSM8K
+    1234567: ["1,234,567", "$1,234,567.00", r"1{,}234{,}567", r"1,\!234,\!567"],
+    18: [
+        "18", "18.", "$18", "$18.00", r"\$18", "18%", r"18\%", "€18", "18 €", "18°C", r"18^\circ", r"$18^{\circ}$",
+        "18 apples", "18g", "18 s", "18-inch", "18 p.m.", "18 m^2", "18 km/h", r"18\text{ cm}", r"\boxed{18}", "36/2",
+        "18 miles per hour", r"\(18\)", r"\text{18}", "+18",
+    ],
+    Fraction(3, 4): ["3/4", "$.75", "0.750", r"\frac{3}{4}", r"\frac34", r"\dfrac{3}{4} of it", "1.5/2", "3 / 4 cup"],
+    Fraction(-3, 4): ["-3/4", "−.75", "- 0.75", "-$0.75", "$-0.75", r"-\frac{3}{4}", r"\frac{-3}{4}", r"\frac{−3}{4}"],
+}  # fmt: skip
+NO_NUMBERS = [
+    "18-20", "18 to 20", "18 or 20", "18 and 20", "18%-20%", "18 dollars and 50 cents", "18 and a half", r"18 \times 3",
+    "18x3", "18*3", "10^3", "18(3)", "1.8e1", r"\sqrt{18}", "±18", "x-18", "(a + b)/18", "half of 18", "5:30", "18:00",
+    "18!", "1,18", "0,380", "1234,567", "18 less than 20", "18 mod 5", "18 feet 6 inches", "18'06", "18 3/4", "18_7",
+    "1 000", "twenty 18", "--18", "-$-18", "negative 18", "minus 18", "18 negative", "18 below zero", "18° below zero",
+    "18 less than zero", "$18m", "$18 b", "18°30", "5$3", "five", "x", "", "-", "1/0", "9" * 5000, "18 of 20",
+]  # fmt: skip
+NUMBER_WORDS = (
+    "hundred thousand million billion zillion dozen dozens grand lakh crore halves thirds eighths tenths hundredths "
+    "thousandths twentieths millionths half quarter score gross k K M B bn mil mio Mrd milliards Millionen th st first "
+    "tenth hundredth fivefold tenfold seven fifty forty-two squared cubed π pi twice double factorial x million's"
+)
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_the_value_of_a_number(value):
+    assert [text for text in NUMBERS[value] if answers.number(text) != value] == []
+
+
+def test_what_is_not_one_number_has_no_value():
+    assert [text for text in NO_NUMBERS if answers.number(text) is not None] == []
+
+
+def test_a_number_word_is_no_unit():
+    texts = [
+        form.format(word)
+        for word in NUMBER_WORDS.split()
+        for form in ("18 {}", "18{}", r"18\text{{ {}}}", "18 {} dollars")
+    ]
+    assert [text for text in texts if answers.number(text) is not None or expressions.same(text, "18")] == []
+
+
 EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     "1234567": ([r"1,\!234,\!567"], []),
     "0.00000002": ([], ["0.00000001"]),
@@ -63,20 +98,18 @@ EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     "15000": ([r"\$15,\!000"], []),
     "3+2x": (["f(x) = 2x+3"], []),
     "x^2+y^2=4": (["x^2+y^2-4=0"], []),
-    "-5": (["negative 5"], ["5"]),
-    r"5{,}000{,}000": ([r"5\text{ million}"], []),
-    r"\frac{3}{2}": (["1 1/2"], []),
+    "-5": ([], ["5", "negative 5"]),
+    r"\frac{3}{2}": ([r"1\frac12"], []),
     "380": ([], ["0,380"]),
     "A": ([], ["A'"]),
     "10_{7}": (["10_7"], ["10_8", "11_7", "10", "7", "107"]),
 }
 
 
-@pytest.mark.parametrize("style", ["gsm8k", "boxed"])
-def test_right_answers_are_right_and_wrong_ones_wrong(style):
-    for gold, (right, wrong) in {"gsm8k": NUMBERS, "boxed": EXPRESSIONS}[style].items():
-        assert [one for one in right if not correct(one, gold, style)] == [], gold
-        assert [one for one in wrong if correct(one, gold, style)] == [], gold
+def test_equal_expressions_are_correct_and_others_incorrect():
+    for gold, (right, wrong) in EXPRESSIONS.items():
+        assert [one for one in right if not correct(one, gold)] == [], gold
+        assert [one for one in wrong if correct(one, gold)] == [], gold
 
 
 def test_where_the_ways_to_grade_differ():
@@ -84,13 +117,40 @@ def test_where_the_ways_to_grade_differ():
     for answer, gold in (("3.5/2", "7"), ("x/2", "5"), (r"\sqrt", "3"), ("500", "5"), ("0.3", "30"), ("107", "10_7")):
         assert official_grader.right("boxed", answer, gold) and not correct(answer, gold)
     assert verdicts("The answer is: 3.5", "4", "gsm8k") == [False, False, True]  # rounded, on purpose
-    # An equation that merely ends in it is so to the lenient reading only.
+    assert verdicts("The answer is: 18.00", "18", "gsm8k") == [True, False, True]  # lm-eval compares texts
+    assert verdicts("The answer is: 0.3333333333", r"\frac{1}{3}")[:2] == [False, True]  # math-verify rounds
     assert verdicts("The answer is: y=5", "x=5")[:2] == verdicts("The answer is: 3+4=7", "7")[:2] == [False, True]
     assert verdicts("The answer is: 3+x=7", "10")[:2] == [False, False]
-    assert verdicts("The answer is: 42\n\nNow 3+4=7", "7") == [False, False, False]
     # The official code generates with these words as stop strings and never sees the rest.
-    assert verdicts("The answer is: 42\n\n### Instruction: And 3+4?", "42") == [False, True, True]
+    assert verdicts("The answer is: 42\n\n### Instruction: And 3+4?", "42", "gsm8k") == [False, False, True]
     assert verdicts("By the Instruction, 6 * 7 = 42. The answer is: 42", "42", "gsm8k") == [True, True, False]
+
+
+TAILS = [
+    "", "18", "18.", "$18", "$18.", "$18.00", "-18", "- 18", "18 apples", "18 of 20", "1,042", "$1,042.", "1042", ".5",
+    "0.5", "5", "$ 5", "18...", "18, 19, ...", "x18y", "3/18", "18%", r"\boxed{18}", "18\n#### 18", "18\n\n", "--18",
+    "$", "..", "$.", ",", "1.8e1", "１８", "٣", "eighteen",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("gold", ["18", "-18", "1,042", "$18", "0.5", "5", "18."])
+def test_lenient_is_lm_evals_flexible_extract_of_gsm8k(gold):
+    lm_eval = pytest.importorskip("lm_eval")
+    from lm_eval.api.metrics import exact_match_fn
+    from lm_eval.filters.extraction import RegexFilter
+
+    task = yaml.safe_load((Path(lm_eval.__file__).parent / "tasks/gsm8k/gsm8k.yaml").read_text())
+    ((extract, first),) = [entry["filter"] for entry in task["filter_list"] if entry["name"] == "flexible-extract"]
+    ((metric),) = task["metric_list"]
+    settings = {name: metric[name] for name in ("ignore_case", "ignore_punctuation", "regexes_to_ignore")}
+    outputs = [form.format(tail) for tail in TAILS for form in ("{}", "6 * 3 = 7. The answer is: {}", "It is {} or so")]
+    found = RegexFilter(extract["regex_pattern"], extract["group_select"]).apply([outputs], [{}])[0]
+    expected = [
+        bool(exact_match_fn(predictions=[one], references=[f"Work.\n#### {gold}"], **settings)["exact_match"])
+        for one in found
+    ]
+    assert [answers.grade("gsm8k", output, gold)["lenient"]["right"] for output in outputs] == expected
+    assert any(expected) and first == {"function": "take_first"}
 
 
 MATRICES = [
@@ -159,29 +219,18 @@ def test_malformed_answers_are_wrong():
             assert not correct(answer, "5", style)
 
 
-REPEATED = [
-    "-", "- ", "1 1 1 ", "1+", "1,111,", r"\text{", r"\boxed{", "three ", "a", "5 a ", r"\(", r"\[", "$", "**a ", " ",
-    "so 1 ", "not 1 ", "=", "{", "√", "USD ", "the answer is 1", "<<", r"\frac{1}{2} ", "1'", "minus ", "5 less than ",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("style", "form"), [("gsm8k", "7 {} 7"), ("boxed", "The answer is: {}")])
-def test_a_long_output_is_read_in_linear_time(style, form):
+@pytest.mark.parametrize("piece", ["-", "- ", "1 1 1 ", "1,111,", "$", "a", "5 a ", " ", "#### "])
+def test_a_long_output_is_read_in_linear_time(piece):
     """Read a quarter of a megabyte in about 20 ms; in quadratic time, it would take minutes."""
     started = time.process_time()
-    for piece in REPEATED:
-        output = form.format(piece * (250_000 // len(piece)))
-        for reading in answers.lenient_readings(style, output):
-            if style == "gsm8k" or len(reading) > 1001:  # Others are compared under sandbox.py's limits.
-                answers.right(style, reading, "7")
-    assert time.process_time() - started < len(REPEATED)
+    verdicts(f"7 {piece * (250_000 // len(piece))} 7", "7", "gsm8k")
+    assert time.process_time() - started < 1
 
 
 def test_a_text_much_longer_than_the_reference_is_not_the_answer():
     long = "7" + " apples" * 200
     assert answers.number(long) == 7 and correct(long, long)
     assert verdicts(f"The answer is: {long}", "7", "gsm8k") == [False, True, True]
-    assert verdicts("1 " * 10**5 + "7" + " That is it." * 10**5, "7")[:2] == [False, True]
 
 
 # Where the final answer is looked for
@@ -203,27 +252,27 @@ PLACES = {  # an output, and which of the three ways find the answer
     "The answer is: 41. No.\nThe answer is: 42.": "slo",
     "The answer is: 42 apples": "slo",
     "The answer is: 42 since 6 * 7 = 42": "lo",
+    "The answer is: 42. It has 2 digits.": "o",
     "The answer is: 6 * 7 = 42": "l",
     "So the answer is 42.": "l",
     r"So it is \boxed{42}.": "l",
     "6 * 7 = <<6*7=42>>42\n#### 42": "l",
     "She pays 7 * 6 = $42.": "l",
     "It is 42, or rather 43": "",
-    "The answer is: 43\n#### 42": "",
     "The answer is: ": "",
     "": "",
 }
 PLACES_OF_EXPRESSIONS = {
     r"The answer is: \frac{2}{3}": "slo",
     r"The answer is: $\frac{2}{3}$.": "sl",
-    r"The answer is: $\frac{2}{3}$ of the whole. It holds that $1 = 1$.": "l",
     r"The answer is: $x = \frac{1}{3} + \frac{1}{3} = \frac{2}{3}$": "l",
     r"Hence the answer is $\frac{2}{3}$": "l",
     r"Hence $\boxed{\frac{2}{3}}$ is left of $1$.": "l",
     r"Of \(1\) there is \[\frac{2}{3}\] left.": "l",
     "There is 2/3 left": "l",
-    r"The answer is: \frac{1}{3}. It is not \boxed{\frac{2}{3}}": "l",
+    r"The answer is: nothing. It is \boxed{\frac{2}{3}}": "l",
     r"The answer is: \frac{1}{3}": "",
+    "": "",
 }
 
 
@@ -232,5 +281,5 @@ def test_where_the_three_ways_look_for_an_answer():
         for output, ways in places.items():
             assert verdicts(output, gold, style) == [way[0] in ways for way in WAYS], output
     graded = answers.grade("gsm8k", "The answer is: 7 of 9", "9")
-    assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "7", "7"]
+    assert [graded[way]["answer"] for way in WAYS] == ["7 of 9", "9", "7"]
     assert answers.grade("gsm8k", "No idea", "9") == {way: {"answer": None, "right": False} for way in WAYS}

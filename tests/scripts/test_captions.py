@@ -20,7 +20,7 @@ from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import image_tables, sources
+from hra_workflow.data import sources
 from hra_workflow.models import diffusion
 from hra_workflow.tasks import user_data
 from hra_workflow.tasks.subject import dreambooth
@@ -31,10 +31,9 @@ ENTRY = {"class": "cat", "captions": CAPTIONS, "splits": {"test": [3, 1]}}
 COMMIT = "c0ffee" + "0" * 34
 
 
-def configured(entry: dict, source: dict | None = None) -> dict:
+def configured(entry: dict) -> dict:
     config = paper_config()
-    source = source or {"kind": "local", "path": "cat"}
-    config["datasets"]["subject"] = {"mine": {"source": source} | entry}
+    config["datasets"]["subject"] = {"mine": {"source": {"kind": "local", "path": "cat"}} | entry}
     config["tasks"]["subject"] |= {"grid": [{"runs": ["hra/r8"], "datasets": ["mine"], "seeds": [0]}], "resolution": 32}
     return config
 
@@ -53,21 +52,12 @@ def test_each_image_is_trained_with_its_caption_and_those_of_the_test_split_are_
     assert scored["references"] == [3, 1] and scored["prompts_class"] == ["cat in the rain", "a box in front of cat"]
     assert subject.work("generate", {"dataset": "mine", "method": "hra", "variant": "r8", "n_shards": 1}) == 11 * 2 * 4
 
-    config = configured({"class": "cat", "captions": CAPTIONS, "prompts": "live"})
-    validation.check(config)
-    subject = tasks.load(config)["subject"]
-    assert len(subject.prompts("mine")) == 25 and None not in subject.training_prompts("mine")["instance"]
-    assert "references" not in subject.scoring_settings("mine")
-
 
 def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_identifier():
     config = paper_config()
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
-    subject = tasks.load(config)["subject"]
-    for name in ("dog", "backpack"):
-        scored = subject.scoring_settings(name)
-        assert scored["prompts_class"] == [prompt.replace("qwe ", "") for prompt in scored["prompts"]]
-        assert scored["prompts_class"] != scored["prompts"]
+    scored = tasks.load(config)["subject"].scoring_settings("dog")
+    assert scored["prompts_class"] == [prompt.replace("qwe ", "") for prompt in scored["prompts"]] != scored["prompts"]
 
 
 @pytest.mark.parametrize(
@@ -167,9 +157,6 @@ def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path):
     assert [(tmp_path / "cats" / name).read_bytes() for name in record["files"]] == [row["bytes"] for row in rows]
     with pytest.raises(JobError, match=r"expected 5 images, one per caption, found 4: 0.png, 1.jpg"):
         fetched(tmp_path, images=5)
-    (tmp_path / "0.parquet").write_bytes(table({"text": "a"}))
-    with pytest.raises(JobError, match=r"expected one column of images, .*found none among image, n"):
-        image_tables.unpack([tmp_path / "0.parquet"], tmp_path / "to")
 
 
 def test_without_files_a_source_of_the_hub_is_all_that_the_dataset_uses(tmp_path, hub_server):

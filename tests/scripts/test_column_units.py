@@ -31,15 +31,7 @@ def test_a_column_in_percent_has_100_times_the_differences_and_10000_times_the_n
 
 EDGES = {"dataset": "scenes-canny", "benchmark": "validation"}
 IOU, F1 = (EDGES | {"name": name, "metric": f"canny_{name}"} for name in ("iou", "f1"))
-POINTS = {
-    "name": "px",
-    "dataset": "scenes-points",
-    "benchmark": "validation",
-    "metric": "points_error",
-    "better": "lower",
-}
-
-
+POINTS = EDGES | {"name": "px", "dataset": "scenes-points", "metric": "points_error", "better": "lower"}
 CONFIG = demo_config()
 
 
@@ -66,19 +58,14 @@ def test_columns_of_unequal_units_are_not_averaged(columns, found):
 
 # Directions
 
-WORDS = {"benchmark": "test", "dataset": "word-problems"}
-SECONDS = {"benchmark": "training", "metric": "seconds"}
-
 
 @pytest.mark.parametrize(
     ("task", "column", "better"),
     [
         ("glue", {"benchmark": "validation", "dataset": "sentiment", "metric": "accuracy"}, "higher"),
-        ("glue", SECONDS | {"dataset": "sentiment"}, "lower"),
-        ("math", WORDS | {"metric": "strict"}, "higher"),
+        ("glue", {"benchmark": "training", "metric": "seconds", "dataset": "sentiment"}, "lower"),
+        ("math", {"benchmark": "test", "dataset": "word-problems", "metric": "strict"}, "higher"),
         ("subject", {"benchmark": "prompts", "metric": "blocked"}, "lower"),
-        ("subject", {"benchmark": "prompts", "metric": "efficientnet"}, "higher"),
-        ("subject", SECONDS, "lower"),
         ("control", POINTS, "lower"),
         ("control", IOU, "higher"),
     ],
@@ -96,7 +83,7 @@ def test_a_column_has_the_direction_of_its_metric(task, column, better):
 # Names
 
 
-@pytest.mark.parametrize("name", [*sorted(OF_ROWS), *(f"A{ending}" for ending in ENDINGS)])
+@pytest.mark.parametrize("name", [min(OF_ROWS), f"A{ENDINGS[0]}"])
 def test_no_column_has_a_name_of_computed_columns(name):
     columns = [IOU | {"name": "A"}, F1 | {"name": "B"}]
     checked("control", columns, {"A_mean": ["A"]})

@@ -16,12 +16,8 @@ from published import PUBLISHED, line
 def write_runs(folder: Path, trainings: list[dict]) -> Path:
     """Write a run table with two metrics per training run."""
     common = {"task": "math", "dataset": "d", "benchmark": "test", "selection": "last", "status": "ok", "seed": 0}
-    common |= {
-        "trainable_parameters": 8388608,
-        "total_parameters": 6746804224,
-        "device": "NVIDIA H100",
-        "micro_batch": 8,
-    }
+    common |= {"trainable_parameters": 8388608, "total_parameters": 6746804224}
+    common |= {"device": "NVIDIA H100", "micro_batch": 8}
     rows = [common | made | {"metric": metric} for made in trainings for metric in ("official", "strict")]
     path = folder / "runs_math.csv"
     files.write_text(path, pd.DataFrame(rows, columns=collect_runs.COLUMNS).to_csv(index=False))
@@ -71,7 +67,6 @@ def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
     assert line(made, "hra/r32")["micro_batch"] == "8"
     assert made[made["run"] == "oft/b16"]["micro_batch"].tolist() == ["16", "4"]
     text = (tmp_path / "table.md").read_text()
-    assert "| Micro-batch |" in " ".join(text.split()).replace("  ", " ")
     assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory are not" in text
 
 

@@ -156,8 +156,8 @@ def test_the_example_of_the_docs_saves_a_control_image(tiny_control, tmp_path, m
     assert names["prompt"] and Image.open("control.png").size == names["image"].size
 
 
-def file(text: str) -> zip_archives.NamedBytes:
-    return zip_archives.NamedBytes(text.encode(), "prompts")
+def file(text: str | bytes) -> zip_archives.NamedBytes:
+    return zip_archives.NamedBytes(text if isinstance(text, bytes) else text.encode(), "prompts")
 
 
 def test_prompts_as_oft_and_as_coco_write_them():
@@ -170,6 +170,21 @@ def test_prompts_as_oft_and_as_coco_write_them():
     notes = [{"image_id": image, "caption": caption} for image, caption in captions]
     images = [{"id": 9, "file_name": "1.jpg"}, {"id": 7, "file_name": "0.jpg"}]
     assert prompts.read(file(json.dumps({"images": images, "annotations": notes}))) == expected
+
+
+def test_prompts_that_are_wrong_in_both_splits(tmp_path):
+    places = {}
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.jsonl").write_text('{"image": "0.png", "prompt": ""}')
+        places[split] = {"prompts": f"{split}.jsonl", "image": "{key}.png"}
+    with pytest.raises(JobError, match=r"(?s)train.jsonl, row 1, column prompt: .*\n.*validation.jsonl, row 1, "):
+        row_files.check(tmp_path, {"hint": "canny", "resolution": 32, "splits": places})
+
+
+def test_a_prompt_of_the_config_with_a_nul_is_refused():
+    own = {"prompts": [{"image": "2.jpg", "prompt": "a\0"}], "image": "{key}.png"}
+    with pytest.raises(JobError, match=r"the config, entry 1, column prompt: expected text, found the character NUL"):
+        control_data.Maker(None, {"splits": {"train": own}}, "train")
 
 
 def test_all_problems_of_a_prompt_file_are_one_error_by_line():
@@ -185,9 +200,13 @@ def test_all_problems_of_a_prompt_file_are_one_error_by_line():
     ]
 
 
+NOT_UTF_8 = "0 beach\n1 café\n".encode("latin-1")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (NOT_UTF_8, "prompts, line 2: expected text in UTF-8, found the byte 0xe9"),
         ("<html>", r"prompts: expected JSON Lines .* Correct the file or `prompts`"),
         ('{"image": "0.png", "prompt": "a"}\n\nnot JSON\n', "prompts, line 3: expected JSON, found 'not JSON'"),
         ('[["0", "a house"]]', "prompts, row 1: expected an object, found .*a house"),
@@ -199,8 +218,6 @@ def test_all_problems_of_a_prompt_file_are_one_error_by_line():
 def test_a_problem_of_a_prompt_file_has_its_line(text, message):
     with pytest.raises(JobError, match=message):
         prompts.read(file(text))
-    with pytest.raises(JobError, match="prompts, line 2: expected text in UTF-8, found the byte 0xe9"):
-        prompts.read(zip_archives.NamedBytes("0 beach\n1 café\n".encode("latin-1"), "prompts"))
 
 
 def test_a_few_empty_prompts_of_many_are_kept():
@@ -208,20 +225,3 @@ def test_a_few_empty_prompts_of_many_are_kept():
     assert prompts.read(file("\n".join(lines)))[1] == ("1", "")
     with pytest.raises(JobError, match="line 2, column prompt: expected text, found none"):
         prompts.read(file("\n".join(lines[:999])))
-
-
-def test_prompts_that_are_wrong_in_both_splits_or_empty(tmp_path):
-    places = {}
-    for number, split in enumerate(("train", "validation")):
-        Image.fromarray(numpy.full((32, 32, 3), number, numpy.uint8)).save(tmp_path / f"{number}.png")
-        lines = [json.dumps({"image": f"{number}.png", "prompt": prompt}) for prompt in ("a room", "")]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
-        places[split] = {"prompts": f"{split}.jsonl", "image": "{key}.png"}
-    entry = {"hint": "canny", "resolution": 32, "splits": places}
-    with pytest.raises(JobError) as problem:
-        row_files.check(tmp_path, entry)
-    for split, line in zip(("train", "validation"), str(problem.value).splitlines(), strict=True):
-        assert f"{split}.jsonl, line 2, column prompt: expected text, found none" in line
-    own = {"prompts": [{"image": "2.jpg", "prompt": "a\0"}], "image": "{key}.png"}
-    with pytest.raises(JobError, match=r"the config, entry 1, column prompt: expected text, found the character NUL"):
-        control_data.Maker(None, {"splits": {"train": own}}, "train")

@@ -22,14 +22,9 @@ def test_edges_against_scikit_learn():
     found = edges.edge_scores(first, second)
     a, b = (edges.edges(picture).ravel() for picture in (first, second))
     assert found == {"_iou": pytest.approx(jaccard_score(b, a)), "_f1": pytest.approx(f1_score(b, a))}
-    assert 0 < found["_iou"] < found["_f1"] < 1
-    assert edges.edge_scores(first, first) == {"_iou": 1, "_f1": 1}
-
-
-def test_edges_of_plain_pictures_have_a_value():
     plain = Image.new("RGB", (48, 40), "red")
     assert edges.edge_scores(plain, Image.new("RGB", (48, 40))) == {"_iou": 1, "_f1": 1}
-    assert edges.edge_scores(plain, noise(0)) == {"_iou": 0, "_f1": 0}
+    assert edges.edge_scores(plain, first) == {"_iou": 0, "_f1": 0}
 
 
 def test_segmentation_against_mmsegmentation_s_own_evaluator():
@@ -100,9 +95,6 @@ def test_landmark_error_is_the_mean_distance():
     found = landmarks.landmark_scores([TRUTH + SHIFT, TRUTH], TRUTH, SIZE)
     five = {name: pytest.approx(5) for name in ("_error", "_error_all")}
     assert found == five | {"_no_face": 0, "_several_faces": 1}
-    half = TRUTH.copy()
-    half[:34] += [6, 8]
-    assert landmarks.landmark_scores([half], TRUTH, SIZE)["_error"] == pytest.approx(5)
 
 
 def test_every_point_of_a_missing_face_is_at_its_farthest_corner():
@@ -143,7 +135,6 @@ def test_fid_is_its_formula():
     assert fid.fid(iter(real), iter(generated), network) == pytest.approx(expected, rel=1e-6)
     mixed = [[*real[:5], noise(99, (64, 40)), *real[5:]], generated]
     assert fid.fid(*mixed, network, batch=4) == pytest.approx(fid.fid(*mixed, network, batch=1), rel=1e-12)
-    assert fid.fid(real, real, network) == pytest.approx(0, abs=1e-7)
 
 
 class Harm:
@@ -161,21 +152,6 @@ def test_weights_with_code_are_refused(tmp_path, capsys):
     with pytest.raises(JobError, match="expected only tensors, found objects that could execute code"):
         registry.load({"kind": "segformer-mmseg", "config": segmentation.B4}, tmp_path)
     assert "code ran" not in capsys.readouterr().out
-
-
-@pytest.mark.full
-def test_fid_with_inception_s_own_network(tmp_path, monkeypatch):
-    """Random weights in the published file's layout: features (N, 2048), a distance of 0 from itself."""
-    from torch_fidelity import feature_extractor_inceptionv3 as inception
-
-    with monkeypatch.context() as patched:
-        patched.setattr(inception, "load_state_dict_from_url", lambda *_, **__: {})
-        patched.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
-        network = inception.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    torch.save(network.state_dict(), tmp_path / fid.INCEPTION)
-    pictures = [noise(seed) for seed in range(6)]
-    same, other = (fid.fid(pictures[:3], generated, tmp_path) for generated in (pictures[:3], pictures[3:]))
-    assert abs(same) < 1e-3 * other and other > 0
 
 
 SIZES = [(16, 8)] * 5 + [(8, 16)] + [(16, 8)] * 2

@@ -97,14 +97,6 @@ def pixels(image) -> numpy.ndarray:
     return numpy.asarray(image, int)
 
 
-def test_fifty_steps_are_ldm_s():
-    """Compare with make_ddim_timesteps: range(0, 1000, 20) + 1; the last step ends at the first noise level."""
-    scheduler = control_sampling.Sampler(MODEL, SAMPLING, "cpu").pipe.scheduler
-    scheduler.set_timesteps(50)
-    assert scheduler.timesteps.tolist() == list(range(981, 0, -20))
-    assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0] and not scheduler.config.clip_sample
-
-
 @pytest.mark.parametrize(("kind", "prediction"), [("hra", "epsilon"), ("controlnet", "v_prediction")])
 def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, kind, prediction):
     """By hand: m = m(∅, hint) + g (m(text, hint) − m(∅, hint)); x' = √ā' x₀ + √(1−ā') e.
@@ -134,34 +126,6 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
         picture = made.pipe.vae.decode(x / made.pipe.vae.config.scaling_factor).sample[0]
     expected = ((picture.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).round()
     assert abs(found - expected.numpy()).max() <= 1
-
-
-def test_the_base_alone_pays_no_heed_to_hints(tmp_path):
-    """Generate with kind `pretrained`, the reference row without control, through diffusers' own pipeline."""
-    from safetensors.torch import save_file
-
-    run = Run(tmp_path, unet_method("pretrained"))
-    run.last.parent.mkdir(parents=True)
-    save_file({}, run.last)
-    made, (_, prompt, hint) = sampler(run), rows(1)[0]
-    found = made.draw([prompt], [3], [hint])[0][0]
-    pipe = made.pipe
-    pipe.unet = StableDiffusion(MODEL).load()
-    noise = torch.randn(1, 4, SIDE // 4, SIDE // 4, generator=torch.Generator().manual_seed(3))
-    expected = pipe(prompt, height=SIDE, width=SIDE, num_inference_steps=2, guidance_scale=9.0, latents=noise).images[0]
-    assert found.tobytes() == expected.tobytes()
-
-
-def test_other_weights_take_the_place_of_the_first(trained):
-    run, (_, prompt, hint) = trained["hra"], rows(1)[0]
-    made, other, found = sampler(run), run.folder / "scratch/steps/1" / adapters.WEIGHTS, []
-    for weights in (run.last, other, run.last):
-        made.use(run.method, weights)
-        found.append(made.draw([prompt], [0], [hint])[0][0].tobytes())
-    assert found[0] == found[2] != found[1]
-    fresh = control_sampling.Sampler(MODEL, SAMPLING, "cpu")
-    fresh.use(run.method, other)
-    assert fresh.draw([prompt], [0], [hint])[0][0].tobytes() == found[1]
 
 
 def test_noise_on_the_way_is_the_picture_s_own(trained):

@@ -1,22 +1,16 @@
 """The control task's scripts as its rules call them, on generated scenes and the demo's tiny Stable Diffusion."""
 
-import shutil
 import sys
 
 import numpy
 import pytest
-import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-import download
 import draw_hints
-import ldm_files
-import rule_jobs
 import sheet as sheet_script
 from control_jobs import EVALUATORS, ControlRun, draw, entry
-from controlled import MODEL, same_weights, unet_method
+from controlled import unet_method
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators import registry
@@ -86,8 +80,7 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     run = ControlRun(tmp_path, tiny_control, unet_method("pretrained")).started()
     train(run)
     run.gather([run.generate()])
-    sheet = tmp_path / "sheet.png"
-    scored = [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
+    sheet, scored = tmp_path / "sheet.png", [{"canny_iou": value} for value in (0.25, None, 0.5, 0.75, 1.0)]
     predictions.write(tmp_path / "predictions.jsonl.gz", scored)
     predictions.write(tmp_path / "real.jsonl.gz", [*[{"canny_iou": 1.0}] * 4, {}])
     given = {"images": [str(run.images)], "predictions": [str(tmp_path / "predictions.jsonl.gz")]}
@@ -101,14 +94,6 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     assert made.shape == (top + 5 * step - 8 + 16, left + 3 * across - 8 + 16)  # the split has five rows
     below = [made[top + row * step + 160 :][:24] for row in range(5)]
     assert [bool((line[:, left + 2 * across :] < 128).any()) for line in below] == [True, False, True, True, True]
-
-
-def test_scores_and_blocks_of_a_sheet():
-    metrics = {name: {"name": name.upper(), "scale": scale} for name, scale in (("iou", 100), ("error", 1), ("f1", 1))}
-    lines = sheet_script.lines_of({"iou": 0.7754, "error": None, "f1": 2.0, "other": 1}, metrics)
-    assert lines == ["77.5 IOU", "2.000 F1"]
-    heights = [[len(block) for block in sheet_script.blocks_of([0] * rows)] for rows in (0, 5, 6, 11)]
-    assert heights == [[], [5], [3, 3], [4, 4, 3]]
 
 
 def test_an_edited_hint_function_and_a_run_on_the_old_hints(tiny_control, tmp_path, monkeypatch):
@@ -134,15 +119,3 @@ def test_an_edited_hint_function_and_a_run_on_the_old_hints(tiny_control, tmp_pa
         with pytest.raises(JobError, match=rf"inputs\.{manifest} {first[:12]}…, now"):
             job()
     assert train(run)["data_sha256"] != first
-
-
-def test_a_model_from_one_file(tmp_path):
-    folder, pipeline = tmp_path / "one", StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
-    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    ldm_files.write(ldm_files.layout(pipeline), folder / "model.safetensors")
-    source = {"kind": "local", "path": str(folder)}
-    download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source, name="model"))
-    manifest = files.read_json(tmp_path / "model.manifest.json")
-    assert "unet/diffusion_pytorch_model.safetensors" in manifest["files"]
-    assert manifest["raw"]["model.safetensors"]["sha256"] == files.sha256(folder / "model.safetensors")
-    assert same_weights(pipeline, StableDiffusionPipeline.from_pretrained(tmp_path / "model", dtype=torch.float32))

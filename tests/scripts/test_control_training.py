@@ -7,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method, waken
+from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
 from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.components import to_tensor
-from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
 from hra_workflow.training import diffusion_trainer
@@ -40,29 +39,6 @@ def test_prompts_are_dropped_at_the_given_rate():
     samples = control_training.Samples(rows(1), seed=0, prompt_dropout=0.3)
     dropped = sum(samples[n]["prompt"] == "" for n in range(400))
     assert abs(dropped - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
-
-
-def test_gradients_are_those_of_the_loss(unet):
-    """Check that losses after a step of h and −h along the gradient g differ by 2 h |g|², up to h³."""
-    waken(unet)
-    model = adapters.insert(unet, unet_method(), control_model.head(unet_method())).double().train()
-    unet.enable_gradient_checkpointing()
-    noisy, times, context = inputs(1)
-
-    def loss():
-        return model(noisy.double(), times, context.double(), hint=hints(1)).sample.square().mean()
-
-    for part in (hint_encoder.NAME, "hra_u"):
-        parameters = [one for name, one in model.named_parameters() if one.requires_grad and part in name]
-        gradients = torch.autograd.grad(loss(), parameters)
-        size = sum(gradient.square().sum() for gradient in gradients)
-        h, found = 1e-4 / size.sqrt(), []
-        for step in (h, -2 * h):
-            with torch.no_grad():
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter += step * gradient
-                found.append(loss())
-        assert found[0] - found[1] == pytest.approx(float(2 * h * size), rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["hra", "head", "controlnet"])
@@ -115,10 +91,7 @@ def test_lambda_moves_the_training(tmp_path):
     assert any((plain[name] - other[name]).abs().max() > 1e-6 for name in other)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "warmup"),
-    [("constant", 2), ("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)],
-)
+@pytest.mark.parametrize(("schedule", "warmup"), [("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)])
 def test_learning_rates(tmp_path, schedule, warmup):
     """Test warm-up in steps, or as a fraction of all steps."""
     run = Run(tmp_path, unet_method(), max_steps=8, schedule=schedule, warmup_steps=warmup, learning_rate=1.0)
@@ -128,8 +101,7 @@ def test_learning_rates(tmp_path, schedule, warmup):
     left = [step / 6 for step in range(6)]
     after = {"linear": [1 - one for one in left], "cosine": [(1 + math.cos(math.pi * one)) / 2 for one in left]}
     start = [0.0, 1.0] if warmup == 1 else [0.0, 0.5]
-    expected = [1.0] * 8 if schedule == "constant" else [*start, *after.get(schedule, [1.0] * 6)]
-    assert rates == pytest.approx(expected)
+    assert rates == pytest.approx([*start, *after.get(schedule, [1.0] * 6)])
 
 
 def test_a_curve_has_the_means_of_its_intervals():

@@ -129,21 +129,6 @@ def test_the_loss_of_flow_matching_is_that_of_diffusers_scripts(trained):
     assert times.unique().numel() == count
 
 
-@pytest.mark.parametrize("trained", ["flux2-klein-base-4b"], indirect=True)
-def test_half_precision_gives_nearly_the_same_loss_and_draws(trained):
-    model, losses = diffusion.architecture_in(trained.base), []
-    model.prepare("cpu")
-    for precision in ("float32", "bf16"):
-        network, conditions = model.load(precision), model.embeddings(["a ball"] * 2, precision, "cpu")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            posterior, generators = model.posterior(torch.zeros(2, 3, 32, 32)), [one["generator"] for one in parts(2)]
-            latents = model.latents(posterior, generators)
-            losses.append(model.errors(network, latents, parts(2), conditions, network.dtype))
-    torch.testing.assert_close(*losses, rtol=0.02, atol=0)
-    ((image, _),) = Sampler(trained.base, SAMPLING | {"precision": "bf16"}, "cpu").draw(["a ball"], [0])
-    assert image.size == (32, 32)
-
-
 @pytest.mark.parametrize("trained", ["stable-diffusion-xl-base-1.0"], indirect=True)
 def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
     model, seen = diffusion.architecture_in(trained.base), []

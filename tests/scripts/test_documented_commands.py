@@ -7,7 +7,7 @@ test_your_own_walk.py and test_dag.py.
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -167,15 +167,8 @@ def pip(words: list[str]) -> Iterator[str]:
     )
 
 
-PROGRAMS: dict[str, Callable[[list[str]], Iterator[str]]] = {
-    "make": make,
-    "snakemake": snakemake,
-    "hra": hra,
-    "hra-workflow": workflow,
-    "python": python,
-    "python3": python,
-    "pip": pip,
-}
+PROGRAMS = {"make": make, "snakemake": snakemake, "hra": hra, "hra-workflow": workflow, "python": python}
+PROGRAMS |= {"python3": python, "pip": pip}
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
 OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "pytest", "twine"}
@@ -217,14 +210,11 @@ def test_the_commands_of_a_page_exist(page):
     "command",
     [
         "make plann",
-        "hra-workflow plann",
         "hra-workflow plan --tabel glue",
         "hra-workflow plan --table gleu",
         "hra-workflow run config/gone.yaml",
-        "hra-workflow run --profile slrum",
         "hra-workflow export --run results/glue/cola/hra/r9/seed0",
         "hra-workflow new --task math",
-        "snakemake --core 1 --sdmm conda",
         "snakemake results/glue/cola/hra/r9/seed0/train.json",
         "hra rewind ADAPTER OUT 0.5",
         "python workflow/scripts/gone.py",

@@ -2,11 +2,6 @@
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -87,10 +82,7 @@ def test_a_dataset(toy):
     assert frame["label"].tolist() == [1, 0, 1]
 
 
-ROWS = [
-    {"question": 'What is "1, 1" in sum?', "answer": "The answer is: 2"},
-    {"question": "NA", "answer": "The answer is: 3"},
-]
+ROWS = {"question": ['What is "1, 1" in sum?', "NA"], "answer": ["The answer is: 2", "The answer is: 3"]}
 WRITERS = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False),
     ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
@@ -100,18 +92,11 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("task", "suffix"),
-    [("glue", ".tsv"), ("glue", ".parquet"), ("math", ".csv"), ("math", ".json"), ("math", ".jsonl")],
-)
-def test_own_files_are_read_by_their_suffix(tmp_path, task, suffix):
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_own_files_are_read_by_their_suffix(tmp_path, suffix):
     frame = pandas.DataFrame(ROWS)
-    if task == "glue":
-        entry = {"columns": ["question"], "label": "label", "labels": ["bad", "good"]}
-        frame = frame[["question"]].assign(label=[1, 0])
-    else:
-        entry = {"columns": {"question": "question", "answer": "answer"}, "answer": "metamath"}
     WRITERS[suffix](frame, tmp_path / f"mine{suffix}")
+    entry = {"columns": {"question": "question", "answer": "answer"}, "answer": "metamath"}
     entry["splits"] = {"train": [f"mine{suffix}"]}
     download_checked(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
     assert pandas.read_parquet(tmp_path / "own/mine/train.parquet").to_dict("records") == frame.to_dict("records")
@@ -168,73 +153,40 @@ CONTENT = bytes(range(256)) * 2000
 MODEL = {"model.safetensors": CONTENT, "config.json": b"{}"}
 
 
-def model_source(server):
-    server.files |= {f"/{name}": content for name, content in MODEL.items()}
+@pytest.fixture
+def source(loopback, monkeypatch) -> dict:
+    """Provide MODEL on a server."""
+    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
+    loopback.files |= {f"/{name}": content for name, content in MODEL.items()}
     entries = {
-        name: {"url": f"{server.address}/{name}", "sha256": hashlib.sha256(content).hexdigest()}
+        name: {"url": f"{loopback.address}/{name}", "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in MODEL.items()
     }
     return {"kind": "url", "files": entries}
 
 
-def test_code_and_pickles_are_refused_before_the_first_byte(loopback, tmp_path):
-    source = model_source(loopback)
+def test_code_and_pickles_are_refused_before_the_first_byte(loopback, source, tmp_path):
     source["files"]["modeling.py"] = source["files"]["weights.pkl"] = source["files"]["config.json"]
     with pytest.raises(JobError, match=r"found modeling\.py, weights\.pkl"):
         download_checked(tmp_path / "m.manifest.json", source)
     assert loopback.requests == []
 
 
-def test_a_failure_keeps_what_has_come_and_leaves_nothing_that_counts(loopback, tmp_path, monkeypatch):
-    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
-    source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
+@pytest.mark.parametrize("content", [CONTENT, CONTENT[::-1]])
+def test_a_failure_keeps_what_has_come_of_the_same_source(loopback, source, tmp_path, content):
+    manifest = tmp_path / "m.manifest.json"
     loopback.refuse["/config.json"] = (404, {})
     with pytest.raises(JobError, match="HTTP status 404"):
         download_checked(manifest, source)
-    assert not manifest.exists() and not (tmp_path / "m").exists()
+    assert not (tmp_path / "m").exists()
     loopback.refuse.clear()
     loopback.requests.clear()
-    record = download_checked(manifest, source)
-    assert [request["path"] for request in loopback.requests] == ["/config.json"]
-    assert set(record["files"]) == set(MODEL) and "rows" not in record
-
-
-def test_a_new_source_does_not_mix_with_the_old(loopback, tmp_path, monkeypatch):
-    monkeypatch.setattr(http_download, "BACKOFF", 0.0)
-    source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.refuse["/config.json"] = (404, {})
-    with pytest.raises(JobError):
-        download_checked(manifest, source)
-    loopback.files["/model.safetensors"] = CONTENT[::-1]
-    loopback.refuse.clear()
-    source["files"]["model.safetensors"]["sha256"] = hashlib.sha256(CONTENT[::-1]).hexdigest()
-    download_checked(manifest, source)
-    assert (tmp_path / "m/model.safetensors").read_bytes() == CONTENT[::-1]
-
-
-def test_killed_in_the_middle_then_resumed(loopback, tmp_path):
-    source, manifest = model_source(loopback), tmp_path / "m.manifest.json"
-    loopback.stand_still_after = 200_000
-    job = tmp_path / "job.json"
-    job.write_text(json.dumps(job_of(manifest, source) | {"resources": {}, "wildcards": {}}))
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'workflow/scripts'}:{ROOT / 'workflow'}"}
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "workflow/scripts/download.py"), str(job)],
-        env=environment,
-        stderr=subprocess.DEVNULL,
-    )
-    while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".m.*/raw/*.part")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not manifest.exists() and not (tmp_path / "m").exists()
-    loopback.stand_still_after = None
-    loopback.requests.clear()
-    download_checked(manifest, source)
-    asked, sent = loopback.sent()[0]
-    assert asked.startswith("bytes=") and sent < len(CONTENT) - 100_000
-    assert (tmp_path / "m/model.safetensors").read_bytes() == CONTENT
+    loopback.files["/model.safetensors"] = content
+    source["files"]["model.safetensors"]["sha256"] = hashlib.sha256(content).hexdigest()
+    assert set(download_checked(manifest, source)["files"]) == set(MODEL)
+    asked = {request["path"] for request in loopback.requests}
+    assert asked == ({"/config.json"} if content == CONTENT else set(loopback.files))
+    assert (tmp_path / "m/model.safetensors").read_bytes() == content
 
 
 def fetch(folder: Path, text: str, name: str = "train.jsonl", **changes) -> dict:

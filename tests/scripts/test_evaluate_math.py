@@ -20,7 +20,7 @@ from hra_workflow.tasks.math import answers
 from support import ROOT, SHARED
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
-OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "No idea"]
+OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "It is 5"]
 GENERATED = {"backend": "transformers 5.14.1", "serve": "merged"}
 
 
@@ -83,7 +83,7 @@ def test_metrics_and_predictions(job):
         "gold": "42",
         **GENERATED,
         "strict": {"answer": "42 of 50", "right": False},
-        "lenient": {"answer": "42", "right": True},
+        "lenient": {"answer": "50", "right": False},
         "official": {"answer": "42", "right": True},
     }
 
@@ -171,5 +171,4 @@ def test_answers_with_a_changed_digit_are_wrong(style, step, least):
         gold = answers.gold(style, solution)
         assert changed(gold)
         for answer in changed(gold):
-            graded = answers.grade(style, f"The answer is: {answer}", gold)
-            assert not graded["strict"]["right"] and not graded["lenient"]["right"], (answer, gold)
+            assert not answers.right(style, answer, gold), (answer, gold)

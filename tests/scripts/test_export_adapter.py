@@ -72,14 +72,18 @@ def pasted(folder) -> dict:
     return names
 
 
-def exported(run, tmp_path, changes: dict, benchmarks: tuple = ()):
-    """Export the best weights of a trained run; `changes`: of the manifests of model and dataset, by name."""
-    export_adapter.main(exporting(run, tmp_path, changes, benchmarks))
-    return tmp_path / "hub"
+def exported(*given):
+    """Export the best weights of a run; return the folder."""
+    job = exporting(*given)
+    export_adapter.main(job)
+    return Path(job["output"]["card"]).parent
 
 
 def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
-    """Train and evaluate a run; return the job that exports its best weights."""
+    """Train and evaluate a run; return the job that exports its best weights.
+
+    changes: of the manifests of model and dataset, by name.
+    """
     rule_jobs.train(run)
     evaluate_glue.main(run.evaluate)
     inputs = {"record": run.train["output"]["record"], "adapter": run.weights["best"]}
@@ -137,19 +141,9 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     assert shown == {name: value["value"] for name, value in found.items()}
     # Of the benchmark, not of the training set.
     assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
-    for text in (
-        "CC, see there",
-        "negative, positive",
-        "| learning_rate | 0.005 |",
-        "no search chose these values, so a difference to another run is one at these settings",
-        "optimistic",
-        "@inproceedings{yuan2024hra",
-        "# the column sentence\n",
-        "`hra-workflow predict mine.yaml --run run --weights best --texts texts.csv` predicts",
-        f"revision='{COMMIT}'",
-        f"Its rank is {config['r']}, the number of reflections.",
-    ):
+    for text in ("CC, see there", "| learning_rate | 0.005 |", "@inproceedings{yuan2024hra", f"revision='{COMMIT}'"):
         assert text in card.text, text
+    assert "`hra-workflow predict mine.yaml --run run --weights best --texts texts.csv` predicts" in card.text
     assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)
     cached(run.tiny["model"])
     names = pasted(folder)
@@ -181,7 +175,6 @@ def test_a_card_has_no_standard_error_of_zero():
     metrics = {"accuracy": {"value": 1.0, "stderr": 0.0}, "mcc": {"value": 0.5, "stderr": 0.1}}
     one = {"benchmark": "dev", "n_items": 30, "selections": {"last": {"step": 3, "metrics": metrics}}}
     assert [row["stderr"] for row in model_card.results([one], "last")] == [None, 0.1]
-    assert model_card.license_of(paper_config()["models"]["pictures-sd"]["license"]) == {"license": "apache-2.0"}
 
 
 def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.conversion:to_lora", **params):
@@ -218,9 +211,7 @@ def test_a_chat_model(tmp_path, capsys, cached):
     folder, card = unevaluated(run, tmp_path, settings)
     assert card.data.pipeline_tag == "text-generation"
     base, ids = cached(given["model"]), torch.arange(30, 60)[None]
-    # Merged as vLLM is given it.
-    causal_lm.load_run(base, run.method, run.last, "float32", "cpu", merge=True).save_pretrained(tmp_path / "merged")
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    merged = causal_lm.load_run(base, run.method, run.last, "float32", "cpu", merge=True)
     assert merged.lm_head.weight is merged.model.embed_tokens.weight
     plain = AutoModelForCausalLM.from_pretrained(base)
     with torch.inference_mode():
@@ -252,11 +243,8 @@ def test_a_diffusion_model(make_subject_run, tmp_path, cached):
     folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
     assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
     assert "load_lora_weights" in card.text
-    base = cached(run.tiny["model"])
+    sampler = diffusion_sampling.Sampler(cached(run.tiny["model"]), SAMPLING | {"scheduler": "model"}, "cpu")
     names = pasted(folder)
-    assert (tmp_path / "image.png").exists()
-    sampling = SAMPLING | {"scheduler": "model"}
-    sampler = diffusion_sampling.Sampler(base, sampling, "cpu")
     sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a photo of qwe ball on the beach")
 
@@ -270,18 +258,14 @@ def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
     folder, card = unevaluated(run, tmp_path, {"sampling": sampling})
     assert card.data.pipeline_tag == "image-to-image"
-    base = cached(run.tiny["model"])
+    sampler = Sampler(cached(run.tiny["model"]), sampling, "cpu")
     names = pasted(folder)
-    sampler = Sampler(base, sampling, "cpu")
     sampler.use(run.method, run.last)
     shows(names["image"], sampler, "a prompt", [control])
 
 
 def test_what_peft_cannot_load_is_refused():
     config = paper_config()
-    reasons = {"full/all": "expected an adapter of PEFT", "head/linear": "kind head, which are a part of the model"}
-    for run, reason in reasons.items():
+    for run, reason in (("full/all", "expected an adapter of PEFT"), ("head/linear", "which are a part of the model")):
         with pytest.raises(JobError, match=reason):
             requested_run.exported(tasks.load(config)["glue"], run, "last")
-    for task in ("subject", "control"):
-        assert requested_run.exported(tasks.load(config)[task], "hra/r8", "last") == "last"

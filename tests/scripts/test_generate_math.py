@@ -9,8 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import gather_outputs
 import generate_math
-from hra_workflow import methods
-from hra_workflow.core import files, manifests, predictions, records
+from hra_workflow.core import files, manifests, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding
 from rule_jobs import train
@@ -27,18 +26,6 @@ def test_any_number_of_shards_gives_the_same_bytes(trained):
     one = merged(1)
     assert one[0] != one[1]
     assert merged(9) == one  # of eight pools
-
-
-def test_one_job_answers_every_benchmark_with_one_model(trained, monkeypatch):
-    loaded, load = [], causal_lm.load_run
-    monkeypatch.setattr(causal_lm, "load_run", lambda *given: loaded.append(given) or load(*given))
-    answers(trained)
-    assert len(loaded) == 1
-    gather_outputs.main(trained.gather(benchmark="train"))
-    lines = {name: predictions.read(trained.gather(benchmark=name)["output"]["outputs"]) for name in ("test", "train")}
-    assert [len(some) for some in lines.values()] == [23, 64]
-    longest = {name: max(len(line["output"]) for line in some) for name, some in lines.items()}  # a token is a byte
-    assert longest["train"] <= 4 < longest["test"] <= 8
 
 
 def test_adapter_merged_and_exact_lora_say_the_same_tokens(trained):
@@ -60,7 +47,7 @@ def test_a_missing_a_double_and_a_damaged_shard_are_refused(trained):
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(trained, monkeypatch, capsys):
-    """The third step of more than two rows fails, once: the smaller batch holds for the other pools and benchmarks."""
+    """The smaller batch holds for the other pools and benchmarks."""
     expected = answers(trained)
     step, steps = decoding.Batch.step, []
 
@@ -75,22 +62,6 @@ def test_out_of_memory_halves_the_batch_and_goes_on(trained, monkeypatch, capsys
     assert answers(trained) == expected
     assert steps[:3] == [4, 4, 4] and max(steps[3:]) == 2
     assert capsys.readouterr().out.count("continuing with half of it") == 1
-
-
-def test_no_more_answers_at_a_time_than_fit_into_memory(trained, monkeypatch, capsys):
-    expected = answers(trained)
-    tokens, each = 26 + 8, 2 * 2 * 32 * 4  # two layers' keys and values of 32 numbers in float32
-    monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 3.5 / decoding.FREE * tokens * each)
-    batches, plain = [], decoding.Batch.__init__
-
-    def begin(self, *given):
-        batches.append(given[1:3])
-        plain(self, *given)
-
-    monkeypatch.setattr(decoding.Batch, "__init__", begin)
-    assert answers(trained) == expected
-    assert (3, tokens) in batches and (4, tokens) not in batches
-    assert "3 instead of 4 answers at a time: 34 tokens of 0.5 KiB" in capsys.readouterr().out
 
 
 def test_a_stop_string_ends_an_answer_and_is_not_part_of_it(trained):
@@ -145,24 +116,3 @@ def test_an_adapter_of_another_model_is_refused(trained, make_math_run, tmp_path
     recorded()
     with pytest.raises(JobError, match=r"does not belong to this model: .*down_proj"):
         generate_math.main(job)
-
-
-def test_the_exported_lora_has_the_adapter_s_logits(make_math_run, tmp_path):
-    from peft import PeftModel
-
-    run = make_math_run(math_method("hra", {"r": 4, "two_sided": True}))
-    train(run)
-    generate = generate_math.Run(run.generate(serve="lora"), manifests.folder(run.tiny["model"]), None)
-    adapter = generate.model(merge=False)
-    base, folder = generate.exported(tmp_path / "lora")
-    config = files.read_json(folder / "adapter_config.json")
-    assert (config["peft_type"], config["r"], config["bias"], config["init_lora_weights"]) == ("LORA", 8, "none", True)
-    as_lora = methods.entry(run.method).adapter.as_lora(run.method["peft"])
-    assert as_lora.items() <= config.items()  # what the plan asks vLLM about is what it gets
-    x = torch.arange(60)[None]
-    lora = PeftModel.from_pretrained(causal_lm.load_model(base, "float32"), folder).eval()
-    with torch.inference_mode():
-        expected = adapter(x).logits
-        torch.testing.assert_close(lora(x).logits, expected, atol=1e-5, rtol=1e-5)
-        with adapter.disable_adapter():
-            assert (adapter(x).logits - expected).abs().max() > 0.01

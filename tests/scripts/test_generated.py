@@ -3,7 +3,6 @@
 import pandas
 import pytest
 
-from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 
@@ -56,7 +55,3 @@ def test_mistakes(guest, source, message):
     with pytest.raises(JobError, match=message):
         sources.of({"kind": "init"} | source).fetch(guest)
     assert not list(guest.iterdir())
-
-
-def test_a_class():
-    assert imports.import_named("fractions:Fraction", "evaluator")(1, 2) == 0.5

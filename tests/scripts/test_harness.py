@@ -4,6 +4,7 @@ Its next letter depends only on the last one: embedding the identity, attention 
 The tuned run's reflections exchange two inputs of that permutation, so that p is followed by r and q by q.
 """
 
+import functools
 import os
 import shutil
 import string
@@ -58,23 +59,13 @@ def own_environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def few_tasks(monkeypatch):
-    """Restrict the registry to HumanEval and the custom tasks."""
+def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, monkeypatch):
     import lm_eval.tasks
 
-    class Few(lm_eval.tasks.TaskManager):
-        def __init__(self, include_path):
-            builtin = Path(lm_eval.tasks.__file__).parent / "humaneval"
-            super().__init__(include_path=[builtin, include_path], include_defaults=False)
-
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Few)
-
-
-@pytest.mark.parametrize("task", ["humaneval_instruct", "alphabet_code"])
-def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, few_tasks, task):
-    benchmark = {"task": task, "shots": 0, "metric": "pass@1"}
-    with pytest.raises(JobError, match=rf"benchmark X: {task} executes programs written by the model.*unsafe_code"):
+    few = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)  # to read all of them takes seconds
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
+    benchmark = {"task": "alphabet_code", "shots": 0, "metric": "pass@1"}
+    with pytest.raises(JobError, match=r"benchmark X: alphabet_code executes programs .* by the model.*unsafe_code"):
         download_harness.open_tasks({"X": benchmark}, TASKS)
     assert "HF_ALLOW_CODE_EVAL" not in os.environ
     download_harness.open_tasks({"X": benchmark | {"unsafe_code": True}}, TASKS)
@@ -251,17 +242,13 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
 
     metrics = files.read_json(tmp_path / "run/retention.json")
     assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
-    lower, both, write, programs = metrics["benchmarks"].values()
     # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
-    assert lower.pop("stderr") == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5)
-    assert lower == {
-        "value": 5 / 8, "n_items": 8, "task": "alphabet_lower", "task_version": 3.0, "shots": 2, "metric": "acc,none",
-    }  # fmt: skip
-    assert both["value"] == pytest.approx((5 + 2) / (8 + 2))
-    assert (both["n_items"], both["task_version"], both["shots"]) == (10, "2", 1)
-    assert (write["value"], write["n_items"]) == (3 / 5, 5)
+    found = {name: (one["value"], one["n_items"], one["shots"]) for name, one in metrics["benchmarks"].items()}
+    both = pytest.approx((5 + 2) / (8 + 2))
+    assert found == {"Lower": (5 / 8, 8, 2), "Both": (both, 10, 1), "Write": (3 / 5, 5, 0), "Programs": (2 / 4, 4, 0)}
+    lower, _, write, programs = metrics["benchmarks"].values()
+    assert lower["stderr"] == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5) and lower["metric"] == "acc,none"
     assert "isolation" not in write and programs["isolation"].startswith("bubblewrap ")
-    assert (programs["value"], programs["n_items"], programs["metric"]) == (2 / 4, 4, "pass_at_1,test")
     assert programs["stderr"] == pytest.approx((1 / 3) ** 0.5 / 2)
     executed = predictions.read(tmp_path / "run/retention_programs.jsonl.gz")
     assert executed[1].pop("program") == "letters = 'klmnopr'\nassert letters == 'klmnopq'"

@@ -86,24 +86,6 @@ def test_without_the_option_nothing_changes():
 
 
 @pytest.mark.parametrize(
-    ("held_out", "rows", "expected"),
-    [
-        ({"share": 0.1, "rows": 5000}, None, {"share": 0.1}),  # of 3301 rows
-        ({"share": 0.1, "rows": 331}, 4000, {"share": 0.1}),
-        ({"share": 0.1, "rows": 330}, 3300, {"share": 0.1, "rows": 330, "train_rows": 3300}),
-    ],
-)
-def test_limits_above_the_number_of_rows_are_no_settings(held_out, rows, expected):
-    tune = {"search": {"learning_rate": [1e-3]}, "trials": 1} | ({"rows": rows} if rows else {})
-    glue = tasks.load(held_out_config(held_out=held_out, tune=tune))["glue"]
-    glue.datasets["mrpc"]["rows"]["train"] = 3301
-    assert glue.hyperparameters("mrpc", "hra/r8@learning_rate-0.001")["held_out"] == expected
-    labels = np.zeros(3301)
-    both = (split(labels, None, **held_out, train_rows=rows), split(labels, None, **expected))
-    assert all((before == now).all() for before, now in zip(*both, strict=True))
-
-
-@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"selection": "heldout"}, r"tasks.glue.selection: expected 'reported' or 'held-out', found 'heldout'"),

@@ -51,19 +51,15 @@ def test_greyscale_is_scaled_by_its_range(tmp_path):
         images.load(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.png", "png"), ("a.jpg", "mpo")])
-def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path, name, kind):
+def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path):
     others = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
-    picture().save(tmp_path / name, kind, save_all=True, append_images=others)
-    paths = {name: tmp_path / name}
-    if kind == "mpo":  # of a camera: the others are previews
-        assert images.load(tmp_path / name).size == (64, 48)
-        return
-    for read in (lambda: images.load(tmp_path / name), lambda: subject_images.check(paths, 16)):
-        with pytest.raises(JobError, match=rf"/{name}: expected one image, found 3, .*\. Save one of them as"):
+    path, mpo = tmp_path / "a.png", tmp_path / "a.jpg"
+    for place, kind in ((path, "png"), (mpo, "mpo")):
+        picture().save(place, kind, save_all=True, append_images=others)
+    assert images.load(mpo).size == (64, 48)  # of a camera: the others are previews
+    for read in (lambda: images.load(path), lambda: subject_images.check({path.name: path}, 16)):
+        with pytest.raises(JobError, match=r"/a\.png: expected one image, found 3, .*\. Save one of them as"):
             read()
-    picture().save(tmp_path / name, kind)
-    assert images.load(tmp_path / name).size == (64, 48)
 
 
 @pytest.mark.parametrize(
@@ -143,19 +139,6 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
     assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
 
 
-def test_images_that_are_missing_from_a_closed_archive_are_counted(tmp_path):
-    images.pack(tmp_path / "a.tar", made("a", "b"))
-    with tarfile.open(tmp_path / "a.tar") as whole:
-        names, header = whole.getnames()[:2], whole.pax_headers
-        with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT, pax_headers=header) as half:
-            for name in names:
-                half.addfile(whole.getmember(name), whole.extractfile(name))
-    with pytest.raises(JobError, match=r"b\.tar is truncated or corrupted \(expected 2 images, found 1\)"):
-        list(images.unpack(tmp_path / "b.tar"))
-    images.pack(tmp_path / "none.tar", [])
-    assert list(images.unpack(tmp_path / "none.tar")) == []
-
-
 def test_a_tar_file_of_links_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         member = tarfile.TarInfo("a.png")
@@ -176,9 +159,6 @@ def test_a_damaged_tar_file_is_said(tmp_path):
     with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image .* Delete \S+/a\.tar and run again"):
         (tmp_path / "a.tar").write_bytes(deep)
         _ = next(images.unpack(tmp_path / "a.tar")).image
-    (tmp_path / "a.tar").write_bytes(b"junk" * 400)
-    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted"):
-        list(images.unpack(tmp_path / "a.tar"))
 
 
 @pytest.mark.parametrize(

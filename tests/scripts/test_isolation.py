@@ -1,6 +1,5 @@
 """Programs that forge outcomes, read secrets, connect, stop others or take all resources, as a model may write them."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -128,26 +127,6 @@ def test_nothing_outside_is_in_reach_and_nothing_is_unlimited(tmp_path, action, 
             with pytest.raises(BlockingIOError):
                 server.accept()
     assert outcome == "failed" and re.match(error, reason), reason
-
-
-def test_keys_in_the_kernel_are_not_readable():
-    """Kerberos may keep tickets there. The calls are keyctl(2) and add_key(2)."""
-    numbers = {"x86_64": (248, 250), "aarch64": (217, 219)}
-    add, keyctl = numbers.get(os.uname().machine, (None, None))
-    require(add is not None, "the system calls of this processor are unknown")
-    libc, session, unlink = ctypes.CDLL(None), -3, 9
-    key = libc.syscall(add, b"user", b"hra-test", b"secret", 6, session)
-    require(key > 0, "this kernel keeps no keys")
-    try:
-        code = """
-            import ctypes
-            libc, read = ctypes.CDLL(None), ctypes.create_string_buffer(9)
-            assert libc.syscall(keyctl, 10, -3, b"user", b"hra-test", 0) == -1
-            assert libc.syscall(keyctl, 11, key, read, 9) == -1, read.value
-        """
-        assert run(code, key=key, keyctl=keyctl) == PASSED
-    finally:
-        libc.syscall(keyctl, unlink, key, session)
 
 
 FORGE = """

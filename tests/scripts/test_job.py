@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from snakemake.iocontainers import Wildcards
 
 from hra_workflow.core import files, gpus, launcher, logs
-from support import ROOT
+from hra_workflow.snakemake_bridge import gpu_resources
+from support import ROOT, paper_config
 
 SCRIPT = """
 import sys
@@ -62,6 +63,20 @@ def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_p
             assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
 
 
+def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
+    config = paper_config()
+    entry = config["tasks"]["glue"]["resources"]
+    entry["runs_per_gpu"] = {"default": 3, "boft": 2}
+
+    def shared(method="hra", attempt=1):
+        wildcards = Wildcards(fromdict={"task": "glue", "method": method, "variant": "r8"})
+        return gpu_resources.jobs_per_gpu(config, wildcards, attempt)
+
+    assert (shared(), shared("boft"), shared(attempt=2), shared("base")) == (3, 2, 1, 1)
+    entry["gpu"] = 0
+    assert shared() == 1
+
+
 def full(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
 
@@ -70,13 +85,6 @@ def full(*_):
 def two_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "LOCK_FOLDER", tmp_path / "locks")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-
-
-def hold(folder, taken, release, count):
-    gpus.LOCK_FOLDER = folder
-    with gpus.reserved(count):
-        taken.put(os.environ["CUDA_VISIBLE_DEVICES"])
-        release.get()
 
 
 def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus, monkeypatch):
@@ -116,23 +124,6 @@ def test_device_seconds_are_shared():
     assert gpus.device_seconds({}) == 0
 
 
-@pytest.mark.slow
-def test_a_job_waits_until_a_gpu_is_free(two_gpus):
-    context = get_context("fork")
-    taken, release = context.Queue(), context.Queue()
-    workers = [context.Process(target=hold, args=(gpus.LOCK_FOLDER, taken, release, count)) for count in (2, 1)]
-    workers[0].start()
-    assert taken.get() == "0,1"
-    workers[1].start()
-    workers[1].join(0.3)
-    assert taken.empty()
-    release.put(None)
-    assert taken.get() in ("0", "1")
-    release.put(None)
-    for worker in workers:
-        worker.join()
-
-
 def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypatch, tmp_path):
     asked = job(tmp_path)
     asked["resources"]["gpu"] = 2
@@ -153,11 +144,3 @@ def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_canno
         text = logs.run_guarded(main, job(tmp_path))
         assert "No space left on device" in text and "Free some space and run again" in text
         assert "try.error.json cannot be written" in text
-
-
-def test_the_tail_of_a_log_is_that_of_the_last_attempt(tmp_path):
-    log = tmp_path / "log"
-    log.write_text("=== now, try on a ===\nan error\n" * 3 + "=== later, try on b ===\nan error\n")
-    assert logs.tail(log, 5) == "=== later, try on b ===\nan error"
-    log.write_text("".join(f"{number}\n" for number in range(9)))
-    assert logs.tail(log, 2) == "7\n8"

@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import draw_hints
-from control_jobs import SOURCE, draw, entry
+from control_jobs import SOURCE
 from controlled import MODEL, SIDE, unet_method
-from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models.diffusion.stable_diffusion import StableDiffusion
 from hra_workflow.snakemake_bridge import identities
@@ -95,12 +93,6 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, tiny_co
     with pytest.raises(JobError, match=r"expected the latents of the VAE \w{12}…, found those of .* Delete it and run"):
         train(run)
 
-    smaller = tmp_path / "smaller/canny.manifest.json"
-    smaller.parent.mkdir()
-    draw_hints.main(draw(tiny_control["dataset"], smaller, entry("canny") | {"resolution": SIDE // 2}))
-    run.tiny = plain | {"canny": str(smaller)}
-    with pytest.raises(JobError, match=r"expected the latents of the images \w{12}…, found those of"):
-        train(run)
     run.tiny = plain
 
     file = Path(run.latents.removesuffix(".manifest.json")) / latents.FILE
@@ -109,9 +101,6 @@ def test_latents_of_another_vae_or_of_other_images_are_refused(make_run, tiny_co
     file.write_bytes(content)
     with pytest.raises(JobError, match=r"train\.npy: expected SHA-256 .* Delete .*latents\.manifest\.json and run"):
         train(run)
-    content[-1] ^= 1
-    file.write_bytes(content)
-    assert train(run)["steps"] == 4
 
 
 @pytest.mark.parametrize("wanted", [False, True])
@@ -137,14 +126,3 @@ def test_the_records_of_missing_outputs_are_deleted_before_the_first_job(tmp_pat
     dag = SimpleNamespace(jobs=jobs, needrun=lambda job: job is not jobs[3])
     identities.forget_unfinished(SimpleNamespace(dag=dag, persistence=records))
     assert deleted == [failed]
-
-
-def test_files_of_a_manifest_are_the_origin(tiny_control, tmp_path):
-    """A UNet that changes leaves the latents valid."""
-    content = files.read_json(tiny_control["model"])
-    content["files"]["unet/config.json"]["sha256"] = "0" * 64
-    files.write_json(tmp_path / "model.json", content)
-    origins = [
-        latents.origin(model, tiny_control["canny"]) for model in (tiny_control["model"], tmp_path / "model.json")
-    ]
-    assert origins[0] == origins[1]

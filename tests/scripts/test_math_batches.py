@@ -15,22 +15,6 @@ from saved_states import stop_after
 from sums import math_method
 
 
-@pytest.mark.slow
-def test_gradient_checkpointing_changes_no_number_and_the_estimate_no_bit(make_math_run):
-    jobs = [
-        make_math_run(math_method("hra"), name, gradient_checkpointing=name == "on", epochs=1).train
-        for name in ("off", "on", "auto")
-    ]
-    jobs[2]["params"]["gradient_checkpointing"] = "auto"
-    for job in jobs:
-        train_math.main(job)
-    records = [files.read_json(job["output"]["record"]) for job in jobs]
-    off, on, auto = ([entry["metrics"]["loss"] for entry in record["curve"]] for record in records)
-    assert off == pytest.approx(on, rel=1e-6) and off == auto
-    assert records[0]["weights_sha256"] == records[2]["weights_sha256"]
-    assert [record["hyperparameters"]["gradient_checkpointing"] for record in records] == [False, True, False]
-
-
 @pytest.mark.parametrize(("kind", "precision"), [("hra", "float32"), ("oft", "bf16"), ("full", "bf16")])
 def test_the_activations_of_one_row_predict_those_of_a_micro_batch(tiny_math, monkeypatch, kind, precision):
     model = causal_lm.load_model(manifests.folder(tiny_math["model"]), "float32")

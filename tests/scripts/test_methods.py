@@ -1,7 +1,6 @@
-"""hra_workflow/methods/__init__.py has one entry per kind of method, and no other code compares with a kind's name."""
+"""The entries of hra_workflow/methods/__init__.py, one per kind of method."""
 
 import re
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
@@ -10,39 +9,11 @@ from hra_workflow import methods, tasks
 from hra_workflow.config.method_checks import check_variant
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import peft_types
-from support import method
-
-WORKFLOW = Path(__file__).parents[2] / "workflow"
-FILES = [*WORKFLOW.glob("**/*.py"), *WORKFLOW.parent.glob("rules/**/*.smk"), WORKFLOW.parent / "Snakefile"]
-TABLES = ("workflow/hra_workflow/methods/__init__.py", "workflow/hra_workflow/keys/")
-# `lora` is also a way to serve, `reference` also the answer that a response is graded by; examples are of the config.
-OTHERS = re.compile("serve|examples=|task.settings")
-
-
-def places_of(names: set[str]) -> list[str]:
-    """List `file:line: text` wherever a name is compared with, or is the key of a dict."""
-    name = rf"""["']({"|".join(sorted(names))})["']"""
-    pattern = re.compile(rf"""(==|!=|\bin)\s*[(\[{{]?\s*(["'][^"']*["'],\s*)*{name}|{name}\s*(==|!=|:|in\b)""")
-    found = [
-        f"{path.relative_to(WORKFLOW.parent)}:{number}: {line.strip()}"
-        for path in FILES
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if pattern.search(line) and not OTHERS.search(line)
-    ]
-    return [place for place in found if not place.startswith(TABLES)]
-
-
-def test_only_methods_py_compares_with_the_name_of_a_kind():
-    assert places_of(set(methods.METHODS)) == []
-
-
-def test_only_a_task_s_rooms_compare_with_its_name():
-    rooms = ("workflow/hra_workflow/tasks/", "rules/tasks/")
-    assert [place for place in places_of(set(tasks.classes())) if not place.startswith(rooms)] == []
+from support import ROOT
 
 
 def test_the_page_of_methods_lists_the_kinds_of_every_task():
-    text = (WORKFLOW.parent / "docs/config/methods.md").read_text()
+    text = (ROOT / "docs/config/methods.md").read_text()
     row = next(line for line in text.splitlines() if line.startswith("| `kind` per task |"))
     listed = dict(re.findall(r"(\w+): ([a-z, ]+\w)", row))
     assert listed == {task: ", ".join(methods.kinds_of(task)) for task in tasks.classes()}
@@ -71,10 +42,3 @@ def test_what_an_entry_names_exists(kind):
 def test_a_variant_s_keys_are_those_of_its_kind(kind, variant, message):
     with pytest.raises(JobError, match=message):
         check_variant("here", {"kind": kind}, variant)
-
-
-def test_a_method_without_a_penalty_adds_nothing_to_the_loss():
-    from hra_workflow.training.optimizers import penalty
-
-    assert penalty(None, method("lora")) is None
-    assert penalty(None, method("hra")) is None  # λ = 0

@@ -76,16 +76,6 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(make_run, tmp
     refused("fine.csv", "sentence\nrise\n", "not written by this training run")
 
 
-def test_predictions_of_values_and_of_text_columns_with_names_of_other_columns(tmp_path):
-    """A text column does not take the place of what comparisons read."""
-    scores, texts = numpy.float32([[0.25], [1.5]]), {"last": ["a", "b"], "text": ["c", "d"]}
-    evaluate_glue.write_predictions(tmp_path / "p.gz", texts, numpy.float32([0.5, 1]), None, {"last": scores})
-    assert predictions.read(tmp_path / "p.gz") == [
-        {"item": 0, "last": [0.25], "text": "c", "prediction": 0.25, "label": 0.5},
-        {"item": 1, "last": [1.5], "text": "d", "prediction": 1.5, "label": 1.0},
-    ]
-
-
 def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
     run = make_math_run(sums.math_method("hra"))
     train(run)

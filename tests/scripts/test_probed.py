@@ -22,22 +22,6 @@ MEMORY = {
 }
 
 
-def test_the_plan_names_the_memory_of_every_task(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    loaded = tasks.load(paper_config())
-    assert plan.memory(paper_config(), ["table_glue"]).startswith("unknown")
-    of_math = MEMORY | {
-        "rule": "train_math",
-        "wildcards": MEMORY["wildcards"] | {"task": "math"},
-        "card_bytes": 48 * GB,
-    }
-    entries = [MEMORY | probed_with(loaded["glue"], "hra/r8"), of_math | probed_with(loaded["math"], "hra/r8")]
-    findings.save("results", "profile", [], memory=[one | BY for one in entries])
-    assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 of 80 GB, train_math 20 of 48 GB"
-    )
-
-
 @pytest.mark.parametrize(
     ("change", "kept"),
     [

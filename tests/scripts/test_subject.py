@@ -3,21 +3,16 @@
 import errno
 import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-import gather_images
-import generate_class_images
 import generate_subject
-from hra_workflow.core import files, records, sharding
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import sharding
 from hra_workflow.data import images
 from hra_workflow.models import image_shards
-from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items, key
 from hra_workflow.tasks.subject.task import snapshot_steps
 from rule_jobs import train
@@ -38,16 +33,6 @@ def test_every_method_learns_and_each_saved_epoch_is_another_model(make_subject_
     by_step = {step: [pixels(one) for one in made if one.about["step"] == step] for step in (2, 4, 5)}
     assert abs(by_step[2][0] - by_step[5][0]).max() > 0
     assert [one.about["seed"] for one in made[:6]] == [one.about["seed"] for one in made[6:12]]
-
-
-def test_an_epoch_whose_weights_are_gone_is_not_sampled_with_others(make_subject_run):
-    import generate_subject
-
-    run = make_subject_run(unet_method())
-    train(run)
-    (run.folder / "run/steps/2/adapter_model.safetensors").unlink()
-    with pytest.raises(JobError, match=r"steps/2/.*expected the weights after step 2 of 5. Delete .*train.json"):
-        generate_subject.main(run.generate())
 
 
 def test_accumulated_steps_are_those_of_the_whole_batch(make_subject_run):
@@ -73,12 +58,6 @@ def test_the_loss_on_class_images_is_weighted():
     assert dreambooth.Trainer.loss(trainer, [[1.0, 3.0], [2.0, 5.0]]) == 1.5 + 0.5 * 4
 
 
-def test_half_precision_trains_and_draws(make_subject_run):
-    run = make_subject_run(unet_method(), precision="bf16")
-    assert train(run)["hyperparameters"]["precision"] == "bf16"
-    assert len(drawn(run, steps=[5], precision="bf16")) == 6
-
-
 @pytest.mark.parametrize("count", [1, 2, 3, 12])
 def test_every_batch_is_in_one_shard(count):
     batches = list(range(10))
@@ -92,13 +71,6 @@ def test_any_number_of_shards_gives_the_same_images(trained_subject):
     # Other batches, other rounding: at most one grey level.
     for first, second in zip(one, drawn(trained_subject, batch_size=3), strict=True):
         assert abs(pixels(first) - pixels(second)).max() <= 1, first.key
-
-
-def test_what_other_weights_have_drawn_is_not_taken(trained_subject):
-    stale = Path(trained_subject.generate()["params"]["finished"], "0123456789abcdef")
-    stale.mkdir(parents=True)
-    drawn(trained_subject)
-    assert not stale.exists()
 
 
 def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys):
@@ -121,55 +93,3 @@ def test_a_full_disk_keeps_what_is_finished(trained_subject, monkeypatch, capsys
     said = capsys.readouterr().out
     assert re.search("8 images, [24] of them generated now", said) and "10 images, 10 of them generated now, " in said
     assert " per second" in said
-
-
-def test_too_little_gpu_memory_halves_the_batch(trained_subject, monkeypatch, capsys):
-    whole, plain = drawn(trained_subject, steps=[5], batch_size=4), Sampler.at_once
-
-    def at_once(self, prompts, seeds):
-        if len(prompts) > 1:
-            raise torch.cuda.OutOfMemoryError
-        return plain(self, prompts, seeds)
-
-    monkeypatch.setattr(Sampler, "at_once", at_once)
-    for first, second in zip(whole, drawn(trained_subject, steps=[5], batch_size=4, inference_steps=2), strict=True):
-        assert abs(pixels(first) - pixels(second)).max() <= 1
-    assert "out of memory with a batch of 4 images; continuing with half of it" in capsys.readouterr().out
-
-
-def test_class_images_that_a_crash_left_short_are_not_trained_on(make_subject_run, monkeypatch):
-    run = make_subject_run(unet_method())
-    job = run.class_images()
-    whole = list(images.unpack(job["output"]["shard"]))
-    given, made = {"shards": [job["output"]["shard"]]}, {"images": run.folder / "class.tar"}
-    gather = run.job("gather_class_images", given, made, steps=[0], prompts=["a photo of a ball"], images=4)
-    images.pack(job["output"]["shard"], whole[:3], head=images.made_from(job["output"]["shard"]))
-    with pytest.raises(JobError, match="1 of 4 images are missing, first step00000-prompt00-3"):
-        gather_images.main(gather)
-    Path(job["output"]["shard"]).write_bytes(Path(job["output"]["shard"]).read_bytes()[:3000])
-    with pytest.raises(JobError, match="truncated or corrupted"):
-        gather_images.main(gather)
-    shards = [run.class_images(shard, 3) for shard in range(3)]  # of two batches
-    for one in shards:
-        generate_class_images.main(one)
-    gather["input"]["shards"] = [one["output"]["shard"] for one in shards]
-    gather_images.main(gather)
-    assert list(images.unpack(gather["output"]["images"])) == whole
-
-
-def test_an_adapter_of_another_unet_is_refused(make_subject_run):
-    run = make_subject_run(unet_method())
-    record = train(run)
-    state = load_file(run.weights["last"])
-    first = next(iter(state))
-    save_file(state | {first: torch.zeros(3, 4)}, run.weights["last"], metadata={"format": "pt"})
-    record["weights_sha256"]["last/adapter_model.safetensors"] = files.sha256(run.weights["last"])
-    records.write(run.train["output"]["record"], record)
-    with pytest.raises(JobError, match=r"adapter_model\.safetensors does not belong to this"):
-        drawn(run, steps=(2, 5))
-
-
-def test_the_model_as_it_came_is_sampled_too(make_subject_run):
-    run = make_subject_run(unet_method("pretrained"))
-    assert train(run)["steps"] == 0
-    assert len(drawn(run, of=4, steps=[0])) == 6  # three batches

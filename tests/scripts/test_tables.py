@@ -2,16 +2,13 @@
 
 import re
 import sys
-from types import SimpleNamespace
-
-import pandas as pd
 
 import factories
 import table
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.commands import print_table
 from hra_workflow.core import files
-from hra_workflow.report import run_statistics, table_notes
+from hra_workflow.report import run_statistics
 
 
 def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
@@ -56,16 +53,6 @@ def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
     assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
 
 
-def test_two_runs_give_the_same_bytes(tmp_path):
-    expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
-    outputs = []
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        collect(folder, expected)
-        make_table(folder, expected)
-        outputs.append([(folder / name).read_bytes() for name in ("runs_glue.csv", "table_glue.csv", "table_glue.md")])
-    assert outputs[0] == outputs[1]
-
-
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     """Read back by a parser of Markdown; the CSV holds the texts themselves."""
     from markdown_it import MarkdownIt
@@ -95,19 +82,6 @@ def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
     assert "\\$x\\$" in (tmp_path / "table_glue.md").read_text()  # GitHub takes $x$ for mathematics
 
 
-def test_the_backends_of_answers_are_stated():
-    rows = [
-        ("base/pretrained", "gsm8k", "vllm 0.33.0", ""),
-        ("hra/r8", "gsm8k", "vllm 0.33.0", "lora"),
-        ("oft/b16", "gsm8k", "vllm 0.33.0", "merged"),
-        ("oft/b16", "general_text", "", ""),
-    ]
-    done = pd.DataFrame(rows, columns=["run", "benchmark", "backend", "serve"])
-    assert table_notes.backends(SimpleNamespace(done=done)) == [
-        ("vllm 0.33.0: base/pretrained; vllm 0.33.0 (`serve: lora`): hra/r8; vllm 0.33.0 (`serve: merged`): oft/b16",)
-    ]
-
-
 def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
     expected = grid(tmp_path, datasets=tuple(factories.METRICS), runs=tuple(factories.LABELS), seeds=(0, 1))
     collect(tmp_path, expected)
@@ -124,19 +98,6 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
             assert name in tail
         listed = [re.fullmatch(r"  \S+ +", line[: line.rindex("  ") + 2]) for line in tail.splitlines() if line]
         assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
-
-
-def test_checkpoints_are_named_by_the_split_that_they_are_selected_on(tmp_path):
-    expected = grid(tmp_path, runs=("hra/r8", "lora/r8"))
-    collect(tmp_path, expected, scores=lambda run: [0.5, 0.8 + 0.01 * run["seed"]])
-    job = factories.table_job(tmp_path, expected)
-    benchmark = {"dataset": "cola", "benchmark": "dev", "train": "", "reported": ""}
-    for splits, title in (("test",), "test"), (("validation_matched", "dev"), "dev"), (("dev", "test"), "dev and test"):
-        job["params"]["benchmarks"] = [benchmark | {"split": one, "dataset": one} for one in splits]
-        table.main(job)
-        first, _, _ = (tmp_path / "table_glue.md").read_text().partition("## Last step\n\n")
-        assert f"## Best on {title}\n\nThe evaluation during training with the best score on {title}, the" in first
-        assert "81.00 ± 1.00" in first
 
 
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):

@@ -9,12 +9,10 @@ from safetensors.numpy import load_file
 import choose
 import collect_trials
 import train_glue
-import train_math
 from hra_workflow import tasks
 from hra_workflow.core import files, made_from, records, tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics, tuning_results
-from sums import LLAMA_TARGETS
 from support import method
 from tuned import choice, choices, collect, expected, made, trial_job
 
@@ -30,15 +28,6 @@ def test_a_trial_records_its_score_and_keeps_no_weights(make_run):
     assert record["steps"] == 6 and record["adapter_bytes"] > 1000
     assert all(load_file(path) == {} for path in (job["output"]["last"], job["output"]["best"]))
     assert not list(Path(job["output"]["record"]).parent.glob("scores/*.safetensors"))
-
-
-def test_a_trial_of_a_language_model_is_judged_by_its_loss(make_math_run):
-    job = trial_job(make_math_run(method("lora", targets=LLAMA_TARGETS), held_out=SHARE))
-    train_math.main(job)
-    record = files.read_json(job["output"]["record"])
-    assert record["held_out"]["metric"] == "loss" and 0 < record["held_out"]["value"] < 10
-    assert (record["held_out"]["rows"], record["held_out"]["train_rows"]) == (16, 48)
-    assert record["steps"] == 12
 
 
 def test_a_trial_that_fails_is_recorded_but_a_final_run_is_not(make_run, monkeypatch):
@@ -72,15 +61,6 @@ def test_a_fault_of_the_machine_is_no_result_of_a_trial(make_run, monkeypatch, p
     assert not Path(job["output"]["record"]).exists()
 
 
-def test_a_final_run_whose_trials_all_failed_says_so(make_run, tmp_path):
-    run = make_run(method("hra"))
-    tuning.write_choice(tmp_path / "choice.json", {"values": {}, "error": "none of the 2 trials of hra/r8 on tiny"})
-    job = run.train
-    job["input"]["chosen"] = str(tmp_path / "choice.json")
-    with pytest.raises(JobError, match="none of the 2 trials of hra/r8 on tiny"):
-        train_glue.main(job)
-
-
 # The choice, the table and the figure
 
 
@@ -105,12 +85,6 @@ def test_a_choice_counts_every_seed():
     rows = [(trial, seed, score) for trial, found in scores.items() for seed, score in enumerate(found)]
     trials = pd.DataFrame(rows, columns=["trial", "seed", "score"]).assign(metric="accuracy")
     assert tuning_results.best(trials, tasks.classes()["glue"]) == "done"
-
-
-def test_if_all_trials_fail_the_choice_says_so(tmp_path):
-    found = choice(tmp_path, made(tmp_path, {"hra/r8": ["FloatingPointError: nan at step 3"] * 3}))
-    assert found["values"] == {}
-    assert "trials of hra/r8 on cola has a final score. The first error: FloatingPointError" in found["error"]
 
 
 def test_a_choice_that_was_edited_or_copied_is_refused(tmp_path):

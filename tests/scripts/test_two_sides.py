@@ -39,9 +39,8 @@ def test_the_shipped_variants_run_on_every_task_and_have_probes_of_their_own(tas
     assert set(probe.runs(tasks.load(config)[task])) == set(runs)
 
 
-@pytest.mark.parametrize("architecture", ["causal_lm"])
-def test_a_run_trains_resumes_and_reloads(tiny_models, tmp_path, architecture):  # noqa: F811
-    tiny = tiny_models[architecture]
+def test_a_run_trains_resumes_and_reloads(tiny_models, tmp_path):  # noqa: F811
+    tiny = tiny_models["causal_lm"]
     chosen = method("hra", peft=BOTH, targets=tiny.targets)
     trained_resumed_and_reloaded(tiny, chosen, tmp_path)
     state = load_file(tmp_path / "last" / adapters.WEIGHTS)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-from huggingface_hub import ModelCard
 from PIL import Image
 
 import collect_runs
@@ -17,16 +16,14 @@ import rule_jobs
 from control_jobs import draw
 from glue_tables import grid
 from hra_workflow import tasks
-from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import images, sources, subject_images, text_tables
 from hra_workflow.preflight import site
 from hra_workflow.report import selections
 from hra_workflow.tasks import user_data
-from support import method, paper_config
+from support import paper_config
 from table import main as make_table
-from test_export_adapter import exported
 
 LABELS = {"columns": ["text"], "label": "label", "labels": ["bad", "good", "fine"]}
 SPLITS = {"train": ["train.csv"], "dev": ["dev.csv"]}
@@ -60,17 +57,6 @@ def test_the_plan_counts_the_rows_of_every_class(mine):
     assert user_data.contents(mine) == [
         "mine: train 5 rows (3 classes: bad 3, good 2, fine 0), dev 1 row (3 classes: bad 0, good 1, fine 0)"
     ]
-
-
-def test_many_classes_are_shown_by_their_number():
-    contents = {"rows": 41, "classes": {str(label): label for label in range(3, 80)}}
-    assert user_data.described("train", contents) == "train 41 rows (77 classes of 3 to 79)"
-
-
-def test_the_rows_of_the_user_s_files_are_known_before_the_download(mine):
-    before = user_data.rows(mine, "mine")
-    user_data.check(mine, "mine")
-    assert (before, user_data.rows(mine, "mine")) == ({}, {"train": 5, "dev": 1})
 
 
 @pytest.fixture
@@ -173,13 +159,10 @@ def test_the_plan_counts_the_rows_of_control_images(scenes):
     assert user_data.contents(scenes.task) == ["rooms: train 3 rows, validation 1 row"]
 
 
-def test_a_missing_control_image_stops_a_dry_run(scenes):
+def test_a_missing_or_damaged_control_image_stops_a_dry_run(scenes):
     (scenes.folder / "validation.jsonl").write_text('{"image": "9.png", "prompt": "a room"}\n')
     with pytest.raises(JobError, match=r"^control/rooms: split validation, image '9': rooms\.zip: expected vali.*/9"):
         user_data.check(scenes.task, "rooms")
-
-
-def test_a_damaged_control_image_stops_a_dry_run(scenes):
     scenes.save([images.to_png(picture(0)), b"no image"], [images.to_png(picture(1))])
     with pytest.raises(JobError, match=r"split train, image '1': .*/1\.png: cannot be decoded as an image"):
         user_data.check(scenes.task, "rooms")
@@ -221,13 +204,3 @@ def test_the_notes_of_a_table_begin_with_a_benchmark_that_is_the_training_split(
     make_table(job)
     first = (tmp_path / "table_glue.md").read_text().partition("## Notes\n\n")[2].splitlines()[0]
     assert first.startswith("- **The training rows** are the benchmark of SST-2, All (acc), ")
-
-
-def test_a_model_card_begins_with_a_benchmark_that_is_the_training_split(make_run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = make_run(method("hra"))
-    benchmark = on(tmp_path, "train") | {name: run.evaluate["wildcards"][name] for name in ("dataset", "benchmark")}
-    files.write_json(benchmark["reported"], files.read_json(run.tiny["dataset"]))
-    folder = exported(run, tmp_path, {}, [benchmark])
-    warning = ModelCard.load(folder / "README.md").text.strip().splitlines()[3]
-    assert warning.startswith(f"> The rows of {benchmark['benchmark']} are the training data, so the scores do not")

@@ -19,7 +19,7 @@ from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import HELD_OUT
-from hra_workflow.keys.section import Section, key, stated
+from hra_workflow.keys.section import stated
 from hra_workflow.models.causal_lm import ANSWER
 from hra_workflow.tasks.training import REQUIRED
 from support import ROOT, paper_config
@@ -72,19 +72,6 @@ def test_every_key_has_a_meaning_and_valid_examples():
     generic = ("tune.search", "tune.methods", "presets.{task}.{name}.all")
     found = [problem for one in KEYS if str(one) not in generic for problem in problems(one)]
     assert not found, "\n".join(found)
-
-
-def test_what_a_key_lacks_is_found():
-    class Wrong(Section, title="wrong"):
-        """A section."""
-
-        silent: str = key(default="")
-        steps: int = key("Steps.", default="1")
-        label: str = key("A label.", examples=[1])
-
-    first, second, third = (problems(one) for one in keys(Wrong))
-    assert first == ["wrong.silent: expected a description, found none"]
-    assert second[0].startswith("wrong.steps: '1': ") and third[0].startswith("wrong.label: 1: ")
 
 
 @pytest.mark.parametrize("one", OF_CODE, ids=str)

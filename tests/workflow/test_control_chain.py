@@ -4,9 +4,14 @@ import pytest
 from PIL import Image
 
 from support import table_rows
-from tiny_demo import tiny_demo, with_a_killed_shard
+from tiny_demo import real_project, tiny_demo
 
 TABLE, SHEET = "results/table_control.csv", "results/sheets/control_scenes.png"
+SCRIPT, LINE = "workflow/hra_workflow/models/image_shards.py", "            progress.update(len(batch))\n"
+KILL = (  # when the first batch is written
+    "            import os; written.result()\n"
+    '            os.kill(os.getpid(), 9 * (job["rule"] == "generate_control" and index == 1))\n'
+)
 TINY = tiny_demo(
     "control",
     {"scenes": "scenes-classes"},
@@ -31,7 +36,16 @@ tasks:
 
 @pytest.mark.slow
 def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
-    project = with_a_killed_shard(fresh, tmp_path, "control", TINY, TABLE, SHEET)
+    project = real_project(fresh, tmp_path / "project", TINY)
+    command = ("--cores", "2", "--configfile", "tiny.yaml", "--")
+    project.change(SCRIPT, LINE, LINE + KILL)
+    project.snakemake(*command, TABLE, ok=False)
+    project.change(SCRIPT, KILL, "")
+    planned = project.plan(TABLE, SHEET, config="tiny.yaml")
+    assert {job.split(" shard=")[1] for job in planned["generate_control"]} == {"1 n_shards=2"}
+    of_task = {f"{name}_control" for name in ("generate", "gather", "sheet")}
+    assert planned.keys() - {"evaluate_control"} == {*of_task, "runs", "compare", "table"}
+    project.snakemake(*command, TABLE, SHEET)
     logs = project.folder / "logs/generate/control/scenes/hra/r8/seed0/validation"
     assert "2 images, 1 of them generated now" in (logs / "shard1-of-2.log").read_text()
     table = {row["run"]: row for row in table_rows(project.folder / TABLE)}

@@ -33,28 +33,18 @@ PLANNED = (
 )
 
 
-@pytest.fixture(scope="module")
-def planned(fresh, tmp_path_factory) -> str:
-    """Return what a dry run of all the paper's tables prints, in a process that has not imported Snakemake before."""
-    folder = tmp_path_factory.mktemp("refuse")
-    (folder / "sitecustomize.py").write_text(REFUSE)
-    (folder / "config.yaml").write_text(text_of("slurm", "slurm"))  # with the executor that every installation has
-    targets = [f"results/table_{name}.csv" for name in ["glue", "math", "retention", "compute", "subject", "control"]]
-    options = ("--profile", str(folder), "-n", "-q", "rules", "--config", "report_to=[trackio]", "--", *targets)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        return fresh.snakemake(*options, before=("env",))
-
-
 @pytest.mark.slow
-def test_the_readme_s_commands_plan_the_papers_tables_without_torch(planned):
+def test_the_readme_s_commands_plan_the_papers_tables_without_torch_and_say_the_cost(fresh, tmp_path, monkeypatch):
+    """In a process that has not imported Snakemake before."""
+    (tmp_path / "sitecustomize.py").write_text(REFUSE)
+    (tmp_path / "config.yaml").write_text(text_of("slurm", "slurm"))  # with the executor that every installation has
+    targets = [f"results/table_{name}.csv" for name in ["glue", "math", "retention", "compute", "subject", "control"]]
+    options = ("--profile", str(tmp_path), "-n", "-q", "rules", "--config", "report_to=[trackio]", "--", *targets)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    planned = fresh.snakemake(*options, before=("env",))
     words = " ".join(planned.split())
     assert "warning: report_to: trackio is not installed here." in planned
     assert not [jobs for jobs in PLANNED.split(", ") if f" {jobs}" not in words], words
-
-
-@pytest.mark.slow
-def test_the_plan_ends_with_what_its_tables_cost(planned):
     lines = [line.strip() for line in planned.partition("does not reflect the order of execution.\n")[2].splitlines()]
     of_glue = lines[lines.index("table_glue: 1,047 jobs (0 done), including 455 training runs") + 1 :]
     hours = r"hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(estimated from the config\)"

@@ -4,7 +4,6 @@ import re
 import subprocess
 import tomllib
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -41,7 +40,7 @@ def stated() -> list[Requirement]:
     return [Requirement(one) for one in found]
 
 
-def test_the_lock_has_a_version_that_fits_of_every_requirement():
+def test_the_lock_has_a_version_that_fits_of_every_requirement_and_conda_s_environment_has_it():
     pins = locked("lock.txt") | locked("torch.txt")
     own = {tomllib.loads(file.read_text())["project"]["name"] for file in FILES}
     for one in stated():
@@ -49,10 +48,6 @@ def test_the_lock_has_a_version_that_fits_of_every_requirement():
             continue
         (pin,) = pins[canonicalize_name(one.name)].specifier
         assert one.specifier.contains(pin.version.removesuffix(".*")), f"{one}: envs/ has {pin}; run make lock"
-
-
-def test_the_conda_environment_has_the_versions_of_the_lock():
-    pins = locked("lock.txt") | locked("torch.txt")
     listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
     requirements = [Requirement(entry) for entry in listed if "==" in entry]
     assert len(requirements) > 30
@@ -60,10 +55,9 @@ def test_the_conda_environment_has_the_versions_of_the_lock():
         assert one.specifier == pins[canonicalize_name(one.name)].specifier
 
 
-@pytest.mark.parametrize("line", ["--require-hashes --no-deps -r envs/lock.txt", "-r envs/torch.txt"])
-def test_make_install_installs_the_lock(line):
+def test_make_install_installs_the_lock():
     printed = subprocess.run(["make", "-Bn", "install"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert line in printed
+    assert "--require-hashes --no-deps -r envs/lock.txt" in printed and "-r envs/torch.txt" in printed
 
 
 def test_the_citation_has_the_version():

@@ -1,23 +1,17 @@
 """`hra-workflow status`, plan.py and the end of a dry run: jobs of rules, states of Snakemake, hours of records."""
 
-import dataclasses
-import json
-import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
-from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.commands.main import main
 from hra_workflow.core import files, process_identity
-from hra_workflow.cost import planned_jobs, progress, run_history
-from hra_workflow.snakemake_bridge import job_events
+from hra_workflow.cost import planned_jobs, progress
 from project import environment
 from support import ROOT
 
@@ -31,124 +25,82 @@ def touch(path: str, when: float) -> None:
 
 
 PLANNED = planned_jobs.TABLES / "results/table_glue.json"
-HISTORY = PLANNED.with_name(run_history.NAME)
-CONFIG = {"pathvars": {"results": "results"}}
+PROCESS = PLANNED.with_name(progress.PROCESS)
 
 
-def test_states(here):
-    output = "results/train.json"
-    job = planned_jobs.Job("train_glue", {}, [output, "weights"], "logs/train.log", "scratch/train.error.json")
+@pytest.mark.parametrize(
+    ("files", "running", "state"),
+    [
+        ({}, True, "waiting"),
+        ({"results/train.json": -60}, True, "waiting"),  # of an earlier run
+        ({"logs/train.log": -60}, True, "waiting"),
+        ({"logs/train.log": 10}, True, "running"),
+        ({"logs/train.log": 10}, False, "stopped"),
+        ({"logs/train.log": 10, "results/train.json": 20}, False, "stopped"),  # without its weights
+        ({"logs/train.log": 10, "results/train.json": 20, "weights": 20}, True, "done"),
+    ],
+)
+def test_the_state_of_a_job_follows_from_its_files(here, files, running, state):
     now = time.time()
-    touch(output, now - 60)  # of an earlier run
-
-    def state() -> str:
-        return progress.states(PLANNED, run_history.read(HISTORY))[0][1]
-
-    run_history.begin(HISTORY, "1")
-    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
-    time.sleep(0.02)
-    planned_jobs.save("results", "table_glue", [dataclasses.replace(job, outputs=[output], needed=False)])
-    assert state() == "done"
+    job = planned_jobs.Job("train_glue", {}, ["results/train.json", "weights"], "logs/train.log")
     planned_jobs.save("results", "table_glue", [job])
-    assert state() == "waiting"
-    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)
-    touch(job.log, now - 10)  # of an earlier attempt
-    assert state() == "queued"
-    touch(job.log, now + 10)
-    os.remove(output)
-    assert state() == "running"
-    run_history.append(HISTORY, "1", run_history.FAILED, job=job.name)
-    assert state() == "failed"
-    run_history.append(HISTORY, "1", run_history.STARTED, job=job.name)  # a retry
-    touch(job.log, now + 20)
-    with HISTORY.open("a") as stream:
-        stream.write('{"run": "1", "ev\n')  # of a full disk
-    touch(output, now)
-    assert state() == "running"
-    run_history.append(HISTORY, "1", run_history.ENDED)
-    assert state() == "stopped"
-    touch("./weights", now)
-    assert state() == "done"  # with `--quiet progress`, which reports no end
-    run_history.append(HISTORY, "1", run_history.FINISHED, job=job.name)
-    touch(job.log, now - 10)
-    assert state() == "done"
-    os.remove(output)
-    assert state() == "waiting"
+    for path, seconds in files.items():
+        touch(f"./{path}", now + seconds)
+    assert progress.states(PLANNED, running) == [(job, state)]
 
 
-def process(started: float = 0.0, **facts) -> None:
-    """Write a history with one run, of this process with other `facts`, that has not ended."""
-    HISTORY.parent.mkdir(parents=True, exist_ok=True)
-    facts = process_identity.this_process() | facts
-    line = {"run": facts["host"], "event": run_history.BEGUN, "time": started, "process": facts}
-    HISTORY.write_text(json.dumps(line) + "\n")
+@pytest.mark.parametrize(("error", "state"), [("ValueError: no rows", "failed"), ("Interrupted: signal 15", "stopped")])
+def test_a_job_that_ends_with_an_error_has_failed_unless_it_was_interrupted(here, error, state):
+    job = planned_jobs.Job("train_glue", {}, ["results/train.json"], "logs/train.log")
+    planned_jobs.save("results", "table_glue", [job])
+    touch(job.log, time.time() + 10)
+    code = "from hra_workflow.core import logs\ndef main(job): raise {}({!r})\n".format(*error.split(": "))
+    code += f"job = {{'rule': 'train_glue', 'params': {{}}, 'wildcards': {{}}, 'log': {job.log!r}}}\n"
+    code += "class Interrupted(Exception): pass\nlogs.run_guarded(main, job, logs.redirect(job))"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert progress.states(PLANNED, running=False) == [(job, state)]
 
 
-def test_whether_snakemake_is_running(here):
-    def described() -> str:
-        return progress.of_runs(run_history.read(HISTORY))
+def test_a_job_that_is_not_needed_is_done(here):
+    job = planned_jobs.Job("train_glue", {}, ["results/train.json"], "logs/train.log", needed=False)
+    planned_jobs.save("results", "table_glue", [job])
+    touch(job.outputs[0], time.time() - 60)
+    assert progress.states(PLANNED, running=False) == [(job, "done")]
 
-    assert described() == "Snakemake is not running."
-    run_history.begin(HISTORY, "1")
-    assert described() == "Snakemake is running."
-    run_history.append(HISTORY, "1", run_history.ENDED)
-    assert described() == "Snakemake is not running."
-    process(start="1")
-    assert described().startswith("Snakemake was killed; ")
-    process(host="elsewhere")
-    assert described() == "Snakemake is running on elsewhere, or was killed there (then: snakemake --unlock)."
-    run_history.begin(HISTORY, "2")  # the other one was killed
-    assert list(run_history.read(HISTORY).running()) == ["2"]
+
+@pytest.mark.parametrize(
+    ("facts", "running", "sentence"),
+    [
+        (None, False, "Snakemake is not running."),
+        ({}, True, "Snakemake is running."),
+        ({"start": "1"}, False, "Snakemake was killed; "),
+        ({"host": "elsewhere"}, True, "Snakemake is running on elsewhere, or was killed there"),
+    ],
+)
+def test_whether_snakemake_is_running(here, facts, running, sentence):
+    if facts is not None:
+        files.write_json(PROCESS, process_identity.this_process() | facts)
+    found, text = progress.of_snakemake("results")
+    assert (found, text.startswith(sentence)) == (running, True)
 
 
 def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
     shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
     planned_jobs.save("results", "table_glue", [shard])
-    assert progress.states(PLANNED, run_history.History()) == [(shard, "waiting")]
+    assert progress.states(PLANNED, running=True) == [(shard, "waiting")]
     touch("out/whole", time.time())
-    assert progress.states(PLANNED, run_history.History()) == [(shard, "done")]
-
-
-def events(*reported: tuple[int, str, LogEvent]) -> dict[str, str]:
-    """Return the recorded events of jobs that Snakemake reports: number, name and event."""
-    recorder = job_events.Recorder(HISTORY)
-    for number, name, event in reported:
-        rule, _, seed = name.partition(" ")
-        facts = {"event": event, "jobid": number, "job_id": number, "rule_name": rule, "wildcards": {"seed": seed}}
-        recorder.handle(logging.makeLogRecord(facts))
-        if isinstance(event, signal.Signals):
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), event)
-                time.sleep(1)
-    recorder.close()
-    return {name: event["event"] for name, event in run_history.read(HISTORY).jobs.items()}
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # SIGTERM: of `timeout`, also sent to the jobs
-def test_a_failed_job_is_recorded_and_one_that_a_signal_ends_is_not(here, number):
-    first, second = (1, "train_glue 0"), (2, "train_glue 1")
-    started, ended = [(*one, LogEvent.JOB_INFO) for one in (first, second)], (0, "", number)
-    previous = signal.signal(number, signal.default_int_handler)  # a shell has background jobs ignore SIGINT
-    try:
-        done, error = (*first, LogEvent.JOB_FINISHED), (*second, LogEvent.JOB_ERROR)
-        assert events(*started, done, error) == {"train_glue 0": "finished", "train_glue 1": "failed"}
-        assert "--config incomplete=True" in job_events.advice(CONFIG)
-        assert events(*started, ended, error) == {"train_glue 0": "started", "train_glue 1": "started"}
-    finally:
-        signal.signal(number, previous)
-    assert "continue (training resumes" in job_events.advice(CONFIG)
-    assert "incomplete" not in job_events.advice(CONFIG)
-    events((1, "download_dataset mine", LogEvent.JOB_INFO), (1, "", LogEvent.JOB_ERROR))
-    assert job_events.advice(CONFIG).endswith("Correct what the errors above name, then rerun the same command.")
+    assert progress.states(PLANNED, running=True) == [(shard, "done")]
 
 
 WAITS = """
 import time
 from pathlib import Path
-Path(snakemake.log[0]).write_text("first line\\nlast line\\n")
+log = Path(snakemake.log[0])
+log.write_text("first line\\n")
 while not Path("go").exists():
     time.sleep(0.1)
 if snakemake.wildcards.method == "lora":
+    log.write_text("first line\\nfailed: an error\\n")
     raise SystemExit(1)
 for path in snakemake.output:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +151,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     assert counts() == {"done": 11, "failed": 1}
     assert re.search(
         r"failed: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
-        " +first line\n +last line\n",
+        " +first line\n +failed: an error\n",
         counts.output,
     )
 

@@ -1,10 +1,10 @@
-"""Subjects through the real rules and scripts: a class of two words, a shard killed by SIGKILL, table and sheet."""
+"""Subjects through the real rules and scripts: a class of two words, shards, table and sheet."""
 
 import pytest
 from PIL import Image
 
 from support import table_rows
-from tiny_demo import tiny_demo, with_a_killed_shard
+from tiny_demo import real_project, tiny_demo
 
 TABLE, SHEET = "results/table_subject.csv", "results/sheets/subject_clown.png"
 TINY = tiny_demo(
@@ -31,10 +31,9 @@ tasks:
 
 
 @pytest.mark.slow
-def test_from_photographs_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
-    project = with_a_killed_shard(fresh, tmp_path, "subject", TINY, TABLE, SHEET)
-    logs = project.folder / "logs/generate/subject/clown/hra/r4-two-sided/seed0/prompts"
-    assert "4 images, 2 of them generated now" in (logs / "shard1-of-2.log").read_text()
+def test_from_photographs_to_table_and_sheet(fresh, tmp_path):
+    project = real_project(fresh, tmp_path / "project", TINY)
+    project.snakemake("--cores", "2", "--configfile", "tiny.yaml", "--", TABLE, SHEET)
     table = {(row["run"], row["selection"]): row for row in table_rows(project.folder / TABLE)}
     hra, real = table["hra/r4-two-sided", "last"], table["real/images", "last"]
     assert 0 <= float(hra["Faithfulness"]) <= 1 and hra["Blocked"] == "0.000" and not hra["missing"]

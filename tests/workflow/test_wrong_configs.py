@@ -66,6 +66,9 @@ tasks.glue.resources.gpu | 3 | batch_size 32 is not a multiple of gpu × gradien
 tasks.glue.grid.0.runs | [full] | grid\[0\].runs: unknown run 'full'; known: .*full/all, .*, hra/r8,
 tasks.glue.grid.0.datasets | [wnli] | unknown dataset 'wnli'; known: mnli
 tasks.glue.grid.0.seeds | [one] | seeds.0: expected an integer, found 'one'
+tasks.glue.grid.0.seeds | [4294967296] | seeds.0: expected at most 4294967295, found 4294967296
+tasks.glue.grid.0.seeds | [1.0] | seeds.0: expected an integer, found 1.0; write 1$
+tasks.glue.defaults.weight_decay | .nan | weight_decay: expected a finite number, found nan
 tasks.glue.resources.save_seconds | 9 | save_seconds: expected at least 10, found 9
 datasets.glue.cola.score | f1 | cola: score: unknown metric 'f1'
 datasets.glue.mnli.metrics | [accuracy, f1] | mnli: metrics: f1 is for two classes, found 3 classes. Use one of accuracy, macro_f1$

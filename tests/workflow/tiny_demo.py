@@ -24,23 +24,9 @@ def tiny_demo(task: str, datasets: dict[str, str], changes: str) -> dict:
     return config
 
 
-def with_a_killed_shard(fresh: Project, folder: Path, task: str, config: dict, *targets: str) -> Project:
-    """Make a task's targets, of which the first needs shards of images; one is killed, and only that one runs again."""
-    project = fresh.copy(folder / "project")
+def real_project(fresh: Project, folder: Path, config: dict) -> Project:
+    """Copy the project, with the library that the real scripts import and this config as tiny.yaml."""
+    project = fresh.copy(folder)
     project.link_library()
     (project.folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    script, line = "workflow/hra_workflow/models/image_shards.py", "            progress.update(len(batch))\n"
-    kill = (
-        "            import os; written.result()\n"  # the first batch is written
-        f'            os.kill(os.getpid(), 9 * (job["rule"] == "generate_{task}" and index == 1))\n'
-    )
-    project.change(script, line, line + kill)
-    command = ("--cores", "2", "--configfile", "tiny.yaml", "--")
-    project.snakemake(*command, targets[0], ok=False)
-    project.change(script, kill, "")
-    planned = project.plan(*targets, config="tiny.yaml")
-    assert {job.split(" shard=")[1] for job in planned[f"generate_{task}"]} == {"1 n_shards=2"}
-    of_task = {f"{name}_{task}" for name in ("generate", "gather", "sheet")}
-    assert planned.keys() - {f"evaluate_{task}"} == {*of_task, "runs", "compare", "table"}
-    project.snakemake(*command, *targets)
     return project

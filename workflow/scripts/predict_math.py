@@ -6,6 +6,8 @@ Answers are generated greedily, as for the benchmarks (generate_math.py), with t
 column `answer` can be graded: hra-workflow grade …/predictions.csv
 """
 
+import contextlib
+
 import generate_math
 from hra_workflow.core import finished_run, manifests
 from hra_workflow.core.job import script
@@ -31,9 +33,17 @@ def main(job: dict) -> None:
     run.check_lengths(asked)
     said = {item: text for _, item, text, _ in run.with_transformers([asked])}
     outputs = [generate_math.cut(said[item], settings["generation"]["stop"]) for item in range(len(questions))]
-    final = [next(iter(answers.lenient_readings("metamath", text)), "") for text in outputs]
-    new_inputs.write(job["output"]["predictions"], given, {"output": outputs, "final_answer": final})
+    final = {"output": outputs, "final_answer": [*map(final_answer, outputs)]}
+    new_inputs.write(job["output"]["predictions"], given, final)
     print(f"{len(questions)} answers")
+
+
+def final_answer(output: str) -> str:
+    """Return the answer that an output marks in one of the styles, else its last number, or an empty text."""
+    for style in ("metamath", "boxed", "gsm8k"):
+        with contextlib.suppress(ValueError):
+            return answers.gold(style, output)
+    return next(iter(answers.lenient_readings("gsm8k", output)), "")
 
 
 if __name__ == "__main__":

@@ -139,8 +139,7 @@ def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
     assert reward(completion_ids=ids, reference=["7", "7"], prompts=[], trainer_state=None) == [1.0, 0.0]
 
 
-def test_an_answer_is_rewarded_if_any_of_its_readings_is_correct():
-    """The text after the marker is no number, but has one."""
+def test_an_answer_is_rewarded_by_its_last_number():
     output = "The answer is: 6 and 12, so 18 apples are left."
     found = [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
     assert found == [True, False]

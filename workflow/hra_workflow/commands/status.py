@@ -19,14 +19,16 @@ from rich.text import Text
 
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
+from hra_workflow.core.logs import tail
 from hra_workflow.core.wording import meant
-from hra_workflow.cost import hours, planned_jobs, progress, run_history
+from hra_workflow.cost import hours, planned_jobs, progress
 from hra_workflow.cost.planned_jobs import Job
 
 WATCHED = 10
 BROKEN = ("failed", "stopped")
-SHOWN = 5  # maximum failed jobs per table that are printed with the tails of their logs
-STYLES = {"done": "green", "running": "cyan", "queued": "blue", "failed": "red", "stopped": "yellow", "waiting": "dim"}
+SHOWN = 5  # maximum failed jobs per table that are printed
+LINES = 5  # of their logs
+STYLES = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
 def counts(states: list[tuple[Job, str]]) -> Table:
@@ -47,11 +49,11 @@ def counts(states: list[tuple[Job, str]]) -> Table:
 def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
     shown = set()
     for results, tables in itertools.groupby(asked, key=lambda table: table[0]):
-        history = run_history.read(planned_jobs.folder(results) / run_history.NAME)
-        console.print(progress.of_runs(history))
+        running, sentence = progress.of_snakemake(results)
+        console.print(sentence)
         for _, name, path in tables:
             title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
-            states = progress.states(path, history)
+            states = progress.states(path, running)
             show_table(console, title, states)
             show_failures(console, path, [entry for entry in states if entry[0].log not in shown])
             shown.update(job.log for job, state in states if state in BROKEN)
@@ -70,7 +72,7 @@ def show_failures(console: Console, path: Path, states: list[tuple[Job, str]]) -
     broken = [(job, state) for job, state in states if state in BROKEN]
     for job, state in broken[:SHOWN]:
         console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}", soft_wrap=True)
-        for line in progress.error(job).splitlines():
+        for line in tail(Path(job.log), LINES).splitlines():
             console.print(f"    {line}", style="dim", soft_wrap=True)
     if len(broken) > SHOWN:
         console.print(f"  and {len(broken) - SHOWN} more; the jobs are in {path}")

@@ -13,6 +13,7 @@ from hra_workflow.core import files, gpus, launcher, provenance
 from hra_workflow.core.errors import JobError, describe
 
 HEADER = "=== "  # begins the first line of every attempt in a log
+FAILED = "failed: "  # begins the last line of a failed one
 
 
 def redirect(job: dict) -> int:
@@ -53,6 +54,11 @@ def tail(log: Path, lines: int) -> str:
     return "\n".join(written[begun:][-lines:])
 
 
+def failed(log: Path) -> bool:
+    """Return whether the last attempt of a job has ended with an error, other than an interruption."""
+    return log.is_file() and tail(log, 1).startswith(FAILED)
+
+
 def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = None) -> str | None:
     """Run `main` and return its error in one line, or None. The line is also written to the terminal.
 
@@ -80,7 +86,10 @@ def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = 
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
     if terminal is not None:
-        ended = "was stopped" if text.startswith("Interrupted: ") else "failed"
+        interrupted = text.startswith("Interrupted: ")
+        ended = "was stopped" if interrupted else "failed"
+        with contextlib.suppress(OSError):
+            print("" if interrupted else FAILED, text, sep="", flush=True)
         os.write(terminal, f"{job['rule']} {ended}, see {job['log']}\n  {text}\n".encode())
     return text
 

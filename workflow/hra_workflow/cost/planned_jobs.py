@@ -20,7 +20,6 @@ class Job:
     wildcards: dict[str, str]
     outputs: list[str]
     log: str
-    error: str | None = None  # file with the error message
     record: str | None = None  # JSON with its seconds and device
     benchmark: str | None = None  # otherwise Snakemake's file with its seconds
     merged: list[str] = field(default_factory=list)  # files that a temporary output is merged into

@@ -1,71 +1,58 @@
-"""States of the jobs, read from the history of the Snakemake runs and from the jobs' files."""
+"""States of the jobs of the last run, from the files that they write and from the process of their Snakemake."""
 
+import atexit
 import os
-from collections.abc import Collection
 from pathlib import Path
 
-from hra_workflow.core.logs import read_error, tail
+from hra_workflow.core import files, logs, process_identity
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
-from hra_workflow.cost.run_history import FAILED, FINISHED, History
 
-STATES = ["done", "running", "queued", "failed", "stopped", "waiting"]
-
-
-def states(path: Path, history: History) -> list[tuple[Job, str]]:
-    """Return the jobs that were planned in the file `path`, with their states."""
-    planned, running = modified(path), history.running()
-    events = {name: event for name, event in history.jobs.items() if event["time"] >= planned}
-    return [(job, state(job, events.get(job.name), running)) for job in planned_jobs.load(path)]
+STATES = ["done", "running", "failed", "stopped", "waiting"]
+PROCESS = "process"  # file next to those of the tables, while Snakemake runs
 
 
-def state(job: Job, event: dict | None, running: Collection[str]) -> str:
-    """Return a job's state. `event`: its last one since it was planned. `running`: the runs that have not ended.
+def begin(results: str) -> None:
+    """Record this Snakemake until it ends; a killed one leaves its record."""
+    path = planned_jobs.folder(results) / PROCESS
+    files.write_json(path, process_identity.this_process())
+    atexit.register(path.unlink, missing_ok=True)
 
-    queued: submitted, but its script has not started. stopped: started, but its Snakemake ended before the job did.
+
+def of_snakemake(results: str) -> tuple[bool, str]:
+    """Return whether Snakemake may be running with this folder of results, and a sentence about it."""
+    if not (process := files.read_if_valid(planned_jobs.folder(results) / PROCESS)):
+        return False, "Snakemake is not running."
+    state = process_identity.state(process)
+    if state == "running":
+        return True, "Snakemake is running."
+    if state != "dead":
+        return True, f"Snakemake is running on {process['host']}, or was killed there (then: snakemake --unlock)."
+    return False, (
+        "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: "
+        "`snakemake --unlock` and the same command."
+    )
+
+
+def states(path: Path, running: bool) -> list[tuple[Job, str]]:
+    """Return the jobs that were planned in the file `path`, with their states. running: whether Snakemake is."""
+    planned = os.stat(path).st_mtime
+    return [(job, state(job, planned, running)) for job in planned_jobs.load(path)]
+
+
+def state(job: Job, planned: float, running: bool) -> str:
+    """Return a job's state. planned: when Snakemake planned it.
+
+    stopped: it has started, and neither finished nor reported an error, and Snakemake has ended.
     """
-    made = all(map(os.path.exists, job.outputs)) or any(map(os.path.exists, job.merged))
-    if event is None or event["event"] == FINISHED:
-        return "done" if made and (event or not job.needed) else "waiting"
-    if event["event"] == FAILED:
+
+    def written(file: str) -> bool:
+        return os.path.exists(file) and os.stat(file).st_mtime >= planned
+
+    if all(map(os.path.exists, job.outputs)) or any(map(os.path.exists, job.merged)):
+        return "done" if not job.needed or any(map(written, (job.log, *job.outputs))) else "waiting"
+    if not written(job.log):
+        return "waiting"
+    if logs.failed(Path(job.log)):
         return "failed"
-    # A job's process deletes its old outputs before it writes its log.
-    written = modified(job.log) if job.log else event["time"]
-    begun = written is not None and written >= event["time"]
-    if begun and made:
-        return "done"
-    if event["run"] in running:
-        return "running" if begun else "queued"
-    return "stopped"
-
-
-def modified(path: str | Path) -> float | None:
-    try:
-        return os.stat(path).st_mtime
-    except FileNotFoundError:
-        return None
-
-
-def of_runs(history: History) -> str:
-    """Describe whether Snakemake is running."""
-    running = history.running()
-    if "running" in running.values():
-        return "Snakemake is running."
-    if running:
-        host = history.unfinished[history.last]["process"]["host"]
-        return f"Snakemake is running on {host}, or was killed there (then: snakemake --unlock)."
-    if history.last in history.unfinished:
-        return (
-            "Snakemake was killed; jobs that it submitted to a cluster may still run. To continue: "
-            "`snakemake --unlock` and the same command."
-        )
-    return "Snakemake is not running."
-
-
-def error(job: Job, lines: int = 5) -> str:
-    """Return a failed job's error message, or the tail of its log."""
-    if job.error and os.path.exists(job.error):
-        return read_error(Path(job.error))
-    if os.path.exists(job.log):
-        return tail(Path(job.log), lines)
-    return "no output"
+    return "running" if running else "stopped"

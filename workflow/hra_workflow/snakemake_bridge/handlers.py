@@ -20,8 +20,8 @@ from snakemake.settings.enums import Quietness, RerunTrigger
 
 from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
-from hra_workflow.cost import plan
-from hra_workflow.snakemake_bridge import gpu_resources, job_events, plan_file, planned, reasons, where
+from hra_workflow.cost import plan, progress
+from hra_workflow.snakemake_bridge import gpu_resources, plan_file, planned, reasons, where
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
 INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
@@ -57,6 +57,7 @@ def start(workflow, config: dict) -> None:
 
             findings.check_login(Path(config["pathvars"]["results"]).parent)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
+        progress.begin(config["pathvars"]["results"])
     if config["preflight"] == "jobs":
         from hra_workflow.preflight import probe
 
@@ -110,7 +111,7 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         return
     known = planned.jobs(workflow.dag, config)
     plan.show(config, planned.tables(workflow.dag, known), known.values())
-    for line in reasons.again(workflow.dag, job_events.failed_jobs(config)):
+    for line in reasons.again(workflow.dag):
         print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")

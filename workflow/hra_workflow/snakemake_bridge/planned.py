@@ -5,7 +5,6 @@ from pathlib import Path
 
 from snakemake.io import is_flagged
 
-from hra_workflow.core import logs
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 
@@ -41,13 +40,11 @@ def above(dag, *last) -> Iterator:
 def described(dag, job, probe: bool) -> Job:
     outputs = [str(path) for path in job.output]
     temporary = all(is_flagged(path, "temp") for path in job.output)
-    error = logs.error_file({"rule": job.rule.name, "params": {"scratch": job.params.get("scratch")}})
     return Job(
         rule=job.rule.name,
         wildcards=dict(job.wildcards_dict),
         outputs=outputs,
         log=str(job.log[0]) if job.log else "",
-        error=str(error) if error else None,
         record=next((path for path in outputs if path.endswith(RECORDS)), None),
         benchmark=str(job.benchmark) if job.benchmark else None,
         merged=[str(path) for after in dag.depending[job] for path in after.output] if temporary else [],

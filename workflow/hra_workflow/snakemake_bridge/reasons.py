@@ -4,13 +4,11 @@ Snakemake only compares digests (identities.py); the settings before are those t
 """
 
 from collections import Counter
-from collections.abc import Container
 from pathlib import Path
 
-from hra_workflow.core import files, made_from, predictions
+from hra_workflow.core import files, logs, made_from, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, of_jobs
-from hra_workflow.cost import planned_jobs
 from hra_workflow.snakemake_bridge import identities
 
 MOST = 3  # number of causes that are printed for each rule
@@ -18,10 +16,8 @@ ARROW = "→"
 LONG = 40  # characters; longer lists are printed as their length
 
 
-def again(dag, failed: Container[str] = ()) -> list[str]:
+def again(dag) -> list[str]:
     """Return a line for each rule with jobs that are planned again, in the order of the workflow.
-
-    failed: the names of the jobs that failed when they last ran, which Snakemake records like finished ones.
 
     Call it only in a dry run: Snakemake caches the params that it compares, so a job after a checkpoint would record
     old ones.
@@ -29,7 +25,7 @@ def again(dag, failed: Container[str] = ()) -> list[str]:
     found: dict[str, list[list[str]]] = {}
     for level in dag.toposorted():
         for job in sorted(filter(dag.needrun, level), key=lambda job: job.rule.name):
-            if why := causes(dag, job, failed):
+            if why := causes(dag, job):
                 found.setdefault(job.rule.name, []).append(why)
     return [f"{rule}: {of_jobs(len(jobs))}, {counted(jobs)}" for rule, jobs in found.items()]
 
@@ -41,7 +37,7 @@ def counted(jobs: list[list[str]]) -> str:
     return ", ".join(named) + f" and {len(counts) - MOST:,} more" * (len(counts) > MOST)
 
 
-def causes(dag, job, failed: Container[str] = ()) -> list[str]:
+def causes(dag, job) -> list[str]:
     """Return the reasons why a job runs again; [] if it has not been done before.
 
     Snakemake compares no params of a job that follows another planned job, so they are compared here.
@@ -62,8 +58,8 @@ def causes(dag, job, failed: Container[str] = ()) -> list[str]:
         "forced": reason.forced,
     }
     found += [text for text, holds in facts.items() if holds]
-    if not found and reason.missing_output and planned_jobs.name_of(job.rule.name, job.wildcards_dict) in failed:
-        return []
+    if not found and reason.missing_output and job.log and logs.failed(Path(str(job.log[0]))):
+        return []  # Snakemake records it like a finished job
     before = sorted({one.rule.name for one in dag.dependencies[job] if dag.needrun(one)})
     return found or [f"after {listed(before)}" if reason.updated_input_run else "missing output"]
 

@@ -2,39 +2,26 @@
 
 An output is graded in three ways (graders.py), side by side:
 
-- strict: everything after the last "The answer is: ", the form used in training, must be the answer;
-- lenient: without that marker, the text after "The answer is", the last \\boxed, the text after "#### ", or the last
-  number (GSM8K) or formula; in a sentence, its first number after “=”, “so” and similar words, or its first formula,
-  with everything that affects its value (10^3, 18 million, 18-20), unless the sentence denies it;
+- strict: everything after the last "The answer is: ", the form used in training, must be the answer: exactly the same
+  number (GSM8K), otherwise an equal expression (expressions.py). Currency, percent and degree signs and units are
+  ignored; a factor of 100 never is;
+- lenient: by other projects' rules, which look for an answer anywhere. GSM8K: the filter `flexible-extract` and
+  `exact_match` of lm-evaluation-harness 0.4.13, lm_eval/tasks/gsm8k/gsm8k.yaml, version 3. Other styles: the defaults
+  of math-verify 0.9.0, on the text after that marker in a \\boxed{}, since LaTeX is not found without delimiters, and
+  on the output;
 - official: the rules of the official repository (official_grader.py).
-
-GSM8K's numbers are compared exactly (quantities.py), other answers as expressions (expressions.py). Currency, percent
-and degree signs and units are ignored; a factor of 100 never is.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 
-from hra_workflow.tasks.math import (
-    expressions,
-    graders,
-    official_grader,
-    quantities,
-    sandbox,
-)
+from hra_workflow.tasks.math import expressions, graders, official_grader, sandbox
 
 MARK = official_grader.MARK
-LOOSE_MARK = re.compile(r"(?i)the answer is\b:?")
 CALCULATION = re.compile(r"<<[^<>]*>>")
-FORMULA = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]", re.DOTALL
-)
-APPROXIMATELY = re.compile(r"\\approx\b|≈")
-SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
-CONCLUSION = re.compile(r"=|\b(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 SHOWN = 80  # characters of a text in an error
 LONGEST = 1000  # An answer with more characters beyond those of the reference is incorrect.
 
@@ -119,9 +106,12 @@ def official_right(style: str, answer: str, gold: str) -> bool:
     return sandbox.call("hra_workflow.tasks.math.official_grader:right", style, answer, gold)
 
 
-def number(text: str) -> Fraction | None:
-    """Return the value of an answer that is one number, with or without its unit."""
-    return quantities.value(expressions.bare(text))
+def lenient_right(style: str, answer: str, gold: str) -> bool:
+    """Return whether lm-evaluation-harness (GSM8K) or math-verify grades an answer as correct, with the same limits."""
+    if style == "gsm8k":
+        answer, gold = (re.sub(r"\.$", "", re.sub("[,$]", "", text)).lower() for text in (answer, gold))
+        return answer == gold
+    return sandbox.call("hra_workflow.tasks.math.expressions:verified", answer, gold)
 
 
 def strict_readings(style: str, output: str) -> list[str]:
@@ -131,41 +121,12 @@ def strict_readings(style: str, output: str) -> list[str]:
 
 
 def lenient_readings(style: str, output: str) -> list[str]:
-    """List possible answers: the text at the first type of marker found, then the number or formula in it."""
-    output = CALCULATION.sub("", output)
-    loose = list(LOOSE_MARK.finditer(output))
-    for text in (
-        output.rpartition(MARK)[2] if MARK in output else "",
-        output[loose[-1].end() :] if loose else "",
-        expressions.boxed(output) or "",
-        output.rpartition("#### ")[2] if "#### " in output else "",
-    ):
-        if text := text.strip():
-            inner = first_number(text) if style == "gsm8k" else first_formula(text)
-            return list(dict.fromkeys(filter(None, [text, *inner])))  # without duplicates
-    found = None if style == "gsm8k" else next(reversed([*formulas(output)]), None)
-    found = found or quantities.last(output)
-    return [found] if found else []
+    """Return the last number of an output (GSM8K), or texts in which math-verify looks for an answer."""
+    if style == "gsm8k":
+        return ["".join(groups).strip() for groups in FLEXIBLE.findall(output)[-1:]]
+    marked = [f"\\boxed{{{expressions.bare(text)}}}" for text in strict_readings(style, output)]
+    return [*marked, *filter(str.strip, [output])]
 
 
-def first_number(text: str) -> list[str]:
-    """Find the first number in the conclusion of the first line, with everything that affects its value."""
-    parts = CONCLUSION.split(text.split("\n", maxsplit=1)[0])
-    found = next(filter(None, map(quantities.first, reversed(parts))), None)
-    return [found] if found else []
-
-
-def first_formula(text: str) -> list[str]:
-    """Find the boxed or first formula of a text, else its first sentence; also its parts after = and before ≈."""
-    inner = expressions.boxed(text) or next(formulas(text), None) or SENTENCE_END.split(text, maxsplit=1)[0]
-    return [inner.strip(), inner.rpartition("=")[2].strip(), APPROXIMATELY.split(inner)[0].strip()]
-
-
-def formulas(text: str) -> Iterator[str]:
-    """Yield the formulas of a text that it does not deny."""
-    for match in FORMULA.finditer(text):
-        if not quantities.denied(text, match.start()):
-            yield "".join(filter(None, match.groups())).strip()
-
-
+number = expressions.number
 official_readings = graders.only(official_grader.answer)

@@ -4,9 +4,9 @@ math-verify searches a text for an answer and accepts parts of it: a fraction in
 its repetitions, the last equation of a chain. Here the entire answer must equal the entire reference.
 """
 
-import regex as re
+from fractions import Fraction
 
-from hra_workflow.tasks.math import number_words, quantities
+import regex as re
 
 BOX = re.compile(r"\\boxed\s*(\{(?:[^{}]++|(?1))*+\})")
 WRAPPED = re.compile(r"(?s)\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\]")
@@ -19,6 +19,24 @@ UNIT = re.compile(
 # With their temperature scale, since 18°C is not a product.
 DEGREES = r"(?:\^\s*(?:\\circ\b|\{\s*\\circ\s*\})|°)(?:\s*(?:\\(?:text|mbox|mathrm)\{\s*[CF]\s*\}|[CF]\b))?"
 IGNORED = re.compile(rf"\\[!,;:]|\\?[%\p{{Sc}}]|\\pounds\b|{DEGREES}|\\(?:left|right)(?![a-z])")
+DIGITS = r"(?:(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)"
+NUMBER = re.compile(
+    r"(?P<prefix>[-−+]? ?(?P<money>\\?\p{Sc})? ?|(?P<money>\\?\p{Sc}) ?[-−+])"
+    rf"(?:(?P<over>{DIGITS})(?: ?/ ?(?P<under>{DIGITS}))?"
+    rf"|\\[cdt]?frac ?(?:\{{(?P<over>[-−]?{DIGITS})\}}|(?P<over>\d)) ?(?:\{{(?P<under>{DIGITS})\}}|(?P<under>\d)))"
+    rf"(?P<unit> ?(?:\\?[%\p{{Sc}}]|{DEGREES})?"
+    r"(?: ?[-/]? ?(?:\p{L}{1,4}\.|\p{L}[\p{L}'’]*+)(?:\^\{?[23]\}?|[²³])?)*)"
+)
+# Words that are numbers or may change the value of a number: after any of them, a text is no number.
+NO_UNIT = re.compile(
+    r"(?i:(?:zero|one|two|three|four|fi(?:ve|f)|six|seven|eight?|nine?|ten|eleven|twel(?:ve|f)|hundred|thousand|lakh|lac"
+    r"|crore|dozen|grand|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)t(?:y|ie)"
+    r"|\w*illi(?:on|ard))(?:fold|e?s|en?|e?ths?)?|fold|ths?|firsts?|thirds?|hal(?:f|ves)|quarters?|scores?|gross|st|nd"
+    r"|rd|myriads?|once|twice|thrice|double|triple|quadruple|n[oa]ught|nil|pi|π|infinity|(?:per)?mille|hundredweight"
+    r"|googol|squared|cubed|factorial|x|[bmt]n|[mb]ln|trn|mils?|mill|bil|tril|mio|mrd|tsd|cr|negative|minus|plus|neg"
+    r"|below|under|and|or|to|base|not|approx(?:imately)?|roughly|wrong|incorrect)|[kKMBTeE]|MM"
+)
+MONEY_SCALE = re.compile(r"(?i)mm?|[btgl]")  # million, billion … after a currency sign, otherwise metres, grams …
 SPELLINGS = {"−": "-", "{,}": ",", ">=": "\\ge ", "<=": "\\le ", "\\langle": "(", "\\rangle": ")"}
 ASSIGNMENT = re.compile(r"^\\?[A-Za-z]+(?: [A-Z]+)?(?:_\{?\w+\}?|\^\{-1\}|')*\s*(?:\([\w, ]*\))?\s*=(?=[^=]*$)")
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in(?![a-z])\s*")
@@ -38,7 +56,7 @@ def same(answer: str, gold: str) -> bool:
     # Paragraphs, and braces that would end the \boxed{} of `parsed` too early or start another.
     if not answer or re.search(r"\n\s*\n|\\boxed", answer) or answer.count("{") != answer.count("}"):
         return False
-    values = [quantities.value(text, units=False) for text in (answer, gold)]
+    values = [number(text, units=False) for text in (answer, gold)]
     if None not in values:
         return values[0] == values[1]
     if any(re.fullmatch(TEXT, text) for text in (answer, gold)) and words(answer) == words(gold):
@@ -63,6 +81,31 @@ def same(answer: str, gold: str) -> bool:
     return same_parsed(answer, gold)
 
 
+def verified(output: str, gold: str) -> bool:
+    """Return math-verify's own verdict on an output, in which it looks for the answer. Call it under a limit."""
+    from math_verify import parse, verify
+
+    found = [parse(text, parsing_timeout=None) for text in (f"\\boxed{{{gold}}}", output)]
+    return verify(*found, timeout_seconds=None)
+
+
+def number(text: str, units: bool = True) -> Fraction | None:
+    """Return the exact value of a text that is one number, or None; without `units`, of a number without a unit."""
+    text = re.sub(TEXT, r"\g<text>", bare(text))
+    match = NUMBER.fullmatch(text.replace("{,}", ",").replace("\\!", ""))
+    if not match or (match["unit"] and not units):
+        return None
+    words = re.findall(r"\p{L}+", match["unit"])
+    if any(map(NO_UNIT.fullmatch, words)) or (match["money"] and words and MONEY_SCALE.fullmatch(words[0])):
+        return None
+    over, under = ((match[name] or "1").replace(",", "").replace("−", "-") for name in ("over", "under"))
+    try:
+        value = Fraction(over) / Fraction(under)
+    except (ValueError, ZeroDivisionError):
+        return None  # more digits than Python parses, or a division by zero
+    return value if {"-", "−"}.isdisjoint(match["prefix"]) else -value
+
+
 def same_parsed(answer: str, gold: str) -> bool:
     from math_verify import LatexExtractionConfig, parse, verify
     from math_verify.parser import NormalizationConfig
@@ -80,7 +123,7 @@ def same_parsed(answer: str, gold: str) -> bool:
 
 def same_ratio(answer: str, gold: str) -> bool:
     """Return whether ratios of numbers like 1:2:3 are equal; math-verify would divide 1 by 2 and by 3."""
-    parts = [[quantities.value(part, units=False) for part in text.split(":")] for text in (answer, gold)]
+    parts = [[number(part, units=False) for part in text.split(":")] for text in (answer, gold)]
     if len(parts[0]) != len(parts[1]) or None in parts[0] + parts[1]:
         return False
     totals = [sum(map(abs, values)) for values in parts]
@@ -148,7 +191,7 @@ def clean(text: str) -> str:
     unit = UNIT.search(text)
     if unit and re.search(r"\d", text[: unit.start()]):
         named = re.findall(r"[^\W\d_]+", unit["text"] or unit["words"] or "")
-        if all(map(number_words.is_unit, named)):
+        if not any(map(NO_UNIT.fullmatch, named)):
             text = text[: unit.start()]
     return text.strip()
 

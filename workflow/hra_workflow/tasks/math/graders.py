@@ -29,8 +29,8 @@ class Grader:
 _ANSWERS = "hra_workflow.tasks.math.answers"
 GRADERS = {
     "official": Grader(f"{_ANSWERS}:official_readings", f"{_ANSWERS}:official_right"),
-    "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right"),
-    "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:right"),
+    "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right", version=2),
+    "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:lenient_right", version=2),
 }
 
 

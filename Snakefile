@@ -33,12 +33,7 @@ onsuccess:
 
 
 onerror:
-    handlers.end(workflow, config)
-    print(
-        "Not all jobs are done; finished work is kept. Correct what the errors above name, then rerun the same command "
-        "(training resumes from its last checkpoint). If only runs have failed, `--config incomplete=True` builds the "
-        "table from the others."
-    )
+    handlers.end(workflow, config, failed=True)
 
 
 include: BASEDIR / "rules/common.smk"

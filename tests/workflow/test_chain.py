@@ -41,6 +41,7 @@ datasets:
       columns: {text: sentence}
 presets:
   math:
+    tiny:
       all: {epochs: 1, learning_rate: 0.01, warmup_steps: 0, batch_size: 8, gradient_accumulation: 2}
 tasks:
   math:

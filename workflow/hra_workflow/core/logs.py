@@ -13,7 +13,6 @@ from hra_workflow.core import files, gpus, launcher, provenance
 from hra_workflow.core.errors import JobError, describe
 
 HEADER = "=== "  # begins the first line of every attempt in a log
-FAILED = "failed: "  # begins the last line of a failed one
 
 
 def redirect(job: dict) -> int:
@@ -54,16 +53,10 @@ def tail(log: Path, lines: int) -> str:
     return "\n".join(written[begun:][-lines:])
 
 
-def failed(log: Path) -> bool:
-    """Return whether the last attempt of a job has ended with an error, other than an interruption."""
-    return log.is_file() and tail(log, 1).startswith(FAILED)
-
-
 def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = None) -> str | None:
-    """Run `main` and return its error in one line, or None. The line is also written to the terminal.
+    """Run `main` and return its error in one line, or None. It ends the log, after a traceback unless it is a JobError.
 
-    The error is written to the log, with a traceback unless it is a JobError. The line is also written to the scratch
-    folder, so that a failed run becomes a row of the run table (collect_runs.py).
+    It is also written to the terminal, and to the scratch folder for the row of a failed run (collect_runs.py).
     """
     error, started = error_file(job), time.time()
     try:
@@ -86,10 +79,9 @@ def run_guarded(main: Callable[[dict], None], job: dict, terminal: int | None = 
             except OSError as second:
                 text += f" (and {error} cannot be written: {second.strerror})"
     if terminal is not None:
-        interrupted = text.startswith("Interrupted: ")
-        ended = "was stopped" if interrupted else "failed"
+        ended = "was stopped" if text.startswith("Interrupted: ") else "failed"
         with contextlib.suppress(OSError):
-            print("" if interrupted else FAILED, text, sep="", flush=True)
+            print(f"{ended}: {text}", flush=True)
         os.write(terminal, f"{job['rule']} {ended}, see {job['log']}\n  {text}\n".encode())
     return text
 

@@ -9,6 +9,7 @@ from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 
 STATES = ["done", "running", "failed", "stopped", "waiting"]
+FAILED = "failed: "  # begins the last line of the log of a failed job (core/logs.py)
 PROCESS = "process"  # file next to those of the tables, while Snakemake runs
 
 
@@ -53,6 +54,11 @@ def state(job: Job, planned: float, running: bool) -> str:
         return "done" if not job.needed or any(map(written, (job.log, *job.outputs))) else "waiting"
     if not written(job.log):
         return "waiting"
-    if logs.failed(Path(job.log)):
+    if has_failed(job.log):
         return "failed"
     return "running" if running else "stopped"
+
+
+def has_failed(log: str) -> bool:
+    """Return whether the last attempt of a job has ended with an error, other than an interruption."""
+    return os.path.isfile(log) and logs.tail(Path(log), 1).startswith(FAILED)

@@ -25,6 +25,11 @@ from hra_workflow.snakemake_bridge import gpu_resources, plan_file, planned, rea
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
 INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
+UNFINISHED = (
+    "Not all jobs are done; finished work is kept. Correct what the errors above name, then rerun the same command "
+    "(training resumes from its last checkpoint). If only runs have failed, `--config incomplete=True` builds the "
+    "table from the others."
+)
 
 
 def register(workflow, config: dict, basedir: Path) -> None:
@@ -64,12 +69,14 @@ def start(workflow, config: dict) -> None:
         probe.forget_logs(config)
 
 
-def end(workflow, config: dict) -> None:
-    """Report the results of the probes of `hra-workflow smoke`, after success and after an error."""
+def end(workflow, config: dict, failed: bool = False) -> None:
+    """Report the results of the probes of `hra-workflow smoke`; after an error, print how to continue."""
     if config["preflight"] == "jobs":
         with ending_the_run():
             finish = imports.import_named(config["probes"]["report"], "config: probes.report")
             finish(config, {job.wildcards.get("task") for job in planned.jobs(workflow.dag, config).values()})
+    if failed:
+        print(UNFINISHED)
 
 
 # At exit

@@ -6,9 +6,10 @@ Snakemake only compares digests (identities.py); the settings before are those t
 from collections import Counter
 from pathlib import Path
 
-from hra_workflow.core import files, logs, made_from, predictions
+from hra_workflow.core import files, made_from, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed, of_jobs
+from hra_workflow.cost import progress
 from hra_workflow.snakemake_bridge import identities
 
 MOST = 3  # number of causes that are printed for each rule
@@ -58,7 +59,7 @@ def causes(dag, job) -> list[str]:
         "forced": reason.forced,
     }
     found += [text for text, holds in facts.items() if holds]
-    if not found and reason.missing_output and job.log and logs.failed(Path(str(job.log[0]))):
+    if not found and reason.missing_output and job.log and progress.has_failed(str(job.log[0])):
         return []  # Snakemake records it like a finished job
     before = sorted({one.rule.name for one in dag.dependencies[job] if dag.needrun(one)})
     return found or [f"after {listed(before)}" if reason.updated_input_run else "missing output"]

@@ -95,7 +95,7 @@ def test_a_failed_run_is_a_row_and_the_rest_is_kept(fresh, tmp_path):
     assert (project.folder / figure).stat().st_size > 1000
 
     def gpus(changes: str) -> set[str]:
-        """Return the GPUs of evaluations, where trainings have one; none if the training computes the scores."""
+        """Return the GPUs of evaluations, where training runs have one; none if the training computes the scores."""
         (project.folder / "gpu.yaml").write_text("tasks: {glue: {resources: {gpu: 1}}}")
         (project.folder / "other.yaml").write_text(changes)
         files = ("--configfile", "tiny.yaml", "gpu.yaml", "other.yaml")

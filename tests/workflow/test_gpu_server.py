@@ -23,7 +23,9 @@ with gpus.reserved(gpus.to_reserve(job), gpus.runs_per_gpu(job)):
     if gpus.to_reserve(job):
         with open("gpus.log", "a") as log:
             print(os.environ["CUDA_VISIBLE_DEVICES"], "begins", file=log, flush=True)
+            deadline = time.monotonic() + 60
             while Path("gpus.log").read_text().count("begins") < {together}:
+                assert time.monotonic() < deadline
                 time.sleep(0.05)
             print(os.environ["CUDA_VISIBLE_DEVICES"], "ends", file=log, flush=True)
     for path in snakemake.output:

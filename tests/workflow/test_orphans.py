@@ -48,7 +48,7 @@ CHANGES = {
 
 
 def command(task: str, config: str) -> tuple[str, ...]:
-    # Both: when the Snakemake of the first config goes on, it may fail with a named error and delete the run table.
+    # Both: when the Snakemake of the first config continues, it may fail with a named error and delete the run table.
     targets = [f"results/{name}_{task}.csv" for name in ("runs", "table")]
     return ("--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, "--", *targets)
 
@@ -98,8 +98,8 @@ def test_an_orphan_changes_nothing(projects, tmp_path, task, script, rule, way):
     """The first config loses its Snakemake within a job, which is suspended while the second config runs to its end.
 
     A job with a lock is suspended for a while only, since the second config's job waits for it. Or Snakemake is
-    suspended, and its job goes on. Whatever wakes up then, the second config's results stay, or an error names the file
-    to delete.
+    suspended, and its job continues. Whatever wakes up then, the second config's results stay, or an error names the
+    file to delete.
     """
     first, second = projects(task)
     delay = random.Random(f"{task}/{script}/{way}").uniform(0, 4)

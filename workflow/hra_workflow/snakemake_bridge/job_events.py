@@ -1,4 +1,4 @@
-"""What Snakemake prints while jobs run, beyond its own log.
+"""Lines that are printed while jobs run, beyond Snakemake's own log.
 
 A handler of Snakemake's log gets an event per job (snakemake_interface_logger_plugins) with any `--quiet`, `--logger`
 and executor. A logger plugin would get the same events, but only if each command named it.

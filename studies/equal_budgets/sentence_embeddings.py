@@ -41,14 +41,14 @@ def similarity(encoder, tokenizer, pairs: pd.DataFrame) -> float:
     return 100 * (pearsonr(cosine, pairs["score"])[0] + spearmanr(cosine, pairs["score"])[0]) / 2
 
 
-def add_kept(study: Path, data: Path, runs: list[dict]) -> None:
-    """Add `kept` to the rows of SST-2's runs.
+def add_kept(study: Path, dataset: str, data: Path, runs: list[dict]) -> None:
+    """Add `kept` to the rows of the runs on a dataset with two classes.
 
     study: the folder with `results` and `resources`. data: the folder with STS-B's files, glue_stsb.
     """
     model_folder, tokenizer, pairs = of_study(study, data)
     for row in runs:
-        folder = study / "results/glue/sst2-sentences" / row["run"] / f"seed{row['seed']}"
+        folder = study / "results/glue" / dataset / row["run"] / f"seed{row['seed']}"
         record = records.read(folder / "train.json")
         model, _ = classifier.load_model(model_folder, ["negative", "positive"], row["seed"])
         model = adapters.load(model, record["made_from"]["settings"]["method"], folder / "last").eval()

@@ -67,6 +67,7 @@ PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a r
         *(f"train_math {5 * (5 + 10) + 4 * (5 + 5) + 1} ", f"train_glue {4 * (5 + 10)} "),
     ],
     "comparison_d": [f"train_math {4 * (4 + 5)} "],
+    "comparison_e": [f"train_math {6 * (5 * 2 + 10)} ", f"train_glue {4 * (5 * 2 + 10) + 4 * (5 * 2 + 5)} "],
 }
 
 
@@ -78,6 +79,11 @@ def test_a_part_plans_its_trials_and_seeds(tmp_path, study):
     for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
         lines = "\n".join(f"1 {split} {index}" for index in range(count))
         (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
+    (tmp_path / "glue_mrpc").mkdir()
+    for split, count in {"train": 4076, "test": 1725}.items():
+        rows = [f"1\t1\t2\t{split} {index}\tas {index}" for index in range(count)]
+        lines = "\n".join(["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", *rows])
+        (tmp_path / f"glue_mrpc/msr_paraphrase_{split}.txt").write_text(lines)
     where = ("--config", f"local_root={tmp_path}", "--configfile", str(ROOT / file(study)))
     output = project.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "all")
     words = " ".join(output.split())

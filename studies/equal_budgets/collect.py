@@ -1,14 +1,12 @@
 """The results of the studies of design.md as tables; page.py has the commands."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
-from scipy.stats import t
 
 from hra_workflow import tasks
 from hra_workflow.core import files, predictions, records
@@ -21,11 +19,7 @@ TABLES = ("runs", "trials", "contrasts")
 
 
 class Set(NamedTuple):
-    """The scores of a data set.
-
-    kept: the benchmark and metric that measure what a run has not forgotten, if any.
-    asked_by_rule: further contrasts, which the design's rule needs but its correction does not count.
-    """
+    """The scores of a data set. kept: the benchmark and metric that measure what a run has not forgotten, if any."""
 
     task: str
     dataset: str
@@ -35,23 +29,16 @@ class Set(NamedTuple):
     kept: str
     kept_benchmark: str | None = None
     kept_seeds: int = 5  # the first seeds only, since each takes a minute
-    asked_by_rule: Sequence[tuple[str, str]] = ()
 
 
 OF_PART_A = [("hra/r8", "lora/r4-alpha8"), ("hra/r8", "lora/r8")]
 OTHERS = ("hra/r8-inf", "lora/r4-alpha8", "lora/pissa-r8", "dora/r8", "oft/b16", "boft/m2b8", "ia3/outputs", "full/all")
 ONLY_SST2 = ("oft/b16", "boft/m2b8")  # on word problems, OFT is in part A, and BOFT was excluded because of its time
-BOTH_SIDES, FROZEN = "hra/r4-two-sided", "hra-frozen/r8-two-sided"
-OF_PART_C = [
-    *((BOTH_SIDES, "lora/r4-alpha8"), ("hra/r8-two-sided", "lora/r8"), (BOTH_SIDES, "hra/r8")),
-]
-OF_PART_D = [(BOTH_SIDES, "lora/r4-alpha8"), (BOTH_SIDES, "hra/r8")]
-OF_PART_E = [(FROZEN, other) for other in ("lora/r4-alpha8", BOTH_SIDES, "hra/r8", "dora/r4-alpha8", "lora/r8")]
-RULE_OF_E = [(BOTH_SIDES, "lora/r4-alpha8")]
 WORD_PROBLEMS, ONE_STEP = ("math", "word-problems", "test", "strict"), ("one-step problems", "one_step")
 SST2, COSINE = ("glue", "sst2-sentences", "validation", "accuracy"), "STS-B by cosine"
-MRPC = ("glue", "mrpc-tsv", "validation", "accuracy")
-STUDIES = {  # by the name of the file in config/ and of the study's folder; sets by their names on the page
+# Parts A and B, by the names of their files in config/ and of their folders; sets by their names on the page. Commit
+# 5eb2844 has the others, whose forms of HRA the library no longer has.
+STUDIES = {
     "comparison": {
         "word problems": Set(*WORD_PROBLEMS, OF_PART_A, *ONE_STEP),
         "SST-2": Set(*SST2, OF_PART_A, kept=COSINE),
@@ -59,16 +46,6 @@ STUDIES = {  # by the name of the file in config/ and of the study's folder; set
     "comparison_b": {
         "word problems": Set(*WORD_PROBLEMS, [("hra/r8", o) for o in OTHERS if o not in ONLY_SST2], *ONE_STEP),
         "SST-2": Set(*SST2, [("hra/r8", other) for other in OTHERS], kept=COSINE, kept_seeds=3),
-    },
-    "comparison_c": {
-        "word problems": Set(*WORD_PROBLEMS, OF_PART_C, *ONE_STEP),
-        "SST-2": Set(*SST2, OF_PART_D, kept=COSINE, kept_seeds=3),
-    },
-    "comparison_d": {"word problems": Set(*WORD_PROBLEMS, OF_PART_D, *ONE_STEP)},
-    "comparison_e": {
-        "word problems": Set(*WORD_PROBLEMS, OF_PART_E, *ONE_STEP, asked_by_rule=RULE_OF_E),
-        "SST-2": Set(*SST2, OF_PART_E[:3], kept=COSINE, kept_seeds=3, asked_by_rule=RULE_OF_E),
-        "MRPC": Set(*MRPC, OF_PART_E[:3], kept=COSINE, kept_seeds=3, asked_by_rule=RULE_OF_E),
     },
 }
 
@@ -89,7 +66,10 @@ def collect(folder: Path, data: Path) -> None:
     """
     name = folder.name
     if name not in STUDIES:
-        sys.exit(f"{folder}: expected the folder of a study, {' or '.join(STUDIES)}, found another name")
+        sys.exit(
+            f"{folder}: expected the folder of a study, {' or '.join(STUDIES)}, found another name. For parts C to E, "
+            "use commit 5eb2844"
+        )
     runs, trials, contrasts = [], [], []
     sets = {title: one for title, one in STUDIES[name].items() if (folder / "results" / one.task).exists()}
     if not sets:
@@ -100,9 +80,7 @@ def collect(folder: Path, data: Path) -> None:
             row, values = final_run(folder / "results" / one.task / one.dataset / run / f"seed{seed}", one)
             runs.append({"set": title, "run": run, "seed": seed} | row)
             scored.setdefault(run, {})[seed] = values
-        metric = tasks.classes()[one.task].metric(one.metric).function
-        for pairs in filter(None, (one.contrasts, one.asked_by_rule)):
-            contrasts += compare(title, pairs, scored, metric)
+        contrasts += compare(title, one.contrasts, scored, tasks.classes()[one.task].metric(one.metric).function)
         tried = pd.read_csv(folder / "results" / f"tune_{one.task}.csv")
         for _, trial in tried[tried["dataset"] == one.dataset].iterrows():
             run = f"{trial['method']}/{trial['variant']}"
@@ -157,8 +135,8 @@ def percent(run: Path, benchmark: str, metric: str) -> float:
     return 100 * records.read(run / benchmark / "metrics.json")["selections"]["last"]["metrics"][metric]["value"]
 
 
-def compare(title: str, contrasts: Sequence[tuple[str, str]], scored: dict, statistic) -> list[dict]:
-    """Compute the contrasts of one set, with Holm's correction. low_90: the lower end of the 90 % interval."""
+def compare(title: str, contrasts: list[tuple[str, str]], scored: dict, statistic) -> list[dict]:
+    """Compute the contrasts of one set, with Holm's correction."""
     compared = {run: scored[run] for pair in contrasts for run in pair}
     arrays = {run: {seed: np.array(values, float) for seed, values in of.items()} for run, of in compared.items()}
     estimates = comparison.estimate(arrays, statistic)
@@ -169,7 +147,7 @@ def compare(title: str, contrasts: Sequence[tuple[str, str]], scored: dict, stat
         {
             "set": title, "run": first, "other": second, "difference": 100 * one.value,
             "low": 100 * one.interval[0], "high": 100 * one.interval[1], "p": one.p, "p_holm": a, "p_equivalent": b,
-            "items": one.items, "seeds": one.seeds, "low_90": 100 * (one.value - t.isf(0.05, one.freedom) * one.error),
+            "items": one.items, "seeds": one.seeds,
         }
         for (first, second), one, a, b in zip(contrasts, found, p, equivalent, strict=True)
     ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""Part E's candidate: two-sided HRA whose common directions are frozen (design.md, "Part E").
+"""HRA whose common directions are frozen; with both sides of W, part E's candidate (design.md, "Part E").
 
-PEFT starts the columns of a side in equal pairs. They are u_2k = c_k + δ_k and u_2k+1 = c_k − δ_k, where δ is 0 at the
-start and trained, and c is not trained. So a side of r columns of n entries trains n r / 2 numbers.
+PEFT starts the columns in equal pairs. They are u_2k = c_k + δ_k and u_2k+1 = c_k − δ_k, where δ is 0 at the start and
+trained, and c is not trained. So r columns of n entries train n r / 2 numbers. Commit 5eb2844 has both sides.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from hra_workflow import methods
 
-PREFIX = "hra_u"  # the parameters of both sides
+PARAMETERS = "hra_u"
 
 
 def antisymmetric(gradient: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ class FreezeCommonDirections(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, **_):
         for name, parameter in model.named_parameters():
-            if any(part.startswith(PREFIX) for part in name.split(".")):
+            if PARAMETERS in name.split("."):
                 parameter.register_hook(antisymmetric)
 
     def save_state(self, model, folder) -> None:

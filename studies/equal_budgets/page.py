@@ -18,21 +18,32 @@ from benchmarks import docs_images
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
 from hra_workflow.report.markdown_text import Bold, table
-from studies.equal_budgets.collect import RESULTS, STUDIES, STUDY, TABLES, Set, collect, config, read
+from studies.equal_budgets.collect import COSINE, ONE_STEP, RESULTS, STUDIES, STUDY, TABLES, collect, config, read
 
 OVERVIEW, PAGE, IMAGES = STUDY / "README.md", STUDY / "results.md", RESULTS
 CONTRASTS = IMAGES / "contrasts.png"
-PARTS = dict(zip("ABCDE", STUDIES, strict=True))
+BOTH_SIDES, FROZEN = "hra/r4-two-sided", "hra-frozen/r8-two-sided"
+KEPT = {study: {name: one.kept for name, one in sets.items()} for study, sets in STUDIES.items()} | {
+    "comparison_c": {"word problems": ONE_STEP[0], "SST-2": COSINE},
+    "comparison_d": {"word problems": ONE_STEP[0]},
+    "comparison_e": {"word problems": ONE_STEP[0], "SST-2": COSINE, "MRPC": COSINE},
+}  # what measures what a run has not forgotten, by study and set
+PARTS = dict(zip("ABCDE", KEPT, strict=True))
 SETS = ("word problems", "SST-2", "MRPC")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
-# Runs in the results whose form the library no longer has, and their labels. Commit 3fd83f6 could train those of sum
-# and difference, with `sum_difference_lr_ratio: 1`, commit 6cab4b67 those with magnitudes, by the configs of C and D.
-# The overview leaves them out.
-FORMER = {
+# Runs in the results whose form the library no longer has, and their labels. The overview leaves out those of SETTLED.
+# Commit 3fd83f6 could train the first, with `sum_difference_lr_ratio: 1`, commit 6cab4b67 those with magnitudes, and
+# commit 5eb2844 the others, by the configs of parts C to E.
+SETTLED = {
     "hra/r8-sd": "HRA, r=8, sum and difference",
     "hra/r16-sd": "HRA, r=16, sum and difference",
     "hra/r4-two-sided-magnitudes": "HRA, two-sided, r=4+4, magnitudes",
     "hra/r8-two-sided-magnitudes": "HRA, two-sided, r=8+8, magnitudes",
+}
+FORMER = SETTLED | {
+    BOTH_SIDES: "HRA, two-sided, r=4+4",
+    "hra/r8-two-sided": "HRA, two-sided, r=8+8",
+    FROZEN: "HRA, two-sided, r=8+8, frozen",
 }
 VERDICTS = {"better": "#009E73", "worse": "#D55E00", "same level": "#0072B2", "undecided": "#666666"}
 MARKS = {"better": "▲", "worse": "▼", "same level": "=", "undecided": "?"}
@@ -49,6 +60,7 @@ def labels() -> dict[str, str]:
     for of in (paper_methods(), *map(config, STUDIES)):
         for method, entry in of["methods"].items():
             found |= {f"{method}/{variant}": one["label"] for variant, one in entry["variants"].items()}
+    found["dora/r4-alpha8"] = "DoRA, r=4"  # a variant of parts C to E
     return {run: label.replace(", λ=0", "") for run, label in (found | FORMER).items()}
 
 
@@ -74,14 +86,14 @@ def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Return the contrasts of all parts but those of `FORMER`, with `part` and sizes."""
+    """Return the contrasts of all parts but those of `SETTLED`, with `part` and sizes."""
     found = []
     for part, study in PARTS.items():
         of_part = results[study]["contrasts"].assign(part=part)
         sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
         for name in ("run", "other"):
             of_part[f"parameters of {name}"] = [sizes[key] for key in zip(of_part["set"], of_part[name], strict=True)]
-        found.append(of_part[~of_part["run"].isin([*FORMER]) & ~of_part["other"].isin([*FORMER])])
+        found.append(of_part[~of_part["run"].isin([*SETTLED]) & ~of_part["other"].isin([*SETTLED])])
     return pd.concat(found)
 
 
@@ -102,8 +114,8 @@ def difference(row: pd.Series) -> str:
     return f"{signed(row['difference'])} [{low}, {high}]"
 
 
-def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, of: Set, names: dict[str, str]) -> str:
-    measured = [f"{name}, %", f"kept: {of.kept}", "seconds per run", "peak memory (MB)"]
+def results_table(runs: pd.DataFrame, trials: pd.DataFrame, name: str, kept: str, names: dict[str, str]) -> str:
+    measured = [f"{name}, %", f"kept: {kept}", "seconds per run", "peak memory (MB)"]
     lines = [["run", "parameters", "learning rate", *measured]]
     for run, rows in runs[runs["set"] == name].groupby("run", sort=False):
         quiet = rows[is_quiet(rows)]
@@ -152,7 +164,7 @@ def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
 
 def rewrite() -> None:
     """Replace the text between the pages' markers with the current tables, and plot the figures."""
-    results = {study: {name: read(study, name) for name in TABLES} for study in STUDIES}
+    results = {study: {name: read(study, name) for name in TABLES} for study in KEPT}
     for path, tables in made(results).items():
         files.write_text(path, page(path.read_text(), tables))
     draw_contrasts(overview(results))
@@ -169,9 +181,9 @@ def costs(study: str) -> Path:
 def figures() -> dict[Path, list[Path]]:
     """Return the sources of every figure."""
     code = [Path(__file__), docs_images.STYLE]
-    runs = {study: RESULTS / f"{study}_runs.csv" for study in STUDIES}
-    contrasts = [RESULTS / f"{study}_contrasts.csv" for study in STUDIES]
-    return {CONTRASTS: [*code, *contrasts, *runs.values()]} | {costs(one): [*code, runs[one]] for one in STUDIES}
+    runs = {study: RESULTS / f"{study}_runs.csv" for study in KEPT}
+    contrasts = [RESULTS / f"{study}_contrasts.csv" for study in KEPT]
+    return {CONTRASTS: [*code, *contrasts, *runs.values()]} | {costs(one): [*code, runs[one]] for one in KEPT}
 
 
 def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, str]]:
@@ -180,8 +192,8 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     for study, of in results.items():
         tables[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
         tables[f"{study} trials"] = trials_table(of["trials"], names)
-        for name, one in STUDIES[study].items():
-            tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, one, names)
+        for name, kept in KEPT[study].items():
+            tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}
 
 
@@ -235,10 +247,11 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
     from hra_workflow.report.plot_style import SETTINGS, SMALL, WIDTH, dot, logarithmic, styles
 
     plt.switch_backend("Agg")
-    names, sets = labels(), STUDIES[study]
+    names, sets = labels(), KEPT[study]
     with plt.rc_context(SETTINGS):
         trained = runs.loc[runs["parameters"] > 0, "run"].unique()
-        studied = {name: one for name, one in config(study)["tasks"].items() if one}
+        tasks = config(study if study in STUDIES else "comparison_b")["tasks"]
+        studied = {name: one for name, one in tasks.items() if one}
         looks, shown = styles(trained, colours.of_methods(paper_methods() | {"tasks": studied})), {}
         figure, axes = plt.subplots(
             3,
@@ -248,10 +261,10 @@ def draw_costs(study: str, runs: pd.DataFrame) -> None:
             sharey="col",
             squeeze=False,
         )
-        for column_of_set, (name, one) in zip(axes.T, sets.items(), strict=True):
+        for column_of_set, (name, kept) in zip(axes.T, sets.items(), strict=True):
             of_set = runs[(runs["set"] == name) & (runs["parameters"] > 0)]
             of_set = of_set.assign(seconds=of_set["seconds"].where(is_quiet(of_set)))
-            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {one.kept} (%)"}
+            titles = {"parameters": "parameters", "seconds": "seconds per run", "kept": f"kept: {kept} (%)"}
             for axis, (column, title) in zip(column_of_set, titles.items(), strict=True):
                 for run, rows in of_set.groupby("run", sort=False):
                     x, y = rows[column].mean(), rows["score"]

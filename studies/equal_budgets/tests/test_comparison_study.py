@@ -2,7 +2,6 @@
 
 import re
 
-import pandas as pd
 import pytest
 
 from hra_workflow.commands import new
@@ -41,7 +40,7 @@ def test_a_part_is_a_valid_config_of_its_tasks_over_that_of_the_demo_on_real_dat
     config = overlays.merged(paper_config(), *own)
     overlays.finish_merge(config, own)
     validation.check(config)
-    assert [*Command((file(study),)).tables()] == (["math"] if study == "comparison_d" else ["glue", "math"])
+    assert [*Command((file(study),)).tables()] == ["glue", "math"]
 
 
 def test_a_job_takes_one_core_and_little_memory():
@@ -63,11 +62,6 @@ PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a r
         *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
         *("choose 16 ", "evaluate_glue 55 "),
     ],
-    "comparison_c": [
-        *(f"train_math {5 * (5 + 10) + 4 * (5 + 5) + 1} ", f"train_glue {4 * (5 + 10)} "),
-    ],
-    "comparison_d": [f"train_math {4 * (4 + 5)} "],
-    "comparison_e": [f"train_math {6 * (5 * 2 + 10)} ", f"train_glue {4 * (5 * 2 + 10) + 4 * (5 * 2 + 5)} "],
 }
 
 
@@ -79,11 +73,6 @@ def test_a_part_plans_its_trials_and_seeds(tmp_path, study):
     for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
         lines = "\n".join(f"1 {split} {index}" for index in range(count))
         (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
-    (tmp_path / "glue_mrpc").mkdir()
-    for split, count in {"train": 4076, "test": 1725}.items():
-        rows = [f"1\t1\t2\t{split} {index}\tas {index}" for index in range(count)]
-        lines = "\n".join(["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", *rows])
-        (tmp_path / f"glue_mrpc/msr_paraphrase_{split}.txt").write_text(lines)
     where = ("--config", f"local_root={tmp_path}", "--configfile", str(ROOT / file(study)))
     output = project.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "all")
     words = " ".join(output.split())
@@ -108,7 +97,6 @@ def test_the_ranges_of_your_own_page_are_those_of_the_configs(tmp_path, monkeypa
     paper = paper_config()
     compared = read(file("comparison_b"))
     demo, vera = read(DEMO[0]), read(DEMO[0], "config/demo/tune.yaml")
-    both_sides = read(file("comparison_b"), file("comparison_c"))
 
     def project(task: str) -> list[dict]:
         """Return the files of a new project."""
@@ -116,11 +104,10 @@ def test_the_ranges_of_your_own_page_are_those_of_the_configs(tmp_path, monkeypa
         return [content for _, content in overlays.with_extended([made], overlays.read)]
 
     small = {"vera/r256": (vera, ""), "head/linear": (demo, "demo")}
-    small["hra/r4-two-sided"] = (both_sides, "")
     texts = overlays.merged(paper, *project("glue"))
     (tmp_path / "reviews").rename("texts")
     questions = overlays.merged(paper, *project("math"))
-    assert len(RANGES) == 8
+    assert len(RANGES) == 7
     for listed, *cells in RANGES:
         smallest, deberta, llama = (list(map(float, re.findall(r"[\d.]+e-\d", cell))) for cell in cells)
         for run in re.findall(r"`(.*?)`", listed):
@@ -146,14 +133,17 @@ def solved(run: str, study: str) -> str:
 
 
 def test_the_readme_has_the_solved_problems():
-    lora = sorted({solved("lora/r4-alpha8", study) for study in ("comparison", "comparison_b", "comparison_d")})
+    parts = ("comparison", "comparison_b", "comparison_e")
+    (hra,) = {solved("hra/r8", study) for study in ("comparison", "comparison_e")}
+    lora = sorted({solved("lora/r4-alpha8", study) for study in parts})
     text = " ".join((ROOT / "README.md").read_text().split())
-    assert f"it solves {solved('hra/r8', 'comparison')} %, LoRA {' to '.join(lora)} %." in text
-    assert f"solve {solved(collect.BOTH_SIDES, 'comparison_d')} %: more than LoRA in one of two comparisons." in text
-    rows = pd.concat([collect.read(study, "contrasts") for study in ("comparison_c", "comparison_d")])
-    same_size = rows[(rows["run"] == collect.BOTH_SIDES) & (rows["other"] == "lora/r4-alpha8")]
-    found = [page.verdict(row) for _, row in same_size[same_size["set"] == "word problems"].iterrows()]
-    assert found == ["better", "undecided"]
+    assert f"it solves {hra} %, LoRA {lora[0]} to {lora[-1]} %." in text
+    other = " and ".join(solved(run, "comparison_e") for run in (page.BOTH_SIDES, page.FROZEN))
+    assert f"solve {other} % there" in text
+    rows = collect.read("comparison_e", "contrasts").set_index(["set", "run", "other"])
+    verdicts = {key: page.verdict(row) for key, row in rows.iterrows()}
+    assert verdicts["SST-2", page.BOTH_SIDES, "lora/r4-alpha8"] == "worse"
+    assert verdicts["MRPC", page.FROZEN, "lora/r4-alpha8"] == "undecided"
 
 
 def test_the_learning_rates_to_start_with_are_those_of_the_searches():

@@ -2,8 +2,7 @@
 
     python -m benchmarks          the headline: one 4096 x 4096 layer, 512 tokens, r = 8, in about two minutes
     python -m benchmarks all      everything, to benchmarks/results/ (an hour on two cores); or any of the groups
-                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, drift, peak, blocks,
-                                  two-sided (HRA's forms next to LoRA and DoRA of the same rank: time, peak, merge)
+                                  deberta-base, llama, small-llama, unet, linear, conv2d, merge, drift, peak, blocks
     python -m benchmarks plot     only the figure, from the files in that folder
     python -m benchmarks --device cuda     whole models on a GPU, also with OFT and BOFT: see benchmarks/gpu.py
     --peft FOLDER                 next to the installed PEFT, HRA of the PEFT whose sources are in FOLDER (`next`)
@@ -39,10 +38,9 @@ from benchmarks.other_peft import OtherPackages
 RESULTS = Path(__file__).parent / "results"
 ROUNDS, MOST_ROUNDS, SECONDS = 7, 200, 20  # per case: minimum, maximum, and seconds for quick steps
 GROUPS = ["deberta-base", "llama", "small-llama", "unet", "linear", "conv2d", "merge", "drift", "peak", "blocks"]
-GROUPS += ["two-sided"]
 CPU_TIME = "--cpu-time" in sys.argv
-COLUMNS = ("frozen", "lora", "dora", "peft", "next", "hra", "two-sided")
-RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra", "dora/lora", "two-sided/lora")
+COLUMNS = ("frozen", "lora", "peft", "next", "hra")
+RATIOS = ("hra/frozen", "hra/lora", "next/lora", "peft/hra")
 clock = time.process_time if CPU_TIME else time.perf_counter
 
 
@@ -147,7 +145,7 @@ def peak(case: Case) -> dict[str, list[float]]:
 
 
 def report_peak(name: str, kind: str) -> None:
-    case = next(case for case in cases.PEAKS + cases.TWO_SIDED_PEAKS if case.name == name)
+    case = next(case for case in cases.PEAKS if case.name == name)
     step = case.steps((kind,))[kind]
     step()
     if torch.cuda.is_available():
@@ -198,7 +196,7 @@ def save(name: str, results: list[dict]) -> None:
 
 def run(groups: list[str]) -> None:
     for group in groups:
-        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks", "next", "two-sided"):
+        if group in ("small-llama", "unet", "linear", "conv2d", "merge", "blocks", "next"):
             keep_heap()
         chosen, merges = [case for case in cases.STEPS + blocks.STEPS if case.group.startswith(group)], []
         measured = cases.PEAKS if group == "peak" else []
@@ -206,9 +204,7 @@ def run(groups: list[str]) -> None:
             chosen, merges = cases.NEXT, cases.NEXT_MERGES
         elif group == "merge":
             merges = cases.MERGES
-        elif group == "two-sided":
-            chosen, merges, measured = cases.TWO_SIDED, cases.NEXT_MERGES, cases.TWO_SIDED_PEAKS
-        kinds = cases.EQUAL[1:] if group == "two-sided" else cases.with_next(("lora", "peft", "hra"))
+        kinds = cases.with_next(("lora", "peft", "hra"))
         most = SECONDS if group != "next" else SECONDS / 2
         steps = (row(c, "inference" if c.inference else "step", measure(c.steps(), most), "s") for c in chosen)
         merged = (row(c, "merge+unmerge", measure(c.merges(kinds), most), "s") for c in merges)

@@ -21,8 +21,6 @@ KINDS = ("frozen", "lora", "peft", "hra")
 next_peft: OtherPackages | None = None  # the other PEFT, whose HRA is the kind `next`
 # A full model with PEFT's HRA at r = 32 keeps r dense matrices per layer: DeBERTa-base ran out of memory at 24 GiB.
 WITHOUT_PEFT = tuple(kind for kind in KINDS if kind != "peft")
-FORMS = {"hra": {}, "two-sided": {"two_sided": True}}
-EQUAL = ("frozen", "lora", "dora", *FORMS)  # LoRA has as many parameters as `two-sided`
 Step = Callable[[], None]
 
 
@@ -92,14 +90,14 @@ class Case:
 def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
     """Add adapters of one kind to the base model, and share its weights.
 
-    `oft` and `boft` have about as many parameters as `hra`, LoRA as many as `two-sided`, and DoRA one more per output.
+    `oft` and `boft` have about as many parameters as `hra`, and DoRA one more per output than LoRA.
     """
     shared = itertools.chain(base.parameters(), base.buffers())
     model = copy.deepcopy(base, {id(tensor): tensor for tensor in shared})
     if kind == "frozen":
         return model
     hra.uninstall()
-    if kind in FORMS:
+    if kind == "hra":
         hra.install()
     with next_peft if kind == "next" and next_peft else nullcontext():
         peft = importlib.import_module("peft")
@@ -110,8 +108,7 @@ def adapt(base: nn.Module, kind: str, case: Case) -> nn.Module:
         elif kind == "boft":
             config = peft.BOFTConfig(boft_block_size=case.r, boft_n_butterfly_factor=2)
         else:
-            make, form = (hra.HRAConfig, FORMS[kind]) if kind in FORMS else (peft.HRAConfig, {})
-            config = make(r=case.r, apply_GS=case.apply_GS, **form)
+            config = peft.HRAConfig(r=case.r, apply_GS=case.apply_GS)
         config.target_modules = case.targets
         model = peft.get_peft_model(model, config)
     hra.uninstall()
@@ -263,6 +260,3 @@ NEXT = [
 ]
 NEXT_MERGES = [case for case in MERGES if case.size.startswith("4096x") and case.dtype == torch.float32]
 PEAKS = [linear(4096, 4096, 8, dtype) for dtype in DTYPES] + [conv(320, 64, 8, batch=4), deberta(8), llama(8)]
-# HRA's forms next to LoRA and DoRA of the same rank.
-TWO_SIDED = [replace(case, kinds=EQUAL) for case in (unet(), *SMALL[:4], deberta(8, 32, 64), deberta(8), llama(8))]
-TWO_SIDED_PEAKS = [replace(case, kinds=EQUAL) for case in (unet(), deberta(8), llama(8))]

@@ -60,41 +60,31 @@ def reflections(x: float, y: float, size: float, name: str) -> str:
 
 
 def methods() -> str:
-    """Show LoRA, HRA, and HRA on both sides, with the parameters of one layer."""
+    """Show LoRA and HRA, with the parameters of one layer."""
     side, top, ranks = 92, 62, 8
-    counts = {"LoRA": 2 * ranks * WIDTH, "HRA": ranks * WIDTH, "HRA, both sides": 2 * ranks * WIDTH}
-    formulas = {"LoRA": "W + B A", "HRA": "W H", "HRA, both sides": "H_L W H_R"}
-    parameters = {"LoRA": "r (in + out)", "HRA": "r in", "HRA, both sides": "r (in + out)"}
+    titles = {"LoRA: W + B A": (2 * ranks * WIDTH, "r (in + out)"), "HRA: W H": (ranks * WIDTH, "r in")}
     parts = []
-    for index, name in enumerate(counts):
-        left, middle = 10 + 320 * index, 160 + 320 * index
-        parts.append(
-            text(middle, 32, f"{name}: {formulas[name].replace('_L', 'ₗ').replace('_R', 'ᵣ')}", 18, weight=600)
-        )
-        if name == "LoRA":
-            parts.append(box(left + 22, top, side, side, "#eef0f2", "W", "frozen"))
-            parts.append(text(left + 131, top + 52, "+", 22))
-            parts.append(box(left + 150, top, 24, side, GOLD, "B"))
-            parts.append(box(left + 182, top + 34, side, 24, GOLD, "A"))
-        elif name == "HRA":
-            parts.append(box(left + 50, top, side, side, "#eef0f2", "W", "frozen"))
-            parts.append(reflections(left + 158, top, side, "H"))
-        else:
-            parts.append(reflections(left + 2, top, side, "Hₗ"))
-            parts.append(box(left + 104, top, side, side, "#eef0f2", "W", "frozen"))
-            parts.append(reflections(left + 206, top, side, "Hᵣ"))
-        parts.append(text(middle, 188, f"{parameters[name]} parameters", 15))
-        parts.append(text(middle, 210, f"{WIDTH} × {WIDTH}, r = {ranks}: {counts[name]:,}", 14, DIM))
-    parts.append(
+    for left, (title, (count, formula)) in zip((20, 380), titles.items(), strict=True):
+        parts += [
+            text(left + 150, 32, title, 18, weight=600),
+            text(left + 150, 188, f"{formula} parameters", 15),
+            text(left + 150, 210, f"{WIDTH} × {WIDTH}, r = {ranks}: {count:,}", 14, DIM),
+        ]
+    parts += [
+        box(42, top, side, side, "#eef0f2", "W", "frozen"),
+        text(151, top + 52, "+", 22),
+        box(170, top, 24, side, GOLD, "B"),
+        box(202, top + 34, side, 24, GOLD, "A"),
+        box(430, top, side, side, "#eef0f2", "W", "frozen"),
+        reflections(538, top, side, "H"),
         text(
-            480,
+            350,
             246,
-            "H = (I − 2 u₁u₁ᵀ) … (I − 2 uᵣuᵣᵀ), vectors u of length 1: orthogonal, and H − I has rank r at most.",
-            15,
-        )
-    )
-    parts.append(text(480, 270, "As many parameters on square layers: r of HRA = 2 × r of LoRA.", 15, weight=600))
-    return picture(960, 288, "LoRA adds B A to W; HRA multiplies W by reflections", *parts)
+            "H = (I − 2 u₁u₁ᵀ) … (I − 2 uᵣuᵣᵀ), vectors u of length 1. H is orthogonal, rank(H − I) ≤ r.",
+        ),
+        text(350, 270, "As many parameters on square layers: r of HRA = 2 × r of LoRA.", 15, weight=600),
+    ]
+    return picture(700, 288, "LoRA adds B A to W; HRA multiplies W by reflections", *parts)
 
 
 def pages() -> str:

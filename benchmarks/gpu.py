@@ -4,8 +4,8 @@
 
 LLaMA2-7B's shape as in the paper (queries and values, r = 32, bfloat16): a token of cached decoding, and training on
 8 x 512 tokens with and without gradient checkpointing. DeBERTaV3-base's shape on 32 x 128 tokens. The UNet of Stable
-Diffusion 1.5 at batch 2 and 8. HRA is compared with the frozen model, with PEFT's OFT and BOFT of about as many
-parameters, and with PEFT's HRA; its two-sided form with PEFT's LoRA and DoRA of the same rank.
+Diffusion 1.5 at batch 2 and 8. HRA is compared with the frozen model, with PEFT's LoRA and DoRA of the same rank, its
+OFT and BOFT of about as many parameters, and its HRA.
 Weights are random. Results are written to results/{name of the GPU}.csv after each case.
 """
 
@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import cases
 from benchmarks.cases import Case, Step
 
-KINDS = ("frozen", "lora", "dora", "oft", "boft", "peft", *cases.FORMS)  # and `next` before the last, with --peft
+KINDS = ("frozen", "lora", "dora", "oft", "boft", "peft", "hra")  # and `next` before the last, with --peft
 WARM_UP, ROUNDS = 5, 30
 
 

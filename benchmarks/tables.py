@@ -8,7 +8,6 @@ from benchmarks.drift import MEASURES, SIZE
 ROOT = Path(__file__).parents[1]
 PROCESSORS = {"AMD EPYC": "AMD", "Intel(R) Xeon(R) Processor": "Intel"}
 KINDS = {"peft": "PEFT 0.21.2", "next": "PR 3185", "hra": "**hra**"}
-FORMS = {"two-sided": "both sides", "dora": "DoRA"}
 SHAPES = {
     "Linear 768": ("step", "linear", "768x768 512 tokens"),
     "Linear 2048": ("step", "linear", "2048x2048 512 tokens"),
@@ -44,7 +43,6 @@ def write(results: Path, root: Path = ROOT) -> None:
         (root / "README.md", "headline", headline(rows)),
         (root / "benchmarks/README.md", "layers", relative("one layer", layers, rows)),
         (root / "benchmarks/README.md", "models", relative("r = 8, float32", models, rows)),
-        (root / "benchmarks/README.md", "two-sided", relative("r = 8, float32", models, rows, FORMS)),
         (root / "benchmarks/README.md", "sync", sync(rows)),
     ):
         put(path, name, lines)
@@ -68,9 +66,9 @@ def filled(path: Path, name: str, lines: list[str]) -> str:
 
 
 def read(results: Path) -> Rows:
-    """Read the results: in the order two-sided.csv, others, next.csv, the later ones replace the earlier."""
+    """Read the results; those of next.csv replace the others."""
     rows: Rows = {}
-    for path in sorted(results.glob("*.csv"), key=lambda path: (path.stem != "two-sided") + (path.stem == "next")):
+    for path in sorted(results.glob("*.csv"), key=lambda path: path.stem == "next"):
         with open(path) as file:
             for row in csv.DictReader(file):
                 if row.get("hra/lora") or row.get("what") == "drift":
@@ -91,15 +89,13 @@ def cell(rows: Rows, processor: str, case: tuple[str, ...], kind: str) -> str:
     return f"**{text}**" if kind == "hra" else text
 
 
-def relative(
-    title: str, cases: list[tuple[str, tuple[str, ...]]], rows: Rows, kinds: dict[str, str] = KINDS
-) -> list[str]:
+def relative(title: str, cases: list[tuple[str, tuple[str, ...]]], rows: Rows) -> list[str]:
     """Build a table with one row per measured case, and one column per processor and kind."""
-    columns = [(processor, kind) for processor in PROCESSORS for kind in kinds]
+    columns = [(processor, kind) for processor in PROCESSORS for kind in KINDS]
     table = {label: [cell(rows, processor, case, kind) for processor, kind in columns] for label, case in cases}
     table = {label: cells for label, cells in table.items() if {*cells} != {"–"}}
     kept = [i for i in range(len(columns)) if any(cells[i] != "–" for cells in table.values())]
-    titles = [f"{PROCESSORS[processor]}: {kinds[kind]}" for processor, kind in columns]
+    titles = [f"{PROCESSORS[processor]}: {KINDS[kind]}" for processor, kind in columns]
     return [
         "| " + " | ".join([f"{title}, relative to LoRA", *(titles[i] for i in kept)]) + " |",
         "|---" + "|--:" * len(kept) + "|",

@@ -4,7 +4,7 @@
         --logprobs-mode processed_logprobs --weight-transfer-config '{"backend": "nccl"}'
 
 and `send_as_lora(trainer)` between the trainer's creation and `trainer.train()`, with `use_vllm=True` and
-`vllm_mode="server"`. `--max-lora-rank` is at least r, or 2 r with `two_sided`.
+`vllm_mode="server"`. `--max-lora-rank` is at least r.
 """
 
 import shutil

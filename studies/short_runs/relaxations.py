@@ -3,7 +3,7 @@
 The trial in which relaxations of the two-sided form had to show that they are worth a study: a coefficient per
 reflection, ETHER+'s pairs, scales of the inputs, other numbers of reflections per side. A form without scales of the
 inputs is exactly a DoRA, or a LoRA if it has no magnitudes, since it differs from W in a low rank and in the lengths of
-rows; W diag(1 + γ) is neither. Dense prototypes for small layers; `hra` has the forms that the trial did not improve.
+rows; W diag(1 + γ) is neither. Dense prototypes for small layers; of these forms, `hra` has only plain HRA.
 
     llama [--forms two-sided] [--rates 5e-3 1e-2] [--seeds 1 2 3]    the demo's word problems
     sst2 MODEL DATA ...        SST-2, with all-MiniLM-L6-v2 in MODEL and the folder glue_sst2 in DATA

@@ -35,7 +35,6 @@ def test_every_method_has_a_time_and_its_number_of_parameters(small, monkeypatch
         "boft": 2 * n * r + out,  # PEFT stores whole blocks of both factors, and a scale for each output
         "peft": hra,
         "hra": hra,
-        "two-sided": (n + out) * r,
     }
     assert all(float(row["10 %"]) <= float(row["seconds"]) <= float(row["90 %"]) for row in rows.values())
     assert rows["lora"]["times LoRA"] == 1

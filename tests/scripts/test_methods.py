@@ -9,7 +9,7 @@ from hra_workflow import methods, tasks
 from hra_workflow.config.method_checks import check_variant
 from hra_workflow.core.errors import JobError
 from hra_workflow.methods import peft_types
-from support import ROOT
+from support import ROOT, paper_config
 
 
 def test_the_page_of_methods_lists_the_kinds_of_every_task():
@@ -42,3 +42,13 @@ def test_what_an_entry_names_exists(kind):
 def test_a_variant_s_keys_are_those_of_its_kind(kind, variant, message):
     with pytest.raises(JobError, match=message):
         check_variant("here", {"kind": kind}, variant)
+
+
+def test_the_figure_over_lambda_joins_only_runs_of_one_rank_and_start():
+    config = paper_config()
+    variants = config["methods"]["hra"]["variants"]
+    variants["scaled"] = variants["r8"] | {"peft": {"r": 8, "init_scale": 0.1}}
+    runs = [f"hra/{name}" for name in ("r8", "r16", "scaled")]
+    config["tasks"]["glue"]["grid"] = [{"runs": runs, "datasets": ["rte"], "seeds": [0]}]
+    series = [one["series"] for one in methods.lambdas(config, "glue").values()]
+    assert series == ["r=8", "r=16", "r=8, initial scale 0.1"]

@@ -61,7 +61,7 @@ COMMAND = ("--cores", "32", "--nolock", "--rerun-incomplete", "--configfile", "c
 OTHER = {
     "datasets": {"subject": {"other": test_subject_chain.TINY["datasets"]["subject"]["clown"]}},
     "presets": {"subject": {"tiny": {"datasets": {"other": {"prior_weight": 0.0}}}}},
-    "tasks": {"subject": {"grid": [{"runs": ["hra/r4-two-sided"], "datasets": ["clown", "other"], "seeds": [0]}]}},
+    "tasks": {"subject": {"grid": [{"runs": ["hra/r8"], "datasets": ["clown", "other"], "seeds": [0]}]}},
 }
 FEW = {"tasks": {"math": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}}}
 FEW["tasks"]["math"]["compute"] = {"runs": ["hra/r8"]}

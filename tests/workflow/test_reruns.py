@@ -64,14 +64,14 @@ def test_a_finished_grid_plans_nothing(finished):
 
 def test_what_is_added_plans_its_own_jobs(done):
     """Add a seed, a variant, a dataset and a benchmark; no finished job runs again."""
-    done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r4-two-sided]")
+    done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r16]")
     done.change("small.yaml", "mnli], seeds: [0, 1]", "mnli, rte], seeds: [0, 1, 2]")
     # What is appended is not the first benchmark, which selects the best step.
     done.change(
         "small.yaml", "\ntasks:", "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
     )
     names = {"cola": ["validation"], "mnli": ["matched", "mismatched", "again"], "rte": ["validation"]}
-    every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r4-two-sided", seed="0 1 2") for name in names}
+    every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r16", seed="0 1 2") for name in names}
     evaluated = {
         f"{run} benchmark={benchmark}"
         for dataset, benchmarks in names.items()
@@ -81,7 +81,7 @@ def test_what_is_added_plans_its_own_jobs(done):
     assert done.plan() == TABLES | {
         "download_dataset": {"task=glue dataset=rte"},
         "augment": {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
-        | {f"task=glue method=hra variant=r4-two-sided seed={seed}" for seed in (0, 1, 2)},
+        | {f"task=glue method=hra variant=r16 seed={seed}" for seed in (0, 1, 2)},
         "train_glue": set.union(*every.values()) - runs(),
         EVALUATION: evaluated,
     }

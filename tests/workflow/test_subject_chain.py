@@ -15,7 +15,7 @@ datasets: {subject: {clown: {class: rubber ball, source: {rows: {train: 3}}}}}
 presets: {subject: {tiny: {all: {max_steps: 3, epoch_steps: 2, batch_size: 2, warmup_steps: 0}}}}
 tasks:
   subject:
-    grid: [{runs: [real/images, hra/r4-two-sided], datasets: [clown], seeds: [0]}]
+    grid: [{runs: [real/images, hra/r8], datasets: [clown], seeds: [0]}]
     prompts: {object: ["a {subject} on the left", "a {subject} on a blue background"]}
     class_images: {images: 4, inference_steps: 2}
     generation: {images: 2, batch_size: 2, inference_steps: 2}
@@ -35,7 +35,7 @@ def test_from_photographs_to_table_and_sheet(fresh, tmp_path):
     project = real_project(fresh, tmp_path / "project", TINY)
     project.snakemake("--cores", "2", "--configfile", "tiny.yaml", "--", TABLE, SHEET)
     table = {(row["run"], row["selection"]): row for row in table_rows(project.folder / TABLE)}
-    hra, real = table["hra/r4-two-sided", "last"], table["real/images", "last"]
+    hra, real = table["hra/r8", "last"], table["real/images", "last"]
     assert 0 <= float(hra["Faithfulness"]) <= 1 and hra["Blocked"] == "0.000" and not hra["missing"]
     assert real["Faithfulness"] == real["Faithfulness_n"] == "" and real["Blocked"] == "0.000"
     assert (project.folder / "resources/class_images/rubber-ball.tar").stat().st_size > 1000

@@ -138,10 +138,9 @@ def test_an_item_in_a_step_and_a_leak_are_seen(faulty):
     assert set(kept) == {"scripts/faulty.py:11"} and sum(kept.values()) == third - second
 
 
-BOTH = {"r": 4, "two_sided": True}
 TASKS = {  # fixture, method, and settings of four steps
     "glue": ("make_run", method("hra"), {"batch_size": 24}),
-    "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"], peft=BOTH), {"batch_size": 16}),
+    "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"]), {"batch_size": 16}),
     "subject": ("make_subject_run", subjects.unet_method() | {"lambda": 1e-4}, {"max_steps": 4}),
     "control": ("make_control_run", controlled.unet_method(), {"batch_size": 2}),
 }

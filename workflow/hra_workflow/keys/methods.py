@@ -23,15 +23,10 @@ class HRA(Section, title="peft of kind hra"):
         "λ = ∞: the vectors are replaced by an orthonormal basis of their span in every step (docs/mathematics.md).",
         default=False,
     )
-    two_sided: bool = key(
-        "r reflections on the output side, too: as many parameters as LoRA of rank r "
-        "(docs/config/methods.md#two-sides). Not in the paper.",
-        default=False,
-    )
     init_scale: PositiveFloat = key(
         "Standard deviation of the initial vectors' entries, per reflection; with 1/128, learning rates are like "
         "LoRA's. Not in the paper.",
-        absent="PEFT's initial vectors; with two_sided, 1/128",
+        absent="PEFT's initial vectors",
     )
     init_weights: bool = key(
         "Initial vectors equal in pairs, so that the initial model is the base model. false: all random.", default=True

@@ -19,9 +19,8 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 
 
 def hra_as_lora(peft: dict) -> dict:
-    """Return the arguments of the LoRA that hra.to_lora writes: rank 2 r for two sides."""
-    r = peft.get("r", 8) * (2 if peft.get("two_sided") else 1)
-    return {"r": r, "bias": peft.get("bias", "none")}
+    """Return the arguments of the LoRA that hra.to_lora writes."""
+    return {"r": peft.get("r", 8), "bias": peft.get("bias", "none")}
 
 
 def hra_fault(variant: dict) -> str | None:
@@ -38,9 +37,8 @@ def hra_fault(variant: dict) -> str | None:
 def hra_sweep(variant: dict) -> dict:
     peft = variant["peft"]
     r, scale = peft.get("r", 8), peft.get("init_scale")
-    names = [f"r={r}+{r}" if peft.get("two_sided") else f"r={r}"]
-    names += [f"initial scale {scale}"] * bool(scale)
-    return {"lambda": "inf" if peft.get("apply_GS") else variant.get("lambda", 0.0), "series": ", ".join(names)}
+    series = f"r={r}, initial scale {scale}" if scale else f"r={r}"
+    return {"lambda": "inf" if peft.get("apply_GS") else variant.get("lambda", 0.0), "series": series}
 
 
 # LoRA and AdaLoRA

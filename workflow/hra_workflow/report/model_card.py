@@ -7,7 +7,6 @@ from typing import NamedTuple
 from hra_workflow.report import selections
 
 PAGE = Path(__file__).with_name("page")
-EXTENDED = "_EXTENDED"  # follows the method in the type of an adapter that stock PEFT does not load
 LICENSES = {"mit", "apache-2.0", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"}
 
 
@@ -43,7 +42,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     base, source, rows = on_hub(model), on_hub(data), list(results(metrics, weights))
-    peft_type, extended, _ = adapter["peft_type"].partition(EXTENDED)
     reported = {name: on_hub(one) or Repository(one["name"], None) for name, one in params["reported"].items()}
     evaluated = [
         EvalResult(
@@ -63,7 +61,7 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         datasets=[source.repo] if source else None,
         library_name="peft",
         pipeline_tag=params["pipeline_tag"],
-        tags=[peft_type.lower(), record["dataset"]],
+        tags=[adapter["peft_type"].lower(), record["dataset"]],
         model_name=f"{record['method']}-{record['variant']}-{record['dataset']}",
         eval_results=evaluated or None,
         **license_of(model.get("license")),
@@ -79,7 +77,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         revision=f", revision={base.revision!r}" if base else "",
         has_lora=params["has_lora"],
         has_kohya=params["has_kohya"],
-        subfolder=', subfolder="lora"' if extended else "",
         component=params["component"],
         made=made,
         settings=params["settings"],
@@ -105,8 +102,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         steps=steps,
         tuned=params["tuned"],
         adapter=adapter,
-        peft_type=peft_type,
-        extended=extended,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )
     text = re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"

@@ -5,8 +5,8 @@ this package's layers.
 
 **Exact**, that is, equal in exact arithmetic, computed in float64 (on MPS, which has none, in float32) and rounded
 once: the factors V and B of H = I - B Vᵀ and their gradients, the penalty, the merged weight, the factors of
-`to_lora`. Adapter files have PEFT's names, shapes and dtypes, in both directions; those of `two_sided` have
-further tensors. Unmerging restores a weight narrower than float32 bit by bit, from a copy.
+`to_lora`. Adapter files have PEFT's names, shapes and dtypes, in both directions. Unmerging restores a weight narrower
+than float32 bit by bit, from a copy.
 
 **Rounded**: the product with the activations, (x V) Bᵀ, like any linear layer: in the dtype of the base layer, or of
 autocast, and under the same switches (TF32). So the adapted, the merged and the exported model differ in the last
@@ -26,10 +26,6 @@ the default initialisation, which equals the base model. Merging refuses a weigh
 and convolutions with groups, or with a dilation or a padding mode, which PEFT's LoRA ignores. `adapter_names`, one
 adapter per sample, needs evaluation mode and unmerged adapters. With λ = ∞ (`apply_GS`), no initialisation equals the
 base model.
-
-`two_sided` needs layers that compute W x + b with b (or None) as their attribute `bias`, and all outputs of a layer in
-one process: tensor parallelism that splits them is refused, and FSDP1 must not shard the base layer by itself. r is at
-most the width of the outputs, per group of a convolution.
 """
 
 from importlib import import_module

@@ -1,11 +1,11 @@
 """The factors of all layers of a model, computed together in its forward pass.
 
-T of one layer takes a dozen operations on matrices so small that starting them is most of the cost. The sides of layers
-(`side.Side`) with equal (n, r, dtype, device, λ = ∞) are therefore stacked, their factors (L, n, r) are computed once
-per forward pass, and each takes its slices. The backward pass collects the gradients of the slices and propagates them
-to all u at once; it only needs T (for λ = ∞, the basis's coefficients). A side computes its own factors if its layer is
-called outside of its model's forward pass (also when a checkpointed block is run again), has several active adapters or
-is sharded. On a CPU it keeps them while no gradients are needed (`cache.Cache`).
+T of one layer takes a dozen operations on matrices so small that starting them is most of the cost. Layers with equal
+(n, r, dtype, device, λ = ∞) are therefore stacked: their factors (L, n, r) are computed once per forward pass, and each
+takes its slices. The backward pass collects the gradients of the slices and propagates them to all u at once; it only
+needs T (for λ = ∞, the basis's coefficients). A layer (`chain.Chain`) computes its own factors if it is called outside
+of its model's forward pass (also when a checkpointed block is run again), has several active adapters or is sharded. On
+a CPU it keeps them while no gradients are needed (`cache.Cache`).
 """
 
 import threading
@@ -35,7 +35,7 @@ from .reflections import (
 from .torch_internals import is_transformed, unseen_by_checkpoints, version
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # V and B of D = I - B Vᵀ, both (n, r)
-Stack = dict[Any, nn.Parameter]  # u of the sides with equal n, r, dtype, device, λ = ∞ and requires_grad
+Stack = dict[Any, nn.Parameter]  # u of the layers with equal n, r, dtype, device, λ = ∞ and requires_grad
 
 
 class _Stacked(torch.autograd.Function):
@@ -101,25 +101,25 @@ class Bank:
         self.trains = torch.is_grad_enabled()
         self._model = model
         self._stacks: dict[str, dict[Any, Stack]] = {}
-        # By side, dtype and name: the version of u of which these are the factors.
+        # By chain, dtype and name: the version of u of which these are the factors.
         self._computed: dict[tuple[Any, ...], tuple[int, Factors]] = {}
 
-    def get(self, side: Any, name: str, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
-        """Return V and B (n, r) of an adapter in `dtype`; None: the side computes them.
+    def get(self, chain: Any, name: str, u: nn.Parameter, dtype: torch.dtype) -> Factors | None:
+        """Return V and B (n, r) of an adapter in `dtype`; None: the layer computes them.
 
         A write to `.data` during a pass takes effect in the next one, any other in this one.
         """
         if name not in self._stacks:
             self._stacks[name] = _stacks(self._model, name)
-        stack = self._stacks[name].get(side, {})
-        side.alone = name if len(stack) == 1 else ""
-        if len(stack) < 2 or stack[side] is not u:
+        stack = self._stacks[name].get(chain, {})
+        chain.alone = name if len(stack) == 1 else ""
+        if len(stack) < 2 or stack[chain] is not u:
             return None
         if u.is_cuda and torch.cuda.is_current_stream_capturing():
             return None  # a graph of a part of this pass would read this pass's factors in every later one
-        if (side, dtype, name) not in self._computed:
+        if (chain, dtype, name) not in self._computed:
             self._compute(stack, dtype, name)
-        number, factors = self._computed[side, dtype, name]
+        number, factors = self._computed[chain, dtype, name]
         return factors if version(u) == number else None
 
     def _compute(self, stack: Stack, dtype: torch.dtype, name: str) -> None:
@@ -138,14 +138,14 @@ class Bank:
 
 
 def _stacks(model: nn.Module, name: str) -> dict[Any, Stack]:
-    """Return the stack of each side."""
-    if model not in _sides:
-        _sides[model] = [s for m in model.modules() if isinstance(m, HRALayer) for s in getattr(m, "sides", ())]
+    """Return the stack of each layer, by its chain."""
+    if model not in _chains:
+        _chains[model] = [m.chain for m in model.modules() if isinstance(m, HRALayer) and hasattr(m, "chain")]
     stacks: dict[tuple[Any, ...], Stack] = defaultdict(dict)
-    for side in _sides[model]:
-        if (u := side.stackable(name)) is not None:
-            stacks[*u.shape, u.dtype, u.device, side.layer.hra_apply_GS[name], u.requires_grad][side] = u
-    return {side: stack for stack in stacks.values() for side in stack}
+    for chain in _chains[model]:
+        if (u := chain.stackable(name)) is not None:
+            stacks[*u.shape, u.dtype, u.device, chain.layer.hra_apply_GS[name], u.requires_grad][chain] = u
+    return {chain: stack for stack in stacks.values() for chain in stack}
 
 
 class _Pass(dict[str, Any]):
@@ -165,7 +165,7 @@ class _Passes(threading.local):
 
 
 _passes = _Passes()
-_sides: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
+_chains: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()  # those of each model, found once
 
 
 def current() -> Bank | None:
@@ -176,7 +176,7 @@ def current() -> Bank | None:
 
 def attach(model: nn.Module) -> None:
     """Let the model's forward passes use a bank, with the layers that it has at the next pass."""
-    _sides.pop(model, None)
+    _chains.pop(model, None)
     _end_with_steps()
     if "hra_hooks" not in model.__dict__:  # copied and pickled with the hooks
         begin = model.register_forward_pre_hook(_begin, with_kwargs=True)

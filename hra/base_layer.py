@@ -12,10 +12,10 @@ from torch import nn
 
 from .bank import Factors
 from .bank import current as bank_of_this_pass
+from .chain import Chain, Parts
 from .merging import Merging
 from .quantized import is_plain
 from .reflections import cast, exact
-from .side import Parts, Side
 
 Rotations = list[tuple[torch.Tensor | None, Parts]]  # rows of the batch (None: all), and their factors
 
@@ -30,15 +30,11 @@ def _initialise(u: torch.Tensor, deviation: float | None) -> None:
 class HRALayer(nn.Module, Merging):
     """The adapters of one layer and their compact form; subclasses implement `forward`.
 
-    Each adapter has an `hra_u` (n, r). With `two_sided` it also has an `hra_u_out` (out, r), that of H_L in
-    W' = H_L W H_R. Several active adapters are multiplied in order, W D_1 D_2, as in PEFT, and on the output side
-    H_2 H_1 W.
+    Each adapter has an `hra_u` (n, r). Several active adapters are multiplied in order, W D_1 D_2, as in PEFT.
 
     An `hra_u` must not change between a forward pass and its backward pass. A write in place raises RuntimeError there;
     one to `hra_u[...].data`, which autograd does not count, may give a wrong gradient instead (docs/library.md).
     """
-
-    adapter_layer_names = ("hra_u", "hra_u_out")  # type: ignore[assignment] # PEFT has one name
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: HRAConfig, r: int = 0, **kwargs: Any) -> None:
         super().__init__()
@@ -47,10 +43,7 @@ class HRALayer(nn.Module, Merging):
         self.hra_r = {}
         self.hra_apply_GS = {}
         self.hra_u = nn.ParameterDict({})
-        self.hra_u_out = nn.ParameterDict({})
-        self.inputs = Side(self, "hra_u")
-        self.outputs = Side(self, "hra_u_out")
-        self.changes_outputs = False
+        self.chain = Chain(self)
         self._disable_adapters = False
         self.merged_adapters = []
         self.cast_input_dtype_enabled = True
@@ -59,7 +52,6 @@ class HRALayer(nn.Module, Merging):
         self.in_features = base.in_channels if conv else base.in_features
         self.out_features = base.out_channels if conv else base.out_features
         self._merged_factors: Factors | None = None
-        self._merged_outputs: Factors | None = None
         self._weight_before_merge: torch.Tensor | None = None
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config)
@@ -68,16 +60,6 @@ class HRALayer(nn.Module, Merging):
     def n(self) -> int:
         """Return the width of the (flattened) input of the weight (out, n), which is the number of rows of `hra_u`."""
         return self.in_features
-
-    @property
-    def sides(self) -> tuple[Side, Side]:
-        """Return the rotations of the inputs and of the outputs."""
-        return self.inputs, self.outputs
-
-    @property
-    def out(self) -> int:
-        """Return the width of the outputs, which is the number of rows of `hra_u_out`; groups share them."""
-        return self.out_features // getattr(self.get_base_layer(), "groups", 1)
 
     def get_base_layer(self) -> Any:
         """Return the same as PEFT's method of this name, without its failing look-up in every call."""
@@ -113,39 +95,31 @@ class HRALayer(nn.Module, Merging):
     def update_layer(self, adapter_name: str, r: int, config: HRAConfig, **kwargs: Any) -> None:
         """Add an adapter: `hra_u` (n, r), float32 or wider, on the base layer's device.
 
-        With `two_sided` also `hra_u_out` (out, r).
-
         Raises ValueError if r is not positive. Unless the adapter is being loaded (`inference_mode`, or meta device),
-        also if r is above n (or out) or odd with the paired initialisation.
+        also if r is above n or odd with the paired initialisation.
         """
         if not isinstance(r, int) or r <= 0:
             raise ValueError(f"`r` should be a positive integer value but the value passed is {r!r}")
         base = self.get_base_layer()
         device = next((tensor.device for tensor in itertools.chain(base.parameters(), base.buffers())), None)
         dtype = torch.promote_types(self.get_base_dtype() or torch.float32, torch.float32)
-        two_sided = getattr(config, "two_sided", False)
         self.hra_u[adapter_name] = nn.Parameter(torch.empty(self.n, r, device=device, dtype=dtype))
         # With `low_cpu_mem_usage`, registering the parameter has moved it to the meta device.
         if not (config.inference_mode or self.hra_u[adapter_name].is_meta):
-            self._check_start(adapter_name, r, config, self.n, "input")
-            if two_sided:
-                self._check_start(adapter_name, r, config, self.out, "output")
+            self._check_start(adapter_name, r, config)
         self.hra_r[adapter_name] = r
         self.hra_apply_GS[adapter_name] = config.apply_GS
-        if two_sided:
-            self.hra_u_out[adapter_name] = nn.Parameter(torch.empty(self.out, r, device=device, dtype=dtype))
-        self.changes_outputs = bool(self.changes_outputs or two_sided)
         paired = config.init_weights and not config.apply_GS and r % 2 == 0
         start = self.reset_hra_parameters if paired else self.reset_hra_parameters_random
         start(adapter_name, getattr(config, "start_deviation", None))
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
-    def _check_start(self, adapter_name: str, r: int, config: HRAConfig, width: int, side: str) -> None:
+    def _check_start(self, adapter_name: str, r: int, config: HRAConfig) -> None:
         error = None
-        if r > width:
+        if r > self.n:
             error = (
-                f"HRA with r = {r} on {self.get_base_layer()}, whose {side} width is {width}: more "
-                f"reflections than dimensions add nothing. Choose r <= {width}, or exclude the "
+                f"HRA with r = {r} on {self.get_base_layer()}, whose input width is {self.n}: more "
+                f"reflections than dimensions add nothing. Choose r <= {self.n}, or exclude the "
                 "layer with `exclude_modules`."
             )
         elif r % 2 and config.init_weights and not config.apply_GS:
@@ -165,27 +139,23 @@ class HRALayer(nn.Module, Merging):
 
         deviation: the standard deviation of the entries; None: PEFT's, √(2/(3r)).
         """
-        for u in self._columns(adapter_name):
-            half = u.new_empty(*u.shape[:-1], u.shape[-1] // 2)
-            _initialise(half, deviation)
-            u.copy_(half.repeat_interleave(2, dim=-1))
+        u = self.hra_u[adapter_name]
+        half = u.new_empty(len(u), u.shape[1] // 2)
+        _initialise(half, deviation)
+        u.copy_(half.repeat_interleave(2, dim=1))
 
     @torch.no_grad()
     def reset_hra_parameters_random(self, adapter_name: str, deviation: float | None = None) -> None:
         """Initialise (n, r) with independent random columns; with `apply_GS`, paired ones would be degenerate."""
-        for u in self._columns(adapter_name):
-            _initialise(u, deviation)
-
-    def _columns(self, adapter_name: str) -> list[nn.Parameter]:
-        return [side.us[adapter_name] for side in self.sides if adapter_name in side.us]
+        _initialise(self.hra_u[adapter_name], deviation)
 
     def get_factors(self, adapter_names: list[str]) -> Factors:
-        """Return V and B of D = I - B Vᵀ of the inputs, the product, in this order, of those adapters the layer has.
+        """Return V and B of D = I - B Vᵀ, the product, in this order, of those adapters that the layer has.
 
         Both are (n, r) for r the sum of their ranks, float32 or wider, also under autocast, and
         differentiable. Raises KeyError if the layer has none of the adapters.
         """
-        return self.inputs.product(adapter_names)
+        return self.chain.product(adapter_names)
 
     def get_delta_weight(self, adapter_name: str, reverse: bool = False) -> torch.Tensor:
         """Build the dense D (n, n), or Dᵀ if `reverse`, as PEFT's method does; nothing in this package calls it."""
@@ -201,7 +171,7 @@ class HRALayer(nn.Module, Merging):
         """Return the factors, cast to `dtype`, with the rows of the batch that each of them rotates."""
         if adapter_names is None:
             if self._merged_factors is None:
-                factors = None if self.disable_adapters else self.inputs.prepared(self.active_adapters, dtype)
+                factors = None if self.disable_adapters else self.chain.prepared(self.active_adapters, dtype)
             elif self.disable_adapters:
                 # W D x' = W x for x' = Dᵀ x, Dᵀ = I - V Bᵀ: no need to unmerge within a forward.
                 B, V = (factor.to(x.device) for factor in self._merged_factors[::-1])
@@ -221,7 +191,7 @@ class HRALayer(nn.Module, Merging):
             )
         parts: Rotations = []
         for name in {} if self.disable_adapters else dict.fromkeys(adapter_names):
-            if (factors := self.inputs.prepared([name], dtype)) is not None:
+            if (factors := self.chain.prepared([name], dtype)) is not None:
                 rows = [i for i, other in enumerate(adapter_names) if other == name]
                 parts.append((torch.tensor(rows, device=x.device), factors))
         return parts
@@ -239,8 +209,7 @@ class HRALayer(nn.Module, Merging):
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Remove an adapter, and the factors that are kept of any."""
-        for side in self.sides:
-            side.forget()
+        self.chain.forget()
         super().delete_adapter(adapter_name)
 
     def __repr__(self) -> str:

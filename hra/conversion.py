@@ -20,8 +20,8 @@ PREPROCESSING = (
 def inspect(adapter: str) -> None:
     """Show how far every layer of an HRA adapter is from the base model, which it does not need.
 
-    Per layer: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle of rotation. An adapter of both sides has a
-    second row per layer, `(out)`. Fully trained modules (`modules_to_save`) are not measured.
+    Per layer: ‖I - UᵀU‖ of the unit columns, ‖H - I‖, and H's largest angle of rotation. Fully
+    trained modules (`modules_to_save`) are not measured.
     """
     check_adapter(adapter)
     from .inspection import show

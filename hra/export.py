@@ -13,7 +13,6 @@ from torch import nn
 from . import checks
 from .bank import Factors
 from .merging import ROWS, not_a_parameter
-from .outputs import Outputs
 from .paths import share
 from .quantized import dense_weight, is_partitioned
 from .reflections import compact, exact
@@ -23,7 +22,6 @@ DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 HEADS = {"classifier", "score", "qa_outputs"}  # PEFT lists these for a task type, whatever the model's head is called
 MAMBA = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # PEFT loads no LoRA on their `out_proj`
 State = dict[str, torch.Tensor]
-TENSORS = ("hra_u", "hra_u_out")
 
 
 def to_lora(
@@ -39,9 +37,6 @@ def to_lora(
     are Vᵀ (r, n) and -W B (out, r) with rank = alpha = r; for a convolution they are (r, C, kh, kw) and (out, r, 1, 1).
     They are valid only for the W that they were computed from. A quantised base weight is dequantised first. If its
     kernels also round activations, H x and x are rounded differently.
-
-    With `two_sided`, LoRA's rank is 2 r: H_L W H_R = W + lora_B lora_A with lora_A = [V_Lᵀ W H_R; V_Rᵀ] (2 r, n) and
-    lora_B = [-B_L, -W B_R] (out, 2 r).
 
     model: the return value of `get_peft_model`, or a model with injected layers (diffusers). `beside`: tensors of the
     adapter file, by key, for the `modules_to_save` that this model has no module for. `component`: the model's name in
@@ -76,14 +71,13 @@ def to_lora(
             with onload_layer(layer := model.get_submodule(path)):
                 A, B = factors_of(path.removeprefix(PREFIX), layer, adapter_name)
             state |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
-        elif name not in TENSORS:
+        else:
             state[key] = tensor.detach()
     kept = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"]
     kept += ["task_type", "base_model_name_or_path", "revision", "auto_mapping"]
     options = {name: getattr(config, name) for name in kept}
     options["bias"] = config.bias.replace("hra_only", "lora_only")
-    rank = config.r * (2 if getattr(config, "two_sided", False) else 1)
-    lora = LoraConfig(r=rank, lora_alpha=rank, inference_mode=True, **options)
+    lora = LoraConfig(r=config.r, lora_alpha=config.r, inference_mode=True, **options)
     if directory is not None:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -156,21 +150,19 @@ def factors_of(name: str, layer: Any, adapter_name: str) -> Factors:
     if (reason := not_a_parameter(layer)) is not None:
         raise TypeError(f"to_lora: {name}: {reason}.")
     base = layer.get_base_layer()
-    tensors = [getattr(layer, kind, {}).get(adapter_name) for kind in TENSORS]
-    tensors.append(getattr(base, "weight", None))
+    tensors = layer.hra_u[adapter_name], getattr(base, "weight", None)
     if any(hasattr(tensor, "placements") or is_partitioned(tensor) for tensor in tensors):
         raise ValueError(
             f"to_lora: {name}: expected all of its tensors in this process, found parts of them (tensor parallelism, "
             "FSDP2, ZeRO-3). Save the adapter, and export it in one process (`hra to-lora`)."
         )
     V, B = compact(layer.hra_u[adapter_name], layer.hra_apply_GS[adapter_name])
-    left = layer.get_output_factors([adapter_name]) if isinstance(layer, Outputs) else None
     if isinstance(base, nn.Conv2d):
         _check_convolution(name, base)
-        A, B = _of_matrix(base.weight.flatten(1), (V, B), left)
+        A, B = _of_matrix(base.weight.flatten(1), V, B)
         A, B = A.view(-1, *base.weight.shape[1:]), B[:, :, None, None]
     else:
-        A, B = _of_matrix(dense_weight(base, len(V), name), (V, B), left)
+        A, B = _of_matrix(dense_weight(base, len(V), name), V, B)
     if not (A.isfinite().all() and B.isfinite().all()):
         raise ValueError(
             f"to_lora: {name}: expected finite numbers, found NaN or infinity in the adapter or in the base weight. "
@@ -179,21 +171,11 @@ def factors_of(name: str, layer: Any, adapter_name: str) -> Factors:
     return A, B
 
 
-def _of_matrix(weight: torch.Tensor, factors: Factors, left: Factors | None) -> Factors:
-    """Compute A (r, n) and B (out, r) of H_L W H_R, in float64 by blocks of rows, rounded once.
-
-    H_L W H_R = W H_R - B_L (V_Lᵀ W H_R), with W H_R = W - (W B_R) V_Rᵀ.
-    """
-    dtype = factors[0].dtype
-    V, B = map(exact, factors)
-    blocks = weight.split(ROWS)
-    WB = torch.cat([exact(rows) @ B for rows in blocks])
-    A, B = V.mT, -WB
-    if left is not None:
-        VL, BL = map(exact, left)
-        M = sum(v.mT @ exact(rows) for v, rows in zip(VL.split(ROWS), blocks, strict=True)) - (VL.mT @ WB) @ V.mT
-        A, B = torch.cat([M, A]), torch.cat([-BL, B], 1)
-    return A.to(dtype).contiguous(), B.to(dtype)
+def _of_matrix(weight: torch.Tensor, V: torch.Tensor, B: torch.Tensor) -> Factors:
+    """Compute A = Vᵀ (r, n) and -W B (out, r), in float64 by blocks of rows, rounded once."""
+    wide = exact(B)
+    WB = torch.cat([exact(rows) @ wide for rows in weight.split(ROWS)])
+    return V.mT.contiguous(), -WB.to(V.dtype)
 
 
 def _check_convolution(name: str, base: nn.Conv2d) -> None:

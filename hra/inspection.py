@@ -7,11 +7,10 @@ import torch
 from peft import HRAConfig, PeftType
 
 from .export import PREFIX
-from .loading import check_tensors, read_config, read_weights
+from .loading import read_config, read_weights
 from .penalty import orthogonality_error
 from .reflections import compact
 
-OUT = " (out)"  # ends the name of a layer's output side
 HEADINGS = {"orthogonality": "‖I - UᵀU‖", "distance": "‖H - I‖", "angle": "angle (°)"}
 
 
@@ -24,20 +23,16 @@ def measure(adapter: str) -> list[dict[str, Any]]:
     `orthogonality`, ‖I_r - UᵀU‖_F of the unit columns (Eq. 6), dimensionless. The measures of a layer with NaN or
     infinity are NaN.
 
-    With `two_sided`, a second dict follows, of H_L, whose `layer` ends with " (out)" and whose `n` is the number of
-    outputs.
-
-    Raises ValueError if the adapter does not exist, is not an HRA adapter, has no layers, or lacks tensors of them.
+    Raises ValueError if the adapter does not exist, is not an HRA adapter, or has no layers.
     """
     config = read_config(adapter)
     if not isinstance(config, HRAConfig):
         raise ValueError(f"{adapter}: expected an HRA adapter, found {PeftType(config.peft_type).value}")
     weights = read_weights(adapter, finite=False)
-    check_tensors(adapter, config, weights)
     layers: list[dict[str, Any]] = []
     for key, u in weights.items():
         path, _, name = key.rpartition(".")
-        if name in ("hra_u", "hra_u_out"):
+        if name == "hra_u":
             V, B = compact(u.double(), config.apply_GS)
             # H has the eigenvalue 1 outside the span of B; within it, the eigenvalues of the r x r matrix I - VᵀB.
             part = torch.eye(V.shape[-1]) - V.mT @ B
@@ -45,12 +40,12 @@ def measure(adapter: str) -> list[dict[str, Any]]:
             angle = torch.linalg.eigvals(part).angle().abs().max().item() if finite else math.nan
             layers.append(
                 {
-                    "layer": path.removeprefix(PREFIX) + OUT * (name == "hra_u_out"),
+                    "layer": path.removeprefix(PREFIX),
                     "n": u.shape[-2],
                     "r": u.shape[-1],
                     "parameters": u.numel(),
-                    "orthogonality": orthogonality_error(u.double()).mean().item(),
-                    "distance": ((B.mT @ B) * (V.mT @ V)).sum((-2, -1)).clamp(min=0).sqrt().mean().item(),
+                    "orthogonality": orthogonality_error(u.double()).item(),
+                    "distance": ((B.mT @ B) * (V.mT @ V)).sum().clamp(min=0).sqrt().item(),
                     "angle": math.degrees(angle),
                 }
             )

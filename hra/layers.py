@@ -11,18 +11,15 @@ from torch.overrides import TorchFunctionMode
 
 from .bank import Factors
 from .base_layer import HRALayer, Rotations
+from .chain import Parts
 from .fused import linear
-from .outputs import apply_to_channels
 from .quantized import is_cast_by_hooks, is_plain
 from .reflections import cast, reflect
-from .side import Parts
 from .torch_internals import is_transformed
 
 
 class Linear(HRALayer):
     """Compute z = W H x + b (Eq. 2) as `base_layer(reflect(x, V, B))`, an additional O(N n r) for N rows.
-
-    With `two_sided`, `outputs` follows: z = H_L W H x + b.
 
     With a frozen weight, `fused.linear` computes all of it, unless the base layer has hooks or another `forward`, which
     get H x, or PyTorch compiles, transforms or traces the operations.
@@ -55,14 +52,11 @@ class Linear(HRALayer):
         if dtype != base_dtype:
             x = x.to(base_dtype)
         z = base(x, *args, **kwargs)
-        if self.changes_outputs:
-            z = self._change_outputs(z, adapter_names, out_dtype and dtype)
         return z if out_dtype in (None, z.dtype) else z.to(out_dtype)
 
     def _fused(self, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
         """Compute z in one autograd function; None: the base layer is not just an `nn.Linear` with a frozen weight."""
-        trains, names = torch.is_grad_enabled(), self.active_adapters
-        if self.merged or self.disable_adapters or not (trains or self.changes_outputs):
+        if self.merged or self.disable_adapters or not torch.is_grad_enabled():
             return None
         if not self._base_is_just(nn.Linear):
             return None
@@ -70,14 +64,13 @@ class Linear(HRALayer):
             return None
         base: Any = self._modules["base_layer"]
         W, b = base._parameters.get("weight"), base._parameters.get("bias")
-        if not is_plain(W) or (trains and W.requires_grad):
+        if not is_plain(W) or W.requires_grad:
             return None
-        if (inputs := self.inputs.prepared(names, dtype)) is None:
+        if (parts := self.chain.prepared(self.active_adapters, dtype)) is None:
             return None
-        outputs = self.outputs.prepared(names[::-1], dtype) if self.changes_outputs else None
         if W.dtype != dtype:  # under autocast
             W, b = W.to(dtype), None if b is None else b.to(dtype)
-        return linear(x if x.dtype == dtype else x.to(dtype), W, b, inputs, outputs or ())
+        return linear(x if x.dtype == dtype else x.to(dtype), W, b, parts)
 
 
 class Conv2d(HRALayer):
@@ -112,7 +105,7 @@ class Conv2d(HRALayer):
         arguments, dtypes and errors are those of `Linear.forward`. Raises TypeError if the base layer has hooks or
         another `forward` and its call is not one convolution with its weight.
         """
-        wide, dtype, out_dtype = self._working_dtypes(x)
+        _, dtype, out_dtype = self._working_dtypes(x)
         base: Any = self.base_layer
         rotations = self._rotations(x, adapter_names, dtype)
         if not rotations:
@@ -122,12 +115,7 @@ class Conv2d(HRALayer):
             z = self._corrected_within(rotations, x, *args, **kwargs)
         else:
             z = self._correct(base(x, *args, **kwargs), rotations, x, base.weight, self._convolve)
-        if self.changes_outputs:
-            z = self._change_outputs(z, adapter_names, out_dtype and wide)
         return z.to(out_dtype)
-
-    def _apply_outputs(self, z: torch.Tensor, parts: Parts) -> torch.Tensor:
-        return apply_to_channels(z, parts, self._bias(), self.get_base_layer().groups)
 
     def _convolve(self, x: torch.Tensor, kernels: torch.Tensor, bias: None) -> torch.Tensor:
         """Convolve with the base layer's settings and the r `kernels` (r, C, kh, kw).

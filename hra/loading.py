@@ -15,7 +15,7 @@ from typing import Any
 
 import peft
 from huggingface_hub import hf_hub_download
-from peft import HRAConfig, PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -127,24 +127,6 @@ def read_weights(adapter: str, finite: bool = True) -> State:
     return weights
 
 
-def check_tensors(adapter: str, config: Any, weights: State) -> None:
-    """Raise ValueError unless the layers of an HRA adapter's file have exactly the tensors of its options."""
-
-    def paths(name: str) -> set[str]:
-        return {key.rpartition(".")[0] for key in weights if key.rpartition(".")[2] == name}
-
-    layers = paths("hra_u")
-    found = paths("hra_u_out")
-    if found and not config.two_sided:
-        problem = f"expected no hra_u_out without `two_sided` in {CONFIG_NAME}, found {min(found)}.hra_u_out"
-    elif config.two_sided and found != layers:
-        lacking = min(found ^ layers)
-        problem = f"expected a tensor {lacking}.{'hra_u' if lacking in found else 'hra_u_out'}, found none"
-    else:
-        return
-    raise ValueError(f"{adapter}: {problem}. Copy or download it again.")
-
-
 def find_base(adapter: str, base: str | None) -> Base:
     """Find an adapter's base model: the one that it names, or `base`, which may be a diffusers pipeline.
 
@@ -221,9 +203,7 @@ def load(adapter: str, base: Base) -> tuple[PeftModel, State]:
     nor the adapter has. Raises ValueError if the adapter does not fit the base model, lacks tensors for it or has
     unexpected ones, if a file is damaged, and for NaN or infinity in the adapter.
     """
-    config, saved = read_config(adapter), read_weights(adapter)
-    if isinstance(config, HRAConfig):
-        check_tensors(adapter, config, saved)
+    saved = read_weights(adapter)
     labels = [len(tensor) for key, tensor in saved.items() if LABELS.search(key)]
     model, missing = base.load(**{"num_labels": labels[0]} if labels else {})
     if lacking := sorted(name for name in missing if PREFIX + name not in saved):

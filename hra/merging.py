@@ -8,14 +8,13 @@ from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 
 from .bank import Factors
-from .outputs import Outputs
 from .quantized import is_partitioned, is_plain
 from .reflections import compose, exact, thin
 
 ROWS = 256  # rows of a weight per multiplication, so that their float64 copy stays small
 
 
-class Merging(Outputs, PeftHRALayer):
+class Merging(PeftHRALayer):
     """The methods of `base_layer.HRALayer` that write its base layer's weight."""
 
     if TYPE_CHECKING:  # defined by HRALayer
@@ -44,7 +43,7 @@ class Merging(Outputs, PeftHRALayer):
         return weight
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Merge adapters into the base weight: W D = W - (W B) Vᵀ, then H_L W D; O(out n r).
+        """Merge adapters into the base weight: W D = W - (W B) Vᵀ; O(out n r).
 
         A weight narrower than float32 cannot be restored by arithmetic, so a copy of it is kept until `unmerge`.
         Raises ValueError if `safe_merge` is set and the result is not finite; TypeError if the base layer is quantised,
@@ -55,9 +54,9 @@ class Merging(Outputs, PeftHRALayer):
             return
         weight = self._writable_weight()
         with torch.no_grad():
-            factors, left = self.get_factors(names), self.get_output_factors(names)
+            factors = self.get_factors(names)
             wide = weight.dtype == torch.promote_types(weight.dtype, factors[0].dtype)
-            merged = self._multiply(weight, factors, left, in_place=wide and not safe_merge)
+            merged = _multiply(weight, factors, in_place=wide and not safe_merge)
             if safe_merge and not torch.isfinite(merged).all():
                 raise ValueError(
                     f"NaNs detected in the merged weights. The adapter {', '.join(names)} seems to be broken"
@@ -69,9 +68,6 @@ class Merging(Outputs, PeftHRALayer):
                 factors = compose(self._merged_factors, factors)
             V, B = factors
             self._merged_factors = V.clone(), B  # V may be the parameter itself
-            if left is not None:
-                outputs = left if self._merged_outputs is None else compose(left, self._merged_outputs)
-                self._merged_outputs = outputs[0].clone(), outputs[1]
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
@@ -87,20 +83,9 @@ class Merging(Outputs, PeftHRALayer):
             self.get_base_layer().weight.data = self._weight_before_merge.to(weight.device, weight.dtype)
         else:
             V, B = (factor.to(weight.device) for factor in self._merged_factors)
-            left = None
-            if self._merged_outputs is not None:
-                VL, BL = (factor.to(weight.device) for factor in self._merged_outputs)
-                left = BL, VL  # H_Lᵀ
-            self.get_base_layer().weight.data = self._multiply(weight, (B, V), left, in_place=True)
-        self._merged_factors = self._merged_outputs = self._weight_before_merge = None
+            self.get_base_layer().weight.data = _multiply(weight, (B, V), in_place=True)
+        self._merged_factors = self._weight_before_merge = None
         self.merged_adapters.clear()
-
-    def _multiply(self, weight: torch.Tensor, factors: Factors, left: Factors | None, in_place: bool) -> torch.Tensor:
-        new = weight if in_place else torch.empty_like(weight)
-        groups = getattr(self.get_base_layer(), "groups", 1)
-        for rows, written in zip(weight.chunk(groups), new.chunk(groups), strict=True):  # which share H_L and H
-            _multiply(rows, written, factors, left)
-        return new
 
 
 def not_a_parameter(layer: Any) -> str | None:
@@ -121,26 +106,12 @@ def not_a_parameter(layer: Any) -> str | None:
     return None
 
 
-def _multiply(weight: torch.Tensor, new: torch.Tensor, factors: Factors, left: Factors | None) -> None:
-    """Write S W D into `new`, for W (out, ...), D = I - B Vᵀ and S = I - B_L V_Lᵀ, or I.
-
-    A rank-r update by blocks of rows, rounded once: M = V_Lᵀ W D is the only product of all rows.
-    """
+def _multiply(weight: torch.Tensor, factors: Factors, in_place: bool) -> torch.Tensor:
+    """Return W D for W (out, ...) and D = I - B Vᵀ, a rank-r update by blocks of rows, rounded once."""
+    new = weight if in_place else torch.empty_like(weight)
     V, B = (exact(factor) for factor in factors)
     with torch.autocast(weight.device.type, enabled=False):
-
-        def turned(rows: torch.Tensor) -> torch.Tensor:
-            wide = rows.to(V.dtype, copy=True).flatten(1)
-            return wide.addmm_(thin(wide, B), V.mT, alpha=-1)
-
-        if left is not None:
-            VL, BL = map(exact, left)
-            blocks = zip(VL.split(ROWS), weight.split(ROWS), strict=True)
-            M = turned(sum(v.mT @ rows.flatten(1).to(v.dtype) for v, rows in blocks))
-        first = 0
         for rows, out in zip(weight.split(ROWS), new.split(ROWS), strict=True):
-            block = slice(first, first := first + len(rows))
-            wide = turned(rows)
-            if left is not None:
-                wide.addmm_(BL[block], M, alpha=-1)
-            out.copy_(wide.view(rows.shape))
+            wide = rows.to(V.dtype, copy=True).flatten(1)
+            out.copy_(wide.addmm_(thin(wide, B), V.mT, alpha=-1).view(rows.shape))
+    return new

@@ -1,6 +1,5 @@
 """The orthogonality regulariser of HRA (arXiv 2405.17484, section 3.3)."""
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +16,7 @@ from .reflections import exact, squared_lengths, wide
 def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tensor:
     """Compute the sum over all adapted layers of how far the unit columns of U (n, r) are from orthonormal.
 
-    `squared` (Eq. 6): Σ_layers ‖I_r - UᵀU‖_F². Not squared (official code): Σ_layers ‖I_r - UᵀU‖_F. With `two_sided`,
-    the columns of the output side, (out, r), are summed like those of another layer.
+    `squared` (Eq. 6): Σ_layers ‖I_r - UᵀU‖_F². Not squared (official code): Σ_layers ‖I_r - UᵀU‖_F.
 
     Add λ times the penalty to the loss, once per optimizer step: if the losses of several micro-batches are summed, add
     it divided by their number. `OrthogonalityCallback` does this for Trainers. The λ of the two definitions are not
@@ -33,13 +31,8 @@ def orthogonality_penalty(model: nn.Module, squared: bool = True) -> torch.Tenso
     """
     layers: dict[str, Any] = {path: layer for path, layer in model.named_modules() if isinstance(layer, HRALayer)}
     checks.check_layers(layers.items())
-    with _gathered([u for layer in layers.values() for side in _sides(layer) for u in side.values()]):
+    with _gathered([u for layer in layers.values() for u in layer.hra_u.values()]):
         return _penalty(layers.values(), squared)
-
-
-def _sides(layer: Any) -> list[nn.ParameterDict]:
-    """Return a layer's parameters by adapter, for its inputs and its outputs, which PEFT's own layers do not change."""
-    return [layer.hra_u, getattr(layer, "hra_u_out", nn.ParameterDict())]
 
 
 def _gathered(us: list[nn.Parameter]) -> AbstractContextManager[Any]:
@@ -56,9 +49,9 @@ def _penalty(layers: Iterable[Any], squared: bool) -> torch.Tensor:
     parts: list[torch.Tensor] = []
     device = None
     for layer in layers:
-        for side, name in itertools.product(_sides(layer), layer.active_adapters):
-            if name in side:
-                u = side[name]
+        for name in layer.active_adapters:
+            if name in layer.hra_u:
+                u = layer.hra_u[name]
                 device = device or u.device
                 if layer.hra_apply_GS[name]:
                     dtype = torch.promote_types(u.dtype, torch.float32)

@@ -7,7 +7,6 @@ from typing import Any
 
 import peft
 import peft.tuners.hra
-import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
 from peft.tuners.hra.model import HRAModel as PeftHRAModel
@@ -18,7 +17,7 @@ from torch import nn
 
 from . import bank, checks
 from .base_layer import HRALayer
-from .config import EXTENDED_TYPES, HRAConfig
+from .config import EXTENDED, HRAConfig
 from .layers import Conv2d, Linear
 from .quantized import keep_differentiable
 
@@ -38,8 +37,6 @@ class HRAModel(PeftHRAModel):
         current_key: str,
         **kwargs: Any,
     ) -> None:
-        if getattr(hra_config, "two_sided", False):
-            _check_outputs(target, current_key, target_name)
         if isinstance(target, HRALayer):
             target.update_layer(adapter_name, hra_config.r, hra_config)
             return
@@ -58,7 +55,7 @@ class HRAModel(PeftHRAModel):
                 "model without that quantisation, or quantised by bitsandbytes or torchao; quantise after "
                 "`merge_and_unload`."
             )
-        if _is_split(weight, 1):
+        if any(placement.is_shard(1) for placement in getattr(weight, "placements", ())):
             raise ValueError(
                 f"HRA cannot adapt {current_key}: tensor parallelism splits its input over processes, and H mixes all "
                 f"of it. Exclude it with `exclude_modules`, here {target_name!r}; layers that are split by their "
@@ -137,10 +134,9 @@ class HRAModel(PeftHRAModel):
             return
         # The layers create parameters in float32; only this switch requests the base model's dtype.
         for layer in self.model.modules():
-            if isinstance(layer, HRALayer) and (dtype := layer.get_base_dtype()) is not None:
-                for parameters in (layer.hra_u, layer.hra_u_out):
-                    if adapter_name in parameters:
-                        parameters[adapter_name] = parameters[adapter_name].to(dtype)
+            if isinstance(layer, HRALayer) and adapter_name in layer.hra_u:
+                u = layer.hra_u[adapter_name]
+                layer.hra_u[adapter_name] = u.to(layer.get_base_dtype() or u.dtype)
 
     @contextmanager
     def _enable_peft_forward_hooks(
@@ -176,27 +172,6 @@ class HRAModel(PeftHRAModel):
                 handle.remove()
 
 
-def _is_split(weight: Any, axis: int) -> bool:
-    """Return whether tensor parallelism splits a weight (out, n) along this axis."""
-    return any(placement.is_shard(axis) for placement in getattr(weight, "placements", ()))
-
-
-def _check_outputs(target: Any, path: str, name: str) -> None:
-    """Raise an error if the outputs of a layer, at this path, cannot be rotated."""
-    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-    if _is_split(getattr(base, "weight", None), 0):
-        raise ValueError(
-            f"HRA with `two_sided` cannot adapt {path}: expected all outputs of the layer in this process, found "
-            f"tensor parallelism. Exclude it with `exclude_modules`, here {name!r}, or leave out `two_sided`."
-        )
-    if not isinstance(bias := getattr(base, "bias", ""), torch.Tensor | None):
-        raise TypeError(
-            f"HRA with `two_sided` cannot adapt {path}: expected a layer that computes W x + b, with b or None as its "
-            f"attribute `bias`, found {type(base).__name__} with {bias!r}. Exclude it with `exclude_modules`, here "
-            f"{name!r}, or leave out `two_sided`."
-        )
-
-
 # Modules in which PEFT re-exports the names. The defining modules keep PEFT's classes: pickle needs them.
 _NAMESPACES = (peft, peft.tuners, peft.tuners.hra)
 _NAMES = {"HRAModel": HRAModel, "HRALinear": Linear, "HRAConv2d": Conv2d}
@@ -220,7 +195,7 @@ def install() -> None:
     for mapping, ours in mappings:
         _replaced.append((mapping, PeftType.HRA, mapping[PeftType.HRA]))
         mapping[PeftType.HRA] = ours
-    for name in EXTENDED_TYPES:
+    for name in EXTENDED:
         PEFT_TYPE_TO_CONFIG_MAPPING[name] = HRAConfig  # type: ignore[index] # a name in files only
     for namespace in _NAMESPACES:
         for name, ours in _NAMES.items():
@@ -230,15 +205,12 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Restore PEFT's own HRA.
-
-    Existing models are unchanged; with `two_sided` they cannot be saved before the next `install`.
-    """
+    """Restore PEFT's own HRA. Existing models are unchanged."""
     for target, name, theirs in _replaced:
         if isinstance(target, dict):
             target[name] = theirs
         else:
             setattr(target, name, theirs)
-    for name in EXTENDED_TYPES:
+    for name in EXTENDED:
         PEFT_TYPE_TO_CONFIG_MAPPING.pop(name, None)  # type: ignore[call-overload]
     _replaced.clear()

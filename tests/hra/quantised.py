@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
-from sidebyside import ONE_OR_BOTH, TWO_SIDED, close, vectors
+from sidebyside import close, vectors
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
@@ -78,27 +78,19 @@ def dequantised(layer) -> torch.Tensor:
 
 
 @pytest.fixture
-def form():
-    return {}
-
-
-in_each_form = pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
-
-
-@pytest.fixture
-def models(folder, kind, form):
+def models(folder, kind):
     """Build the quantised model and a plain one with the same weights and the same trained adapters."""
     base = load(folder, kind)
     plain = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, layer in linears(plain).items():
         layer.weight.data = dequantised(base.get_submodule(name)).detach().clone()
-    return [adapt(base, **form), adapt(plain, **form)]
+    return [adapt(base), adapt(plain)]
 
 
-def adapt(model, **options):
+def adapt(model):
     torch.manual_seed(1)
-    options |= {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
-    return get_peft_model(model, hra.HRAConfig(r=4, init_weights=False, **options))
+    options = {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    return get_peft_model(model, HRAConfig(r=4, init_weights=False, **options))
 
 
 def gradients(model) -> list[torch.Tensor]:
@@ -112,7 +104,6 @@ def evaluate(model) -> torch.Tensor:
         return model.eval()(TOKENS).logits
 
 
-@in_each_form
 def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind):
     ours, plain = models
     for mode in (True, False, True):  # the last one after an evaluation
@@ -125,11 +116,8 @@ def test_forward_and_gradient_are_those_of_the_dequantised_weights(models, kind)
             close(evaluate(ours), logits[1], 128, c)
 
 
-MODES = [({}, "training"), ({}, "evaluation"), ({}, "after an evaluation"), (TWO_SIDED, "training")]
-
-
-@pytest.mark.parametrize(("form", "mode"), MODES)
-def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_path, form, mode):
+@pytest.mark.parametrize("mode", ["training", "evaluation", "after an evaluation"])
+def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_path, mode):
     ours, plain = models
     if mode != "training":
         evaluate(ours)
@@ -140,11 +128,10 @@ def test_export_is_that_of_the_dequantised_weights(models, folder, kind, tmp_pat
         close(found[name], factor, 128)
     assert torch.equal(ours(TOKENS).logits, before)  # the base model is unchanged
     exported = PeftModel.from_pretrained(load(folder, kind), tmp_path)
-    assert isinstance(exported.peft_config["default"], LoraConfig) and config.r == 4 * (1 + bool(form))
+    assert isinstance(exported.peft_config["default"], LoraConfig) and config.r == 4
     close(exported.train()(TOKENS).logits, before, 128, ROUNDED if kind == "int8" and mode == "evaluation" else 8)
 
 
-@in_each_form
 def test_checkpoint_comes_back(models, folder, kind, tmp_path):
     ours, _ = models
     expected = evaluate(ours)

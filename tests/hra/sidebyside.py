@@ -35,9 +35,7 @@ def llama(blocks: int = 1, **config) -> nn.Module:
 
 
 TARGETS = ["conv", "first", "second"]
-TWO_SIDED = {"two_sided": True}
-ONE_OR_BOTH = {"one side": {}, "both sides": TWO_SIDED}
-FORMS = {"chain": {}, "infinite": {"apply_GS": True}, "both sides": TWO_SIDED}
+FORMS = {"chain": {}, "infinite": {"apply_GS": True}}
 BIASES = [bias for bias in ("hra_only", "all") if saves_biases(bias)]
 
 
@@ -58,7 +56,7 @@ def adapt(model: nn.Module, stock: bool = False, seed: int = 1, **config) -> nn.
 
 def config_of(**config) -> HRAConfig:
     """Return PEFT's configuration or, with an option that it lacks, this package's."""
-    return (hra.HRAConfig if {"two_sided", "init_scale"} & config.keys() else HRAConfig)(**config)
+    return (hra.HRAConfig if "init_scale" in config else HRAConfig)(**config)
 
 
 def vectors(model: nn.Module) -> torch.Tensor:
@@ -99,16 +97,12 @@ def explicit(u, apply_GS=False):
 
 
 def adapted_weight(ours, *names, weight=None):
-    """Compute H_2 H_1 W D_1 D_2 from the definition, in the shape of the weight."""
+    """Compute W D_1 D_2 from the definition, in the shape of the weight."""
     base = ours.get_base_layer()
     W = (base.weight if weight is None else weight).flatten(1)
     W = W.to(torch.promote_types(W.dtype, ours.hra_u[(names or ["default"])[0]].dtype))
     for name in names or ["default"]:
-        apply_GS = ours.hra_apply_GS[name]
-        W = W @ explicit(ours.hra_u[name], apply_GS)
-        if name in ours.hra_u_out:
-            H = explicit(ours.hra_u_out[name], apply_GS)
-            W = torch.cat([H @ rows for rows in W.chunk(getattr(base, "groups", 1))])
+        W = W @ explicit(ours.hra_u[name], ours.hra_apply_GS[name])
     return W.view(base.weight.shape)
 
 

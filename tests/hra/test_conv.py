@@ -1,4 +1,4 @@
-"""Convolutions whose base layer does more than its class says; test_two_sided.py has those of every geometry."""
+"""Convolutions whose base layer does more than its class says; test_definition.py has those of every geometry."""
 
 import pytest
 import torch

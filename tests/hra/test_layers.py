@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from peft import HRAConfig, get_peft_model
-from sidebyside import FORMS, ONE_OR_BOTH, close, config_of, layer
+from sidebyside import FORMS, close, layer
 from torch import nn
 
 import hra
@@ -62,12 +62,11 @@ def test_resetting_keeps_the_parameter():
 
 
 @pytest.mark.parametrize("needed", [False, True])
-@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("base", [nn.Linear(64, 32), nn.Conv2d(4, 8, 4), nn.Conv2d(8, 8, 4, groups=2)])
-def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype, form, needed):
+def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype, needed):
     x = torch.randn(9, 64).to(dtype) if isinstance(base, nn.Linear) else torch.randn(2, base.in_channels, 8, 8)
-    start, ours = layer(copy.deepcopy(base), init_weights=True), layer(copy.deepcopy(base), **form)
+    start, ours = layer(copy.deepcopy(base), init_weights=True), layer(copy.deepcopy(base))
     x.requires_grad_(needed)
     exact = ours(x.float())
     with torch.autocast("cpu", torch.bfloat16):
@@ -88,19 +87,19 @@ def test_autocast_changes_no_more_than_it_does_to_the_frozen_layer(base, dtype, 
         close(found / expected.abs().max(), expected / expected.abs().max(), 16, dtype=torch.bfloat16)
 
 
-@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
-def test_the_adapter_in_the_dtype_of_the_base_on_request(form):
-    base, config = nn.Sequential(nn.Linear(12, 8).bfloat16()), config_of(target_modules=["0"], r=4, **form)
+def test_the_adapter_in_the_dtype_of_the_base_on_request():
+    base, config = nn.Sequential(nn.Linear(12, 8).bfloat16()), HRAConfig(target_modules=["0"], r=4)
     model, x = get_peft_model(base, config, autocast_adapter_dtype=False), torch.randn(5, 12).bfloat16()
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     close(model(x), model.base_model.model[0].base_layer(x), 1, c=4)  # r x r algebra still in float32
 
 
-@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
-def test_parameters_that_peft_replaces_are_used_no_longer(form):
+def test_parameters_that_peft_replaces_are_used_no_longer():
     """PEFT 0.21.2 casts an adapter to float32 by new parameters."""
-    base, config = nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 8)).bfloat16(), config_of(r=4, **form)
-    config.target_modules = ["0", "1"]
+    base, config = (
+        nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 8)).bfloat16(),
+        HRAConfig(r=4, target_modules=["0", "1"]),
+    )
     model, x = get_peft_model(base, config, autocast_adapter_dtype=False), torch.randn(5, 12).bfloat16()
     with torch.no_grad():
         model(x)  # keeps the factors
@@ -124,7 +123,7 @@ def test_parameters_that_peft_replaces_are_used_no_longer(form):
 
 @pytest.mark.parametrize(
     ("base", "form"),
-    [*((nn.Linear(16, 8), form) for form in FORMS.values()), (nn.Conv2d(4, 8, (1, 2)), FORMS["both sides"])],
+    [*((nn.Linear(16, 8), form) for form in FORMS.values()), (nn.Conv2d(4, 8, (1, 2)), {})],
 )
 def test_compiles_without_a_graph_break(base, form):
     torch._dynamo.reset()

@@ -1,7 +1,6 @@
-"""The Python of docs/library.md and docs/questions.md runs; what stock PEFT does with a file of both sides."""
+"""The Python of docs/library.md and docs/questions.md runs."""
 
 import copy
-import json
 import re
 
 import peft
@@ -41,13 +40,3 @@ def test_a_block_runs(name, names):
     if "small" in names:  # a larger rank starts where the small adapter ended
         tokens = names["inputs"]["input_ids"]
         assert torch.allclose(names["model"](tokens).logits, names["small"](tokens).logits, atol=1e-5)
-
-
-def test_stock_peft_refuses_the_file_of_an_adapter_of_both_sides(names, tmp_path):
-    (example,) = (block for block in BLOCKS.values() if "two_sided=True" in block)
-    exec(example, names)
-    kind = json.loads((tmp_path / "ADAPTER/adapter_config.json").read_text())["peft_type"]
-    assert kind in " ".join(PAGES["library"].split())  # as stock PEFT prints it
-    hra.uninstall()
-    with pytest.raises(KeyError, match=re.escape(kind)):
-        peft.PeftModel.from_pretrained(llama(), tmp_path / "ADAPTER")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from peft import HRAConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from sidebyside import FORMS, TARGETS, TWO_SIDED, Net, adapt, close, llama
+from sidebyside import FORMS, TARGETS, Net, adapt, close, llama
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
@@ -58,12 +58,11 @@ def check_trained(ranks, folder, config, weight):
         all_close(rank["weights"], trained)
         close(rank["output"], model(x), 168, c=32)
         assert torch.equal(rank["loaded"], rank["output"])
-    if not config.get("two_sided"):
-        base = problem()[0].unload()
-        hra.uninstall()
-        stock = PeftModel.from_pretrained(base, folder)
-        assert not any(isinstance(m, HRALayer) for m in stock.modules())
-        close(stock(x), model(x), 168, c=32)
+    base = problem()[0].unload()
+    hra.uninstall()
+    stock = PeftModel.from_pretrained(base, folder)
+    assert not any(isinstance(m, HRALayer) for m in stock.modules())
+    close(stock(x), model(x), 168, c=32)
     return grads, model, x
 
 
@@ -143,8 +142,6 @@ def test_ddp_trains_layers_that_are_computed_together_as_one_process(in_ddp, sta
 # Submodules that are sharded separately, and the adapted layers.
 UNITS = {"model": ((), TARGETS), "layers": ((HRALayer,), TARGETS), "linears": ((nn.Linear,), ["first", "second"])}
 WAYS = [(f"fsdp{i}", units) for i in (1, 2) for units in UNITS]
-# With two sides and base layers that FSDP1 shards on their own, a layer has no bias after its call.
-CASES = [(*way, {}) for way in WAYS] + [(*way, TWO_SIDED) for way in WAYS if way != ("fsdp1", "linears")]
 
 
 def shard(model, kind, units):
@@ -162,8 +159,8 @@ def full_state(model):
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
 
 
-def train_in_fsdp(folder, kind, units, form):
-    config = {"target_modules": UNITS[units][1]} | form
+def train_in_fsdp(folder, kind, units):
+    config = {"target_modules": UNITS[units][1]}
     model, x, y = problem(**config)
     sharded = shard(model, kind, units)
     held = sum(getattr(p, "_local_tensor", p).numel() for p in sharded.parameters())
@@ -208,7 +205,7 @@ def penalty_in_fsdp(kind, units, **config):
 
 def all_in_fsdp(folder):
     return {
-        "training": [train_in_fsdp(folder / str(number), *case) for number, case in enumerate(CASES)],
+        "training": [train_in_fsdp(folder / str(number), *way) for number, way in enumerate(WAYS)],
         "merging": [merge_in_fsdp(*way) for way in WAYS],
         "penalty": [penalty_in_fsdp("fsdp1", units) for units in ("model", "layers")],
         "infinite": penalty_in_fsdp("fsdp2", "layers", apply_GS=True),
@@ -222,11 +219,11 @@ def in_fsdp(tmp_path_factory):
     return folder, on_two_ranks(all_in_fsdp, folder, folder)
 
 
-@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: "-".join(map(str, CASES[number])))
+@pytest.mark.parametrize("number", range(len(WAYS)), ids=lambda number: "-".join(WAYS[number]))
 def test_fsdp_trains_saves_and_loads_as_one_process(in_fsdp, number):
     folder, ranks = in_fsdp
-    kind, units, form = CASES[number]
-    trained, config = [rank["training"][number] for rank in ranks], {"target_modules": UNITS[units][1]} | form
+    kind, units = WAYS[number]
+    trained, config = [rank["training"][number] for rank in ranks], {"target_modules": UNITS[units][1]}
     _, model, _ = check_trained(trained, folder / str(number), config, 0.01 if kind == "fsdp2" else 0)
     assert sum(rank["held"] for rank in trained) < 1.1 * sum(p.numel() for p in model.parameters())
 

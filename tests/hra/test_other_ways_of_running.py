@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from peft import get_peft_model
-from sidebyside import FORMS, ONE_OR_BOTH, adapt, close, config_of, layer
+from peft import HRAConfig, get_peft_model
+from sidebyside import FORMS, adapt, close, layer
 from torch import nn
 from torch.autograd import forward_ad
 
@@ -52,11 +52,10 @@ def test_forward_mode_AD_gives_the_directional_derivative(form, needed):
         torch.testing.assert_close(tangent, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
 @pytest.mark.parametrize("offload", [disk_offload, cpu_offload])
-def test_an_offloaded_model_computes_exports_and_merges(adapted, form, offload, tmp_path):
+def test_an_offloaded_model_computes_exports_and_merges(adapted, offload, tmp_path):
     build, x = adapted
-    model = build(**form)
+    model = build()
     expected, lora = model(x), hra.to_lora(model)[1]
     where = {"offload_dir": tmp_path} if offload is disk_offload else {}
     offload(model, **where, execution_device=torch.device("cpu"))
@@ -80,8 +79,7 @@ def test_parameters_stay_plain_after_an_evaluation():
     close(norm(), u.data.norm(), 16)
 
 
-@pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
-def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights(form):
+def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
     """diffusers' layerwise casting, applied before or after the adapters."""
     from diffusers.hooks import apply_layerwise_casting
 
@@ -92,15 +90,14 @@ def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights(form):
     base, x = Net(), torch.randn(2, 3, 6, 6)
     for parameter in base.parameters():
         parameter.data = parameter.data.to(torch.float8_e4m3fn).float()
-    ours = adapt(base, target_modules=["0", "2"], **form)
+    ours = adapt(base, target_modules=["0", "2"])
     expected, lora = ours(x), hra.to_lora(ours)[1]
     for first in (True, False):
         again = copy.deepcopy(base)
         if first:
             apply_layerwise_casting(again, torch.float8_e4m3fn, torch.float32)
         torch.manual_seed(1)  # as in `adapt`, which copies: a copy's hooks would cast the original
-        config = config_of(r=4, target_modules=["0", "2"], init_weights=False, **form)
-        again = get_peft_model(again, config)
+        again = get_peft_model(again, HRAConfig(r=4, target_modules=["0", "2"], init_weights=False))
         if not first:
             apply_layerwise_casting(again.get_base_model(), torch.float8_e4m3fn, torch.float32)
         assert again.get_base_model()[0].base_layer.weight.dtype == torch.float8_e4m3fn

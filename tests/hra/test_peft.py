@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import HRAConfig, HRAModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.hra.layer import HRALayer as PeftHRALayer
-from sidebyside import BIASES, ONE_OR_BOTH, TARGETS, adapt, close, llama, trainable
+from sidebyside import BIASES, TARGETS, adapt, close, llama, trainable
 
 import hra
 from hra.base_layer import HRALayer
@@ -98,12 +98,8 @@ def test_models_made_by_name_and_by_injection_have_these_layers(net):
 # Adapters
 
 
-in_each_form = pytest.mark.parametrize("form", ONE_OR_BOTH.values(), ids=ONE_OR_BOTH)
-
-
-@in_each_form
-def test_adapters_are_switched_disabled_and_deleted(net, images, form):
-    model = adapt(net, **form)
+def test_adapters_are_switched_disabled_and_deleted(net, images):
+    model = adapt(net)
     base, first = net(images), model(images)
     model.add_adapter("other", HRAConfig(target_modules=["first"], r=2, init_weights=False))
     assert torch.equal(model(images), first)
@@ -121,9 +117,8 @@ def test_adapters_are_switched_disabled_and_deleted(net, images, form):
     assert torch.equal(model.unload()(images), base)
 
 
-@in_each_form
-def test_adapter_names_choose_the_adapter_of_each_sample(net, images, form):
-    model = adapt(net, **form).eval()
+def test_adapter_names_choose_the_adapter_of_each_sample(net, images):
+    model = adapt(net).eval()
     model.add_adapter("other", HRAConfig(target_modules=["first"], r=2, init_weights=False))
     names = ["default", "__base__", "other", "other", "default", "__base__"]
     mixed = model(images, adapter_names=names)

@@ -27,12 +27,9 @@ def rank(function, *start: torch.Tensor) -> int:
 
 @pytest.mark.parametrize(("out", "n"), [(5, 7), (6, 6), (9, 5)])
 @pytest.mark.parametrize("k", [1, 2])
-def test_the_tangent_spaces_of_both_sides_meet_only_in_zero(out, n, k):
-    W, right, left = torch.randn(out, n, dtype=torch.float64), paired(n, 2 * k), paired(out, 2 * k)
-    of_right, of_left = (k * width - k * (k + 1) // 2 for width in (n, out))
-    assert rank(lambda u: W @ rotation(u), right) == of_right
-    assert rank(lambda u: rotation(u) @ W, left) == of_left
-    assert rank(lambda u, v: rotation(v) @ W @ rotation(u), right, left) == of_right + of_left
+def test_the_dimension_of_the_tangent_space_of_k_pairs(out, n, k):
+    W = torch.randn(out, n, dtype=torch.float64)
+    assert rank(lambda u: W @ rotation(u), paired(n, 2 * k)) == k * n - k * (k + 1) // 2
 
 
 def test_the_gradients_of_a_pair_are_opposite_at_the_start():
@@ -41,18 +38,11 @@ def test_the_gradients_of_a_pair_are_opposite_at_the_start():
     torch.testing.assert_close(u.grad[:, 0::2], -u.grad[:, 1::2], rtol=0, atol=1e-12)
 
 
-def test_equal_singular_values_make_the_spaces_of_both_sides_meet():
-    """For W = I, both spaces have the rotation in the plane of u and v."""
-    u, v = paired(6, 2), paired(6, 2)
-    assert rank(lambda a, b: rotation(b) @ rotation(a), u, u) == 5
-    assert rank(lambda a, b: rotation(b) @ rotation(a), u, v) == 5 + 5 - 1
-
-
 def trained(scale: float, rate: float) -> list[torch.Tensor]:
     """Return the weights after each of five steps of Adam."""
     torch.manual_seed(0)
     layer, x, y = nn.Linear(8, 6, dtype=torch.float64), *torch.randn(2, 20, 8, dtype=torch.float64)
-    config = hra.HRAConfig(r=4, two_sided=True, init_scale=scale, target_modules=["0"])
+    config = hra.HRAConfig(r=4, init_scale=scale, target_modules=["0"])
     model = get_peft_model(nn.Sequential(layer), config)
     optimizer = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], rate, eps=0)
     weights = []
@@ -72,7 +62,7 @@ def test_scaling_the_start_and_the_learning_rate_changes_nothing():
 
 @pytest.mark.parametrize(("r", "n"), [(2, 256), (32, 256), (2, 1024), (32, 1024)])
 def test_a_first_step_turns_every_column_by_the_rate_over_the_scale(r, n):
-    config = hra.HRAConfig(r=r, two_sided=True, target_modules=["0"])
+    config = hra.HRAConfig(r=r, init_scale=1 / 128, target_modules=["0"])
     model = get_peft_model(nn.Sequential(nn.Linear(n, n)), config)
     columns = [u for name, u in model.named_parameters() if "hra_u" in name]
     before = [u.detach().clone() for u in columns]
@@ -81,7 +71,7 @@ def test_a_first_step_turns_every_column_by_the_rate_over_the_scale(r, n):
     optimizer.step()
     for u, start in zip(columns, before, strict=True):
         angles = torch.arccos(torch.cosine_similarity(u.double(), start.double(), dim=0))
-        assert ((angles * 2 * r / 128 / 1e-3 - 1).abs() < 0.15).all(), angles
+        assert ((angles * r / 128 / 1e-3 - 1).abs() < 0.15).all(), angles
 
 
 def test_the_expected_effect_of_a_step_does_not_depend_on_r():

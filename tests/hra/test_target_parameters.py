@@ -29,7 +29,7 @@ def test_files_are_those_of_peft(tmp_path):
     with_parameters = written.replace('"r": 4', '"r": 4, "target_parameters": ["experts.down_proj"]')
     (ours / "adapter_config.json").write_text(with_parameters)
     hra.install()
-    with pytest.raises(ValueError, match=r"found `target_parameters` \(stacked experts\)\. Use hra 0\.2\.0"):
+    with pytest.raises(ValueError, match=r"found `target_parameters`\. Use hra 0\.2\.0"):
         PeftConfig.from_pretrained(ours)
 
 

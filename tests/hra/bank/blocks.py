@@ -6,7 +6,7 @@ from sidebyside import adapt, close
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from hra import side
+from hra import chain
 
 
 class Blocks(nn.Module):
@@ -46,7 +46,7 @@ def model(dtype=torch.float64, **config):
 def alone(function, *arguments):
     """Call it with every layer computing its own factors."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(side, "bank_of_this_pass", lambda: None)
+        patch.setattr(chain, "bank_of_this_pass", lambda: None)
         return function(*arguments)
 
 

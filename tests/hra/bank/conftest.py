@@ -23,11 +23,6 @@ def ours(form):
     return model(**form)
 
 
-@pytest.fixture
-def both_sides(form):
-    return form.get("two_sided", False)
-
-
 @pytest.fixture(autouse=True)
 def stacks(monkeypatch):
     """Collect the numbers of layers whose factors are computed together."""

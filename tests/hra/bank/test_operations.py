@@ -5,7 +5,7 @@ import torch
 from blocks import alone, gradients
 from dispatches import added
 from peft import LoraConfig
-from sidebyside import TWO_SIDED, adapt
+from sidebyside import adapt
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,13 +20,6 @@ def test_operations_of_a_layer():
     assert forward <= 3 and backward <= 5 and inference <= 2
     lora = added(LoraConfig(r=4))
     assert forward < lora[0] and backward < lora[1] and inference < lora[2]
-
-
-def test_operations_of_a_layer_with_an_output_side():
-    counts = added(HRAConfig(r=4, **TWO_SIDED))
-    assert all(count <= limit for count, limit in zip(counts, (5, 9, 4), strict=True))
-    other = added(LoraConfig(r=4))  # with as many parameters
-    assert sum(counts[:2]) < sum(other[:2]) and counts[2] < other[2]
 
 
 def test_operations_of_a_layer_with_infinite_lambda_none_of_which_synchronises():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from blocks import TARGETS, Blocks, alone, gradients, model, same, trained
 from peft import HRAConfig, get_peft_model, inject_adapter_in_model
-from sidebyside import TWO_SIDED, adapt, close, llama
+from sidebyside import adapt, close, llama
 from torch import nn
 from torch._dynamo.utils import counters
 from transformers import StaticCache
@@ -28,7 +28,7 @@ def test_injected_models_and_parts_of_larger_models_use_it(x, stacks):
 def test_meta_tensors_compute_their_own_until_they_are_loaded(x, stacks):
     ours = adapt(Blocks().double(), target_modules=TARGETS)
     empty = get_peft_model(Blocks().double(), HRAConfig(r=4, target_modules=TARGETS), low_cpu_mem_usage=True)
-    assert all(layer.inputs.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
+    assert all(layer.chain.stackable("default") is None for layer in empty.modules() if isinstance(layer, HRALayer))
     empty.load_state_dict(ours.state_dict(), assign=True)
     for name, parameter in empty.named_parameters():
         parameter.requires_grad_("hra_u" in name)
@@ -65,7 +65,7 @@ def test_functional_calls_and_transforms_compute_their_own(ours, x, stacks):
 def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break(stacks):
     torch._dynamo.reset()
     counters.clear()
-    ours = adapt(llama(), target_modules=["q_proj", "v_proj", "down_proj"], **TWO_SIDED)
+    ours = adapt(llama(), target_modules=["q_proj", "v_proj", "down_proj"])
     us = trained(ours)
     optimizer, compiled = torch.optim.SGD(us, lr=0.1), torch.compile(ours, backend="aot_eager")
     tokens = torch.randint(0, 50, (2, 7))
@@ -89,7 +89,7 @@ def test_a_compiled_language_model_trains_and_decodes_without_a_graph_break(stac
 
 def test_a_compiled_block_of_a_model(x):
     torch._dynamo.reset()
-    ours = model(**TWO_SIDED)
+    ours = model()
     expected = gradients(ours, x)
     for block in ours.get_base_model().blocks:
         block["up"].compile(fullgraph=True, backend="aot_eager")

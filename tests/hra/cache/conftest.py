@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from sidebyside import TWO_SIDED, config_of, layer
+from sidebyside import config_of, layer
 from torch import nn
 
-from hra import side
+from hra import chain
 
-FORMS = {"linear, infinite": {"apply_GS": True}, "linear, both sides": TWO_SIDED}
+FORMS = {"linear, infinite": {"apply_GS": True}}
 
 
 @pytest.fixture(params=["linear", *FORMS, "conv"])
@@ -28,11 +28,11 @@ def x(ours):
 @pytest.fixture
 def computed(monkeypatch):
     """Collect the numbers of adapters whose factors a layer computes."""
-    computed, product = [], side.product
+    computed, product = [], chain.product
 
     def spy(us, kinds):
         computed.append(len(us))
         return product(us, kinds)
 
-    monkeypatch.setattr(side, "product", spy)
+    monkeypatch.setattr(chain, "product", spy)
     return computed

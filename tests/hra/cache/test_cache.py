@@ -87,7 +87,7 @@ def test_copies_and_files_have_no_cache(ours, x, copied):
     buffer.seek(0)
     assert all(type(tensor) is torch.Tensor for tensor in torch.load(buffer).values())
     other = copied(ours)
-    assert not other.inputs._cache._entries
+    assert not other.chain._cache._entries
     assert torch.equal(infer(other, x), y)
     other.hra_u["default"].data.normal_()
     assert torch.equal(infer(other, x), uncached(other, x)) and torch.equal(infer(ours, x), y)
@@ -130,9 +130,9 @@ def test_transforms_of_torch_func_neither_read_nor_fill_it(ours, x):
     assert torch.equal(infer(ours, x), y)
     close(batched[0], y, 64)
     close(batched[1], functional, 64)
-    ours.inputs._cache.clear()
+    ours.chain._cache.clear()
     gradient = torch.func.grad(lambda x: ours(x).square().sum())(x)
-    assert not ours.inputs._cache._entries
+    assert not ours.chain._cache._entries
     close(gradient, torch.autograd.grad(ours(x.requires_grad_()).square().sum(), x)[0], 64)
 
 

@@ -1,4 +1,4 @@
-"""One side of a layer: the chains of reflections of its inputs (`hra_u`) or of its outputs (`hra_u_out`)."""
+"""The chains of reflections of one layer: the parameters `hra_u` of its adapters, and their factors."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -33,29 +33,25 @@ def in_memory(us: Any, names: Sequence[str]) -> list[torch.Tensor]:
     return tensors
 
 
-class Side:
-    """The parameters (n, r) of one side of a layer, by adapter, and their factors.
+class Chain:
+    """The chain of reflections of each of a layer's adapters, by its parameter `hra_u` (n, r)."""
 
-    name: the layer's `nn.ParameterDict` with the parameters.
-    """
-
-    def __init__(self, layer: Any, name: str) -> None:
+    def __init__(self, layer: Any) -> None:
         self.layer = layer
-        self.name = name
         self.alone = ""  # the adapter that has the only parameter of its kind in the model, set by the bank
         self._cache = Cache()
 
     @property
     def us(self) -> Any:
-        """Return the layer's `nn.ParameterDict`."""
-        return self.layer._modules[self.name]  # an attribute takes ten times as long
+        """Return the layer's `hra_u`."""
+        return self.layer._modules["hra_u"]  # an attribute takes ten times as long
 
     def forget(self) -> None:
         """Release the factors that are kept between calls."""
         self._cache.clear()
 
     def product(self, adapter_names: list[str]) -> Factors:
-        """Return V and B of D_1 D_2 … of those adapters that the side has, in float32 or wider, differentiable.
+        """Return V and B of D_1 D_2 … of those adapters that the layer has, in float32 or wider, differentiable.
 
         Both are (n, r) for r the sum of their ranks. Raises KeyError if it has none of them.
         """
@@ -76,14 +72,14 @@ class Side:
         return None if u.is_meta or u.is_inference() else u
 
     def prepared(self, adapter_names: list[str], dtype: torch.dtype) -> Parts | None:
-        """Return these adapters' factors, kept ones if no gradients are needed; None if the side has none of them."""
-        side = self.us
-        names = [name for name in adapter_names if name in side]
+        """Return these adapters' factors, kept ones if no gradients are needed; None if it has none of them."""
+        parameters = self.us
+        names = [name for name in adapter_names if name in parameters]
         if not names:
             return None
         if torch.compiler.is_compiling():
             return cast(*self.product(names), dtype)
-        us, bank = [side[name] for name in names], bank_of_this_pass()
+        us, bank = [parameters[name] for name in names], bank_of_this_pass()
         # A checkpointed block may run without gradients in a pass that needs them.
         trains = torch.is_grad_enabled() or (bank is not None and bank.trains)
         if (trains and any([u.requires_grad for u in us])) or not can_compare(us):
@@ -100,7 +96,7 @@ class Side:
     def _computed(self, names: list[str], us: list[nn.Parameter], dtype: torch.dtype, bank: Bank | None) -> Parts:
         """Return the product of these adapters' factors, cast to dtype, from the bank if there is one.
 
-        If no other side of the model has a parameter of the same kind and nothing is cast, it returns U, U and T: then
+        If no other layer of the model has a parameter of the same kind and nothing is cast, it returns U, U and T: then
         neither B nor its gradient is computed.
         """
         if len(names) == 1:

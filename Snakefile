@@ -77,24 +77,6 @@ for task in config["tasks"]:
             f"<results>/table_{task}.csv",
 
 
-for task in sorted(TASKS.keys() - config["tasks"]):  # those that are null
-
-    rule:
-        name:
-            task
-        input:
-            partial(deployment.switched_off, f"tasks.{task}"),
-
-    rule:
-        name:
-            f"table_{task}"
-        input:
-            partial(deployment.switched_off, f"tasks.{task}"),
-        output:
-            f"<results>/table_{task}.csv",
-            f"<results>/runs_{task}.csv",
-
-
 rule all:
     default_target: True
     input:

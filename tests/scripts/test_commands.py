@@ -74,10 +74,10 @@ def test_a_command_prints_the_command_of_snakemake(composed):
     files = ("--configfile", "a.yaml", "b.yaml")
     assert composed(*table) == ["snakemake", "--profile", "slurm", *files, "--logger", "rich", "--", "table_glue"]
     quiet = ("-n", "-q", "rules", "progress", "host")
-    assert composed("plan", "a.yaml", "--data", ".", "--table", "glue") == (
-        ["snakemake", "--configfile", "a.yaml", *quiet, "--config", "local_root=.", "--", "table_glue"]
+    assert composed("plan", "a.yaml", "--data", ".", "--table", "glue", "--cores", "2") == (
+        [*start, "--configfile", "a.yaml", *quiet, "--config", "local_root=.", "--", "table_glue"]
     )
-    assert composed("plan", "--verbose") == ["snakemake", "-n", "--", "all"]
+    assert composed("plan", "--verbose", "--cores", "2") == [*start, "-n", "--", "all"]
     assert composed("plan", "--profile", "gpu-server")[1:3] == ["--profile", "profiles/gpu-server"]
 
 

@@ -128,7 +128,7 @@ class Project:
         else:
             place = [] if self.is_here else ["--snakefile", own("Snakefile")]
         machine = ["--profile", found_profile(self.profile)] if self.profile else []
-        if self.cores or not (self.profile or "-n" in options):
+        if self.cores or not self.profile:
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
         stated = ["--configfile", *self.configs] if self.configs else []
         given = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()]

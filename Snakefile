@@ -25,7 +25,6 @@ onstart:
     handlers.start(workflow, config)
     identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
-    job_events.show(workflow, config)
 
 
 onsuccess:
@@ -75,24 +74,6 @@ for task in config["tasks"]:
             f"table_{task}"  # table_retention and table_compute are separate rules
         input:
             f"<results>/table_{task}.csv",
-
-
-for task in sorted(TASKS.keys() - config["tasks"]):  # those that are null
-
-    rule:
-        name:
-            task
-        input:
-            partial(deployment.switched_off, f"tasks.{task}"),
-
-    rule:
-        name:
-            f"table_{task}"
-        input:
-            partial(deployment.switched_off, f"tasks.{task}"),
-        output:
-            f"<results>/table_{task}.csv",
-            f"<results>/runs_{task}.csv",
 
 
 rule all:

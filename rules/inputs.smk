@@ -92,20 +92,12 @@ def expected_results(wildcards):
     return expected_runs.expected_runs(TASKS[wildcards.task], expected_run, expected_metrics)
 
 
-def record_files(wildcards):
-    return existing(f"{RUN}/train.json", wildcards.task, RUNS[wildcards.task])
-
-
 def metrics_files(wildcards, of=expected_runs.evaluations):
     return existing(f"{EVAL}/metrics.json", wildcards.task, of(TASKS[wildcards.task]))
 
 
 def trial_table(wildcards):
     return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
-
-
-def trained_runs(wildcards):
-    return [name for name in grid.run_names(config, wildcards.task) if methods.trains(config, name)]
 
 
 def sheet_files(wildcards, name, runs_of=None):
@@ -127,11 +119,6 @@ def cached_latents(wildcards):
     return latents if identities.reads(workflow, record, latents, wanted) else []
 
 
-def answer_shards(wildcards):
-    folder = TASKS["math"].folder_of_shards(wildcards.benchmark)
-    return [f"<run>/{folder}/{shard}.jsonl.gz" for shard in shards_of(wildcards)]
-
-
 def question_manifests(wildcards):
     names = TASKS["math"].question_datasets(wildcards.dataset)
     return collect("<resources>/datasets/math/{name}.manifest.json", name=names)
@@ -149,7 +136,9 @@ def harness_tasks(wildcards):
 
 def retention_files(wildcards):
     if not TASKS["math"].settings.get("retention"):
-        deployment.switched_off("tasks.math.retention")
+        raise SystemExit(
+            "Error: config: tasks.math.retention: expected the table's settings, found null. Remove the line"
+        )
     return existing(f"{RUN}/retention.json", "math", extra_tables.retention_runs(TASKS["math"]))
 
 
@@ -176,7 +165,3 @@ def class_images(wildcards):
     """Return the class images that a run trains on; [] without prior preservation."""
     noun = class_images_of(wildcards).get("noun")
     return f"<resources>/class_images/{noun}.tar" if noun else []
-
-
-def class_shards(wildcards):
-    return shard_names(TASKS["subject"].class_shards())

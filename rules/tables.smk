@@ -35,7 +35,7 @@ SEARCHES = {"searches": lambda wc: identities.canonical(tuned_runs.searches(TASK
 
 rule runs:
     input:
-        records=record_files,
+        records=lambda wc: existing(f"{RUN}/train.json", wc.task, RUNS[wc.task]),
         metrics=metrics_files,
         tuning=trial_table,
     output:
@@ -111,7 +111,7 @@ rule table:
             **SEARCHES,
             rows=lambda wc: grid.table_rows(config, wc.task),
             seeds_expected=lambda wc: grid.seeds_expected(config, wc.task),
-            trained=trained_runs,
+            trained=lambda wc: [run for run in grid.run_names(config, wc.task) if methods.trains(config, run)],
             verdicts=lambda wc: outputs.verdicts(TASKS[wc.task]),
             published=lambda wc: outputs.published(TASKS[wc.task]),
         ),

@@ -65,7 +65,7 @@ use rule generate as generate_math with:
 use rule gather_outputs as gather_math with:
     input:
         record="<run>/train.json",
-        shards=answer_shards,
+        shards=lambda wc: [f"<run>/answers/{shard}.jsonl.gz" for shard in shards_of(wc)],
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",

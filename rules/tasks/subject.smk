@@ -58,7 +58,9 @@ rule generate_class_images:
 use rule gather_images as gather_class_images with:
     input:
         shards=lambda wc: collect(
-            "<resources>/class_images/{noun}.{shard}.tar", shard=class_shards(wc), allow_missing=True
+            "<resources>/class_images/{noun}.{shard}.tar",
+            shard=shard_names(TASKS["subject"].class_shards()),
+            allow_missing=True,
         ),
     output:
         images="<resources>/class_images/{noun}.tar",

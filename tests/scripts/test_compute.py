@@ -57,7 +57,7 @@ def test_costs_in_the_papers_units(tmp_path):
     text = (tmp_path / "table.md").read_text()
     for part in ("3.00 ± 1.41", "8x NVIDIA H100", "8x RTX A6000", "does not specify how time and memory were"):
         assert part in text, part
-    assert "Mixed" not in text and "Unequal" not in text
+    assert "Different" not in text
 
 
 def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
@@ -67,7 +67,7 @@ def test_unequal_micro_batches_are_stated_and_noted(tmp_path):
     assert line(made, "hra/r32")["micro_batch"] == "8"
     assert made[made["run"] == "oft/b16"]["micro_batch"].tolist() == ["16", "4"]
     text = (tmp_path / "table.md").read_text()
-    assert text.count("Unequal") == 1 and "**Unequal micro-batches** on d: 16, 8. Time and memory are not" in text
+    assert text.count("Different") == 1 and "**Different micro-batches** on d: 16, 8. Time and memory are not" in text
 
 
 def test_times_on_a_shared_gpu_are_refused(tmp_path):
@@ -83,4 +83,4 @@ def test_data_sets_are_apart_and_mixed_devices_are_noted(tmp_path):
     ours = made[made["run"] == "hra/r32"]
     assert ours[["dataset", "Training time (h)"]].to_numpy().tolist() == [["d", "2.00"], ["large", "11.50"]]
     assert ours["Device hours"].tolist() == ["16.00", f"{(20 * 8 + 3 * 4) / 2:.2f}"]
-    assert "**Mixed devices** within one row: hra/r32." in (tmp_path / "table.md").read_text()
+    assert "**Different devices** on large: NVIDIA A100, NVIDIA H100. " in (tmp_path / "table.md").read_text()

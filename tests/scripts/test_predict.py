@@ -1,6 +1,5 @@
 """Predictions of a finished run for new inputs are those of its evaluation, and what does not fit is an error."""
 
-import sys
 from pathlib import Path
 
 import numpy
@@ -14,7 +13,6 @@ import subjects
 import sums
 from controlled import SAMPLING, SIDE
 from controlled import unet_method as control_method
-from hra_workflow.commands import show_predictions
 from hra_workflow.core import files, predictions
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import new_inputs
@@ -156,9 +154,7 @@ def test_prompts_that_do_not_fit_the_images_of_a_folder(tmp_path, rows, message)
         assert told == ["two"]
 
 
-def test_images_and_control_images_get_the_images_of_the_evaluation(
-    tmp_path, make_control_run, tiny_control, monkeypatch, capsys
-):
+def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, make_control_run, tiny_control):
     run = make_control_run(control_method("hra"))
     train(run)
     expected = run.gather([run.generate()])
@@ -181,13 +177,6 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(
         assert all((found == one).all() for found, one in zip(pixels(run, rows), shown, strict=True))
         used = [numpy.asarray(Image.open(run.folder / "predicted" / row["control"])) for row in rows]
         assert all((one == numpy.asarray(split[row][2])).all() for row, one in enumerate(used))
-    table = str(run.folder / "predicted/predictions.csv")
-    monkeypatch.setattr(sys, "argv", ["show_predictions.py", table, "of the best run"])
-    capsys.readouterr()
-    show_predictions.main()
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("image,given,prompt") and printed[-3] == "of the best run"
-    assert printed[-2].startswith(f"{len(split)} images, each with its control image") and table in printed[-1]
     (tmp_path / "one.txt").write_text("a scene\n")
     single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}
     assert [row["given"] for row in predict(run, single, settings)] == ["1.png"]

@@ -177,7 +177,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     console = Console(width=200, record=True)
     print_table.show(tmp_path / "table_glue.csv", console)
     shown = console.export_text()
-    assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown and "Holm" in shown
+    assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown
 
 
 def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path):

@@ -15,7 +15,7 @@ from hra_workflow.commands.main import main
 WRONG = {  # the words of a command line, and what its error contains
     # options
     "plan --tabel glue": "No such option '--tabel'. (Did you mean one of:",
-    "plan CONFIG=mine.yaml": "CONFIG=mine.yaml: expected a folder with config.yaml, or a config file, found none",
+    "plan CONFIG=mine.yaml": "CONFIG=mine.yaml: expected a config file, or a folder with config.yaml in /",
     "status --wacth": "Did you mean '--watch'?",
     "run -n": "No such option '-n'",
     # commands and other names
@@ -26,14 +26,14 @@ WRONG = {  # the words of a command line, and what its error contains
     "table": "expected one table, found control, glue, math, retention, compute, subject. Name it with --table",
     # paths
     "run reviewz": "found none (is it 'reviews'?)",
-    "run reviews/data/train.csv": "found another file. Files of data are named by options, such as --texts",
-    "plan glue": "a table is named by an option: --table glue",
+    "run reviews/data/train.csv": ", found another. `hra-workflow new NAME` makes one",
+    "plan glue": "--table, --texts and others name tables and data",
     "predict --texts gone.csv": "Path 'gone.csv' does not exist",
     # values
     "run --cores 0": "0 is not in the range x>=1",
     "new a/b": "expected a name of letters, digits, _ and -",
-    "new reviews": "expected the name of a new folder, found 'reviews', which is taken",
-    "new sentiment": "expected the name of a new dataset, found 'sentiment', which config/ has",
+    "new reviews": "expected the name of a new folder, which no dataset of config/ has, found 'reviews'",
+    "new sentiment": "expected the name of a new folder, which no dataset of config/ has, found 'sentiment'",
     # too much
     "run --task glue --table glue": "expected --task or --table, found both",
     "demo tune --data empty": "tune: expected no --data, found one",
@@ -82,7 +82,7 @@ def test_a_project_s_own_folder_is_no_place_for_the_grid_of_the_paper(here, monk
         found = capsys.readouterr().err
         assert f"cd {here}, and name the project reviews" in found
     assert main(["plan", "reviews"]) == 2
-    assert "This is its folder: change to the one above (cd ..)" in capsys.readouterr().err
+    assert f"or a folder with config.yaml in {here}/reviews, found none" in capsys.readouterr().err
     Path("config.yaml").write_text("{}")
     assert main(["plan"]) == 2
     assert "expected the project that is meant, found config.yaml here" in capsys.readouterr().err

@@ -6,7 +6,6 @@ The base model is loaded once; the weights of each step are loaded into it.
 from pathlib import Path
 
 from hra_workflow.core import finished_run, made_from, manifests
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.models import adapters, image_shards
@@ -19,7 +18,8 @@ from hra_workflow.tasks.subject.items import items, key
 def main(job: dict) -> None:
     params = job["params"]
     record = finished_run.read(job)
-    weights = {step: weights_at(job, record, step) for step in params["steps"]}
+    weights = {step: Path(job["input"]["steps"], str(step), adapters.WEIGHTS) for step in params["steps"]}
+    weights |= {step: Path(job["input"]["last"]) for step in params["steps"] if step == record["steps"]}
     manifests.check_weights(record, job["input"]["record"], *weights.values())
     head = made_from.describe(job)
 
@@ -31,18 +31,6 @@ def main(job: dict) -> None:
 
     images = items(params["steps"], len(params["prompts"]), params["sampling"]["images"])
     image_shards.draw(job, images, about, head, key, Sampler, weights)
-
-
-def weights_at(job: dict, record: dict, step: int) -> Path:
-    """Return the weights file of a step; raise JobError if the run has not kept it."""
-    last = step == record["steps"]
-    path = Path(job["input"]["last"] if last else f"{job['input']['steps']}/{step}/{adapters.WEIGHTS}")
-    if not path.exists():
-        raise JobError(
-            f"{path}: no such file; expected the weights after step {step} of {record['steps']}. "
-            f"Delete {job['input']['record']} and run again."
-        )
-    return path
 
 
 if __name__ == "__main__":

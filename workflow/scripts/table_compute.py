@@ -10,7 +10,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.report import markdown_text, run_statistics
-from table import label_of, layout, lines_of, number
+from table import layout, lines_of, number
 
 QUANTITIES = {  # column -> digits; in the paper's units
     "Parameters": 0,
@@ -28,6 +28,12 @@ NOTES = [
     "the first process), and the same × devices.",
     "Micro-batch: rows that a device processes at a time, batch size / accumulation steps / devices.",
 ]
+COMPARABLE = {  # columns that must be equal for a comparison of time and memory
+    "device": "devices",
+    "devices": "numbers of devices",
+    "micro_batch": "micro-batches",
+    "gradient_checkpointing": "gradient checkpointing",
+}
 PAPER_NOTE = (
     "The paper used other hardware (`hardware_published`) and does not specify how time and memory were measured, nor "
     "the batch size: compare the order of the methods, not the values."
@@ -98,24 +104,12 @@ def markdown(table: pd.DataFrame, published: pd.DataFrame, params: dict) -> str:
         lines += lines_of(row, params, ours, stated, "paper")
     align = ["left"] * 3 + ["right"] * (len(QUANTITIES) + 1) + ["left", "right"]
     drawn = markdown_text.two_sources(lines, align)
-    mixed = [label_of(row, params) for _, row in table.iterrows() if " + " in row["device"] + row["devices"]]
     notes = NOTES + [
-        f"**Mixed devices** within one row: {markdown_text.plain(', '.join(mixed))}. The means combine devices."
-    ] * bool(mixed)
-    for dataset, rows in table.groupby("dataset"):
-        if rows["gradient_checkpointing"].replace("", pd.NA).nunique() > 1:
-            recomputed = [
-                label_of(row, params) for _, row in rows.iterrows() if "true" in row["gradient_checkpointing"]
-            ]
-            notes.append(
-                f"**Gradient checkpointing** on {dataset} only in {markdown_text.plain(', '.join(recomputed))}: less "
-                "memory, about a third more time. Set it to true or false to compare."
-            )
-        sizes = rows["micro_batch"].replace("", pd.NA).dropna().unique()
-        if len(sizes) > 1:
-            notes.append(
-                f"**Unequal micro-batches** on {dataset}: {', '.join(sizes)}. Time and memory are not comparable."
-            )
+        f"**Different {shown}** on {dataset}: {', '.join(found)}. Time and memory are not comparable."
+        for dataset, rows in table.groupby("dataset")
+        for name, shown in COMPARABLE.items()
+        if len(found := sorted({one for text in rows[name] if text for one in text.split(" + ")})) > 1
+    ]
     listed = "\n".join(f"- {line}" for line in notes + [PAPER_NOTE] * bool(len(published)))
     return f"# Compute\n\n{drawn}\n## Notes\n\n{listed}\n"
 

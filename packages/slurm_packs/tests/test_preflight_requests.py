@@ -19,7 +19,7 @@ def test_a_refusal_of_slurm_is_listed_before_any_job(fresh, tmp_path, monkeypatc
     output = project.snakemake(*command, "--", "preflight_glue")
     assert "  TODO  Slurm, train_glue: allocation failure: Invalid account (-p gpu -t 10 --mem 2500 " in output
     assert (
-        "  where:    Slurm, profile slurm: partition gpu, the account that Slurm chooses by default (set "
+        "  where:    Slurm: partition gpu, the account that Slurm chooses by default (set "
         "HRA_SLURM_ACCOUNT), up to 100 jobs at a time\n"
     ) in output
     (tmp_path / "sbatch").unlink()

@@ -65,13 +65,12 @@ def check(folder: Path, task: str) -> None:
             "expected a name of letters, digits, _ and -, which starts with a letter or digit and is no number, date "
             f"or word of YAML such as yes, found {name!r}. Choose another one."
         )
-    if name in TAKEN:
-        raise JobError(f"expected the name of a new folder, found {name!r}, where runs write. Choose another one.")
-    if folder.exists():
-        raise JobError(f"expected the name of a new folder, found {name!r}, which is taken. Choose another one.")
     shipped = [*Path(ROOT, "config", task).glob("*.yaml"), Path(ROOT, DEMO)]
-    if name in overlays.merged(*map(overlays.read, shipped))["datasets"][task]:
-        raise JobError(f"expected the name of a new dataset, found {name!r}, which config/ has. Choose another one.")
+    datasets = overlays.merged(*map(overlays.read, shipped))["datasets"][task]
+    if name in (*TAKEN, *datasets) or folder.exists():
+        raise JobError(
+            f"expected the name of a new folder, which no dataset of config/ has, found {name!r}. Choose another."
+        )
 
 
 def create(name: str, task: str, demo: bool) -> None:

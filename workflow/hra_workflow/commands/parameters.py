@@ -40,23 +40,12 @@ def config_file(word: str, ctx: click.Context) -> str:
     if path.is_file() and path.suffix in ENDINGS:
         return str(path)
     projects = [str(place.parent) for place in Path().glob(f"*/{CONFIG}")]
-    found = f"a folder without {CONFIG}" if Path(word).is_dir() else "another file" if path.exists() else "none"
-    remedy = "Make a project with `hra-workflow new NAME`" + table_named(word)
-    if path.is_file():
-        remedy = "Files of data are named by options, such as --texts"
-    elif word == Path.cwd().name and Path(CONFIG).exists():
-        remedy = "This is its folder: change to the one above (cd ..)"
+    found = "another" if path.exists() else "none"
     raise click.UsageError(
-        f"{word}: expected a folder with {CONFIG}, or a config file, found {found}{meant(word, projects)}. {remedy}",
+        f"{word}: expected a config file, or a folder with {CONFIG} in {Path.cwd()}, found {found}"
+        f"{meant(word, projects)}. `hra-workflow new NAME` makes one; --table, --texts and others name tables and data",
         ctx,
     )
-
-
-def table_named(word: str) -> str:
-    """Return the option to add if a word that is no file names a table."""
-    from hra_workflow import tasks
-
-    return f"; a table is named by an option: --table {word}" if word in tasks.classes() else ""
 
 
 def combined(*decorators: Callable) -> Callable:

@@ -7,8 +7,8 @@ values are those of table_{task}.md. The difference of each trained run to the r
 below the table.
 """
 
-import argparse
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,18 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hra_workflow import tasks
-from hra_workflow.report import searches, selections
+from hra_workflow.report import selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
 SHOWN = 3  # files of a kind
-LABEL_WIDTH, PARAMETERS_WIDTH, CELL_WIDTH = 14, 7, 13
-LEGEND = {
-    ", p ": "Brackets: 95 % interval over common seeds; p has Holm's correction for all pairs of a column.",
-    **dict.fromkeys(searches.REASONS, "No ranking of methods: other hyper-parameters may reverse these differences."),
-}
+PARAMETERS_WIDTH, CELL_WIDTH = 7, 13
 
 
-def cell(row: pd.Series, name: str, sep: str) -> Text:
+def cell(row: pd.Series, name: str) -> Text:
     """Return our value, or the published one in italics if we have no such run."""
     if not row["run"]:
         return Text(row[f"{name}_published"], style="dim italic")
@@ -39,7 +35,7 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
         return Text("–" if row[f"{name}_n"] else "", style="red")  # missing, not in the grid, or without a value
     text = Text(row[name], style="bold" if row[f"{name}_best"] else "")
     if row[f"{name}_std"]:
-        text.append(f"{sep}±{row[f'{name}_std']}", style="not bold dim")
+        text.append(f" ±{row[f'{name}_std']}", style="not bold dim")
     if difference := row[f"{name}_difference"]:
         sign = "" if difference.startswith("-") else "+"
         text.append(f"\n{sign}{difference}".replace("-", "−"), style="not bold " + ("cyan" if sign else "yellow"))
@@ -49,25 +45,21 @@ def cell(row: pd.Series, name: str, sep: str) -> Text:
 def render(table: pd.DataFrame, width: int) -> list[Table]:
     """Build one table, or several with the columns distributed over them if the terminal is narrow."""
     names = [name for name in table.columns if f"{name}_best" in table.columns]
-    room = width - PARAMETERS_WIDTH - 3  # edges and rules take one character each
-    longest = max(len(f"{row['method']} {readable(row['setting'])}") for _, row in table.iterrows())
-    wide = longest + (CELL_WIDTH + 1) * len(names) <= room  # label and cells on one line
-    word = min(CELL_WIDTH, max((len(word) for name in names for word in name.split()), default=0))
-    label_width, cell_width, separator = (longest, CELL_WIDTH, " ") if wide else (LABEL_WIDTH, max(7, word), "\n")
-    per_block = max(1, (room - label_width) // (cell_width + 1))
+    labels = [f"{row['method']} {readable(row['setting'])}".strip() for _, row in table.iterrows()]
+    room = width - PARAMETERS_WIDTH - 3 - max(map(len, labels))  # edges and rules take one character each
+    per_block = max(1, room // (CELL_WIDTH + 1))
     blocks = []
     for first in range(0, len(names), per_block):
         block = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-        block.add_column("", width=label_width)
+        block.add_column("")
         block.add_column("Params (M) ↓", justify="right", width=PARAMETERS_WIDTH)
         for name in names[first : first + per_block]:
             arrow = "↓" if (table[f"{name}_better"] == "lower").all() else "↑"
-            block.add_column(Text(f"{name} {arrow}"), justify="right", width=cell_width, overflow="fold")
-        for _, row in table.iterrows():
-            label = Text(row["method"], style="bold" if row["run"] else "dim italic")
-            label.append(f"{separator}{readable(row['setting'])}" if row["setting"] else "", style="not bold")
-            cells = [cell(row, name, separator) for name in names[first : first + per_block]]
-            block.add_row(label, row["params_M"] or row["params_M_published"], *cells)
+            block.add_column(Text(f"{name} {arrow}"), justify="right", width=CELL_WIDTH, overflow="fold")
+        for label, (_, row) in zip(labels, table.iterrows(), strict=True):
+            cells = [cell(row, name) for name in names[first : first + per_block]]
+            style = "" if row["run"] else "dim italic"
+            block.add_row(Text(label, style=style), row["params_M"] or row["params_M_published"], *cells)
         blocks.append(block)
     return blocks
 
@@ -110,9 +102,6 @@ def show(path: Path, console: Console) -> None:
         if texts:
             console.print(f"{name.removesuffix('_verdict')}:", style="bold", markup=False, highlight=False)
             console.print(*(Padding(Text(f"{text}."), (0, 0, 0, 2)) for text in texts), sep="")
-    every = " ".join(text for texts in sentences.values() for text in texts)
-    for line in dict.fromkeys(line for word, line in LEGEND.items() if word in every):
-        console.print(line, style="dim")
     for _, row in part[part["missing"] != ""].iterrows():
         console.print(
             f"  missing: {row['method']} {readable(row['setting'])}: {row['missing']}", style="red", markup=False
@@ -120,17 +109,12 @@ def show(path: Path, console: Console) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", type=Path, nargs="+", help="results/table_….csv")
-    arguments = parser.parse_args()
-    if missing := [path for path in arguments.tables if not path.exists()]:
-        command = f"snakemake --cores 2 --configfile mine.yaml -- {missing[0]}"
-        parser.error(f"{missing[0]} does not exist; make it: {command} (for the paper's grid without --configfile)")
+    paths = [*map(Path, sys.argv[1:])]
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
-    for path in arguments.tables:
+    for path in paths:
         show(path, console)
     console.print("Where to look next:")
-    steps = [step for path in arguments.tables for step in next_steps(path)]
+    steps = [step for path in paths for step in next_steps(path)]
     width = max(len(str(place)) for _, place in steps)
     for what, place in steps:
         console.print(f"  {place!s:<{width}}  {what}", markup=False, highlight=False, soft_wrap=True)

@@ -128,7 +128,7 @@ class Project:
         else:
             place = [] if self.is_here else ["--snakefile", own("Snakefile")]
         machine = ["--profile", found_profile(self.profile)] if self.profile else []
-        if self.cores or not (self.profile or "-n" in options):
+        if self.cores or not self.profile:
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
         stated = ["--configfile", *self.configs] if self.configs else []
         given = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()]
@@ -157,8 +157,9 @@ class Project:
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
-        """Run jobs."""
-        return call(self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config))
+        """Run jobs; without `verbose`, show progress bars, or where they cannot be shown, the finished jobs."""
+        short = ("--logger", "rich") if sys.stderr.isatty() else ("-q", "rules", "host")
+        return call(self.command(*options, *(() if self.verbose else short), targets=targets, **config))
 
 
 def import_from_workflow(configs: tuple[str, ...]) -> None:

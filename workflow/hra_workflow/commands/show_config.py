@@ -8,6 +8,7 @@ from typing import Any
 import click
 import yaml
 
+from hra_workflow.config import overlays
 from hra_workflow.core.errors import expect
 
 
@@ -16,24 +17,16 @@ def show(files: Iterable[tuple[Path, dict]], place: str = "") -> None:
 
     files: path and content, in the order in which they are merged.
     """
-    values: dict = {}
-    for path, content in files:
-        merge(values, content, path)
+    values = overlays.merged(*(placed(content, path) for path, content in files))
     found = [leaf for leaf in leaves(values) if not place or f"{leaf[0]}.".startswith(f"{place}.")]
     expect(found, f"--key {place}: expected a key of the config, found none. Correct it")
     for name, value, path in found:
         click.echo(f"{name}: {shown(value)}  # {os.path.relpath(path)}")
 
 
-def merge(values: dict, content: dict, path: Path) -> None:
-    """Merge a file into `values`, which has mappings, and for all else the value with its file."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            below = values[key] if isinstance(values.get(key), dict) else {}
-            values[key] = below
-            merge(below, value, path)
-        else:
-            values[key] = value, path
+def placed(content: dict, path: Path) -> dict:
+    """Return the content of a file with (value, path) instead of every value."""
+    return {key: placed(value, path) if isinstance(value, dict) else (value, path) for key, value in content.items()}
 
 
 def leaves(values: dict, above: str = "") -> Iterator[tuple[str, Any, Path]]:

@@ -129,15 +129,6 @@ def check_copies(basedir: Path, shipped: Iterable[Path], read: Iterable) -> None
             )
 
 
-def switched_off(key: str, wildcards=None) -> list[str]:
-    """End the run, as the input of a table whose key in the config is null."""
-    with ending_the_run():
-        raise JobError(
-            f"config: {key}: expected the settings of a requested table, found null, which switches it off. Remove the "
-            "line, or do not request the table"
-        )
-
-
 def enter_container(workflow, image: str | None, basedir: Path) -> None:
     """Mount the workflow's folder in the containers of the jobs if `--sdm apptainer` is set."""
     stated = vars(settings) if (settings := workflow.deployment_settings) else {}

@@ -1,6 +1,5 @@
 """Describe where the remaining jobs of a dry run would run, and how long that takes at least."""
 
-import argparse
 import os
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -40,24 +39,11 @@ def most_jobs(workflow) -> int | None:
     return workflow.resource_settings.nodes if workflow.execution_settings.use_threads else None
 
 
-def stated() -> argparse.Namespace:
-    """Return the options that Snakemake's settings do not have: the profiles, and whether the cores are a default."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--profile", action="append")
-    parser.add_argument("-c", "--cores", "-j", "--jobs", nargs="?")
-    return parser.parse_known_args()[0]
-
-
-def on(place: str) -> str:
-    names = stated().profile or [os.environ.get("SNAKEMAKE_PROFILE", "none")]
-    return place + "".join(f", profile {name}" for name in names if name != "none")
-
-
 def here(cores: int, requested: int) -> tuple[int, str]:
     """Return the number of this machine's GPUs (cores if no job requests a GPU), and its description."""
     found, every = len(local_gpus.visible()) if requested else 0, len(os.sched_getaffinity(0))
-    cores = min(cores, every) if cores > 1 or stated().cores else every  # a dry run without a number has 1
-    text = f"{on('this machine')}, {plural(cores, 'core')}"
+    cores = min(cores, every)
+    text = f"this machine, {plural(cores, 'core')}"
     if found < requested:
         has, remedy = plural(found, "GPU") if found else "no GPU", "use your scheduler's profile (--profile slurm)"
         return 0, f"{text}; this machine has {has}, a job requests {requested}: {remedy}"
@@ -74,4 +60,4 @@ def scheduler(jobs: list) -> str:
     if unset := [name for name in ("account", "partition") if slurm is not None and not values[name]]:
         variables = ", ".join(f"HRA_SLURM_{name.upper()}" for name in unset)
         parts.append(f"the {' and '.join(unset)} that Slurm chooses by default (set {variables})")
-    return ": ".join(filter(None, [on("a scheduler" if slurm is None else "Slurm"), ", ".join(parts)]))
+    return ": ".join(filter(None, ["a scheduler" if slurm is None else "Slurm", ", ".join(parts)]))

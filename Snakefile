@@ -25,6 +25,7 @@ onstart:
     handlers.start(workflow, config)
     identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
+    job_events.show(workflow, config)
 
 
 onsuccess:

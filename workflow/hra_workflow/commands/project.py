@@ -157,9 +157,8 @@ class Project:
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
-        """Run jobs; without `verbose`, show progress bars, or where they cannot be shown, the finished jobs."""
-        short = ("--logger", "rich") if sys.stderr.isatty() else ("-q", "rules", "host")
-        return call(self.command(*options, *(() if self.verbose else short), targets=targets, **config))
+        """Run jobs."""
+        return call(self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config))
 
 
 def import_from_workflow(configs: tuple[str, ...]) -> None:

@@ -16,9 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
-from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
@@ -69,8 +67,6 @@ def start(workflow, config: dict) -> None:
         from hra_workflow.preflight import probe
 
         probe.forget_logs(config)
-        # The report names the jobs that failed; it stops some itself.
-        logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 
 
 def end(workflow, config: dict, failed: bool = False) -> None:

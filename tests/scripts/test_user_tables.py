@@ -63,7 +63,7 @@ def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
         *("  a.csv, line 3, column label", "  a.csv, line 4", "  a.csv, line 5, column text", "  a.csv, line 6"),
         "  a.csv, line 7, column label",
     ]
-    assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file, or `label`")
+    assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file or `read`. ")
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def unanswered(rows: Rows, texts: list[str], style: str, gold: Callable, all_of_
     return Problem(
         [*without] if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
         lambda row: f"{rows.where(row)}: {without[row]}",
-        total=f"{len(without)} of {len(texts)} rows have no final answer",
-        keys=["answer", "columns"],
+        "Correct the file, or `answer` or `columns`.",
+        f"{len(without)} of {len(texts)} rows have no final answer",
     )
 
 
@@ -148,7 +148,7 @@ def empty_texts(rows: Rows, texts: dict[str, list[str]]) -> list[Problem]:
 
 def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Problem:
     expected = f"column {column}: expected text, found none"
-    return Problem(found, lambda row: f"{rows.where(row)}, {expected}", total=total, keys=["read"])
+    return Problem(found, lambda row: f"{rows.where(row)}, {expected}", "Correct the file or `read`.", total)
 
 
 def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, list[Problem]]:
@@ -193,7 +193,7 @@ def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, l
     each_value = listed((f"{value[:SHOWN]!r} {count}" for value, count in counts.most_common()), NAMED)
     total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
     return labels, [
-        Problem(invalid, describe, total=total, keys=["label", "labels", "read"]),
+        Problem(invalid, describe, "Correct the file, or `label`, `labels` or `read`.", total),
         Problem(both, describe_both, "Store names as texts, in quotes; for positions, rename `labels` to words."),
     ]
 

@@ -116,7 +116,7 @@ tasks.subject.grid.0.runs | [adalora/r8] | adalora/r8: expected a kind that subj
 methods.adalora.variants.r8.budget | {initial: 0.6, final: 0.5} | adalora.variants.r8.budget: expected initial \+ final ≤ 1, found 0.6 \+ 0.5
 tasks.glue.grid.0.runs | [controlnet/full] | a kind that glue can run .*, head, peft\), found controlnet
 presets.glue.full.methods | {hraa: {epochs: 1}} | presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra,
-presets.math.boft-paper.all.gradient_accumulation | 4 | found lora/r16 16, oft/b16 16, hra/r32 8. Make all of them 8 in presets.math: gradient
+presets.math.boft-paper.all.gradient_accumulation | 4 | found lora/r16 16, oft/b16 16, hra/r32 8. Change gradient_accumulation in presets.math
 tasks.subject.defaults.gradient_checkpointing | auto | gradient_checkpointing: expected true or false, found auto
 tasks.math.defaults.head_learning_rate | 0.001 | tasks.math: .*: head_learning_rate is for .* Remove it$
 models.llama2-7b.targets.paper | linear | paper: expected a list or 'all-linear' or 'default', found

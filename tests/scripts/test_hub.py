@@ -12,7 +12,7 @@ PAGE, RESTRICTED = r"https://huggingface\.co/org/model", "Access to model org/mo
 # What the Hub answers: (token sent, status, X-Error-Code, X-Error-Message), and the expected message.
 REFUSALS = [
     ((False, 401, "GatedRepo", RESTRICTED), rf"{RESTRICTED}; there is no token.*licence at {PAGE}.*`hf auth login`"),
-    ((True, 403, "GatedRepo", RESTRICTED), rf"{RESTRICTED}; this machine's token \(from HF_TOKEN\)\. Correct"),
+    ((True, 403, "GatedRepo", RESTRICTED), rf"{RESTRICTED}; this machine's token \(from HF_TOKEN\)\. For a gated"),
     ((True, 401, "", "Invalid credentials"), r"Invalid credentials; this machine's token.*create a token"),
     ((True, 404, "RepoNotFound", "Repository not found"), r"Repository not found; this machine's token"),
     ((True, 404, "RevisionNotFound", "Invalid rev id"), rf"no commit {COMMIT}"),

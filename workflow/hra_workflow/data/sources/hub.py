@@ -170,9 +170,9 @@ def no_access(source: dict, reason: str) -> str:
     place = token_place()
     token = f"this machine's token (from {place})" if place else "there is no token on this machine"
     return (
-        f"{source['repo']}: no access: {reason}; {token}. Correct `repo` and `repo_type`; for a gated or private "
-        f"repository, accept the licence at {page(source)}, create a token of type Read at {TOKENS}, and run "
-        "`hf auth login` or set HF_TOKEN."
+        f"{source['repo']}: no access: {reason}; {token}. For a gated or private repository, accept the "
+        f"licence at {page(source)}, create a token of type Read at {TOKENS}, and run `hf auth login` or set HF_TOKEN; "
+        "otherwise correct `repo` and `repo_type`."
     )
 
 

@@ -215,10 +215,10 @@ def test_type_and_kind_belong_together():
 @pytest.mark.parametrize(
     ("serve", "quantization", "kind", "message"),
     [
-        ("merged", None, "lily", "adapters of type lily cannot be merged"),
-        ("merged", None, "p_tuning", "adapters of type p_tuning cannot be merged"),
-        ("adapter", "nf4", "loha", "PEFT has no layers of type loha for it"),
-        ("lora", None, "loha", "expected a kind with an equivalent LoRA .* found loha"),
+        ("merged", None, "lily", "expected adapter for kind lily with transformers, found merged"),
+        ("merged", None, "p_tuning", "expected adapter for kind p_tuning with transformers, found merged"),
+        ("adapter", "nf4", "loha", "a kind for which PEFT has 4-bit layers, found transformers and loha"),
+        ("lora", None, "loha", "expected adapter or merged for kind loha with transformers, found lora"),
     ],
 )
 def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, message):

@@ -96,7 +96,7 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     ("request_", "message"),
     [
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
-        ({"run": "other/glue/cola/hra/r8/seed0"}, "For the runs of another config, name its project as for `hra-w"),
+        ({"run": "other/glue/cola/hra/r8/seed0"}, "For the runs of another project, name it as for `hra-workflow run`"),
         ({"texts": "nowhere.csv"}, "--texts nowhere.csv: expected a file .*csv, .*txt.*, found none"),
         ({"texts": "results"}, "--texts results: expected a file .*, found a folder."),
         ({"texts": None, "images": "nowhere"}, "--images nowhere: expected an image or a folder, found none."),

@@ -138,4 +138,4 @@ def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
     assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
     server.requests.clear()
     server.token = "another"
-    assert "does not accept this machine" in ask(source).problem and len(server.requests) == 1
+    assert "this machine's token" in ask(source).problem and len(server.requests) == 1

@@ -40,7 +40,7 @@ def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp
     (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00", "more": "\\ud83d"}')
     entry = {"splits": {"train": ["a.jsonl"]}, "columns": ["text"]}
     (split,) = text_tables.read_splits("mine", entry, tmp_path, None).values()
-    assert split.columns == {"text": ["😀"]}
+    assert split == {"text": ["😀"]}
     with pytest.raises(JobError, match=r"a.jsonl, line 1, column more: .* found a surrogate"):  # predictions repeat it
         new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
     (tmp_path / "a.jsonl").write_text('{"text": "a", "\\ud83d": "\\ud83d"}')
@@ -63,7 +63,7 @@ def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
         *("  a.csv, line 3, column label", "  a.csv, line 4", "  a.csv, line 5, column text", "  a.csv, line 6"),
         "  a.csv, line 7, column label",
     ]
-    assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file, or `label`")
+    assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file or `read`. ")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def labelled(folder, name: str, labels: list | None, *values) -> list | str:
         path.write_text("\n".join(json.dumps({"text": f"text {row}", "label": one}) for row, one in enumerate(values)))
     entry = {"splits": {"train": [name]}, "columns": ["text"], "label": "label", "labels": labels}
     try:
-        return text_tables.read_splits("mine", entry, folder, None)["train"].columns["label"]
+        return text_tables.read_splits("mine", entry, folder, None)["train"]["label"]
     except JobError as problem:
         return str(problem)
 

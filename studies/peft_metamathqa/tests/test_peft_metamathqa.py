@@ -105,7 +105,7 @@ def test_rows_are_filtered_by_characters_in_their_order(config, tmp_path):
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     entry |= {"splits": {"train": ["rows.json"]}, "rows": {"train": 5}, "take": {"train": 3}}
     (split,) = text_tables.read_splits("math", entry, tmp_path, answers.gold).values()
-    assert [question[0] for question in split.columns["question"]] == ["0", "2", "3"]
+    assert [question[0] for question in split["question"]] == ["0", "2", "3"]
     with pytest.raises(JobError, match=r"expected 4 rows, found 5"):
         text_tables.read_splits("math", entry | {"rows": {"train": 4}}, tmp_path, answers.gold)
     with pytest.raises(JobError, match=r"max_characters 10: no rows"):
@@ -188,7 +188,7 @@ def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(con
         rows = pandas.DataFrame({"text": [f"{name}{row}" for row in range(80)], "infobox": [[1]] * 80})
         rows.to_parquet(tmp_path / f"{name}.parquet", row_group_size=10)
     (split,) = text_tables.read_splits("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
-    assert len(split) == 100 and split.columns["text"][-1] == "b19"
+    assert len(split["text"]) == 100 and split["text"][-1] == "b19"
     with pytest.raises(JobError, match="expected 100 rows, found 160"):
         text_tables.read_splits("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
     with pytest.raises(JobError, match="expected the column 'body', found 'text', 'infobox'"):

@@ -92,7 +92,7 @@ def test_questions_and_model_are_theirs(config, task, tmp_path):
         entry = entry | {"rows": {split: 50}, "take": {split: 7}}
         (found,) = text_tables.read_splits("math", entry | {"splits": {split: paths}}, tmp_path, answers.gold).values()
         order = numpy.random.default_rng(42).permutation(50)[:7]  # datasets.Dataset.shuffle
-        assert found.columns["question"] == [f"{row}?" for row in order]
+        assert found["question"] == [f"{row}?" for row in order]
     twice = entry | {"splits": {"test": [*entry["splits"]["test"], *entry["splits"]["train"]]}, "rows": {}}
     with pytest.raises(JobError, match="expected one file to shuffle, found 2"):
         text_tables.read_splits("math", twice, tmp_path, answers.gold)

@@ -8,7 +8,6 @@ partial file that is too long for complete, and refuses servers without ranges (
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import sys
@@ -47,8 +46,11 @@ class ExpectedFile:
         if self.sha256 and not (found := files.sha256(path)).startswith(self.sha256):
             stated = self.sha256 if len(self.sha256) == len(found) else f"{self.sha256}…"
             return f"expected SHA-256 {stated}, found {found} ({size} bytes)"
-        if self.blob and (found := git_blob(path)) != self.blob:
-            return f"expected git blob {self.blob}, found {found} ({size} bytes)"
+        if self.blob:  # of a small file
+            from huggingface_hub.utils.sha import git_hash
+
+            if (found := git_hash(path.read_bytes())) != self.blob:
+                return f"expected git blob {self.blob}, found {found} ({size} bytes)"
         return None
 
 
@@ -223,13 +225,6 @@ def discard(part: Path) -> None:
 def finish(part: Path, path: Path) -> None:
     part.replace(path)
     part.with_name(part.name + ".etag").unlink(missing_ok=True)
-
-
-def git_blob(path: Path) -> str:
-    """Compute git's ID of a file's content."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, lambda: digest).hexdigest()
 
 
 @contextlib.contextmanager

@@ -55,33 +55,33 @@ def listed(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def decode(
-    source, formats: tuple[str, ...] = PHOTOGRAPHS, name: str | None = None, remedy: str = "Replace or remove it."
+    source,
+    formats: tuple[str, ...] = PHOTOGRAPHS,
+    name: str | None = None,
+    remedy: str = "Replace or remove it.",
+    only_header: bool = False,
 ) -> Iterator[Image.Image]:
     """Decode an image file, given by path or as an open file; `formats`: Pillow's names of the accepted formats.
 
+    only_header: check the file without decoding its pixels.
     Raises JobError with the file's name if it is truncated, corrupted, of another format, a decompression bomb, or has
     several images, such as the frames of an animation.
     """
     try:
         with Image.open(source, formats=formats) as image:
-            require_one(image, str(name or source))
-            image.load()
+            count = getattr(image, "n_frames", 1)
+            if count > 1 and image.format != "MPO":  # Pillow would decode the first; a camera adds a preview
+                raise JobError(
+                    f"{name or source}: expected one image, found {count}, the frames of an animation or pages. Save "
+                    "one of them as a separate file, or remove it."
+                )
+            image.verify() if only_header else image.load()
             yield image
     except JobError:
         raise
     except Exception as problem:  # corrupted files make decoders raise struct.error, IndexError, …
         reason = f"{problem}; expected {', '.join(formats)}"
         raise JobError(f"{name or source}: cannot be decoded as an image ({reason}). {remedy}") from problem
-
-
-def require_one(image: Image.Image, what: str) -> None:
-    """Raise JobError, which calls the file `what`, if it has several images, of which Pillow decodes the first."""
-    count = getattr(image, "n_frames", 1)
-    if count > 1 and image.format != "MPO":  # a camera adds a preview
-        raise JobError(
-            f"{what}: expected one image, found {count}, the frames of an animation or pages. Save one of them as a "
-            "separate file, or remove it."
-        )
 
 
 def load(path: str | Path) -> Image.Image:

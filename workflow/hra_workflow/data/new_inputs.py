@@ -8,9 +8,9 @@ from pathlib import Path
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
-from hra_workflow.data import images, subject_images, text_files, text_tables
+from hra_workflow.data import subject_images, text_files, text_tables
 from hra_workflow.data.file_filters import is_image
-from hra_workflow.data.row_problems import Problem, each, stop_at
+from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.data.sources import local
 from hra_workflow.data.text_rows import Rows
 
@@ -59,16 +59,7 @@ def images_in(path: str, least: int) -> dict[str, Path]:
             f"{path}: expected images that end in {subject_images.USED}, found {listed(others or every) or 'none'}. "
             "Convert or move them, or correct the path.",
         )
-
-    def check(one: Path) -> None:
-        width, height = images.load(one).size
-        expect(
-            min(width, height) >= least,
-            f"{one}: expected at least {least} × {least} pixels, one per latent position of the model, found "
-            f"{width} × {height}. Provide a larger image.",
-        )
-
-    each(found.values(), check, path)
+    subject_images.check_sizes(found, least, path)
     return found
 
 

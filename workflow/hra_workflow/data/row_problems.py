@@ -17,14 +17,13 @@ class Problem:
     """One kind of problem of several rows.
 
     rows: their indices, in ascending order. describe: index -> position, expected value and found value. remedy: the
-    fix, a sentence; without it: to correct the file or one of the config's `keys`. total: the summary of all rows.
+    fix, a sentence. total: the summary of all rows.
     """
 
     rows: Sequence[int]
     describe: Callable[[int], str]
-    remedy: str = ""
+    remedy: str
     total: str = ""
-    keys: Sequence[str] = ()
 
 
 def stop_at(where: str, *problems: Problem) -> None:
@@ -35,19 +34,10 @@ def stop_at(where: str, *problems: Problem) -> None:
     found = [one for one in problems if one.rows]
     shown = [one.describe(row) for row, one in heapq.nsmallest(SHOWN, every, key=lambda entry: entry[0])]
     totals = "; ".join(one.total for one in found if one.total)
-    keys = dict.fromkeys(key for one in found for key in one.keys)
-    remedies = " ".join(filter(None, [correction(sorted(keys)), *dict.fromkeys(one.remedy for one in found)]))
+    remedies = " ".join(dict.fromkeys(one.remedy for one in found))
     if len(every) == 1:
         raise JobError(f"{where}: {shown[0]}{totals and f'; {totals}'}. {remedies}")
     raise JobError(f"{where}: {numbered(shown, len(every))}\n{totals}{totals and '. '}{remedies}")
-
-
-def correction(keys: Sequence[str]) -> str:
-    """Return the remedy that names the config's keys; without keys, nothing."""
-    if not keys:
-        return ""
-    *others, last = [f"`{key}`" for key in keys]
-    return f"Correct the file, or {', '.join(others)} or {last}." if others else f"Correct the file or {last}."
 
 
 def numbered(shown: list[str], count: int, at_least: str = "") -> str:

@@ -48,8 +48,11 @@ def tensors(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> dict:
         with torch.serialization.safe_globals(list(stand_ins)):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as problem:  # corrupted files make torch raise KeyError, UnicodeDecodeError, BadZipFile, …
-        if holds_code(problem):
-            raise refused(path) from None  # torch's own message advises executing the code
+        if isinstance(problem, pickle.UnpicklingError) or "weights_only" in str(problem):
+            raise JobError(
+                f"{path}: expected only tensors, found objects that could execute code ({foreign(path)}); nothing was "
+                "loaded. Use a .safetensors file, or a checkpoint of tensors."
+            ) from None  # torch's own message advises executing the code
         reason = " ".join(f"{type(problem).__name__} {problem}".split())
         raise JobError(
             f"{path}: expected a file of tensors, found a truncated or corrupted one ({reason}). Download it again."
@@ -67,18 +70,6 @@ def one_file(folder: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise JobError(f"{folder}: expected one file {pattern}, found {len(found)}. Correct the model's `source`.")
     return found[0]
-
-
-def holds_code(problem: Exception) -> bool:
-    """Return whether torch rejected a file because of code in it."""
-    return isinstance(problem, pickle.UnpicklingError) or "weights_only" in str(problem)
-
-
-def refused(path: Path) -> JobError:
-    return JobError(
-        f"{path}: expected only tensors, found objects that could execute code ({foreign(path)}); nothing was loaded. "
-        "Use a .safetensors file, or a checkpoint of tensors."
-    )
 
 
 @contextlib.contextmanager

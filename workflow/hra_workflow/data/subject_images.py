@@ -28,18 +28,24 @@ def check(paths: dict[str, Path], resolution: int, folder: Path | None = None, i
             f"Correct `captions`, which are in this order.{also}"
         )
 
-    def check_one(path: Path) -> None:
-        image = load(path)
-        expect(
-            min(image.size) >= resolution,
-            f"{path}: expected at least {resolution} × {resolution} pixels, found {image.width} × {image.height}. "
-            "Provide a larger image, or lower tasks.subject.resolution.",
-        )
-
     try:
-        each(paths.values(), check_one, "images")
+        check_sizes(paths, resolution, "images", ", or lower tasks.subject.resolution")
     except JobError as problem:
         raise JobError(f"{problem}{also}") from problem
+
+
+def check_sizes(paths: dict[str, Path], least: int, where: str, remedy: str = "") -> None:
+    """Raise JobError, with all problems of `where`, unless every image can be read and has `least` pixels per side."""
+
+    def check_one(path: Path) -> None:
+        width, height = load(path).size
+        expect(
+            min(width, height) >= least,
+            f"{path}: expected at least {least} × {least} pixels, found {width} × {height}. Provide a larger image"
+            f"{remedy}.",
+        )
+
+    each(paths.values(), check_one, where)
 
 
 def others(folder: Path) -> list[str]:

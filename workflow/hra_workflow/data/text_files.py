@@ -115,8 +115,7 @@ def read_separated(rows: Rows, where: str, path: Path, options: dict, wanted: se
             else:
                 expected = f"expected {plural(len(header), 'field')} ({', '.join(header)}), found {len(fields)}"
                 text = f"{path.name}, line {line}: {expected}: {options['sep'].join(fields)[:SHOWN]!r}"
-                remedy = other_separator(header)
-                rows.add_broken(len(found), text, remedy and f"{remedy}.", [] if remedy else ["read"])
+                rows.add_broken(len(found), text, f"{other_separator(header) or 'Correct the file or `read`'}.")
     if header is None:
         raise unreadable(where, path, 1, "expected a header line, found an empty file")
     check_names(f"{where}: {path.name}", header)

@@ -17,10 +17,7 @@ SUGGESTED = (";", "\t", "|", ",")  # separators; an error names the one that fit
 SHOWN = 40  # characters of a value in an error
 # NUL is found in UTF-16 that is read as UTF-8, and in files that a crash has cut. JSON can escape half of a character.
 NUL, SURROGATE = "the character NUL", "a surrogate without its other half"
-REMEDIES = {
-    NUL: "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`.",
-    SURROGATE: "Remove its escape, or write both.",
-}
+REMOVE = "Remove it; if the file is UTF-16, save it as UTF-8 or set `read: {encoding: utf-16}`."
 
 
 @dataclass
@@ -62,8 +59,7 @@ class Rows:
             line, column, value = wrong[index]
             return f"{unit} {line}{column}: expected text, found {fault(value)} in {value[:SHOWN]!r}"
 
-        remedies = dict.fromkeys(REMEDIES[fault(value)] for *_, value in wrong)
-        stop_at(where, Problem(range(len(wrong)), describe, " ".join(remedies)))
+        stop_at(where, Problem(range(len(wrong)), describe, REMOVE))
         before = len(self)
         self.files.append((before, unit))
         self.lines += [line for line, _ in found]
@@ -71,9 +67,9 @@ class Rows:
             values = self.columns.setdefault(column, [None] * before)
             values += [row.get(column) for _, row in found]
 
-    def add_broken(self, before: int, text: str, remedy: str, keys: Sequence[str] = ()) -> None:
+    def add_broken(self, before: int, text: str, remedy: str) -> None:
         """Record a line of the file that will be added next; before: how many rows of that file it follows."""
-        self.broken.append(Problem([len(self) + before], lambda _: text, remedy, keys=keys))
+        self.broken.append(Problem([len(self) + before], lambda _: text, remedy))
 
     def only(self, kept: Sequence[int]) -> "Rows":
         """Return only the rows with these indices, which are ascending unless there is only one file."""

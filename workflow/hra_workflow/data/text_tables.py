@@ -10,7 +10,6 @@ A dry run makes the same checks of the user's files (tasks/user_data.py): no pan
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow.core.errors import JobError
@@ -24,18 +23,8 @@ NAMED, SHOWN = 20, 40  # invalid labels that an error lists, and characters of e
 EMPTY_FRACTION = 1e-3  # fraction of a text column: real data has few empty texts, a misread file has many
 
 
-@dataclass
-class Split:
-    """A checked split: the columns of its Parquet file."""
-
-    columns: dict[str, list]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-
-def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, Split]:
-    """Read and check all splits of a dataset from its source's files in `folder`.
+def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str], str]) -> dict[str, dict[str, list]]:
+    """Return the checked columns of all splits of a dataset, from its source's files in `folder`.
 
     `gold`: (style, text) -> the final answer of a text; ValueError with what was expected and found if it has none.
     """
@@ -43,16 +32,16 @@ def read_splits(name: str, dataset: dict, folder: Path, gold: Callable[[str, str
     return dict(zip(dataset["splits"], splits, strict=True))
 
 
-def counts(splits: dict[str, Split], dataset: dict) -> dict[str, dict]:
+def counts(splits: dict[str, dict[str, list]], dataset: dict) -> dict[str, dict]:
     """Return by split `rows`, their number, and `classes`, the number by label, if the dataset has labels."""
-    found = {name: {"rows": len(split)} for name, split in splits.items()}
-    for name, split in splits.items() if dataset.get("labels") else ():
-        of_class = Counter(split.columns["label"])
+    found = {name: {"rows": len(next(iter(columns.values())))} for name, columns in splits.items()}
+    for name, columns in splits.items() if dataset.get("labels") else ():
+        of_class = Counter(columns["label"])
         found[name]["classes"] = {label: of_class[index] for index, label in enumerate(dataset["labels"])}
     return found
 
 
-def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> Split:
+def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> dict[str, list]:
     paths = dataset["splits"][split]
     where = f"{name}: split {split} ({', '.join(paths)})"
     stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
@@ -61,7 +50,12 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     longest, first = dataset.get("max_characters"), dataset.get("take", {}).get(split)
     all_read = longest or "shuffle" in dataset
     rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if all_read else first)
-    require_rows(where, len(rows) + len(rows.broken) + rows.unread, dataset.get("rows", {}).get(split))
+    count = len(rows) + len(rows.broken) + rows.unread
+    if (expected := dataset.get("rows", {}).get(split)) not in (None, count):
+        raise JobError(
+            f"{where}: expected {expected} rows, found {count}. The file is truncated, a different version, or misread "
+            "(a quote character can swallow lines: set `read: {quoting: 3}`)."
+        )
     rows.require(where, wanted)
     if longest:
         texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
@@ -80,17 +74,18 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
         problems += unlabelled
     stop_at(f"{name}, {split}", *rows.broken, *problems)
-    return Split(converted | found)  # of general text, empty rows separate paragraphs
+    return converted | found  # of general text, empty rows separate paragraphs
 
 
-def write(splits: dict[str, Split], out: Path) -> dict[str, int]:
+def write(splits: dict[str, dict[str, list]], out: Path) -> dict[str, int]:
     """Write `out/{split}.parquet` for every split; return their numbers of rows."""
     import pyarrow
     from pyarrow import parquet
 
-    for name, split in splits.items():
-        parquet.write_table(pyarrow.table(split.columns), out / f"{name}.parquet")
-    return {name: len(split) for name, split in splits.items()}
+    tables = {name: pyarrow.table(columns) for name, columns in splits.items()}
+    for name, table in tables.items():
+        parquet.write_table(table, out / f"{name}.parquet")
+    return {name: table.num_rows for name, table in tables.items()}
 
 
 def unanswered(rows: Rows, texts: list[str], style: str, gold: Callable, all_of_them: bool) -> Problem:
@@ -104,17 +99,9 @@ def unanswered(rows: Rows, texts: list[str], style: str, gold: Callable, all_of_
     return Problem(
         [*without] if len(without) > (0 if all_of_them else ANSWERLESS_FRACTION * len(texts)) else [],
         lambda row: f"{rows.where(row)}: {without[row]}",
-        total=f"{len(without)} of {len(texts)} rows have no final answer",
-        keys=["answer", "columns"],
+        "Correct the file, or `answer` or `columns`.",
+        f"{len(without)} of {len(texts)} rows have no final answer",
     )
-
-
-def require_rows(where: str, found: int, expected: int | None) -> None:
-    if expected not in (None, found):
-        raise JobError(
-            f"{where}: expected {expected} rows, found {found}. The file is truncated, a different version, or misread "
-            "(a quote character can swallow lines: set `read: {quoting: 3}`)."
-        )
 
 
 def texts_of(where: str, rows: Rows, column: str) -> list[str]:
@@ -148,7 +135,7 @@ def empty_texts(rows: Rows, texts: dict[str, list[str]]) -> list[Problem]:
 
 def no_text(rows: Rows, found: list[int], column: str, total: str = "") -> Problem:
     expected = f"column {column}: expected text, found none"
-    return Problem(found, lambda row: f"{rows.where(row)}, {expected}", total=total, keys=["read"])
+    return Problem(found, lambda row: f"{rows.where(row)}, {expected}", "Correct the file or `read`.", total)
 
 
 def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, list[Problem]]:
@@ -193,7 +180,7 @@ def labels_of(rows: Rows, column: str, names: list[str] | None) -> tuple[list, l
     each_value = listed((f"{value[:SHOWN]!r} {count}" for value, count in counts.most_common()), NAMED)
     total = f"{len(invalid)} of {len(labels)} labels are invalid{f' ({each_value})' * (len(counts) > 1)}"
     return labels, [
-        Problem(invalid, describe, total=total, keys=["label", "labels", "read"]),
+        Problem(invalid, describe, "Correct the file, or `label`, `labels` or `read`.", total),
         Problem(both, describe_both, "Store names as texts, in quotes; for positions, rename `labels` to words."),
     ]
 

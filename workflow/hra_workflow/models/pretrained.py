@@ -6,7 +6,6 @@ marked by the file MARK.
 
 import os
 from collections.abc import Callable, Collection
-from contextlib import contextmanager
 from pathlib import Path
 
 from hra_workflow.core import files
@@ -56,30 +55,20 @@ def load(cls, folder: str | Path, **arguments):
 
 
 def from_config(cls, folder: str | Path, arguments: dict):
+    import torch
     from transformers import AutoConfig, PreTrainedModel
+    from transformers.modeling_utils import local_torch_dtype
 
     place = {"subfolder": arguments["subfolder"]} if "subfolder" in arguments else {}
-    dtype = arguments.get("dtype") or "float32"
+    dtype = arguments.get("dtype", torch.float32)
+    dtype = torch.float32 if dtype == "float32" else dtype
     if hasattr(cls, "load_config"):  # diffusers
-        with in_precision(dtype):
+        with local_torch_dtype(dtype):  # a later conversion would need memory for both
             return cls.from_config(cls.load_config(folder, **place)).to(dtype).eval()
     if issubclass(cls, PreTrainedModel):
         config = cls.config_class.from_pretrained(folder, **place)
         return cls._from_config(config, dtype=dtype).eval()
     return cls.from_config(arguments.get("config") or AutoConfig.from_pretrained(folder), dtype=dtype).eval()
-
-
-@contextmanager
-def in_precision(dtype):
-    """Make new weights in a precision, as from_pretrained does: a later conversion would need memory for both."""
-    import torch
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32 if dtype == "float32" else dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def components(folder: Path, dtype, without: Collection[str] = ()) -> dict:

@@ -70,8 +70,7 @@ def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str])
     """Return the request of `hra-workflow export` or `predict`. End the run if it names what does not exist."""
     configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
     with ending_the_run():
-        is_shipped = not workflow.configfiles and not workflow.modifier.skip_configfile
-        return requested_run.parse_request(config, tasks, chosen, configs, is_shipped)
+        return requested_run.parse_request(config, tasks, chosen, configs)
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str], list[Path]]:

@@ -21,8 +21,7 @@ from hra_workflow.tasks.base import Task
 BEST = "best"
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
-OTHER_CONFIG = "For the runs of another config, name its project as for `hra-workflow run`."
-NO_CONFIG = "No project was named: for the runs of a project, name it as for `hra-workflow run`."
+OTHERS = "For the runs of another project, name it as for `hra-workflow run`."
 TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
 NAME = 60  # maximum characters of an input's name in a path
 GIVEN = {  # the options of new inputs, with an example
@@ -81,14 +80,12 @@ def weights_file(run: str, weights: str) -> str:
 
 
 def parse_request(
-    config: dict, tasks: dict[str, Task], chosen: list[str], configs: Sequence[str] = (), is_shipped: bool = False
+    config: dict, tasks: dict[str, Task], chosen: list[str], configs: Sequence[str] = ()
 ) -> Request | None:
     """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
 
     chosen: the tasks of `all`, whose tables have the best runs. configs: paths of the config files of the command.
-    is_shipped: the command and the Snakefile add nothing to the shipped config.
     """
-    advice = NO_CONFIG if is_shipped else OTHER_CONFIG
     asked = config["request"]
     if not asked:
         return None
@@ -108,11 +105,11 @@ def parse_request(
         expect(
             len(names) == 1,
             f"--run {asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
-            f"Name it: --run best/{(names or chosen)[0]}. {advice}",
+            f"Name it: --run best/{(names or chosen)[0]}. {OTHERS}",
         )
-        run, weights, note = best(tasks[names[0]], dataset or None, advice)
+        run, weights, note = best(tasks[names[0]], dataset or None)
     else:
-        run, weights, note = existing(config, tasks, asked["run"], advice), "last", ""
+        run, weights, note = existing(config, tasks, asked["run"]), "last", ""
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(map(listed, task.predicts_from))
@@ -159,7 +156,7 @@ def listed(given: Iterable[str]) -> str:
     return " ".join(GIVEN[name] for name in given)
 
 
-def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> str:
+def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
     """Return the folder of a finished run; raise JobError, with a list of the finished runs, if it is not one."""
     results = config["pathvars"]["results"]
     known = [
@@ -174,12 +171,12 @@ def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> s
         run in map(os.path.relpath, known),
         f"--run {asked}: expected `best` or the folder of a finished run in {results}, found "
         f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
-        f"{found or 'none'}. {advice}",
+        f"{found or 'none'}. {OTHERS}",
     )
     task, dataset, method, variant, _ = Path(run).parts[-5:]
     expect(
         dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
-        f"--run {asked}: expected dataset and method of the config, found {dataset} and {method}/{variant}. {advice}",
+        f"--run {asked}: expected dataset and method of the config, found {dataset} and {method}/{variant}. {OTHERS}",
     )
     expect(
         not methods.get(config, method).real_images,
@@ -188,7 +185,7 @@ def existing(config: dict, tasks: dict[str, Task], asked: str, advice: str) -> s
     return next(one for one in known if os.path.relpath(one) == run)
 
 
-def best(task: Task, dataset: str | None, advice: str) -> tuple[str, str, str]:
+def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     """Return the folder of the best run of a task's table, its weights, and a sentence with the reason.
 
     The best run is in the row with the best mean over seeds in the first column, by the first selection that is one
@@ -206,21 +203,21 @@ def best(task: Task, dataset: str | None, advice: str) -> tuple[str, str, str]:
     expect(
         dataset in names if dataset else len(names) == 1,
         f"--run best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name "
-        f"one of its columns: {example}. {advice}",
+        f"one of its columns: {example}. {OTHERS}",
     )
     dataset = dataset or names[0]
     column = columns[dataset]
     path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
     expect(
         path.exists(),
-        f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {advice}",
+        f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {OTHERS}",
     )
     runs = pandas.read_csv(path, dtype=str, keep_default_na=False)
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     runs = runs[(runs[[*wanted]] == [*wanted.values()]).all(axis=1) & (runs["step"] != "")]
     runs = runs[[methods.get(task.config, name).trains for name in runs["method"]]]
     selection = next((name for name in task.selections if name in set(runs["selection"])), None)
-    expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {advice}")
+    expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {OTHERS}")
     runs = runs[runs["selection"] == selection].astype({"value": float})
     sign = -1 if column.get("better") == "lower" else 1
     means = runs.groupby(["method", "variant"], sort=False)["value"].mean()

@@ -1,4 +1,4 @@
-"""Files on the Hugging Face Hub, and one error per reason for a refusal: source kind `hub`.
+"""Files on the Hugging Face Hub, and an error for a refusal: source kind `hub`.
 
 The Hub answers 401 to an invalid or expired token, and without one for a gated repository (X-Error-Code: GatedRepo) and
 for one that does not exist; 403 if the licence is not accepted, a request for access is not granted yet, or the token
@@ -145,7 +145,7 @@ def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
         ) from problem
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):
-            raise JobError(f"{repo}: {text}") from problem
+            raise JobError(text) from problem
         reason = " ".join(str(problem).split())  # one line, because the user sees the last line of the log
         raise JobError(f"{repo}: the request for {what} ({address}) failed: {reason} {OFFLINE}") from problem
 
@@ -163,42 +163,28 @@ def token_place() -> str | None:
 
 def missing_token(source: dict) -> str | None:
     """Describe that a source is gated and this machine has no token; None otherwise. Needs no network."""
-    return f"{source['repo']}: {no_token(source)}" if source.get("gated") and not token_place() else None
+    return no_access(source, "gated") if source.get("gated") and not token_place() else None
 
 
-def no_token(source: dict) -> str:
+def no_access(source: dict, reason: str) -> str:
+    place = token_place()
+    token = f"this machine's token (from {place})" if place else "there is no token on this machine"
     return (
-        f"gated, and there is no token on this machine. Accept the licence at {page(source)}, create a token of type "
-        f"Read at {TOKENS}, and run `hf auth login` or set HF_TOKEN."
+        f"{source['repo']}: no access: {reason}; {token}. For a gated or private repository, accept the "
+        f"licence at {page(source)}, create a token of type Read at {TOKENS}, and run `hf auth login` or set HF_TOKEN; "
+        "otherwise correct `repo` and `repo_type`."
     )
 
 
 def refusal(source: dict, response) -> str | None:
     """Return why the Hub refused a request, and what to do; None if not for lack of access (no response, 5xx, …)."""
-    status = response.status_code if response is not None else None
-    code = response.headers.get("X-Error-Code") if response is not None else None
-    if status not in (401, 403) and (status, code) != (404, "RepoNotFound"):
+    if response is None:
         return None
-    message = response.headers.get("X-Error-Message", "").strip().rstrip(".") or f"status {status}"
-    token = f"this machine's token (from {token_place()})" if token_place() else None
-    if status == 401 and token:
-        return (
-            f"the Hub does not accept {token}: {message}. Create a new one at {TOKENS}, and run `hf auth login` or set "
-            "HF_TOKEN; a public repository needs none."
-        )
-    if status == 401 and code == "GatedRepo":
-        return no_token(source)
-    if status == 403 and token:  # the message states the missing permission
-        return (
-            f"the Hub refuses {token}: {message}. Accept the licence at {page(source)}, or edit the token at {TOKENS}."
-        )
-    if status == 403:
+    status, code = response.status_code, response.headers.get("X-Error-Code")
+    if status != 401 and (status, code) != (404, "RepoNotFound") and not (status == 403 and token_place()):
         return None
-    return (
-        f"the Hub has no such {source.get('repo_type', 'model')}, or it is private and hidden from "
-        f"{token or 'this machine, which has no token'}. Correct `repo` and `repo_type`; for a private one, set "
-        "HF_TOKEN to a token that may read it."
-    )
+    message = response.headers.get("X-Error-Message", "").strip().rstrip(".")
+    return no_access(source, message or f"status {status}")
 
 
 def page(source: dict) -> str:

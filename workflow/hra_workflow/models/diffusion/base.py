@@ -23,6 +23,12 @@ SHOWN = 200  # characters of a prompt in an error
 Conditions = dict[str, torch.Tensor]
 
 
+def posterior(vae, pixels):
+    """Return mean and standard deviation, (N, 2, channels, height, width), of a VAE's posterior."""
+    found = vae.encode(pixels).latent_dist
+    return torch.stack([found.mean, found.std], 1)
+
+
 class Diffusion:
     """A pretrained text-to-image model in a folder in diffusers' layout. A subclass is an architecture.
 
@@ -64,11 +70,14 @@ class Diffusion:
 
     def posterior(self, pixels):
         """Encode (N, 3, height, width), −1 to 1, to posteriors (N, …), float32, from which `latents` are computed."""
-        raise NotImplementedError
+        return posterior(self.vae, pixels)
 
     def latents(self, posteriors, generators: list):
         """Return the latents that noise is added to, (N, channels, height, width), on the device of `posteriors`."""
-        raise NotImplementedError
+        (mean, std), config = posteriors.unbind(1), self.vae.config
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
+        sampled = mean + std * components.to_device(noise, mean.device)
+        return (sampled - (config.shift_factor or 0)) * config.scaling_factor
 
     def errors(self, model, latents, parts: list[dict], conditions: Conditions, dtype, **further):
         """Return the loss per image, (N,), at a random time of each.

@@ -8,15 +8,6 @@ from hra_workflow.models.diffusion import base, components
 from hra_workflow.models.diffusion.components import to_device
 
 
-def posterior(vae, pixels):
-    """Return mean and standard deviation, (N, 2, channels, height, width), of the VAE's posterior.
-
-    `pixels`: (N, 3, height, width), −1 to 1, for latents that are smaller by the VAE's scale.
-    """
-    found = vae.encode(pixels).latent_dist
-    return torch.stack([found.mean, found.std], 1)
-
-
 class TextEncoder:
     """Text embeddings of prompts for the UNet's cross-attention: (prompts, tokens, width)."""
 
@@ -48,14 +39,6 @@ class StableDiffusion(base.Diffusion):
 
     def token_limits(self, pipe):
         return [(pipe.tokenizer, pipe.tokenizer.model_max_length)]
-
-    def posterior(self, pixels):
-        return posterior(self.vae, pixels)
-
-    def latents(self, posteriors, generators):
-        mean, std = posteriors.unbind(1)
-        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
-        return (mean + std * to_device(noise, mean.device)) * self.vae.config.scaling_factor
 
     def errors(self, model, latents, parts, conditions, dtype, **further):
         """Return the mean squared error of the predicted noise or velocity, at uniformly distributed times."""

@@ -1,9 +1,6 @@
 """Stable Diffusion 3 and 3.5 (arXiv 2403.03206): a transformer of image and text with two or three text encoders."""
 
-import torch
-
 from hra_workflow.models.diffusion import flow_matching
-from hra_workflow.models.diffusion.components import to_device
 
 T5_TOKENS = 256  # the default of diffusers' pipeline
 
@@ -28,16 +25,6 @@ class StableDiffusion3(flow_matching.FlowMatching):
         if pipe.tokenizer_3 is not None:
             return [(pipe.tokenizer_3, T5_TOKENS)]
         return [(one, one.model_max_length) for one in (pipe.tokenizer, pipe.tokenizer_2)]
-
-    def posterior(self, pixels):
-        found = self.vae.encode(pixels).latent_dist
-        return torch.stack([found.mean, found.std], 1)
-
-    def latents(self, posteriors, generators):
-        mean, std = posteriors.unbind(1)
-        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
-        config = self.vae.config
-        return (mean + std * to_device(noise, mean.device) - config.shift_factor) * config.scaling_factor
 
     def predict(self, model, noisy, times, conditions, **further):
         return model(noisy, timestep=times, return_dict=False, **conditions, **further)[0]

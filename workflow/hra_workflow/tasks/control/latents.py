@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
-from hra_workflow.models.diffusion import stable_diffusion
+from hra_workflow.models.diffusion import base
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control.data import Split
 
@@ -47,7 +47,7 @@ def write(path: Path, split: Split, vae, device: str, threads: int) -> None:
     ):
         for first in range(0, len(split), BATCH):
             some = torch.stack(list(pool.map(pixels, range(first, min(first + BATCH, len(split))))))
-            found = stable_diffusion.posterior(vae, some.to(device)).cpu().numpy()
+            found = base.posterior(vae, some.to(device)).cpu().numpy()
             if stored is None:
                 shape = (len(split), *found.shape[1:])
                 stored = numpy.lib.format.open_memmap(temporary, "w+", found.dtype, shape)

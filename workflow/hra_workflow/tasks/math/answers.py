@@ -14,7 +14,7 @@ An output is graded in three ways (graders.py), side by side:
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from hra_workflow.tasks.math import expressions, graders, official_grader, sandbox
@@ -47,27 +47,19 @@ def grade(style: str, output: str, gold: str, custom: Iterable[str] = ()) -> dic
 
     An entry has `timeout` if the time limit ended its grading. custom: names of graders in addition to GRADERS.
     """
-    outcomes: dict[tuple, bool | None] = {}
-
-    def outcome(right: Callable[[str, str, str], bool], reading: str) -> bool | None:
-        """Return correct, incorrect, or None if there was no result within the limits."""
-        if (right, reading) not in outcomes:
-            try:
-                outcomes[right, reading] = right(style, reading, gold)
-            except TimeoutError:
-                outcomes[right, reading] = None
-        return outcomes[right, reading]
 
     def verdict(grader: graders.Grader) -> dict:
         """Return the grade of the first correct reading, else of the last one."""
         read, right = grader.functions()
-        readings, found = read(style, output), {}
-        for reading in readings:
-            found[reading] = outcome(right, reading)
-            if found[reading]:
+        reading, outcomes = None, []
+        for reading in read(style, output):
+            try:
+                outcomes.append(right(style, reading, gold))
+            except TimeoutError:  # no result within the limits
+                outcomes.append(None)
+            if outcomes[-1]:
                 break
-        result = {"answer": readings[len(found) - 1] if readings else None, "right": True in found.values()}
-        return result | ({"timeout": True} if None in found.values() else {})
+        return {"answer": reading, "right": True in outcomes} | ({"timeout": True} if None in outcomes else {})
 
     return {name: verdict(graders.find(name)) for name in dict.fromkeys((*graders.GRADERS, *custom))}
 

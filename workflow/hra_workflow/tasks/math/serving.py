@@ -53,37 +53,24 @@ def refusal(task: Task, run: str) -> str | None:
 def check(task: Task, run: dict, key: str) -> None:
     """Raise JobError if the backend of the config cannot serve a run's adapter as requested."""
     method, name = methods.get(task.config, run["method"]), f"{run['method']}/{run['variant']}"
-    backend = task.settings["generation"]["backend"]
-    vllm, served = backend == VLLM, serving_mode(task, name, backend)
+    backend, kind = task.settings["generation"]["backend"], grid.kind_of(task.config["methods"][run["method"]])
     quantized = task.hyperparameters(run["dataset"], name).get("quantization")
     expect(
-        not quantized or not (vllm or (served == "merged" and not method.adapter.merges_quantized)),
-        f"{key} is on a 4-bit base model, which cannot be merged, nor served by vLLM as in training. "
-        "Use `serve: adapter` or `lora` with `backend: transformers`, or `quantization: null`",
+        not quantized or (backend != VLLM and method.quantizes),
+        f"{key} is on a 4-bit base model: expected `backend: {TRANSFORMERS}`, and a kind for which PEFT has 4-bit "
+        f"layers, found {backend} and {kind}. Change one of them, or set `quantization: null`",
     )
     if not method.trains:
         return
-    kind = grid.kind_of(task.config["methods"][run["method"]])
+    why = refusal(task, name) if backend == VLLM else None
+    possible = {
+        "adapter": backend != VLLM,
+        "merged": method.adapter.merges and (not quantized or method.adapter.merges_quantized),
+        "lora": method.adapter.export_lora and not why,
+    }
+    served, forms = serving_mode(task, name, backend), [form for form, is_possible in possible.items() if is_possible]
     expect(
-        not quantized or method.quantizes,
-        f"{key} is on a 4-bit base model: PEFT has no layers of type {kind} for it. Use `quantization: null`",
+        served in forms,
+        f"{key}: generation.serve: expected {' or '.join(forms) or 'another backend'} for kind {kind} with {backend}"
+        f"{' in 4 bits' if quantized else ''}, found {served or 'none'}{f' ({why})' if why else ''}. Correct it",
     )
-    expect(
-        method.adapter.merges or served != "merged",
-        f"{key}: adapters of type {kind} cannot be merged into the weights. Use `serve: {{{run['method']}: adapter, "
-        "…}` with `backend: transformers`",
-    )
-    able = ", ".join(kind for kind, entry in methods.METHODS.items() if entry.adapter.export_lora)
-    expect(served is not None, f"{key}: generation.serve has no value for it. Add one for {run['method']} or default")
-    expect(
-        not vllm or served != "adapter",
-        f"{key}: vLLM cannot serve its adapter as trained (`serve: adapter`). Use `serve: lora`, an equivalent "
-        f"LoRA (kinds {able}), or `merged`, which rounds every adapted weight to the model's precision",
-    )
-    expect(
-        served != "lora" or method.adapter.export_lora,
-        f"{key}: expected a kind with an equivalent LoRA ({able}) for `serve: lora`, found "
-        f"{kind}. Use `serve: {{default: merged, …: lora}}`",
-    )
-    why = refusal(task, name) if vllm and served == "lora" else None
-    expect(not why, f"{key}: {why}. Use `serve: {{{name}: merged, …}}`")

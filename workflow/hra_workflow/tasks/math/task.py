@@ -1,6 +1,6 @@
 """Mathematical reasoning with a causal language model, and the loss of other abilities by fine-tuning (retention)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -198,8 +198,7 @@ class Math(Task):
         return replace(super().metric(name), answers=True)  # an answer is graded right or wrong
 
     def tables(self) -> list[str]:
-        rows = {"retention": extra_tables.retention_rows(self), "compute": extra_tables.compute_rows(self)}
-        return [self.name, *(name for name, runs in rows.items() if runs)]
+        return [self.name, *(table for table, runs in extra_tables.rows(self).items() if runs)]
 
     @classmethod
     def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
@@ -207,32 +206,25 @@ class Math(Task):
             return None
         return [(line[metric]["right"],) for line in lines]
 
-    def warnings(self) -> list[str]:
-        counts = grid.seeds_expected(self.config, self.name).items()
-        entries = {name: self.datasets[name] for name in grid.datasets(self.config, self.name)}
-        repeated = [(run, max(seeds.values())) for run, seeds in counts if not methods.trains(self.config, run)]
-        return [
-            *(
-                f"{run} is in the grid with {seeds} seeds, on which its answers do not depend. One is enough."
-                for run, seeds in repeated
-                if seeds > 1
-            ),
-            *(
-                f"{name} ({entry['answer']}) never teaches “The answer is: ”, so its `strict` stays near "
-                "0. Use `lenient` as a metric, a score and in columns."
-                for name, entry in entries.items()
-                if entry["answer"] != "metamath" and "strict" in entry["metrics"]
-            ),
-            *(
-                f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "
-                f"table_{table}: {', '.join(missing)}"
-                for table, rows in {
-                    "retention": extra_tables.retention_rows(self),
-                    "compute": extra_tables.compute_rows(self),
-                }.items()
-                if (missing := [run for run in (self.settings.get(table) or {}).get("runs", []) if run not in rows])
-            ),
-        ]
+    def warnings(self) -> Iterator[str]:
+        for run, expected in grid.seeds_expected(self.config, self.name).items():
+            seeds = max(expected.values())
+            if seeds > 1 and not methods.trains(self.config, run):
+                yield f"{run} is in the grid with {seeds} seeds, on which its answers do not depend. One is enough."
+        for name in grid.datasets(self.config, self.name):
+            entry = self.datasets[name]
+            if entry["answer"] != "metamath" and "strict" in entry["metrics"]:
+                yield (
+                    f"{name} ({entry['answer']}) never teaches “The answer is: ”, so its `strict` stays near 0. Use "
+                    "`lenient` as a metric, a score and in columns."
+                )
+        for table, rows in extra_tables.rows(self).items():
+            stated = (self.settings.get(table) or {}).get("runs", [])
+            if missing := [run for run in stated if run not in rows]:
+                yield (
+                    f"{len(missing)} of the runs of tasks.{self.name}.{table} are not in the grid, and so not in "
+                    f"table_{table}: {', '.join(missing)}"
+                )
 
     # Plan
 

@@ -140,8 +140,10 @@ def run(files: list[int], program: str, arguments: list[str], folder: str, envir
 
 
 def run_job(server: str, python: str, *arguments: str) -> None:
-    """Act as the Python of Snakemake's jobs: have the server run a script, and execute `python` for anything else."""
-    if not (arguments and "/.snakemake/scripts/" in arguments[0]):
+    """Act as the Python of Snakemake's jobs: have the server run a script or Snakemake, and `python` anything else."""
+    if arguments[:2] == ("-m", "snakemake"):
+        arguments = arguments[1:]
+    elif not (arguments and "/.snakemake/scripts/" in arguments[0]):
         os.execv(python, [python, *arguments])
     with connection() as to:
         request(to, server, arguments[0], arguments[1:], [0, 1, 2], folder=os.getcwd(), environment=dict(os.environ))

@@ -106,15 +106,6 @@ def test_a_direction_that_the_config_does_not_specify_is_unknown(folder):
     assert [stated[name] for name in names] == ["lower", "", ""]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [[1, 2, None, 2, 1, 2], ["a"] * 5, [None, None], [0.5, 0.25, 0.125], [[0.5, None, 1], [0.5, None, 1], None]],
-)
-def test_packed_cells_are_restored(values):
-    column = {"name": "x", "cells": {"": json.loads(json.dumps(all_runs.pack(values)))}}
-    assert read({"rows": len(values), "columns": [column]}, "x") == values
-
-
 FILTERS = {
     "method == 'hra' and `variant` contains \"inf\"": ["hra/r8-inf"],
     "not r >= 8": [],  # unknown for other methods

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from hra_results.archives import contents, croissant
 
 PUBLISHED = "2026-12-01T10:00:00Z"
@@ -43,39 +45,34 @@ def described(manifest: dict) -> dict:
     return croissant.describe("t", manifests, PUBLISHED)
 
 
-def files_of(manifest: dict) -> dict[str, tuple[str, str]]:
-    return {one["@id"]: (one["contentUrl"], one["sha256"]) for one in described(manifest)["distribution"]}
-
-
-def fields_of(manifest: dict) -> dict[str, dict[str, str]]:
-    found = described(manifest)["recordSet"]
-    return {
-        one["@id"]: {field["source"]["extract"]["column"]: field["dataType"] for field in one["field"]} for one in found
-    }
-
-
-def test_a_converted_download_has_its_source_at_the_revision_and_the_file_that_jobs_read():
-    assert files_of(QUESTIONS) == {
-        "math/gsm8k/source/main/test 0.parquet": (
-            f"https://huggingface.co/datasets/openai/gsm8k/resolve/{'c' * 40}/main/test%200.parquet",
-            "b" * 64,
+@pytest.mark.parametrize(
+    ("manifest", "files", "fields"),
+    [
+        (
+            QUESTIONS,  # converted: its source at the revision, and the file that jobs read
+            {
+                "math/gsm8k/source/main/test 0.parquet": (
+                    f"https://huggingface.co/datasets/openai/gsm8k/resolve/{'c' * 40}/main/test%200.parquet",
+                    "b" * 64,
+                ),
+                "math/gsm8k/test.parquet": ("resources/datasets/gsm8k/test.parquet", "a" * 64),
+            },
+            {"math/gsm8k/test": {"question": "sc:Text", "answer": "sc:Text"}},
         ),
-        "math/gsm8k/test.parquet": ("resources/datasets/gsm8k/test.parquet", "a" * 64),
-    }
-
-
-def test_an_archive_that_is_read_as_it_is_has_its_url():
-    assert files_of(IMAGES) == {"control/scenes/scenes 1.zip": ("https://example.org/data/scenes%201.zip", "a" * 64)}
-
-
-def test_generated_data_have_no_source_file():
-    assert files_of(SENTENCES) == {"glue/mine/train.parquet": ("resources/datasets/mine/train.parquet", "a" * 64)}
-
-
-def test_a_split_has_the_columns_of_its_file():
-    assert fields_of(QUESTIONS) | fields_of(SENTENCES) | fields_of(IMAGES) == {
-        "math/gsm8k/test": {"question": "sc:Text", "answer": "sc:Text"},
-        "glue/mine/train": {"sentence": "sc:Text", "label": "sc:Integer"},
+        (
+            SENTENCES,  # generated: no source
+            {"glue/mine/train.parquet": ("resources/datasets/mine/train.parquet", "a" * 64)},
+            {"glue/mine/train": {"sentence": "sc:Text", "label": "sc:Integer"}},
+        ),
+        (IMAGES, {"control/scenes/scenes 1.zip": ("https://example.org/data/scenes%201.zip", "a" * 64)}, {}),
+    ],
+)
+def test_data_have_their_files_and_a_split_the_columns_of_its_file(manifest, files, fields):
+    found = described(manifest)
+    assert files == {one["@id"]: (one["contentUrl"], one["sha256"]) for one in found["distribution"]}
+    assert fields == {
+        one["@id"]: {field["source"]["extract"]["column"]: field["dataType"] for field in one["field"]}
+        for one in found["recordSet"]
     }
 
 

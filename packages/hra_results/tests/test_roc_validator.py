@@ -10,7 +10,7 @@ import pytest
 
 from hra_results.archives import contents, crate
 from others.from_github import checkout
-from support import ROOT
+from support import ROOT, require
 
 COMMIT = "4b4f939c18022550ae0b992b7ddfb2cb5b2e8608"
 # Recommended, but they would name a person, an organisation or a URL: the archive leaves them to its publisher.
@@ -27,17 +27,11 @@ def jobs() -> list[dict]:
     return [job | {"wildcards": {"task": "glue"}, "started": 1.8e9, "finished": 1.8e9 + 60} for job in (train, table)]
 
 
-def lacking(what: str) -> None:
-    fail = pytest.fail if os.environ.get("HRA_TESTS") == "all" else pytest.skip
-    fail(f"expected {what}")
-
-
 @pytest.fixture
 def tool() -> Path:
     """The Python of the validator's environment."""
     python = ROOT / ".venv-roc-validator/bin/python"
-    if not python.exists():
-        lacking(f"{python}: make .venv-roc-validator/.installed")
+    require(python.exists(), f"expected {python}: make .venv-roc-validator/.installed")
     return python
 
 
@@ -49,7 +43,7 @@ def source(tmp_path) -> Path:
     try:
         checkout(tmp_path / "ro-crate", "ResearchObject/ro-crate", COMMIT, "docs/_specification/1.1")
     except subprocess.CalledProcessError:
-        lacking("ResearchObject/ro-crate from GitHub, or RO_CRATE_SOURCE=folder")
+        require(False, "expected ResearchObject/ro-crate from GitHub, or RO_CRATE_SOURCE=folder")
     return tmp_path / "ro-crate"
 
 

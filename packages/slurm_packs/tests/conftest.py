@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import project
+from forked_python import JOBS_PYTHON
 from project import Project
 
 COMMANDS = ("sbatch", "squeue", "scancel", "srun", "scontrol", "sinfo", "sacct")
@@ -27,8 +29,8 @@ class Slurm:
         """Let squeue give no status so many times."""
         (self.folder / "silent").write_text(str(times))
 
-    def refuse(self, times: int) -> None:
-        """Let sbatch fail so many times."""
+    def refuse_packs(self, times: int) -> None:
+        """Let sbatch fail so many times for a pack."""
         (self.folder / "failing").write_text(str(times))
 
 
@@ -40,6 +42,12 @@ def slurm(tmp_path, monkeypatch) -> Slurm:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     return fake
+
+
+@pytest.fixture
+def forked_jobs(monkeypatch) -> None:
+    """Let the Snakemakes of Slurm jobs, two per job, be forks of one that has imported its modules."""
+    monkeypatch.setenv(JOBS_PYTHON, project.server()[1])
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,14 @@ FOLDER = Path(os.environ["FAKE_SLURM"])
 
 
 def sbatch(*words: str) -> int:
-    failing = FOLDER / "failing"
-    if failing.exists() and (left := int(failing.read_text())):
-        failing.write_text(str(left - 1))
-        print("sbatch: error: Unable to contact slurm controller", file=sys.stderr)
-        return 1
-    options = {}
+    options, failing = {}, FOLDER / "failing"
     for index, word in enumerate(words):
         name, _, value = word.partition("=")
         options[name] = value or (words[index + 1] if index + 1 < len(words) else "")
+    if "rule_pack" in options["--comment"] and failing.exists() and (left := int(failing.read_text())):
+        failing.write_text(str(left - 1))
+        print("sbatch: error: Unable to contact slurm controller", file=sys.stderr)
+        return 1
     number = 1
     while True:
         try:

@@ -1,16 +1,20 @@
 """Snakemake with `--executor slurm-packs`, from the command line, on a stand-in for Slurm."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
+from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_slurm_packs import UNPACK, Executor
+from snakemake_executor_plugin_slurm_packs import UNPACK, Executor, ExecutorSettings
 
 SNAKEFILE = """
 rule all:
@@ -55,47 +59,42 @@ OPTIONS = [
 ]
 
 
-def snakemake(*options: str, ok: bool = True) -> str:
-    done = subprocess.run([*COMMAND, *OPTIONS, *options], capture_output=True, text=True)
-    assert (done.returncode == 0) == ok, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-REFUSED = """
-rule all:
-    input: "0", "1"
-
-rule job:
-    output: "{number}"
-    resources: mem_mb=10, runtime=5, jobs_per_allocation=2
-    shell: "touch {output}"
-"""
-
-
-@pytest.mark.slow
-def test_a_pack_is_submitted_again_if_sbatch_fails(slurm):
-    Path("Snakefile").write_text(REFUSED)
-    Path("environment.tar").touch()
-    slurm.refuse(times=2)
-    output = snakemake("--slurm-packs-array-jobs", "", "--retries", "0")
-    assert re.findall(r"pack is submitted again in (\d) s", output) == ["1", "3"]
-    assert "Unable to contact slurm controller" in output
-    assert len(slurm.jobs()) == 1
-
-
-@pytest.mark.parametrize("properties", [{"pauses": ()}, {"array": Path("script")}, {"attempt": 2}])
-def test_a_submission_that_failed_is_not_repeated_for_ever(properties):
+@pytest.mark.parametrize(
+    ("properties", "pauses"), [({}, [1, 2]), ({"array": Path("script")}, []), ({"attempt": 2}, [])]
+)
+def test_a_submission_that_failed_is_repeated_after_every_pause_but_an_array_or_a_retry_is_not(
+    monkeypatch, properties, pauses
+):
+    waited: list[int] = []
+    timer = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(threading, "Timer", lambda seconds, *_: waited.append(seconds) or timer)
     submission = SimpleNamespace(**{"name": "job", "pauses": (1, 2), "array": None, "attempt": 1} | properties)
-    assert not Executor.__new__(Executor).submit_again(submission, "sbatch failed")
+    executor = Executor.__new__(Executor)
+    executor.logger = logging.getLogger()
+    while executor.submit_again(submission, "sbatch failed"):
+        assert len(waited) < 3
+    assert waited == pauses
+
+
+def test_arrays_are_refused_without_squeue(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {"array_jobs": {"all"}, "run_uuid": "a"}
+    monkeypatch.setattr(SlurmExecutor, "__init__", lambda self, *_: vars(self).update(found))
+    workflow = SimpleNamespace(executor_settings=ExecutorSettings(status_command="sacct"))
+    with pytest.raises(WorkflowError, match="Job arrays need squeue"):
+        Executor(workflow, logging.getLogger())
 
 
 @pytest.mark.slow
-def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_no_job(slurm):
+def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_no_silence_or_refusal_loses_a_job(slurm, forked_jobs):
     Path("Snakefile").write_text(SNAKEFILE)
     Path("environment.tar").touch()
-    assert "Job arrays need squeue" in snakemake("--slurm-packs-status-command", "sacct", ok=False)
     slurm.be_silent(times=8)  # the base class gives up after five
-    output = snakemake()
+    slurm.refuse_packs(times=1)
+    done = subprocess.run([*COMMAND, *OPTIONS], capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert output.count("pack is submitted again in 1 s") == 1 == output.count("Unable to contact slurm controller")
     # What shared a GPU: first two replicates, then, when no more arrive, the others. The failed one then has its own.
     assert {name: Path(f"{name}.txt").read_text() for name in ("a/0", "a/1", "a/2", "b/0")} == {
         "a/0": "2\n", "a/1": "1\n", "a/2": "2\n", "b/0": "2\n"
@@ -128,4 +127,3 @@ def test_replicates_share_a_gpu_a_failed_job_is_retried_alone_and_silence_loses_
         *("a/0.txt", "a/1.txt", "a/2.txt", "alone.txt", "b/0.txt", "last.txt"),
         *("many-0.log", "many-1.log"),
     ]
-    assert "Nothing to be done" in snakemake()

@@ -26,8 +26,7 @@ class HRAConfig(peft.HRAConfig):
     learning rate for all ranks"). None: PEFT's start.
 
     Raises ValueError if `init_scale` is not positive, and for `two_sided`, `magnitudes` and `target_parameters`, which
-    only version 0.2.0 has. After `hra.install()`, an adapter file with these options loads as this class, with the same
-    errors.
+    only version 0.2.0 has. After `hra.install()`, adapter files are read as this class, with the same errors.
     """
 
     init_scale: float | None = field(

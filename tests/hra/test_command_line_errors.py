@@ -101,7 +101,11 @@ wrong(["inspect"], r"adapter: expected an HRA adapter, found LORA", lora)
 wrong(ALL, r"adapter: expected a `peft_type` that PEFT \S+ has, found 'NEW'\. Correct", configured(peft_type="NEW"))
 wrong(ALL, r"adapter: .*HRAConfig: expected a positive number as `init_scale`, found 0", configured(init_scale=0))
 for name in ("two_sided", "magnitudes"):
-    wrong(ALL, rf"adapter: .* found `{name}`\. Use hra 0\.2\.0, .*\"HRA_EXTENDED\"", configured(**{name: True}))
+    wrong(
+        ALL,
+        rf"adapter: .* found `{name}`\. Use hra 0\.2\.0, .*\"HRA_EXTENDED\"",
+        configured(**{name: True}, peft_type="HRA_EXTENDED"),
+    )
 for text in ('{"peft_type": "HR', "[1]"):
     message = r"adapter: expected a PEFT configuration as adapter_config\.json, found none \("
     wrong(ALL, message, partial(CONFIG.write_text, text))

@@ -35,8 +35,8 @@ def image(pipe) -> torch.Tensor:
     return pipe("a red cup", height=64, width=64, **options).images[0]
 
 
-def config(part: str) -> HRAConfig:
-    return hra.HRAConfig(r=4, init_weights=False, target_modules=TARGETS[part])
+def config(part: str, **others) -> HRAConfig:
+    return hra.HRAConfig(r=4, init_weights=False, target_modules=TARGETS[part], **others)
 
 
 @pytest.fixture(scope="module")

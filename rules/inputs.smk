@@ -137,7 +137,7 @@ def harness_tasks(wildcards):
 def retention_files(wildcards):
     if not TASKS["math"].settings.get("retention"):
         raise SystemExit(
-            "Error: config: tasks.math.retention: expected the table's settings, found null. Remove the line"
+            "Error: config: tasks.math.retention: expected the settings of a requested table, found null. Remove the line"
         )
     return existing(f"{RUN}/retention.json", "math", extra_tables.retention_runs(TASKS["math"]))
 

@@ -217,7 +217,7 @@ def test_a_run_and_its_published_row(tmp_path, compared):
     _, _, error = compared("glue/cola/hra/r8", "published", "--config", ROOT / "config/demo/config.yaml")
     assert "tasks.glue.published: expected a source of published numbers" in error
     code, _, error = compared("glue/cola/hra/r8", "published", "--config", "mine.yaml")
-    assert code == 2 and "mine.yaml: expected a folder with config.yaml, or a config file, found none" in error
+    assert code == 2 and "mine.yaml: expected a config file, or a folder with config.yaml in " in error
     factories.write(tmp_path, factories.entry(tmp_path, "cola", "head/all"), [0.5])
     code, _, error = compared("glue/cola/head/all", "published")
     assert code == 2 and "glue.csv: expected a row of head/all, found only full/all, " in error

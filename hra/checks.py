@@ -17,11 +17,11 @@ from peft.tuners.hra.model import HRAModel as PeftHRAModel
 from torch import nn
 
 from .base_layer import HRALayer
+from .config import LEFT
 
 OPTIONS = {"r", "apply_GS", "init_weights", "bias", "target_modules", "exclude_modules", "layers_to_transform"}
 OPTIONS |= {"layers_pattern", "modules_to_save"}
-# In `config.HRAConfig`, and perhaps in a later PEFT.
-OURS = {"two_sided", "magnitudes", "init_scale", "target_parameters"}
+OURS = {"init_scale", *LEFT}  # in `config.HRAConfig`, and perhaps in a later PEFT
 PARAMETERS = {"hra_u", "hra_r", "hra_apply_GS"}
 # The first and the last minor version that the tests run with; LLaMA-Factory has the first of transformers and TRL.
 TESTED = {

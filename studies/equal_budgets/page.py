@@ -31,16 +31,16 @@ KEPT = {study: {name: one.kept for name, one in sets.items()} for study, sets in
 PARTS = dict(zip("ABCDE", KEPT, strict=True))
 SETS = ("word problems", "SST-2", "MRPC")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
-# Runs in the results whose form the library no longer has, and their labels. The overview leaves out those of SETTLED.
-# Commit 3fd83f6 could train the first, with `sum_difference_lr_ratio: 1`, commit 6cab4b67 those with magnitudes, and
-# commit 5eb2844 the others, by the configs of parts C to E.
-SETTLED = {
+# Runs in the results whose form the library no longer has, and their labels. Commit 3fd83f6 could train the first, with
+# `sum_difference_lr_ratio: 1`, commit 6cab4b67 those with magnitudes, and commit 5eb2844 the others, by the configs of
+# parts C to E.
+NOT_IN_OVERVIEW = {
     "hra/r8-sd": "HRA, r=8, sum and difference",
     "hra/r16-sd": "HRA, r=16, sum and difference",
     "hra/r4-two-sided-magnitudes": "HRA, two-sided, r=4+4, magnitudes",
     "hra/r8-two-sided-magnitudes": "HRA, two-sided, r=8+8, magnitudes",
 }
-FORMER = SETTLED | {
+FORMER = NOT_IN_OVERVIEW | {
     BOTH_SIDES: "HRA, two-sided, r=4+4",
     "hra/r8-two-sided": "HRA, two-sided, r=8+8",
     FROZEN: "HRA, two-sided, r=8+8, frozen",
@@ -86,14 +86,14 @@ def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
 
 
 def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Return the contrasts of all parts but those of `SETTLED`, with `part` and sizes."""
+    """Return the contrasts of all parts except those of `NOT_IN_OVERVIEW`, with `part` and sizes."""
     found = []
     for part, study in PARTS.items():
         of_part = results[study]["contrasts"].assign(part=part)
         sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
         for name in ("run", "other"):
             of_part[f"parameters of {name}"] = [sizes[key] for key in zip(of_part["set"], of_part[name], strict=True)]
-        found.append(of_part[~of_part["run"].isin([*SETTLED]) & ~of_part["other"].isin([*SETTLED])])
+        found.append(of_part[~of_part["run"].isin([*NOT_IN_OVERVIEW]) & ~of_part["other"].isin([*NOT_IN_OVERVIEW])])
     return pd.concat(found)
 
 

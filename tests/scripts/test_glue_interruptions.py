@@ -18,19 +18,18 @@ from hra_workflow.training import checkpoints
 from rule_jobs import train
 from saved_states import Killed
 from support import ROOT, method
-from tracked import FILES, check_curve, report
 
 KILLED = """
 import json, os, signal, sys
 import train_glue
 from hra_workflow.training import checkpoints
 
-def complete(folder, kept, plain=checkpoints.complete):
+def sync(folder, plain=checkpoints.sync):
     if folder.name == "checkpoint-9":
         os.kill(os.getpid(), signal.SIGKILL)
-    plain(folder, kept)
+    plain(folder)
 
-checkpoints.complete = complete
+checkpoints.sync = sync
 train_glue.main(json.load(open(sys.argv[1])))
 """
 
@@ -63,8 +62,6 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
     settings = {"epochs": 4, "gradient_accumulation": 2}
     undisturbed = train(make_run(method(kind), name="whole", **settings))
     run = make_run(method(kind), name="killed", **settings)
-    if kind == "hra":
-        report(run, *FILES)
     job = run.train
     job["resources"]["save_seconds"] = 0  # after every step
     if kind == "hra":
@@ -73,23 +70,21 @@ def test_a_killed_training_ends_with_the_same_numbers(make_run, kind):
         done = subprocess.run([sys.executable, "-c", KILLED, run.folder / "job.json"], env=environment)
         assert done.returncode == -signal.SIGKILL
     else:
-        complete = checkpoints.complete
+        sync = checkpoints.sync
 
-        def killed(folder, kept):
+        def killed(folder):
             if folder.name == "checkpoint-9":
                 raise Killed
-            complete(folder, kept)
+            sync(folder)
 
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(checkpoints, "complete", killed)
+            patch.setattr(checkpoints, "sync", killed)
             train_glue.main(job)
     assert not Path(job["output"]["record"]).exists()
     record = train(run)
     assert record["resumed_from"] == [8] and record["attempts"] == 2
     assert record["discarded"] == []
     assert comparable(record) == comparable(undisturbed)
-    if kind == "hra":
-        check_curve(run, "eval/accuracy")
     for name in ("last", "best"):
         whole, resumed = (
             load_file(run.folder.parent / which / f"run/{name}/{adapters.WEIGHTS}") for which in ("whole", "killed")

@@ -88,8 +88,7 @@ def test_a_signal_reaches_every_process_and_a_job_waits_for_all(make_run):
     job_file, scratch = run.folder / "job.json", run.folder / "scratch"
 
     def saved() -> int:
-        found, problems = checkpoints.newest(scratch)
-        assert problems == []
+        found = checkpoints.newest(scratch)
         return checkpoints.step_of(found) if found else 0
 
     def resumed() -> subprocess.Popen:

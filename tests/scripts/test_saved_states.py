@@ -1,20 +1,17 @@
-"""A training checkpoint is used only by the training run that it belongs to, and only if it is intact."""
-
-import shutil
-from pathlib import Path
+"""A training checkpoint is used only by the training run that it belongs to."""
 
 import pytest
 
 import train_glue
 from hra_workflow.core import files, made_from
 from hra_workflow.core.gpus import processes
-from hra_workflow.training import callbacks, checkpoints
+from hra_workflow.training import callbacks
 from saved_states import check_restored, check_same, stop_after
 from support import DATASET, TINY_MODEL, downloaded, method, write_sentences
 
 
 @pytest.mark.slow
-def test_a_state_of_another_rate_or_other_data_is_set_aside(make_run, tmp_path, capsys):
+def test_a_state_of_another_rate_or_other_data_is_deleted(make_run, tmp_path, capsys):
     """Stopped in the middle, the rate and then the data changed: the record of a fresh training, to the last digit."""
     write_sentences(tmp_path / "raw")
     with (tmp_path / "raw/train.csv").open("a") as stream:
@@ -26,8 +23,6 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(make_run, tmp_path, 
     run.settings |= {"learning_rate": 1e-3}
     stop_after(3, lambda: train_glue.main(run.train))
     assert "the training checkpoint has learning_rate 0.02, now 0.001: starting over" in capsys.readouterr().out
-    aside = Path(run.train["params"]["scratch"] + ".set-aside")
-    assert (aside / "checkpoint-3/complete").exists()
     run.tiny = run.tiny | {"dataset": other["dataset"]}
     train_glue.main(run.train)
     record = files.read_json(run.train["output"]["record"])
@@ -38,7 +33,6 @@ def test_a_state_of_another_rate_or_other_data_is_set_aside(make_run, tmp_path, 
     check_same(record, run.weights, files.read_json(fresh.train["output"]["record"]), fresh.weights)
     assert record["resumed_from"] == [] and record["attempts"] == 1
     assert len(record["discarded"]) == 1 and "inputs.dataset" in record["discarded"][0]
-    assert not aside.exists()  # old checkpoints do not accumulate
     check_restored(run.train)
 
 
@@ -90,41 +84,3 @@ def test_what_a_training_is_made_from_holds_the_versions_of_the_libraries(make_r
     after = made_from.of_training(job, 12, None)
     assert after["versions"] == {"torch": "1.0", "peft": "9.8", "transformers": "1.0", "diffusers": "1.0"}
     assert any(line.startswith("versions.peft ") for line in made_from.differences(before, after))
-
-
-@pytest.mark.slow
-def test_a_damaged_checkpoint_is_named_and_not_resumed_from(make_run, tmp_path):
-    run = make_run(method("hra"))
-    stop_after(8, lambda: train_glue.main(run.train))
-    scratch = Path(run.train["params"]["scratch"])
-    names = sorted(path.name for path in (scratch / "checkpoint-8").iterdir())
-    needed = {"complete", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trained.safetensors", "trainer_state.json"}
-    assert needed <= set(names)
-
-    def flip(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-
-    damages = {
-        "missing": Path.unlink,
-        "empty": lambda path: path.write_bytes(b""),
-        "truncated": lambda path: path.write_bytes(path.read_bytes()[:-7]),
-        "flipped": flip,
-    }
-    kept = "best/adapter_model.safetensors"
-    cases = [(name, damage) for name in names for damage in damages]
-    cases += [(f"../{kept}", "missing"), (f"../{kept}", "empty")]
-    for number, (name, damage) in enumerate(cases):
-        copy = tmp_path / str(number)
-        shutil.copytree(scratch, copy)
-        damages[damage](copy / "checkpoint-8" / name)
-        checkpoint, problems = checkpoints.newest(copy)
-        assert checkpoint is None and len(problems) == 1, (name, damage)
-        assert name == "complete" or Path(name).name in problems[0], (name, damage, problems)
-        assert not (copy / "checkpoint-8").exists()
-    assert checkpoints.newest(scratch) == (scratch / "checkpoint-8", [])
-    (scratch / "checkpoint-8/optimizer.pt").unlink()
-    train_glue.main(run.train)
-    record = files.read_json(run.train["output"]["record"])
-    assert record["discarded"] == ["checkpoint-8 is incomplete: optimizer.pt is missing"]

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,7 +23,6 @@ from hra_workflow.cost import plan, progress
 from hra_workflow.snakemake_bridge import gpu_resources, plan_file, planned, reasons, where
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
-INSTALL = "Training jobs in this environment do not report to it. Install it with pip (docs/running.md)"
 UNFINISHED = (
     "Not all jobs are done; finished work is kept. Correct what the errors above name, then rerun the same command "
     "(training resumes from its last checkpoint). If only runs have failed, `--config incomplete=True` builds the "
@@ -38,8 +36,6 @@ def register(workflow, config: dict, basedir: Path) -> None:
     if workflow.is_main_process:
         atexit.unregister(at_exit)  # each `use rule … from` of a module reads the Snakefile again
         atexit.register(at_exit, workflow, config, basedir)
-        if missing := [name for name in config["report_to"] if find_spec(name) is None]:
-            warn(f"report_to: {', '.join(missing)} is not installed here. {INSTALL}")
 
 
 @cache

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hra_workflow.core import files, gpus, made_from, manifests, provenance, records, tuning
 from hra_workflow.core.errors import describe
@@ -45,9 +44,6 @@ def recorded(job: dict) -> Iterator["Attempt"]:
             raise
         if attempt.writes:
             attempt.publish_failure(problem, diverged)
-    finally:
-        if attempt.tracked:
-            attempt.tracked.finish()
 
 
 @dataclass
@@ -55,7 +51,7 @@ class Attempt:
     """One attempt to train the run of a job.
 
     started: in seconds of the monotonic clock. made_from: what the run is made from, once its training has begun.
-    history: the record of this attempt and those before it, in attempts.json. tracked: the experiment trackers, if any.
+    history: the record of this attempt and those before it, in attempts.json.
     """
 
     job: dict
@@ -63,7 +59,6 @@ class Attempt:
     started: float = field(default_factory=time.monotonic)
     made_from: dict | None = None
     history: dict = field(default_factory=dict)
-    tracked: Any = None
 
     @property
     def scratch(self) -> Path:
@@ -89,11 +84,6 @@ class Attempt:
 
         job = self.job
         checkpoint = self.begin(steps, gpus.processes(job) if trainer.per_process else None, trainer.packages)
-        if self.writes and job["params"]["trackers"]["report_to"]:
-            from hra_workflow.training.trackers import Tracked
-
-            self.tracked = Tracked(job, self.entries())
-            trainer.add_callback(self.tracked)
         measured = callbacks.probe_callback(job, resumed=bool(checkpoint))
         if measured:
             trainer.add_callback(measured)
@@ -183,7 +173,6 @@ class Attempt:
             files.link(path, output := place.parent / path.relative_to(new))
             os.utime(output)  # outputs must be newer than inputs, or Snakemake repeats the job
         records.write(place, record)
-        checkpoints.remove(checkpoints.folder_aside(self.scratch))
         checkpoints.remove(self.scratch / checkpoints.UNSEALED)
         for name, point in zip(("first", "last"), result["curve"][:1] + result["curve"][-1:], strict=False):
             print(f"{name} {result['score']}: {point['metrics'][result['score']]:.4f}")
@@ -215,8 +204,7 @@ class Attempt:
         for name in self.outputs:
             write_empty(place.parent / name)
         records.write(place, content)
-        for folder in (checkpoints.folder_aside(self.scratch), self.scratch):
-            checkpoints.remove(folder)
+        checkpoints.remove(self.scratch)
 
     def described(self) -> dict:
         """Return the entries of a record that every finished run has."""

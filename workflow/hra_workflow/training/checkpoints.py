@@ -1,14 +1,12 @@
-"""Training checkpoints in the scratch folder: only intact ones are used, whenever a job was killed.
+"""Training checkpoints in the scratch folder: a folder has its name only when it is complete and synced.
 
 scratch/RUN/made_from.json       everything that the results depend on (core/made_from.py)
 scratch/RUN/attempts.json        seconds and start of each attempt
-scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state, and `complete`, written last
+scratch/RUN/checkpoint-{step}/   weights, optimiser, schedule, random state
 scratch/RUN/.unsealed/           a checkpoint, or outputs, while the holder of the folder's lock (lock.py) writes them
 scratch/RUN/best, …/steps        weights that the run keeps (GLUE, subjects)
 """
 
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -17,7 +15,6 @@ from pathlib import Path
 from hra.paths import share
 from hra_workflow.core import files, made_from
 
-COMPLETE = "complete"
 TRAINED = "trained.safetensors"
 MADE_FROM = "made_from.json"
 KEPT = ("best", "steps")
@@ -43,113 +40,44 @@ def load_trained(model, checkpoint: Path) -> None:
 
 
 def seal(written: Path) -> None:
-    """Sync a checkpoint to disk, write `complete`, rename it to its final name, then remove older checkpoints.
+    """Sync a checkpoint to disk, rename it to its final name, then remove older checkpoints.
 
-    `complete` also lists the sizes of the weights that the run has kept so far, which a resumed training needs.
+    The weights that the run has kept so far are synced first, since a resumed training needs them.
     """
     scratch = written.parents[1]
-    kept = {
-        str(path.relative_to(scratch)): path.stat().st_size for folder in KEPT for path in contents(scratch / folder)
-    }
     share(written)
-    complete(written, kept)
+    for folder in (*(scratch / name for name in KEPT if (scratch / name).exists()), written):
+        sync(folder)
     checkpoint = scratch / written.name
     remove(checkpoint)
     written.rename(checkpoint)
-    sync_folder(scratch)
+    sync_path(scratch)
     for old in by_step(scratch):
         if old != checkpoint:
             remove(old)
 
 
-def complete(folder: Path, kept: dict[str, int] | None = None) -> None:
-    """Sync a folder to disk and write `complete`: size and SHA-256 of each file, and the sizes `kept`."""
-    listed = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sync_file(path)}
-        for path in contents(folder)
-    }
-    with files.replacing(folder / COMPLETE) as new:
-        new.write_text(json.dumps({"files": listed, "kept": kept or {}}))
-        sync_file(new)
-    sync_folder(folder)
-
-
-def newest(scratch: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest intact checkpoint, and the damage of newer ones, which are removed."""
-    problems = []
-    for checkpoint in reversed(by_step(scratch)):
-        if not (problem := damage(checkpoint)):
-            return checkpoint, problems
-        problems.append(f"{checkpoint.name} is incomplete: {problem}")
-        remove(checkpoint)
-    return None, problems
-
-
-def damage(checkpoint: Path) -> str | None:
-    """Describe the damage of a checkpoint: a file is missing or differs from its entry in `complete`."""
-    try:
-        content = json.loads((checkpoint / COMPLETE).read_text())
-        for name, entry in content["files"].items():
-            path = checkpoint / name
-            if (size := path.stat().st_size) != entry["bytes"]:
-                return f"{name} has {size} bytes, expected {entry['bytes']}"
-            if files.sha256(path) != entry["sha256"]:
-                return f"{name} has a different SHA-256 than when it was written"
-        for name, expected in content["kept"].items():
-            if (size := (checkpoint.parent / name).stat().st_size) != expected:
-                return f"{name} has {size} bytes, expected {expected}"
-    except FileNotFoundError as problem:
-        return f"{Path(problem.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        return f"it cannot be read ({problem})"
-    return None
+def newest(scratch: Path) -> Path | None:
+    return next(reversed(by_step(scratch)), None)
 
 
 def usable(scratch: Path, made: dict) -> tuple[Path | None, list[str]]:
-    """Return the checkpoint from which a training run can resume, and why others were discarded.
+    """Return the checkpoint from which a training run can resume, and why another one was deleted.
 
-    A checkpoint of a different training run (settings, data, versions) is set aside; a damaged one is deleted.
+    It is deleted if it is of a different training run (settings, data, versions).
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    discarded = claim(scratch, made)
-    checkpoint, damaged = newest(scratch)
-    if damaged and not checkpoint:  # the kept weights belong to the lost checkpoint
-        for name in KEPT:
-            remove(scratch / name)
-    discarded += damaged
-    for reason in discarded:
-        print(f"{reason}: {f'resuming at {checkpoint.name}' if checkpoint else 'starting over'}")
-    return checkpoint, discarded
-
-
-def claim(scratch: Path, made: dict) -> list[str]:
-    """Claim the scratch folder for this training run and return the reasons why a checkpoint in it cannot be used.
-
-    A checkpoint of a different training run is set aside until this run has finished.
-    """
-    path = scratch / MADE_FROM
-    reasons = []
-    if path.exists():
-        try:
-            saved = json.loads(path.read_text())
-            found = made_from.differences(*map(made_from.without_folders, (saved, made)))
-        except (OSError, ValueError, AttributeError, KeyError) as problem:
-            found = [f"an unknown origin ({path.name} cannot be read: {problem})"]
-        reasons = [f"the training checkpoint has {', '.join(found)}"] if found else []
-    elif by_step(scratch) or any((scratch / name).exists() for name in KEPT):
-        reasons = [f"the training checkpoint has an unknown origin ({path.name} is missing)"]
-    if reasons:
-        remove(folder_aside(scratch))
-        scratch.rename(folder_aside(scratch))
-    for interrupted in scratch.glob(f"{UNSEALED}*"):
-        remove(interrupted)
+    path, discarded = scratch / MADE_FROM, []
+    saved = files.read_json(path) if path.exists() else {}
+    if saved or by_step(scratch):
+        found = made_from.differences(*map(made_from.without_folders, (saved, made)))
+        discarded = [f"the training checkpoint has {', '.join(found)}"] if found else []
+    if discarded:
+        print(f"{discarded[0]}: starting over")
+        remove(scratch)
+    remove(scratch / UNSEALED)
     files.write_json(path, made)
-    return reasons
-
-
-def folder_aside(scratch: Path) -> Path:
-    """Return the folder of a checkpoint that was set aside."""
-    return scratch.with_name(f"{scratch.name}.set-aside")
+    return newest(scratch), discarded
 
 
 def remove(folder: Path) -> None:
@@ -173,19 +101,18 @@ def step_of(checkpoint: Path) -> int:
 
 def contents(folder: Path) -> list[Path]:
     """List the files in a folder, without hidden ones, which are being written."""
-    inside = (path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+    inside = (path for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
-def sync_file(path: Path) -> str:
-    """Sync a file to disk and return its SHA-256."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def sync(folder: Path) -> None:
+    """Sync a folder's files and names to disk."""
+    for path in (*contents(folder), folder):
+        sync_path(path)
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

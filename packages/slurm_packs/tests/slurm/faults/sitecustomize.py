@@ -30,7 +30,7 @@ def target() -> tuple[int, str]:
 
 def use_memory(scratch: Path) -> None:
     """Exceed the memory of a first attempt; in a retry use more than that, too, with the two Snakemakes of the job."""
-    while not list(scratch.glob("checkpoint-*/complete")):
+    while not list(scratch.glob("checkpoint-*/trained.safetensors")):
         time.sleep(0.02)
     # In a job step of a pack, which is a first attempt, the variable has the memory of the pack.
     first = "PACKED_JOBS" in os.environ or int(os.environ["SLURM_MEM_PER_NODE"]) <= FIRST_LIMIT
@@ -45,7 +45,7 @@ def stand_still(scratch: Path, released: Path) -> None:
     born = time.time()
     while not released.exists():
         with contextlib.suppress(FileNotFoundError):  # an older state gives way to the new one
-            if any(path.stat().st_mtime > born for path in scratch.glob("checkpoint-*/complete")):
+            if any(path.stat().st_mtime > born for path in scratch.glob("checkpoint-*/trained.safetensors")):
                 os.kill(os.getpid(), signal.SIGSTOP)
                 return
         time.sleep(0.02)

@@ -132,7 +132,6 @@ class Benchmark:
                 "model_name": self.settings["model"],
                 "device": None,
                 "augmented": given,
-                "trackers": {"report_to": [], "folder": str(folder / "trackers")},
                 "scratch": str(folder / "scratch"),
             }
             | fixed

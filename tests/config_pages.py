@@ -2,7 +2,7 @@
 
 The lists of keys at the ends of pages, between `<!-- table keys -->` and `<!-- end -->`, and a JSON schema for editors,
 workflow/schemas/config.schema.json. The pages leave out what the schema has and a reader can do without: examples of
-texts and lists, types that a default shows, limits that no value reaches, and what PEFT documents.
+texts and lists, types that a default shows, and limits that no value reaches.
 """
 
 import importlib
@@ -138,14 +138,12 @@ def lines(page: str) -> list[str]:
 
 
 def rows(section: type[Section], page: str) -> list[str]:
-    """Return a line per key with the few keys in it; of PEFT's own arguments, one line for all."""
+    """Return a line per key with the few keys in it."""
     found = [key for key in keys(section) if key.path[0] not in BY_COMMANDS or len(key.path) == 1]
-    if not title(section).startswith("peft of kind") or title(section) == "peft of kind hra":
-        groups = [[*group] for _, group in groupby(found, lambda key: key.path[0])]
-        texts = [[row(key, page) for key in group] for group in groups]
-        parts = [[" ".join(one)] if len(one) <= FEW else one for one in texts]
-        return [f"- {text}" for part in parts for text in part]
-    return [f"PEFT documents {', '.join(code('.'.join(key.path)) for key in found)}."]
+    groups = [[*group] for _, group in groupby(found, lambda key: key.path[0])]
+    texts = [[row(key, page) for key in group] for group in groups]
+    parts = [[" ".join(one)] if len(one) <= FEW else one for one in texts]
+    return [f"- {text}" for part in parts for text in part]
 
 
 def row(key: Key, page: str) -> str:

@@ -43,13 +43,10 @@ def test_folders_that_rules_could_not_match_are_refused(config, folder):
 # A key, its wrong value in YAML, and a part of the message, as a regular expression.
 WRONG = r"""
 tasks.glue.sedes | [1] | tasks.glue.sedes: unknown key
-methods.hra.variants.r8.peft.rank | 8 | peft.rank: unknown key; known keys: apply_GS, bias, init_s
 methods.hra.variants.r8.lambda | 1e-5 | lambda: expected a number, found '1e-5'.*write 1.0e-5
 methods.hra.kind | hrra | methods.hra.kind: expected 'hra', 'lora', .*, found 'hrra'
-methods.hra.variants.r8.peft.r | 7 | peft.r is 7; the paired initialisation .* even r
 methods.lora.variants.r8.lambda | 0.1 | lambda is for kind hra, this is lora
 methods.oft.variants.b16.peft.r | 4 | variants.b16: expected one of peft.r and .*, found r and oft_block_size
-methods.boft.variants.m4r8.peft.boft_block_num | 12 | 4 butterfly factors need .* multiple of 8; found 12
 methods.full.variants.all.targets | paper | kind full inserts no adapter
 methods.hra.variants.r8.targets | attention | unknown list 'attention'; known: paper
 tasks.glue.preset.hra | tabel5 | unknown preset 'tabel5'; known: table5-lambda0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, grid, imports, made_from, manifests
-from hra_workflow.core.errors import JobError
+from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.job import script
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.methods import peft_types
@@ -28,8 +28,10 @@ def main(job: dict) -> None:
     }
     # Without an adapter, do not load a model: the imports take seconds, and there is nothing to insert.
     if adapter := methods.entry(method).adapter.config:
-        place = "config: methods.{method}.variants.{variant}.peft".format_map(job["wildcards"])
-        peft_types.check_arguments(place, adapter, method["peft"])
+        place = "config: methods.{method}.variants.{variant}".format_map(job["wildcards"])
+        peft_types.check_arguments(f"{place}.peft", adapter, method["peft"])
+        fault = methods.entry(method).variants.fault(method)
+        expect(fault is None, f"{place}: {fault}")
         content |= insert(job["input"]["model"], list(source["files"]), params, manifest.parent)
     files.write_json(manifest, content)
     print(f"{len(content['modules'])} modules adapted, {content.get('adapter_parameters', 0):,} parameters")

@@ -1,13 +1,12 @@
 """Validation of the config: a clear message about every error of a stage, with its key."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from hra_workflow import methods, tasks
-from hra_workflow.config import positions, tuning_checks
+from hra_workflow.config import tuning_checks
+from hra_workflow.config.folders import check_folders
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
 from hra_workflow.config.model import model_of
-from hra_workflow.config.values import check_folders, check_values
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.errors import JobError, expect, one_of
 from hra_workflow.core.grid import HELD_OUT, averages, kind_of, preset, run_keys
@@ -17,16 +16,15 @@ from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.training import REQUIRED
 
 
-def check(config: dict, files: Sequence[Path] = ()) -> None:
-    """Raise JobError for what is wrong in the config, with its keys; `files`: the user's, whose lines it names.
+def check(config: dict) -> None:
+    """Raise JobError for what is wrong in the config, with its keys.
 
     Checks of one stage need that those before have passed: the types of all values, what the entries refer to, tasks.
     """
-    check_values(config)
     stages = (check_types, check_entries, check_references, check_tasks)
     for stage in stages:
         if found := list(stage(config)):
-            raise JobError("\n".join(f"{one}{positions.of(one, config, files)}" for one in found))
+            raise JobError("\n".join(found))
 
 
 def check_types(config: dict) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from hra_workflow.keys.methods import AnyMethod
+from hra_workflow.keys.methods import Method
 from hra_workflow.keys.models import Model
 from hra_workflow.keys.section import Folder, Name, Section, Text, key, matching
 
@@ -126,6 +126,6 @@ class TopLevel(Section, title="Top level"):
         reruns="table",
     )
     models: dict[Name, Model] = key("The models by name; those of the paper and the demo are in config/config.yaml.")
-    methods: dict[Name, AnyMethod] = key(
+    methods: dict[Name, Method] = key(
         "The methods by name; those of the paper are in config/methods.yaml.", reruns="training"
     )

@@ -14,6 +14,7 @@ WORDS = {
     "int_type": "an integer",
     "int_from_float": "an integer",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "a text",
     "list_type": "a list",
@@ -152,6 +153,8 @@ def hint(value: Any, kinds: set[str]) -> str:
         return f"; on the command line write {value.title()}"
     if isinstance(value, float) and value.is_integer() and kinds & {"int_type", "int_from_float"}:
         return f"; write {value:.0f}"
+    if value is not None and not isinstance(value, bool | list | dict) and "string_type" in kinds:
+        return "; write it in quotes"
     return ""
 
 

@@ -20,7 +20,9 @@ class Section(BaseModel):
     The docstring is the description of the keys that have the section as their value; `title` is the section's place.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), defer_build=True, allow_inf_nan=False
+    )
 
 
 def key(

@@ -106,7 +106,9 @@ class GridBlock(Section):
 class Column(Section):
     """A column of the table."""
 
-    name: str = key("Heading, unique; config/README.md#names lists the endings that it cannot have.", examples=["CoLA"])
+    name: Line = key(
+        "Heading, unique; config/README.md#names lists the endings that it cannot have.", examples=["CoLA"]
+    )
     dataset: str = key(
         "The dataset whose runs it shows.", absent="the mean over all datasets of the grid", examples=["cola"]
     )
@@ -129,7 +131,7 @@ class Column(Section):
 class Average(Section):
     """A column with the mean of others."""
 
-    name: str = key("Heading, unique.", examples=["All"])
+    name: Line = key("Heading, unique.", examples=["All"])
     columns: Distinct[str] = key("Columns with one `scale` and one `better`.", examples=[["CoLA", "RTE"]])
 
 

@@ -23,8 +23,8 @@ def hra_as_lora(peft: dict) -> dict:
     return {"r": peft.get("r", 8), "bias": peft.get("bias", "none")}
 
 
-def hra_fault(variant: dict) -> str | None:
-    peft = variant["peft"]
+def hra_fault(method: dict) -> str | None:
+    peft = method["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
     if paired and peft.get("r", 8) % 2:
         return (
@@ -52,8 +52,8 @@ def lora_starts_from_weights(peft: dict) -> bool:
     return peft.get("use_dora", False) or peft.get("init_lora_weights", True) not in plain
 
 
-def lora_fault(variant: dict) -> str | None:
-    peft = variant["peft"]
+def lora_fault(method: dict) -> str | None:
+    peft = method["peft"]
     start = peft.get("init_lora_weights", True)
     if not (isinstance(start, bool) or start in ("gaussian", "orthogonal") or str(start).startswith("pissa")):
         return (
@@ -69,18 +69,6 @@ def adalora_schedule(method: dict, steps: int) -> dict:
     """Return the steps before and after the rank reduction; a preset's values, in `peft`, take precedence."""
     fractions = {"tinit": method["budget"]["initial"], "tfinal": method["budget"]["final"]}
     return {"total_step": steps} | {name: int(fraction * steps) for name, fraction in fractions.items()}
-
-
-def boft_fault(variant: dict) -> str | None:
-    peft = variant["peft"]
-    factors = peft.get("boft_n_butterfly_factor", 1)
-    size, blocks = peft.get("boft_block_size"), peft.get("boft_block_num")
-    if factors > 1 and ((size or 2) % 2 or (blocks or 2 ** (factors - 1)) % 2 ** (factors - 1)):
-        return (
-            f"{factors} butterfly factors need an even boft_block_size, or a boft_block_num that is a multiple of "
-            f"{2 ** (factors - 1)}; found {size or blocks}"
-        )
-    return None
 
 
 METHODS = {
@@ -113,7 +101,6 @@ METHODS = {
     "boft": Method(
         colour="#CC79A7",
         adapter=Adapter("boft", one_of=("boft_block_size", "boft_block_num")),
-        variants=Variants(fault=boft_fault),
         waits=("boft/",),
     ),
     "adalora": Method(

@@ -45,13 +45,13 @@ class Variants:
     """The allowed keys of a method's variants in the config.
 
     required, optional: keys that only variants of this kind must or may have.
-    fault: function (variant) → description of its error and how to correct it, or None.
+    fault: function (method, as from grid.method) → description of an error in `peft` and how to correct it, or None.
     sweep: function (variant) → its `lambda` and `series` in the figure over λ; None: the method has no λ.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    fault: Callable[[dict], str | None] = lambda variant: None
+    fault: Callable[[dict], str | None] = lambda method: None
     sweep: Callable[[dict], dict] | None = None
 
 

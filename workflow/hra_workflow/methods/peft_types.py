@@ -44,6 +44,7 @@ TARGETS = (
     "target_parameters",
     "trainable_token_indices",
 )
+PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,)}  # type of an argument: those of its values
 OF_MODEL = ("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
 
 
@@ -67,15 +68,6 @@ def check(place: str, kind: str) -> None:
     expect(reason is None, f"{place}: type {kind} cannot run here: {reason}. Use a type that adapts Linear layers")
 
 
-def check_targets(place: str, peft: dict) -> None:
-    """Raise JobError for an argument that selects modules."""
-    for name in peft:
-        expect(
-            name not in TARGETS,
-            f"{place}.{name}: the modules with adapters are those of `targets`, a list of the model. Remove {name}",
-        )
-
-
 def config_class(kind: str) -> type:
     """Return the class that configures a type: PEFT's, or the one of `hra`."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -87,7 +79,10 @@ def config_class(kind: str) -> type:
 
 
 def check_arguments(place: str, kind: str, peft: dict) -> None:
-    """Raise JobError for an argument that a type lacks or that the workflow sets, and for an unknown use of tokens."""
+    """Raise JobError for an argument that a type lacks or that the workflow sets, and for an unknown use of tokens.
+
+    Of the values, only numbers and booleans are checked; PEFT checks the others when it builds the adapter.
+    """
     from peft import PeftConfig, PromptLearningConfig
 
     config = config_class(kind)
@@ -98,22 +93,27 @@ def check_arguments(place: str, kind: str, peft: dict) -> None:
     )
     fields, of_all = config.__dataclass_fields__, PeftConfig.__dataclass_fields__
     known = sorted({*fields} - {*of_all, *TARGETS, *OF_MODEL})
-    for name in peft:
+    for name, value in peft.items():
         expect(
             name in known,
             f"{place}.{name}: {config.__name__} has no such argument that a variant can set{meant(name, known)}. "
             f"Use one of {', '.join(known)}",
         )
+        wanted = getattr(fields[name].type, "__name__", fields[name].type)  # a text if annotations are postponed
+        expect(
+            type(value) in PLAIN.get(wanted, (type(value),)),
+            f"{place}.{name}: expected a value of type {wanted}, found {value!r}. Correct it",
+        )
 
 
-def virtual_fault(variant: dict) -> str | None:
+def virtual_fault(method: dict) -> str | None:
     """Return the error of a variant with virtual tokens and how to correct it, or None."""
-    peft = variant["peft"]
+    peft = method["peft"]
     count = peft.get("num_virtual_tokens")
     if not isinstance(count, int) or count < 1:
         return f"peft.num_virtual_tokens: expected a positive integer, found {count}. Set it, for example to 20"
     if peft.get("prompt_tuning_init") == "TEXT":
         return "peft.prompt_tuning_init is TEXT, which needs the path of a tokenizer. Use RANDOM or SAMPLE_VOCAB"
-    if not variant.get("train_head", True):
+    if not method["train_head"]:
         return "train_head is false, but PEFT trains the classifier together with virtual tokens. Remove it"
     return None

@@ -9,7 +9,6 @@ from snakemake.common.configfile import load_configfile
 from snakemake.pathvars import Pathvars
 
 from hra_workflow.config import overlays, validation
-from hra_workflow.config.values import check_values
 from hra_workflow.core import launcher
 from hra_workflow.core.errors import JobError, ending_the_run, expect
 from hra_workflow.tasks import requested_run
@@ -53,8 +52,8 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         check_python()
         check_module(workflow)
         check_copies(basedir, shipped, workflow.configfiles)
-        config, chosen, files = complete(workflow, config, basedir, shipped)
-        validation.check(config, files)
+        config, chosen = complete(workflow, config, basedir, shipped)
+        validation.check(config)
         enter_container(workflow, config["container"], basedir)
     os.environ.pop(launcher.RUN_JOBS_WITH, None)
     if config["preflight"] == "jobs":
@@ -73,8 +72,8 @@ def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str])
         return requested_run.parse_request(config, tasks, chosen, configs)
 
 
-def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str], list[Path]]:
-    """Merge the user's config over the shipped files; also return the tasks that `all` makes, and the user's files.
+def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
+    """Merge the user's config over the shipped files; also return the tasks that `all` makes.
 
     It does not use `configfile:`, which begins with the user's file: a key that the user repeats would become the first
     one of its mapping, such as the benchmark that selects the best step. `configfile:` also prints a line per file.
@@ -82,8 +81,6 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     modifier, settings = workflow.modifier, workflow.config_settings
     read = [] if modifier.skip_configfile else overlays.with_extended(settings.configfiles, load)
     own = [config] if modifier.skip_configfile else [content for _, content in read]
-    for stated in (*own, config):  # before the merge, which would not end for a mapping that contains itself
-        check_values(stated)
     if read and overlays.EXTENDS not in settings.config:
         config = {key: value for key, value in config.items() if key != overlays.EXTENDS}
     expect(
@@ -101,7 +98,7 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have its own `pathvars:`.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
-    return config, overlays.finish_merge(config, own), [path for path, _ in read]
+    return config, overlays.finish_merge(config, own)
 
 
 def load(path: Path) -> dict:

@@ -64,6 +64,7 @@ class ImageTask(Task):
     def check_settings(self) -> None:
         """Raise JobError if an evaluator lacks a required input, or has a key that its type does not use."""
         place, entries = f"config: tasks.{self.name}.evaluation.evaluators", self.settings["evaluation"]["evaluators"]
+        each_once(place, "name", [entry["name"] for entry in entries])
         for entry in entries:
             key = f"{place}: {entry['name']}"
             registry.check(key, entry, self.reference_images)

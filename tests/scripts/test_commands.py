@@ -101,7 +101,7 @@ def test_requests_for_ones_own_results(composed):
     assert request(exported) == given and exported[-2:] == ["--", "export"] and "export_adapter" in exported
     Path("it's, and newer.csv").touch()
     predicted = composed("predict", "--texts", "it's, and newer.csv", "--seed", "3", "--profile", "slurm")
-    assert request(predicted) == {"run": "best", "texts": "it's, and newer.csv", "seed": "3", "command": "predict"}
+    assert request(predicted) == {"texts": "it's, and newer.csv", "seed": "3", "command": "predict"}
     assert predicted[:3] == ["snakemake", "--profile", "slurm"] and "predict_inputs" in predicted
 
 

@@ -91,7 +91,7 @@ def wrong(value: str, parameter: click.Parameter, context: click.Context) -> str
         is_project = parameter.name != "project" or path.is_file() or (path / parameters.CONFIG).is_file()
         return "" if packages.is_deleted(path) or (path.exists() and is_project) else f"{value} does not exist"
     if parameter.name == "run":
-        return "" if value.split("/")[0] == "best" or is_made(value) else f"{value} is no run of the config"
+        return "" if is_made(value) else f"{value} is no run of the config"
     known = {"table": TABLES, "profile": PROFILES}.get(parameter.name)
     if known and value not in known:
         return f"{value}: expected one of {', '.join(known)}"

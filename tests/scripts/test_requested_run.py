@@ -21,6 +21,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = paper_config()
     config["tasks"]["glue"] |= {"columns": [COLUMN], "averages": []}
+    config["tasks"]["glue"]["grid"] = [{"runs": ["hra/r8", "lora/r8"], "datasets": ["cola"], "seeds": [0, 1]}]
     values = {("hra/r8", 0): 0.8, ("hra/r8", 1): 0.9, ("lora/r8", 0): 0.86}  # HRA has the best single run
     lines = [HEADER]
     for (run, seed), value in values.items():
@@ -52,14 +53,14 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_best_run_is_the_best_row_s_best_seed(project):
-    found = project(command="predict", run="best", texts="new texts.csv")
+    found = project(command="predict", texts="new texts.csv")
     assert (found.run, found.weights) == ("results/glue/cola/lora/r8/seed0", "best")  # 0.86 > (0.8 + 0.9) / 2
     place = r"results/glue/cola/lora/r8/seed0/predictions/best/new-texts-\w{8}/predictions\.csv"
     assert re.fullmatch(place, found.predictions)
     assert "lora/r8 has the best mean of accuracy on cola, validation (0.86, n = 1, best_on_dev)" in found.note
     several = {name: value for name, value in COLUMN.items() if name != "dataset"} | {"better": "lower"}
     project.config["tasks"]["glue"]["columns"] = [several]  # of a column without a dataset, the dataset's part
-    found = project(command="export", run="best/glue/cola", weights="last")
+    found = project(["glue"], command="export", weights="last")
     assert found.card == "results/glue/cola/hra/r8/seed0/hub/last/README.md" and "seed 0 its best" in found.note
 
 
@@ -96,17 +97,15 @@ def test_a_run_is_named_by_its_folder(project, tmp_path):
     ("request_", "message"),
     [
         ({"run": "results/glue/cola/hra/r8/seed7"}, "none there. Finished runs: results/glue/cola/hra/r8/seed0, "),
-        ({"run": "other/glue/cola/hra/r8/seed0"}, "For the runs of another project, name it as for `hra-workflow run`"),
+        ({"run": "best"}, "For those of another project, name it."),
         ({"texts": "nowhere.csv"}, "--texts nowhere.csv: expected a file .*csv, .*txt.*, found none"),
         ({"texts": "results"}, "--texts results: expected a file .*, found a folder."),
         ({"texts": None, "images": "nowhere"}, "--images nowhere: expected an image or a folder, found none."),
         ({"run": "results/subject/dog/real/images/seed0"}, "found one that evaluates the real images"),
         ({"weights": "3"}, "expected weights '3', found best, last."),
         ({"prompts": "prompts.txt"}, "predict from, found --texts new texts.csv --prompts prompts.txt."),
-        ({"run": "best/glue/mrpc"}, "found mrpc. Name one of its columns: --run best/glue/"),
-        ({"run": "best/math"}, "found none among glue, subject. Name it: --run best/glue. For the runs of another"),
-        ({"run": "best/glue", "texts": None}, "expected --texts texts.csv to predict from, found nothing."),
-        ({"command": "export", "run": "best"}, "expected one task, found glue, subject among .* --run best/glue"),
+        ({"texts": None}, "expected --texts texts.csv to predict from, found nothing."),
+        ({"command": "export", "run": None}, "expected a config with one task, found glue, subject. Name a run by"),
     ],
 )
 def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, message):
@@ -119,11 +118,11 @@ def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     trial = Path("results/glue/cola/hra/r8@lr-0.1/seed1000/train.json")
     trial.parent.mkdir(parents=True)
     trial.touch()
-    with pytest.raises(JobError, match="found a trial, whose weights are not kept"):
+    with pytest.raises(JobError, match="not of a trial, found none there"):
         project(command="export", run=str(trial.parent))
     Path("results/runs_glue.csv").unlink()
     with pytest.raises(JobError, match=r"Make the table first \(hra-workflow run\)"):
-        project(command="export", run="best/glue")
+        project(["glue"], command="export")
 
 
 def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
@@ -133,15 +132,15 @@ def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
         path.touch()
     table = Path("results/runs_glue.csv").read_text().replace(",outdated", ",ok")
     files.write_text("results/runs_glue.csv", table)
-    for run in ("best/glue", "results/glue/cola/full/all/seed0"):
+    for run in ({}, {"run": "results/glue/cola/full/all/seed0"}):
         with pytest.raises(JobError, match=r"full/all: expected an adapter of PEFT .* Name a run with an adapter"):
-            project(command="export", run=run)
-        assert project(command="predict", run=run, texts="new texts.csv").run.endswith("full/all/seed0")
+            project(["glue"], command="export", **run)
+        assert project(command="predict", texts="new texts.csv", **run).run.endswith("full/all/seed0")
 
 
 def test_a_tuned_run_needs_the_values_that_its_trials_chose(project):
     project.config["tasks"]["glue"]["tune"] = {"search": {"learning_rate": [1e-3, 2e-3]}, "trials": 2}
     with pytest.raises(JobError, match=r"found no results/tune/glue/cola/lora/r8\.json\. Make it again"):
-        project(command="export", run="best/glue")
+        project(["glue"], command="export")
     tuning.write_choice("results/tune/glue/cola/lora/r8.json", {"values": {"learning_rate": 1e-3}})
-    assert project(command="export", run="best/glue").run == "results/glue/cola/lora/r8/seed0"
+    assert project(["glue"], command="export").run == "results/glue/cola/lora/r8/seed0"

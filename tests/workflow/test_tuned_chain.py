@@ -40,7 +40,7 @@ def test_a_tuned_run_is_exported_and_its_trials_are_those_of_the_config(fresh, t
     trials = [runs / f"r8@learning_rate-{rate}/seed1000/train.json" for rate in ("0.01", "0.02")]
 
     project.snakemake(*COMMAND, "--", TABLE)
-    for request in ({"run": "best"}, {"run": run}, {"run": run, "weights": "best"}):
+    for request in ({}, {"run": run}, {"run": run, "weights": "best"}):
         asked = f"request={json.dumps(request | {'command': 'export'})}"
         project.snakemake(*COMMAND, "--config", asked, "--", "export")
     assert {path.parent.name for path in (project.folder / run).glob("hub/*/README.md")} == {"best", "last"}

@@ -197,8 +197,12 @@ def smoke(project: tuple[str, ...], table: str | None, **where) -> int:
     return asked.plan(target, preflight="login") or asked.start(target, options=("--retries", "1"), preflight="jobs")
 
 
-run_option = option("--run", metavar="RUN", help="folder of a run, or best (default), best/TASK, best/TASK/DATASET")
-weights = option("--weights", metavar="NAME", help="last, best, or a step of a subject's run; default: the run's")
+run_option = option("--run", metavar="RUN", help="folder of a run; default: the best one of the table")
+weights = option(
+    "--weights",
+    metavar="NAME",
+    help="last, best, or a step of a subject's run; default: those of the table, of a named run the last",
+)
 a_run = combined(project, run_option, weights)
 
 
@@ -215,7 +219,7 @@ def export(project: tuple[str, ...], verbose: bool, **request) -> int:
 
 @commands.command(
     short_help="predict for new texts, prompts or images",
-    **examples("predict reviews --texts new.csv", "predict faces --controls folder --seed 3 --run best"),
+    **examples("predict reviews --texts new.csv", "predict faces --controls folder --seed 3"),
 )
 @a_run
 @option("--texts", type=click.Path(exists=True), help="GLUE: .csv or another table with a column per text")

@@ -151,7 +151,7 @@ class Project:
 
         seen: called with every line of the output.
         """
-        request = {"run": "best"} | {key: value for key, value in words.items() if value is not None}
+        request = {key: value for key, value in words.items() if value is not None}
         options = ("-R", rule) if self.verbose else ("-q", "all", "-R", rule)
         found = self.command(*options, targets=(command,), request=request | {"command": command})
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))

@@ -65,10 +65,10 @@ class Request(Section):
     """The run of `hra-workflow export` and `hra-workflow predict`, which set it, and the new inputs."""
 
     command: Literal["export", "predict"] = key("The command.")
-    run: str = key("The run's folder, or best, best/TASK, best/TASK/DATASET.", examples=["best/glue/cola"])
+    run: str = key("The run's folder.", absent="the best run of the table", examples=["results/glue/cola/hra/r8/seed0"])
     weights: Annotated[str, matching(r"^(last|best|[0-9]+)$", "last, best or a step")] = key(
         "last, best, or a step of a subject's run.",
-        absent="last; for `best/…` runs, the weights that the table reports",
+        absent="last; without `run`, those that the table reports",
         examples=["last", "1000"],
     )
     seed: Digits = key("Of generated images, as text.", absent="the run's seed", examples=["7"])

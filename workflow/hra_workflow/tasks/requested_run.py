@@ -1,6 +1,6 @@
 """The requests of `hra-workflow export` and `predict`: a finished run, its weights, and new inputs.
 
-A run is named by its folder, or by `best`, `best/TASK`, `best/TASK/DATASET`: the best run of a task's table.
+A run is named by its folder; without a name, it is the best run of the table of a config with one task and dataset.
 """
 
 import hashlib
@@ -18,10 +18,9 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.tasks import tuned_runs
 from hra_workflow.tasks.base import Task
 
-BEST = "best"
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
-OTHERS = "For the runs of another project, name it as for `hra-workflow run`."
+NAMED = "Name a run by its folder: --run RESULTS/TASK/DATASET/METHOD/VARIANT/seedN"
 TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
 NAME = 60  # maximum characters of an input's name in a path
 GIVEN = {  # the options of new inputs, with an example
@@ -95,21 +94,13 @@ def parse_request(
         found = "a file" if Path(path).is_file() else "a folder" if Path(path).is_dir() else "none"
         fits = found == "a file" or (found == "a folder" and name not in TABLES)
         expect(fits, f"--{name} {path}: expected {wanted}, found {found}. Correct the path.")
-    where, _, of = asked["run"].rstrip("/").partition("/")
     predicts = asked["command"] == "predict"
-    if where == BEST:
-        task, _, dataset = of.partition("/")
-        names = [name for name in chosen if task in ("", name)]
-        if predicts:  # if none accepts the inputs, the error below names the expected ones
-            names = [name for name in names if accepts(tasks[name], given)] or names
-        expect(
-            len(names) == 1,
-            f"--run {asked['run']}: expected one task, found {', '.join(names) or 'none'} among {', '.join(chosen)}. "
-            f"Name it: --run best/{(names or chosen)[0]}. {OTHERS}",
-        )
-        run, weights, note = best(tasks[names[0]], dataset or None)
-    else:
+    if "run" in asked:
         run, weights, note = existing(config, tasks, asked["run"]), "last", ""
+    else:
+        names = [name for name in chosen if not predicts or accepts(tasks[name], given)] or chosen
+        expect(len(names) == 1, f"expected a config with one task, found {', '.join(names)}. {NAMED}")
+        run, weights, note = best(tasks[names[0]])
     task = tasks[Path(run).parts[-5]]
     if predicts:
         wanted = " or ".join(map(listed, task.predicts_from))
@@ -169,14 +160,14 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
     found = ", ".join(known[:SHOWN]) + f", … ({len(known)})" * (len(known) > SHOWN)
     expect(
         run in map(os.path.relpath, known),
-        f"--run {asked}: expected `best` or the folder of a finished run in {results}, found "
-        f"{'a trial, whose weights are not kept' if tuning.MARK in run else 'none there'}. Finished runs: "
-        f"{found or 'none'}. {OTHERS}",
+        f"--run {asked}: expected the folder of a finished run in {results}, not of a trial, found none there. "
+        f"Finished runs: {found or 'none'}. For those of another project, name it.",
     )
     task, dataset, method, variant, _ = Path(run).parts[-5:]
     expect(
         dataset in tasks[task].datasets and f"{method}/{variant}" in grid.every_run(config),
-        f"--run {asked}: expected dataset and method of the config, found {dataset} and {method}/{variant}. {OTHERS}",
+        f"--run {asked}: expected dataset and method of the config, found {dataset} and {method}/{variant}. Name the "
+        "config of its training.",
     )
     expect(
         not methods.get(config, method).real_images,
@@ -185,7 +176,7 @@ def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:
     return next(one for one in known if os.path.relpath(one) == run)
 
 
-def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
+def best(task: Task) -> tuple[str, str, str]:
     """Return the folder of the best run of a task's table, its weights, and a sentence with the reason.
 
     The best run is in the row with the best mean over seeds in the first column, by the first selection that is one
@@ -193,31 +184,16 @@ def best(task: Task, dataset: str | None) -> tuple[str, str, str]:
     """
     import pandas
 
-    columns = {  # the first column of each dataset; a column of several datasets belongs to each
-        name: column
-        for column in reversed(grid.columns(task.config, task.name))
-        for name in column.get("datasets") or [column["dataset"]]
-    }
-    names = [name for name in grid.datasets(task.config, task.name) if name in columns]
-    example = f"--run best/{task.name}/{(names or ['DATASET'])[0]}"
-    expect(
-        dataset in names if dataset else len(names) == 1,
-        f"--run best: expected one dataset of table_{task.name}, found {dataset or ', '.join(names) or 'none'}. Name "
-        f"one of its columns: {example}. {OTHERS}",
-    )
-    dataset = dataset or names[0]
-    column = columns[dataset]
-    path = Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
-    expect(
-        path.exists(),
-        f"--run best: expected {path}, found no such file. Make the table first (hra-workflow run). {OTHERS}",
-    )
+    names, column = grid.datasets(task.config, task.name), grid.columns(task.config, task.name)[0]
+    expect(len(names) == 1, f"expected one dataset in table_{task.name}, found {', '.join(names)}. {NAMED}")
+    dataset, path = names[0], Path(task.config["pathvars"]["results"], f"runs_{task.name}.csv")
+    expect(path.exists(), f"expected {path}, found no such file. Make the table first (hra-workflow run).")
     runs = pandas.read_csv(path, dtype=str, keep_default_na=False)
     wanted = {"dataset": dataset, "benchmark": column["benchmark"], "metric": column["metric"], "status": "ok"}
     runs = runs[(runs[[*wanted]] == [*wanted.values()]).all(axis=1) & (runs["step"] != "")]
     runs = runs[[methods.get(task.config, name).trains for name in runs["method"]]]
     selection = next((name for name in task.selections if name in set(runs["selection"])), None)
-    expect(bool(selection), f"--run best: {path} has no value of {column['metric']} on {dataset}. {OTHERS}")
+    expect(bool(selection), f"{path}: expected values of {column['metric']} on {dataset}, found none. {NAMED}")
     runs = runs[runs["selection"] == selection].astype({"value": float})
     sign = -1 if column.get("better") == "lower" else 1
     means = runs.groupby(["method", "variant"], sort=False)["value"].mean()

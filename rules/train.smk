@@ -51,6 +51,7 @@ rule train:
             # These hyper-parameters change results only by rounding.
             gradient_checkpointing=hyperparameter("gradient_checkpointing"),
             eval_batch_size=hyperparameter("eval_batch_size"),
+            trackers={"report_to": config["report_to"], "folder": f"{config['pathvars']['logs']}/trackers"},
             scratch=SCRATCH,
         ),
     script:

@@ -92,6 +92,7 @@ VALUES: dict[str, Any] = {
     "mirror": "mirror",
     "max_gpu_hours": 1000,
     "container": "docker://image",
+    "report_to": ["tensorboard"],
     "*.sha256": "0" * 64,
     "models.pictures-sd.source.path": "./workflow/word-problems-llama",
     "models.word-problems-llama.source.path": "./workflow/pictures-sd",

@@ -124,6 +124,7 @@ class Run:
     SETTINGS: dict
     SAVED = ("last",)
     GIVEN: ClassVar = {}  # params that the task's rules give to several scripts
+    report_to: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, given: dict, method: dict, seed: int = 0, **settings):
         self.folder, self.tiny, self.method, self.seed = folder, given, method, seed
@@ -145,6 +146,7 @@ class Run:
             "benchmarks": [],
             "expected": {},
             "scratch": str(self.folder / "scratch"),
+            "trackers": {"report_to": list(self.report_to), "folder": str(self.folder / "trackers")},
         } | self.GIVEN
 
     def job(self, rule: str, input: dict, output: dict, **params) -> dict:

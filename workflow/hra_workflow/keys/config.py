@@ -6,7 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from hra_workflow.keys.methods import Method
 from hra_workflow.keys.models import Model
-from hra_workflow.keys.section import Folder, Name, Section, Text, key, matching
+from hra_workflow.keys.section import Folder, Name, Section, Text, Unique, key, matching
 
 Digits = Annotated[str, matching(r"^[0-9]+$", "digits, as text")]
 
@@ -118,6 +118,11 @@ class TopLevel(Section, title="Top level"):
         "The image for --sdm apptainer, a path or URL (docs/running.md#environments). null: the Python of Snakemake.",
         default=None,
         examples=["/shared/hra.sif"],
+        reruns="nothing",
+    )
+    report_to: Unique[Literal["tensorboard", "wandb", "mlflow"]] = key(
+        "Experiment trackers to send training curves to (docs/running.md#experiment-trackers).",
+        default=[],
         reruns="nothing",
     )
     incomplete: bool = key(

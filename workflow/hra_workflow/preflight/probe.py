@@ -23,6 +23,7 @@ MINUTES = 20  # maximum that a job requests: short jobs start sooner
 def config_of(config: dict) -> dict:
     """Return the config of the probes."""
     new = copy.deepcopy(config)
+    new["report_to"] = []
     new["pathvars"] = {name: f"{folder}/{config['probes']['folder']}" for name, folder in config["pathvars"].items()}
     new["models"] = {name: model | {"source": source(config, name)} for name, model in config["models"].items()}
     for method in new["methods"].values():

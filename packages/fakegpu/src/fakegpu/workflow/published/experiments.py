@@ -132,6 +132,7 @@ class Benchmark:
                 "model_name": self.settings["model"],
                 "device": None,
                 "augmented": given,
+                "trackers": {"report_to": []},
                 "scratch": str(folder / "scratch"),
             }
             | fixed

@@ -147,21 +147,6 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.1f} ± {values.std():.1f}" if len(values) > 1 else f"{values.iloc[0]:.1f}"
 
 
-def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
-    lines = [["set", "run", "held-out rows at each learning rate (chosen in bold)"]]
-    for (name, run), rows in trials.groupby(["set", "run"], sort=False):
-        loss = rows["metric"].iloc[0] == "loss"
-        cells = []
-        for rate, trials_of in rows.groupby("learning_rate"):
-            mean = trials_of["score"].mean(skipna=False)
-            score = f"{mean:.3f}" if loss else f"{100 * mean:.1f}"
-            score = next(one for one in trials_of["status"] if one != "ok") if pd.isna(mean) else score
-            cells.append(f"{rate:g}: {f'**{score}**' if trials_of['chosen'].any() else score}")
-        lines.append([name, names[run], ", ".join(cells)])
-    text = table(lines, ["left", "left", "left"])
-    return text.replace("\\*\\*", "**")
-
-
 def rewrite() -> None:
     """Replace the text between the pages' markers with the current tables, and plot the figures."""
     results = {study: {name: read(study, name) for name in TABLES} for study in KEPT}
@@ -191,7 +176,6 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     names, tables = labels(), {}
     for study, of in results.items():
         tables[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
-        tables[f"{study} trials"] = trials_table(of["trials"], names)
         for name, kept in KEPT[study].items():
             tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}

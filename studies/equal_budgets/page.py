@@ -93,8 +93,12 @@ def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
         sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
         for name in ("run", "other"):
             of_part[f"parameters of {name}"] = [sizes[key] for key in zip(of_part["set"], of_part[name], strict=True)]
-        found.append(of_part[~of_part["run"].isin([*NOT_IN_OVERVIEW]) & ~of_part["other"].isin([*NOT_IN_OVERVIEW])])
+        found.append(of_part[~in_no_overview(of_part)])
     return pd.concat(found)
+
+
+def in_no_overview(contrasts: pd.DataFrame) -> pd.Series:
+    return contrasts["run"].isin([*NOT_IN_OVERVIEW]) | contrasts["other"].isin([*NOT_IN_OVERVIEW])
 
 
 def overview_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
@@ -175,7 +179,8 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     """Return the tables of every page by their names."""
     names, tables = labels(), {}
     for study, of in results.items():
-        tables[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
+        if in_no_overview(of["contrasts"]).any():
+            tables[f"{study} contrasts"] = contrasts_table(of["contrasts"][in_no_overview(of["contrasts"])], names)
         for name, kept in KEPT[study].items():
             tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}

@@ -29,6 +29,7 @@ KEPT = {study: {name: one.kept for name, one in sets.items()} for study, sets in
     "comparison_e": {"word problems": ONE_STEP[0], "SST-2": COSINE, "MRPC": COSINE},
 }  # what measures what a run has not forgotten, by study and set
 PARTS = dict(zip("ABCDE", KEPT, strict=True))
+ONLY_FIGURES = ("comparison_c", "comparison_d")  # their forms are in part E, or the library no longer has them
 SETS = ("word problems", "SST-2", "MRPC")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
 # Runs in the results whose form the library no longer has, and their labels. Commit 3fd83f6 could train the first, with
@@ -181,7 +182,7 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     for study, of in results.items():
         if in_no_overview(of["contrasts"]).any():
             tables[f"{study} contrasts"] = contrasts_table(of["contrasts"][in_no_overview(of["contrasts"])], names)
-        for name, kept in KEPT[study].items():
+        for name, kept in KEPT[study].items() if study not in ONLY_FIGURES else ():
             tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}
 

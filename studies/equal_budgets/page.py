@@ -17,7 +17,7 @@ import yaml
 from benchmarks import docs_images
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
-from hra_workflow.report.markdown_text import Bold, table
+from hra_workflow.report.markdown_text import table
 from studies.equal_budgets.collect import COSINE, ONE_STEP, RESULTS, STUDIES, STUDY, TABLES, collect, config, read
 
 OVERVIEW, PAGE, IMAGES = STUDY / "README.md", STUDY / "results.md", RESULTS
@@ -76,16 +76,6 @@ def signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
 
-def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
-    lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
-    for _, row in contrasts.iterrows():
-        found = verdict(row)
-        shown = found if found == "undecided" else Bold(found)
-        p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
-        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference(row), *p, shown])
-    return table(lines, ["left", "left", "right", "right", "right", "left"])
-
-
 def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
     """Return the contrasts of all parts except those of `NOT_IN_OVERVIEW`, with `part` and sizes."""
     found = []
@@ -94,12 +84,8 @@ def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
         sizes = results[study]["runs"].groupby(["set", "run"])["parameters"].first()
         for name in ("run", "other"):
             of_part[f"parameters of {name}"] = [sizes[key] for key in zip(of_part["set"], of_part[name], strict=True)]
-        found.append(of_part[~in_no_overview(of_part)])
+        found.append(of_part[~of_part["run"].isin([*NOT_IN_OVERVIEW]) & ~of_part["other"].isin([*NOT_IN_OVERVIEW])])
     return pd.concat(found)
-
-
-def in_no_overview(contrasts: pd.DataFrame) -> pd.Series:
-    return contrasts["run"].isin([*NOT_IN_OVERVIEW]) | contrasts["other"].isin([*NOT_IN_OVERVIEW])
 
 
 def overview_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
@@ -180,8 +166,6 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     """Return the tables of every page by their names."""
     names, tables = labels(), {}
     for study, of in results.items():
-        if in_no_overview(of["contrasts"]).any():
-            tables[f"{study} contrasts"] = contrasts_table(of["contrasts"][in_no_overview(of["contrasts"])], names)
         for name, kept in KEPT[study].items() if study not in ONLY_FIGURES else ():
             tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}

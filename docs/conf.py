@@ -45,7 +45,7 @@ BELOW = {"config/readme": ["tasks", "math", "subject", "control", "models", "met
     for kind in ("packages", "studies")
     for folder in (DOCS / kind).glob("*/")
 }
-UNLISTED = {"upstream", "studies/equal_budgets/design"}  # which few readers need; a page links to each
+UNLISTED = {"upstream"}  # which few readers need; a page links to it
 # Of Markdown or an HTML image; not to another site, nor within the page.
 LINK = re.compile(r'(?:\]\(|(?P<image><img src="))(?![a-z]+:|#)(?P<path>[^)#"\s]+)(?:#(?P<place>[^)"\s]+))?')
 IMAGES = (".png", ".svg")

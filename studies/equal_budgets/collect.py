@@ -1,4 +1,4 @@
-"""The results of the studies of design.md as tables; page.py has the commands."""
+"""The results of the studies of results.md as tables; page.py has the commands."""
 
 import sys
 from pathlib import Path

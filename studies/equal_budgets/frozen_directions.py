@@ -1,4 +1,4 @@
-"""HRA whose common directions are frozen; with both sides of W, part E's candidate (design.md, "Part E").
+"""HRA whose common directions are frozen; with both sides of W, part E's candidate (results.md, "Part E").
 
 PEFT starts the columns in equal pairs. They are u_2k = c_k + δ_k and u_2k+1 = c_k − δ_k, where δ is 0 at the start and
 trained, and c is not trained. So r columns of n entries train n r / 2 numbers. Commit 5eb2844 has both sides.

@@ -17,7 +17,7 @@ import yaml
 from benchmarks import docs_images
 from hra_workflow.core import files
 from hra_workflow.report import colours, comparison
-from hra_workflow.report.markdown_text import Bold, table
+from hra_workflow.report.markdown_text import table
 from studies.equal_budgets.collect import COSINE, ONE_STEP, RESULTS, STUDIES, STUDY, TABLES, collect, config, read
 
 OVERVIEW, PAGE, IMAGES = STUDY / "README.md", STUDY / "results.md", RESULTS
@@ -29,6 +29,7 @@ KEPT = {study: {name: one.kept for name, one in sets.items()} for study, sets in
     "comparison_e": {"word problems": ONE_STEP[0], "SST-2": COSINE, "MRPC": COSINE},
 }  # what measures what a run has not forgotten, by study and set
 PARTS = dict(zip("ABCDE", KEPT, strict=True))
+ONLY_FIGURES = ("comparison_c", "comparison_d")  # their forms are in part E, or the library no longer has them
 SETS = ("word problems", "SST-2", "MRPC")
 QUIET = 0.9  # minimum fraction of a core that a run must have had for its seconds to be used
 # Runs in the results whose form the library no longer has, and their labels. Commit 3fd83f6 could train the first, with
@@ -73,16 +74,6 @@ def verdict(row: pd.Series) -> str:
 
 def signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
-
-
-def contrasts_table(contrasts: pd.DataFrame, names: dict[str, str]) -> str:
-    lines = [["set", "contrast", "difference (points)", "p (Holm)", "p, equal within a point", "verdict"]]
-    for _, row in contrasts.iterrows():
-        found = verdict(row)
-        shown = found if found == "undecided" else Bold(found)
-        p = [f"{row[key]:.2g}" for key in ("p_holm", "p_equivalent")]
-        lines.append([row["set"], f"{names[row['run']]} − {names[row['other']]}", difference(row), *p, shown])
-    return table(lines, ["left", "left", "right", "right", "right", "left"])
 
 
 def overview(results: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
@@ -147,21 +138,6 @@ def spread(values: pd.Series) -> str:
     return f"{values.mean():.1f} ± {values.std():.1f}" if len(values) > 1 else f"{values.iloc[0]:.1f}"
 
 
-def trials_table(trials: pd.DataFrame, names: dict[str, str]) -> str:
-    lines = [["set", "run", "held-out rows at each learning rate (chosen in bold)"]]
-    for (name, run), rows in trials.groupby(["set", "run"], sort=False):
-        loss = rows["metric"].iloc[0] == "loss"
-        cells = []
-        for rate, trials_of in rows.groupby("learning_rate"):
-            mean = trials_of["score"].mean(skipna=False)
-            score = f"{mean:.3f}" if loss else f"{100 * mean:.1f}"
-            score = next(one for one in trials_of["status"] if one != "ok") if pd.isna(mean) else score
-            cells.append(f"{rate:g}: {f'**{score}**' if trials_of['chosen'].any() else score}")
-        lines.append([name, names[run], ", ".join(cells)])
-    text = table(lines, ["left", "left", "left"])
-    return text.replace("\\*\\*", "**")
-
-
 def rewrite() -> None:
     """Replace the text between the pages' markers with the current tables, and plot the figures."""
     results = {study: {name: read(study, name) for name in TABLES} for study in KEPT}
@@ -190,9 +166,7 @@ def made(results: dict[str, dict[str, pd.DataFrame]]) -> dict[Path, dict[str, st
     """Return the tables of every page by their names."""
     names, tables = labels(), {}
     for study, of in results.items():
-        tables[f"{study} contrasts"] = contrasts_table(of["contrasts"], names)
-        tables[f"{study} trials"] = trials_table(of["trials"], names)
-        for name, kept in KEPT[study].items():
+        for name, kept in KEPT[study].items() if study not in ONLY_FIGURES else ():
             tables[f"{study} {name}"] = results_table(of["runs"], of["trials"], name, kept, names)
     return {OVERVIEW: {"overview": overview_table(overview(results), names)}, PAGE: tables}
 

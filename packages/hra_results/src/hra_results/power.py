@@ -1,6 +1,6 @@
 """Print which differences between two runs the tables of a dry run's plan can show.
 
-The noise is that of finished runs (compare_{task}.csv), or else stated. power.md of this package has the formulas.
+The noise is that of finished runs (compare_{task}.csv), or else stated. README.md of this package has the formulas.
 """
 
 import csv

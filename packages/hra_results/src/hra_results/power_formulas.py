@@ -1,4 +1,4 @@
-"""The power of the tables' test of a difference, from the variances of its noise (power.md has the formulas).
+"""The power of the tables' test of a difference, from the variances of its noise (README.md has the formulas).
 
 Differences and noise are in the units of the scores: fractions, not points.
 """

@@ -70,7 +70,7 @@ def test_a_command_prints_the_command_of_snakemake(composed):
     assert composed("run", "--cores", "2", "--verbose", "--task", "glue") == [*start, "--", "glue"]
     Path("a.yaml").touch()
     Path("b.yaml").touch()
-    table = ("table", "a.yaml", "b.yaml", "--table", "glue", "--profile", "slurm")
+    table = ("run", "a.yaml", "b.yaml", "--table", "glue", "--profile", "slurm")
     files = ("--configfile", "a.yaml", "b.yaml")
     assert composed(*table) == ["snakemake", "--profile", "slurm", *files, "--logger", "rich", "--", "table_glue"]
     quiet = ("-n", "-q", "rules", "progress", "host")

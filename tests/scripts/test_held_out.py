@@ -27,18 +27,11 @@ def test_the_rows_depend_on_the_seed_alone():
     assert set(first[1]) != set(other[1])
 
 
-def test_fewer_training_rows_leave_the_held_out_rows_as_they_are():
-    every, few = (split(LABELS, CLASSES, 0.2, train_rows=rows) for rows in (None, 40))
-    assert (every[1] == few[1]).all() and set(few[0]) < set(every[0])
-    assert np.bincount(LABELS[few[0]]).tolist() == [28, 12]
-
-
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
         ([0] * 99 + [1], {"share": 0.1}, "no row of class 'yes' is held out: 0.1 of its 1 training rows"),
         ([0, 1] * 50, {"share": 0.999}, "no row of class 'no' is left to train on"),
-        ([0] * 90 + [1] * 10, {"share": 0.1, "train_rows": 3}, "no row of class 'yes' is left to train on"),
     ],
 )
 def test_no_class_is_empty(labels, options, message):

@@ -38,11 +38,10 @@ def test_a_state_of_another_rate_or_other_data_is_deleted(make_run, tmp_path, ca
 
 def test_a_training_stops_before_the_time_limit_of_its_job_and_resumes(make_run, monkeypatch):
     run = make_run(method("hra"))
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_JOB_END_TIME", "0")
     with pytest.raises(callbacks.Interrupted, match="time limit"):
         train_glue.main(run.train)
-    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.delenv("SLURM_JOB_END_TIME")
     train_glue.main(run.train)
     assert files.read_json(run.train["output"]["record"])["resumed_from"] == [1]
 

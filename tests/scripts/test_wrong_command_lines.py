@@ -22,8 +22,6 @@ WRONG = {  # the words of a command line, and what its error contains
     "plann": "No such command 'plann'. Did you mean 'plan'?",
     "plan --table gleu": "control, glue, math, retention, compute, subject), found another name (is it 'glue'?)",
     "plan mine.yaml --table control": "--table control: expected a table of the config (glue), found another name",
-    "plan --profile slrum": "--profile slrum: expected a folder with a profile",
-    "table": "expected one table, found control, glue, math, retention, compute, subject. Name it with --table",
     # paths
     "run reviewz": "found none (is it 'reviews'?)",
     "run reviews/data/train.csv": ", found another. `hra-workflow new NAME` makes one",

@@ -147,8 +147,8 @@ def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path):
 
 
 def test_a_file_that_snakemake_would_misread_is_refused(fresh, tmp_path):
-    (tmp_path / "below.yaml").write_text("tasks: {glue: {grid: [{seeds: [010]}]}}")
+    (tmp_path / "below.yaml").write_text("tasks: {glue: {grid: [{seeds: [0], seeds: [1]}]}}")
     (tmp_path / "mine.yaml").write_text("extends: below.yaml\n")
     output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/mine.yaml", "--", "all", ok=False)
     assert f"Error: {tmp_path}/below.yaml" in output and "Traceback" not in output
-    assert "seeds.0: expected a decimal number, found 010, which YAML" in output
+    assert "tasks.glue.grid.0: expected every key once, found 'seeds' more than once" in output

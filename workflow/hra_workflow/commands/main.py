@@ -152,21 +152,6 @@ def run(project: tuple[str, ...], task: str | None, table: str | None, **where) 
 
 
 @commands.command(
-    name="table",
-    short_help="make and print one table",
-    **examples("table reviews", "table --table retention --profile slurm"),
-)
-@project
-@table
-@where
-@verbose
-def one_table(project: tuple[str, ...], table: str | None, **where) -> int:
-    """Make one table, with the runs that it needs, and print it."""
-    asked = given(project, **where)
-    return asked.start(f"table_{asked.table(table) or asked.only_table()}")
-
-
-@commands.command(
     short_help="show the progress and the errors of the last run",
     **examples("status", "status reviews --watch", "status --table glue"),
 )

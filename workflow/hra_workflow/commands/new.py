@@ -79,5 +79,5 @@ def create(name: str, task: str, demo: bool) -> None:
     following = Template(values_of(task, demo)["next"]).substitute(name=name)
     print(
         f"Made {path}, for {task}. {following} (docs/your-own.md). Then:\n"
-        f"  hra-workflow plan {name}     what it costs; also run, table, status, report"
+        f"  hra-workflow plan {name}     what it costs; also run, status, report"
     )

@@ -94,12 +94,6 @@ class Project:
         expect(name in known, f"--task {name}: expected a task of the config ({', '.join(known)}). Correct it")
         return name
 
-    def only_table(self) -> str:
-        """Return the name of the table of a config that makes one; raise JobError if it makes several."""
-        known = [table for one in self.tables().values() for table in one]
-        expect(len(known) == 1, f"expected one table, found {', '.join(known)}. Name it with --table")
-        return known[0]
-
     def files(self) -> list[tuple[Path, dict]]:
         """Return path and content of the files that the config is merged of, the paper's first."""
         return read_files([*overlays.shipped(Path(ROOT)), *map(Path, self.configs)])
@@ -127,7 +121,7 @@ class Project:
             place = ["--workflow-profile", own("profiles/default")]
         else:
             place = [] if self.is_here else ["--snakefile", own("Snakefile")]
-        machine = ["--profile", found_profile(self.profile)] if self.profile else []
+        machine = ["--profile", profile_path(self.profile)] if self.profile else []
         if self.cores or not self.profile:
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
         stated = ["--configfile", *self.configs] if self.configs else []
@@ -189,22 +183,10 @@ def read_files(paths: Iterable[Path]) -> list[tuple[Path, dict]]:
     return overlays.with_extended(paths, load)
 
 
-def found_profile(name: str) -> str:
-    """Return the path of a profile of this workflow or the user; raise JobError for another name."""
-    if Path(name).is_dir():
-        return name
-    for place in (name, f"profiles/{name}"):
-        if Path(ROOT, place).is_dir():
-            return own(place)
-    homes = [Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser(), Path("/etc/xdg")]
-    users = [path.name for home in homes for path in home.glob("snakemake/*")]
-    known = [*sorted(path.name for path in Path(ROOT, "profiles").iterdir()), *users]
-    expect(
-        name in users,
-        f"--profile {name}: expected a folder with a profile, or one of {', '.join(known)}, found none"
-        f"{meant(name, known)}. Correct it",
-    )
-    return name
+def profile_path(name: str) -> str:
+    """Return the path of a profile of this workflow, or the name of another one, which Snakemake looks for."""
+    shipped = [place for place in (name, f"profiles/{name}") if Path(ROOT, place).is_dir()]
+    return own(shipped[0]) if shipped and not Path(name).is_dir() else name
 
 
 @contextlib.contextmanager

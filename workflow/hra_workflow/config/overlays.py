@@ -5,22 +5,18 @@ An overlay is the content of one file of --configfile, in the order of the comma
 """
 
 import copy
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
 from hra_workflow import ROOT
-from hra_workflow.core.errors import JobError, each_once, expect
+from hra_workflow.core.errors import JobError, each_once
 from hra_workflow.models import diffusion
 
 EXTENDS = "extends"  # the key for the files that a user's file is merged over
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-OTHER_BASES = re.compile(r"[-+]?0[0-7_]+|.*:.*")  # YAML 1.1: 010 is octal, 1:30 has base 60
 
 
 def read(path: Path) -> dict:
@@ -41,19 +37,10 @@ def text_of(path: Path) -> str:
 
 
 def check_written(path: Path) -> None:
-    """Raise JobError for what YAML would silently change in a user's file.
-
-    Of a key that is twice in a mapping, it uses the last one; it reads some numbers in another base.
-    """
+    """Raise JobError for a key that is twice in a mapping of a user's file: YAML uses the last one."""
     nodes, seen = [(f"{path}: ", yaml.compose(text_of(path), Loader=LOADER))], set()
     while nodes:
         place, node = nodes.pop()
-        if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
-            expect(
-                not OTHER_BASES.fullmatch(node.value),
-                f"{place.rstrip(' .')}: expected a decimal number, found {node.value}, which YAML reads as "
-                f"{yaml.safe_load(node.value)}. Write it without a leading zero or colon, or a text in quotes",
-            )
         if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
             continue
         seen.add(id(node))  # an alias is the node itself
@@ -123,20 +110,6 @@ def stated(overlay: dict) -> Iterator[tuple[str, dict]]:
     for name, settings in tasks.items() if isinstance(tasks, dict) else ():
         if isinstance(settings, dict):
             yield name, settings
-
-
-def check_results(overlays: list[tuple[Path, dict]], demo: Path) -> None:
-    """Raise JobError if a user's file, merged over a file of the folder `demo`, would write into the demo's results.
-
-    overlays: path and content of the files.
-    """
-    custom = [path for path, _ in overlays if not path.resolve().is_relative_to(demo.resolve())]
-    placed = [path for path, overlay in overlays if "pathvars" in overlay]
-    if custom and placed and placed[-1] not in custom:
-        raise JobError(
-            f"{custom[-1]}: expected separate `pathvars` in this file, found only those of {placed[-1]}, whose results "
-            "it would overwrite. Copy the `pathvars` of a project that `hra-workflow new mine --demo` has made"
-        )
 
 
 def finish_merge(config: dict, overlays: list[dict]) -> list[str]:

@@ -84,17 +84,9 @@ def write_json(path: str | Path, value) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
 
 
-def parse_json(text: str | bytes):
-    """Parse a JSON text; raise ValueError if it is invalid."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def parse_object(text: bytes) -> dict:
     """Parse a JSON object; raise ValueError if the text is invalid or not an object."""
-    value = parse_json(text)
+    value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {text[:80]!r}")
     return value
@@ -104,7 +96,7 @@ def read_json(path: str | Path, remedy: str = "Delete it and run again."):
     """Read a JSON file. Raise FileNotFoundError if it is missing, JobError if it is truncated or corrupted."""
     content = Path(path).read_bytes()
     try:
-        return parse_json(content)
+        return json.loads(content)
     except ValueError as problem:
         raise JobError(
             f"{path}: expected valid JSON, found a truncated or corrupted file ({problem}). {remedy}"

@@ -102,14 +102,13 @@ def hyperparameters(config: dict, task: str, dataset: str, run: str) -> dict:
     values = {key: value for layer in layers for key, value in layer.items()}
     kind = kind_of(config["methods"][run.split("/")[0]])
     values = {key: value for key, value in values.items() if key in (kind, SAMPLER) or not isinstance(value, dict)}
-    tune, held_out = settings.get("tune"), {}
+    tune = settings.get("tune")
     if trial != run:
         values |= tuning.trials(tune, run)[trial]
-        held_out = {"train_rows": tune["rows"]} if "rows" in tune else {}
     elif tuning.is_tuned(tune, run):
         values |= tuning.chosen_values(choice_file(config, task, dataset, run))
     if trial != run or settings.get("selection") == HELD_OUT:
-        values["held_out"] = settings["held_out"] | held_out
+        values["held_out"] = settings["held_out"]
     return values
 
 

@@ -11,7 +11,7 @@ from hra_workflow.core import records
 from hra_workflow.core.errors import JobError
 
 MARK = "@"  # not allowed in names of variants (the schema's pattern), and safe in paths
-FIRST_SEED = 1000  # seeds of the trials: a final run with a trial's seed would be a run that was selected
+SEED = 1000  # of the trials: a final run with a trial's seed would be a run that was selected
 VARIANT = rf"({MARK}[\w{MARK}.+-]+)?"  # the suffix of a trial's variant, as a regular expression
 
 
@@ -36,11 +36,6 @@ def trials(tune: dict, run: str) -> dict[str, dict]:
     lists = search(tune, run)
     every = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     return {run + "".join(f"{MARK}{key}-{value}" for key, value in one.items()): one for one in every}
-
-
-def seeds(tune: dict) -> range:
-    """Return the seeds with which every trial is trained."""
-    return range(FIRST_SEED, FIRST_SEED + tune.get("seeds", 1))
 
 
 def write_choice(path: str | Path, content: dict) -> None:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hra_workflow import tasks
-from hra_workflow.core import tuning
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours, hours_of, listed, number, of_jobs, plural
 from hra_workflow.cost import downloads, estimates, planned_jobs
@@ -111,9 +110,8 @@ def together(config: dict, names: list[str], planned: list[Job]) -> list[str]:
 def trials(task: Task) -> str:
     """Describe the cost of tuning."""
     tune, count = task.settings["tune"], len(tuned_runs.tuned(task))
-    text = f"{task.name}: {tune['trials']} for each of {plural(count, 'run')}, as much training as "
-    more = number(tune["trials"] * len(tuning.seeds(tune)))
-    return text + f"{more} more seeds" + " at most" * ("rows" in tune)
+    more = f"as much training as {number(tune['trials'])} more seeds"
+    return f"{task.name}: {tune['trials']} for each of {plural(count, 'run')}, {more}"
 
 
 def memory(config: dict, names: Iterable[str]) -> str:

@@ -13,28 +13,25 @@ def split(
     share: float,
     rows: int | None = None,
     seed: int = 0,
-    train_rows: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices, ascending, of the rows to train on and of the held-out rows.
 
     labels: (n,), indices of `classes`, whose proportions are kept; classes None: any values. share: the fraction held
-    out. rows: the maximum number of held-out rows. train_rows: the maximum number of rows to train on. The split
-    depends only on the labels and these arguments. Raises JobError if a class is missing in one of the parts.
+    out. rows: the maximum number of held-out rows. The split depends only on the labels and these arguments. Raises
+    JobError if a class is missing in one of the parts.
     """
     random = np.random.default_rng(seed)
     order = [random.permutation(group) for group in groups(labels, classes)]
     fraction = min(share, (rows or len(labels)) / len(labels))
     counts = [round(fraction * len(group)) for group in order]
     held_out = [group[:count] for group, count in zip(order, counts, strict=True)]
-    rest = [group[count:] for group, count in zip(order, counts, strict=True)]
-    left = min(1, train_rows / sum(map(len, rest))) if train_rows else 1
-    kept = [group[: round(left * len(group))] for group in rest]
+    kept = [group[count:] for group, count in zip(order, counts, strict=True)]
     for what, part in (("held out", held_out), ("left to train on", kept)):
         for name, group, chosen in zip(classes or ["any value"], order, part, strict=True):
             expect(
                 len(chosen) > 0,
                 f"held_out: no row of class {name!r} is {what}: {fraction:.4g} of its {len(group)} training rows are "
-                "held out, so that the rest is trained on. Change held_out.share, held_out.rows or tune.rows",
+                "held out, so that the rest is trained on. Change held_out.share or held_out.rows",
             )
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
 

@@ -70,11 +70,6 @@ class Tune(Section, Generic[S], title="tune"):
     trials: PositiveInt = key(
         "Number of trials of every run and dataset; each run has exactly this number of combinations of values."
     )
-    seeds: PositiveInt = key(
-        "Training runs per trial, compared by their mean, with seeds 1000, 1001, …, which no run of the grid may have.",
-        default=1,
-    )
-    rows: PositiveInt = key("Maximum number of rows that a trial trains on.", absent="all rows that are not held out")
 
     @field_validator("search")
     @classmethod

@@ -96,12 +96,10 @@ METHODS = {
     "oft": Method(
         colour="#E69F00",
         adapter=Adapter("oft", one_of=("r", "oft_block_size")),
-        waits=("oft/",),  # the check of the solutions of linear systems
     ),
     "boft": Method(
         colour="#CC79A7",
         adapter=Adapter("boft", one_of=("boft_block_size", "boft_block_num")),
-        waits=("boft/",),
     ),
     "adalora": Method(
         colour="#56B4E9",
@@ -110,7 +108,6 @@ METHODS = {
         variants=Variants(required=("budget",)),
         penalty="hra_workflow.training.adalora:penalty",
         callbacks=("hra_workflow.training.adalora:AllocateRanks",),
-        waits=("adalora/",),  # the comparison of scores on the host
     ),
     # All weights are trained: half precision would round small steps to zero.
     "full": Method(colour="#000000", base="all", precision="float32"),
@@ -150,7 +147,6 @@ def of_type(kind: str) -> Method:
             merges_quantized=False,
         ),
         quantizes=kind in peft_types.FOUR_BIT,
-        waits=(f"{kind}/",),
     )
 
 

@@ -69,7 +69,6 @@ class Method:
     recomputes: whether it can be trained with gradient checkpointing.
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
-    waits: the folders of PEFT in which its training steps wait for the GPU.
     real_images: whether the real images are evaluated instead of generated ones.
     controlnet: whether a ControlNet is trained in addition to the UNet, instead of a hint encoder.
     """
@@ -87,7 +86,6 @@ class Method:
     recomputes: bool = True
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
-    waits: tuple[str, ...] = ()
     real_images: bool = False
     controlnet: bool = False
 

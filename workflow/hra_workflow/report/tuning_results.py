@@ -61,13 +61,13 @@ def row(trial: dict, expected: dict) -> dict:
 
 
 def best(trials: pd.DataFrame, kind) -> str | None:
-    """Return the trial of one run with the best mean over seeds, the first of equal ones; None if none has a score.
+    """Return the trial of one run with the best score, the first of equal ones; None if none has a score.
 
-    A trial has no mean if one of its seeds has no score. kind: the tasks.base.Task of the task.
+    kind: the tasks.base.Task of the task.
     """
     lower = any(kind.metric(name).better == "lower" for name in filter(None, trials["metric"].unique()))
-    means = trials.groupby("trial", sort=False)["score"].agg(lambda scores: scores.mean(skipna=False)).dropna()
-    return next(iter(means.sort_values(ascending=lower, kind="stable").index), None)
+    scored = trials.dropna(subset="score").sort_values("score", ascending=lower, kind="stable")
+    return next(iter(scored["trial"]), None)
 
 
 def check_choice(path: str, trials: pd.DataFrame, kind) -> None:

@@ -52,7 +52,7 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         check_python()
         check_module(workflow)
         check_copies(basedir, shipped, workflow.configfiles)
-        config, chosen = complete(workflow, config, basedir, shipped)
+        config, chosen = complete(workflow, config, shipped)
         validation.check(config)
         enter_container(workflow, config["container"], basedir)
     os.environ.pop(launcher.RUN_JOBS_WITH, None)
@@ -72,7 +72,7 @@ def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str])
         return requested_run.parse_request(config, tasks, chosen, configs)
 
 
-def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str]]:
+def complete(workflow, config: dict, shipped: list[Path]) -> tuple[dict, list[str]]:
     """Merge the user's config over the shipped files; also return the tasks that `all` makes.
 
     It does not use `configfile:`, which begins with the user's file: a key that the user repeats would become the first
@@ -83,18 +83,11 @@ def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tupl
     own = [config] if modifier.skip_configfile else [content for _, content in read]
     if read and overlays.EXTENDS not in settings.config:
         config = {key: value for key, value in config.items() if key != overlays.EXTENDS}
-    expect(
-        overlays.EXTENDS not in config,
-        f"config: {overlays.EXTENDS}: only files of --configfile have this key. Read the other file with a line "
-        "`configfile:` before this one",
-    )
     commanded = {key: settings.config[key] for key in COMMANDED if key in settings.config}
     if isinstance(own_probes := commanded.get("probes"), dict):  # Snakemake reads the values of a mapping as text
         commanded["probes"] = {key: int(value) if str(value).isdigit() else value for key, value in own_probes.items()}
     config = overlays.merged(*map(overlays.read, shipped), *own, config, commanded)
     workflow.pathvars.update(Pathvars.from_config(config))
-    if not modifier.skip_configfile:
-        overlays.check_results(read, basedir / "config/demo")
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have its own `pathvars:`.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}

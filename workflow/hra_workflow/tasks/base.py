@@ -119,7 +119,7 @@ class Task:
         """Return the hyper-parameters of `method/variant` on a dataset, without limits above its number of rows."""
         values = grid.hyperparameters(self.config, self.name, dataset, run)
         if "held_out" in values and (total := datasets.rows(self.datasets[dataset], "train")):
-            values["held_out"] = training.without_idle_limits(values["held_out"], total)
+            values["held_out"] = training.without_idle_limit(values["held_out"], total)
         return values
 
     def relevant_hyperparameters(self, dataset: str, run: str) -> dict:

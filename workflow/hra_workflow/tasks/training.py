@@ -24,12 +24,11 @@ def held_out_rows(total: int, hyperparameters: dict) -> int:
     return min(round(limits["share"] * total), limits.get("rows") or total) if limits else 0
 
 
-def without_idle_limits(held_out: dict, total: int) -> dict:
-    """Remove the limits of `held_out` that do not change the split of `total` rows (data/held_out.py)."""
-    fractions = {"rows": held_out["share"], "train_rows": 1}
-    limits = {key: held_out[key] for key in fractions if key in held_out}
-    idle = [key for key, most in limits.items() if most is None or most / total >= fractions[key]]
-    return {key: value for key, value in held_out.items() if key not in idle}
+def without_idle_limit(held_out: dict, total: int) -> dict:
+    """Remove the limit `rows` of `held_out` if it does not change the split of `total` rows (data/held_out.py)."""
+    limit = held_out.get("rows")
+    is_idle = limit is None or limit / total >= held_out["share"]
+    return {key: value for key, value in held_out.items() if key != "rows" or not is_idle}
 
 
 def preset(task, run: str) -> str | None:

@@ -30,16 +30,15 @@ def hyperparameters_without_choice(task: Task, wildcards) -> dict:
 
 
 def trials(task: Task, dataset: str, run: str) -> list[dict]:
-    """List the trials of `method/variant` on a dataset, one per seed: names, `values`, and the path of its `record`."""
+    """List the trials of `method/variant` on a dataset: names, `values`, and the path of its `record`."""
     tune, path_of_run = task.settings["tune"], grid.paths(task.config)["run"]
     method, variant = run.split("/")
     names, entries = {"dataset": dataset, "method": method}, []
     for name, values in tuning.trials(tune, run).items():
         trial = name.split("/")[1]
-        for seed in tuning.seeds(tune):
-            folder = path_of_run.format(task=task.name, variant=trial, seed=seed, **names)
-            own = {"variant": variant, "trial": trial, "seed": seed, "values": values}
-            entries.append(names | own | {"record": f"{folder}/train.json"})
+        folder = path_of_run.format(task=task.name, variant=trial, seed=tuning.SEED, **names)
+        own = {"variant": variant, "trial": trial, "seed": tuning.SEED, "values": values}
+        entries.append(names | own | {"record": f"{folder}/train.json"})
     return entries
 
 
@@ -75,7 +74,7 @@ def searches(task: Task) -> dict[str, dict[str, dict]]:
             for key, value in task.relevant_hyperparameters(dataset, run).items()
             if key not in searched and not isinstance(value, dict)
         }
-        trials = tune["trials"] * len(tuning.seeds(tune)) if tune else 0
+        trials = tune["trials"] if tune else 0
         found[dataset][run] = {"preset": training.preset(task, run), "trials": trials, "settings": settings}
     return found
 

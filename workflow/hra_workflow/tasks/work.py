@@ -94,8 +94,7 @@ def rows_of_training(task, wildcards: dict) -> float | None:
     values = task.hyperparameters(wildcards["dataset"], f"{wildcards['method']}/{wildcards['variant']}")
     total = rows(entry, "train") or 0
     held_out = held_out_rows(total, values)
-    used = min(total - held_out, values.get("held_out", {}).get("train_rows", total)) * values.get("epochs", 0)
-    used = values.get("max_steps", 0) * values["batch_size"] or used
+    used = values.get("max_steps", 0) * values["batch_size"] or (total - held_out) * values.get("epochs", 0)
     if not used or not values.get("eval_steps"):
         return used or None
     dev = held_out or rows(entry, next(iter(entry["benchmarks"].values()))) or 0

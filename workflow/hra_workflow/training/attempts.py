@@ -87,7 +87,7 @@ class Attempt:
         measured = callbacks.probe_callback(job, resumed=bool(checkpoint))
         if measured:
             trainer.add_callback(measured)
-        end = callbacks.time_limit(job)
+        end = callbacks.time_limit()
         on_signal = callbacks.CheckpointOnSignal(job["resources"]["save_seconds"], end, trainer.restart_every)
         trainer.add_callback(on_signal)
         wall, cpu = time.monotonic(), time.process_time()

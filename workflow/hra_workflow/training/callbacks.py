@@ -82,13 +82,10 @@ class CheckpointOnSignal(TrainerCallback):
         return bool(flag.item())
 
 
-def time_limit(job: dict) -> float | None:
-    """Return the time of the scheduler's limit, in seconds of the monotonic clock; None without a scheduler."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return None
-    # Slurm reports the end since version 22.05. Before that, assume that the job began just before this call.
+def time_limit() -> float | None:
+    """Return the time of the limit that Slurm states (since 22.05), in seconds of the monotonic clock, or None."""
     end = os.environ.get("SLURM_JOB_END_TIME")
-    return time.monotonic() + (float(end) - time.time() if end else 60 * job["resources"]["runtime"])
+    return time.monotonic() + float(end) - time.time() if end else None
 
 
 def check_loss(value: float, step: int, what: str = LOSSES["loss"]) -> None:

@@ -23,6 +23,8 @@ TOKENS = 16  # of an answer; complete answers would take hours
 # The probe's clock waits for the GPU, and the Trainer for the loss that it logs.
 KNOWN = ("training/callbacks.py", "transformers/trainer")
 COPY = "copy to the device"
+# Kinds, besides other types of PEFT, whose folder of PEFT has waits: checks of linear systems, scores on the host.
+WAITING = ("adalora", "boft", "oft")
 OF_MEMORY = ("task", "run", "workload", "rule", "wildcards", "peak_bytes", "card_bytes")
 
 
@@ -81,7 +83,8 @@ def waits(job: dict, task: tasks.Task | None) -> Iterator[str]:
         return
     micro_batches = job["rows_per_step"] // job["rows_per_device"] if job["rows_per_device"] else 1
     known = known_waits(task, micro_batches, job["processes"])
-    of_method = methods.get(task.config, job["wildcards"]["method"]).waits
+    kind = grid.kind_of(task.config["methods"][job["wildcards"]["method"]])
+    of_method = f"{kind}/" if kind in WAITING or kind not in methods.METHODS else ()
     files: dict[str, list[dict]] = {}
     for wait in of_step(job["steps"], KNOWN):
         if not wait["lines"].startswith(of_method):

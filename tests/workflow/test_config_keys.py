@@ -117,12 +117,16 @@ def test_the_hyperparameters_that_a_run_needs_are_called_required():
     assert needed == wanted
 
 
-def test_all_problems_are_reported(config):
+def test_all_problems_are_reported_with_the_line_of_the_file(config, tmp_path):
     text = "tasks:\n  glue:\n    resources: {gpus: 1}\n    version: one\nmethods:\n  hra: {version: 0}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    merged = overlays.merged(config, yaml.safe_load(text))
     with pytest.raises(JobError) as error:
-        validation.check(overlays.merged(config, yaml.safe_load(text)))
-    found = [line.split(": ")[1] for line in str(error.value).splitlines()]
-    assert sorted(found) == ["methods.hra.version", "tasks.glue.resources.gpus", "tasks.glue.version"]
+        validation.check(merged, [tmp_path / "mine.yaml"])
+    found = [
+        line.rpartition(" (")[2].rstrip(")").removeprefix(f"{tmp_path}/") for line in str(error.value).splitlines()
+    ]
+    assert sorted(found) == ["mine.yaml, line 3", "mine.yaml, line 4", "mine.yaml, line 6"]
 
 
 def test_editors_accept_what_the_workflow_does():

@@ -110,7 +110,7 @@ class Project:
             known = tasks.load(config)
             return {name: known[name].tables() for name in chosen}
         except Exception:  # any, if the config is wrong: the validation says what is
-            validation.check(config)
+            validation.check(config, [*map(Path, self.configs)])
             raise
 
     def command(self, *options: str, targets: tuple[str, ...] = (), **config) -> list[str]:

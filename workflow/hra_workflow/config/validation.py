@@ -1,9 +1,10 @@
 """Validation of the config: a clear message about every error of a stage, with its key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from hra_workflow import methods, tasks
-from hra_workflow.config import tuning_checks
+from hra_workflow.config import positions, tuning_checks
 from hra_workflow.config.folders import check_folders
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
 from hra_workflow.config.model import model_of
@@ -16,15 +17,15 @@ from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.training import REQUIRED
 
 
-def check(config: dict) -> None:
-    """Raise JobError for what is wrong in the config, with its keys.
+def check(config: dict, files: Sequence[Path] = ()) -> None:
+    """Raise JobError for what is wrong in the config, with its keys; `files`: the user's, whose lines it names.
 
     Checks of one stage need that those before have passed: the types of all values, what the entries refer to, tasks.
     """
     stages = (check_types, check_entries, check_references, check_tasks)
     for stage in stages:
         if found := list(stage(config)):
-            raise JobError("\n".join(found))
+            raise JobError("\n".join(f"{one}{positions.of(one, config, files)}" for one in found))
 
 
 def check_types(config: dict) -> Iterator[str]:

@@ -52,8 +52,8 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         check_python()
         check_module(workflow)
         check_copies(basedir, shipped, workflow.configfiles)
-        config, chosen = complete(workflow, config, shipped)
-        validation.check(config)
+        config, chosen, files = complete(workflow, config, shipped)
+        validation.check(config, files)
         enter_container(workflow, config["container"], basedir)
     os.environ.pop(launcher.RUN_JOBS_WITH, None)
     if config["preflight"] == "jobs":
@@ -72,8 +72,8 @@ def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str])
         return requested_run.parse_request(config, tasks, chosen, configs)
 
 
-def complete(workflow, config: dict, shipped: list[Path]) -> tuple[dict, list[str]]:
-    """Merge the user's config over the shipped files; also return the tasks that `all` makes.
+def complete(workflow, config: dict, shipped: list[Path]) -> tuple[dict, list[str], list[Path]]:
+    """Merge the user's config over the shipped files; also return the tasks that `all` makes, and the user's files.
 
     It does not use `configfile:`, which begins with the user's file: a key that the user repeats would become the first
     one of its mapping, such as the benchmark that selects the best step. `configfile:` also prints a line per file.
@@ -91,7 +91,7 @@ def complete(workflow, config: dict, shipped: list[Path]) -> tuple[dict, list[st
     if modifier.namespace and isinstance(config.get("pathvars"), dict):
         # A module statement may have its own `pathvars:`.
         config["pathvars"] = {name: workflow.pathvars.get(name) for name in config["pathvars"]}
-    return config, overlays.finish_merge(config, own)
+    return config, overlays.finish_merge(config, own), [path for path, _ in read]
 
 
 def load(path: Path) -> dict:

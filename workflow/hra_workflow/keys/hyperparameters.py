@@ -81,8 +81,7 @@ class Hyperparameters(Section, title="Hyper-parameters"):
         absent="required: math; subject: `precision`",
     )
     quantization: Literal["nf4"] | None = key(
-        "nf4: the frozen base model in 4 bits (math, on a GPU with bitsandbytes); without `backend: vllm`, and kind "
-        "hra without `serve: merged`.",
+        "nf4: the frozen base model in 4 bits (math, on a GPU with bitsandbytes); kind hra without `serve: merged`.",
         default=None,
     )
     tf32: bool = key(

@@ -145,10 +145,6 @@ class Task:
         """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
         return benchmark
 
-    def obstacle(self, rules: set[str]) -> str | None:
-        """Return why jobs of these rules cannot run in the present environment, and what to do, or None."""
-        return None
-
     # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
 
     def retention(self) -> dict | None:

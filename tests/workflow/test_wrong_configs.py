@@ -116,7 +116,7 @@ methods.adalora.variants.r8.budget | {initial: 0.6, final: 0.5} | adalora.varian
 tasks.glue.grid.0.runs | [controlnet/full] | a kind that glue can run .*, head, peft\), found controlnet
 presets.glue.full.methods | {hraa: {epochs: 1}} | presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra,
 presets.math.boft-paper.all.gradient_accumulation | 4 | found lora/r16 16, oft/b16 16, hra/r32 8. Change gradient_accumulation in presets.math
-tasks.subject.defaults.gradient_checkpointing | auto | gradient_checkpointing: expected true or false, found auto
+tasks.math.defaults.gradient_checkpointing | auto | gradient_checkpointing: expected true or false, found 'auto'
 tasks.math.defaults.head_learning_rate | 0.001 | tasks.math: .*: head_learning_rate is for .* Remove it$
 models.llama2-7b.targets.paper | linear | paper: expected a list or 'all-linear' or 'default', found
 tasks.math.prompt.chat | 'yes' | prompt.chat: expected true or false or 'auto', found 'yes'

@@ -88,9 +88,8 @@ class Hyperparameters(Section, title="Hyper-parameters"):
         "subject, control: TF32 in float32 matrix products; convolutions always use it, PyTorch's default.",
         default=False,
     )
-    gradient_checkpointing: bool | Literal["auto"] = key(
-        "Recompute activations in the backward pass: less memory, about a third more time. auto (math): if they would "
-        "not fit, which the first attempt decides and `train.json` records.",
+    gradient_checkpointing: bool = key(
+        "Recompute activations in the backward pass: less memory, about a third more time.",
         absent="required: math, subject, control; glue never recomputes",
         reruns="nothing",
     )

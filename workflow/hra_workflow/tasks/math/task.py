@@ -33,7 +33,6 @@ class Math(Task):
     keys = "hra_workflow.tasks.math.keys"
     architecture = "causal_lm"
     required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
-    automatic = ("gradient_checkpointing",)
     learner: ClassVar[str] = "hra_workflow.training.learner:Learner"
     own_rules = ("download_harness",)
     pipeline_tag = "text-generation"
@@ -59,9 +58,9 @@ class Math(Task):
         method, kind = methods.get(self.config, run["method"]), grid.kind_of(self.config["methods"][run["method"]])
         values = self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}")
         expect(
-            method.recomputes or values["gradient_checkpointing"] is not True,
+            method.recomputes or not values["gradient_checkpointing"],
             f"{key} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
-            "gradient_checkpointing to auto or false in its preset",
+            "gradient_checkpointing to false in its preset",
         )
         quantized = values.get("quantization")
         expect(

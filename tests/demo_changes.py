@@ -130,7 +130,6 @@ VALUES: dict[str, Any] = {
     "tasks.control.defaults.ema": 0.99,
     "tasks.*.resources.gpu": 2,
     "tasks.*.held_out.rows": 50,
-    "tasks.math.generation.backend": "vllm",
     "tasks.math.generation.serve": "merged",
     "tasks.math.general_text.source": "spare/test",
     "tasks.math.retention.runs": lambda value: [*value, "full/all"],

@@ -75,7 +75,7 @@ class MathRun(rule_jobs.Run):
         "quantization": None,
         "learner": "hra_workflow.training.learner:Learner",
     }
-    GENERATION: ClassVar = {"batch_size": 4, "stop": [], "backend": "transformers", "serve": "adapter"}
+    GENERATION: ClassVar = {"batch_size": 4, "stop": [], "serve": "adapter"}
 
     @property
     def train(self) -> dict:

@@ -5,7 +5,6 @@ import csv
 import os
 import random
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,6 @@ from types import ModuleType
 import pytest
 
 import rule_jobs
-from hra_workflow.core import process_identity
 from hra_workflow.tasks import work
 
 ROOT = Path(__file__).parents[1]
@@ -266,14 +264,6 @@ def downloaded(root, model: dict, name: str, dataset: dict) -> dict[str, str]:
     for kind, params in (("model", {"name": "tiny", "source": model}), ("dataset", data)):
         download.main(rule_jobs.download(kind, manifests[kind], local_root=str(root / "raw"), **params))
     return manifests
-
-
-def have_ended(pids: list[int], seconds: float) -> bool:
-    """Wait until these processes have ended; a container's first process may never collect them."""
-    until = time.monotonic() + seconds
-    while any(map(process_identity.start_of, pids)) and time.monotonic() < until:
-        time.sleep(0.1)
-    return not any(map(process_identity.start_of, pids))
 
 
 def put(config: dict, path: str, value) -> None:

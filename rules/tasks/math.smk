@@ -5,7 +5,7 @@
 #      RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
 # Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
-# Again: generate_math, for all benchmarks together, if the prompt, a benchmark, the backend or its settings have changed;
+# Again: generate_math, for all benchmarks together, if the prompt, a benchmark or the settings of generation have changed;
 #      only evaluate_math if the grading has.
 
 

@@ -186,7 +186,6 @@ def test_tokens_beyond_the_positions_of_a_model_are_refused(make_run, make_math_
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("p_tuning", {"generation": {"backend": "vllm"}}, "expected another backend for kind p_tuning with vllm"),
         ("p_tuning", {"retention": {"runs": ["base/pretrained", "virtual/v"]}}, "runs: virtual/v has virtual"),
         ("prefix_tuning", {"defaults": {"gradient_checkpointing": True}}, "virtual/v cannot be trained with gradient"),
     ],

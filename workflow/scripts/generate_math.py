@@ -2,22 +2,18 @@
 
 The file has one JSON line per item. A job loads the model once. The items of a benchmark are divided into pools,
 longest first, and the pools are assigned to shards: for any number of shards, an item is decoded with the same others,
-so the merged files are byte-identical. With vLLM, which forms its own batches, rounding may differ.
+so the merged files are byte-identical.
 """
 
-import gc
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 
 from hra_workflow import methods
 from hra_workflow.core import finished_run, made_from, manifests, predictions, provenance, rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
-from hra_workflow.models import causal_lm, context, memory, precision, prompts, vllm_process
+from hra_workflow.models import causal_lm, context, memory, prompts
 
 POOL = 8  # answers at a time × POOL items are decoded independently of other items
 LOOK = 8  # steps between two searches for stop strings
@@ -57,7 +53,6 @@ def main(job: dict) -> None:
     for one in parts.values():
         run.check_lengths(one)
     generation, wanted = params["generation"], [one for one in parts.values() if one.pools]
-    generate = run.with_vllm if generation["backend"] == "vllm" else run.with_transformers
     lines = [
         {
             "benchmark": benchmark,
@@ -68,7 +63,7 @@ def main(job: dict) -> None:
             "backend": run.backend,
             "serve": generation["serve"],
         }
-        for benchmark, item, text, finish in (generate(wanted) if wanted else ())
+        for benchmark, item, text, finish in (run.answers(wanted) if wanted else ())
     ]
     predictions.write(job["output"]["shard"], sorted(lines, key=lambda line: (line["benchmark"], line["item"])), head)
     for name, one in parts.items():
@@ -107,7 +102,7 @@ def cut(text: str, stop: list[str]) -> str:
 
 
 class Run:
-    """Generates answers with a run's model through two backends. `backend`: name and version of the one in use."""
+    """Generates answers with a run's model."""
 
     def __init__(self, job: dict, model_folder: Path, prompt: prompts.Prompt):
         self.params, self.prompt, self.model_folder = job["params"], prompt, model_folder
@@ -116,22 +111,8 @@ class Run:
         self.method = methods.entry(self.params["method"])
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job)
-        self.rows, self.backend = self.generation["batch_size"], ""
-        self.virtual, self.prefix = (
-            [],
-            (),
-        )  # IDs of virtual tokens before every prompt; prefix of every cache
-
-    def model(self, merge: bool, device: str | None = None):
-        return causal_lm.load_run(
-            self.model_folder,
-            self.params["method"],
-            self.weights,
-            self.precision,
-            device or self.device,
-            self.params.get("quantization"),
-            merge,
-        )
+        self.rows, self.backend = self.generation["batch_size"], f"transformers {provenance.version('transformers')}"
+        self.virtual, self.prefix = [], ()  # IDs of virtual tokens before every prompt; prefix of every cache
 
     def check_lengths(self, asked: Part) -> None:
         """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
@@ -144,15 +125,20 @@ class Run:
                 f"{f' with {tokens} virtual tokens' if tokens else ''}. Lower max_new_tokens."
             )
 
-    def with_transformers(self, parts: list[Part]) -> Iterable[Answer]:
+    def answers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
         from hra_workflow.models import decoding, served_tokens
 
-        self.backend = f"transformers {provenance.version('transformers')}"
-        model = self.model(self.generation["serve"] == "merged")
-        if self.generation["serve"] == "lora" and self.method.trains:
-            model = self.as_lora(model)
+        model = causal_lm.load_run(
+            self.model_folder,
+            self.params["method"],
+            self.weights,
+            self.precision,
+            self.device,
+            self.params.get("quantization"),
+            merge=self.generation["serve"] == "merged",
+        )
         if self.method.adapter.virtual:
             model, self.virtual, self.prefix = served_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
@@ -237,54 +223,6 @@ class Run:
         text = self.prompt.tokenizer.decode(tokens[:end], skip_special_tokens=True)
         ended = end is not None or any(string in text for string in self.generation["stop"])
         return text, "stop" if ended else "length"
-
-    def as_lora(self, model):
-        """Convert the run to an equivalent stock LoRA adapter on the same base model (hra.to_lora: exact)."""
-        from peft import PeftModel
-
-        with tempfile.TemporaryDirectory() as folder:
-            self.export_lora(model, Path(folder))
-            return PeftModel.from_pretrained(model.unload(), folder).eval()
-
-    def export_lora(self, model, folder: Path) -> None:
-        resolve_name(self.method.adapter.export_lora)(model, folder)
-
-    def with_vllm(self, parts: list[Part]) -> Iterable[Answer]:
-        """Generate all answers in one call, since vLLM forms the batches."""
-        # Raise an error now, not after the export, which takes minutes.
-        if text := vllm_process.problem():
-            raise JobError(text)
-        self.backend = f"vllm {vllm_process.version()}"
-        asked = [(one, item) for one in parts for item in one.items()]
-        folder = Path(self.params["scratch"]) / "vllm"
-        shutil.rmtree(folder, ignore_errors=True)  # files of a killed attempt
-        folder.mkdir(parents=True)
-        try:
-            base, adapter = self.exported(folder / "model")
-            gc.collect()  # PEFT's models refer to themselves
-            answers = vllm_process.generate(
-                base,
-                self.model_folder,
-                adapter,
-                precision.NAMES[self.precision],
-                [(one.ids[item], one.limit) for one, item in asked],
-                {"stop": self.generation["stop"] or None, "stop_token_ids": self.prompt.ends},
-                folder,
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        for (one, item), (text, finish) in zip(asked, answers, strict=True):
-            yield one.benchmark, item, text, finish
-
-    def exported(self, folder: Path) -> tuple[Path, Path | None]:
-        """Return the folders of a model and of a LoRA adapter, or None, that vLLM can load; write them to `folder`."""
-        if not self.method.trains:
-            return self.model_folder, None
-        if self.generation["serve"] == "lora":
-            self.export_lora(self.model(merge=False, device="cpu"), folder)
-            return self.model_folder, folder
-        self.model(merge=True, device="cpu").save_pretrained(folder)
-        return folder, None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 It has the user's columns, `output` and `final_answer`.
 
-Answers are generated greedily, as for the benchmarks (generate_math.py), with transformers. A file that also has a
+Answers are generated greedily, as for the benchmarks (generate_math.py). A file that also has a
 column `answer` can be graded: hra-workflow grade …/predictions.csv
 """
 
@@ -13,7 +13,8 @@ from hra_workflow.core import finished_run, manifests
 from hra_workflow.core.job import script
 from hra_workflow.data import new_inputs
 from hra_workflow.models import causal_lm, prompts
-from hra_workflow.tasks.math import answers, serving
+from hra_workflow.tasks.math import answers
+from hra_workflow.tasks.math.task import with_suffix
 
 
 @script
@@ -24,14 +25,14 @@ def main(job: dict) -> None:
     given = new_inputs.table(params["given"]["prompts"], [settings["column"]], **settings["reading"])
     questions = given[settings["column"]]
     folder = manifests.folder(params["model"])
-    asked_with = serving.with_suffix(record["made_from"]["settings"]["prompt"], settings["evaluation_suffix"])
+    asked_with = with_suffix(record["made_from"]["settings"]["prompt"], settings["evaluation_suffix"])
     prompt = prompts.Prompt(asked_with, causal_lm.load_tokenizer(folder), folder)
     names = ("generation", "precision", "quantization")
     params |= {name: settings[name] for name in names} | {"method": record["made_from"]["settings"]["method"]}
     asked = generate_math.part(params, "questions", questions, settings["max_new_tokens"], prompt)
     run = generate_math.Run(job | {"params": params, "input": {"last": params["weights"]}}, folder, prompt)
     run.check_lengths(asked)
-    said = {item: text for _, item, text, _ in run.with_transformers([asked])}
+    said = {item: text for _, item, text, _ in run.answers([asked])}
     outputs = [generate_math.cut(said[item], settings["generation"]["stop"]) for item in range(len(questions))]
     final = {"output": outputs, "final_answer": [*map(final_answer, outputs)]}
     new_inputs.write(job["output"]["predictions"], given, final)

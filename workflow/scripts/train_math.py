@@ -10,7 +10,6 @@ from pkgutil import resolve_name
 
 from hra_workflow import methods
 from hra_workflow.core import manifests
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import held_out
 from hra_workflow.models import adapters, causal_lm, context, prompts
@@ -27,9 +26,7 @@ def main(job: dict) -> None:
             attempt.publish_untrained(causal_lm.count_parameters(model_folder))
             return
 
-        import torch
-
-        from hra_workflow.training import activation_memory, optimizers
+        from hra_workflow.training import optimizers
 
         augmented = adapters.initial_folder(job)
         learner, train, held = read_rows(job, model_folder, data_folder)
@@ -40,27 +37,11 @@ def main(job: dict) -> None:
         model.config.use_cache = False
         model = adapters.start_training(model, method, head, augmented, steps)
         sizes = adapters.count(model, head)
-        arguments, asked = training_arguments(job, learner, attempt.device), params["gradient_checkpointing"]
-        automatic, recompute = asked == "auto" and entry.recomputes, asked is True
-        if automatic:
-            model = model if quantization else model.to(arguments.device)
-            recompute = activation_memory.must_recompute(
-                model, arguments.per_device_train_batch_size, settings["max_length"], settings["precision"],
-                attempt.scratch,
-            )  # fmt: skip
-        if recompute:
-            arguments = training_arguments(job, learner, attempt.device, recompute=True)
+        arguments = training_arguments(job, learner, attempt.device)
         trainer = learner.trainer(
             held, model=model, args=arguments, train_dataset=train, method=method, settings=settings
         )
-
-        try:
-            attempt.train(trainer, steps)
-        except torch.cuda.OutOfMemoryError:
-            if not automatic or recompute:
-                raise
-            activation_memory.choose(attempt.scratch, True)
-            raise JobError("out of memory without gradient checkpointing; the next attempt uses it") from None
+        attempt.train(trainer, steps)
         result = {"score": learner.logged[-1]}
         if held:
             value = trainer.evaluate()["eval_loss"]
@@ -69,7 +50,6 @@ def main(job: dict) -> None:
             return
         new = attempt.new_outputs()
         adapters.save(model, new / "last", start=augmented)
-        result |= {"hyperparameters": settings | {"gradient_checkpointing": recompute}}
         result |= {"steps": trainer.state.global_step, "best_step": None}
         attempt.publish(new, sizes, result | {"curve": curve_of(trainer.state.log_history, learner.logged)})
 
@@ -90,7 +70,7 @@ def read_rows(job: dict, model_folder: Path, data_folder: Path) -> tuple:
     return learner, rows.select(kept), rows.select(chosen)
 
 
-def training_arguments(job: dict, learner, device: str, recompute: bool = False):
+def training_arguments(job: dict, learner, device: str):
     from hra_workflow.training import hf_trainer
 
     return hf_trainer.training_arguments(
@@ -98,7 +78,7 @@ def training_arguments(job: dict, learner, device: str, recompute: bool = False)
         job["params"]["hyperparameters"],
         device,
         logging_steps=1,  # otherwise losses between the last log and a checkpoint are missing after resuming
-        gradient_checkpointing=recompute,
+        gradient_checkpointing=job["params"]["gradient_checkpointing"],
         # Reentrant checkpointing does not propagate gradients if the embeddings are frozen.
         gradient_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="no",

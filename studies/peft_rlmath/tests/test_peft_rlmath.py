@@ -101,7 +101,7 @@ def test_questions_and_model_are_theirs(config, task, tmp_path):
 def test_answers_are_those_of_the_merged_model(task):
     """run.py: greedy, 500 questions, batches of 8, merge_and_unload in bfloat16."""
     found = task.answer_settings("hra/r32")
-    assert found == {"batch_size": 8, "stop": [], "backend": "transformers", "serve": "merged"}
+    assert found == {"batch_size": 8, "stop": [], "serve": "merged"}
     assert task.questions(DATASET) == {"gsm8k": {"split": "test", "max_new_tokens": 1024}}
     assert task.generation_precision(DATASET, "hra/r32") == "bf16"
     run = {"dataset": DATASET, "method": "hra", "variant": "r32", "n_shards": 1}

@@ -185,8 +185,6 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
             f"{place}: expected one of {' and '.join(keys)}, found both ({listed}). Remove one of them from "
             f"tasks.{task.name}.defaults and the preset",
         )
-    for key, value in values.items():
-        expect(value != "auto" or key in task.automatic, f"{place}: {key}: expected true or false, found auto")
     expect(
         task.head_rate or "head_learning_rate" not in values,
         f"{place}: head_learning_rate is for classifiers (glue), of which the head is trained. Remove it",

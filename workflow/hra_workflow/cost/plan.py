@@ -33,7 +33,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
 def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> None:
     """Record the jobs that will run, for `hra-workflow status`.
 
-    Raises JobError if the jobs need more than `max_gpu_hours`, or an environment that does not exist.
+    Raises JobError if the jobs need more than `max_gpu_hours`.
     """
     every = list(every)
     if problem := budget(config, every):
@@ -41,8 +41,6 @@ def start(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> N
         if exceeded:
             raise JobError(text)
         print(text, file=sys.stderr)
-    if found := obstacles(config, every):
-        raise JobError(found[0])
     results, in_tables = config["pathvars"]["results"], of_tables(tables)
     for name, planned in tables.items():
         planned_jobs.save(results, name, planned)
@@ -126,7 +124,7 @@ def memory(config: dict, names: Iterable[str]) -> str:
 
 
 def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str]:
-    """List settings that change the meaning of a table's numbers, and missing environments and tokens."""
+    """List settings that change the meaning of a table's numbers, and missing tokens."""
     chosen = of_names(config, names)
     notes = []
     for task in chosen:
@@ -136,13 +134,7 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
         one for one in estimates.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]
     ]
     notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
-    return obstacles(config, planned) + notes + downloads.missing_tokens(config, planned)
-
-
-def obstacles(config: dict, planned: Iterable[Job]) -> list[str]:
-    """List why jobs that will run cannot run in the present environment."""
-    rules = {job.rule for job in planned if job.needed}
-    return [text for task in tasks.load(config).values() if (text := task.obstacle(rules))]
+    return notes + downloads.missing_tokens(config, planned)
 
 
 def of_names(config: dict, names: Iterable[str]) -> list[Task]:

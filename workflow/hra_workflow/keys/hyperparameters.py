@@ -81,17 +81,15 @@ class Hyperparameters(Section, title="Hyper-parameters"):
         absent="required: math; subject: `precision`",
     )
     quantization: Literal["nf4"] | None = key(
-        "nf4: the frozen base model in 4 bits (math, on a GPU with bitsandbytes); without `backend: vllm`, and kind "
-        "hra without `serve: merged`.",
+        "nf4: the frozen base model in 4 bits (math, on a GPU with bitsandbytes); kind hra without `serve: merged`.",
         default=None,
     )
     tf32: bool = key(
         "subject, control: TF32 in float32 matrix products; convolutions always use it, PyTorch's default.",
         default=False,
     )
-    gradient_checkpointing: bool | Literal["auto"] = key(
-        "Recompute activations in the backward pass: less memory, about a third more time. auto (math): if they would "
-        "not fit, which the first attempt decides and `train.json` records.",
+    gradient_checkpointing: bool = key(
+        "Recompute activations in the backward pass: less memory, about a third more time.",
         absent="required: math, subject, control; glue never recomputes",
         reruns="nothing",
     )

@@ -18,11 +18,6 @@ TRANSFORMERS = ("glue", "math")  # the tasks that train with the transformers Tr
 # HRA
 
 
-def hra_as_lora(peft: dict) -> dict:
-    """Return the arguments of the LoRA that hra.to_lora writes."""
-    return {"r": peft.get("r", 8), "bias": peft.get("bias", "none")}
-
-
 def hra_fault(method: dict) -> str | None:
     peft = method["peft"]
     paired = not peft.get("apply_GS", False) and peft.get("init_weights", True)
@@ -78,8 +73,6 @@ METHODS = {
         adapter=Adapter(
             "hra",
             merges_quantized=False,
-            export_lora="hra:to_lora",
-            as_lora=hra_as_lora,
             to_lora="hra.conversion:to_lora",
             measure="hra.inspection:measure",
         ),
@@ -88,9 +81,7 @@ METHODS = {
     ),
     "lora": Method(
         colour="#0072B2",
-        adapter=Adapter(
-            "lora", starts_from_weights=lora_starts_from_weights, export_lora="peft:PeftModel.save_pretrained"
-        ),
+        adapter=Adapter("lora", starts_from_weights=lora_starts_from_weights),
         variants=Variants(fault=lora_fault),
     ),
     "oft": Method(

@@ -19,9 +19,7 @@ class Adapter:
     virtual: it trains virtual tokens that precede the input; a variant has no targets.
     linear: whether its targets are Linear layers.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
-    export_lora: `module:function` (PEFT model, folder) that writes an equivalent LoRA adapter.
-    as_lora: function (arguments of the config class) → those of the LoRA's config.
-    to_lora: the same from files, for an adapter that is not a LoRA adapter: (adapter, new folder, base model).
+    to_lora: `module:function` (adapter, new folder, base model) that writes an equivalent LoRA adapter.
     measure: `module:function` (folder of an adapter) → per layer its `layer`, `angle` and `orthogonality`.
     """
 
@@ -34,8 +32,6 @@ class Adapter:
     linear: bool = True
     merges: bool = True
     merges_quantized: bool = True
-    export_lora: str | None = None
-    as_lora: Callable[[dict], dict] = lambda peft: peft
     to_lora: str | None = None
     measure: str | None = None
 

@@ -21,7 +21,6 @@ class Task:
     architecture: the type of model that `augment` adapts; or `module:function`, which loads the model from a folder.
     selections: the checkpoints shown in tables; the first is that of the official code.
     required: hyper-parameters that every run needs besides training.REQUIRED; a tuple: exactly one of them.
-    automatic: hyper-parameters that may be `auto`.
     head_rate: whether the head may have a separate learning rate.
     per_process: whether a training depends on the number of processes, as dropout and the order of rows do.
     final_answer: the function (style, text) -> final answer of datasets with `answer`.
@@ -43,7 +42,6 @@ class Task:
     architecture: ClassVar[str]
     selections: tuple[str, ...] = ("last",)
     required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
-    automatic: ClassVar[tuple[str, ...]] = ()
     head_rate: ClassVar[bool] = False
     per_process: ClassVar[bool] = True
     final_answer: ClassVar[Callable[[str, str], str] | None] = None
@@ -144,10 +142,6 @@ class Task:
     def folder_of_shards(self, benchmark: str) -> str:
         """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
         return benchmark
-
-    def obstacle(self, rules: set[str]) -> str | None:
-        """Return why jobs of these rules cannot run in the present environment, and what to do, or None."""
-        return None
 
     # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
 

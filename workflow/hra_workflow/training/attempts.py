@@ -239,14 +239,14 @@ class Attempt:
         model, data = (self.job["input"][name] for name in ("model", "dataset"))
         # As at the start of training, if it has started: the files may have changed since.
         inputs = self.made_from["inputs"] if self.made_from else {}
-        recomputes = params.get("gradient_checkpointing")  # `auto` is recorded as the chosen value, once it is chosen
-        chosen = {} if recomputes is None else {"gradient_checkpointing": bool(recomputes)}
+        recomputes = params.get("gradient_checkpointing")
+        rounding = {} if recomputes is None else {"gradient_checkpointing": recomputes}
         return {name: wildcards[name] for name in ("task", "dataset", "method", "variant")} | {
             "seed": int(wildcards["seed"]),
             "method_version": params["method"]["version"],
             "task_version": params["task_version"],
             "preset": params["preset"],
-            "hyperparameters": params["hyperparameters"] | chosen,
+            "hyperparameters": params["hyperparameters"] | rounding,
             "processes": gpus.processes(self.job),
             "model": {
                 "name": params["model_name"],

@@ -19,7 +19,6 @@ from hra_workflow.keys.section import (
 from hra_workflow.keys.tasks import Resources, Taken
 from hra_workflow.keys.texts import Texts, TextTask
 
-Serve = Literal["auto", "adapter", "merged", "lora"]
 WithQuestion = Annotated[str, matching(r"\{question\}", "a text with {question}")]
 
 
@@ -122,26 +121,17 @@ class Generation(Section):
     """Generation of answers. Decoding is greedy, so a base model needs only one seed."""
 
     shards: PositiveInt = key(
-        "Jobs per run, one GPU each, for a part of all benchmarks. With transformers, the answers do not depend on it.",
+        "Jobs per run, one GPU each, for a part of all benchmarks. The answers do not depend on it.",
         reruns="nothing",
     )
-    batch_size: PositiveInt = key(
-        "Maximum concurrent answers with transformers; fewer if their KV cache would not fit into memory."
-    )
+    batch_size: PositiveInt = key("Maximum concurrent answers; fewer if their KV cache would not fit into memory.")
     max_new_tokens: dict[str, PositiveInt] = key(
         "Benchmark → tokens of an answer, for each benchmark of the grid.", examples=[{"test": 256}]
     )
     stop: list[Text] = key("Strings that end an answer, besides the tokens of the model's files.")
     precision: Precision = key("Of the base model's weights.", absent="that of the run's hyper-parameters")
-    backend: Literal["transformers", "vllm"] = key(
-        "What generates the answers; vllm needs a separate environment (docs/cluster.md#vllm). They round "
-        "differently: another one generates all answers again."
-    )
-    serve: Serve | dict[str, Serve] = key(
-        "The adapter as trained (transformers only), merged into the base model's dtype, or as the equivalent LoRA "
-        "(kinds hra, lora); one for all runs, or by `method/variant`, `method` and `default`. auto: adapter; with "
-        "vllm, lora or else merged (docs/cluster.md#vllm).",
-        examples=["merged", {"hra": "lora", "lora": "lora", "default": "merged"}],
+    serve: Literal["adapter", "merged"] = key(
+        "The adapter as trained, or merged into the base model's dtype, as in the official evaluation."
     )
     resources: Resources = key("What a job requests.", reruns="nothing")
 

@@ -7,15 +7,19 @@ from typing import ClassVar
 from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
-from hra_workflow.models import vllm_process
 from hra_workflow.tasks.base import Task
-from hra_workflow.tasks.datasets import generated
-from hra_workflow.tasks.math import extra_tables, graders, serving
+from hra_workflow.tasks.datasets import generated, reading
+from hra_workflow.tasks.math import extra_tables, graders
 from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.training import LENGTH
 
 TEXT = "general_text"  # the key of the config, and the benchmark
 LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
+
+
+def with_suffix(settings: dict, suffix: str) -> dict:
+    """Return the settings of prompts in evaluation: those of the training, with a suffix of their texts."""
+    return settings | {name: settings[name] + suffix for name in ("template", "message") if name in settings}
 
 
 class Math(Task):
@@ -29,7 +33,6 @@ class Math(Task):
     keys = "hra_workflow.tasks.math.keys"
     architecture = "causal_lm"
     required = (LENGTH, "max_length", "base_precision", "gradient_checkpointing", "group_by_length")
-    automatic = ("gradient_checkpointing",)
     learner: ClassVar[str] = "hra_workflow.training.learner:Learner"
     own_rules = ("download_harness",)
     pipeline_tag = "text-generation"
@@ -39,26 +42,38 @@ class Math(Task):
     def check_runs(self) -> None:
         key, entry = f"config: tasks.{self.name}", self.settings["generation"]
         for run in self.runs():
-            name = f"{run['method']}/{run['variant']}"
-            values = self.hyperparameters(run["dataset"], name)
-            expect(
-                methods.get(self.config, run["method"]).recomputes or values["gradient_checkpointing"] is not True,
-                f"{key}: {name} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
-                "gradient_checkpointing to auto or false in its preset",
-            )
+            self.check_run(run, f"{key}: {run['method']}/{run['variant']}")
         for dataset in {run["dataset"] for run in self.runs()}:
             for benchmark in self.datasets[dataset]["benchmarks"]:
                 one_of(f"{key}.generation.max_new_tokens", "benchmark", benchmark, entry["max_new_tokens"])
-        for name in entry["serve"] if isinstance(entry["serve"], dict) else ():
-            one_of(f"{key}.generation.serve", "method or variant", name, grid.run_keys(self.config))
-        for run in self.runs():
-            serving.check(self, run, f"{key}: {run['method']}/{run['variant']}")
         if self.settings.get(TEXT):
             dataset, split = self.general_text()
             texts = [name for name, values in self.datasets.items() if "text" in values["columns"]]
             one_of(f"{key}.{TEXT}.source", "dataset with a column text", dataset, texts)
             one_of(f"{key}.{TEXT}.source", "split", split, self.datasets[dataset]["splits"])
         extra_tables.check(self)
+
+    def check_run(self, run: dict, key: str) -> None:
+        """Raise JobError if a run's method does not support how it is trained or served."""
+        method, kind = methods.get(self.config, run["method"]), grid.kind_of(self.config["methods"][run["method"]])
+        values = self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}")
+        expect(
+            method.recomputes or not values["gradient_checkpointing"],
+            f"{key} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
+            "gradient_checkpointing to false in its preset",
+        )
+        quantized = values.get("quantization")
+        expect(
+            not quantized or method.quantizes,
+            f"{key} is on a 4-bit base model: expected a kind for which PEFT has 4-bit layers, found {kind}. Set "
+            "`quantization: null` in its preset",
+        )
+        merges = method.adapter.merges and (not quantized or method.adapter.merges_quantized)
+        expect(
+            merges or not method.trains or self.settings["generation"]["serve"] == "adapter",
+            f"{key}: generation.serve: expected adapter, since kind {kind} cannot be merged"
+            f"{' into a 4-bit base model' if quantized else ''}, found merged. Correct it",
+        )
 
     # Data
 
@@ -113,7 +128,7 @@ class Math(Task):
             | {key: entry[key] for key in ("tokens",) if key in entry}
             | {"benchmarks": {longest: "preflight-test/test"}, "metrics": entry["metrics"], "score": entry["score"]},
             "preflight-test": answered(test=generation["batch_size"]),
-        }, {"generation": generation | {"shards": 1, "backend": "transformers"} | self.shorter(generation)}
+        }, {"generation": generation | {"shards": 1} | self.shorter(generation)}
 
     def shorter(self, generation: dict) -> dict:
         """Return the limits of answers, if `probes` has one."""
@@ -128,21 +143,17 @@ class Math(Task):
         texts = {False: ["template"], True: ["message"], "auto": ["template", "message"]}[entry["chat"]]
         chat = {key: entry[key] for key in ("chat", "arguments")} if entry["chat"] else {}
         prompt = {name: entry[name] for name in texts} | chat
-        return serving.with_suffix(prompt, entry["evaluation_suffix"]) if evaluation else prompt
+        return with_suffix(prompt, entry["evaluation_suffix"]) if evaluation else prompt
 
     def answer_settings(self, run: str) -> dict:
         """Return the settings that a run's answers depend on; the number of shards is not one of them."""
         entry = self.settings["generation"]
-        serve = serving.serving_mode(self, run, entry["backend"])
-        return {key: entry[key] for key in ("batch_size", "stop", "backend")} | {"serve": serve}
+        serve = entry["serve"] if methods.trains(self.config, run) else None
+        return {key: entry[key] for key in ("batch_size", "stop")} | {"serve": serve}
 
     def generation_precision(self, dataset: str, run: str) -> str:
         """Return the precision of the base model's weights in generation and on general text."""
         return self.settings["generation"].get("precision") or self.hyperparameters(dataset, run)["precision"]
-
-    def obstacle(self, rules: set[str]) -> str | None:
-        vllm = "generate_math" in rules and self.settings["generation"]["backend"] == serving.VLLM
-        return vllm_process.problem() if vllm else None
 
     def questions(self, dataset: str) -> dict[str, dict]:
         """Return split and length of answers of every benchmark of a dataset, by name."""
@@ -247,7 +258,16 @@ class Math(Task):
     # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        return serving.prediction(self, dataset, run)
+        entry = self.datasets[dataset]
+        return {
+            "reading": reading(entry),
+            "column": entry["columns"]["question"],
+            "evaluation_suffix": self.settings["prompt"]["evaluation_suffix"],
+            "generation": self.answer_settings(run),
+            "max_new_tokens": max(each["max_new_tokens"] for each in self.questions(dataset).values()),
+            "precision": self.generation_precision(dataset, run),
+            "quantization": self.hyperparameters(dataset, run).get("quantization"),
+        }
 
 
 TASK = Math

@@ -11,9 +11,7 @@ import download
 import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.data import finished_downloads, sources
-from hra_workflow.preflight import site
 from hra_workflow.snakemake_bridge import downloads as download_jobs
 
 HASH, OTHER, COMMIT = "ab" * 32, "cd" * 32, "c0ffee" + "0" * 34
@@ -148,7 +146,7 @@ def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
 
 def config_of(folder: Path, local_root: Path) -> dict:
     """Return what planning a download reads of a config."""
-    config = {"pathvars": {"resources": str(folder / "resources")}, "preflight": None}
+    config = {"pathvars": {"resources": str(folder / "resources")}}
     return config | {"local_root": str(local_root), "models": {"m": {"source": SOURCE}}}
 
 
@@ -163,8 +161,6 @@ def test_links_whose_files_would_not_be_read_are_an_error(tmp_path, target):
     forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
     with pytest.raises(SystemExit, match=r"links to a folder or to nothing, which are not read: more\. Replace"):
         download_jobs.Downloads(config_of(tmp_path, tmp_path), forced, {}).planned({"model": "m"})
-    config, job = config_of(tmp_path, tmp_path), Job("download_model", {"model": "m"}, [], "log")
-    assert "found links to a folder" in site.unusable(config, job)
     with pytest.raises(JobError, match="found links to a folder"):  # a job that is run by hand
         own.download({"source": SOURCE})
 

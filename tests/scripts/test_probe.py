@@ -14,7 +14,7 @@ from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import estimates, planned_jobs
 from hra_workflow.models import pretrained
-from hra_workflow.preflight import findings, outcomes, probe
+from hra_workflow.preflight import outcomes, probe
 from hra_workflow.training import callbacks, optimizers
 from support import paper_config, probed_with
 
@@ -135,10 +135,10 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
     rate |= {"device": "NVIDIA H100"}
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
-    findings.save(tmp_path / "results", "jobs", [], rates=[rate, cpu, other])
+    outcomes.save(tmp_path / "results", rates=[rate, cpu, other])
     estimate = rate | {"by": "a profiler", "seconds_per_row": 0.25, "busy_per_row": 0.1}
-    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
-    real = [rate for rate in estimates.reported(config, every, "rates") if rate["part"] == "jobs"]
+    outcomes.save(tmp_path / "results", rates=[estimate])
+    real = [rate for rate in estimates.reported(config, every, "rates") if "by" not in rate]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(rates: list[dict], **changes) -> float | None:
@@ -160,7 +160,7 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
         estimates.add_estimates(config, [job])
         assert (job.basis, job.seconds) == (estimates.PROBED, pytest.approx(job.work * 0.5 + start / runs))
     (tmp_path / "results/preflight.json").unlink()
-    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
+    outcomes.save(tmp_path / "results", rates=[estimate])
     estimates.add_estimates(config, [job])
     assert job.basis == "estimated by a profiler"
     (tmp_path / "results/preflight.json").unlink()

@@ -5,9 +5,8 @@ import hashlib
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import sources
 from hra_workflow.data.sources import archive
-from served import COMMIT, CONTENT, PATH, fetch, make_wheel, names, url_source
+from served import CONTENT, fetch, make_wheel, names, url_source
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -100,42 +99,3 @@ def test_local_mistakes(tmp_path, source, message):
     (tmp_path / "data/a.txt").write_text("a")
     with pytest.raises(JobError, match=message):
         fetch({"kind": "local"} | source, tmp_path / "to", local_root=tmp_path)
-
-
-def ask(source: dict, mirror: str | None = None, local_root: str = "."):
-    return sources.of(source, mirror, local_root).ask()
-
-
-def asked_urls(server, *paths: str) -> dict:
-    return {"kind": "url", "files": {path: {"url": server.address + path, "sha256": None} for path in paths}}
-
-
-def test_a_url_is_asked_for_its_first_bytes_only(server):
-    found = ask(asked_urls(server, PATH))
-    assert (found.files, found.size, found.problem) == (1, len(CONTENT), None)
-    assert [request["method"] for request in server.requests] == ["GET"]
-
-
-def test_what_a_url_answers_is_named(server):
-    server.refuse["/limited"] = (429, {})
-    moved = ask(asked_urls(server, PATH, "/gone")).problem
-    assert "HTTP status 404" in moved and "put there by hand" in moved
-    assert "HTTP status 429" in ask(asked_urls(server, "/limited")).problem
-    nobody = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": None}}}
-    assert "Connection" in ask(nobody).problem
-
-
-def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", server.address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    server.token = "secret"
-    server.hub_file("org/repo", COMMIT, "config.json", b"{}", large=False)
-    server.hub_file("org/repo", COMMIT, "model.safetensors", CONTENT)
-    files = {"config.json": None, "model.safetensors": None}
-    source = {"kind": "hub", "repo": "org/repo", "revision": COMMIT, "files": files, "gated": True}
-    found = ask(source)
-    assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
-    server.requests.clear()
-    server.token = "another"
-    assert "this machine's token" in ask(source).problem and len(server.requests) == 1

@@ -69,16 +69,6 @@ class Hub(Source):
             raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
         return dict.fromkeys(chosen)
 
-    def asked(self) -> list[str]:
-        return list(self.files(lambda name: True))
-
-    def size(self, name: str) -> int | None:
-        if self.mirror:
-            return self.size_in_mirror(f"{self.place}/{name}")
-        url, headers, expected, _ = file(self.entry, name, retries=False)
-        http_download.content_length(url, headers, OFFLINE)
-        return expected.size
-
     def origin(self, name: str, commit: str | None = None) -> tuple:
         return self.entry["repo"], self.entry.get("repo_type"), commit or self.entry["revision"], name
 
@@ -95,7 +85,7 @@ class Hub(Source):
         }
 
 
-def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+def file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
     """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
 
     Raises JobError if the Hub refuses, with a message per reason.
@@ -108,7 +98,7 @@ def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, 
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
     with hub_errors(source, name, url):
-        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
     etag = metadata.etag or ""
     expected = ExpectedFile(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None

@@ -15,8 +15,6 @@ class Init(UserFolder):
     written to {split}.parquet. A function with a `local_root` argument reads files below that folder.
     """
 
-    note = "generated here"
-
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         import pandas
 
@@ -36,9 +34,3 @@ class Init(UserFolder):
             ) from problem
         for split, rows in (function(**arguments) or {}).items():
             pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
-
-    def asked(self) -> list[str]:
-        return [self.entry["generator"]]
-
-    def size(self, name: str) -> int:
-        return imports.import_named(name, "generator") and 0

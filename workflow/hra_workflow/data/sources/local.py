@@ -12,7 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import Source, first_bytes, path_inside
+from hra_workflow.data.sources import Source, path_inside
 
 STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
 
@@ -86,12 +86,6 @@ class Local(UserFolder):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.symlink_to(found)
-
-    def asked(self) -> list[str]:
-        return list(self.user_files({"archives": True}))
-
-    def size(self, name: str) -> int:
-        return first_bytes(self.place / name)
 
 
 def visible(place: Path) -> dict[str, Path]:

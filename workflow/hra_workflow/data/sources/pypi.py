@@ -45,13 +45,3 @@ class PyPI(Source):
     @property
     def remedy(self) -> str:
         return self.mirrored("its wheel in pypi/") if self.mirror else OFFLINE
-
-    def asked(self) -> list[str]:
-        return [self.entry["package"]]
-
-    def size(self, name: str) -> None:
-        version = self.entry["version"]
-        done = subprocess.run([*PIP, "index", "versions", name, *self.options], capture_output=True, text=True)
-        if done.returncode or version not in done.stdout.replace(",", " ").split():
-            reason = " ".join(done.stderr.split())[-500:] or f"it lists {' '.join(done.stdout.split())[:200]}"
-            raise JobError(f"pip finds no {name} {version}: {reason}. {self.remedy}")

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import MOVED, Source, path_inside
+from hra_workflow.data.sources import Source, path_inside
 
 
 class Url(Source):
@@ -33,16 +33,6 @@ class Url(Source):
             remedy = f"If the file has moved, or without network access: save it as {path.absolute()} and run again, "
             remedy += f"or set `mirror` to a folder that contains {name}."
             http_download.download(url, path, expected, remedy=remedy)
-
-    def asked(self) -> list[str]:
-        # Of files in one folder, which some hosts limit per hour, only the first.
-        return list(self.entry["files"])[: 1 if "base" in self.entry else None]
-
-    def size(self, name: str) -> int | None:
-        url = self.url(name)
-        if self.mirror:
-            return self.size_in_mirror(f"url/{address(url)}")
-        return http_download.content_length(url, {}, MOVED)
 
     def origin(self, name: str, commit: str | None = None) -> tuple:
         entry = self.entry["files"].get(name)

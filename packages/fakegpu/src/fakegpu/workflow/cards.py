@@ -19,7 +19,6 @@ import yaml
 
 from fakegpu import cuda
 from fakegpu.workflow import probes
-from fakegpu.workflow.findings import NAME
 from hra_workflow.core import files, grid
 from hra_workflow.core.wording import number
 
@@ -135,7 +134,7 @@ def measure(folder: Path, card: str) -> list[dict]:
 def rehearsed(results: Path, card: str) -> list[dict]:
     """Return the rates that a rehearsal has saved."""
     saved = [rate | {"card": card} for rate in files.read_json(results / "preflight.json")["rates"]]
-    return [{name: rate[name] for name in OF_RATE} for rate in saved if rate["part"] == NAME]
+    return [{name: rate[name] for name in OF_RATE} for rate in saved if "by" in rate]
 
 
 def rates(card: str = DEFAULT) -> list[dict]:

@@ -25,7 +25,7 @@ def hub(revision, sha256=None, **changes):
     return {"kind": "hub", "repo": "org/m", "revision": revision, "files": {"x": sha256}} | changes
 
 
-BASE = {"kind": "url", "base": "http://a/dog", "files": {"x": HASH}}
+DOG = {"kind": "url", "files": {"x": {"url": "http://a/dog/x", "sha256": HASH}}}
 ARCHIVE = {"kind": "archive", "url": "http://a/r.zip", "folder": "r/dog", "files": {"x": HASH}}
 
 
@@ -39,7 +39,7 @@ ARCHIVE = {"kind": "archive", "url": "http://a/r.zip", "folder": "r/dog", "files
         (url(), url(HASH, y={"url": "http://a/y", "sha256": HASH}), False),
         (hub("main"), hub(COMMIT), True),
         (hub(COMMIT), hub(COMMIT, repo="org/other"), False),
-        (BASE, ARCHIVE, True),  # DreamBooth's images, file by file before
+        (DOG, ARCHIVE, True),  # DreamBooth's images, file by file before
         ({"kind": "local", "path": "a"}, {"kind": "local", "path": "b"}, False),
     ],
 )
@@ -47,7 +47,7 @@ def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     manifest = tmp_path / "m.manifest.json"
     revision = COMMIT if before["kind"] == "hub" else None
     listed = {"x": {"bytes": 1, "sha256": HASH}}
-    done = {"source": before, "mirror": None, "revision": revision, "files": listed}
+    done = {"source": before, "revision": revision, "files": listed}
     files.write_json(manifest, done)
     here, there = ({"source": source, "contents": None} for source in (before, now))
     assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
@@ -189,10 +189,10 @@ def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, ed
 
 
 def test_another_conversion_of_the_same_files_is_not_taken(tmp_path):
-    manifest, entry, planned = tmp_path / "m.manifest.json", {"columns": ["text"]}, {"source": BASE, "contents": None}
-    files.write_json(manifest, {"source": BASE, "dataset": entry})
+    manifest, entry, planned = tmp_path / "m.manifest.json", {"columns": ["text"]}, {"source": DOG, "contents": None}
+    files.write_json(manifest, {"source": DOG, "dataset": entry})
     finished_downloads.check_shared(planned, entry, manifest, {})
     with pytest.raises(JobError, match="found another download"):
         finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})
-    files.write_json(manifest, {"source": BASE})  # of an earlier version
+    files.write_json(manifest, {"source": DOG})  # of an earlier version
     finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})

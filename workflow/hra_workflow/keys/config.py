@@ -82,13 +82,6 @@ class TopLevel(Section, title="Top level"):
     """The config of the HRA workflow."""
 
     pathvars: Pathvars = key()
-    mirror: Annotated[str, matching(r"^[^:]+$", "a folder")] | None = key(
-        "A folder to copy files from instead of downloading them, with the same checks "
-        "(config/README.md#mirror-and-pathvars).",
-        default=None,
-        examples=["/data/mirror"],
-        reruns="nothing",
-    )
     local_root: str = key(
         "The folder that the paths of `local` sources are relative to. Moved, unchanged files repeat nothing.",
         default=".",

@@ -59,7 +59,7 @@ def source(config: dict, model: str) -> dict:
         return found
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
-    return sources.of(stated, config["mirror"]).for_probes() or stated
+    return sources.of(stated).for_probes() or stated
 
 
 def available(config: dict, model: str) -> bool:

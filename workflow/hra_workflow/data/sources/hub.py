@@ -34,9 +34,6 @@ class Hub(Source):
             path = path_inside(folder, name)
             if path.exists():
                 continue
-            if self.mirror:
-                self.from_mirror(f"{self.place}/{name}", path, ExpectedFile(sha256))
-                continue
             url, headers, expected, commit = file(source, name)
             if commit and commit != revision:
                 print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
@@ -51,20 +48,11 @@ class Hub(Source):
             http_download.download(url, path, expected, headers, OFFLINE)
         return revision
 
-    @property
-    def place(self) -> str:
-        return f"hub/{self.entry['repo']}/{self.entry['revision']}"  # in a mirror
-
     def files(self, wanted: Callable[[str], bool]) -> dict[str, str | None]:
         """Return the files with their hashes: those that the source lists, or the wanted ones of the repository."""
         if "files" in self.entry:
             return self.entry["files"]
-        repo, revision = self.entry["repo"], self.entry["revision"]
-        if self.mirror:
-            place = self.mirror / self.place
-            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
-        else:
-            found = names(self.entry)
+        repo, revision, found = self.entry["repo"], self.entry["revision"], names(self.entry)
         if not (chosen := sorted(filter(wanted, found))):
             raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
         return dict.fromkeys(chosen)
@@ -76,12 +64,10 @@ class Hub(Source):
         return missing_token(self.entry)
 
     def for_probes(self) -> dict:
-        generator = "hra_workflow.models.pretrained:configurations"
         return {
             "kind": "init",
-            "generator": generator,
+            "generator": "hra_workflow.models.pretrained:configurations",
             "source": self.entry,
-            "mirror": self.mirror and str(self.mirror),
         }
 
 
@@ -131,7 +117,7 @@ def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
         raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
     except errors.OfflineModeIsEnabled as problem:
         raise JobError(
-            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it. {OFFLINE}"
         ) from problem
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):

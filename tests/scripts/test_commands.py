@@ -89,7 +89,7 @@ def test_the_demos(composed):
 
 def test_a_smoke_test(composed):
     jobs = composed("smoke", "--table", "glue", "--profile", "slurm")
-    assert "preflight=true" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
+    assert "preflight=True" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
 
 
 def test_requests_for_ones_own_results(composed):

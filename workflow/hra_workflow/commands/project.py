@@ -131,7 +131,7 @@ class Project:
         if self.cores or not self.profile:
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
         stated = ["--configfile", *self.configs] if self.configs else []
-        given = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()]
+        given = [f"{key}={json.dumps(value) if isinstance(value, dict) else value}" for key, value in config.items()]
         return [
             *("snakemake", *place, *machine, *stated, *options),
             *(["--config", *given] if given else []),

@@ -58,7 +58,7 @@ def rehearse(folder: Path, card: str) -> Path:
     config.write_text(yaml.safe_dump({"pathvars": places}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         # It fails if a job does not fit, which the results record.
-        asked = [f"{key}={json.dumps(value)}" for key, value in probes.config(card).items()]
+        asked = ["preflight=True", f"probes={json.dumps(probes.config(card)['probes'])}"]
         snakemake(config, "--cores", "2", "--keep-going", "--config", *asked, "--", "preflight")
     return config
 

@@ -157,8 +157,9 @@ class Project:
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
-        """Run jobs."""
-        return call(self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config))
+        """Run jobs, with progress bars in a terminal."""
+        progress = ("--logger", "rich") if sys.stderr.isatty() else ("-q", "rules", "host")
+        return call(self.command(*options, *(() if self.verbose else progress), targets=targets, **config))
 
 
 def import_from_workflow(configs: tuple[str, ...]) -> None:

@@ -109,12 +109,12 @@ def picture(seed: int = 0, side: int = 32) -> Image.Image:
     return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
 
 
-def test_an_error_about_images_names_the_skipped_ones(tmp_path):
+def test_an_error_about_images_names_the_endings_of_those_that_are_used(tmp_path):
     picture().save(tmp_path / "a.png")
     (tmp_path / "IMG_1.HEIC").write_bytes(b"")
     paths = sources.of({"kind": "local", "path": str(tmp_path)}).user_files({"resolution": 32})
-    with pytest.raises(JobError, match=r"found 1: a.png. .*\nAlso: 1 file skipped .*: IMG_1.HEIC. Convert to JPEG"):
-        subject_images.check(paths, 32, tmp_path, images=2)
+    with pytest.raises(JobError, match=r"found 1: a.png. .* only files that end in .bmp .jpeg .* are used"):
+        subject_images.check(paths, 32, images=2)
 
 
 class Scenes:

@@ -100,11 +100,8 @@ def make(job: dict) -> None:
                 shutil.rmtree(converted, ignore_errors=True)
                 image_tables.unpack(tables, converted)
             made = converted if unpacked else raw
-            if source.own:
-                found, place = paths, source.folder()
-            else:
-                found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-            subject_images.check(found, dataset["resolution"], place, dataset.get("images"))
+            found = paths if source.own else {path.relative_to(made).as_posix(): path for path in images.listed(made)}
+            subject_images.check(found, dataset["resolution"], dataset.get("images"))
             record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": len(found)}
         elif kept:

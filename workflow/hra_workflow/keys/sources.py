@@ -103,8 +103,7 @@ class Init(Section, extra="allow", title="source of kind init"):
 
     kind: Literal["init"]
     generator: Function = key(
-        "`module:function`. It returns split → rows, or writes files to its argument `folder`. With the arguments "
-        "`local_root` and `path`, it reads that folder, whose files are inputs like those of `local`.",
+        "`module:function`. It returns split → rows, or writes files to its argument `folder`.",
         examples=["hra_workflow.models.random_weights:transformers_model"],
     )
     rows: dict[str, PositiveInt] = key(

@@ -57,7 +57,7 @@ class Source:
         return self.entry
 
     def user_files(self, dataset: dict | None = None) -> dict[str, Path]:
-        """Return name -> path of the user's files that a download reads; errors as in UserFolder."""
+        """Return name -> path of the user's files that a download reads."""
         return {}
 
 

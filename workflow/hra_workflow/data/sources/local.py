@@ -1,4 +1,4 @@
-"""The user's files: the folder `path` under `local_root` of source kind `local`, or that a generator reads.
+"""The user's files, in a folder under `local_root`: source kind `local`.
 
 A manifest lists them under `own`, each with its SHA-256 and its size, times and inode. Later comparisons, such as in a
 dry run, hash only files for which these differ.
@@ -17,10 +17,9 @@ from hra_workflow.data.sources import Source, path_inside
 STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
 
 
-class UserFolder(Source):
-    """A source whose `path` is a folder of the user."""
-
+class Local(Source):
     remote = False
+    own = True
 
     def user_files(self, dataset: dict | None = None) -> dict[str, Path]:
         """Return name -> path of the files that a download reads on this machine.
@@ -28,20 +27,16 @@ class UserFolder(Source):
         `dataset`: its entry as the download gets it, None for a model. Hidden files are excluded, unless `files` names
         them. Raises JobError if the folder or one of the files does not exist.
         """
-        if "path" not in self.entry:
-            return {}
         place = self.folder()
-        if self.own and self.states_files(dataset):
+        if self.states_files(dataset):
             found = {name: place / name for name in self.entry.get("files") or file_filters.of_splits(dataset or {})}
         else:
-            wanted = file_filters.wanted(dataset) if self.own else lambda name: True
-            shown = visible(place)
+            shown, wanted = visible(place), file_filters.wanted(dataset)
             found = {name: path for name, path in shown.items() if wanted(name)}
             if not found:
-                photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
-                remedy = "Convert them to JPEG or PNG" if photographs else "Add some"
                 raise JobError(
-                    f"{place}: expected usable files, found {listed(shown) or 'none'}. {remedy}, or correct `path`."
+                    f"{place}: expected usable files (images: {file_filters.ENDINGS}), found "
+                    f"{listed(shown) or 'none'}. Add some, or correct `path`."
                 )
         if missing := [str(path) for path in found.values() if not path.is_file()]:
             there = listed(sorted(one.name for one in place.iterdir())) or "none"
@@ -71,10 +66,6 @@ class UserFolder(Source):
         if not path.startswith("./"):
             return (Path(self.local_root).expanduser() / path).resolve()
         return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
-
-
-class Local(UserFolder):
-    own = True
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         """Link the files, which are read in place and not copied; raise JobError if a file has another hash."""

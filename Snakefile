@@ -25,7 +25,6 @@ onstart:
     handlers.start(workflow, config)
     identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
-    job_events.show(workflow, config)
 
 
 onsuccess:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hra_workflow import methods, tasks
 from hra_workflow.core import grid, tuning
 from hra_workflow.core.grid import run_name
-from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities, job_events
+from hra_workflow.snakemake_bridge import deployment, downloads, gpu_resources, handlers, identities
 from hra_workflow.snakemake_bridge.gpu_resources import on_gpus
 from hra_workflow.snakemake_bridge.identities import of, unrecorded
 from hra_workflow.tasks import expected_runs, outputs, training, work

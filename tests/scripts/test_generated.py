@@ -13,8 +13,8 @@ def guest(tmp_path, monkeypatch):
     (tmp_path / "guest.py").write_text(
         "def rows(rows, seed=0):\n"
         "    return {split: [{'label': seed}] * count for split, count in rows.items()}\n\n\n"
-        "def files(folder, local_root, text):\n"
-        "    (folder / 'a.txt').write_text(f'{text} {local_root}')\n"
+        "def files(folder, text):\n"
+        "    (folder / 'a.txt').write_text(text)\n"
     )
     (tmp_path / "broken.py").write_text("import a_module_that_nobody_has\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -29,8 +29,8 @@ def test_a_function_that_returns_rows(guest):
 
 
 def test_a_function_that_writes_files(guest):
-    sources.of({"kind": "init", "generator": "guest:files", "text": "from"}, local_root="here").fetch(guest)
-    assert [path.read_text() for path in guest.iterdir()] == ["from here"]
+    sources.of({"kind": "init", "generator": "guest:files", "text": "any"}).fetch(guest)
+    assert [path.read_text() for path in guest.iterdir()] == ["any"]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_run_above_the_budget_refuses_to_start(here, capsys):
     start(max_gpu_hours=1551)
     text = "`max_gpu_hours` cannot count all jobs: no estimate for 1 job: evaluate_harness\n"
     assert capsys.readouterr().err == text
-    start(max_gpu_hours=1, preflight="jobs")  # probes are not the run that is limited
+    start(max_gpu_hours=1, preflight=True)  # probes are not the run that is limited
     assert capsys.readouterr().err == ""
 
 

@@ -17,7 +17,7 @@ REFUSALS = [
     ((True, 404, "RepoNotFound", "Repository not found"), r"Repository not found; this machine's token"),
     ((True, 404, "RevisionNotFound", "Invalid rev id"), rf"no commit {COMMIT}"),
     ((True, 404, "EntryNotFound", "Entry not found"), r"no file config\.json at commit"),
-    ((False, 403, "", "no"), r"request for config\.json.*failed.*set `mirror`"),  # of a proxy, for example
+    ((False, 403, "", "no"), r"request for config\.json.*failed.*copy `resources`"),  # of a proxy, for example
 ]
 
 

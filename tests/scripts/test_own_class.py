@@ -93,6 +93,6 @@ def test_a_class_that_does_not_fit_is_one_message(config, name, message):
 
 
 def test_its_probes_end_where_a_period_does(config):
-    made = probe.config_of(config | {"preflight": "jobs"})["presets"]["math"][probe.NAME]["methods"].values()
+    made = probe.config_of(config | {"preflight": True})["presets"]["math"][probe.NAME]["methods"].values()
     assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
     assert load(config)["math"].learner == "my_math:Reversed"

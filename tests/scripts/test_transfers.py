@@ -125,7 +125,7 @@ def waits(monkeypatch):
 def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, waits, status, after, waited):
     """Test that no wait is longer than anybody wants to look at a waiting job."""
     server.refuse[PATH] = (status, {"Retry-After": after} if after else {})
-    with pytest.raises(JobError, match=rf"HTTP status {status} .*set `mirror`"):
+    with pytest.raises(JobError, match=rf"HTTP status {status} .*save it as .*/file.bin and run again"):
         fetch(url_source(server), tmp_path)
     assert waits == waited and len(server.requests) == 6
 
@@ -136,7 +136,7 @@ def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, waits, st
 def test_a_file_that_has_moved_can_be_put_there_by_hand(server, tmp_path):
     server.refuse[PATH] = (404, {})
     place = tmp_path / "file.bin"
-    with pytest.raises(JobError, match=rf"HTTP status 404.*save it as {place} and run again, .* contains url/127"):
+    with pytest.raises(JobError, match=rf"HTTP status 404.*save it as {place} and run again"):
         fetch(url_source(server), tmp_path)
     server.requests.clear()
     place.write_bytes(CONTENT[:-1])
@@ -193,9 +193,3 @@ def test_an_archive_that_is_not_at_hand_is_downloaded(server, tmp_path, monkeypa
     fetch(source, tmp_path / "a/raw", shared=tmp_path / "deleted.zip")
     assert names(tmp_path / "a/raw") == ["00.jpg"]
     assert [request["path"] for request in server.requests] == ["/org/repo.zip", "/codeload/repo"] * 2
-    place = tmp_path / "mirror/url/127.0.0.1/org"
-    place.mkdir(parents=True)
-    (place / "repo.zip").write_bytes(zipped(ARCHIVED))
-    server.files.clear()
-    fetch(source, tmp_path / "b/raw", str(tmp_path / "mirror"))
-    assert names(tmp_path / "b/raw") == ["00.jpg"]

@@ -39,7 +39,7 @@ def run_demo(*command: str) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "HRA" in done.stdout and "Where to look next" in done.stdout
-    assert " jobs done: train_glue glue/sentiment/hra/r8/0\n" in done.stdout  # a line per job, as this is no terminal
+    assert "(Rule: train_glue)" in done.stdout  # no progress bar, as this is no terminal
 
 
 def read_table(tables: Path, task: str, selection: str) -> dict[str, dict]:

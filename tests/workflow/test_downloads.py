@@ -1,5 +1,6 @@
 """Downloads through Snakemake: an archive that several subjects share, and what keeps a finished download."""
 
+import re
 import zipfile
 
 import pytest
@@ -15,9 +16,7 @@ URL = "https://host.invalid/org/repo.zip"
 def test_subjects_share_an_archive_and_stay_finished(tmp_path):
     project = Project.fresh(tmp_path / "project")
     project.link_library()
-    place = tmp_path / "mirror/url/host.invalid/org/repo.zip"
-    place.parent.mkdir(parents=True)
-    with zipfile.ZipFile(place, "w") as archive:
+    with zipfile.ZipFile(tmp_path / "repo.zip", "w") as archive:
         for name, colour in {"a": "red", "b": "green", "c": "blue"}.items():
             archive.writestr(f"repo-1/{name}/00.png", png(colour))
             (tmp_path / f"{name}.png").write_bytes(png(colour))
@@ -34,19 +33,21 @@ def test_subjects_share_an_archive_and_stay_finished(tmp_path):
         }
         for name in "abc"
     }
-    config = {"mirror": str(tmp_path / "mirror"), "datasets": {"subject": subjects}}
-    config["tasks"] = {"subject": {"resolution": 16}}
+    config = {"datasets": {"subject": subjects}, "tasks": {"subject": {"resolution": 16}}}
     (project.folder / "small.yaml").write_text(yaml.safe_dump(config))
     targets = [f"resources/datasets/subject/{name}.manifest.json" for name in "abc"]
-    output = project.snakemake("--cores", "3", "--configfile", "small.yaml", "--", *targets[:2])
+    command = ("--cores", "3", "--configfile", "small.yaml", "--", *targets[:2])
+    project.change("workflow/hra_workflow/data/http_download.py", "BACKOFF = 1.0", "BACKOFF = 0.0")
+    (saved,) = set(re.findall(r"save it as (\S+) and run again", project.snakemake(*command, ok=False)))
+    (tmp_path / "repo.zip").rename(saved)
+    output = project.snakemake(*command)
     assert output.count("rule download_archive:") == 1
     for name in "ab":
         there = project.folder / f"resources/datasets/subject/{name}/00.png"
         assert there.read_bytes() == (tmp_path / f"{name}.png").read_bytes()
-    # The mirror is gone, the archive deleted and the repository renamed.
+    # The archive is deleted and the repository renamed.
     for archive in (project.folder / "resources/archives").rglob("archive.zip"):
         archive.unlink()
-    del config["mirror"]
     for entry in subjects.values():
         entry["source"]["url"] = "https://host.invalid/new/repo.zip"
     (project.folder / "small.yaml").write_text(yaml.safe_dump(config))

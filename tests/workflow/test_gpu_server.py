@@ -63,7 +63,7 @@ def test_every_gpu_has_as_many_jobs_at_a_time_as_share_it(fresh, tmp_path, monke
 @pytest.mark.slow
 def test_every_job_on_a_gpu_counts_to_the_limit_and_too_many_gpus_are_said(fresh):
     limit = ("--resources", "gpu_percent=200", "--cores", "1")
-    output = fresh.snakemake("-n", *limit, "--config", "preflight=jobs", "--", "preflight")
+    output = fresh.snakemake("-n", *limit, "--config", "preflight=True", "--", "preflight")
     on_gpus = re.findall(r"^rule (\w+):(?:\n .*)*?\n    resources: (.*\bgpu=[1-9].*)", output, re.MULTILINE)
     assert {name.partition("_")[0] for name, _ in on_gpus} >= {"train", "generate", "evaluate", "latents"}
     assert not [name for name, resources in on_gpus if "gpu_percent=" not in resources]

@@ -74,7 +74,7 @@ def test_hours_on_a_cpu_and_of_generations(here):
 
 
 CONFIG = {
-    "preflight": "jobs",  # no evaluation in training
+    "preflight": True,  # no evaluation in training
     "probes": {"command": None},
     "methods": {"hra": {"kind": "hra", "variants": {"r8": {"preset": {}}}}, "base": {"kind": "pretrained"}},
     "presets": {"glue": {"p": {"all": {"epochs": 10, "batch_size": 32, "eval_steps": 100}}}},

@@ -133,7 +133,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
 
     assert counts() == {"done": 10, "waiting": 2}
     assert "Snakemake is not running." in counts.output
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml", "--logger", "rich"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml"]
     command += ["--", TABLE]
     with (
         open("output", "w") as output,
@@ -145,9 +145,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         (done.folder / "go").touch()
         assert now == {"done": 10, "running": 1, "waiting": 1}
         assert "Snakemake is running." in counts.output
-    written = (done.folder / "output").read_text()  # where there is no progress bar, a line per finished job
-    assert re.findall(r"^[\d:]{8}  1 of \d+ jobs done: evaluate_glue glue/cola/.*/validation$", written, re.MULTILINE)
-    assert "hours" not in written
+    assert "hours" not in (done.folder / "output").read_text()
     assert counts() == {"done": 11, "failed": 1}
     assert re.search(
         r"failed: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"

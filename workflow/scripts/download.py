@@ -5,7 +5,7 @@
                        images, for a control dataset its verified archives
 
 It is the script of the rules `download_model`, `download_dataset` and `download_archive`. The params are name, license,
-source, mirror, local_root, contents (the digest of user files that were edited after an earlier download, which is only
+source, local_root, contents (the digest of user files that were edited after an earlier download, which is only
 recorded), and for a dataset `dataset`, its config entry. The input of a source of kind archive is the manifest of its
 archive. Partial downloads are in `.X.HASH.download/` (HASH: of the source), so that a second run
 resumes and never mixes two sources; local files are read from the beginning. A dataset's raw files are deleted after
@@ -56,7 +56,7 @@ def in_place(text: str, job: dict) -> str:
 
 
 def source_of(params: dict) -> Source:
-    return sources.of(params["source"], params.get("mirror"), params.get("local_root"))
+    return sources.of(params["source"], params.get("local_root"))
 
 
 def staging_of(manifest: Path, source: dict) -> Path:
@@ -89,7 +89,6 @@ def make(job: dict) -> None:
         record = {
             "name": name,
             "source": stated,
-            "mirror": params.get("mirror"),
             "revision": revision,
             "folder": folder.name,
         }
@@ -101,11 +100,8 @@ def make(job: dict) -> None:
                 shutil.rmtree(converted, ignore_errors=True)
                 image_tables.unpack(tables, converted)
             made = converted if unpacked else raw
-            if source.own:
-                found, place = paths, source.folder()
-            else:
-                found, place = {path.relative_to(made).as_posix(): path for path in images.listed(made)}, None
-            subject_images.check(found, dataset["resolution"], place, dataset.get("images"))
+            found = paths if source.own else {path.relative_to(made).as_posix(): path for path in images.listed(made)}
+            subject_images.check(found, dataset["resolution"], dataset.get("images"))
             record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
             record["rows"] = {"images": len(found)}
         elif kept:

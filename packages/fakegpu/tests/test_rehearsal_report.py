@@ -15,7 +15,7 @@ from hra_workflow.commands.main import DONE, WRONG, main
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, probe
+from hra_workflow.preflight import outcomes, probe
 from support import paper_config, probed_with
 
 GB, BY = 10**9, {"by": "hra-workflow rehearse"}
@@ -123,7 +123,7 @@ def test_the_rate_of_answers_is_that_of_an_answer_s_usual_tokens():
 
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    paper = copy.deepcopy(paper_config()) | {"preflight": "jobs"}
+    paper = copy.deepcopy(paper_config()) | {"preflight": True}
     config = probe.config_of(paper | {"probes": paper["probes"] | probes.PROBES | {"command": "any"}})
     scratch = Path(config["pathvars"]["scratch"], "a")
     scratch.mkdir(parents=True)
@@ -144,13 +144,11 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     (rate,) = preflight["rates"]
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
-    warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))
-    assert "hra-workflow rehearse: glue lora/r8, training: did not run" in warnings
     assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 of 80 GB"
     assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
     on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
     on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
-    findings.save("results", "rehearsal", [], memory=[one | BY for one in (rehearsed_job, on_another)])
+    outcomes.save(Path("results"), memory=[one | BY for one in (rehearsed_job, on_another)])
     assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
         "train_glue 20 of 80 GB, train_math 20 of 48 GB"
     )
@@ -164,7 +162,7 @@ def test_the_command_probes_the_jobs_of_a_table_on_a_card(tmp_path, monkeypatch)
     assert main(["rehearse", "mine.yaml", "--table", "glue", "--card", "a100", "--cores", "3"]) == DONE
     (((project, targets, how)),) = asked
     assert (project.configs, project.cores, targets) == (("mine.yaml",), 3, ("preflight_glue",))
-    assert how.pop("options") == ("--keep-going",) and how["preflight"] == "jobs"
+    assert how.pop("options") == ("--keep-going",) and how["preflight"] is True
     assert how["probes"] | probes.PROBES == how["probes"] and how["probes"]["command"].endswith("job --card a100")
     assert main(["rehearse", "--card", "h300"]) == WRONG and len(asked) == 1
     assert (*cuda.CARDS,) == commands.CARDS

@@ -105,8 +105,8 @@ def test_an_export_that_was_copied_is_published_without_snakemake(called):
 @pytest.mark.parametrize("words", [["reviews"], ["reviews/config.yaml", "mine/config.yaml"], []])
 def test_a_report_is_about_the_results_of_the_project(called, words):
     status, [plan, made], _ = called("report", *words, "--to", "page.html", "--incomplete")
-    assert status == DONE and plan.endswith(" -- all") and made.endswith(" incomplete=true -- table.csv figure.png")
-    assert " incomplete=true " in plan and called.read == [(Path("made"), Path("page.html"))]
+    assert status == DONE and plan.endswith(" -- all") and made.endswith(" incomplete=True -- table.csv figure.png")
+    assert " incomplete=True " in plan and called.read == [(Path("made"), Path("page.html"))]
     assert called("report", *words, snakemake="exit 1")[0] == 1 and not called.read
 
 

@@ -1,4 +1,4 @@
-"""What the executor asks of Slurm for every kind of job of the paper, and that `hra-workflow smoke` asks the same.
+"""What the executor asks of Slurm for every kind of job of the paper.
 
 With stand-ins for Slurm's commands: sbatch notes its arguments.
 """
@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
-from hra_workflow.preflight import site
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs, requests
 from support import ROOT
 from test_profiles import jobs, profile  # noqa: F401 a fixture
@@ -97,21 +97,14 @@ def executor(settings: ExecutorSettings) -> Submits:
 
 
 @pytest.mark.parametrize("settings", SITES, indirect=True)
-def test_preflight_asks_what_the_executor_submits(jobs, settings, sbatch):  # noqa: F811
+def test_every_kind_of_job_is_submitted_with_the_partition_of_the_site(jobs, settings, sbatch):  # noqa: F811
     planned_jobs = [of_profile(*one) for one in jobs]
-    found = list(site.scheduler(planned_jobs, False))
-    assert found and all(one.ok for one in found), found
-    asked = re.findall(r"^--test-only (.*) --wrap=true$", sbatch.read_text(), re.MULTILINE)
-    assert len(asked) == len(set(asked)) == len(found)
-    sbatch.write_text("")
     submits = executor(settings)
     submits.submit([[one] * packs.size(one) for one in planned_jobs])
     submits.shutdown()
     submitted = re.findall(r" --comment \S+ (.*) --wrap=true$", sbatch.read_text(), re.MULTILINE)
     assert len(submitted) == len(planned_jobs)
-    assert {options.replace(" -D .", "") for options in submitted} == set(asked)
-    rules = {rule for one in found for rule in one.check.removeprefix("Slurm, ").split(", ")}
-    assert rules == {rule for rule, _ in jobs}
+    assert all(" -p " in f" {options}" for options in submitted), submitted
 
 
 @pytest.mark.parametrize("settings", ["by stage"], indirect=True)
@@ -135,16 +128,16 @@ def test_a_dry_run_shows_what_is_requested_without_a_command_of_slurm(settings, 
     assert [one.get("gpu_model") for one in found] == ["a100", "a100", None]
     assert [one.slurm_partition for one in found] == ["gpu", "gpu", "cpu"]
     assert {one.slurm_account for one in found} == {"lab"} and {one.qos for one in found} == {"high"}
-    assert requests.requests(trained) == []
     monkeypatch.setattr(ExecutorSettings, "stated", None)
-    assert requests.requests(trained) is requests.resources(trained) is None
+    assert requests.resources(trained) is None
 
 
 @pytest.mark.parametrize("settings", ["bare"], indirect=True)
-def test_preflight_asks_for_as_many_jobs_in_series_as_fit(settings, sbatch):
+def test_as_many_jobs_in_series_are_submitted_as_fit(settings):
     settings.allocation_minutes = 100
-    found = next(site.scheduler([job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)], False))
-    assert found.ok and " -t 90 " in sbatch.read_text() and " --mem 10 " in sbatch.read_text()
+    one = job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)
+    options = packs.options(packs.Submission(packs.full(one, 100), settings, Path()), settings)
+    assert " -t 90 " in options and " --mem 10 " in options
 
 
 @pytest.mark.parametrize("settings", ["bare"], indirect=True)
@@ -156,9 +149,11 @@ def test_preflight_asks_for_as_many_jobs_in_series_as_fit(settings, sbatch):
         ({"jobs_per_allocation": 0}, "jobs_per_allocation: expected a whole number of at least 1, found 0"),
     ],
 )
-def test_what_the_executor_refuses_is_shown_without_asking_slurm(settings, sbatch, resources, message):
-    (found,) = site.scheduler([job("train_glue", **resources)], False)
-    assert not found.ok and message in found.text and "HRA_SLURM_" in found.text
+def test_wrong_resources_are_refused_before_slurm_gets_them(settings, sbatch, resources, message):
+    one = job("train_glue", **resources)
+    with pytest.raises(WorkflowError, match=message):
+        packs.check(one)
+        packs.options(packs.Submission(packs.full(one, 0), settings, Path()), settings)
     assert not sbatch.exists()
 
 

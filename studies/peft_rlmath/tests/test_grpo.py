@@ -216,7 +216,7 @@ def test_unknown_keys_are_errors_and_the_task_without_the_class_has_none_of_thes
 
 
 def test_a_probe_is_killed_and_ends_where_answers_do():
-    config = with_files(FILE) | {"preflight": "jobs"}
+    config = with_files(FILE) | {"preflight": True}
     changes = {"generation_batch_size": 64, "vllm": {"enable_sleep_mode": True}}  # 64 answers: for 16 steps
     config["presets"]["math"]["peft-rlmath"]["all"] |= changes
     made = probe.config_of(config)["presets"]["math"][probe.NAME]["methods"].values()

@@ -125,7 +125,7 @@ class Project:
         if self.cores or not self.profile:
             machine += ["--cores", str(self.cores or max(2, len(os.sched_getaffinity(0))))]
         stated = ["--configfile", *self.configs] if self.configs else []
-        given = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in config.items()]
+        given = [f"{key}={json.dumps(value) if isinstance(value, dict) else value}" for key, value in config.items()]
         return [
             *("snakemake", *place, *machine, *stated, *options),
             *(["--config", *given] if given else []),
@@ -151,8 +151,9 @@ class Project:
         return call(found, lambda line: bool(seen and seen(line)) or not line.startswith((PREAMBLE, ERROR)))
 
     def start(self, *targets: str, options: tuple[str, ...] = (), **config) -> int:
-        """Run jobs."""
-        return call(self.command(*options, *(() if self.verbose else ("--logger", "rich")), targets=targets, **config))
+        """Run jobs, with progress bars in a terminal."""
+        progress = ("--logger", "rich") if sys.stderr.isatty() else ("-q", "rules", "host")
+        return call(self.command(*options, *(() if self.verbose else progress), targets=targets, **config))
 
 
 def import_from_workflow(configs: tuple[str, ...]) -> None:

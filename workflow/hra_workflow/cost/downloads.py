@@ -75,4 +75,4 @@ def missing_tokens(config: dict, planned: Iterable[Job]) -> list[str]:
     """Describe the missing gated downloads for which this machine has no token."""
     needed = [entry(config, one)[0].get("source") for one in download_jobs(planned) if one.needed]
     problems = [sources.of(source).missing_token() for source in needed if source]
-    return [] if config.get("mirror") else list(filter(None, problems))
+    return list(filter(None, problems))

@@ -140,9 +140,9 @@ def by_config(tasks: dict[str, Task], job: Job) -> float | None:
 
 
 def reported(config: dict, tasks: dict[str, Task], entries: str) -> list[dict]:
-    """Return the `findings`, `rates` or `memory` of probes (results/preflight.json) with these models and settings.
+    """Return the `rates` or `memory` of probes (results/preflight.json) with these models and settings.
 
-    Those of part `jobs` were measured by `hra-workflow smoke`, the others estimated by the command in `by`.
+    `hra-workflow smoke` measured those without `by`; the command that `by` names estimated the others.
     """
     saved = files.read_if_valid(Path(config["pathvars"]["results"], "preflight.json")).get(entries, [])
     known = [one for one in saved if one.get("task") in tasks and one.get("workload")]

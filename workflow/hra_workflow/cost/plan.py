@@ -130,10 +130,6 @@ def warnings(config: dict, names: Iterable[str], planned: list[Job]) -> list[str
     for task in chosen:
         notes += [*task.warnings(), *columns.unshown(task)]
         notes += selections.training_split_warnings(user_data.benchmarks(task))
-    checks = [
-        one for one in estimates.reported(config, tasks.load(config), "findings") if "by" in one and not one["ok"]
-    ]
-    notes += [f"{check['by']}: {check['check']}: {check['text']}" for check in checks]
     return notes + downloads.missing_tokens(config, planned)
 
 
@@ -149,7 +145,7 @@ def budget(config: dict, planned: Iterable[Job]) -> tuple[str, bool] | None:
     None: they do not, and all have an estimate; or there is no limit, as for the probes of `hra-workflow smoke`.
     """
     most = config["max_gpu_hours"]
-    if most is None or config["preflight"] == "jobs":
+    if most is None or config["preflight"]:
         return None
     found = estimate(planned)
     if found.left > most:

@@ -7,21 +7,7 @@ from pathlib import PurePosixPath
 # weights_only=True.
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pth", ".tar", ".ckpt", ".jinja", ".gguf", ".dat"}
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-OTHER_IMAGES = {
-    ".heic",
-    ".heif",
-    ".avif",
-    ".jxl",
-    ".jp2",
-    ".gif",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".psd",
-    ".svg",
-}
+ENDINGS = " ".join(sorted(IMAGES))
 
 
 def is_model_file(path: str) -> bool:

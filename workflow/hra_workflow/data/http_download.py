@@ -1,4 +1,4 @@
-"""Download one file from a URL or copy it from a folder: resumed, verified, and renamed only when complete.
+"""Download one file from a URL: resumed, verified, and renamed only when complete.
 
 A partial download is `NAME.part`; `NAME.part.etag` next to it identifies the server's version of the file. Own code:
 huggingface_hub 2 deletes its partial file on a failure, pooch starts over, pip resumes only within one run, and
@@ -23,7 +23,6 @@ ATTEMPTS = 5  # consecutive attempts without a new byte
 BACKOFF = 1.0  # seconds before the second attempt; doubled for each further one
 TIMEOUT = 30.0  # seconds without a response
 CHUNK = 1 << 16  # bytes; the most that an interruption loses
-FIRST_BYTES = 1024
 BUSY = 5  # further requests to a server that answers with one of these statuses
 BUSY_STATUSES = (408, 429, 500, 502, 503, 504)
 BUSY_BACKOFF = 7.5  # seconds: the waits are 0, 15, 30, 60 and 120 seconds, or as the server requests
@@ -107,7 +106,7 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
         return
     if start:
         headers = headers | {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
-    with answer(url, headers, remedy, BUSY) as response:
+    with answer(url, headers, remedy) as response:
         if response.status_code == 416:  # the partial download is as long as the file, or longer
             if response.headers.get("Content-Range") == f"bytes */{start}":
                 return
@@ -147,31 +146,16 @@ def receive(url: str, part: Path, expected: ExpectedFile, headers: dict[str, str
         raise TransferInterrupted(f"the connection ended at {size_of(part)} of {total} bytes")
 
 
-def content_length(url: str, headers: dict[str, str], remedy: str) -> int | None:
-    """Read the first bytes of a URL and return the size of its content, if the server reports one."""
-    try:
-        with answer(url, headers | {"Range": "bytes=0-"}, remedy) as response:
-            if not next(response.iter_content(FIRST_BYTES), b""):
-                raise JobError(f"{url}: the server sent an empty file. Try again, or correct the URL in the config.")
-            length = response.headers.get("Content-Length")
-            return int(length) if length else None
-    except TransferInterrupted as problem:
-        raise JobError(f"{url}: {problem}. {remedy}") from problem
-
-
 @contextlib.contextmanager
-def answer(url: str, headers: dict[str, str], remedy: str, retries: int = 0):
-    """Yield the response to a request; raise JobError for an HTTP error, TransferInterrupted for a broken connection.
-
-    retries: further requests to a busy server.
-    """
+def answer(url: str, headers: dict[str, str], remedy: str):
+    """Yield the response; raise JobError for an HTTP error, TransferInterrupted for a broken connection."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3 import Retry
 
     waits = {"backoff_factor": BUSY_BACKOFF, "backoff_max": 120, "retry_after_max": LONGEST_WAIT}
     only_busy = {"connect": 0, "read": 0, "other": 0, "status_forcelist": BUSY_STATUSES, "raise_on_status": False}
-    busy = Retry(None, status=retries, **only_busy, **waits)
+    busy = Retry(None, status=BUSY, **only_busy, **waits)
     try:
         with requests.Session() as session:
             session.mount("http://", HTTPAdapter(max_retries=busy))
@@ -187,20 +171,6 @@ def answer(url: str, headers: dict[str, str], remedy: str, retries: int = 0):
     except requests.RequestException as problem:
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         raise TransferInterrupted(reason) from problem
-
-
-def copy(source: Path, path: Path, expected: ExpectedFile, remedy: str = "") -> None:
-    """Copy the file `source` to `path` with the same checks as a download."""
-    if not source.is_file():
-        raise JobError(f"{source}: no such file. {remedy}".rstrip())
-    part = part_of(path)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with out_of_space(part.parent, source.stat().st_size):
-        shutil.copyfile(source, part)
-    if problem := expected.mismatch(part):
-        discard(part)
-        raise JobError(f"{source}: {problem}. The file is modified or truncated: copy it again. {remedy}".rstrip())
-    finish(part, path)
 
 
 def validator(headers) -> str:

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data.file_filters import IMAGES, is_image
+from hra_workflow.data.file_filters import ENDINGS, is_image
 
 # Pillow would try sixty decoders on a file, regardless of its name; one of them runs Ghostscript.
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -47,9 +47,7 @@ def listed(folder: Path) -> list[Path]:
     """List the image files of a folder in alphabetical order."""
     found = sorted(path for path in Path(folder).rglob("*") if path.is_file() and is_image(path.name))
     if not found:
-        raise JobError(
-            f"{folder}: expected a folder of 3 to 6 images ({' '.join(sorted(IMAGES))}), found none. Add some."
-        )
+        raise JobError(f"{folder}: expected a folder of 3 to 6 images ({ENDINGS}), found none. Add some.")
     return found
 
 

@@ -9,7 +9,7 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 from hra_workflow.data import subject_images, text_files, text_tables
-from hra_workflow.data.file_filters import is_image
+from hra_workflow.data.file_filters import ENDINGS, is_image
 from hra_workflow.data.row_problems import Problem, stop_at
 from hra_workflow.data.sources import local
 from hra_workflow.data.text_rows import Rows
@@ -53,11 +53,10 @@ def images_in(path: str, least: int) -> dict[str, Path]:
     if folder.is_dir():
         every = local.visible(folder)
         found = {name: one for name, one in every.items() if is_image(name)}
-        others = subject_images.others(folder)
         expect(
-            bool(found) and not others,
-            f"{path}: expected images that end in {subject_images.USED}, found {listed(others or every) or 'none'}. "
-            "Convert or move them, or correct the path.",
+            bool(found),
+            f"{path}: expected images that end in {ENDINGS}, found {listed(every) or 'none'}. Convert them, or correct "
+            "the path.",
         )
     subject_images.check_sizes(found, least, path)
     return found

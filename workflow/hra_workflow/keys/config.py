@@ -34,7 +34,7 @@ class Pathvars(Section):
 
 
 class Probes(Section):
-    """Differences of the jobs of `preflight: jobs` (docs/cluster.md#custom-probes), which commands set."""
+    """Differences of the jobs of `preflight` (docs/cluster.md#custom-probes), which commands set."""
 
     folder: Annotated[str, matching(r"^[\w-]+$", "letters, digits, _ and -")] = key(
         "Name of their folder in each of `pathvars`.", default="preflight"
@@ -82,13 +82,6 @@ class TopLevel(Section, title="Top level"):
     """The config of the HRA workflow."""
 
     pathvars: Pathvars = key()
-    mirror: Annotated[str, matching(r"^[^:]+$", "a folder")] | None = key(
-        "A folder to copy files from instead of downloading them, with the same checks "
-        "(config/README.md#mirror-and-pathvars).",
-        default=None,
-        examples=["/data/mirror"],
-        reruns="nothing",
-    )
     local_root: str = key(
         "The folder that the paths of `local` sources are relative to. Moved, unchanged files repeat nothing.",
         default=".",
@@ -100,9 +93,9 @@ class TopLevel(Section, title="Top level"):
         default=None,
         reruns="nothing",
     )
-    preflight: Literal["login", "jobs"] | None = key(
-        "Part of `hra-workflow smoke`, which sets it: the checks, or one short job per stage.",
-        default=None,
+    preflight: bool = key(
+        "Run one short job per stage instead of the grid, as `hra-workflow smoke` does.",
+        default=False,
         reruns="nothing",
     )
     probes: Probes = key(default={}, reruns="nothing")

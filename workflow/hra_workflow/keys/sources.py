@@ -53,11 +53,8 @@ class Web(Section, title="source of kind url"):
     """Files of web servers."""
 
     kind: Literal["url"]
-    base: Annotated[str, matching(r"^https?://.*[^/]$", "a URL without a trailing slash")] = key(
-        "URL of the folder of the files whose entry is only a SHA-256.", absent="every file has its own `url`"
-    )
-    files: Annotated[dict[str, Sha256 | WebFile], Len(1)] = key(
-        "Path → `{url, sha256}`, or with `base`, path → SHA-256.",
+    files: Annotated[dict[str, WebFile], Len(1)] = key(
+        "Path → `{url, sha256}`.",
         examples=[{"vgg.pth": {"url": "https://example.org/vgg.pth", "sha256": "397923af"}}],
     )
 
@@ -106,8 +103,7 @@ class Init(Section, extra="allow", title="source of kind init"):
 
     kind: Literal["init"]
     generator: Function = key(
-        "`module:function`. It returns split → rows, or writes files to its argument `folder`. With the arguments "
-        "`local_root` and `path`, it reads that folder, whose files are inputs like those of `local`.",
+        "`module:function`. It returns split → rows, or writes files to its argument `folder`.",
         examples=["hra_workflow.models.random_weights:transformers_model"],
     )
     rows: dict[str, PositiveInt] = key(

@@ -27,12 +27,12 @@ PIPELINE = {  # for a single-file checkpoint, which has no model_index.json
 }
 
 
-def configurations(folder: Path, source: dict, mirror: str | None, local_root: str) -> None:
+def configurations(folder: Path, source: dict) -> None:
     """Download a source without its weights: a generator of sources of kind `init`."""
     names = {name: sha256 for name, sha256 in source["files"].items() if not name.endswith(WEIGHTS)}
     if not any(Path(name).name == "config.json" for name in names):
         raise JobError("expected a config.json among the model's files, found none: download the model first.")
-    sources.of(source | {"files": names}, mirror, local_root).fetch(folder)
+    sources.of(source | {"files": names}).fetch(folder)
     if (folder / "unet").exists() and not (folder / "model_index.json").exists():
         files.write_json(folder / "model_index.json", PIPELINE)
     files.write_json(folder / MARK, {"source": source})

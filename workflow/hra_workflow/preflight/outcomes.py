@@ -1,28 +1,65 @@
-"""The results of the probes of `hra-workflow smoke`, from their records, logs and error files."""
+"""The results of the probes of `hra-workflow smoke`, from their records, logs and error files.
 
+They are printed, one line per stage, and the measured rates are written to results/preflight.json.
+"""
+
+import shutil
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hra_workflow import tasks
 from hra_workflow.core import files, grid, rates
-from hra_workflow.preflight import findings, probe
-from hra_workflow.preflight.findings import Finding
+from hra_workflow.core.errors import JobError
+from hra_workflow.preflight import probe
 from hra_workflow.tasks.base import Task
 from hra_workflow.tasks.expected_runs import error_files, with_errors
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `text`: the result, or the problem and its fix."""
+
+    check: str
+    ok: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"  {'ok  ' if self.ok else 'TODO'}  {self.check}: {self.text}"
+
 
 Outcome = tuple[Finding, dict | None]
 
 
 def finish(config: dict, wanted: Collection[str]) -> None:
-    """Print and save the outcomes of the probes of the `wanted` tasks, and delete their files, except logs.
+    """Print the outcomes of the probes of the `wanted` tasks, save their rates, and delete their files, except logs.
 
     Raises JobError if there is a problem to fix.
     """
     pairs = list(of_probes(config, wanted))
-    results = Path(config["pathvars"]["results"]).parent
-    findings.save(results, "jobs", [finding for finding, _ in pairs], rates=[rate for _, rate in pairs if rate])
-    both = [Finding(entry["check"], entry["ok"], entry["text"]) for entry in findings.load(results)["findings"]]
-    findings.conclude("hra-workflow smoke", findings.path(results), both, config["pathvars"])
+    save(Path(config["pathvars"]["results"]).parent, rates=[rate for _, rate in pairs if rate])
+    conclude("hra-workflow smoke", [finding for finding, _ in pairs], config["pathvars"])
+
+
+def save(results: Path, **measured: list[dict]) -> None:
+    """Replace in results/preflight.json the `rates` and the `memory` of the same tasks by the same command."""
+    path = results / "preflight.json"
+    report = files.read_if_valid(path)
+    for name, entries in measured.items():
+        new = {(entry.get("by"), entry["task"]) for entry in entries}
+        report[name] = [one for one in report.get(name, []) if (one.get("by"), one["task"]) not in new] + entries
+    files.write_json(path, report)
+
+
+def conclude(command: str, found: list[Finding], places: dict[str, str]) -> None:
+    """Print the findings and delete the probes' files, except logs; raise JobError if there is a problem to fix."""
+    for name in ("results", "resources", "scratch"):
+        shutil.rmtree(places[name], ignore_errors=True)
+    left = sum(not one.ok for one in found)
+    print("\n".join(map(str, found)))
+    print(f"{command}: {len(found)} checks, {left or 'nothing'} to do")
+    if left:
+        raise JobError(f"{command}: {left} of {len(found)} checks say TODO.")
 
 
 def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:

@@ -38,7 +38,7 @@ def config_of(config: dict) -> dict:
 
 
 def workload(task: Task, run: str = "") -> dict[str, str | None]:
-    """Return what a finding or a rate of a probe is valid for, which cost/estimates.py compares with the config."""
+    """Return what a rate of a probe is valid for, which cost/estimates.py compares with the config."""
     return {"task": task.name, "run": run, "workload": task.settings.get("workloads", {}).get(run)}
 
 
@@ -59,7 +59,7 @@ def source(config: dict, model: str) -> dict:
         return found
     if path.exists():
         return {"kind": "local", "path": str((path.parent / model).absolute())}
-    return sources.of(stated, config["mirror"]).for_probes() or stated
+    return sources.of(stated).for_probes() or stated
 
 
 def available(config: dict, model: str) -> bool:
@@ -166,13 +166,8 @@ def limit(entry: dict, changes: dict) -> None:
 # Their jobs
 
 
-def inputs(config: dict, task: Task, table: str) -> list[str]:
-    """List the inputs of rule `preflight_{table}`: the table itself on the login node, else the probes' outputs.
-
-    These are its runs, and the evaluation of the last one.
-    """
-    if config["preflight"] == "login":
-        return [f"<results>/table_{table}.csv"]
+def inputs(config: dict, task: Task) -> list[str]:
+    """List the outputs of a task's probes: its runs, and the evaluation of the last one."""
     probes, places = task.runs(), grid.paths(config)
     files = [f"{places['run']}/train.json".format(task=task.name, **run) for run in probes]
     for run in probes[-1:]:

@@ -56,7 +56,7 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
         validation.check(config, files)
         enter_container(workflow, config["container"], basedir)
     os.environ.pop(launcher.RUN_JOBS_WITH, None)
-    if config["preflight"] == "jobs":
+    if config["preflight"]:
         from hra_workflow.preflight import probe
 
         os.environ |= {launcher.RUN_JOBS_WITH: command} if (command := config["probes"]["command"]) else {}

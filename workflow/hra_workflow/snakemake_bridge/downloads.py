@@ -45,20 +45,14 @@ class Downloads:
             # A forced job uses the config's source: Snakemake deletes the manifest before it runs the job.
             settings = self.workflow.dag_settings  # known only after the Snakefile has been read
             forced = settings.forceall or any(rule.startswith("download") for rule in settings.forcerun)
-            # If the outputs exist, Snakemake ignores exceptions of functions of wildcards.
-            try:
-                with ending_the_run():
-                    user_files = sources.of(source, local_root=self.config["local_root"]).user_files(dataset)
-                    planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
-                    # Without a record, Snakemake compares no params, and uses another project's download.
-                    if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
-                        finished_downloads.check_shared(planned, dataset, manifest, user_files)
-                    if "dataset" in named and self.workflow.is_main_process:  # else the job checks
-                        user_data.check(self.tasks[named["task"]], named["dataset"])
-            except SystemExit:
-                if self.config["preflight"] != "login":  # which lists it with all other problems
-                    raise
-                planned = finished_downloads.planned_params(source, None if forced else manifest)
+            with ending_the_run():  # if the outputs exist, Snakemake ignores exceptions of functions of wildcards
+                user_files = sources.of(source, local_root=self.config["local_root"]).user_files(dataset)
+                planned = finished_downloads.planned_params(source, None if forced else manifest, user_files)
+                # Without a record, Snakemake compares no params, and uses another project's download.
+                if not forced and self.workflow.persistence.input(IOFile(manifest)) is None:
+                    finished_downloads.check_shared(planned, dataset, manifest, user_files)
+                if "dataset" in named and self.workflow.is_main_process:  # else the job checks
+                    user_data.check(self.tasks[named["task"]], named["dataset"])
             self.known[manifest] = planned
         return self.known[manifest]
 

@@ -56,7 +56,7 @@ def jobs_per_gpu(config: dict, wildcards, attempt: int) -> int:
     A retry does not share its GPU, in case the runs did not fit on one, nor do the jobs of `hra-workflow smoke`.
     """
     stated = config["tasks"][wildcards.task]["resources"]
-    shares = attempt == 1 and config["preflight"] != "jobs" and methods.get(config, wildcards.method).trains
+    shares = attempt == 1 and not config["preflight"] and methods.get(config, wildcards.method).trains
     return grid.runs_per_gpu(stated, grid.run_name(wildcards)) if shares and stated["gpu"] else 1
 
 

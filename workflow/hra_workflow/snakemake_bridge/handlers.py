@@ -15,7 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.enums import Quietness, RerunTrigger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
@@ -48,26 +50,23 @@ def start(workflow, config: dict) -> None:
     """Record the jobs and choices; end the run if it must not start."""
     known = planned.jobs(workflow.dag, config)
     with ending_the_run("Nothing was started. "):
-        if config["preflight"] == "login" or config["plan_file"]:
-            key = "plan_file" if config["plan_file"] else "preflight=login"
-            raise JobError(f"`--config {key}` is for a dry run: add -n")
+        if config["plan_file"]:
+            raise JobError("`--config plan_file` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
-        if config["preflight"] == "jobs" and not config["probes"]["command"]:
-            from hra_workflow.preflight import findings
-
-            findings.check_login(Path(config["pathvars"]["results"]).parent)
         plan.start(config, planned.tables(workflow.dag, known), known.values())
         progress.begin(config["pathvars"]["results"])
-    if config["preflight"] == "jobs":
+    if config["preflight"]:
         from hra_workflow.preflight import probe
 
         probe.forget_logs(config)
+        # `hra-workflow smoke` reports failed jobs itself: it stops some.
+        logger.addFilter(lambda record: getattr(record, "event", None) not in (LogEvent.JOB_ERROR, LogEvent.ERROR))
 
 
 def end(workflow, config: dict, failed: bool = False) -> None:
     """Report the results of the probes of `hra-workflow smoke`; after an error, print how to continue."""
-    if config["preflight"] == "jobs":
+    if config["preflight"]:
         with ending_the_run():
             finish = imports.import_named(config["probes"]["report"], "config: probes.report")
             finish(config, {job.wildcards.get("task") for job in planned.jobs(workflow.dag, config).values()})
@@ -105,10 +104,7 @@ def is_complete(dag) -> bool:
 
 
 def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
-    """Print the cost estimate, the jobs that run again and where jobs would run; with `preflight` also its checks.
-
-    With `plan_file`, write the plan to it instead.
-    """
+    """Print the cost estimate, the jobs that run again and where jobs would run; write them to `plan_file` if set."""
     if config["plan_file"]:
         plan_file.write(workflow, config, basedir)
         return
@@ -119,13 +115,6 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
-    if config["preflight"] == "login":
-        from hra_workflow.preflight import findings, site
-
-        downloads = {job.name: job for job in known.values()}.values()
-        checks = [*site.sources(config, downloads), *site.scheduler(submitted, where.most_jobs(workflow) is None)]
-        findings.save(config["pathvars"]["results"], "login", checks)
-        findings.show(checks)
     if submitted:
         left = plan.estimate(plain for plain in known.values() if plain.needed)
         print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))

@@ -13,7 +13,7 @@ RECORDS = ("train.json", "metrics.json", "retention.json")
 
 def jobs(dag, config: dict) -> dict[object, Job]:
     """Map every job of Snakemake's plan, finished or not, to its description with estimates."""
-    known = {job: described(dag, job, config["preflight"] == "jobs") for job in dag.jobs}
+    known = {job: described(dag, job, config["preflight"]) for job in dag.jobs}
     estimates.add_estimates(config, known.values())
     return known
 

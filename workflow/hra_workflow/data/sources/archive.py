@@ -14,8 +14,6 @@ from hra_workflow.data.sources.url import Url, address
 
 
 class Archive(Url):
-    note = "unpacked from an archive, which is a separate source"
-
     @property
     def archive(self) -> str:
         return address(self.entry["url"])
@@ -35,9 +33,6 @@ class Archive(Url):
             if problem := ExpectedFile(sha256).mismatch(path) if path.exists() else "missing":
                 path.unlink(missing_ok=True)
                 raise JobError(f"{url}: {inside}/{name}: {problem}. Correct `url`, `folder` or `files`.")
-
-    def asked(self) -> list[str]:
-        return []
 
     for_probes = Source.for_probes
 

@@ -34,9 +34,6 @@ class Hub(Source):
             path = path_inside(folder, name)
             if path.exists():
                 continue
-            if self.mirror:
-                self.from_mirror(f"{self.place}/{name}", path, ExpectedFile(sha256))
-                continue
             url, headers, expected, commit = file(source, name)
             if commit and commit != revision:
                 print(f"{repo}: `revision: {revision}` is a branch, now at {commit}. Put that commit into the config.")
@@ -51,33 +48,14 @@ class Hub(Source):
             http_download.download(url, path, expected, headers, OFFLINE)
         return revision
 
-    @property
-    def place(self) -> str:
-        return f"hub/{self.entry['repo']}/{self.entry['revision']}"  # in a mirror
-
     def files(self, wanted: Callable[[str], bool]) -> dict[str, str | None]:
         """Return the files with their hashes: those that the source lists, or the wanted ones of the repository."""
         if "files" in self.entry:
             return self.entry["files"]
-        repo, revision = self.entry["repo"], self.entry["revision"]
-        if self.mirror:
-            place = self.mirror / self.place
-            found = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
-        else:
-            found = names(self.entry)
+        repo, revision, found = self.entry["repo"], self.entry["revision"], names(self.entry)
         if not (chosen := sorted(filter(wanted, found))):
             raise JobError(f"{repo}: no usable files at {revision} among {listed(found) or 'none'}. Correct `repo`.")
         return dict.fromkeys(chosen)
-
-    def asked(self) -> list[str]:
-        return list(self.files(lambda name: True))
-
-    def size(self, name: str) -> int | None:
-        if self.mirror:
-            return self.size_in_mirror(f"{self.place}/{name}")
-        url, headers, expected, _ = file(self.entry, name, retries=False)
-        http_download.content_length(url, headers, OFFLINE)
-        return expected.size
 
     def origin(self, name: str, commit: str | None = None) -> tuple:
         return self.entry["repo"], self.entry.get("repo_type"), commit or self.entry["revision"], name
@@ -86,16 +64,14 @@ class Hub(Source):
         return missing_token(self.entry)
 
     def for_probes(self) -> dict:
-        generator = "hra_workflow.models.pretrained:configurations"
         return {
             "kind": "init",
-            "generator": generator,
+            "generator": "hra_workflow.models.pretrained:configurations",
             "source": self.entry,
-            "mirror": self.mirror and str(self.mirror),
         }
 
 
-def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
+def file(source: dict, name: str) -> tuple[str, dict[str, str], ExpectedFile, str | None]:
     """Return URL, request headers (with the token, if any), expected content and commit of a file of a `hub` source.
 
     Raises JobError if the Hub refuses, with a message per reason.
@@ -108,7 +84,7 @@ def file(source: dict, name: str, retries: bool = True) -> tuple[str, dict[str, 
     repo, revision, endpoint = source["repo"], source["revision"], os.environ.get("HF_ENDPOINT")
     url = hf_hub_url(repo, name, repo_type=source.get("repo_type"), revision=revision, endpoint=endpoint)
     with hub_errors(source, name, url):
-        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=retries)
+        metadata = get_hf_file_metadata(url, endpoint=endpoint, retry_on_errors=True)
     etag = metadata.etag or ""
     expected = ExpectedFile(
         sha256=etag if len(etag) == 64 else None, size=metadata.size, blob=etag if len(etag) == 40 else None
@@ -141,7 +117,7 @@ def hub_errors(source: dict, what: str, address: str) -> Iterator[None]:
         raise JobError(f"{repo}: no file {what} at commit {revision}. Correct `files`.") from problem
     except errors.OfflineModeIsEnabled as problem:
         raise JobError(
-            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it, or set `mirror`."
+            f"{repo}: {what} must be downloaded, but HF_HUB_OFFLINE is set. Unset it. {OFFLINE}"
         ) from problem
     except errors.HTTPError as problem:
         if text := refusal(source, getattr(problem, "response", None)):

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from hra_workflow.core import imports
 from hra_workflow.core.errors import JobError
-from hra_workflow.data.sources.local import UserFolder
+from hra_workflow.data.sources import Source
 
 
-class Init(UserFolder):
+class Init(Source):
     """The files of the function `generator` (`module:function`), called with the other keys of the source.
 
     A function with a `folder` argument writes its files there. Any other returns split -> list of rows, which are
-    written to {split}.parquet. A function with a `local_root` argument reads files below that folder.
+    written to {split}.parquet.
     """
 
-    note = "generated here"
+    remote = False
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         import pandas
@@ -24,21 +24,14 @@ class Init(UserFolder):
         function = imports.import_named(name, "generator")
         arguments = {key: value for key, value in self.entry.items() if key not in ("kind", "generator")}
         signature = inspect.signature(function)
-        offered = {"folder": folder, "local_root": self.local_root}
-        arguments |= {key: value for key, value in offered.items() if key in signature.parameters}
+        arguments |= {"folder": folder} if "folder" in signature.parameters else {}
         try:
             signature.bind(**arguments)
         except TypeError as problem:
-            keys = ", ".join(key for key in signature.parameters if key not in offered)
-            found = ", ".join(key for key in arguments if key not in offered) or "none"
+            keys = ", ".join(key for key in signature.parameters if key != "folder")
+            found = ", ".join(key for key in arguments if key != "folder") or "none"
             raise JobError(
                 f"generator {name}: expected the keys {keys}; found {found} ({problem}). Correct the source."
             ) from problem
         for split, rows in (function(**arguments) or {}).items():
             pandas.DataFrame(rows).to_parquet(folder / f"{split}.parquet", index=False)
-
-    def asked(self) -> list[str]:
-        return [self.entry["generator"]]
-
-    def size(self, name: str) -> int:
-        return imports.import_named(name, "generator") and 0

@@ -1,4 +1,4 @@
-"""The user's files: the folder `path` under `local_root` of source kind `local`, or that a generator reads.
+"""The user's files, in a folder under `local_root`: source kind `local`.
 
 A manifest lists them under `own`, each with its SHA-256 and its size, times and inode. Later comparisons, such as in a
 dry run, hash only files for which these differ.
@@ -12,15 +12,14 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import Source, first_bytes, path_inside
+from hra_workflow.data.sources import Source, path_inside
 
 STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
 
 
-class UserFolder(Source):
-    """A source whose `path` is a folder of the user."""
-
+class Local(Source):
     remote = False
+    own = True
 
     def user_files(self, dataset: dict | None = None) -> dict[str, Path]:
         """Return name -> path of the files that a download reads on this machine.
@@ -28,20 +27,16 @@ class UserFolder(Source):
         `dataset`: its entry as the download gets it, None for a model. Hidden files are excluded, unless `files` names
         them. Raises JobError if the folder or one of the files does not exist.
         """
-        if "path" not in self.entry:
-            return {}
         place = self.folder()
-        if self.own and self.states_files(dataset):
+        if self.states_files(dataset):
             found = {name: place / name for name in self.entry.get("files") or file_filters.of_splits(dataset or {})}
         else:
-            wanted = file_filters.wanted(dataset) if self.own else lambda name: True
-            shown = visible(place)
+            shown, wanted = visible(place), file_filters.wanted(dataset)
             found = {name: path for name, path in shown.items() if wanted(name)}
             if not found:
-                photographs = any(path.suffix.lower() in file_filters.OTHER_IMAGES for path in shown.values())
-                remedy = "Convert them to JPEG or PNG" if photographs else "Add some"
                 raise JobError(
-                    f"{place}: expected usable files, found {listed(shown) or 'none'}. {remedy}, or correct `path`."
+                    f"{place}: expected usable files (images: {file_filters.ENDINGS}), found "
+                    f"{listed(shown) or 'none'}. Add some, or correct `path`."
                 )
         if missing := [str(path) for path in found.values() if not path.is_file()]:
             there = listed(sorted(one.name for one in place.iterdir())) or "none"
@@ -72,10 +67,6 @@ class UserFolder(Source):
             return (Path(self.local_root).expanduser() / path).resolve()
         return (Path(path) if Path(path).exists() else Path(ROOT, path)).resolve()
 
-
-class Local(UserFolder):
-    own = True
-
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         """Link the files, which are read in place and not copied; raise JobError if a file has another hash."""
         hashes = self.entry.get("files", {})
@@ -86,12 +77,6 @@ class Local(UserFolder):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.symlink_to(found)
-
-    def asked(self) -> list[str]:
-        return list(self.user_files({"archives": True}))
-
-    def size(self, name: str) -> int:
-        return first_bytes(self.place / name)
 
 
 def visible(place: Path) -> dict[str, Path]:

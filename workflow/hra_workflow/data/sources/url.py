@@ -1,12 +1,12 @@
 """Files of web servers: source kind `url`."""
 
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import MOVED, Source, path_inside
+from hra_workflow.data.sources import Source, path_inside
 
 
 class Url(Source):
@@ -14,45 +14,26 @@ class Url(Source):
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         for name, entry in self.entry["files"].items():
-            sha256 = entry["sha256"] if isinstance(entry, dict) else entry
-            self.fetch_file(self.url(name), path_inside(folder, name), ExpectedFile(sha256))
-
-    def url(self, name: str) -> str:
-        entry = self.entry["files"][name]
-        return entry["url"] if isinstance(entry, dict) else f"{self.entry['base']}/{quote(name)}"
+            self.fetch_file(entry["url"], path_inside(folder, name), ExpectedFile(entry["sha256"]))
 
     def fetch_file(self, url: str, path: Path, expected: ExpectedFile) -> None:
-        """Download `url` to `path`, or copy it from the mirror, unless a correct file is already there."""
-        name = f"url/{address(url)}"
+        """Download `url` to `path`, unless a correct file is already there."""
         if path.exists():  # from an earlier call, or put there by the user
             if problem := expected.mismatch(path):
                 raise JobError(f"{path}: {problem}. Delete it, or replace it with the file of {url}.")
-        elif self.mirror:
-            self.from_mirror(name, path, expected)
         else:
-            remedy = f"If the file has moved, or without network access: save it as {path.absolute()} and run again, "
-            remedy += f"or set `mirror` to a folder that contains {name}."
+            remedy = f"If the file has moved, or without network access: save it as {path.absolute()} and run again."
             http_download.download(url, path, expected, remedy=remedy)
-
-    def asked(self) -> list[str]:
-        # Of files in one folder, which some hosts limit per hour, only the first.
-        return list(self.entry["files"])[: 1 if "base" in self.entry else None]
-
-    def size(self, name: str) -> int | None:
-        url = self.url(name)
-        if self.mirror:
-            return self.size_in_mirror(f"url/{address(url)}")
-        return http_download.content_length(url, {}, MOVED)
 
     def origin(self, name: str, commit: str | None = None) -> tuple:
         entry = self.entry["files"].get(name)
-        return self.entry["kind"], entry["url"] if isinstance(entry, dict) else self.entry.get("base")
+        return self.entry["kind"], entry and entry["url"]
 
     def for_probes(self) -> None:
         return None  # files at a URL have no configuration to build random weights from
 
 
 def address(url: str) -> str:
-    """Return a URL's host and path: the name of its file in a mirror, and of an archive in resources/archives."""
+    """Return a URL's host and path: the name of an archive in resources/archives."""
     parts = urlsplit(url)
     return f"{parts.hostname}{parts.path.rstrip('/')}"

@@ -102,7 +102,7 @@ class Glue(Task):
 
     def scored_in_training(self, wildcards: Mapping[str, str]) -> bool:
         dataset, benchmark = wildcards["dataset"], wildcards["benchmark"]
-        measured = self.config["preflight"] == "jobs" and not self.config["probes"]["command"]
+        measured = self.config["preflight"] and not self.config["probes"]["command"]
         if measured:
             return False  # preflight measures the evaluation separately
         run = Path(grid.paths(self.config)["run"].format(**wildcards))

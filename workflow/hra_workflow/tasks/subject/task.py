@@ -83,7 +83,7 @@ class Subject(ImageTask):
     def check_files(self, name: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
         from hra_workflow.data import subject_images
 
-        subject_images.check(user_files, folder=folder, **self.download(name))
+        subject_images.check(user_files, **self.download(name))
         return {"images": {"rows": len(user_files)}}
 
     def nouns(self) -> dict[str, str]:

@@ -19,7 +19,6 @@ import yaml
 
 from fakegpu import cuda
 from fakegpu.workflow import probes
-from fakegpu.workflow.findings import NAME
 from hra_workflow.core import files, grid
 from hra_workflow.core.wording import number
 
@@ -59,7 +58,7 @@ def rehearse(folder: Path, card: str) -> Path:
     config.write_text(yaml.safe_dump({"pathvars": places}) + settings().get(card, ""))
     if not files.read_if_valid(own / "results/rehearsal.json").get("jobs"):
         # It fails if a job does not fit, which the results record.
-        asked = [f"{key}={json.dumps(value)}" for key, value in probes.config(card).items()]
+        asked = ["preflight=True", f"probes={json.dumps(probes.config(card)['probes'])}"]
         snakemake(config, "--cores", "2", "--keep-going", "--config", *asked, "--", "preflight")
     return config
 
@@ -135,7 +134,7 @@ def measure(folder: Path, card: str) -> list[dict]:
 def rehearsed(results: Path, card: str) -> list[dict]:
     """Return the rates that a rehearsal has saved."""
     saved = [rate | {"card": card} for rate in files.read_json(results / "preflight.json")["rates"]]
-    return [{name: rate[name] for name in OF_RATE} for rate in saved if rate["part"] == NAME]
+    return [{name: rate[name] for name in OF_RATE} for rate in saved if "by" in rate]
 
 
 def rates(card: str = DEFAULT) -> list[dict]:

@@ -4,7 +4,6 @@ Jobs that request a GPU have run on a fake one, at their real size, on synthetic
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from fakegpu import report
@@ -12,8 +11,8 @@ from fakegpu.report import of_step
 from hra_workflow import methods, tasks
 from hra_workflow.core import files, grid
 from hra_workflow.cost import estimates
-from hra_workflow.preflight import findings, outcomes, probe
-from hra_workflow.preflight.findings import Finding
+from hra_workflow.preflight import outcomes, probe
+from hra_workflow.preflight.outcomes import Finding
 from hra_workflow.tasks.expected_runs import error_files, with_errors
 from hra_workflow.tasks.images import ImageTask
 
@@ -37,16 +36,15 @@ def finish(config: dict, wanted: Collection[str]) -> None:
     jobs = [files.read_json(path) for path in sorted(Path(config["pathvars"]["scratch"]).rglob("*.out.json"))]
     jobs = [job | workload(loaded, job) for job in jobs]
     shown = [job for job in jobs if job["gpu"] or job["error"]]
-    lines = [replace(line, of=workload(loaded, job) | {"by": COMMAND}) for job in shown for line in of_job(job, loaded)]
-    for task in [task for task in loaded.values() if task.name in wanted]:
-        lines += [replace(line, of=probe.workload(task) | {"by": COMMAND}) for line in missing(config, task)]
+    lines = [line for job in shown for line in of_job(job, loaded)]
+    lines += [line for task in loaded.values() if task.name in wanted for line in missing(config, task)]
     results = Path(config["pathvars"]["results"]).parent
     kept = [job for job in files.read_if_valid(results / FILE).get("jobs", []) if owner(loaded, job) not in wanted]
     files.write_json(results / FILE, {"jobs": kept + jobs})
     peaks = [{"by": COMMAND} | {name: job[name] for name in OF_MEMORY} for job in jobs if job["gpu"] and "task" in job]
     of_jobs = [{"by": COMMAND} | rate for job in jobs if (rate := of_plan(config, loaded, job))]
-    findings.save(results, NAME, lines, rates=of_jobs, memory=peaks)
-    findings.conclude(COMMAND, results / FILE, lines, config["pathvars"])
+    outcomes.save(results, rates=of_jobs, memory=peaks)
+    outcomes.conclude(COMMAND, lines, config["pathvars"])
 
 
 def of_job(job: dict, loaded: dict[str, tasks.Task]) -> list[Finding]:
@@ -119,7 +117,7 @@ def run_of(job: dict) -> str:
 
 
 def workload(loaded: dict[str, tasks.Task], job: dict) -> dict[str, str | None]:
-    """Return what a job's findings are valid for; {} for a job that tasks share, such as an augmentation."""
+    """Return what a job's rate and memory are valid for; {} for a job that tasks share, such as an augmentation."""
     name = owner(loaded, job)
     return probe.workload(loaded[name], run_of(job)) if name else {}
 

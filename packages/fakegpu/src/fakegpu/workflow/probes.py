@@ -19,4 +19,4 @@ PROBES = {
 def config(card: str) -> dict:
     """Return the keys of Snakemake's --config."""
     command = shlex.join([sys.executable, "-m", "fakegpu.workflow.job", "--card", card])
-    return {"preflight": "jobs", "probes": PROBES | {"command": command}}
+    return {"preflight": True, "probes": PROBES | {"command": command}}

@@ -77,8 +77,7 @@ class Benchmark:
                     "rule": f"download_{kind}",
                     "input": {},
                     "output": {"manifest": str(manifest)},
-                    "params": {"name": name, "source": source, "mirror": None, "local_root": ".", "network": False}
-                    | params,
+                    "params": {"name": name, "source": source, "local_root": ".", "network": False} | params,
                     "resources": {},
                     "wildcards": {},
                     "log": "",

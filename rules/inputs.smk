@@ -111,14 +111,6 @@ def hint_resources(task, wildcards):
     return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
 
 
-def cached_latents(wildcards):
-    """Return the latents that a run trains on, or []; a finished run keeps its choice."""
-    latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
-    record = f"{RUN}/train.json".format(**wildcards)
-    wanted = lambda: TASKS["control"].caches_latents(run_name(wildcards))
-    return latents if identities.reads(workflow, record, latents, wanted) else []
-
-
 def question_manifests(wildcards):
     names = TASKS["math"].question_datasets(wildcards.dataset)
     return collect("<resources>/datasets/math/{name}.manifest.json", name=names)

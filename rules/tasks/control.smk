@@ -2,13 +2,11 @@
 # In:  manifests of the models, the dataset's archives and the initial adapter.
 # Out: resources/hints/{dataset}.manifest.json, and next to it {split}.arrow: images, prompts, control images and annotations,
 #      cropped and resized to the task's resolution. Archives are read in place; these files contain everything a run needs.
-#      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images encoded by the VAE.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
-# Steps: hints; latents; train, generate, gather, evaluate; sheet.
+# Steps: hints; train, generate, gather, evaluate; sheet.
 # Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
-#      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the
-#      latents that it was trained with, cached or not.
+#      generate_control if the sampler has; only evaluate_control if the evaluators have.
 
 
 localrules:
@@ -45,35 +43,10 @@ rule hints:
         "../../workflow/scripts/draw_hints.py"
 
 
-rule latents:
-    input:
-        model=lambda wc: model_of("control"),
-        dataset="<resources>/hints/{dataset}.manifest.json",
-    output:
-        manifest="<resources>/latents/{dataset}.manifest.json",
-    log:
-        "<logs>/latents/{dataset}.log",
-    benchmark:
-        "<resources>/latents/{dataset}.benchmark.tsv"
-    conda:
-        "../../envs/hra.yaml"
-    threads: task_resource("threads", of="latents", task="control")
-    resources:
-        **resources_of("latents", task="control"),
-    params:
-        **unrecorded(
-            scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}",
-            device=task_resource("device", of="latents", task="control"),
-        ),
-    script:
-        "../../workflow/scripts/encode_latents.py"
-
-
 use rule train as train_control with:
     input:
         model=task_model,
         dataset="<resources>/hints/{dataset}.manifest.json",
-        latents=cached_latents,
         augmented=initial_adapter,
     wildcard_constraints:
         task="control",

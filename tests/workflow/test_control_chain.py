@@ -23,7 +23,6 @@ presets: {control: {tiny: {all: {batch_size: 4, warmup_steps: 0}}}}
 tasks:
   control:
     grid: [{runs: [real/images, hra/r8], datasets: [scenes], seeds: [0]}]
-    latents: {cache: true}
     generation: {shards: 2, batch_size: 1, inference_steps: 2}
     sheets: {runs: [hra/r8], rows: 2}
     columns:
@@ -57,4 +56,3 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     left = sorted(path.name for path in (project.folder / "results/control").rglob("*") if path.suffix == ".tar")
     assert left == ["images.tar"]
     assert not list((project.folder / "resources").rglob("*.png"))  # archives and hints are few files
-    assert [path.name for path in (project.folder / "resources/latents/scenes").iterdir()] == ["train.npy"]

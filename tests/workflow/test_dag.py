@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Refuse())
 PLANNED = (
     "train_glue 455, train_math 44, generate_math 44, evaluate_math 88, evaluate_harness 3, train_subject 300, "
     "generate_subject 270, generate_class_images 15, gather_subject 270, evaluate_subject 300, download_archive 1, "
-    "hints 3, latents 3, train_control 27, generate_control 24, gather_control 24, evaluate_control 27, "
+    "hints 3, train_control 27, generate_control 24, gather_control 24, evaluate_control 27, "
     "table_glue: 1,047 jobs (0 done), including 455 training runs, "
     "including 240 training runs, 285 shards, 300 evaluations, including 21 training runs, 24 shards, 27 evaluations"
 )

@@ -56,7 +56,7 @@ tasks:
   glue: {model: mine, preset: mine, grid: [{runs: [hra/r8], datasets: [texts], seeds: [0]}]}
   math: {model: mine, grid: [{runs: [hra/r32], datasets: [sums], seeds: [0]}]}
   subject: {model: mine, resolution: 16, grid: [{runs: [hra/r8], datasets: [mug], seeds: [0]}]}
-  control: {model: mine, latents: {cache: false}, grid: [{runs: [hra/r8], datasets: [rooms], seeds: [0]}]}
+  control: {model: mine, grid: [{runs: [hra/r8], datasets: [rooms], seeds: [0]}]}
 """
 RUNS = {"glue": "texts/hra/r8", "math": "sums/hra/r32", "subject": "mug/hra/r8", "control": "rooms/hra/r8"}
 RECORDS = [f"results/{task}/{run}/seed0/train.json" for task, run in RUNS.items()]
@@ -140,14 +140,6 @@ def test_an_edited_hint_function_plans_hints_and_all_that_follows(trained, tmp_p
     (project.folder / "my_hints.py").unlink()
     output = project.snakemake("-n", "--configfile", "mine.yaml", "--", RECORDS[-1], ok=False)
     assert "hint 'my_hints:depth': expected a module my_hints on PYTHONPATH" in " ".join(output.split())
-
-
-def test_cached_latents_repeat_no_finished_run(trained, tmp_path):
-    (tmp_path / "cached.yaml").write_text("tasks: {control: {latents: {cache: true}}}")
-    other = RECORDS[-1].replace("seed0", "seed1")
-    planned = trained.plan(*RECORDS, other, config="mine.yaml", extra=(str(tmp_path / "cached.yaml"),))
-    assert planned.keys() == {"latents", "augment", "train_control"} and planned["latents"] == {"dataset=rooms"}
-    assert planned["train_control"] == {"task=control dataset=rooms method=hra variant=r8 seed=1"}
 
 
 def test_a_dry_run_reads_the_data_and_stops_at_the_first_bad_row(trained, tmp_path):

@@ -59,7 +59,7 @@ tasks.glue.resources.runs_per_gpu | 7 | expected at most 6 or a mapping, found 7
 tasks.glue.resources.runs_per_gpu | {bofft: 2} | runs_per_gpu: unknown method or variant 'bofft'
 tasks.control.resources.runs_per_gpu | 2 | expected gpu: 1 with runs_per_gpu: 2, found gpu: 8
 tasks.control.resources.max_gpu.oft | 3 | oft/r4 .*batch_size 16 is not a multiple of gpu × .* = 3
-tasks.control.latents.resources.max_gpu | {} | latents.resources: max_gpu is of training only. Remove it
+tasks.control.hints.resources.max_gpu | {} | hints.resources: max_gpu is of training only. Remove it
 tasks.math.resources.runs_per_gpu | 2 | expected runs_per_gpu: 1, since table_compute reports times
 tasks.math.generation.resources.runs_per_gpu | 2 | runs_per_gpu is of training only. Remove it
 tasks.glue.resources.gpu | 3 | batch_size 32 is not a multiple of gpu × gradient_accumulation = 3

@@ -94,16 +94,6 @@ class Hints(Section):
     resources: Resources = key("What they request; only a custom function gets the gpu.", reruns="nothing")
 
 
-class Latents(Section):
-    """The training images as the VAE encodes them (docs/config/control.md#latents)."""
-
-    cache: bool = key(
-        "Encode them once per dataset: equal up to rounding, 39 % fewer operations with Stable Diffusion 1.5, and 22 "
-        "GB for the paper's three datasets."
-    )
-    resources: Resources = key("What the job of a dataset requests.", reruns="nothing")
-
-
 class Generation(Section):
     """Generation of images with DDIM, and the control image in both branches of guidance."""
 
@@ -142,7 +132,6 @@ class Settings(EveryTask, title="tasks.control"):
         "Pixels; images are centre-cropped to a square and resized.", reruns="data"
     )
     hints: Hints = key(reruns="nothing")
-    latents: Latents = key(reruns="nothing")
     generation: Generation = key(reruns="evaluation")
     evaluation: Evaluation = key(reruns="evaluation")
     sheets: Sheets = key(reruns="table")

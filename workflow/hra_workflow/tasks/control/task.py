@@ -8,7 +8,7 @@ from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
-from hra_workflow.tasks.datasets import generated, rows
+from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.images import ImageTask
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
@@ -26,7 +26,7 @@ class Control(ImageTask):
     reference_images = "source"
     lambda_sources = ("", "Table 4")
     uncounted = "hint encoder"
-    own_rules = ("hints", "latents")
+    own_rules = ("hints",)
     pipeline_tag = "image-to-image"
     predicts_from = (("images", "prompts"), ("controls", "prompts"))
 
@@ -100,12 +100,8 @@ class Control(ImageTask):
         hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
         return super().inputs(dataset) | {"dataset": hints}
 
-    def caches_latents(self, run: str) -> bool:
-        """Return whether `method/variant` trains on latents that were encoded earlier."""
-        return self.settings["latents"]["cache"] and methods.trains(self.config, run)
-
     def errors_before(self, run: dict) -> list[str]:
-        return [f"{rule}/{run['dataset']}/{rule}.error.json" for rule in self.own_rules]
+        return [f"hints/{run['dataset']}/hints.error.json"]
 
     # Generation
 
@@ -147,11 +143,6 @@ class Control(ImageTask):
 
     def resources(self, rule: str, stage: str) -> dict:
         return self.settings[rule]["resources"] if rule in self.own_rules else super().resources(rule, stage)
-
-    def work(self, stage: str, wildcards: dict) -> float | None:
-        if stage == "latents":
-            return rows(self.datasets[wildcards["dataset"]], "train")
-        return super().work(stage, wildcards)
 
     # Finished runs
 

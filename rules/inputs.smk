@@ -107,10 +107,6 @@ def sheet_files(wildcards, name, runs_of=None):
     return existing(f"{EVAL}/{name}", wildcards.task, runs, task.benchmark)
 
 
-def hint_resources(task, wildcards):
-    return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
-
-
 def question_manifests(wildcards):
     names = TASKS["math"].question_datasets(wildcards.dataset)
     return collect("<resources>/datasets/math/{name}.manifest.json", name=names)

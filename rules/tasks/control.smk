@@ -5,7 +5,7 @@
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
 # Steps: hints; train, generate, gather, evaluate; sheet.
-# Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
+# Again: hints, and everything after it, if the hint, the splits or the resolution have changed;
 #      generate_control if the sampler has; only evaluate_control if the evaluators have.
 
 
@@ -29,9 +29,9 @@ rule hints:
         "<logs>/hints/{dataset}.log",
     conda:
         "../../envs/hra.yaml"
-    threads: task_resource("threads", of=hint_resources, task="control")
+    threads: task_resource("threads", of="hints", task="control")
     resources:
-        **resources_of(hint_resources, task="control"),
+        **resources_of("hints", task="control"),
     params:
         **made_from(
             "hints",

@@ -8,7 +8,7 @@ import yaml
 
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError
-from project import write_rooms
+from project import jpeg, write_rooms
 from support import ROOT, merged
 from test_profiles import text_of
 
@@ -82,7 +82,7 @@ tasks:
 
 
 @pytest.mark.slow
-def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
+def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path):
     """Test the custom control signal of docs/your-own.md, in a config with its images."""
     (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     names = ("train", "validation")
@@ -91,9 +91,9 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     grid = [{"runs": ["real/images", "base/pretrained", "hra/r8"], "datasets": ["rooms"], "seeds": [0]}]
     config = {"datasets": {"control": {"rooms": rooms}}, "tasks": {"control": {"grid": grid}}}
     (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(overlays.merged(config, yaml.safe_load(entry))))
-    (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
     write_rooms(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/7.png").write_bytes(jpeg(0))
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
     assert planned["hints"] == {"dataset=rooms"}
     runs = ("real variant=images", "base variant=pretrained", "hra variant=r8")

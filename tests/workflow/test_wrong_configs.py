@@ -108,7 +108,7 @@ tasks.subject.columns.0.metric | dinov2 | columns: DINO: unknown metric 'dinov2'
 tasks.subject.defaults.prior_weight | -1 | prior_weight: expected at least 0, found -1
 datasets.control.coco.evaluators | [landmarks] | landmarks \(face-alignment\) needs an annotation of kind points
 datasets.control.coco.hint | cany | coco.hint: expected canny, segmentation, landmarks, or a custom .*, found 'cany'
-datasets.control.coco.hint | my-hints:depth | or a custom function as module:function
+datasets.control.coco.hint | my_hints:depth | hint: expected canny, segmentation or landmarks
 datasets.control.coco.splits.train.image | a.zip:b.jpg | train.image: expected a path with \{key\} or \*, found
 datasets.control.coco.splits | {train: {image: '*', prompts: a}} | coco.splits: expected .*, found no validation
 tasks.control.evaluation.evaluators.0.model | inception | canny: kind canny has no model

@@ -1,7 +1,8 @@
 """Images with prompts, control images and annotations: one file per split, with random access to rows.
 
 {split}.arrow has `key`, `prompt`, `image` (the original image file), `hint` (the control image as PNG) and `annotation`
-(classes as PNG, points as JSON, or empty), the last two cropped and resized (crop.py).
+(classes as PNG, points as JSON, or empty), the last two cropped to the central square and resized to `resolution`
+pixels per side. Images are cropped and resized whenever they are read.
 """
 
 import contextlib
@@ -19,11 +20,14 @@ from PIL import Image
 from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
 from hra_workflow.data import images, zip_archives
-from hra_workflow.tasks.control import crop, hints, prompts
+from hra_workflow.data.row_problems import each
+from hra_workflow.tasks.control import hints, prompts
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
 SIDE = "resolution"  # key in the file's metadata
+OPENED = 500  # number of images of a split whose header is read in a check
+DECODED = 20  # number of control images of a split that are decoded in a check
 
 
 def schema(resolution: int):
@@ -88,7 +92,7 @@ class Split:
 
     def picture(self, row: int) -> Image.Image:
         whole = images.load(zip_archives.NamedBytes(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
-        return crop.square(whole, self.resolution)
+        return square(whole, self.resolution)
 
     def hint(self, row: int) -> Image.Image:
         with self.png(row, "hint") as image:
@@ -173,6 +177,20 @@ class Maker:
     def read(self, pattern: str, row: int, key: str) -> zip_archives.NamedBytes:
         return self.folder.read(self.place(pattern, row, key))
 
+    def find(self, row: tuple[int, tuple[str, str]]) -> None:
+        """Find all files of a row."""
+        number, (key, _) = row
+        places = [self.places["image"], self.places.get("control"), self.places.get("annotation", {}).get("place")]
+        with self.naming(key):
+            for pattern in filter(None, places):
+                self.folder.find(self.place(pattern, number, key))
+
+    def open_image(self, row: tuple[int, tuple[str, str]]) -> None:
+        """Read the header of a row's image."""
+        number, (key, _) = row
+        with self.naming(key), images.decode(self.read(self.places["image"], number, key), only_header=True):
+            pass
+
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
         """Return a row's FIELDS; raise JobError with split and key if one of its files is invalid."""
         number, (key, prompt) = row
@@ -195,12 +213,14 @@ class Maker:
             annotation = READERS[stated["kind"]](place)
             if annotation.dtype != float:
                 check_sizes(annotation.shape[::-1], whole.size, str(place))
-            annotation = crop.square_annotation(annotation, whole.size, side)
-        hint = self.finished(number, key, whole.size) if "control" in self.places else None
-        try:
-            hint = hint or hints.draw(self.dataset["hint"], crop.square(whole, side), annotation)
-        except JobError as problem:
-            raise JobError(f"{file}: {problem}") from problem
+            annotation = square_annotation(annotation, whole.size, side)
+        if "control" in self.places:
+            hint = self.finished(number, key, whole.size)
+        else:
+            try:
+                hint = hints.HINTS[self.dataset["hint"]](square(whole, side), annotation)
+            except JobError as problem:
+                raise JobError(f"{file}: {problem}") from problem
         png = images.to_png(hint)
         self.different.add(hash(png))
         return {"image": file.getvalue(), "hint": png, "annotation": encode(annotation)}
@@ -212,4 +232,46 @@ class Maker:
         if hint.width * size[1] != hint.height * size[0]:
             found = f"found {hint.width} × {hint.height} and {size[0]} × {size[1]} pixels"
             raise JobError(f"{file}: expected the proportions of its image, {found}. Correct `control`.")
-        return crop.square(hint, self.dataset["resolution"])
+        return square(hint, self.dataset["resolution"])
+
+
+# Checks without computing control images
+
+
+def check(folder: Path, dataset: dict) -> dict[str, int]:
+    """Return the rows of every split; raise JobError for a missing file, and for an opened one that is not an image."""
+    raw = zip_archives.Folder(folder)
+    makers = each(dataset["splits"], lambda split: Maker(raw, dataset, split))
+    for maker in makers:
+        each(maker.rows, maker.find, f"split {maker.split}")
+        each(spaced(maker.rows, OPENED), maker.open_image, f"split {maker.split}")
+        for number, (key, _) in spaced(maker.rows, DECODED) if "control" in maker.places else ():
+            images.load(maker.read(maker.places["control"], number, key))
+    return {maker.split: len(maker.rows) for maker in makers}
+
+
+def spaced(rows: list, most: int) -> list:
+    return rows[:: -(-len(rows) // most)]
+
+
+# Central squares
+
+
+def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the central square of an image of `size` (width, height): left, top, right, bottom, in pixels."""
+    side = min(size)
+    left, top = ((room - side) // 2 for room in size)
+    return left, top, left + side, top + side
+
+
+def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
+    """Crop an image to its central square and resize it to (side, side)."""
+    return picture.resize((side, side), how, box=middle(picture.size))
+
+
+def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
+    """Crop and resize classes (height, width) or points (N, 2) like their image of `size` (width, height)."""
+    if annotation.dtype != float:
+        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
+    left, top, right, _ = middle(size)
+    return (annotation - (left, top)) * (side / (right - left))

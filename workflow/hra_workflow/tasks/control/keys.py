@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt
 
 from hra_workflow.keys.section import (
-    FUNCTION,
     Distinct,
     Fraction,
     Name,
@@ -20,7 +19,6 @@ from hra_workflow.keys.sources import Source
 from hra_workflow.keys.tasks import Evaluator, EveryTask, Resources, Taken
 
 ImagePath = Annotated[str, matching(r"\{key\}|\*", "a path with {key} or *")]
-HINTS = "canny, segmentation, landmarks, or a custom function as module:function"
 
 
 class Captioned(Section):
@@ -50,7 +48,7 @@ class Split(Section):
     )
     keys: str = key("Use only the prompts whose image name matches, with * for anything.", default="*")
     control: ImagePath = key(
-        "Path of a finished control image, written like `image`, instead of `hint`.",
+        "Path of a finished control image, written like `image`, of any control signal.",
         absent="`hint` computes it",
         examples=["edges/{key}.png"],
     )
@@ -74,10 +72,9 @@ class Dataset(Taken, title="datasets.control.{name}"):
     """Images with prompts, of which control images are computed."""
 
     source: Source = key("Archives (.zip), which are read in place, or single files.", reruns="data")
-    hint: Annotated[str, matching(f"^(canny|segmentation|landmarks)$|{FUNCTION}", HINTS)] = key(
-        "What computes the control images: edges, ADE20K's colours, white dots, or a function as module:function "
-        "(docs/config/control.md#custom-control-signals).",
-        examples=["canny", "my_hints:blur"],
+    hint: Literal["canny", "segmentation", "landmarks"] = key(
+        "What computes the control images: edges, ADE20K's colours or white dots.",
+        absent="every split has `control`",
         reruns="data",
     )
     splits: Annotated[dict[Name, Split], AfterValidator(complete)] = key("train and validation.", reruns="data")
@@ -91,7 +88,7 @@ class Dataset(Taken, title="datasets.control.{name}"):
 class Hints(Section):
     """The jobs that compute the control images."""
 
-    resources: Resources = key("What they request; only a custom function gets the gpu.", reruns="nothing")
+    resources: Resources = key("What they request.", reruns="nothing")
 
 
 class Generation(Section):

@@ -6,7 +6,6 @@ from hra_workflow import methods
 from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.images import ImageTask
@@ -37,7 +36,11 @@ class Control(ImageTask):
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
             for split, places in entry["splits"].items():
-                kinds, found = ANNOTATIONS.get(entry["hint"]), places.get("annotation", {}).get("kind")
+                expect(
+                    "control" in places or "hint" in entry,
+                    f"{key}: expected `hint`, or `control` in every split, found none for {split}. Add it",
+                )
+                kinds, found = ANNOTATIONS.get(entry.get("hint")), places.get("annotation", {}).get("kind")
                 expect(
                     not kinds or "control" in places or found in kinds,
                     f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
@@ -56,25 +59,15 @@ class Control(ImageTask):
         return {"archives": True}
 
     def check_files(self, name: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
-        from hra_workflow.tasks.control import row_files
+        from hra_workflow.tasks.control import data
 
-        return {split: {"rows": count} for split, count in row_files.check(folder, self.hints(name)).items()}
+        return {split: {"rows": count} for split, count in data.check(folder, self.hints(name)).items()}
 
     def hints(self, dataset: str) -> dict:
-        """Return everything except the files that a dataset's control images depend on (the manifest lists the files).
-
-        JobError if the module of a custom hint function cannot be found.
-        """
+        """Return what a dataset's control images depend on, without the files, which their manifest lists."""
         entry = self.datasets[dataset]
         chosen = {key: entry[key] for key in ("hint", "splits", "rows", "take") if key in entry}
-        chosen["resolution"] = self.settings["resolution"]
-        if ":" in entry["hint"]:
-            chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-        return chosen | {"task_version": self.settings["version"]}
-
-    def hint_gpus(self, dataset: str) -> int:
-        """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
-        return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
+        return chosen | {"resolution": self.settings["resolution"], "task_version": self.settings["version"]}
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
@@ -90,9 +83,8 @@ class Control(ImageTask):
 
         source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
         changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
-        return {"preflight": {key: value for key, value in entry.items() if key != "take"} | changes}, {
-            "generation": generation | {"shards": 1}
-        }
+        kept = {"hint": "canny"} | {key: value for key, value in entry.items() if key != "take"}
+        return {"preflight": kept | changes}, {"generation": generation | {"shards": 1}}
 
     # Training
 
@@ -147,13 +139,7 @@ class Control(ImageTask):
     # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        hints, split = self.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
-        return {
-            "sampling": self.sampling(),
-            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
-            "hints": self.inputs(dataset)["dataset"],
-            "from_image": not {"annotation", "control"} & {*split},
-        }
+        return {"sampling": self.sampling(), "hints": self.inputs(dataset)["dataset"]}
 
 
 TASK = Control

@@ -100,11 +100,10 @@ def trial_table(wildcards):
     return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
 
 
-def sheet_files(wildcards, name, runs_of=None):
+def sheet_files(wildcards, name, real=False):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    runs = (runs_of or task.sheet_runs)(wildcards.dataset)
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.benchmark)
+    return existing(f"{EVAL}/{name}", wildcards.task, task.sheet_runs(wildcards.dataset, real), task.benchmark)
 
 
 def question_manifests(wildcards):

@@ -55,7 +55,7 @@ class ControlRun(rule_jobs.Run):
 
     task, data = "control", "canny"
     SETTINGS: ClassVar = {name: value for name, value in SETTINGS.items() if name != "max_steps"}
-    SETTINGS |= {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
+    SETTINGS |= {"shuffle": True, "prompt_dropout": 0.0}
     GIVEN: ClassVar = {"architecture": "controlled", "head": [], "resolution": SIDE}
 
     def __init__(self, folder: Path, given: dict, method: dict, hint: str = "canny", **settings):

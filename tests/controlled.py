@@ -21,7 +21,7 @@ PARTS = ("unet", "vae", "text_encoder")
 SIDE = 64  # pixels
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
 SETTINGS = DIFFUSION_SETTINGS | {"max_steps": 3, "epochs": 1, "batch_size": 4}
-SAMPLING = {"batch_size": 2, "inference_steps": 2, "guidance": 9.0, "eta": 0.0, "safety_checker": False}
+SAMPLING = {"batch_size": 2, "inference_steps": 2, "guidance": 9.0, "safety_checker": False}
 SAMPLING |= {"precision": "float32", "resolution": SIDE}
 
 
@@ -127,5 +127,5 @@ class Run(rule_jobs.Run):
         trainer = self.trainer(snapshot_steps)
         Attempt(self.training, "cpu").train(trainer, trainer.state.max_steps)
         if trainer.is_world_process_zero():
-            trainer.save(self.last.parent)
+            adapters.save(trainer.unwrapped, self.last.parent)
         return trainer

@@ -74,7 +74,6 @@ tasks:
     grid:
       - {runs: [hra/r8], datasets: [scenes-canny, scenes-classes, scenes-points], seeds: [0]}
       - {runs: [real/images, full/all], datasets: [scenes-canny], seeds: [0]}
-    sheets: {runs: [full/all, hra/r8]}
 """
 SWAPPED = {
     "accuracy": "matthews_correlation", "f1": "accuracy", "accuracy_f1_mean": "accuracy", "strict": "lenient",
@@ -127,7 +126,6 @@ VALUES: dict[str, Any] = {
     "tasks.math.grid.*.datasets": lambda value: [*value, "metamathqa-40k"],
     "tasks.subject.grid.*.datasets": lambda value: [*value, "backpack"],
     "tasks.control.grid.*.datasets": lambda value: [*value, "spare"],
-    "tasks.control.defaults.ema": 0.99,
     "tasks.*.resources.gpu": 2,
     "tasks.*.held_out.rows": 50,
     "tasks.math.generation.backend": "vllm",

@@ -119,7 +119,7 @@ use rule sheet as sheet_control with:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
-        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].real_runs),
+        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", real=True),
     output:
         sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:
@@ -130,8 +130,7 @@ use rule sheet as sheet_control with:
             "sheet",
             ordered=True,
             runs=lambda wc: TASKS["control"].sheet_runs(wc.dataset),
-            real=lambda wc: TASKS["control"].real_runs(wc.dataset),
-            rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+            real=lambda wc: TASKS["control"].sheet_runs(wc.dataset, real=True),
         ),
 
 

@@ -43,7 +43,6 @@ rule generate_class_images:
             "generate_class_images",
             before=dict(downloads=downloaded(lambda wc: model_of("subject"))),
             prompts=lambda wc: TASKS["subject"].class_prompts(wc.noun),
-            seed=lambda wc: config["tasks"]["subject"]["class_images"]["seed"],
             sampling=lambda wc: TASKS["subject"].class_sampling(),
         ),
         **unrecorded(
@@ -172,7 +171,6 @@ use rule sheet as sheet_subject with:
             ordered=True,
             runs=lambda wc: TASKS["subject"].sheet_runs(wc.dataset),
             prompts=lambda wc: TASKS["subject"].prompts(wc.dataset, identifier=False),
-            rows=lambda wc: config["tasks"][wc.task]["sheets"]["prompts"],
         ),
 
 

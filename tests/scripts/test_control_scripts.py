@@ -84,7 +84,7 @@ def test_the_base_alone_and_its_sheet(tiny_control, tmp_path):
     labels = {path: "base" for paths in given.values() for path in paths}
     given |= {"dataset": tiny_control["canny"], "real": [str(tmp_path / "real.jsonl.gz")]}
     metrics = {name: {"name": name, "scale": 100} for name in ("canny_f1", "canny_iou")}
-    job = run.job("sheet_control", given, {"sheet": sheet}, rows=9, labels=labels, metrics=metrics)
+    job = run.job("sheet_control", given, {"sheet": sheet}, labels=labels, metrics=metrics)
     sheet_script.main(job)
     made = numpy.array(Image.open(sheet).convert("L"))
     left, top, across, step = 16 + 170, 16 + 40, 168, 168 + 16  # border, captions, head, columns and rows with a line

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from controlled import MODEL, SIDE, Rows, Run, hints, inputs, rows, unet_method
-from hra_workflow.models import adapters
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
@@ -173,18 +172,3 @@ def test_half_precision_trains_what_is_kept_in_full(tmp_path):
     trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}
     assert trained == {torch.float32} and torch.bfloat16 in kinds.values()
     assert all(math.isfinite(loss) for loss in losses)
-
-
-def test_the_average_is_saved_and_the_training_goes_on_with_its_own_weights(tmp_path):
-    """Check a = d a + (1 − d) w after every step; diffusers' d grows to the given one: 0, 2/11, 3/12, …"""
-    plain, averaged = (Run(tmp_path / name, unet_method(), ema=ema) for name, ema in (("a", None), ("b", 0.9)))
-    trainers = [run.train([1, 2]) for run in (plain, averaged)]
-    assert trainers[0].losses == trainers[1].losses
-    steps = [
-        load_file(plain.folder / path / adapters.WEIGHTS) for path in ("scratch/steps/1", "scratch/steps/2", "run/last")
-    ]
-    for name, found in load_file(averaged.last).items():
-        expected = steps[0][name]
-        for decay, state in zip((2 / 11, 3 / 12), steps[1:], strict=True):
-            expected = decay * expected + (1 - decay) * state[name]
-        assert torch.allclose(found, expected, atol=1e-6), name

@@ -24,7 +24,6 @@ tasks:
   control:
     grid: [{runs: [real/images, hra/r8], datasets: [scenes], seeds: [0]}]
     generation: {shards: 2, batch_size: 1, inference_steps: 2}
-    sheets: {runs: [hra/r8], rows: 2}
     columns:
       - {name: IoU, dataset: scenes, benchmark: validation, metric: canny_iou}
       - {name: mIoU, dataset: scenes, benchmark: validation, metric: classes_miou, scale: 100}
@@ -52,7 +51,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     assert (real["IoU"], real["params_M"]) == ("1.000", "0.000") and float(real["mIoU"]) > 95
     assert 0 <= float(hra["IoU"]) < 1 and 0 < float(hra["mIoU"]) <= 100 and not hra["missing"]
     sheet = Image.open(project.folder / SHEET)
-    assert sheet.size == (698, 464)  # three columns; two rows with two scores below each image
+    assert sheet.size == (698, 864)  # three columns; four rows with two scores below each image
     left = sorted(path.name for path in (project.folder / "results/control").rglob("*") if path.suffix == ".tar")
     assert left == ["images.tar"]
     assert not list((project.folder / "resources").rglob("*.png"))  # archives and hints are few files

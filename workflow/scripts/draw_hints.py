@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from hra_workflow.core import files, made_from, manifests
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import sources, zip_archives
 from hra_workflow.tasks.control import data as control_data
@@ -29,11 +28,6 @@ def main(job: dict) -> None:
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
             print(f"{split}: {rows[split]} control images")
-            if split == "train" and len(maker.rows) > 1 and len(maker.different) == 1:
-                raise JobError(
-                    f"split train: expected control images that differ, found the same one {len(maker.rows)} times. "
-                    "Correct `hint` or the images."
-                )
         found = sources.list_files(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}

@@ -16,13 +16,16 @@ from hra_workflow.core.sharding import seed
 from hra_workflow.core.wording import listed
 from hra_workflow.data import images, new_inputs
 from hra_workflow.models import new_images
-from hra_workflow.models.diffusion.sampling import complete
 from hra_workflow.tasks.control import hints
 from hra_workflow.tasks.control.data import square
 from hra_workflow.tasks.control.items import items
 from hra_workflow.tasks.control.sampling import Sampler
 
 LATENT = 8  # pixels per latent position along a side
+
+
+class Strict(Sampler):
+    truncates = False  # unlike the evaluation: a user can shorten a prompt
 
 
 @script
@@ -49,8 +52,7 @@ def main(job: dict) -> None:
 
     depend = {"computed": computed, "images": [files.sha256(path) for path in paths]}
     asked = items(record["steps"], len(paths))
-    told = [about(item)["prompt"] for item in asked]
-    new_images.draw(job, record, asked, about, complete(Sampler, told), lambda item: control(item[1]), depend)
+    new_images.draw(job, record, asked, about, Strict, lambda item: control(item[1]), depend)
 
 
 def hint_of(record: dict, manifest: str) -> str:

@@ -32,7 +32,7 @@ def main(job: dict) -> None:
         if not trainer.is_world_process_zero():
             return
         new = attempt.new_outputs()
-        trainer.save(new / "last", start=augmented)
+        adapters.save(trainer.unwrapped, new / "last", start=augmented)
         result = {"score": "loss", "steps": trainer.state.global_step, "best_step": None, "curve": trainer.curve()}
         attempt.publish(new, sizes, result)
 

@@ -91,7 +91,7 @@ class Diffusion:
         """Return arguments of the pipeline's `from_pretrained`."""
         return {}
 
-    def call_options(self, sampling: dict) -> dict:
+    def call_options(self) -> dict:
         """Return additional arguments of a call of this architecture's pipeline."""
         return {}
 

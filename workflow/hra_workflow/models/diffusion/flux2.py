@@ -28,11 +28,11 @@ class Flux2Klein(flow_matching.FlowMatching):
                 f"{max(self.text_layers)}. Correct tasks.subject.text_layers."
             )
         # One at a time: with logits of 512 tokens each, fifteen prompts take more memory than a step of training.
-        each = [pipe.encode_prompt([prompt], device=device, **self.call_options({})) for prompt in prompts]
+        each = [pipe.encode_prompt([prompt], device=device, **self.call_options()) for prompt in prompts]
         text, ids = map(torch.cat, zip(*each, strict=True))
         return {"encoder_hidden_states": text, "txt_ids": ids}
 
-    def call_options(self, sampling):
+    def call_options(self):
         layers = {"text_encoder_out_layers": tuple(self.text_layers)} if self.text_layers else {}
         return layers | {"max_sequence_length": TOKENS}
 

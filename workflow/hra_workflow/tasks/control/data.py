@@ -26,8 +26,6 @@ from hra_workflow.tasks.control import hints, prompts
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
 SIDE = "resolution"  # key in the file's metadata
-OPENED = 500  # number of images of a split whose header is read in a check
-DECODED = 20  # number of control images of a split that are decoded in a check
 
 
 def schema(resolution: int):
@@ -68,14 +66,8 @@ class Split:
         import pyarrow
 
         self.path = Path(folder) / f"{split}.arrow"
-        try:
-            self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
-            self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
-        except (OSError, pyarrow.ArrowInvalid) as problem:
-            raise JobError(
-                f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
-                "Delete it and run again."
-            ) from problem
+        self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
+        self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
         self.resolution = int(self.file.schema.metadata[SIDE.encode()])
         self.rows = sum(batch.num_rows for batch in self.batches)
 
@@ -145,7 +137,6 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
-        self.different: set[int] = set()  # hashes of the control images
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
         stated = self.places.get("annotation", {}).get("place", "")
         places = [self.places["image"], self.places.get("control", ""), stated]
@@ -185,12 +176,6 @@ class Maker:
             for pattern in filter(None, places):
                 self.folder.find(self.place(pattern, number, key))
 
-    def open_image(self, row: tuple[int, tuple[str, str]]) -> None:
-        """Read the header of a row's image."""
-        number, (key, _) = row
-        with self.naming(key), images.decode(self.read(self.places["image"], number, key), only_header=True):
-            pass
-
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
         """Return a row's FIELDS; raise JobError with split and key if one of its files is invalid."""
         number, (key, prompt) = row
@@ -221,9 +206,7 @@ class Maker:
                 hint = hints.HINTS[self.dataset["hint"]](square(whole, side), annotation)
             except JobError as problem:
                 raise JobError(f"{file}: {problem}") from problem
-        png = images.to_png(hint)
-        self.different.add(hash(png))
-        return {"image": file.getvalue(), "hint": png, "annotation": encode(annotation)}
+        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
 
     def finished(self, number: int, key: str, size: tuple[int, int]) -> Image.Image:
         """Read a control image that the dataset contains, cropped and resized like the image, which has `size`."""
@@ -235,23 +218,13 @@ class Maker:
         return square(hint, self.dataset["resolution"])
 
 
-# Checks without computing control images
-
-
 def check(folder: Path, dataset: dict) -> dict[str, int]:
-    """Return the rows of every split; raise JobError for a missing file, and for an opened one that is not an image."""
+    """Return the rows of every split; raise JobError, with the first missing files, unless all files of them exist."""
     raw = zip_archives.Folder(folder)
     makers = each(dataset["splits"], lambda split: Maker(raw, dataset, split))
     for maker in makers:
         each(maker.rows, maker.find, f"split {maker.split}")
-        each(spaced(maker.rows, OPENED), maker.open_image, f"split {maker.split}")
-        for number, (key, _) in spaced(maker.rows, DECODED) if "control" in maker.places else ():
-            images.load(maker.read(maker.places["control"], number, key))
     return {maker.split: len(maker.rows) for maker in makers}
-
-
-def spaced(rows: list, most: int) -> list:
-    return rows[:: -(-len(rows) // most)]
 
 
 # Central squares

@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt
 
 from hra_workflow.keys.section import (
     Distinct,
-    Fraction,
     Name,
     NonEmpty,
     Precision,
@@ -101,7 +100,6 @@ class Generation(Section):
     batch_size: PositiveInt = key("Images at a time. Another one changes at most one grey level in float32.")
     inference_steps: PositiveInt = key("DDIM steps.")
     guidance: NonNegativeFloat = key("Scale of classifier-free guidance.")
-    eta: Fraction = key("Noise of every step: 0, none; 1, that of DDPM.")
     prompt_suffix: str = key("Appended to every prompt in generation only; in the official code, `, `.")
     precision: Precision = key("Of weights and computation.")
     resources: Resources = key("What a job requests.", reruns="nothing")
@@ -111,14 +109,7 @@ class Evaluation(Section):
     """Scores of the images."""
 
     evaluators: NonEmpty[Evaluator] = key("The image metrics, of which each dataset names its own.")
-    resources: Resources = key("What a job requests; the gpu only if an evaluator uses it.", reruns="nothing")
-
-
-class Sheets(Section):
-    """The contact sheets, one per dataset."""
-
-    runs: Distinct[str] = key("Columns of a sheet; runs that are not in the grid are left out.")
-    rows: PositiveInt = key("Rows of a sheet.")
+    resources: Resources = key("What a job requests.", reruns="nothing")
 
 
 class Settings(EveryTask, title="tasks.control"):
@@ -131,4 +122,3 @@ class Settings(EveryTask, title="tasks.control"):
     hints: Hints = key(reruns="nothing")
     generation: Generation = key(reruns="evaluation")
     evaluation: Evaluation = key(reruns="evaluation")
-    sheets: Sheets = key(reruns="table")

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from hra_workflow import methods
-from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.tasks.control.items import BENCHMARK
@@ -50,8 +48,6 @@ class Control(ImageTask):
             for evaluator in entry["evaluators"]:
                 one_of(f"{key}: evaluators", "evaluator", evaluator, known)
                 registry.check_annotation(f"{key}: evaluators", known[evaluator], annotation)
-        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
-            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
 
     # Data
 
@@ -99,7 +95,7 @@ class Control(ImageTask):
 
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
-        names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
+        names = ("batch_size", "inference_steps", "guidance", "prompt_suffix", "precision")
         return {name: self.settings["generation"][name] for name in names} | {
             "resolution": self.settings["resolution"],
             "safety_checker": False,
@@ -120,16 +116,6 @@ class Control(ImageTask):
 
     def comparison(self) -> dict:
         return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
-
-    def sheet_runs(self, dataset: str) -> list[dict]:
-        """Return the runs whose images are on a dataset's sheet: the config's runs with its first seed."""
-        names = self.settings["sheets"]["runs"]
-        return [run for run in self.of_first_seed(dataset) if f"{run['method']}/{run['variant']}" in names]
-
-    def real_runs(self, dataset: str) -> list[dict]:
-        """Return the run that scores the real images of a dataset's sheet, if the grid has one."""
-        runs = self.of_first_seed(dataset)
-        return [run for run in runs if methods.get(self.config, run["method"]).real_images][:1]
 
     # Plan
 

@@ -53,7 +53,6 @@ class ClassImages(Section):
     images: PositiveInt = key("Number per class.")
     scheduler: Literal["model", "dpm-solver++"] = key("model: that of the model's files.")
     inference_steps: PositiveInt = key("Denoising steps per image.")
-    seed: NonNegativeInt = key("Seed of the initial noise.")
     shards: Shards = key("Jobs per class, one GPU each; auto: as in generation.", reruns="nothing")
 
 
@@ -92,12 +91,6 @@ class Evaluation(Section):
     resources: Resources = key("What a job requests.", reruns="nothing")
 
 
-class Sheets(Section):
-    """The contact sheets, one per subject."""
-
-    prompts: PositiveInt = key("Rows of a sheet.")
-
-
 class Settings(EveryTask, title="tasks.subject"):
     """Subject-driven image generation, DreamBooth (Table 4, left)."""
 
@@ -122,4 +115,3 @@ class Settings(EveryTask, title="tasks.subject"):
     class_images: ClassImages = key(reruns="training")
     generation: Generation = key(reruns="evaluation")
     evaluation: Evaluation = key(reruns="evaluation")
-    sheets: Sheets = key(reruns="table")

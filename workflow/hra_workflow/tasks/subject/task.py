@@ -215,11 +215,6 @@ class Subject(ImageTask):
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
 
-    def sheet_runs(self, dataset: str) -> list[dict]:
-        """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
-        runs = self.of_first_seed(dataset)
-        return [run for run in runs if not methods.get(self.config, run["method"]).real_images]
-
     # Plan
 
     def work(self, stage: str, wildcards: dict) -> float | None:

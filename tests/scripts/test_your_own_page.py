@@ -1,5 +1,5 @@
-"""docs/your-own.md: every example is a valid config of one task, its data are read, its
-function works; the learning rates to start from are those of the configs.
+"""docs/your-own.md: every example is a valid config of one task, its data are read; the learning
+rates to start from are those of the configs.
 
 workflow/test_your_own_walk.py runs the commands of its first part, workflow/test_new_project.py plans the projects.
 """

@@ -184,7 +184,7 @@ def test_a_model_of_an_unknown_architecture_is_refused_with_the_known_ones(confi
     files.write_json(tmp_path / "model_index.json", {"_class_name": "KandinskyPipeline"})
     config["models"]["own"] = {"source": {"kind": "local", "path": str(tmp_path)}, "head": [], "targets": {}}
     config["tasks"]["subject"]["model"] = "own"
-    with pytest.raises(JobError, match=r"StableDiffusion3Pipeline \(Stable Diffusion 3 and 3.5\); .*found Kandinsky"):
+    with pytest.raises(JobError, match=r"StableDiffusionXLPipeline \(Stable Diffusion XL\); .*found Kandinsky"):
         diffusion.of_model(config, "own")
     config["models"]["own"]["architecture"] = "flux2-klein"
     files.write_json(tmp_path / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})

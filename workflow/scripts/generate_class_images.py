@@ -1,4 +1,4 @@
-"""Generate one shard of the class images for prior preservation with the base model, once per class."""
+"""Generate the class images for prior preservation with the base model, once per class."""
 
 from hra_workflow.core import made_from
 from hra_workflow.core.job import script

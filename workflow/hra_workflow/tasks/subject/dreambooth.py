@@ -37,17 +37,12 @@ class Crops:
         # Bilinear, as in the official training.
         return functional.resize(image, self.resolution), (image.height, image.width)
 
-    def are_fixed(self) -> bool:
-        return self.centred or all(image.width == image.height for image, _ in map(self.__getitem__, range(len(self))))
-
     @torch.no_grad()
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Encode the images now instead of in every step, if their crops are fixed.
+        """Encode the images, whose crops must be fixed, now instead of in every step.
 
         It encodes one at a time: eight of 512 pixels, in float32, take more memory than a step of Stable Diffusion 1.5.
         """
-        if not self.are_fixed():
-            return
         for index in range(len(self)):
             pixels, frame = self.cut(*self[index], None)
             self.encoded.append((posterior(pixels[None])[0].cpu(), frame))
@@ -96,7 +91,7 @@ class Samples:
         self.seed, self.epoch = seed, max(len(subject), len(of_class))
 
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Encode class images with fixed crops, and centred subject images, now instead of in every step."""
+        """Encode class images, which are squares, and centred subject images, now instead of in every step."""
         self.of_class.encode(posterior)
         if self.subject.centred:
             self.subject.encode(posterior)

@@ -53,11 +53,10 @@ class ClassImages(Section):
     images: PositiveInt = key("Number per class.")
     scheduler: Literal["model", "dpm-solver++"] = key("model: that of the model's files.")
     inference_steps: PositiveInt = key("Denoising steps per image.")
-    shards: Shards = key("Jobs per class, one GPU each; auto: as in generation.", reruns="nothing")
 
 
 class Generation(Section):
-    """Generation of images with DPM-Solver++ (Stable Diffusion 3.5 and FLUX.2: with the pipeline's scheduler)."""
+    """Generation of images with DPM-Solver++ (FLUX.2: with the pipeline's scheduler)."""
 
     shards: Shards = key(
         "Jobs per run, one GPU each, for the same images; auto: one per two hours of work at rows_per_second.",

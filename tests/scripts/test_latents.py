@@ -16,7 +16,7 @@ def test_class_images_of_a_subject_are_encoded_once():
     """Compare latents and the generators' next numbers with those of samples that encode every image in every step."""
     shown = numpy.random.default_rng(0).integers(0, 256, (13, SIDE, 80, 3), numpy.uint8)
     subject = [Image.fromarray(one) for one in shown[:3]]
-    of_class = [SimpleNamespace(image=Image.fromarray(one[:, :SIDE])) for one in shown[3:]]
+    of_class = [Image.fromarray(one[:, :SIDE]) for one in shown[3:]]
     architecture = StableDiffusion(MODEL)
     architecture.prepare("cpu")
     trainer, found = SimpleNamespace(architecture=architecture, device="cpu"), []

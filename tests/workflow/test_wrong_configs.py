@@ -107,8 +107,7 @@ tasks.subject.evaluation.evaluators | [{kind: dinosaur, model: inception, name: 
 tasks.subject.columns.0.metric | dinov2 | columns: DINO: unknown metric 'dinov2'; known: dino
 tasks.subject.defaults.prior_weight | -1 | prior_weight: expected at least 0, found -1
 datasets.control.coco.evaluators | [landmarks] | landmarks \(face-alignment\) needs an annotation of kind points
-datasets.control.coco.hint | cany | coco.hint: expected canny, segmentation, landmarks, or a custom .*, found 'cany'
-datasets.control.coco.hint | my_hints:depth | hint: expected canny, segmentation or landmarks
+datasets.control.coco.hint | cany | coco.hint: expected 'canny', 'segmentation' or 'landmarks', found 'cany'
 datasets.control.coco.splits.train.image | a.zip:b.jpg | train.image: expected a path with \{key\} or \*, found
 datasets.control.coco.splits | {train: {image: '*', prompts: a}} | coco.splits: expected .*, found no validation
 tasks.control.evaluation.evaluators.0.model | inception | canny: kind canny has no model
@@ -190,6 +189,14 @@ def test_a_model_of_an_unknown_architecture_is_refused_with_the_known_ones(confi
     files.write_json(tmp_path / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})
     with pytest.raises(JobError, match=r"own.architecture: expected stable-diffusion-xl, .*found flux2-klein"):
         diffusion.of_model(config, "own")
+
+
+def test_control_images_are_computed_or_given(config):
+    del config["datasets"]["control"]["celeba-hq"]["hint"]
+    validation.check(config)
+    del config["datasets"]["control"]["celeba-hq"]["splits"]["validation"]["control"]
+    with pytest.raises(JobError, match=r"celeba-hq: expected `hint`, or `control` in every split, .*for validation"):
+        validation.check(config)
 
 
 def test_flow_matching_has_a_scheduler_of_its_own(config):

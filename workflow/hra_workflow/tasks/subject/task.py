@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.images import ImageTask
@@ -53,6 +54,12 @@ class Subject(ImageTask):
             f"{key}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
         )
         super().check_settings()
+        of_run = registry.of_run(evaluation["evaluators"])
+        expect(
+            not of_run,
+            f"{key}.evaluation.evaluators: expected one score per image, found {', '.join(of_run)} for all images "
+            "together. Remove the evaluator",
+        )
         for name in used:
             for metric in evaluation["best_by"]:
                 one_of(f"{key}.evaluation.best_by", "metric", metric, self.image_metrics(name))

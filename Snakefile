@@ -23,7 +23,6 @@ report: "workflow/report/workflow.rst"
 
 onstart:
     handlers.start(workflow, config)
-    identities.forget_unfinished(workflow)
     DOWNLOADS.update_links()
 
 

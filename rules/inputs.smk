@@ -100,23 +100,10 @@ def trial_table(wildcards):
     return "<results>/tune_{task}.csv" if config["tasks"][wildcards.task].get("tune") else []
 
 
-def sheet_files(wildcards, name, runs_of=None):
+def sheet_files(wildcards, name, real=False):
     """List a file of the evaluations whose images are on a contact sheet."""
     task = TASKS[wildcards.task]
-    runs = (runs_of or task.sheet_runs)(wildcards.dataset)
-    return existing(f"{EVAL}/{name}", wildcards.task, runs, task.benchmark)
-
-
-def hint_resources(task, wildcards):
-    return task.settings["hints"]["resources"] | {"gpu": task.hint_gpus(wildcards.dataset)}
-
-
-def cached_latents(wildcards):
-    """Return the latents that a run trains on, or []; a finished run keeps its choice."""
-    latents = f"{config['pathvars']['resources']}/latents/{wildcards.dataset}.manifest.json"
-    record = f"{RUN}/train.json".format(**wildcards)
-    wanted = lambda: TASKS["control"].caches_latents(run_name(wildcards))
-    return latents if identities.reads(workflow, record, latents, wanted) else []
+    return existing(f"{EVAL}/{name}", wildcards.task, task.sheet_runs(wildcards.dataset, real), task.benchmark)
 
 
 def question_manifests(wildcards):

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import draw_hints
-import encode_latents
 import evaluate_control
 import gather_images
 import generate_control
@@ -56,7 +55,7 @@ class ControlRun(rule_jobs.Run):
 
     task, data = "control", "canny"
     SETTINGS: ClassVar = {name: value for name, value in SETTINGS.items() if name != "max_steps"}
-    SETTINGS |= {"shuffle": True, "prompt_dropout": 0.0, "ema": None}
+    SETTINGS |= {"shuffle": True, "prompt_dropout": 0.0}
     GIVEN: ClassVar = {"architecture": "controlled", "head": [], "resolution": SIDE}
 
     def __init__(self, folder: Path, given: dict, method: dict, hint: str = "canny", **settings):
@@ -64,20 +63,12 @@ class ControlRun(rule_jobs.Run):
         self.hint, self.record = hint, folder / "run/train.json"
         self.wildcards |= {"dataset": hint, "benchmark": "validation"}
         self.images = folder / "run/validation/images.tar"
-        self.latents: str | list = []
-
-    def encode(self) -> dict:
-        """Encode the training images; from now on, `train` reads them from the cache."""
-        self.latents = str(self.folder / "latents.manifest.json")
-        given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint]}
-        encode_latents.main(self.job("latents", given, {"manifest": self.latents}))
-        return files.read_json(self.latents)
 
     @property
     def train(self) -> dict:
         made = files.read_json(self.tiny[self.hint])["made_from"]
         rule_jobs.BUILT[str(self.tiny[self.hint])] = {"result": self.hint, "settings": made["settings"], "before": {}}
-        given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint], "latents": self.latents}
+        given = {"model": self.tiny["model"], "dataset": self.tiny[self.hint]}
         given["augmented"] = self.augment["output"]["manifest"]
         return self.job("train_control", given, {"record": self.record} | self.weights)
 

@@ -21,7 +21,7 @@ PARTS = ("unet", "vae", "text_encoder")
 SIDE = 64  # pixels
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
 SETTINGS = DIFFUSION_SETTINGS | {"max_steps": 3, "epochs": 1, "batch_size": 4}
-SAMPLING = {"batch_size": 2, "inference_steps": 2, "guidance": 9.0, "eta": 0.0, "safety_checker": False}
+SAMPLING = {"batch_size": 2, "inference_steps": 2, "guidance": 9.0, "safety_checker": False}
 SAMPLING |= {"precision": "float32", "resolution": SIDE}
 
 
@@ -59,9 +59,23 @@ def hints(count: int = 4):
     return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
-def rows(count: int = 6) -> list[tuple]:
+class Rows(list):
+    """(image, prompt, hint) per row, with the methods of a Split that training uses."""
+
+    def picture(self, row: int) -> Image.Image:
+        return self[row][0]
+
+    def value(self, row: int, field: str) -> str:
+        assert field == "prompt"
+        return self[row][1]
+
+    def hint(self, row: int) -> Image.Image:
+        return self[row][2]
+
+
+def rows(count: int = 6) -> Rows:
     """Discs on grounds of two colours; the hint is the disc in white on black."""
-    rng, made = Random(0), []
+    rng, made = Random(0), Rows()
     for _ in range(count):
         ground, colour = rng.sample(["red", "green", "blue", "yellow"], 2)
         x, y = rng.randrange(12, SIDE - 12), rng.randrange(12, SIDE - 12)
@@ -102,7 +116,7 @@ class Run(rule_jobs.Run):
         settings = control_training.schedule(self.settings, len(data))
         set_seed(self.seed)
         self.trained = control_training.start(MODEL, self.method, settings, augmented)
-        given = {name: [] for name in ("model", "dataset", "augmented", "latents")}
+        given = {name: [] for name in ("model", "dataset", "augmented")}
         self.training = self.job("train_control", given, {"record": self.folder / "run/train.json"} | self.weights)
         samples = control_training.Samples(data, self.seed, **self.samples)
         trainer = control_training.Trainer(self.training, self.trained, MODEL, samples, settings)
@@ -113,5 +127,5 @@ class Run(rule_jobs.Run):
         trainer = self.trainer(snapshot_steps)
         Attempt(self.training, "cpu").train(trainer, trainer.state.max_steps)
         if trainer.is_world_process_zero():
-            trainer.save(self.last.parent)
+            adapters.save(trainer.unwrapped, self.last.parent)
         return trainer

@@ -74,7 +74,6 @@ tasks:
     grid:
       - {runs: [hra/r8], datasets: [scenes-canny, scenes-classes, scenes-points], seeds: [0]}
       - {runs: [real/images, full/all], datasets: [scenes-canny], seeds: [0]}
-    sheets: {runs: [full/all, hra/r8]}
 """
 SWAPPED = {
     "accuracy": "matthews_correlation", "f1": "accuracy", "accuracy_f1_mean": "accuracy", "strict": "lenient",
@@ -103,7 +102,7 @@ VALUES: dict[str, Any] = {
     "*.source.files.*": "0" * 64,
     "datasets.*.repo_type": "model",
     "datasets.control.scenes-[cp][lo]*.evaluators": lambda value: [*value, "canny"],
-    "datasets.control.*.hint": lambda value: "canny" if value != "canny" else "hra_workflow.demo.scene_controls:write",
+    "datasets.control.scenes-*s.hint": "canny",
     "datasets.glue.*.labels": lambda value: value[::-1],
     "datasets.glue.*.columns": lambda value: value[:1] if len(value) > 1 else [*value, "label"],
     "datasets.glue.*.benchmarks.*": "train",
@@ -126,7 +125,6 @@ VALUES: dict[str, Any] = {
     "tasks.math.grid.*.datasets": lambda value: [*value, "metamathqa-40k"],
     "tasks.subject.grid.*.datasets": lambda value: [*value, "backpack"],
     "tasks.control.grid.*.datasets": lambda value: [*value, "spare"],
-    "tasks.control.defaults.ema": 0.99,
     "tasks.*.resources.gpu": 2,
     "tasks.*.held_out.rows": 50,
     "tasks.math.generation.serve": "merged",
@@ -160,6 +158,7 @@ NO_OTHER: dict[str, str] = {
     "datasets.glue.*.metrics": "which metrics fit depends on the labels",
     "datasets.glue.*.score": "which metrics fit depends on the labels",
     "datasets.control.scenes-canny.evaluators": "the other evaluators need annotations",
+    "datasets.control.s*[ye].hint": "the other control signals need annotations",
     "datasets.control.scenes-points.splits.validation.annotation.kind": "its evaluator needs this kind",
     "tasks.glue.averages.0.name": "a figure names it",
     "tasks.glue.columns.[01].name": "an average names it",

@@ -37,7 +37,7 @@ DIFFUSION = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "diffusers.models.controlnets.controlnet",
 )
-WORDS = ("subject", "control", "class", "hints", "latents")
+WORDS = ("subject", "control", "class", "hints")
 
 
 def request(to: socket.socket, server: str, program: str, arguments: list[str], files: list[int], **how) -> None:

@@ -49,14 +49,14 @@ class SubjectRun(rule_jobs.Run):
         job["wildcards"] = self.wildcards | {"shard": str(shard), "n_shards": str(of)}
         return job
 
-    def class_images(self, shard: int = 0, of: int = 1, **sampling) -> dict:
-        path, sampling = self.folder / f"class.shard{shard}-of-{of}.tar", SAMPLING | {"images": 4} | sampling
-        params = {"prompts": ["a photo of a ball"], "seed": 0, "sampling": sampling}
-        return self.draw("generate_class_images", {}, path, shard, of, **params)
+    def class_images(self, **sampling) -> dict:
+        path, sampling = self.folder / "class.tar", SAMPLING | {"images": 4} | sampling
+        params = {"prompts": ["a photo of a ball"], "sampling": sampling}
+        return self.draw("generate_class_images", {}, path, 0, 1, **params)
 
     @property
     def train(self) -> dict:
-        given = {"augmented": "augmented/manifest.json", "class_images": "class.shard0-of-1.tar"}
+        given = {"augmented": "augmented/manifest.json", "class_images": "class.tar"}
         return self.job(
             "train_subject",
             self.tiny | {name: str(self.folder / path) for name, path in given.items()},

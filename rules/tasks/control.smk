@@ -2,13 +2,11 @@
 # In:  manifests of the models, the dataset's archives and the initial adapter.
 # Out: resources/hints/{dataset}.manifest.json, and next to it {split}.arrow: images, prompts, control images and annotations,
 #      cropped and resized to the task's resolution. Archives are read in place; these files contain everything a run needs.
-#      resources/latents/{dataset}.manifest.json, and next to it train.npy: the training images encoded by the VAE.
 #      RUN/train.json, RUN/last (the adapter with its hint encoder), EVAL/images.tar, EVAL/metrics.json;
 #      results/sheets/control_{dataset}.png: control image, real image and generated images (target `control_sheets`).
-# Steps: hints; latents; train, generate, gather, evaluate; sheet.
-# Again: hints, and everything after it, if the hint, its function's file, the splits or the resolution have changed;
-#      generate_control if the sampler has; only evaluate_control if the evaluators have. A finished run keeps the
-#      latents that it was trained with, cached or not.
+# Steps: hints; train, generate, gather, evaluate; sheet.
+# Again: hints, and everything after it, if the hint, the splits or the resolution have changed;
+#      generate_control if the sampler has; only evaluate_control if the evaluators have.
 
 
 localrules:
@@ -31,9 +29,9 @@ rule hints:
         "<logs>/hints/{dataset}.log",
     conda:
         "../../envs/hra.yaml"
-    threads: task_resource("threads", of=hint_resources, task="control")
+    threads: task_resource("threads", of="hints", task="control")
     resources:
-        **resources_of(hint_resources, task="control"),
+        **resources_of("hints", task="control"),
     params:
         **made_from(
             "hints",
@@ -45,35 +43,10 @@ rule hints:
         "../../workflow/scripts/draw_hints.py"
 
 
-rule latents:
-    input:
-        model=lambda wc: model_of("control"),
-        dataset="<resources>/hints/{dataset}.manifest.json",
-    output:
-        manifest="<resources>/latents/{dataset}.manifest.json",
-    log:
-        "<logs>/latents/{dataset}.log",
-    benchmark:
-        "<resources>/latents/{dataset}.benchmark.tsv"
-    conda:
-        "../../envs/hra.yaml"
-    threads: task_resource("threads", of="latents", task="control")
-    resources:
-        **resources_of("latents", task="control"),
-    params:
-        **unrecorded(
-            scratch=f"{config['pathvars']['scratch']}/latents/{{dataset}}",
-            device=task_resource("device", of="latents", task="control"),
-        ),
-    script:
-        "../../workflow/scripts/encode_latents.py"
-
-
 use rule train as train_control with:
     input:
         model=task_model,
         dataset="<resources>/hints/{dataset}.manifest.json",
-        latents=cached_latents,
         augmented=initial_adapter,
     wildcard_constraints:
         task="control",
@@ -146,7 +119,7 @@ use rule sheet as sheet_control with:
         dataset="<resources>/hints/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
-        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", TASKS["control"].real_runs),
+        real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", real=True),
     output:
         sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:
@@ -157,8 +130,7 @@ use rule sheet as sheet_control with:
             "sheet",
             ordered=True,
             runs=lambda wc: TASKS["control"].sheet_runs(wc.dataset),
-            real=lambda wc: TASKS["control"].real_runs(wc.dataset),
-            rows=lambda wc: config["tasks"][wc.task]["sheets"]["rows"],
+            real=lambda wc: TASKS["control"].sheet_runs(wc.dataset, real=True),
         ),
 
 

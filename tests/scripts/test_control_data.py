@@ -10,8 +10,8 @@ from PIL import Image
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images, zip_archives
-from hra_workflow.tasks.control import crop, hints, prompts, row_files
 from hra_workflow.tasks.control import data as control_data
+from hra_workflow.tasks.control import hints, prompts
 from support import ROOT
 
 SIDE = 32
@@ -30,16 +30,16 @@ def test_the_middle_of_a_picture_and_what_lies_in_it():
     pixels, labels = numpy.zeros((48, 64, 3), numpy.uint8), numpy.full((48, 64), hints.IGNORED, numpy.uint8)
     pixels[12:24, 20:32], labels[12:24, 20:32] = 255, 7
     point = numpy.array([[20.0, 12.0], [32.0, 24.0]])
-    square = numpy.asarray(crop.square(Image.fromarray(pixels), 96))
-    classes = crop.square_annotation(labels, (64, 48), 96)
-    left, top, right, bottom = crop.square_annotation(point, (64, 48), 96).ravel()
+    square = numpy.asarray(control_data.square(Image.fromarray(pixels), 96))
+    classes = control_data.square_annotation(labels, (64, 48), 96)
+    left, top, right, bottom = control_data.square_annotation(point, (64, 48), 96).ravel()
     assert (left, top, right, bottom) == (24, 24, 48, 48)  # (20 − 8) × 2, 12 × 2
     inside = numpy.zeros((96, 96), bool)
     inside[24:48, 24:48] = True
     assert ((classes == 7) == inside).all() and ((square[..., 0] > 127) == inside).all()
     # A square of the right size is left as it is.
     whole = Image.fromarray(picture(SIDE, SIDE))
-    assert crop.square(whole, SIDE).tobytes() == whole.tobytes()
+    assert control_data.square(whole, SIDE).tobytes() == whole.tobytes()
 
 
 def write(folder, annotations: dict[str, bytes], count: int = 3, kind: str = "classes", **changes) -> dict:
@@ -67,7 +67,7 @@ def make(folder, dataset: dict) -> control_data.Split:
 def test_colours_are_the_nearest_class_within_the_tolerance_or_none():
     classes = numpy.arange(150, dtype=numpy.uint8).reshape(10, 15)
     classes[classes == 48] = 6  # skyscraper and road look the same
-    drawn = numpy.asarray(hints.draw("segmentation", Image.new("RGB", (15, 10)), classes)).astype(int)
+    drawn = numpy.asarray(hints.segmentation(Image.new("RGB", (15, 10)), classes)).astype(int)
     inwards = numpy.where(drawn > 127, -1, 1)  # stays within 0 to 255
     for shift in (0, 2):  # half of the distance between the two most similar colours
         found, others = hints.classes_of_colours(zip_archives.NamedBytes(png(drawn + inwards * shift), "x"))
@@ -81,7 +81,7 @@ def test_colours_are_the_nearest_class_within_the_tolerance_or_none():
 
 
 def shown(seed: int) -> bytes:
-    return crop.square(Image.fromarray(picture(seed=seed)), SIDE).tobytes()
+    return control_data.square(Image.fromarray(picture(seed=seed)), SIDE).tobytes()
 
 
 def test_rows_there_and_back(tmp_path, monkeypatch):
@@ -90,14 +90,9 @@ def test_rows_there_and_back(tmp_path, monkeypatch):
     split = make(tmp_path, write(tmp_path, labels))
     for row, (image, prompt, hint) in enumerate(split):
         assert image.tobytes() == shown(row) and prompt == f"picture {row}"
-        assert hint.tobytes() == hints.draw("canny", image).tobytes()
+        assert hint.tobytes() == hints.canny(image).tobytes()
         assert (split.annotation(row) == (row - 1 if row else hints.IGNORED)).all()
     assert len(split) == row + 1 == 3 and len(make(tmp_path, write(tmp_path, {}, take={"train": 2}))) == 2
-    path = tmp_path / "train.arrow"
-    path.write_bytes(path.read_bytes()[:-50])
-    for name in ("train", "test"):
-        with pytest.raises(JobError, match=rf"{name}.arrow: expected a file of control images"):
-            control_data.Split(tmp_path, name)
 
 
 def test_prompts_in_the_config_by_category_or_for_the_nth_file(tmp_path):
@@ -178,7 +173,7 @@ def test_prompts_that_are_wrong_in_both_splits(tmp_path):
         (tmp_path / f"{split}.jsonl").write_text('{"image": "0.png", "prompt": ""}')
         places[split] = {"prompts": f"{split}.jsonl", "image": "{key}.png"}
     with pytest.raises(JobError, match=r"(?s)train.jsonl, row 1, column prompt: .*\n.*validation.jsonl, row 1, "):
-        row_files.check(tmp_path, {"hint": "canny", "resolution": 32, "splits": places})
+        control_data.check(tmp_path, {"hint": "canny", "resolution": 32, "splits": places})
 
 
 def test_a_prompt_of_the_config_with_a_nul_is_refused():

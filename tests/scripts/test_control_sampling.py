@@ -128,14 +128,6 @@ def test_a_picture_is_ddim_with_guidance_and_the_hint_in_both_branches(trained, 
     assert abs(found - expected.numpy()).max() <= 1
 
 
-def test_noise_on_the_way_is_the_picture_s_own(trained):
-    """Check that with eta > 0 an image does not depend on its batch, but differs from eta = 0."""
-    made, data = sampler(trained["hra"], eta=1.0), rows(2)
-    _, (both, _) = made.draw([row[1] for row in data], [5, 6], [row[2] for row in data])
-    (alone, _), (plain, _) = (one.draw([data[1][1]], [6], [data[1][2]])[0] for one in (made, sampler(trained["hra"])))
-    assert abs(pixels(both) - pixels(alone)).max() <= 1 < abs(pixels(plain) - pixels(alone)).max()
-
-
 def test_a_resolution_that_the_model_cannot_make_is_refused():
     with pytest.raises(JobError, match="resolution: expected a multiple of 16 pixels, found 60"):
         control_sampling.Sampler(MODEL, SAMPLING | {"resolution": 60}, "cpu")

@@ -3,12 +3,12 @@
 import math
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from controlled import MODEL, SIDE, Run, hints, inputs, rows, unet_method
-from hra_workflow.models import adapters
+from controlled import MODEL, SIDE, Rows, Run, hints, inputs, rows, unet_method
 from hra_workflow.models.diffusion.components import to_tensor
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
@@ -18,16 +18,33 @@ from two_ranks import on_two_ranks
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
+def samples_of(data: Rows, **settings) -> control_training.Samples:
+    samples = control_training.Samples(data, seed=0, **settings)
+    samples.posteriors = numpy.arange(len(data))[:, None]
+    return samples
+
+
+def test_images_are_encoded_once_and_the_file_is_deleted(tmp_path):
+    """Compare with the posteriors of the images, encoded one at a time; twelve rows are two batches."""
+    trainer, data = Run(tmp_path, unet_method()).trainer(), rows(12)
+    found = torch.from_numpy(trainer.encode_all(data).copy())
+    with torch.no_grad():
+        pictures = [to_tensor(image)[None] / 127.5 - 1 for image, *_ in data]
+        expected = torch.cat([trainer.architecture.posterior(one) for one in pictures])
+    assert found.shape[:2] == (12, 2) and torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert not list(trainer.scratch.iterdir())
+
+
 def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():
-    data = [(image, str(place), hint) for place, (image, _, hint) in enumerate(rows(6))]
-    samples = control_training.Samples(data, seed=0)
+    data = Rows((image, str(place), hint) for place, (image, _, hint) in enumerate(rows(6)))
+    samples = samples_of(data)
     epochs = [[samples[n]["prompt"] for n in range(6 * epoch, 6 * epoch + 6)] for epoch in range(3)]
     assert all(sorted(epoch) == list("012345") for epoch in epochs) and len({tuple(one) for one in epochs}) == 3
-    assert [control_training.Samples(data, 0, shuffle=False)[n]["prompt"] for n in range(6)] == list("012345")
-    again = control_training.Samples(data, seed=0)[7]
+    assert [samples_of(data, shuffle=False)[n]["prompt"] for n in range(6)] == list("012345")
+    again = samples_of(data)[7]
     assert torch.equal(again["hint"], samples[7]["hint"]) and again["prompt"] == samples[7]["prompt"]
-    assert samples[0]["pixels"].shape == (3, SIDE, SIDE)
-    assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all() and samples[0]["pixels"].min() == -1
+    assert samples[0]["posterior"].item() == int(samples[0]["prompt"])
+    assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all()
 
 
 def test_an_epoch_has_a_step_for_its_last_rows():
@@ -36,7 +53,7 @@ def test_an_epoch_has_a_step_for_its_last_rows():
 
 
 def test_prompts_are_dropped_at_the_given_rate():
-    samples = control_training.Samples(rows(1), seed=0, prompt_dropout=0.3)
+    samples = samples_of(rows(1), prompt_dropout=0.3)
     dropped = sum(samples[n]["prompt"] == "" for n in range(400))
     assert abs(dropped - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
 
@@ -155,18 +172,3 @@ def test_half_precision_trains_what_is_kept_in_full(tmp_path):
     trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}
     assert trained == {torch.float32} and torch.bfloat16 in kinds.values()
     assert all(math.isfinite(loss) for loss in losses)
-
-
-def test_the_average_is_saved_and_the_training_goes_on_with_its_own_weights(tmp_path):
-    """Check a = d a + (1 − d) w after every step; diffusers' d grows to the given one: 0, 2/11, 3/12, …"""
-    plain, averaged = (Run(tmp_path / name, unet_method(), ema=ema) for name, ema in (("a", None), ("b", 0.9)))
-    trainers = [run.train([1, 2]) for run in (plain, averaged)]
-    assert trainers[0].losses == trainers[1].losses
-    steps = [
-        load_file(plain.folder / path / adapters.WEIGHTS) for path in ("scratch/steps/1", "scratch/steps/2", "run/last")
-    ]
-    for name, found in load_file(averaged.last).items():
-        expected = steps[0][name]
-        for decay, state in zip((2 / 11, 3 / 12), steps[1:], strict=True):
-            expected = decay * expected + (1 - decay) * state[name]
-        assert torch.allclose(found, expected, atol=1e-6), name

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("fresh_accelerator")
     ("make", "method", "settings"),
     [
         ("make_subject_run", unet_method(), {"max_steps": 7}),
-        ("make_control_run", control_method(), {"epochs": 4, "ema": 0.5}),
+        ("make_control_run", control_method(), {"epochs": 4}),
     ],
     ids=["subject", "control"],
 )

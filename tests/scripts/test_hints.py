@@ -1,4 +1,4 @@
-"""Control signals: control images against their definitions, own functions, invalid input."""
+"""Control signals: control images against their definitions, invalid input."""
 
 import numpy
 import pytest
@@ -7,11 +7,9 @@ from scipy import ndimage
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.evaluators import edges, segmentation
-from hra_workflow.tasks.control import hint_source, hints
+from hra_workflow.tasks.control import hints
 
 BLANK = Image.new("RGB", (512, 512))
-RAMP = numpy.linspace(0, 1, 64, dtype=numpy.float32).reshape(8, 8)
-LEVELS, DEEP = numpy.rint(RAMP * 255).astype(numpy.uint8), numpy.rint(RAMP * 65535).astype(numpy.uint16)
 
 
 def scattered(count=68, size=512) -> numpy.ndarray:
@@ -31,7 +29,7 @@ def test_canny_sees_colours_of_equal_brightness_and_nothing_in_a_plain_picture()
 
 def test_landmarks_are_dots_at_the_points():
     points = scattered()
-    drawn = numpy.asarray(hints.draw("landmarks", BLANK, points))
+    drawn = numpy.asarray(hints.landmarks(BLANK, points))
     parts, count = ndimage.label(drawn[..., 0])
     assert count == 68 and set(numpy.unique(drawn)) == {0, 255}
     middles = numpy.array(ndimage.center_of_mass(drawn[..., 0], parts, range(1, 69)))[:, ::-1]
@@ -44,7 +42,7 @@ def test_landmarks_are_dots_at_the_points():
 def test_segmentation_can_be_read_back_from_its_colours():
     found = numpy.random.default_rng(0).integers(0, 150, (512, 512)).astype(numpy.uint8)
     found[:10] = hints.IGNORED
-    drawn = numpy.asarray(hints.draw("segmentation", BLANK, found))
+    drawn = numpy.asarray(hints.segmentation(BLANK, found))
     assert (drawn[:10] == 0).all()
     assert (drawn[10:] == hints.palette()[found[10:]]).all()
     assert (hints.palette().sum(axis=1) > 0).all()  # black is no class
@@ -55,34 +53,6 @@ def test_the_palette_is_mmsegmentation_s():
     from mmseg.utils import ade_palette
 
     assert hints.palette().tolist() == ade_palette()
-
-
-@pytest.mark.parametrize(
-    "made", [numpy.stack([LEVELS] * 3, axis=-1), RAMP, DEEP, Image.fromarray(RAMP), Image.fromarray(DEEP)]
-)
-def test_a_hint_function_may_return_images_and_arrays_of_every_range(monkeypatch, made):
-    monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: made)
-    found = numpy.asarray(hints.draw("mine", Image.new("RGB", (8, 8))))
-    assert found.shape == (8, 8, 3) and (found == LEVELS[..., None]).all()
-
-
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        (None, r"hint mine: expected an image, or a NumPy array .* found NoneType"),
-        (RAMP * 4, r"hint mine, an array of float32 .*expected .* 0 to 1 in floats, found 0.0 to 4.0"),
-        (LEVELS.astype(int), r"an array of int64 .*expected 0 to 255 in 8 bits"),
-        (LEVELS[None], r"shape \(1, 8, 8\): expected numbers, \(height, width\) or \(height, width, 3\)"),
-        (LEVELS[:4], r"hint mine: expected 8 × 8 pixels, .* found 8 × 4"),
-    ],
-)
-def test_what_a_hint_function_may_not_return(monkeypatch, made, message):
-    monkeypatch.setitem(hints.HINTS, "mine", lambda picture, annotation: made)
-    with pytest.raises(JobError, match=message):
-        hints.draw("mine", Image.new("RGB", (8, 8)))
-    monkeypatch.setitem(hints.HINTS, "mine", lambda picture: picture)
-    with pytest.raises(JobError, match=r"hint mine failed: TypeError: .*2 were given"):
-        hints.draw("mine", BLANK)
 
 
 def test_label_maps(tmp_path):
@@ -112,24 +82,6 @@ def test_annotations_that_do_not_fit(tmp_path, content, message):
         (hints.points if isinstance(content, str) else hints.classes)(path)
 
 
-def test_annotations_of_another_image_size():
-    with pytest.raises(JobError, match=r"expected 512 × 512 pixels, .* found 500 × 512"):
-        hints.draw("segmentation", BLANK, numpy.zeros((512, 500), numpy.uint8))
+def test_points_of_another_image_size():
     with pytest.raises(JobError, match=r"inside the image \(512 × 512 pixels\), found most outside.*Scale them"):
-        hints.draw("landmarks", BLANK, scattered(size=2048))
-
-
-@pytest.mark.parametrize(
-    ("hint", "message"),
-    [
-        ("no_hint:draw", r"expected a module no_hint on PYTHONPATH, found none \(PYTHONPATH is /a:/b\)"),
-        ("sys:exit", "expected a module sys on PYTHONPATH"),
-        ("own:darw", "expected a function darw in own, found no such name"),
-    ],
-)
-def test_a_function_that_is_not_there_is_named(tmp_path, monkeypatch, hint, message):
-    (tmp_path / "own.py").write_text("raise AssertionError('imported')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", "/a:/b")
-    with pytest.raises(JobError, match=f"hint '{hint}': {message}"):
-        hint_source.sha256(hint)
+        hints.landmarks(BLANK, scattered(size=2048))

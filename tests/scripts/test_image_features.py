@@ -98,7 +98,8 @@ def vgg(tmp_path_factory):
 
 def test_lpips_is_its_formula(vgg, shown):
     """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
-    lpips = registry.load({"kind": "lpips-vgg", "size": 32}, vgg)
+    lpips = registry.load({"kind": "lpips-vgg"}, vgg)
+    lpips.side = 32
     layers = torch.load(vgg / "vgg.pth")
     pixels = torch.stack([(lpips.pixels(picture) + 1) / 2 for picture in shown[:2]])
     # ImageNet's mean and standard deviation for pixels of 0 to 1.

@@ -111,9 +111,9 @@ def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a
         assert len(list((run.folder / "predicted").glob("*.png"))) == len(rows)
 
 
-def hint_settings(manifest: str, hint: str = "canny", **changes) -> dict:
+def hint_settings(manifest: str) -> dict:
     sampling = SAMPLING | {"prompt_suffix": ", ", "inference_steps": 2, "resolution": SIDE}
-    return {"sampling": sampling, "hint": {"hint": hint}, "hints": manifest, "from_image": True} | changes
+    return {"sampling": sampling, "hints": manifest}
 
 
 def test_every_image_of_a_folder_is_read_or_named_in_an_error(tmp_path):
@@ -185,9 +185,10 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
     (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
     (tmp_path / "long.txt").write_text("a scene " * 99)
     Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
+    annotated = tmp_path / "annotated.manifest.json"
+    files.write_json(annotated, files.read_json(tiny_control["canny"]) | {"hint": None})
     for changes, message in (
-        ({"settings": hint_settings(tiny_control["canny"], from_image=False)}, "--controls folder"),
-        ({"settings": hint_settings(tiny_control["canny"], hint="my:edges")}, "another one: it was edited"),
+        ({"settings": hint_settings(str(annotated))}, "--controls folder"),
         ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "long.txt"}}, r"'a scene a .{190}': expected at most 32 tokens"),

@@ -87,8 +87,7 @@ def photograph():
 
 def test_subject_images_are_resized_as_in_the_official_training(photograph):
     expected = transforms.Resize(64, interpolation=transforms.InterpolationMode.BILINEAR)(photograph)
-    of_class = [images.Picture("0", images.to_png(photograph), {})]
-    samples = dreambooth.Samples([photograph], of_class, 64, seed=0)
+    samples = dreambooth.Samples([photograph], [photograph], 64, seed=0)
     whole = transforms.ToTensor()(expected) * 2 - 1
     assert whole.shape == (3, 64, 85)
     for part in samples[0]:

@@ -48,7 +48,7 @@ def test_a_step_of_a_diffusion_model_counts_the_penalty_once(monkeypatch, accumu
         micro_batch=list,
         optimizer=optimizer,
         schedule=SimpleNamespace(step=lambda: None),
-        **dict.fromkeys(("model", "unwrapped", "method", "ema")),
+        **dict.fromkeys(("model", "unwrapped", "method")),
         accelerator=accelerator,
     )
     trainer.micro_batch = lambda number: number

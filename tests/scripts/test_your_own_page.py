@@ -1,5 +1,5 @@
-"""docs/your-own.md: every example is a valid config of one task, its data are read, its
-function works; the learning rates to start from are those of the configs.
+"""docs/your-own.md: every example is a valid config of one task, its data are read; the learning
+rates to start from are those of the configs.
 
 workflow/test_your_own_walk.py runs the commands of its first part, workflow/test_new_project.py plans the projects.
 """
@@ -7,10 +7,8 @@ workflow/test_your_own_walk.py runs the commands of its first part, workflow/tes
 import json
 import re
 
-import numpy
 import pytest
 import yaml
-from PIL import Image
 
 from hra_workflow.commands import new as new_project
 from hra_workflow.config import overlays
@@ -34,8 +32,6 @@ def project(task: str, demo: bool = False, name: str = "reviews") -> list[dict]:
 def test_an_example_plans_its_runs_only(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     changed = project("control", name="rooms") if name == "hint" else []  # this example changes a project
-    (tmp_path / "my_hints.py").write_text(BLOCKS["my_hints.py"])
-    monkeypatch.syspath_prepend(str(tmp_path))
     config, chosen = merged(*changed, yaml.safe_load(BLOCKS[name]))
     assert chosen == [TASKS[name]]
     assert len(grid.runs(config, TASKS[name])) == RUNS[name]
@@ -47,11 +43,3 @@ def test_the_question_is_as_a_project_reads_it(tmp_path, monkeypatch):
     (line,) = FILES["questions/data/train.jsonl"].splitlines()
     assert json.loads(line).keys() == {*entry["columns"].values()}
     assert answers.gold(entry["answer"], json.loads(line)[entry["columns"]["answer"]]) == "32"
-
-
-def test_the_function_of_the_control_signal():
-    names: dict = {}
-    exec(BLOCKS["my_hints.py"], names)
-    hint = names["contrast"](Image.linear_gradient("L").convert("RGB"), None)
-    assert hint.shape == (256, 256) and hint.dtype == numpy.float64
-    assert 0 <= hint.min() < hint.max() <= 1

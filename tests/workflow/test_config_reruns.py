@@ -22,12 +22,12 @@ from project import Project
 
 TASKS = ("glue", "math", "subject", "control")
 STAGES = {  # the first that a rule matches
-    "data": "download_* hints latents",
+    "data": "download_* hints",
     "training": "augment train_* choose *_class_images",
     "evaluation": "generate_* gather_* evaluate_*",
     "table": "*",
 }
-OWN_RULES = {"math": "table_* download_harness", "subject": "*_class_images", "control": "hints latents"}
+OWN_RULES = {"math": "table_* download_harness", "subject": "*_class_images", "control": "hints"}
 CONFIG = demo_config()
 
 

@@ -23,9 +23,7 @@ presets: {control: {tiny: {all: {batch_size: 4, warmup_steps: 0}}}}
 tasks:
   control:
     grid: [{runs: [real/images, hra/r8], datasets: [scenes], seeds: [0]}]
-    latents: {cache: true}
     generation: {shards: 2, batch_size: 1, inference_steps: 2}
-    sheets: {runs: [hra/r8], rows: 2}
     columns:
       - {name: IoU, dataset: scenes, benchmark: validation, metric: canny_iou}
       - {name: mIoU, dataset: scenes, benchmark: validation, metric: classes_miou, scale: 100}
@@ -53,8 +51,7 @@ def test_from_archives_to_table_and_sheet_with_a_killed_shard(fresh, tmp_path):
     assert (real["IoU"], real["params_M"]) == ("1.000", "0.000") and float(real["mIoU"]) > 95
     assert 0 <= float(hra["IoU"]) < 1 and 0 < float(hra["mIoU"]) <= 100 and not hra["missing"]
     sheet = Image.open(project.folder / SHEET)
-    assert sheet.size == (698, 464)  # three columns; two rows with two scores below each image
+    assert sheet.size == (698, 864)  # three columns; four rows with two scores below each image
     left = sorted(path.name for path in (project.folder / "results/control").rglob("*") if path.suffix == ".tar")
     assert left == ["images.tar"]
     assert not list((project.folder / "resources").rglob("*.png"))  # archives and hints are few files
-    assert [path.name for path in (project.folder / "resources/latents/scenes").iterdir()] == ["train.npy"]

@@ -8,7 +8,7 @@ import yaml
 
 from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError
-from project import write_rooms
+from project import jpeg, write_rooms
 from support import ROOT, merged
 from test_profiles import text_of
 
@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Refuse())
 PLANNED = (
     "train_glue 455, train_math 44, generate_math 44, evaluate_math 88, evaluate_harness 3, train_subject 300, "
     "generate_subject 270, generate_class_images 15, gather_subject 270, evaluate_subject 300, download_archive 1, "
-    "hints 3, latents 3, train_control 27, generate_control 24, gather_control 24, evaluate_control 27, "
+    "hints 3, train_control 27, generate_control 24, gather_control 24, evaluate_control 27, "
     "table_glue: 1,047 jobs (0 done), including 455 training runs, "
     "including 240 training runs, 285 shards, 300 evaluations, including 21 training runs, 24 shards, 27 evaluations"
 )
@@ -81,7 +81,7 @@ tasks:
 
 
 @pytest.mark.slow
-def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
+def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path):
     """Test the custom control signal of docs/your-own.md, in a config with its images."""
     (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
     names = ("train", "validation")
@@ -90,9 +90,9 @@ def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path, monkeypatch):
     grid = [{"runs": ["real/images", "base/pretrained", "hra/r8"], "datasets": ["rooms"], "seeds": [0]}]
     config = {"datasets": {"control": {"rooms": rooms}}, "tasks": {"control": {"grid": grid}}}
     (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(overlays.merged(config, yaml.safe_load(entry))))
-    (tmp_path / "my_hints.py").write_text("def contrast(image, annotation):\n    return image\n")
     write_rooms(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/7.png").write_bytes(jpeg(0))
     planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
     assert planned["hints"] == {"dataset=rooms"}
     runs = ("real variant=images", "base variant=pretrained", "hra variant=r8")

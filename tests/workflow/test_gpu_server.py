@@ -65,6 +65,6 @@ def test_every_job_on_a_gpu_counts_to_the_limit_and_too_many_gpus_are_said(fresh
     limit = ("--resources", "gpu_percent=200", "--cores", "1")
     output = fresh.snakemake("-n", *limit, "--config", "preflight=True", "--", "preflight")
     on_gpus = re.findall(r"^rule (\w+):(?:\n .*)*?\n    resources: (.*\bgpu=[1-9].*)", output, re.MULTILINE)
-    assert {name.partition("_")[0] for name, _ in on_gpus} >= {"train", "generate", "evaluate", "latents"}
+    assert {name.partition("_")[0] for name, _ in on_gpus} >= {"train", "generate", "evaluate"}
     assert not [name for name, resources in on_gpus if "gpu_percent=" not in resources]
     assert "warning:  A job requests 8 GPUs, this machine has 2: lower `gpu` under the task's `resources`" in output

@@ -25,7 +25,7 @@ SCRIPTS = {  # some with the rule, where it has another name
     "glue": "download=download_dataset augment train_glue evaluate_glue collect_runs=runs",
     "math": "augment generate_math gather_outputs=gather_math evaluate_math evaluate_general_text compare",
     "subject": "generate_class_images gather_images=gather_subject train_subject generate_subject evaluate_subject",
-    "control": "draw_hints=hints encode_latents=latents generate_control gather_images=gather_control evaluate_control",
+    "control": "draw_hints=hints generate_control gather_images=gather_control evaluate_control",
 }
 CASES = [(task, *(one.split("=") * 2)[:2]) for task, scripts in SCRIPTS.items() for one in scripts.split()]
 ONE_RUN = {"tasks": {"glue": {"grid": [{"runs": ["hra/r8"], "datasets": ["made"], "seeds": [0]}]}}}

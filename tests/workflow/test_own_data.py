@@ -3,7 +3,6 @@
 The downloads are real; everything after them only touches its outputs.
 """
 
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -45,7 +44,7 @@ datasets:
   control:
     rooms:
       source: {kind: local, path: rooms}
-      hint: my_hints:depth
+      hint: canny
       splits:
         train: {prompts: [{image: 1.png, prompt: a room}], image: "rooms.zip:{key}.png"}
         validation: {prompts: [{image: 1.png, prompt: a room}], image: "rooms.zip:{key}.png"}
@@ -56,13 +55,12 @@ tasks:
   glue: {model: mine, preset: mine, grid: [{runs: [hra/r8], datasets: [texts], seeds: [0]}]}
   math: {model: mine, grid: [{runs: [hra/r32], datasets: [sums], seeds: [0]}]}
   subject: {model: mine, resolution: 16, grid: [{runs: [hra/r8], datasets: [mug], seeds: [0]}]}
-  control: {model: mine, latents: {cache: false}, grid: [{runs: [hra/r8], datasets: [rooms], seeds: [0]}]}
+  control: {model: mine, grid: [{runs: [hra/r8], datasets: [rooms], seeds: [0]}]}
 """
 RUNS = {"glue": "texts/hra/r8", "math": "sums/hra/r32", "subject": "mug/hra/r8", "control": "rooms/hra/r8"}
 RECORDS = [f"results/{task}/{run}/seed0/train.json" for task, run in RUNS.items()]
 SUM = '{"question": "1 + 1", "answer": "The answer is: 2"}\n'
 BETWEEN = {"control": ["hints"], "subject": [], "glue": [], "math": []}
-HINT = "raise ImportError  # a dry run must not import this\n\n\ndef depth(image, annotation):\n    return image\n"
 
 
 def add_to(archive: Path, name: str) -> None:
@@ -83,16 +81,13 @@ def trained(fresh, tmp_path_factory):
         "texts/dev.csv": b"text,label\na,good\n",
         "sums/train.jsonl": SUM.encode(),
         "mug/1.png": png("red"),
-        "../my_hints.py": HINT.encode(),
         "rooms/notes.txt": b"",
     }.items():
         (own / name).parent.mkdir(parents=True, exist_ok=True)
         (own / name).write_bytes(content)
     add_to(own / "rooms/rooms.zip", "1.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(project.folder), prepend=os.pathsep)
-        project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
-        yield project
+    project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
+    return project
 
 
 def plan(project: Project, *options: str) -> dict[str, set[str]]:
@@ -130,24 +125,6 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     planned = plan(project)
     assert planned["download_model"] == {"model=mine"}
     assert not planned.keys() & {"download_dataset", "hints"} and {f"train_{task}" for task in RUNS} <= planned.keys()
-
-
-def test_an_edited_hint_function_plans_hints_and_all_that_follows(trained, tmp_path, monkeypatch):
-    project = trained.copy(tmp_path / "project")
-    monkeypatch.setenv("PYTHONPATH", str(project.folder))
-    project.change("my_hints.py", "return image", "return image.convert('L')")
-    assert plan(project).keys() == {"hints", "train_control"}
-    (project.folder / "my_hints.py").unlink()
-    output = project.snakemake("-n", "--configfile", "mine.yaml", "--", RECORDS[-1], ok=False)
-    assert "hint 'my_hints:depth': expected a module my_hints on PYTHONPATH" in " ".join(output.split())
-
-
-def test_cached_latents_repeat_no_finished_run(trained, tmp_path):
-    (tmp_path / "cached.yaml").write_text("tasks: {control: {latents: {cache: true}}}")
-    other = RECORDS[-1].replace("seed0", "seed1")
-    planned = trained.plan(*RECORDS, other, config="mine.yaml", extra=(str(tmp_path / "cached.yaml"),))
-    assert planned.keys() == {"latents", "augment", "train_control"} and planned["latents"] == {"dataset=rooms"}
-    assert planned["train_control"] == {"task=control dataset=rooms method=hra variant=r8 seed=1"}
 
 
 def test_a_dry_run_reads_the_data_and_stops_at_the_first_bad_row(trained, tmp_path):

@@ -55,7 +55,7 @@ tasks.glue.resources.runs_per_gpu | 7 | expected at most 6 or a mapping, found 7
 tasks.glue.resources.runs_per_gpu | {bofft: 2} | runs_per_gpu: unknown method or variant 'bofft'
 tasks.control.resources.runs_per_gpu | 2 | expected gpu: 1 with runs_per_gpu: 2, found gpu: 8
 tasks.control.resources.max_gpu.oft | 3 | oft/r4 .*batch_size 16 is not a multiple of gpu × .* = 3
-tasks.control.latents.resources.max_gpu | {} | latents.resources: max_gpu is of training only. Remove it
+tasks.control.hints.resources.max_gpu | {} | hints.resources: max_gpu is of training only. Remove it
 tasks.math.resources.runs_per_gpu | 2 | expected runs_per_gpu: 1, since table_compute reports times
 tasks.math.generation.resources.runs_per_gpu | 2 | runs_per_gpu is of training only. Remove it
 tasks.glue.resources.gpu | 3 | batch_size 32 is not a multiple of gpu × gradient_accumulation = 3
@@ -103,8 +103,7 @@ tasks.subject.evaluation.evaluators | [{kind: dinosaur, model: inception, name: 
 tasks.subject.columns.0.metric | dinov2 | columns: DINO: unknown metric 'dinov2'; known: dino
 tasks.subject.defaults.prior_weight | -1 | prior_weight: expected at least 0, found -1
 datasets.control.coco.evaluators | [landmarks] | landmarks \(face-alignment\) needs an annotation of kind points
-datasets.control.coco.hint | cany | coco.hint: expected canny, segmentation, landmarks, or a custom .*, found 'cany'
-datasets.control.coco.hint | my-hints:depth | or a custom function as module:function
+datasets.control.coco.hint | cany | coco.hint: expected 'canny', 'segmentation' or 'landmarks', found 'cany'
 datasets.control.coco.splits.train.image | a.zip:b.jpg | train.image: expected a path with \{key\} or \*, found
 datasets.control.coco.splits | {train: {image: '*', prompts: a}} | coco.splits: expected .*, found no validation
 tasks.control.evaluation.evaluators.0.model | inception | canny: kind canny has no model
@@ -148,12 +147,20 @@ def test_a_model_of_an_unknown_architecture_is_refused_with_the_known_ones(confi
     files.write_json(tmp_path / "model_index.json", {"_class_name": "KandinskyPipeline"})
     config["models"]["own"] = {"source": {"kind": "local", "path": str(tmp_path)}, "head": [], "targets": {}}
     config["tasks"]["subject"]["model"] = "own"
-    with pytest.raises(JobError, match=r"StableDiffusion3Pipeline \(Stable Diffusion 3 and 3.5\); .*found Kandinsky"):
+    with pytest.raises(JobError, match=r"StableDiffusionXLPipeline \(Stable Diffusion XL\); .*found Kandinsky"):
         diffusion.of_model(config, "own")
     config["models"]["own"]["architecture"] = "flux2-klein"
     files.write_json(tmp_path / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})
     with pytest.raises(JobError, match=r"own.architecture: expected stable-diffusion-xl, .*found flux2-klein"):
         diffusion.of_model(config, "own")
+
+
+def test_control_images_are_computed_or_given(config):
+    del config["datasets"]["control"]["celeba-hq"]["hint"]
+    validation.check(config)
+    del config["datasets"]["control"]["celeba-hq"]["splits"]["validation"]["control"]
+    with pytest.raises(JobError, match=r"celeba-hq: expected `hint`, or `control` in every split, .*for validation"):
+        validation.check(config)
 
 
 def test_flow_matching_has_a_scheduler_of_its_own(config):

@@ -3,28 +3,21 @@
 from pathlib import Path
 
 from hra_workflow.core import files, made_from, manifests
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import sources, zip_archives
 from hra_workflow.tasks.control import data as control_data
-from hra_workflow.tasks.control import hint_source, row_files
+from hra_workflow.tasks.control.items import BENCHMARK
 
 
 @script
 def main(job: dict) -> None:
     dataset, manifest = job["params"]["dataset"], Path(job["output"]["manifest"])
-    planned = dataset.get("source_sha256")
-    if planned and planned != (found := hint_source.sha256(dataset["hint"])):
-        raise JobError(
-            f"hint {dataset['hint']}: expected the source with SHA-256 {planned[:12]}…, as at planning time, found "
-            f"{found[:12]}…. Run the same command again, with the same PYTHONPATH."
-        )
     source = files.read_json(job["input"]["dataset"])
     place = manifests.folder(job["input"]["dataset"])
     raw = zip_archives.Folder(place)
     folder = manifest.with_name(manifest.name.removesuffix(".manifest.json"))
     manifest.unlink(missing_ok=True)
-    row_files.check(place, dataset)
+    control_data.check(place, dataset)
     makers = {split: control_data.Maker(raw, dataset, split) for split in dataset["splits"]}
     for maker in makers.values():
         maker.try_one()
@@ -34,17 +27,13 @@ def main(job: dict) -> None:
             rows[split] = control_data.write(
                 new / f"{split}.arrow", maker.rows, maker.make, dataset["resolution"], job["threads"]
             )
-            print(f"{split}: {rows[split]} control images with {dataset['hint']}")
-            if split == "train" and len(maker.rows) > 1 and len(maker.different) == 1:
-                raise JobError(
-                    f"split train: expected control images that differ, found the same one {len(maker.rows)} times. "
-                    f"Correct `hint` ({dataset['hint']}) or the images."
-                )
+            print(f"{split}: {rows[split]} control images")
         found = sources.list_files(new)
     record = {key: source[key] for key in ("name", "source", "revision")}
     record |= {"folder": folder.name, "files": found, "rows": rows, "raw": source["files"]}
     record[made_from.KEY] = made_from.describe(job)
-    record["hint"] = {key: dataset[key] for key in ("hint", "source_sha256") if key in dataset}
+    from_images = not {"annotation", "control"} & dataset["splits"][BENCHMARK].keys()
+    record["hint"] = dataset["hint"] if from_images else None  # the function that predict_control.py can compute, too
     hashes = {path: entry["sha256"] for path, entry in found.items()}
     files.write_json(manifest, record | {"sha256": files.sha256_of_listing(hashes)})
 

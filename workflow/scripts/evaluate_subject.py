@@ -8,7 +8,6 @@ image is compared with the others, the paper's row “Real Images”.
 import time
 
 from hra_workflow.core import finished_run, made_from, manifests, predictions, provenance
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
 from hra_workflow.data import images
 from hra_workflow.evaluators import aggregation, registry, scoring
@@ -44,7 +43,8 @@ def main(job: dict) -> None:
 def subject_rows(job: dict, subject: list, device: str) -> list[dict]:
     """Score each subject image against the others."""
     rows = [{"step": 0, "prompt_index": 0, "index": index, "blocked": 0.0} for index in range(len(subject))]
-    add_scores(job, device, [(subject, Reference(images=subject, itself=True), rows)])
+    entries = job["params"]["evaluation"]["evaluators"]
+    scoring.score(job, device, entries, [(subject, Reference(images=subject, itself=True), rows)])
     return rows
 
 
@@ -62,7 +62,8 @@ def generated_rows(job: dict, subject: list, device: str) -> list[dict]:
             ([index for index in visible if rows[index]["prompt_index"] == prompt], [subject[number]])
             for prompt, number in enumerate(evaluation["references"])
         ]
-    add_scores(job, device, [part(evaluation, pictures, rows, *group) for group in groups])
+    parts = [part(evaluation, pictures, rows, *group) for group in groups]
+    scoring.score(job, device, evaluation["evaluators"], parts)
     return rows
 
 
@@ -77,16 +78,6 @@ def part(evaluation: dict, pictures: list, rows: list[dict], chosen: list[int], 
         groups=[(row["step"], row["prompt_index"]) for row in scored],
     )
     return images.OnDemand(lambda index: pictures[chosen[index]].image, len(chosen)), reference, scored
-
-
-def add_scores(job: dict, device: str, parts: list[tuple]) -> None:
-    """Add the scores of images to their rows; raise JobError for a metric that is not a mean over images."""
-    entries = job["params"]["evaluation"]["evaluators"]
-    if of_run := scoring.score(job, device, entries, parts):
-        raise JobError(
-            f"evaluators: expected one score per image, found {', '.join(of_run)} for all images together. "
-            "Remove the evaluator from tasks.subject.evaluation."
-        )
 
 
 if __name__ == "__main__":

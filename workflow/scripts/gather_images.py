@@ -25,8 +25,7 @@ def main(job: dict) -> None:
         items = subject_items.items(params["steps"], len(params["prompts"]), params["images"])
         expected = [subject_items.key(item) for item in items]
     target, blocked, head = job["output"]["images"], [], {}
-    if "record" in job["input"]:  # class images have no run
-        finished_run.read(job)
+    finished_run.read(job)
     for path in shards:
         found, count = images.read_head(path)
         if count:  # with more shards than batches, some have no images and no head

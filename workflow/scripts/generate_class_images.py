@@ -1,4 +1,4 @@
-"""Generate one shard of the class images for prior preservation with the base model, once per class."""
+"""Generate the class images for prior preservation with the base model, once per class."""
 
 from hra_workflow.core import made_from
 from hra_workflow.core.job import script
@@ -14,7 +14,7 @@ def main(job: dict) -> None:
     text = params["prompts"][0]
 
     def about(item: tuple[int, int, int]) -> dict:
-        return {"prompt": text, "index": item[2], "seed": seed("class image", params["seed"], text, item[2])}
+        return {"prompt": text, "index": item[2], "seed": seed("class image", 0, text, item[2])}
 
     images = items([0], 1, params["sampling"]["images"])
     image_shards.draw(job, images, about, made_from.describe(job), key, Sampler)

@@ -1,6 +1,6 @@
 """Generate images from new control images and prompts with a finished run: PNG files, and predictions.csv.
 
-The control images are computed from images with the function of the training, or used unchanged.
+The control images are computed from images as in the training, or used unchanged.
 """
 
 from collections import Counter
@@ -16,20 +16,23 @@ from hra_workflow.core.sharding import seed
 from hra_workflow.core.wording import listed
 from hra_workflow.data import images, new_inputs
 from hra_workflow.models import new_images
-from hra_workflow.models.diffusion.sampling import complete
-from hra_workflow.tasks.control import crop, hints
+from hra_workflow.tasks.control import hints
+from hra_workflow.tasks.control.data import square
 from hra_workflow.tasks.control.items import items
 from hra_workflow.tasks.control.sampling import Sampler
 
 LATENT = 8  # pixels per latent position along a side
 
 
+class Strict(Sampler):
+    truncates = False  # unlike the evaluation: a user can shorten a prompt
+
+
 @script
 def main(job: dict) -> None:
     params, given, settings = job["params"], job["params"]["given"], job["params"]["settings"]
     record = finished_run.read_requested(params["record"], params["weights"], params["model"], job["wildcards"])
-    if "images" in given:
-        check_function(record, settings)
+    computed = hint_of(record, settings["hints"]) if "images" in given else None
     folder = given.get("images") or given["controls"]
     side, first = record["made_from"]["settings"]["resolution"], params["seed"]
     found = new_inputs.images_in(folder, side // LATENT)
@@ -38,8 +41,8 @@ def main(job: dict) -> None:
 
     @cache
     def control(row: int) -> Image:
-        shown = crop.square(images.load(paths[row]), side)
-        return hints.draw(settings["hint"]["hint"], shown) if "images" in given else shown
+        shown = square(images.load(paths[row]), side)
+        return hints.HINTS[computed](shown, None) if computed else shown
 
     def about(item: tuple[int, int]) -> dict:
         row = item[1]
@@ -47,28 +50,22 @@ def main(job: dict) -> None:
         prompt = prompts[row] + settings["sampling"]["prompt_suffix"]
         return {"given": names[row], "prompt": prompt, "seed": noise}
 
-    computed = settings["hint"] if "images" in given else None
     depend = {"computed": computed, "images": [files.sha256(path) for path in paths]}
     asked = items(record["steps"], len(paths))
-    told = [about(item)["prompt"] for item in asked]
-    new_images.draw(job, record, asked, about, complete(Sampler, told), lambda item: control(item[1]), depend)
+    new_images.draw(job, record, asked, about, Strict, lambda item: control(item[1]), depend)
 
 
-def check_function(record: dict, settings: dict) -> None:
-    """Raise JobError unless the control images of the training were computed from images only, by the same function."""
+def hint_of(record: dict, manifest: str) -> str:
+    """Return what computed the control images of the training, which must have used nothing but the images."""
+    expect(Path(manifest).exists(), f"expected the run's control images, found no {manifest}.")
+    manifests.check_hints(record, manifest)
+    hint = files.read_json(manifest)["hint"]
     expect(
-        settings["from_image"],
+        hint is not None,
         "IMAGES=…: expected images from which the run's control images can be computed, but these need annotations, or "
         "were given in the training data. Pass control images: --controls folder.",
     )
-    expect(Path(settings["hints"]).exists(), f"expected the run's control images, found no {settings['hints']}.")
-    manifests.check_hints(record, settings["hints"])
-    used = files.read_json(settings["hints"]).get("hint")
-    expect(
-        used == settings["hint"],
-        f"hint {settings['hint']['hint']}: expected the function that the run was trained with, found another one: it "
-        "was edited since then. Train again (hra-workflow run), restore it, or pass control images (--controls).",
-    )
+    return hint
 
 
 def prompts_of(path: str, folder: str, names: list[str]) -> list[str]:

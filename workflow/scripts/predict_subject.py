@@ -12,7 +12,7 @@ from hra_workflow.core.job import script
 from hra_workflow.core.sharding import seed
 from hra_workflow.data import new_inputs
 from hra_workflow.models import new_images
-from hra_workflow.models.diffusion.sampling import Sampler, complete
+from hra_workflow.models.diffusion.sampling import Sampler
 from hra_workflow.tasks.subject.items import items
 
 
@@ -36,7 +36,7 @@ def main(job: dict) -> None:
         return {"prompt": prompts[prompt], "index": index, "seed": noise}
 
     asked = items([record["steps"]], len(prompts), params["settings"]["sampling"]["images"])
-    new_images.draw(job, record, asked, about, complete(Sampler, prompts))
+    new_images.draw(job, record, asked, about, Sampler)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main(job: dict) -> None:
         if not trainer.is_world_process_zero():
             return
         new = attempt.new_outputs()
-        trainer.save(new / "last", start=augmented)
+        adapters.save(trainer.unwrapped, new / "last", start=augmented)
         result = {"score": "loss", "steps": trainer.state.global_step, "best_step": None, "curve": trainer.curve()}
         attempt.publish(new, sizes, result)
 
@@ -41,12 +41,10 @@ def make_trainer(job: dict, model_folder: Path, augmented: Path):
     """Return the Trainer of a run: its rows, and the network with the hint encoder and the initial adapter."""
     from transformers import set_seed
 
-    from hra_workflow.tasks.control import data, latents, training
+    from hra_workflow.tasks.control import data, training
 
     params, seed = job["params"], int(job["wildcards"]["seed"])
     rows = data.open_split(job["input"]["dataset"], "train")
-    if job["input"]["latents"]:
-        rows = latents.open_latents(job["input"]["latents"], job["input"]["model"], job["input"]["dataset"], rows)
     settings = training.schedule(params["hyperparameters"], len(rows))
     set_seed(seed)  # for parts that the initial adapter lacks: a ControlNet's hint encoder
     memory = {"gradient_checkpointing": params["gradient_checkpointing"]}

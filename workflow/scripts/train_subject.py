@@ -8,6 +8,8 @@ last, so that each can generate images. Kinds pretrained and reference (the real
 
 from pathlib import Path
 
+from PIL.Image import Image
+
 from hra_workflow import methods
 from hra_workflow.core import made_from, manifests
 from hra_workflow.core.job import script
@@ -67,11 +69,11 @@ def make_trainer(job: dict, model_folder: Path, data_folder: Path, augmented: Pa
     return trainer
 
 
-def class_images(job: dict) -> list[images.Picture]:
+def class_images(job: dict) -> list[Image]:
     """Read the class images; raise JobError if their settings differ from the config."""
     path = job["input"]["class_images"]
     made_from.check_input(job, "class_images", images.made_from(path))
-    return list(images.unpack(path))
+    return [one.image for one in images.unpack(path)]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from support import ROOT, paper_config
 
 PLAN = """table_glue: 9 jobs (0 done), including 5 training runs
   hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated by hra-workflow rehearse)
-  stages:   train 1,510, generate 38, latents 2
+  stages:   train 1,510, generate 38, augment 2
   longest:  15.8 hours for glue/qqp/oft/b16/seed4, one job after another
 all 2 tables: 9 jobs
   hours:    0 GPU-hours and 0 CPU-hours used, about 1,600 GPU-hours remaining (estimated by hra-workflow rehearse)

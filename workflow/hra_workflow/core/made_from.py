@@ -27,7 +27,7 @@ PARAM = "expects"  # the param of a job: names of its `settings`, and `before`, 
 RUN = ("task", "dataset", "method", "variant", "seed")
 SHARDS = ("shard", "n_shards")
 ROUNDING = ("eval_batch_size", "gradient_checkpointing")  # hyper-parameters that change results only by rounding
-NEUTRAL_INPUTS = ("latents", "chosen")  # the first changes results only by rounding, the second is in the settings
+NEUTRAL_INPUTS = ("chosen",)  # it is in the settings
 PACKAGES = ("torch", "peft", "transformers", "diffusers")
 
 

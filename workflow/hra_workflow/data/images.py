@@ -106,15 +106,6 @@ def to_8_bit(image: Image.Image, what: str) -> Image.Image:
     return image
 
 
-def from_array(array: numpy.ndarray, what: str) -> Image.Image:
-    """Convert an array, (height, width) or (height, width, 3), to RGB; raise JobError for other shapes and values."""
-    what = f"{what}, an array of {array.dtype} with shape {array.shape}"
-    fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
-    if not (array.size and fits and array.dtype.kind in "buif"):
-        raise JobError(f"{what}: expected numbers, (height, width) or (height, width, 3). Correct the function.")
-    return Image.fromarray(levels(array, what)).convert("RGB")
-
-
 def levels(values: numpy.ndarray, what: str) -> numpy.ndarray:
     """Scale to uint8, rounded: booleans and unsigned 8- and 16-bit integers from their range, floats from 0 to 1."""
     if values.dtype == numpy.uint8:

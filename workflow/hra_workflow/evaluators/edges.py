@@ -26,7 +26,7 @@ class Canny(Evaluator):
 
     metrics = ("_iou", "_f1")
     better = "higher"
-    needs = Needs(images="source", gpu=False)
+    needs = Needs(images="source")
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         found = [edge_scores(*pair) for pair in zip(images, reference.images, strict=True)]

@@ -18,17 +18,16 @@ class Lpips(Evaluator):
     """Mean LPIPS distances of an image.
 
     `_diversity`: to the other images of the same prompt, as OFT defines it. `_real`: to the reference images, as the
-    official code computes it. `size`: side in pixels to which images are resized; `side` by default.
+    official code computes it. side: pixels to which images are resized.
     """
 
     metrics = ("_diversity", "_real")  # as diversity, more is better; as an error, less
-    needs = Needs(model=True, images="references", options=("size",))
+    needs = Needs(model=True, images="references")
     side: int
 
     def __init__(self, entry: dict, folder: Path, device: str):
         self.network = self.load(folder).eval().to(device)
-        self.size, self.device = entry.get("size") or self.side, device
-        self.batch = batches.size(device, 8)
+        self.device, self.batch = device, batches.size(device, 8)
 
     def embed(self, images: Iterable):
         """Embed images as (N, d), with distance |a − b|². d is large: 33 million for VGG at 512 × 512."""
@@ -43,13 +42,13 @@ class Lpips(Evaluator):
         return self.network(torch.stack([self.pixels(image) for image in images]).to(self.device))
 
     def pixels(self, image):
-        """Convert an RGB image to (3, size, size) in −1 to 1, with torchvision's resize as in the official evaluation.
+        """Convert an RGB image to (3, side, side) in −1 to 1, with torchvision's resize as in the official evaluation.
 
         The aspect ratio is not kept, and the interpolation is bilinear.
         """
         from torchvision.transforms import functional
 
-        return functional.to_tensor(functional.resize(image, [self.size, self.size])) * 2 - 1
+        return functional.to_tensor(functional.resize(image, [self.side, self.side])) * 2 - 1
 
     def score(self, images: Collection, reference: Reference) -> Scores:
         if reference.itself:

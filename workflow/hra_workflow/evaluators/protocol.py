@@ -21,8 +21,7 @@ class Needs:
 
     model: weights, as `model` in its config entry. images: `references`, the reference images, with each of which each
     image is compared; or `source`, the image that each control image was computed from. annotation: accepted types of
-    the source images' annotations. prompts: one per image. options: additional keys that its entry may have. gpu: it
-    computes on the job's device; False: always on the CPU.
+    the source images' annotations. prompts: one per image. options: additional keys that its entry may have.
     """
 
     model: bool = False
@@ -30,7 +29,6 @@ class Needs:
     annotation: tuple[str, ...] = ()
     prompts: bool = False
     options: tuple[str, ...] = ()
-    gpu: bool = True
 
 
 @dataclass(frozen=True)

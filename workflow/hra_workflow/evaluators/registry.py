@@ -19,7 +19,7 @@ KINDS = {  # other types are named `module:Class`
     "face-alignment": "hra_workflow.evaluators.landmarks:FaceAlignment",
     "fid": "hra_workflow.evaluators.fid:Fid",
 }
-OPTIONS = ("crop", "size", "config")  # keys of an entry that only some types have
+OPTIONS = ("crop", "config")  # keys of an entry that only some types have
 
 
 @cache

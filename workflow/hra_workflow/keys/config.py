@@ -20,7 +20,7 @@ class Pathvars(Section):
         reruns="training",
     )
     resources: Folder = key(
-        "Downloads, initial adapters, control images and latents, which projects may share "
+        "Downloads, initial adapters and control images, which projects may share "
         "(docs/running.md#sharing-resources). In another folder, they are made again as soon as a job needs them.",
         examples=["/scratch/shared/hra-resources"],
         reruns="data",

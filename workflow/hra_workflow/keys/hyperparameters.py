@@ -107,9 +107,6 @@ class Hyperparameters(Section, title="Hyper-parameters"):
     prompt_dropout: Fraction = key(
         "control: fraction of prompts that are replaced with the empty one, for guidance.", absent="required: control"
     )
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = key(
-        "control: decay of the EMA weights, which are then saved.", default=None
-    )
     adalora: AdaLoRASteps = key(absent="the variant's values")
     loss_on: Literal["answer", "text"] = key(
         "math: tokens that are learned; text: prompt and answer, tokenised as one text.", default="answer"

@@ -12,8 +12,8 @@ class Model(Downloaded, title="models.{name}"):
 
     source: ModelSource = key("Where the files come from.", reruns="data")
     architecture: str = key(
-        "subject, control: stable-diffusion (1.x, 2.x), stable-diffusion-xl, stable-diffusion-3 (also 3.5) or "
-        "flux2-klein, whose lists of targets (`attention`, `all_linear`, and `paper`, which is `attention`) are known.",
+        "subject, control: stable-diffusion (1.x, 2.x), stable-diffusion-xl or flux2-klein, whose lists of targets "
+        "(`attention`, `all_linear`, and `paper`, which is `attention`) are known.",
         absent="that of the files",
         examples=["stable-diffusion-xl"],
         reruns="training",

@@ -227,7 +227,6 @@ class Evaluator(Section, title="evaluators"):
         absent="a change repeats nothing",
     )
     model: str = key("The entry of models that it reads.", absent="it needs none", examples=["dino-vits16"])
-    size: Annotated[int, Field(ge=16)] = key("lpips: pixels that images are resized to.", absent="512; st-lpips: 224")
     crop: Function = key(
         "dino, clip, efficientnet-lite0: `module:function` from an image to the part that is compared.",
         absent="the whole image",

@@ -41,7 +41,7 @@ def draw(
     from tqdm import tqdm
 
     params, sampling = job["params"], job["params"]["sampling"]
-    index, count = (int(job["wildcards"][name]) for name in ("shard", "n_shards"))
+    index, count = (int(job["wildcards"].get(name, one)) for name, one in (("shard", 0), ("n_shards", 1)))
     place = Path(params["finished"]) / made_from.digest(head)
     for old in place.parent.glob("*"):
         if old != place:

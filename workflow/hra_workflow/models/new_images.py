@@ -32,7 +32,6 @@ def draw(
         "input": {"model": params["model"]},
         "output": {"shard": str(archive)},
         "params": params | own,
-        "wildcards": {"shard": "0", "n_shards": "1"},
     }
     told = {item: about(item) for item in items}
     head = {"model": record["model"]["sha256"], "weights": files.sha256(weights), "hints": hints}

@@ -6,6 +6,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 CELL, GAP, BORDER, CAPTION, LINE = 160, 8, 16, 170, 16  # pixels; CAPTION: width of a row's text
+ROWS = 6  # at most, of a contact sheet
 
 
 def evenly_spaced(count: int, rows: int) -> list[int]:

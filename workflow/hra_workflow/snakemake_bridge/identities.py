@@ -127,27 +127,6 @@ def canonical(value):
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
 
 
-def reads(workflow, output: str, path: str, wanted: Callable[[], bool]) -> bool:
-    """Return whether a job reads the optional input `path`: as the finished job did, else whether it is `wanted`.
-
-    A job is repeated if an input is planned that it has not read, even an `ancient` one if it does not exist yet
-    (Snakemake 9.27, dag.py, update_needrun). Snakemake's record is the only place that both the plan and the job's
-    process, which finds the outputs deleted, can read. Failed jobs have a record too, but no output.
-    """
-    unfinished = workflow.is_main_process and not Path(output).exists()
-    recorded = None if unfinished else workflow.persistence.input(IOFile(output))
-    return wanted() if recorded is None else path in recorded
-
-
-def forget_unfinished(workflow) -> None:
-    """Delete Snakemake's records of missing outputs before the first job: the jobs' processes would read them."""
-    records = workflow.persistence
-    for job in filter(workflow.dag.needrun, workflow.dag.jobs):
-        for path in job.output:
-            if not Path(path).exists() and records.metadata(path) is not None:
-                records.cleanup_metadata(path)
-
-
 def lost_inputs(workflow, output: str) -> Callable:
     """Return a param that changes once whenever an input of the finished file `output` has been deleted since.
 

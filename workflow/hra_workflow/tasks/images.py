@@ -1,8 +1,8 @@
 """The base of tasks that evaluate generated images."""
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from hra_workflow import methods
 from hra_workflow.core.errors import each_once, expect, one_of
 from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
@@ -50,16 +50,14 @@ class ImageTask(Task):
     def direction(self, dataset: str, metric: str) -> str:
         return "lower" if metric == "blocked" else registry.directions(self.evaluators(dataset))[metric]
 
-    def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
-        """Return the resources of an evaluation, without GPUs if all evaluators compute on the CPU."""
-        resources, evaluators = super().evaluation_resources(wildcards), self.evaluators(wildcards["dataset"])
-        on_gpu = "device" in resources or any(registry.find(entry["kind"]).needs.gpu for entry in evaluators)
-        return resources if on_gpu else resources | {"gpu": 0}
+    def sheet_runs(self, dataset: str, real: bool = False) -> list[dict]:
+        """Return the runs with a dataset's first seed that generate images, which are on its contact sheet.
 
-    def of_first_seed(self, dataset: str) -> list[dict]:
-        """Return the runs on a dataset with its first seed, which are on its contact sheet."""
+        real: return those that score the real images instead.
+        """
         runs = [run for run in self.runs() if run["dataset"] == dataset]
-        return [run for run in runs if run["seed"] == runs[0]["seed"]]
+        runs = [run for run in runs if run["seed"] == runs[0]["seed"]]
+        return [run for run in runs if methods.get(self.config, run["method"]).real_images == real]
 
     def check_settings(self) -> None:
         """Raise JobError if an evaluator lacks a required input, or has a key that its type does not use."""

@@ -46,12 +46,13 @@ def workload(task, run: str = "") -> str | None:
 
 
 def shards(task, number: int | str, wildcards: dict) -> int:
-    """Return the number of jobs that generate a run's outputs, from the config's number or `auto`."""
-    return shards_by_work(task, task.work("generate", wildcards | {"n_shards": 1})) if number == "auto" else number
+    """Return the number of jobs that generate a run's outputs.
 
-
-def shards_by_work(task, work: float | None) -> int:
-    """Return the number of jobs of SHARD_SECONDS each at the config's speed; 1 if work or speed is unknown."""
+    number: the config's; auto: jobs of SHARD_SECONDS each at the config's speed; 1 if work or speed is unknown.
+    """
+    if number != "auto":
+        return number
+    work = task.work("generate", wildcards | {"n_shards": 1})
     speed = task.settings["generation"]["resources"].get("rows_per_second")
     return max(1, math.ceil(work / speed / SHARD_SECONDS)) if work and speed else 1
 

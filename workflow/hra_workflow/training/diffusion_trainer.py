@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
 from transformers import TrainerControl
 
 from hra_workflow import methods
@@ -75,9 +74,6 @@ class Trainer:
         )
         self.model, self.optimizer = self.accelerator.prepare(model.train(), optimizer)
         self.accelerator.register_for_checkpointing(self.schedule)
-        self.ema = EMAModel(self.parameters, decay=self.settings["ema"]) if self.settings.get("ema") else None
-        if self.ema:
-            self.accelerator.register_for_checkpointing(self.ema)
         # `checkpoint` saves only the trained weights.
         self.accelerator.register_save_state_pre_hook(lambda models, weights, _: weights.clear())
         self.accelerator.register_load_state_pre_hook(lambda models, _: models.clear())
@@ -104,7 +100,7 @@ class Trainer:
             self.state.global_step = step + 1
             if step + 1 in self.snapshot_steps and self.is_world_process_zero():
                 with files.replacing_folder(self.scratch / "steps" / str(step + 1)) as new:
-                    self.save(new)
+                    adapters.save(self.unwrapped, new)
             control = TrainerControl()
             for callback in self.callbacks:
                 if (step + 1) % self.interval == 0 or step + 1 == self.state.max_steps:
@@ -131,8 +127,6 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        if self.ema:
-            self.ema.step(self.parameters)
         if self.accelerator.num_processes > 1:
             total = self.accelerator.reduce(torch.tensor(total, device=self.device), "mean").item()
         return total
@@ -168,23 +162,6 @@ class Trainer:
             to_device(part["posterior"], self.device) if "posterior" in part else next(encoded) for part in parts
         ]
         return self.architecture.latents(torch.stack(posteriors), [part["generator"] for part in parts])
-
-    def save(self, folder: Path, start: Path | None = None) -> None:
-        """Call adapters.save, with the EMA weights if `ema` is set."""
-        with self.with_ema():
-            adapters.save(self.unwrapped, folder, start)
-
-    @contextlib.contextmanager
-    def with_ema(self):
-        """Swap in the EMA weights within the block."""
-        if self.ema:
-            self.ema.store(self.parameters)
-            self.ema.copy_to(self.parameters)
-        try:
-            yield
-        finally:
-            if self.ema:
-                self.ema.restore(self.parameters)
 
     def checkpoint(self) -> None:
         folder = self.scratch / checkpoints.UNSEALED / f"{checkpoints.PREFIX}{self.state.global_step}"

@@ -16,8 +16,8 @@ from hra_workflow.data import safe_checkpoints, sources
 
 INDEX = "model_index.json"
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
-JOINT = [*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]  # modules of the blocks for image and text
-FLUX2 = [*JOINT, "to_qkv_mlp_proj", "single_transformer_blocks.*.attn.to_out"]
+FLUX2 = [*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]  # modules of the blocks for image and text
+FLUX2 += ["to_qkv_mlp_proj", "single_transformer_blocks.*.attn.to_out"]
 
 
 class Architecture(NamedTuple):
@@ -52,14 +52,6 @@ ARCHITECTURES = {
         "StableDiffusionXLPipeline",
         "unet",
         {"attention": ATTENTION, "all_linear": [*ATTENTION, "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]},
-    ),
-    "stable-diffusion-3": Architecture(
-        "Stable Diffusion 3 and 3.5",
-        f"{__name__}.stable_diffusion_3:StableDiffusion3",
-        "StableDiffusion3Pipeline",
-        "transformer",
-        {"attention": JOINT, "all_linear": [*JOINT, "net.0.proj", "net.2"]},
-        own_solver=True,
     ),
     "flux2-klein": Architecture(
         "FLUX.2 klein",

@@ -34,7 +34,6 @@ class Diffusion:
 
     name: its entry in the registry, which has the pipeline, and the name of the network in it as `component`.
     network, autoencoder, schedule: diffusers' classes.
-    optional: components that the folder may lack.
     patch: the number of latent positions along a side that form one position of the network's input.
     text_precision: precision of the text encoders in training; None: that of the training.
 
@@ -46,7 +45,6 @@ class Diffusion:
     network: ClassVar[str]
     autoencoder: ClassVar[str] = "AutoencoderKL"
     schedule: ClassVar[str]
-    optional: ClassVar[tuple[str, ...]] = ()
     patch: ClassVar[int] = 1
     text_precision: ClassVar[str | None] = None
 
@@ -74,10 +72,10 @@ class Diffusion:
 
     def latents(self, posteriors, generators: list):
         """Return the latents that noise is added to, (N, channels, height, width), on the device of `posteriors`."""
-        (mean, std), config = posteriors.unbind(1), self.vae.config
+        mean, std = posteriors.unbind(1)
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator) for generator in generators])
         sampled = mean + std * components.to_device(noise, mean.device)
-        return (sampled - (config.shift_factor or 0)) * config.scaling_factor
+        return sampled * self.vae.config.scaling_factor
 
     def errors(self, model, latents, parts: list[dict], conditions: Conditions, dtype, **further):
         """Return the loss per image, (N,), at a random time of each.
@@ -91,7 +89,7 @@ class Diffusion:
         """Return arguments of the pipeline's `from_pretrained`."""
         return {}
 
-    def call_options(self, sampling: dict) -> dict:
+    def call_options(self) -> dict:
         """Return additional arguments of a call of this architecture's pipeline."""
         return {}
 
@@ -140,9 +138,8 @@ class Diffusion:
     def load_pipeline(self, precision: str, safety_checker: bool = False, without: tuple[str, ...] = ()):
         """Load the pipeline, `without` some of its models."""
         components.quiet()
-        absent = [name for name in self.optional if not (self.folder / name).exists()]
-        parts = pretrained.components(self.folder, dtype(precision), (*without, *absent))
-        parts |= dict.fromkeys((*without, *absent)) | self.pipeline_options(safety_checker)
+        parts = pretrained.components(self.folder, dtype(precision), without)
+        parts |= dict.fromkeys(without) | self.pipeline_options(safety_checker)
         cls = getattr(diffusers, self.pipeline)
         try:
             with safe_checkpoints.named(self.folder):

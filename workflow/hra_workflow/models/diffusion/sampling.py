@@ -79,7 +79,7 @@ class Sampler:
                 guidance_scale=self.sampling["guidance"],
                 latents=torch.cat(noise).to(self.device, self.network.dtype),
                 generator=generators,
-                **self.architecture.call_options(self.sampling),
+                **self.architecture.call_options(),
                 **options,
             )
         flags = getattr(result, "nsfw_content_detected", None) or [False] * len(prompts)
@@ -87,16 +87,3 @@ class Sampler:
             (image, bool(flag) or image.convert("L").getextrema()[1] == 0)
             for image, flag in zip(result.images, flags, strict=True)
         ]
-
-
-def complete(sampler: type[Sampler], prompts: list[str]) -> type[Sampler]:
-    """Return a sampler that checks the lengths of a user's prompts before the first image, and truncates none."""
-
-    class Complete(sampler):
-        truncates = False
-
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            self.architecture.check_lengths(self.pipe, prompts)
-
-    return Complete

@@ -58,9 +58,6 @@ class StableDiffusion(base.Diffusion):
     def pipeline_options(self, safety_checker):
         return {} if safety_checker else {"safety_checker": None, "requires_safety_checker": False}
 
-    def call_options(self, sampling):
-        return {"eta": sampling.get("eta", 0.0)}
-
     def solver(self, config):
         """Return multistep DPM-Solver++."""
         from diffusers import DPMSolverMultistepScheduler

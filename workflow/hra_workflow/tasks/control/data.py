@@ -1,7 +1,8 @@
 """Images with prompts, control images and annotations: one file per split, with random access to rows.
 
 {split}.arrow has `key`, `prompt`, `image` (the original image file), `hint` (the control image as PNG) and `annotation`
-(classes as PNG, points as JSON, or empty), the last two cropped and resized (crop.py).
+(classes as PNG, points as JSON, or empty), the last two cropped to the central square and resized to `resolution`
+pixels per side. Images are cropped and resized whenever they are read.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ from PIL import Image
 from hra_workflow.core import manifests
 from hra_workflow.core.errors import JobError, check_sizes
 from hra_workflow.data import images, zip_archives
-from hra_workflow.tasks.control import crop, hints, prompts
+from hra_workflow.data.row_problems import each
+from hra_workflow.tasks.control import hints, prompts
 
 FIELDS = {"key": "string", "prompt": "string", "image": "binary", "hint": "binary", "annotation": "binary"}
 BATCH = 64  # rows per record batch
@@ -64,14 +66,8 @@ class Split:
         import pyarrow
 
         self.path = Path(folder) / f"{split}.arrow"
-        try:
-            self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
-            self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
-        except (OSError, pyarrow.ArrowInvalid) as problem:
-            raise JobError(
-                f"{self.path}: expected a file of control images, found a truncated or corrupted one ({problem}). "
-                "Delete it and run again."
-            ) from problem
+        self.file = pyarrow.ipc.open_file(pyarrow.memory_map(str(self.path)))
+        self.batches = [self.file.get_batch(index) for index in range(self.file.num_record_batches)]
         self.resolution = int(self.file.schema.metadata[SIDE.encode()])
         self.rows = sum(batch.num_rows for batch in self.batches)
 
@@ -88,11 +84,10 @@ class Split:
 
     def picture(self, row: int) -> Image.Image:
         whole = images.load(zip_archives.NamedBytes(self.value(row, "image"), f"{self.path}, {self.value(row, 'key')}"))
-        return crop.square(whole, self.resolution)
+        return square(whole, self.resolution)
 
     def hint(self, row: int) -> Image.Image:
-        with self.png(row, "hint") as image:
-            return image.convert("RGB")
+        return Image.open(io.BytesIO(self.value(row, "hint"))).convert("RGB")
 
     def annotation(self, row: int) -> numpy.ndarray | None:
         """Return classes (resolution, resolution), points (N, 2) in pixels of the centre crop, or None."""
@@ -101,12 +96,7 @@ class Split:
             return None
         if content[:1] == b"[":
             return numpy.array(json.loads(content), float)
-        with self.png(row, "annotation") as image:
-            return numpy.asarray(image)
-
-    def png(self, row: int, field: str):
-        name = f"{self.path}, {field} of {self.value(row, 'key')}"
-        return images.decode(io.BytesIO(self.value(row, field)), images.OURS, name, "Delete it and run again.")
+        return numpy.asarray(Image.open(io.BytesIO(content)))
 
 
 def encode(annotation: numpy.ndarray | None) -> bytes:
@@ -141,7 +131,6 @@ class Maker:
             raise JobError(
                 f"{where}: expected {expected or 'some'} rows, found {len(listed)}. Correct `rows` or the file."
             )
-        self.different: set[int] = set()  # hashes of the control images
         self.rows = list(enumerate(listed))[: dataset.get("take", {}).get(split)]
         stated = self.places.get("annotation", {}).get("place", "")
         places = [self.places["image"], self.places.get("control", ""), stated]
@@ -173,6 +162,14 @@ class Maker:
     def read(self, pattern: str, row: int, key: str) -> zip_archives.NamedBytes:
         return self.folder.read(self.place(pattern, row, key))
 
+    def find(self, row: tuple[int, tuple[str, str]]) -> None:
+        """Find all files of a row."""
+        number, (key, _) = row
+        places = [self.places["image"], self.places.get("control"), self.places.get("annotation", {}).get("place")]
+        with self.naming(key):
+            for pattern in filter(None, places):
+                self.folder.find(self.place(pattern, number, key))
+
     def make(self, row: tuple[int, tuple[str, str]]) -> dict:
         """Return a row's FIELDS; raise JobError with split and key if one of its files is invalid."""
         number, (key, prompt) = row
@@ -195,15 +192,15 @@ class Maker:
             annotation = READERS[stated["kind"]](place)
             if annotation.dtype != float:
                 check_sizes(annotation.shape[::-1], whole.size, str(place))
-            annotation = crop.square_annotation(annotation, whole.size, side)
-        hint = self.finished(number, key, whole.size) if "control" in self.places else None
-        try:
-            hint = hint or hints.draw(self.dataset["hint"], crop.square(whole, side), annotation)
-        except JobError as problem:
-            raise JobError(f"{file}: {problem}") from problem
-        png = images.to_png(hint)
-        self.different.add(hash(png))
-        return {"image": file.getvalue(), "hint": png, "annotation": encode(annotation)}
+            annotation = square_annotation(annotation, whole.size, side)
+        if "control" in self.places:
+            hint = self.finished(number, key, whole.size)
+        else:
+            try:
+                hint = hints.HINTS[self.dataset["hint"]](square(whole, side), annotation)
+            except JobError as problem:
+                raise JobError(f"{file}: {problem}") from problem
+        return {"image": file.getvalue(), "hint": images.to_png(hint), "annotation": encode(annotation)}
 
     def finished(self, number: int, key: str, size: tuple[int, int]) -> Image.Image:
         """Read a control image that the dataset contains, cropped and resized like the image, which has `size`."""
@@ -212,4 +209,36 @@ class Maker:
         if hint.width * size[1] != hint.height * size[0]:
             found = f"found {hint.width} × {hint.height} and {size[0]} × {size[1]} pixels"
             raise JobError(f"{file}: expected the proportions of its image, {found}. Correct `control`.")
-        return crop.square(hint, self.dataset["resolution"])
+        return square(hint, self.dataset["resolution"])
+
+
+def check(folder: Path, dataset: dict) -> dict[str, int]:
+    """Return the rows of every split; raise JobError, with the first missing files, unless all files of them exist."""
+    raw = zip_archives.Folder(folder)
+    makers = each(dataset["splits"], lambda split: Maker(raw, dataset, split))
+    for maker in makers:
+        each(maker.rows, maker.find, f"split {maker.split}")
+    return {maker.split: len(maker.rows) for maker in makers}
+
+
+# Central squares
+
+
+def middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the central square of an image of `size` (width, height): left, top, right, bottom, in pixels."""
+    side = min(size)
+    left, top = ((room - side) // 2 for room in size)
+    return left, top, left + side, top + side
+
+
+def square(picture: Image.Image, side: int, how=Image.Resampling.BILINEAR) -> Image.Image:
+    """Crop an image to its central square and resize it to (side, side)."""
+    return picture.resize((side, side), how, box=middle(picture.size))
+
+
+def square_annotation(annotation: numpy.ndarray, size: tuple[int, int], side: int) -> numpy.ndarray:
+    """Crop and resize classes (height, width) or points (N, 2) like their image of `size` (width, height)."""
+    if annotation.dtype != float:
+        return numpy.asarray(square(Image.fromarray(annotation), side, Image.Resampling.NEAREST))
+    left, top, right, _ = middle(size)
+    return (annotation - (left, top)) * (side / (right - left))

@@ -1,8 +1,7 @@
-"""Control signals: functions that compute the control image from an image and its annotation.
+"""Control signals: functions that compute the control image from an image and its annotation, and their annotations.
 
-A control signal is a function (image, annotation) -> RGB image of the same size (paper, Table 4). A custom control
-signal is such a function, given in the config as `hint: module:function`; it may also read annotations itself. The
-image is RGB and `resolution` pixels square. The function returns an image or a NumPy array (RETURNED).
+A control signal is a function (image, annotation) -> RGB image of the same size (paper, Table 4). The image is RGB and
+`resolution` pixels square.
 """
 
 import csv
@@ -13,16 +12,11 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from hra_workflow.core import imports
-from hra_workflow.core.errors import JobError, check_sizes
+from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.evaluators.edges import edges
 from hra_workflow.evaluators.segmentation import CLASSES, IGNORED
 
-RETURNED = (
-    "an image, or a NumPy array (height, width) or (height, width, 3) of bool, uint8, uint16 or floats in 0 to 1, with "
-    "the size of the input image"
-)
 COLOURS = Path(__file__).with_name("ade20k.csv")
 CHANNELS = numpy.array([1 << 16, 1 << 8, 1])
 TOLERANCE = 4  # below half of 10 levels: any two of ADE20K's colours differ by 10 in some channel (one pair by 5)
@@ -62,31 +56,6 @@ def segmentation(picture: Image.Image, annotation: numpy.ndarray) -> Image.Image
 
 
 HINTS: dict[str, Callable] = {"canny": canny, "landmarks": landmarks, "segmentation": segmentation}
-
-
-def draw(name: str, picture: Image.Image, annotation=None) -> Image.Image:
-    """Compute the RGB control image with a function in HINTS or a custom function `module:function`.
-
-    Raises JobError if the function fails, or returns anything but RETURNED.
-    """
-    hint = HINTS.get(name) or imports.import_named(name, "hint")
-    what = f"hint {name}"
-    try:
-        made = hint(picture, annotation)
-    except JobError:
-        raise
-    except Exception as problem:
-        raise JobError(
-            f"{what} failed: {type(problem).__name__}: {problem}. Correct the function or its data."
-        ) from problem
-    if isinstance(made, numpy.ndarray):
-        image = images.from_array(made, what)
-    elif isinstance(made, Image.Image):
-        image = images.to_8_bit(made, what).convert("RGB")
-    else:
-        raise JobError(f"{what}: expected {RETURNED}, found {type(made).__name__}. Correct the function.")
-    check_sizes(image.size, picture.size, what)
-    return image
 
 
 def classes(path) -> numpy.ndarray:

@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt
 
 from hra_workflow.keys.section import (
-    FUNCTION,
     Distinct,
-    Fraction,
     Name,
     NonEmpty,
     Precision,
@@ -20,7 +18,6 @@ from hra_workflow.keys.sources import Source
 from hra_workflow.keys.tasks import Evaluator, EveryTask, Resources, Taken
 
 ImagePath = Annotated[str, matching(r"\{key\}|\*", "a path with {key} or *")]
-HINTS = "canny, segmentation, landmarks, or a custom function as module:function"
 
 
 class Captioned(Section):
@@ -50,7 +47,7 @@ class Split(Section):
     )
     keys: str = key("Use only the prompts whose image name matches, with * for anything.", default="*")
     control: ImagePath = key(
-        "Path of a finished control image, written like `image`, instead of `hint`.",
+        "Path of a finished control image, written like `image`, of any control signal.",
         absent="`hint` computes it",
         examples=["edges/{key}.png"],
     )
@@ -74,10 +71,9 @@ class Dataset(Taken, title="datasets.control.{name}"):
     """Images with prompts, of which control images are computed."""
 
     source: Source = key("Archives (.zip), which are read in place, or single files.", reruns="data")
-    hint: Annotated[str, matching(f"^(canny|segmentation|landmarks)$|{FUNCTION}", HINTS)] = key(
-        "What computes the control images: edges, ADE20K's colours, white dots, or a function as module:function "
-        "(docs/config/control.md#custom-control-signals).",
-        examples=["canny", "my_hints:blur"],
+    hint: Literal["canny", "segmentation", "landmarks"] = key(
+        "What computes the control images: edges, ADE20K's colours or white dots.",
+        absent="every split has `control`",
         reruns="data",
     )
     splits: Annotated[dict[Name, Split], AfterValidator(complete)] = key("train and validation.", reruns="data")
@@ -91,17 +87,7 @@ class Dataset(Taken, title="datasets.control.{name}"):
 class Hints(Section):
     """The jobs that compute the control images."""
 
-    resources: Resources = key("What they request; only a custom function gets the gpu.", reruns="nothing")
-
-
-class Latents(Section):
-    """The training images as the VAE encodes them (docs/config/control.md#latents)."""
-
-    cache: bool = key(
-        "Encode them once per dataset: equal up to rounding, 39 % fewer operations with Stable Diffusion 1.5, and 22 "
-        "GB for the paper's three datasets."
-    )
-    resources: Resources = key("What the job of a dataset requests.", reruns="nothing")
+    resources: Resources = key("What they request.", reruns="nothing")
 
 
 class Generation(Section):
@@ -114,7 +100,6 @@ class Generation(Section):
     batch_size: PositiveInt = key("Images at a time. Another one changes at most one grey level in float32.")
     inference_steps: PositiveInt = key("DDIM steps.")
     guidance: NonNegativeFloat = key("Scale of classifier-free guidance.")
-    eta: Fraction = key("Noise of every step: 0, none; 1, that of DDPM.")
     prompt_suffix: str = key("Appended to every prompt in generation only; in the official code, `, `.")
     precision: Precision = key("Of weights and computation.")
     resources: Resources = key("What a job requests.", reruns="nothing")
@@ -124,14 +109,7 @@ class Evaluation(Section):
     """Scores of the images."""
 
     evaluators: NonEmpty[Evaluator] = key("The image metrics, of which each dataset names its own.")
-    resources: Resources = key("What a job requests; the gpu only if an evaluator uses it.", reruns="nothing")
-
-
-class Sheets(Section):
-    """The contact sheets, one per dataset."""
-
-    runs: Distinct[str] = key("Columns of a sheet; runs that are not in the grid are left out.")
-    rows: PositiveInt = key("Rows of a sheet.")
+    resources: Resources = key("What a job requests.", reruns="nothing")
 
 
 class Settings(EveryTask, title="tasks.control"):
@@ -142,7 +120,5 @@ class Settings(EveryTask, title="tasks.control"):
         "Pixels; images are centre-cropped to a square and resized.", reruns="data"
     )
     hints: Hints = key(reruns="nothing")
-    latents: Latents = key(reruns="nothing")
     generation: Generation = key(reruns="evaluation")
     evaluation: Evaluation = key(reruns="evaluation")
-    sheets: Sheets = key(reruns="table")

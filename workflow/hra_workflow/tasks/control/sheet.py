@@ -3,7 +3,7 @@
 from hra_workflow.core import made_from, predictions
 from hra_workflow.core.job import as_list
 from hra_workflow.data import images
-from hra_workflow.report.image_grid import evenly_spaced
+from hra_workflow.report.image_grid import ROWS, evenly_spaced
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.items import BENCHMARK
 
@@ -17,7 +17,7 @@ def contents(job: dict) -> dict:
     predictions.jsonl.gz.
     """
     params, split = job["params"], control_data.open_split(job["input"]["dataset"], BENCHMARK)
-    rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), params["rows"])}
+    rows = {row: split.value(row, "prompt") for row in evenly_spaced(len(split), ROWS)}
     columns = {
         "control image": {row: split.hint(row) for row in rows},
         REAL: {row: split.picture(row) for row in rows},

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from hra_workflow import methods
-from hra_workflow.core import grid
 from hra_workflow.core.errors import expect, one_of
 from hra_workflow.evaluators import registry
-from hra_workflow.tasks.control import hint_source
 from hra_workflow.tasks.control.items import BENCHMARK
-from hra_workflow.tasks.datasets import generated, rows
+from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.images import ImageTask
 
 FACE_POINTS, OBJECT_POINTS = 68, 5
@@ -26,7 +23,7 @@ class Control(ImageTask):
     reference_images = "source"
     lambda_sources = ("", "Table 4")
     uncounted = "hint encoder"
-    own_rules = ("hints", "latents")
+    own_rules = ("hints",)
     pipeline_tag = "image-to-image"
     predicts_from = (("images", "prompts"), ("controls", "prompts"))
 
@@ -37,7 +34,11 @@ class Control(ImageTask):
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
             for split, places in entry["splits"].items():
-                kinds, found = ANNOTATIONS.get(entry["hint"]), places.get("annotation", {}).get("kind")
+                expect(
+                    "control" in places or "hint" in entry,
+                    f"{key}: expected `hint`, or `control` in every split, found none for {split}. Add it",
+                )
+                kinds, found = ANNOTATIONS.get(entry.get("hint")), places.get("annotation", {}).get("kind")
                 expect(
                     not kinds or "control" in places or found in kinds,
                     f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
@@ -47,8 +48,6 @@ class Control(ImageTask):
             for evaluator in entry["evaluators"]:
                 one_of(f"{key}: evaluators", "evaluator", evaluator, known)
                 registry.check_annotation(f"{key}: evaluators", known[evaluator], annotation)
-        for run in self.settings["sheets"]["runs"]:  # runs that are not in the grid are skipped
-            one_of(f"config: tasks.{self.name}.sheets.runs", "run", run, grid.every_run(self.config))
 
     # Data
 
@@ -56,25 +55,15 @@ class Control(ImageTask):
         return {"archives": True}
 
     def check_files(self, name: str, user_files: dict[str, Path], folder: Path) -> dict[str, dict]:
-        from hra_workflow.tasks.control import row_files
+        from hra_workflow.tasks.control import data
 
-        return {split: {"rows": count} for split, count in row_files.check(folder, self.hints(name)).items()}
+        return {split: {"rows": count} for split, count in data.check(folder, self.hints(name)).items()}
 
     def hints(self, dataset: str) -> dict:
-        """Return everything except the files that a dataset's control images depend on (the manifest lists the files).
-
-        JobError if the module of a custom hint function cannot be found.
-        """
+        """Return what a dataset's control images depend on, without the files, which their manifest lists."""
         entry = self.datasets[dataset]
         chosen = {key: entry[key] for key in ("hint", "splits", "rows", "take") if key in entry}
-        chosen["resolution"] = self.settings["resolution"]
-        if ":" in entry["hint"]:
-            chosen["source_sha256"] = hint_source.sha256(entry["hint"])
-        return chosen | {"task_version": self.settings["version"]}
-
-    def hint_gpus(self, dataset: str) -> int:
-        """Return the number of GPUs of the job that computes control images: the built-in hints use none."""
-        return min(1, self.settings["hints"]["resources"]["gpu"]) if ":" in self.datasets[dataset]["hint"] else 0
+        return chosen | {"resolution": self.settings["resolution"], "task_version": self.settings["version"]}
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
         entry, generation = self.datasets[dataset], self.settings["generation"]
@@ -90,9 +79,8 @@ class Control(ImageTask):
 
         source = generated("scenes", rows=counts, size=self.settings["resolution"], points=points)
         changes = {"source": source, "splits": {name: split(name) for name in counts}, "rows": counts}
-        return {"preflight": {key: value for key, value in entry.items() if key != "take"} | changes}, {
-            "generation": generation | {"shards": 1}
-        }
+        kept = {"hint": "canny"} | {key: value for key, value in entry.items() if key != "take"}
+        return {"preflight": kept | changes}, {"generation": generation | {"shards": 1}}
 
     # Training
 
@@ -100,18 +88,14 @@ class Control(ImageTask):
         hints = f"{self.config['pathvars']['resources']}/hints/{dataset}.manifest.json"
         return super().inputs(dataset) | {"dataset": hints}
 
-    def caches_latents(self, run: str) -> bool:
-        """Return whether `method/variant` trains on latents that were encoded earlier."""
-        return self.settings["latents"]["cache"] and methods.trains(self.config, run)
-
     def errors_before(self, run: dict) -> list[str]:
-        return [f"{rule}/{run['dataset']}/{rule}.error.json" for rule in self.own_rules]
+        return [f"hints/{run['dataset']}/hints.error.json"]
 
     # Generation
 
     def sampling(self) -> dict:
         """Return the settings of generation, without the number of shards. The official code has no safety checker."""
-        names = ("batch_size", "inference_steps", "guidance", "eta", "prompt_suffix", "precision")
+        names = ("batch_size", "inference_steps", "guidance", "prompt_suffix", "precision")
         return {name: self.settings["generation"][name] for name in names} | {
             "resolution": self.settings["resolution"],
             "safety_checker": False,
@@ -133,36 +117,15 @@ class Control(ImageTask):
     def comparison(self) -> dict:
         return {"of_run": registry.of_run(self.settings["evaluation"]["evaluators"])}
 
-    def sheet_runs(self, dataset: str) -> list[dict]:
-        """Return the runs whose images are on a dataset's sheet: the config's runs with its first seed."""
-        names = self.settings["sheets"]["runs"]
-        return [run for run in self.of_first_seed(dataset) if f"{run['method']}/{run['variant']}" in names]
-
-    def real_runs(self, dataset: str) -> list[dict]:
-        """Return the run that scores the real images of a dataset's sheet, if the grid has one."""
-        runs = self.of_first_seed(dataset)
-        return [run for run in runs if methods.get(self.config, run["method"]).real_images][:1]
-
     # Plan
 
     def resources(self, rule: str, stage: str) -> dict:
         return self.settings[rule]["resources"] if rule in self.own_rules else super().resources(rule, stage)
 
-    def work(self, stage: str, wildcards: dict) -> float | None:
-        if stage == "latents":
-            return rows(self.datasets[wildcards["dataset"]], "train")
-        return super().work(stage, wildcards)
-
     # Finished runs
 
     def prediction(self, dataset: str, run: str) -> dict:
-        hints, split = self.hints(dataset), self.datasets[dataset]["splits"][BENCHMARK]
-        return {
-            "sampling": self.sampling(),
-            "hint": {key: hints[key] for key in ("hint", "source_sha256") if key in hints},
-            "hints": self.inputs(dataset)["dataset"],
-            "from_image": not {"annotation", "control"} & {*split},
-        }
+        return {"sampling": self.sampling(), "hints": self.inputs(dataset)["dataset"]}
 
 
 TASK = Control

@@ -1,10 +1,14 @@
 """Training of an adapter and a hint encoder, or of a ControlNet, on rows of (image, prompt, control image)."""
 
 import functools
+import math
+import os
 import random
 from pathlib import Path
 
+import numpy
 import torch
+from tqdm import tqdm
 
 from hra_workflow import methods
 from hra_workflow.core.sharding import seed as seed_of
@@ -12,35 +16,39 @@ from hra_workflow.models.diffusion import stable_diffusion
 from hra_workflow.models.diffusion.components import to_device, to_tensor
 from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
+from hra_workflow.tasks.control.data import Split
 from hra_workflow.training import diffusion_trainer, optimizers
+
+ENCODED = 8  # images that the VAE encodes at a time
 
 
 class Samples:
     """Training samples: image, control image and prompt of a row, and a generator for its noise and time step.
 
-    `rows[i]`: (image, prompt, control image), both RGB and equally large squares; a tensor instead of the image is
-    the mean and standard deviation of the VAE's posterior (latents.Rows). Every row is used once per epoch, reshuffled
-    unless `shuffle` is false, as in the official code. With probability `prompt_dropout`, a prompt is dropped (replaced
-    with the empty prompt).
+    Every row is used once per epoch, reshuffled unless `shuffle` is false, as in the official code. With probability
+    `prompt_dropout`, a prompt is dropped (replaced with the empty prompt). `posteriors`: mean and standard deviation of
+    the VAE's posterior of each row's image, (rows, 2, channels, height, width); the Trainer encodes them.
     """
 
-    def __init__(self, rows, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
+    posteriors: numpy.ndarray
+
+    def __init__(self, rows: Split, seed: int, prompt_dropout: float = 0.0, shuffle: bool = True):
         self.rows, self.seed = rows, seed
         self.prompt_dropout, self.shuffle = prompt_dropout, shuffle
         self.order = functools.lru_cache(2)(self.order)  # for 100,000 rows it takes longer than reading one
 
     def __getitem__(self, n: int) -> dict:
-        """Return pixels (3, resolution, resolution) in −1 to 1 or posterior, hint in 0 to 1, prompt, generator."""
+        """Return the posterior, the hint in 0 to 1, the prompt and the generator of a sample."""
         epoch, place = divmod(n, len(self.rows))
         row = self.order(epoch)[place]
-        image, prompt, hint = self.rows[row]
-        if isinstance(image, torch.Tensor):
-            part = {"posterior": image}
-        else:
-            part = {"pixels": control_model.pixels(image)}
         generator = torch.Generator().manual_seed(seed_of("sample", self.seed, n))
         dropped = torch.rand((), generator=generator) < self.prompt_dropout
-        return part | {"hint": to_tensor(hint) / 255, "prompt": "" if dropped else prompt, "generator": generator}
+        return {
+            "posterior": torch.from_numpy(self.posteriors[row].copy()),
+            "hint": to_tensor(self.rows.hint(row)) / 255,
+            "prompt": "" if dropped else self.rows.value(row, "prompt"),
+            "generator": generator,
+        }
 
     def order(self, epoch: int) -> list[int]:
         order = list(range(len(self.rows)))
@@ -61,6 +69,36 @@ class Trainer(diffusion_trainer.Trainer):
     def __init__(self, job: dict, model, folder: Path, samples: Samples, settings: dict):
         super().__init__(job, model, stable_diffusion.StableDiffusion(folder), samples, settings)
         self.text = stable_diffusion.TextEncoder(folder, "float32", self.device)
+        samples.posteriors = self.encode_all(samples.rows)
+        self.architecture.vae.to("cpu")
+
+    @torch.no_grad()
+    def encode_all(self, rows: Split) -> numpy.ndarray:
+        """Encode the image of every row now, instead of in every step; return `posteriors` of Samples.
+
+        A row's crop is the same in every epoch; only the noise is sampled again. The processes share the work and a
+        file, which is deleted once all have opened it. The batches do not depend on the number of processes.
+        """
+        path, accelerator = self.scratch / "posteriors", self.accelerator
+        shape = (len(rows), *self.posterior(rows, range(1)).shape[1:])
+        if accelerator.is_main_process:
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:  # a full disk raises an error here, a write to the mapped file a signal
+                os.posix_fallocate(file.fileno(), 0, numpy.float32().nbytes * math.prod(shape))
+        accelerator.wait_for_everyone()
+        found = numpy.memmap(path, numpy.float32, "r+", shape=shape)
+        batches = [range(first, min(first + ENCODED, len(rows))) for first in range(0, len(rows), ENCODED)]
+        own = batches[accelerator.process_index :: accelerator.num_processes]
+        for batch in tqdm(own, desc="encode", unit="batch", disable=None if accelerator.is_main_process else True):
+            found[batch.start : batch.stop] = self.posterior(rows, batch)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            path.unlink()
+        return found
+
+    def posterior(self, rows: Split, batch: range) -> numpy.ndarray:
+        pixels = torch.stack(list(self.readers.map(lambda row: control_model.pixels(rows.picture(row)), batch)))
+        return self.architecture.posterior(to_device(pixels, self.device)).cpu().numpy()
 
     def loss(self, samples: list[dict]):
         """Return the mean squared error of the noise."""

@@ -16,40 +16,28 @@ from hra_workflow.training import diffusion_trainer
 class Crops:
     """Square crops of images, at random or `centred`, as parts of samples.
 
-    `images`: Pillow images, or objects with a lazily decoded one as `image`. `prompts`: the row of each image in the
-    conditions. `encoded`: the posterior of each image, from which latents are computed, and its frame, if its crop is
-    fixed.
+    `prompts`: the row of each image in the conditions. `resized`: each image with `resolution` as its shorter side, and
+    its original height and width. `encoded`: the posterior of each image, from which latents are computed, and its
+    frame, if its crop is fixed.
     """
 
-    def __init__(self, images: Sequence, prompts: Sequence[int], resolution: int, centred: bool):
-        self.images, self.prompts, self.resolution, self.centred = images, prompts, resolution, centred
-        self.resized = [self.resize(one) if isinstance(one, Image.Image) else None for one in images]
+    def __init__(self, images: Sequence[Image.Image], prompts: Sequence[int], resolution: int, centred: bool):
+        self.prompts, self.resolution, self.centred = prompts, resolution, centred
+        # Bilinear, as in the official training.
+        self.resized = [(functional.resize(image, resolution), (image.height, image.width)) for image in images]
         self.encoded: list[tuple[torch.Tensor, tuple]] = []
 
     def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, tuple[int, int]]:
-        """Return an image with `resolution` as its shorter side, and its original height and width."""
-        return self.resized[index] or self.resize(self.images[index].image)
-
-    def resize(self, image: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
-        # Bilinear, as in the official training.
-        return functional.resize(image, self.resolution), (image.height, image.width)
-
-    def are_fixed(self) -> bool:
-        return self.centred or all(image.width == image.height for image, _ in map(self.__getitem__, range(len(self))))
+        return len(self.resized)
 
     @torch.no_grad()
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Encode the images now instead of in every step, if their crops are fixed.
+        """Encode the images, whose crops must be fixed, now instead of in every step.
 
         It encodes one at a time: eight of 512 pixels, in float32, take more memory than a step of Stable Diffusion 1.5.
         """
-        if not self.are_fixed():
-            return
-        for index in range(len(self)):
-            pixels, frame = self.cut(*self[index], None)
+        for image, size in self.resized:
+            pixels, frame = self.cut(image, size, None)
             self.encoded.append((posterior(pixels[None])[0].cpu(), frame))
 
     def part(self, index: int, generator: torch.Generator) -> dict:
@@ -58,7 +46,7 @@ class Crops:
             name, (value, frame) = "posterior", self.encoded[index]
             self.corner((self.resolution, self.resolution), generator)  # use the same random numbers as with an image
         else:
-            name, (value, frame) = "pixels", self.cut(*self[index], generator)
+            name, (value, frame) = "pixels", self.cut(*self.resized[index], generator)
         return {name: value, "frame": frame, "prompt": self.prompts[index], "generator": generator}
 
     def cut(self, image: Image.Image, size: tuple[int, int], generator: torch.Generator | None) -> tuple:
@@ -84,7 +72,7 @@ class Samples:
     def __init__(
         self,
         subject: list[Image.Image],
-        of_class: list,
+        of_class: list[Image.Image],
         resolution: int,
         seed: int,
         centred: bool = False,
@@ -96,7 +84,7 @@ class Samples:
         self.seed, self.epoch = seed, max(len(subject), len(of_class))
 
     def encode(self, posterior: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Encode class images with fixed crops, and centred subject images, now instead of in every step."""
+        """Encode class images, which are squares, and centred subject images, now instead of in every step."""
         self.of_class.encode(posterior)
         if self.subject.centred:
             self.subject.encode(posterior)

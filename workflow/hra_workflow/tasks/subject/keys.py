@@ -53,12 +53,10 @@ class ClassImages(Section):
     images: PositiveInt = key("Number per class.")
     scheduler: Literal["model", "dpm-solver++"] = key("model: that of the model's files.")
     inference_steps: PositiveInt = key("Denoising steps per image.")
-    seed: NonNegativeInt = key("Seed of the initial noise.")
-    shards: Shards = key("Jobs per class, one GPU each; auto: as in generation.", reruns="nothing")
 
 
 class Generation(Section):
-    """Generation of images with DPM-Solver++ (Stable Diffusion 3.5 and FLUX.2: with the pipeline's scheduler)."""
+    """Generation of images with DPM-Solver++ (FLUX.2: with the pipeline's scheduler)."""
 
     shards: Shards = key(
         "Jobs per run, one GPU each, for the same images; auto: one per two hours of work at rows_per_second.",
@@ -92,12 +90,6 @@ class Evaluation(Section):
     resources: Resources = key("What a job requests.", reruns="nothing")
 
 
-class Sheets(Section):
-    """The contact sheets, one per subject."""
-
-    prompts: PositiveInt = key("Rows of a sheet.")
-
-
 class Settings(EveryTask, title="tasks.subject"):
     """Subject-driven image generation, DreamBooth (Table 4, left)."""
 
@@ -122,4 +114,3 @@ class Settings(EveryTask, title="tasks.subject"):
     class_images: ClassImages = key(reruns="training")
     generation: Generation = key(reruns="evaluation")
     evaluation: Evaluation = key(reruns="evaluation")
-    sheets: Sheets = key(reruns="table")

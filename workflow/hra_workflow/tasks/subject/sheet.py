@@ -5,7 +5,7 @@ from PIL import Image
 from hra_workflow.core import made_from, manifests, predictions
 from hra_workflow.core.job import as_list
 from hra_workflow.data import images
-from hra_workflow.report.image_grid import evenly_spaced
+from hra_workflow.report.image_grid import ROWS, evenly_spaced
 
 REFERENCES = 6
 
@@ -16,7 +16,7 @@ def contents(job: dict) -> dict:
     rows: index -> prompt. columns: label -> index -> image. scores: label -> index -> line of predictions.jsonl.gz.
     """
     params, listed = job["params"], images.listed(manifests.folder(job["input"]["dataset"]))
-    rows = {index: params["prompts"][index] for index in evenly_spaced(len(params["prompts"]), params["rows"])}
+    rows = {index: params["prompts"][index] for index in evenly_spaced(len(params["prompts"]), ROWS)}
     labels = params["labels"]
     return {
         "heading": "Reference images of the subject",

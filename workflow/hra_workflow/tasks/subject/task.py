@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core.errors import expect, one_of
+from hra_workflow.evaluators import registry
 from hra_workflow.models import diffusion
-from hra_workflow.tasks import work
 from hra_workflow.tasks.datasets import generated
 from hra_workflow.tasks.images import ImageTask
 from hra_workflow.tasks.subject import captions
@@ -24,7 +24,7 @@ class Subject(ImageTask):
     reference_images = "references"
     identity = ("prompt_index", "index", "prompt")  # the key has the step
     lambda_sources = ("", "Table 4")
-    own_rules = ("generate_class_images", "gather_class_images")
+    own_rules = ("generate_class_images",)
     pipeline_tag = "text-to-image"
     predicts_from = (("prompts",),)
 
@@ -54,6 +54,12 @@ class Subject(ImageTask):
             f"{key}.evaluation.prompts: official needs the list tasks.{self.name}.prompts.live",
         )
         super().check_settings()
+        of_run = registry.of_run(evaluation["evaluators"])
+        expect(
+            not of_run,
+            f"{key}.evaluation.evaluators: expected one score per image, found {', '.join(of_run)} for all images "
+            "together. Remove the evaluator",
+        )
         for name in used:
             for metric in evaluation["best_by"]:
                 one_of(f"{key}.evaluation.best_by", "metric", metric, self.image_metrics(name))
@@ -109,7 +115,7 @@ class Subject(ImageTask):
         source = generated("images", rows={"train": len(entry.get("captions", ())) or PROBED}, size=side)
         return {"preflight": entry | {"source": source}}, {
             "prompts": {name: listed[:prompts] for name, listed in self.settings["prompts"].items()},
-            "class_images": self.settings["class_images"] | {"images": generation["batch_size"], "shards": 1},
+            "class_images": self.settings["class_images"] | {"images": generation["batch_size"]},
             "generation": generation | {"images": images, "shards": 1, "epochs": "last"},
         }
 
@@ -145,9 +151,7 @@ class Subject(ImageTask):
 
     def errors_before(self, run: dict) -> list[str]:
         noun = self.class_images(run["dataset"], f"{run['method']}/{run['variant']}")
-        shards = self.class_shards() if noun else 0
-        parts = [f"shard{shard}-of-{shards}" for shard in range(shards)]
-        return [f"class_images/{noun}/{part}/generate.error.json" for part in parts]
+        return [f"class_images/{noun}/generate.error.json"] if noun else []
 
     # Generation
 
@@ -170,11 +174,6 @@ class Subject(ImageTask):
         """Return these settings for class images, without the safety checker, since runs train on them."""
         own = {name: self.settings["class_images"][name] for name in ("images", "scheduler", "inference_steps")}
         return self.sampling() | own | {"safety_checker": False}
-
-    def class_shards(self) -> int:
-        """Return the number of jobs that generate the images of a class."""
-        number, images = (self.settings["class_images"][name] for name in ("shards", "images"))
-        return work.shards_by_work(self, images) if number == "auto" else number
 
     def class_prompts(self, noun: str) -> list[str]:
         """Return the prompts of the images of a class, by its slug."""
@@ -215,17 +214,12 @@ class Subject(ImageTask):
     def comparison(self) -> dict:
         return {"best_by": self.settings["evaluation"]["best_by"]}
 
-    def sheet_runs(self, dataset: str) -> list[dict]:
-        """Return the runs whose images are on a subject's contact sheet: those of its first seed."""
-        runs = self.of_first_seed(dataset)
-        return [run for run in runs if not methods.get(self.config, run["method"]).real_images]
-
     # Plan
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         """Return the number of images that training steps, the sampler or an evaluation process."""
         if stage == "generate" and "noun" in wildcards:
-            return self.settings["class_images"]["images"] / int(wildcards["n_shards"])
+            return self.settings["class_images"]["images"]
         if stage not in ("train", "generate", "evaluate"):
             return super().work(stage, wildcards)
         name, run = wildcards.get("dataset"), f"{wildcards.get('method')}/{wildcards.get('variant')}"

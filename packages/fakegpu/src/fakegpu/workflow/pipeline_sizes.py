@@ -1,8 +1,8 @@
 """The pipelines of text-to-image models without their weights, in the sizes of their config files or in other sizes.
 
-Sources: the config files of stable-diffusion-v1-5, stabilityai/stable-diffusion-xl-base-1.0,
-stabilityai/stable-diffusion-3.5-medium and black-forest-labs/FLUX.2-klein-base-4B; keys that are not listed have the
-defaults of the class. Tokenizers have bytes as their only tokens.
+Sources: the config files of stable-diffusion-v1-5, stabilityai/stable-diffusion-xl-base-1.0 and
+black-forest-labs/FLUX.2-klein-base-4B; keys that are not listed have the defaults of the class. Tokenizers have bytes
+as their only tokens.
 """
 
 from pathlib import Path
@@ -72,57 +72,6 @@ PIPELINES = {  # model -> diffusers' class and its components
                 "EulerDiscreteScheduler",
                 BETAS | {"steps_offset": 1, "timestep_spacing": "leading"},
             ),
-        },
-    ),
-    "stable-diffusion-3.5-medium": (
-        "StableDiffusion3Pipeline",
-        {
-            "transformer": (
-                "diffusers",
-                "SD3Transformer2DModel",
-                {
-                    "sample_size": 128,
-                    "num_layers": 24,
-                    "num_attention_heads": 24,
-                    "joint_attention_dim": 4096,
-                    "caption_projection_dim": 1536,
-                    "pooled_projection_dim": 2048,
-                    "pos_embed_max_size": 384,
-                    "dual_attention_layers": list(range(13)),
-                    "qk_norm": "rms_norm",
-                },
-            ),
-            "vae": (
-                "diffusers",
-                "AutoencoderKL",
-                VAE
-                | {
-                    "latent_channels": 16,
-                    "sample_size": 1024,
-                    "scaling_factor": 1.5305,
-                    "shift_factor": 0.0609,
-                    "use_quant_conv": False,
-                    "use_post_quant_conv": False,
-                },
-            ),
-            "text_encoder": ("transformers", "CLIPTextModelWithProjection", CLIP_L),
-            "text_encoder_2": ("transformers", "CLIPTextModelWithProjection", CLIP_G),
-            "text_encoder_3": (
-                "transformers",
-                "T5EncoderModel",
-                {
-                    "d_model": 4096,
-                    "d_kv": 64,
-                    "d_ff": 10240,
-                    "num_layers": 24,
-                    "num_heads": 64,
-                    "feed_forward_proj": "gated-gelu",
-                },
-            ),
-            "tokenizer": ("transformers", "CLIPTokenizer", {}),
-            "tokenizer_2": ("transformers", "CLIPTokenizer", {}),
-            "tokenizer_3": ("transformers", "T5TokenizerFast", {}),
-            "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
         },
     ),
     "flux2-klein-base-4b": (

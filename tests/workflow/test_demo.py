@@ -38,7 +38,7 @@ def run_demo(*command: str) -> None:
         command, cwd=ROOT, env=environment(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
-    assert "HRA" in done.stdout and "Where to look next" in done.stdout
+    assert "HRA" in done.stdout and "Notes: " in done.stdout
     assert " jobs done: train_glue glue/sentiment/hra/r8/0\n" in done.stdout  # a line per job, as this is no terminal
 
 

@@ -1,4 +1,4 @@
-"""Print tables to the terminal, and the paths of related files.
+"""Print tables to the terminal.
 
     python -m hra_workflow.commands.print_table results/table_glue.csv
 
@@ -23,7 +23,6 @@ from hra_workflow import tasks
 from hra_workflow.report import selections
 from hra_workflow.report.run_statistics import read_csv, readable
 
-SHOWN = 3  # files of a kind
 PARAMETERS_WIDTH, CELL_WIDTH = 7, 13
 
 
@@ -64,22 +63,6 @@ def render(table: pd.DataFrame, width: int) -> list[Table]:
     return blocks
 
 
-def next_steps(path: Path) -> list[tuple[str, Path]]:
-    """List the existing files related to the table."""
-    folder, task = path.parent, path.stem.removeprefix("table_")
-    places = {
-        "this table": path.name,
-        "this table with its notes": f"{path.stem}.md",
-        "all runs, with provenance": f"runs_{task}.csv",
-        "differences between runs, with intervals": f"compare_{task}.csv",
-        "every trial of hyper-parameters": f"tune_{task}.csv",
-        "figure": f"figures/{task}_*.png",
-        "contact sheet": f"sheets/{task}_*.png",
-        "the record of a run": f"{task}/*/*/*/seed*/train.json",
-    }
-    return [(what, place) for what, pattern in places.items() for place in sorted(folder.glob(pattern))[:SHOWN]]
-
-
 def show(path: Path, console: Console) -> None:
     """Print one table: the checkpoints of its first selection."""
     table = read_csv(path)
@@ -109,15 +92,11 @@ def show(path: Path, console: Console) -> None:
 
 
 def main() -> None:
-    paths = [*map(Path, sys.argv[1:])]
     console = Console(width=shutil.get_terminal_size((140, 24)).columns)
-    for path in paths:
+    for path in map(Path, sys.argv[1:]):
         show(path, console)
-    console.print("Where to look next:")
-    steps = [step for path in paths for step in next_steps(path)]
-    width = max(len(str(place)) for _, place in steps)
-    for what, place in steps:
-        console.print(f"  {place!s:<{width}}  {what}", markup=False, highlight=False, soft_wrap=True)
+        text = f"Notes: {path.with_suffix('.md')}; figures, records and other files: {path.parent}/ (docs/results.md)"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,6 @@ VALUES: dict[str, Any] = {
     "pathvars.*": lambda value: f"{value}-elsewhere",
     "local_root": "config/..",
     "mirror": "mirror",
-    "max_gpu_hours": 1000,
     "container": "docker://image",
     "report_to": ["tensorboard"],
     "*.sha256": "0" * 64,

@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from hra_workflow.commands.main import main
+from hra_workflow.commands.status import STYLES
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress
 from project import environment
@@ -122,7 +123,7 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         output = capsys.readouterr().out
         lines = [line for line in output.splitlines() if line.startswith(" evaluate_glue")]
         heads = next(line for line in output.splitlines() if " done " in line and " waiting " in line)
-        places = {head: heads.index(head) + len(head) for head in progress.STATES}
+        places = {head: heads.index(head) + len(head) for head in STYLES}
         counts.output = output
         found = Counter()
         for line in lines:

@@ -15,7 +15,7 @@ from hra_workflow.commands.main import DONE, WRONG, main
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
 from hra_workflow.cost import plan
-from hra_workflow.preflight import findings, probe
+from hra_workflow.preflight import probe
 from support import paper_config, probed_with
 
 GB, BY = 10**9, {"by": "hra-workflow rehearse"}
@@ -146,14 +146,6 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
     warnings = "\n".join(plan.warnings(paper_config(), ["table_glue"], []))
     assert "hra-workflow rehearse: glue lora/r8, training: did not run" in warnings
-    assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 of 80 GB"
-    assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
-    on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
-    on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
-    findings.save("results", "rehearsal", [], memory=[one | BY for one in (rehearsed_job, on_another)])
-    assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 of 80 GB, train_math 20 of 48 GB"
-    )
 
 
 def test_the_command_probes_the_jobs_of_a_table_on_a_card(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
 # Keys that commands and messages pass by --config. They also apply to a module that gets only a part of the config.
-COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
+COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete")
 
 
 def check_module(workflow) -> None:

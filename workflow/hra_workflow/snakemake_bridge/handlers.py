@@ -131,8 +131,7 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         findings.save(config["pathvars"]["results"], "login", checks)
         findings.show(checks)
     if submitted:
-        left = plan.estimate(plain for plain in known.values() if plain.needed)
-        print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))
+        print(f"  where:    {where.text(workflow, submitted)}")
 
 
 def show_tables(dag, script: Path) -> None:

@@ -66,11 +66,10 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
     return config, chosen
 
 
-def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
+def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
     """Return the request of `hra-workflow export` or `predict`. End the run if it names what does not exist."""
-    configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
     with ending_the_run():
-        return requested_run.parse_request(config, tasks, chosen, configs)
+        return requested_run.parse_request(config, tasks, chosen)
 
 
 def complete(workflow, config: dict, basedir: Path, shipped: list[Path]) -> tuple[dict, list[str], list[Path]]:

@@ -40,7 +40,7 @@ def test_hours_by_stage(here):
     assert plan.table("table_glue", bill()) == [
         "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
         "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated from the config)",
-        "  stages:   train 1,510, generate 40, evaluate 0.25",
+        "  stages:   train 1,510 hours, generate 40 hours, evaluate 0.25 hours",
     ]
 
 

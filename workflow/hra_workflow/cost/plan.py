@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.wording import hours, listed, of_jobs, plural
+from hra_workflow.core.wording import hours_of, listed, of_jobs, plural
 from hra_workflow.cost import downloads, estimates, planned_jobs
 from hra_workflow.cost.hours import estimate
 from hra_workflow.cost.planned_jobs import Job
@@ -57,7 +57,7 @@ def table(name: str, planned: list[Job]) -> list[str]:
 def of_hours(planned: list[Job]) -> list[str]:
     """Describe the hours of jobs, if any are known or wanted."""
     found = estimate(planned)
-    stages = listed(f"{name} {hours(of_stage)}" for name, of_stage in found.by_stage().items())
+    stages = listed(f"{name} {hours_of(of_stage)}" for name, of_stage in found.by_stage().items())
     lines = {"hours:   ": str(found), "stages:  ": stages}
     return [f"  {what} {text}" for what, text in lines.items() if text]
 

@@ -18,9 +18,6 @@ TASK_RULES = sorted((BASEDIR / "rules/tasks").glob("*.smk"))
 CONFIGS = overlays.shipped(BASEDIR)  # merged by snakemake_bridge/deployment.py, the user's files over them
 
 
-report: "workflow/report/workflow.rst"
-
-
 onstart:
     handlers.start(workflow, config)
     DOWNLOADS.update_links()

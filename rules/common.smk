@@ -119,15 +119,6 @@ def lost_inputs(name):
     return identities.lost_inputs(workflow, f"{config['pathvars']['results']}/{name}")
 
 
-def in_report(path, caption, what, category="{task}"):
-    """Show an output in Snakemake's report; `caption`: relative to the rules' file."""
-    return report(path, caption=caption, category=category, labels={"what": what})
-
-
 def figure(name):
     """Return the two files of a figure."""
-    file = f"<results>/figures/{{task}}_{name}"
-    return {
-        f"{name}_svg": in_report(f"{file}.svg", f"../workflow/report/{name}.rst", name),
-        f"{name}_png": f"{file}.png",
-    }
+    return {f"{name}_{ending}": f"<results>/figures/{{task}}_{name}.{ending}" for ending in ("svg", "png")}

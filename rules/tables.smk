@@ -18,8 +18,6 @@ localrules:
     figures_lambda,
 
 
-CAPTIONS = deployment.near(BASEDIR / "workflow/report")  # those of the report include one of the task, from this folder
-
 # How every table and figure selects and scales the rows of the run table.
 SCORES = dict(
     task="{task}",
@@ -39,7 +37,7 @@ rule runs:
         metrics=metrics_files,
         tuning=trial_table,
     output:
-        runs=in_report("<results>/runs_{task}.csv", "../workflow/report/runs.rst", "all runs"),
+        runs="<results>/runs_{task}.csv",
     log:
         "<logs>/tables/runs_{task}.log",
     conda:
@@ -97,7 +95,7 @@ rule table:
         published=published("{task}"),
         trials=trial_table,
     output:
-        csv=in_report("<results>/table_{task}.csv", "../workflow/report/table.rst", "table"),
+        csv="<results>/table_{task}.csv",
         markdown="<results>/table_{task}.md",
     log:
         "<logs>/tables/table_{task}.log",
@@ -119,7 +117,6 @@ rule table:
             benchmarks=lambda wc: user_data.benchmarks(TASKS[wc.task]),
             settings=lambda wc: TASKS[wc.task].comparison(),
             metrics=lambda wc: f"{EVAL}/metrics.json",
-            captions=lambda wc: CAPTIONS,
         ),
     script:
         "../workflow/scripts/table.py"
@@ -146,7 +143,6 @@ rule figures:
             colours=colours.of_methods(config),
             published=lambda wc: outputs.published(TASKS[wc.task]),
         ),
-        **unrecorded(captions=lambda wc: CAPTIONS),
     script:
         "../workflow/scripts/figures.py"
 

@@ -38,7 +38,7 @@ rule collect_trials:
         # The run table reads this file and so waits for the training runs that a new choice repeats.
         choices=lambda wc: tuned_runs.choices(TASKS[wc.task], config["incomplete"]),
     output:
-        csv=in_report("<results>/tune_{task}.csv", "../workflow/report/trials.rst", "trials"),
+        csv="<results>/tune_{task}.csv",
     log:
         "<logs>/tables/tune_{task}.log",
     wildcard_constraints:

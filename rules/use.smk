@@ -12,7 +12,7 @@ localrules:
     export_adapter,
 
 
-REQUEST = deployment.requested(workflow, config, TASKS, CHOSEN)
+REQUEST = deployment.requested(config, TASKS, CHOSEN)
 
 
 rule export_adapter:
@@ -28,7 +28,6 @@ rule export_adapter:
         mem_mb=16000,
         runtime=60,
     params:
-        **unrecorded(words=REQUEST.words if REQUEST else ""),
         record=f"{RUN}/train.json",
         adapter=lambda wc: requested_run.exported(
             TASKS[wc.task], run_name(wc), requested_run.weights_file(RUN.format(**wc), wc.weights)
@@ -40,7 +39,6 @@ rule export_adapter:
             for one in dataset_entry(wc)["benchmarks"]
         },
         benchmarks=lambda wc: user_data.benchmarks_of(TASKS[wc.task], wc.dataset),
-        tables=[f"{config['pathvars']['results']}/table_{{task}}.{ending}" for ending in ("csv", "md")],
         expected=lambda wc: expected_run(wc.task, wc),
         to_lora=lambda wc: methods.get(config, wc.method).adapter.to_lora,
         label=lambda wc: grid.rows_of(config, [run_name(wc)])[0]["label"],

@@ -88,7 +88,6 @@ SWAPPED = {
 VALUES: dict[str, Any] = {
     "pathvars.*": lambda value: f"{value}-elsewhere",
     "local_root": "config/..",
-    "max_gpu_hours": 1000,
     "container": "docker://image",
     "report_to": ["tensorboard"],
     "*.sha256": "0" * 64,

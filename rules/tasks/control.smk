@@ -120,8 +120,6 @@ use rule sheet as sheet_control with:
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
         real=lambda wc: sheet_files(wc, "predictions.jsonl.gz", real=True),
-    output:
-        sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/control/sheet.rst", "{dataset}"),
     wildcard_constraints:
         task="control",
     params:

@@ -206,9 +206,7 @@ rule table_retention:
         metrics=retention_files,
         published=published("retention", task="math"),
     output:
-        csv=in_report(
-            "<results>/table_retention.csv", "../../workflow/report/math/retention.rst", "retention", category="math"
-        ),
+        csv="<results>/table_retention.csv",
         markdown="<results>/table_retention.md",
     log:
         "<logs>/tables/table_retention.log",
@@ -242,9 +240,7 @@ rule table_compute:
         runs="<results>/runs_math.csv",
         published=published("compute", task="math"),
     output:
-        csv=in_report(
-            "<results>/table_compute.csv", "../../workflow/report/math/compute.rst", "compute", category="math"
-        ),
+        csv="<results>/table_compute.csv",
         markdown="<results>/table_compute.md",
     log:
         "<logs>/tables/table_compute.log",

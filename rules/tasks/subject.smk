@@ -138,8 +138,6 @@ use rule sheet as sheet_subject with:
         dataset="<resources>/datasets/{task}/{dataset}.manifest.json",
         images=lambda wc: sheet_files(wc, "images.tar"),
         predictions=lambda wc: sheet_files(wc, "predictions.jsonl.gz"),
-    output:
-        sheet=in_report("<results>/sheets/{task}_{dataset}.png", "../../workflow/report/subject/sheet.rst", "{dataset}"),
     wildcard_constraints:
         task="subject",
     params:

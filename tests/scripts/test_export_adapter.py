@@ -91,13 +91,11 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
     inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
-    files.write_text("table_glue.md", "| the table |")
     given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
-    given |= {"words": "mine.yaml --run run --weights best"}
     reported = {"benchmark": "validation", "split": "dev", "reported": str(tmp_path / "glue.manifest.json")}
     files.write_json(reported["reported"], files.read_json(inputs["dataset"]) | REPORTED)
     every = benchmarks or [reported | {"dataset": "pairs", "train": reported["reported"]}]
-    given |= {"tables": ["table_glue.csv", "table_glue.md"], "benchmarks": list(every)}
+    given |= {"benchmarks": list(every)}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
 
@@ -143,7 +141,6 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
     for text in ("CC, see there", "| learning_rate | 0.005 |", "@inproceedings{yuan2024hra", f"revision='{COMMIT}'"):
         assert text in card.text, text
-    assert "`hra-workflow predict mine.yaml --run run --weights best --texts texts.csv` predicts" in card.text
     assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)
     cached(run.tiny["model"])
     names = pasted(folder)
@@ -181,7 +178,7 @@ def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.c
     """Export the last weights of a run that was not evaluated; return folder and card."""
     params = {name: run.tiny[name] for name in ("model", "dataset")} | params
     params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}, "tables": [], "words": "--run run"}
+    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}}
     job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
     export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
     return folder, ModelCard.load(job["output"]["card"])

@@ -101,7 +101,7 @@ def test_a_file_is_merged_over_those_that_it_extends(tmp_path):
     below = tmp_path / "mine"
     below.mkdir()
     written(tmp_path, base={"card": "a100", "incomplete": True}, other={"extends": "base.yaml", "card": "l40s"})
-    written(below, config={"extends": ["../base.yaml", "config/demo/quick.yaml"], "max_gpu_hours": 5})
+    written(below, config={"extends": ["../base.yaml", "config/demo/quick.yaml"], "report_to": ["mlflow"]})
     files = overlays.with_extended([tmp_path / "other.yaml", below / "config.yaml"], overlays.read)
     # Once, and first: after other.yaml, base.yaml would replace its values. The shipped file: of the workflow's folder.
     assert [path.resolve() for path, _ in files] == [
@@ -110,7 +110,7 @@ def test_a_file_is_merged_over_those_that_it_extends(tmp_path):
         below / "config.yaml",
     ]
     result = overlays.merged(*(content for _, content in files))
-    assert (result["card"], result["incomplete"], result["max_gpu_hours"]) == ("l40s", True, 5)
+    assert (result["card"], result["incomplete"], result["report_to"]) == ("l40s", True, ["mlflow"])
     assert "extends" not in result and result["tasks"]
 
 

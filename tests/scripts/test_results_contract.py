@@ -10,7 +10,6 @@ import results_contract
 import table
 import test_compared_tables
 from hra_workflow.core import files
-from hra_workflow.report.run_columns import COLUMNS
 from support import ROOT
 
 SCHEMAS = ROOT / "workflow/schemas"
@@ -45,10 +44,3 @@ def test_the_page_and_the_schemas_list_the_same_files():
     assert {kind for kind in results_contract.KINDS.values() if kind} <= linked
     for name in linked:
         assert files.read_json(SCHEMAS / f"{name}.schema.json")["required"] or name == "prediction"
-
-
-def test_the_run_table_has_the_columns_of_its_schema():
-    properties = files.read_json(SCHEMAS / "runs.schema.json")["properties"]
-    assert [(name, entry["description"]) for name, entry in properties.items()] == [
-        (name, meaning) for name, (_, meaning) in COLUMNS.items()
-    ]

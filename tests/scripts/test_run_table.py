@@ -13,13 +13,13 @@ import tuned
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.core import files, records, tuning
 from hra_workflow.core.errors import JobError
-from hra_workflow.report import run_statistics
+from hra_workflow.report import run_columns, run_statistics
 
 
 def test_one_row_per_run_benchmark_selection_and_metric_in_config_order(tmp_path):
     expected = grid(tmp_path, datasets=("sst2", "mrpc", "mnli"), runs=("hra/r8", "full/all"), seeds=(4, 1))
     runs = collect(tmp_path, expected)
-    assert list(runs.columns) == list(collect_runs.COLUMNS)
+    assert list(runs.columns) == list(run_columns.columns())
     keys = runs[["method", "dataset", "seed"]].drop_duplicates().to_records(index=False).tolist()
     assert keys == [(m, d, s) for m in ("hra", "full") for d in ("sst2", "mrpc", "mnli") for s in ("4", "1")]
     assert len(runs) == 2 * 2 * (2 + 2 * 3 + 2 * 2)

@@ -1,6 +1,5 @@
 """The paper's table, its notes and its forms."""
 
-import re
 import sys
 
 import factories
@@ -90,14 +89,11 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
     for width in (80, 120, 180):
         monkeypatch.setenv("COLUMNS", str(width))
         print_table.main()
-        head, _, tail = capsys.readouterr().out.partition("Where to look next:")
+        head, _, notes = capsys.readouterr().out.partition("Notes: ")
         assert max(map(len, head.splitlines())) <= width and "…" not in head
         for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"):
             assert text in head
-        for name in ("table_glue.csv", "table_glue.md", "runs_glue.csv", "train.json"):
-            assert name in tail
-        listed = [re.fullmatch(r"  \S+ +", line[: line.rindex("  ") + 2]) for line in tail.splitlines() if line]
-        assert len({len(found[0]) for found in listed}) == 1  # aligned, although the paths are long
+        assert f"{tmp_path}/table_glue.md;" in notes
 
 
 def test_a_column_of_many_datasets_is_their_mean(tmp_path):

@@ -5,7 +5,6 @@ import math
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 import compare
 import factories
@@ -163,7 +162,7 @@ SENTENCES = [
 ]
 
 
-def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
+def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path, capsys):
     rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)], LEVELS)
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
@@ -174,20 +173,18 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path):
     cells = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in last.splitlines() if "|" in line}
     assert cells["HRA r=8, λ=0"] == "−1.00 [−2.00, 0.50], p = 0.500" and cells["LoRA r=8"] == "reference"
     assert "Differences: run − reference, which is the best trained run of the column whose method is not HRA" in text
-    console = Console(width=200, record=True)
-    print_table.show(tmp_path / "table_glue.csv", console)
-    shown = console.export_text()
+    print_table.show(tmp_path / "table_glue.csv", 200)
+    shown = capsys.readouterr().out
     assert all(f"  {one}." in shown for one in SENTENCES) and "CoLA ↑" in shown
 
 
-def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path):
+def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path, capsys):
     rates = {"hra/r8": 5e-3, "lora/r8": 1e-3, "full/all": 1e-3}
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
     rows, text = made(PAIRS, LEVELS, searches=own)
-    console = Console(width=400, record=True)
-    print_table.show(tmp_path / "table_glue.csv", console)
+    print_table.show(tmp_path / "table_glue.csv", 400)
     words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
-    assert words in text and words in console.export_text() and set(rows["CoLA_best"]) == {""}
+    assert words in text and words in capsys.readouterr().out and set(rows["CoLA_best"]) == {""}
     assert "Differences to the reference: best on dev" in text and "−1.00 [−2.00, 0.50] |" in text
     assert "significant" not in text.split("## Notes")[0] and "p = " not in text.split("## Notes")[0]
     notes = text.split("## Notes")[1]

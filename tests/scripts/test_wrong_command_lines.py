@@ -16,7 +16,7 @@ WRONG = {  # the words of a command line, and what its error contains
     # options
     "plan --tabel glue": "No such option '--tabel'. (Did you mean one of:",
     "plan CONFIG=mine.yaml": "CONFIG=mine.yaml: expected a config file, or a folder with config.yaml in /",
-    "status --wacth": "Did you mean '--watch'?",
+    "predict --prompst new.csv": "Did you mean '--prompts'?",
     "run -n": "No such option '-n'",
     # commands and other names
     "plann": "No such command 'plann'. Did you mean 'plan'?",

@@ -48,8 +48,7 @@ def test_the_readme_s_commands_plan_the_papers_tables_without_torch_and_say_the_
     of_glue = lines[lines.index("table_glue: 1,047 jobs (0 done), including 455 training runs") + 1 :]
     hours = r"hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(estimated from the config\)"
     assert re.fullmatch(hours, of_glue[0])
-    assert re.fullmatch(r"stages:   train \d+", of_glue[1]) and of_glue[2].startswith("methods:  hra ")
-    assert re.fullmatch(r"longest:  [\d.]+ hours for glue/qqp/[\w/-]+/seed\d, one job after another", of_glue[3])
+    assert re.fullmatch(r"stages:   train \d+ hours", of_glue[1])
     assert any(re.match(r"all 6 tables: \d,\d+ jobs", line) for line in lines)
     assert any(line.startswith("download: ") for line in lines)
     assert any(line.startswith("licence:  ") and "metamathqa-40k" in line and "MIT" in line for line in lines)

@@ -38,7 +38,7 @@ def run_demo(*command: str) -> None:
         command, cwd=ROOT, env=environment(ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
-    assert "HRA" in done.stdout and "Where to look next" in done.stdout
+    assert "HRA" in done.stdout and "Notes: " in done.stdout
     assert "(Rule: train_glue)" in done.stdout  # no progress bar, as this is no terminal
 
 

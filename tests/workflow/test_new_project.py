@@ -37,8 +37,6 @@ def test_a_demo_project_plans_its_examples_and_writes_to_its_folder_only(fresh, 
     written = re.findall(r"^    (?:output|log): (.*)", printed, re.MULTILINE)
     assert len(written) > 10 and all(path.startswith("mine/") for paths in written for path in paths.split(", "))
     assert re.search(rf"^table_{task}: .* including {TRAINED[task]} training runs", printed, re.MULTILINE)
-    tuned = f"  trials:   {task}: 4 for each of 2 runs, as much training as 4 more seeds"
-    assert (tuned in printed) == (TRAINED[task] > 2)
     assert "  warning:" not in printed
 
 

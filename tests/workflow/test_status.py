@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from hra_workflow.commands.main import main
+from hra_workflow.commands.status import STATES
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress
 from project import environment
@@ -120,9 +121,9 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     def counts() -> dict[str, int]:
         assert main(["status", "--table", "glue"]) == 0
         output = capsys.readouterr().out
-        lines = [line for line in output.splitlines() if line.startswith(" evaluate_glue")]
+        lines = [line for line in output.splitlines() if line.startswith("evaluate_glue ")]
         heads = next(line for line in output.splitlines() if " done " in line and " waiting " in line)
-        places = {head: heads.index(head) + len(head) for head in progress.STATES}
+        places = {head: heads.index(head) + len(head) for head in STATES}
         counts.output = output
         found = Counter()
         for line in lines:

@@ -12,8 +12,7 @@ import pandas as pd
 from hra_workflow.core import files, logs, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
-from hra_workflow.report import tuning_results
-from hra_workflow.report.run_columns import COLUMNS
+from hra_workflow.report import run_columns, tuning_results
 from hra_workflow.report.run_statistics import RUN
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
@@ -137,8 +136,9 @@ def main(job: dict) -> None:
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]
     if not params["incomplete"]:
         check_complete(task, rows)
-    cells = [{name: text(row.get(name)) for name in COLUMNS} | {"task": task} for row in rows]
-    table = pd.DataFrame(cells, columns=list(COLUMNS))
+    columns = list(run_columns.columns())
+    cells = [{name: text(row.get(name)) for name in columns} | {"task": task} for row in rows]
+    table = pd.DataFrame(cells, columns=columns)
     files.write_text(job["output"]["runs"], table.to_csv(index=False, lineterminator="\n"))
 
 

@@ -1,4 +1,4 @@
-"""Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, its table, and a card.
+"""Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, and a card.
 
 The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
 machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora), for a
@@ -17,7 +17,6 @@ from hra_workflow.core.job import script
 from hra_workflow.models import adapters, diffusion, precision
 from hra_workflow.models.diffusion import exports
 from hra_workflow.report import model_card, selections
-from hra_workflow.tasks import requested_run
 
 
 @script
@@ -26,7 +25,6 @@ def main(job: dict) -> None:
     about = params["adapter"], params["model"], job["wildcards"], params["expected"]
     record = finished_run.read_requested(params["record"], *about)
     metrics, card = finished_run.read_metrics(params["metrics"]), Path(job["output"]["card"])
-    tables = [path for path in params["tables"] if Path(path).exists()]
     model, data = (files.read_json(params[name]) for name in ("model", "dataset"))
     base, folder, task = model_card.on_hub(model), manifests.folder(params["model"]), tasks.classes()[record["task"]]
     with files.replacing_folder(card.parent) as new:
@@ -44,8 +42,6 @@ def main(job: dict) -> None:
         if (lora / exports.DIFFUSERS).exists() and (why := exports.write_kohya(lora)):
             title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
             print(f"{title}: {why}")
-        for path in tables:
-            shutil.copy(path, new)
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
@@ -55,13 +51,8 @@ def main(job: dict) -> None:
             "has_lora": lora.exists(),
             "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
-            "commands": [
-                f"`hra-workflow predict {params['words']} {requested_run.listed(names)}`"
-                for names in task.predicts_from
-            ],
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),
-            "tables": [f"`{Path(path).name}`" for path in tables],
             "splits": selections.splits(params["benchmarks"]),
             "reported": {one["benchmark"]: files.read_json(one["reported"]) for one in params["benchmarks"]},
             "trained_on": [one["benchmark"] for one in selections.on_training_split(params["benchmarks"])],

@@ -15,7 +15,7 @@ from hra_workflow.core import files
 from hra_workflow.core.job import script
 from hra_workflow.report import column_units, markdown_text, run_statistics, table_notes, verdicts
 from hra_workflow.report import selections as checkpoints
-from hra_workflow.report.run_statistics import number
+from hra_workflow.report.run_statistics import number, signed
 from hra_workflow.report.table_notes import Made
 
 
@@ -109,11 +109,6 @@ def build(runs: pd.DataFrame, published: pd.DataFrame, params: dict) -> pd.DataF
             row["missing"] = holes(runs, run, datasets) if run else ""
             table.append(row)
     return pd.DataFrame(table)
-
-
-def signed(difference: str) -> str:
-    """Format the sign: `-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
-    return difference.replace("-", "−") if difference.startswith("-") else f"+{difference}"
 
 
 def ours_cell(row: pd.Series, name: str, expected: int) -> str:

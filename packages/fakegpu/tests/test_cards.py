@@ -12,15 +12,10 @@ from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 from support import ROOT, paper_config
 
-PLAN = """table_glue: 9 jobs (0 done), including 5 training runs
-  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated by hra-workflow rehearse)
-  stages:   train 1,510, generate 38, augment 2
-  longest:  15.8 hours for glue/qqp/oft/b16/seed4, one job after another
-all 2 tables: 9 jobs
-  hours:    0 GPU-hours and 0 CPU-hours used, about 1,600 GPU-hours remaining (estimated by hra-workflow rehearse)
-  stages:   train 1,600
-  longest:  420 hours for glue/cola/hra/r8/seed0, one job after another
-"""
+
+def planned(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> dict:
+    of = {"task": "glue", "dataset": "qqp", "method": "hra", "variant": "r8", "seed": "4"} | wildcards
+    return {"rule": rule, "wildcards": of, "gpus": gpus, "tables": [f"table_{of['task']}"], "hours_left": hours}
 
 
 def test_the_page_has_the_table_of_the_results():
@@ -30,10 +25,16 @@ def test_the_page_has_the_table_of_the_results():
 
 
 def test_hours_are_those_of_the_plan():
-    assert cards.planned(PLAN) == {
-        "glue": {"gpu_hours": 1550.0, "longest_hours": 15.8, "train": 1510.0, "generate": 40.0, "evaluate": 0.0},
-        "all": {"gpu_hours": 1600.0, "longest_hours": 420.0, "train": 1600.0, "generate": 0.0, "evaluate": 0.0},
-    }
+    """Three runs share a GPU, so each lasts three times its hours; the shards of a run are generated at once."""
+    of_math = [planned("generate_math", 20.0, task="math", shard=shard) for shard in "01"]
+    jobs = [planned("train_glue", 10.0), planned("evaluate_glue", 0.25), planned("table", None, 0), *of_math]
+    jobs += [planned("latents_control", 1.0, task="control"), planned("train_control", 8.0, 8, task="control")]
+    found = cards.planned(jobs, "h100")
+    glue = {"gpu_hours": 10.2, "longest_hours": 30.2, "train": 10.0, "generate": 0.0, "evaluate": 0.25}
+    assert found["glue"] == glue
+    assert found["math"]["longest_hours"] == 20.0
+    assert (found["control"]["generate"], found["control"]["longest_hours"]) == (1.0, 2.0)
+    assert found["all"]["gpu_hours"] == 59.2
 
 
 def test_the_hours_of_glue_are_those_of_the_plan_with_the_rehearsed_rates():
@@ -44,7 +45,8 @@ def test_the_hours_of_glue_are_those_of_the_plan_with_the_rehearsed_rates():
         name, wildcards = f"{run['method']}/{run['variant']}", {"task": "glue"} | run
         job = Job("train_glue", wildcards, [], "", gpus=1, runs_per_gpu=grid.runs_per_gpu(resources, name))
         job.work = estimates.work(every, job.rule, wildcards)
-        seconds[job.run] = estimates.by_rates(cards.rates(), every, job) * job.runs_per_gpu, job.runs_per_gpu
+        wall = estimates.by_rates(cards.rates(), every, job) * job.runs_per_gpu
+        seconds[tuple(run.values())] = wall, job.runs_per_gpu
     (row,) = [row for row in cards.read() if (row["card"], row["table"]) == (cards.DEFAULT, "glue")]
     hours = sum(wall / shared for wall, shared in seconds.values()) / 3600
     assert hours == pytest.approx(float(row["gpu_hours"]), rel=0.005)

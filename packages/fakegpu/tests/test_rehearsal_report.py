@@ -144,14 +144,6 @@ def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monk
     (rate,) = preflight["rates"]
     assert rate | {"seconds_per_row": 0.01, "busy_per_row": 0.005} | of_glue == rate
     assert (rate["task"], rate["stage"], rate["kind"]) == ("glue", "train", "hra")
-    assert plan.memory(paper_config(), ["table_glue"]) == "train_glue 20 of 80 GB"
-    assert plan.memory(paper_config(), ["table_math"]).startswith("unknown")
-    on_another = JOB | {"rule": "train_math", "wildcards": JOB["wildcards"] | {"task": "math"}, "card_bytes": int(48e9)}
-    on_another |= probed_with(tasks.load(paper_config())["math"], "hra/r8")
-    outcomes.save(Path("results"), memory=[one | BY for one in (rehearsed_job, on_another)])
-    assert plan.memory(paper_config(), ["table_glue", "table_math"]) == (
-        "train_glue 20 of 80 GB, train_math 20 of 48 GB"
-    )
 
 
 def test_the_command_probes_the_jobs_of_a_table_on_a_card(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def test_a_run_is_uploaded_only_to_a_named_repository(make_run, tmp_path, monkey
     capsys.readouterr()
     assert published(folder) == 0
     said = capsys.readouterr().out
-    for name in ("README.md", "adapter_model.safetensors", "lora/adapter_config.json", "table_glue.md", "train.json"):
+    for name in ("README.md", "adapter_model.safetensors", "lora/adapter_config.json", "train.json"):
         assert f"  {name}\n" in said
     assert "is valid, as a model. Nothing was uploaded" in said and "warning" not in said and not calls
     assert published(folder, "--to", "hra-tiny") == 2 and not calls

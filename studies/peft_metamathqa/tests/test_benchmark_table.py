@@ -8,7 +8,7 @@ import table
 from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.report import colours, column_units, run_statistics, table_notes
-from hra_workflow.report.run_columns import COLUMNS
+from hra_workflow.report.run_columns import columns
 from hra_workflow.tasks import load, outputs, tuned_runs
 from support import ROOT, SHARED, with_files
 
@@ -47,7 +47,7 @@ def run_table(accuracies: dict[str, list[float]]) -> pandas.DataFrame:
                 | {"benchmark": on, "metric": name, "value": one, "backend": "transformers" if on == "gsm8k" else ""}
                 for on, name, one in scores
             ]
-    found = pandas.DataFrame(rows).reindex(columns=list(COLUMNS), fill_value="")
+    found = pandas.DataFrame(rows).reindex(columns=list(columns()), fill_value="")
     return found.assign(run=found["method"] + "/" + found["variant"])
 
 

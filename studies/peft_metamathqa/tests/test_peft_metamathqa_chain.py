@@ -22,7 +22,6 @@ def test_the_plan_has_jobs_hours_and_licences(project, planned):
         [
             "29 training runs",
             "licence:  llama-3.2-3b: Llama 3.2 Community License",
-            "trials:   math: 4 for each of 2 runs",
             "meta-llama/Llama-3.2-3B: no access: gated; there is no token on this machine.",
         ],
     )

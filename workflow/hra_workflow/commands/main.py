@@ -153,16 +153,15 @@ def run(project: tuple[str, ...], task: str | None, table: str | None, **where) 
 
 @commands.command(
     short_help="show the progress and the errors of the last run",
-    **examples("status", "status reviews --watch", "status --table glue"),
+    **examples("status", "status reviews", "status --table glue"),
 )
 @project
 @table
-@click.option("--watch", is_flag=True, help="print again every 10 s, until Ctrl-C")
-def status(project: tuple[str, ...], table: str | None, watch: bool) -> int:
+def status(project: tuple[str, ...], table: str | None) -> int:
     """Show the progress of the last run: jobs done, running, waiting and failed, with the ends of failed logs."""
     from hra_workflow.commands import status
 
-    status.print_progress(given(project), table, watch)
+    status.print_progress(given(project), table)
     return DONE
 
 

@@ -1,21 +1,13 @@
 """The progress of the tables: jobs done, running, waiting and failed, ends of failed logs, GPU-hours used.
 
-The jobs are those of the last run in this folder that requested the table (glue, math, …; other: targets that no table
-needs, such as figures; default: all) and had the config's folder of results (default: any). It only reads files, so
-Snakemake may be running in the same folder.
+The jobs are those of the last run in this folder that requested the table (glue, math, …; default: all) and had the
+config's folder of results (default: any). It only reads files, so Snakemake may be running in the same folder.
 """
 
-import contextlib
 import itertools
-import shutil
-import time
-from collections import Counter
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import pandas as pd
 
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
@@ -24,61 +16,35 @@ from hra_workflow.core.wording import meant
 from hra_workflow.cost import hours, planned_jobs, progress
 from hra_workflow.cost.planned_jobs import Job
 
-WATCHED = 10
-BROKEN = ("failed", "stopped")
+STATES = ["done", "running", "failed", "stopped", "waiting"]
 SHOWN = 5  # maximum failed jobs per table that are printed
 LINES = 5  # of their logs
-STYLES = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "waiting": "dim"}
 
 
-def counts(states: list[tuple[Job, str]]) -> Table:
-    """Build a table of job counts with one line per rule, in the order of the workflow."""
-    numbers, total = {}, Counter(state for _, state in states)
-    for job, state in states:
-        numbers.setdefault(job.rule, Counter())[state] += 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_footer=True)
-    table.add_column("", footer="all")
-    for state in progress.STATES:
-        table.add_column(state, str(total[state] or ""), justify="right", style=STYLES[state])
-    table.add_column("all", str(total.total()), justify="right")
-    for rule, count in numbers.items():
-        table.add_row(rule, *(str(count[state] or "") for state in progress.STATES), str(count.total()))
-    return table
+def counts(states: list[tuple[Job, str]]) -> str:
+    """Format the number of jobs by rule, in the order of the workflow, and state."""
+    jobs = pd.DataFrame([(job.rule, state) for job, state in states], columns=["rule", "state"])
+    table = pd.crosstab(jobs["rule"], jobs["state"], margins=True, margins_name="all")
+    table = table.reindex(index=[*jobs["rule"].unique(), "all"], columns=[*STATES, "all"], fill_value=0)
+    return table.astype(object).replace(0, "").rename_axis(index=None, columns=None).to_string()
 
 
-def show(console: Console, asked: list[tuple[str, str, Path]]) -> None:
-    shown = set()
-    for results, tables in itertools.groupby(asked, key=lambda table: table[0]):
-        running, sentence = progress.of_snakemake(results)
-        console.print(sentence)
-        for _, name, path in tables:
-            title = f"{results}, other targets" if name == planned_jobs.OTHER else f"{results}/{name}"
-            states = progress.states(path, running)
-            show_table(console, title, states)
-            show_failures(console, path, [entry for entry in states if entry[0].log not in shown])
-            shown.update(job.log for job, state in states if state in BROKEN)
-
-
-def show_table(console: Console, title: str, states: list[tuple[Job, str]]) -> None:
+def show_table(name: str, path: Path, running: bool) -> None:
+    """Print the hours, the counts and the failed jobs of one table. path: the file of its jobs."""
+    states = progress.states(path, running)
     done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
-    console.print()
     text = str(hours.add_up(done, left))
-    console.print(f"{title}: {text}" if text else title, style="bold")
-    console.print(counts(states))
-
-
-def show_failures(console: Console, path: Path, states: list[tuple[Job, str]]) -> None:
-    """Print the first failed jobs with the tails of their logs; `path`: the file of the table's jobs."""
-    broken = [(job, state) for job, state in states if state in BROKEN]
+    print(f"\n{name}: {text}" if text else f"\n{name}", counts(states), sep="\n")
+    broken = [(job, state) for job, state in states if state in ("failed", "stopped")]
     for job, state in broken[:SHOWN]:
-        console.print(Text(f"{state}: {job.name}", style=STYLES[state]), f"  {job.log}", soft_wrap=True)
+        print(f"{state}: {job.name}   {job.log}")
         for line in tail(Path(job.log), LINES).splitlines():
-            console.print(f"    {line}", style="dim", soft_wrap=True)
+            print(f"    {line}")
     if len(broken) > SHOWN:
-        console.print(f"  and {len(broken) - SHOWN} more; the jobs are in {path}")
+        print(f"  and {len(broken) - SHOWN} more; the jobs are in {path}")
 
 
-def print_progress(project: Project, table: str | None, watch: bool) -> None:
+def print_progress(project: Project, table: str | None) -> None:
     """Print the progress of the runs with the project's folder of results, by default of all in this folder."""
     results = project.results() if project.configs else None
     asked = [one for one in planned_jobs.saved() if results in (None, one[0])]
@@ -89,11 +55,9 @@ def print_progress(project: Project, table: str | None, watch: bool) -> None:
             f"expected a run {place} that requested {table or 'a table'}, found {known or 'none'}"
             f"{meant(table or '', names)}. `hra-workflow plan` shows what would run"
         )
-    chosen = [one for one, name in zip(asked, names, strict=True) if table in (None, name)]
-    console = Console(width=shutil.get_terminal_size((140, 24)).columns, highlight=False, markup=False)
-    show(console, chosen)
-    with contextlib.suppress(KeyboardInterrupt):
-        while watch:
-            time.sleep(WATCHED)
-            console.clear()
-            show(console, chosen)
+    for folder, tables in itertools.groupby(asked, key=lambda one: one[0]):
+        running, sentence = progress.of_snakemake(folder)
+        print(sentence)
+        for _, name, path in tables:
+            if table in (None, name.removeprefix("table_")):
+                show_table(f"{folder}/{name}", path, running)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-MINUTE, HOUR = 60, 3600
+HOUR = 3600
 ALIKE = 0.75  # of two names: `loar` and `lora`, but not `politics` and `positive`
 
 
@@ -12,23 +12,13 @@ def number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.9f}".rstrip("0").rstrip(".")
 
 
-def hours(value: float) -> str:
-    """Write hours, less than a tenth as minutes or seconds: 1,140 or 2.8 min or 35 s."""
-    amount, unit = in_unit(value)
-    return number(amount) + {"hour": "", "minute": " min", "second": " s"}[unit]
-
-
 def hours_of(value: float, device: str = "") -> str:
-    """Write hours with their unit: 1,140 GPU-hours or 2.8 CPU-minutes, without a device 35 seconds."""
-    amount, unit = in_unit(value)
-    return f"{number(amount)} {device}{'-' * bool(device)}{unit}s"
-
-
-def in_unit(value: float) -> tuple[float, str]:
-    if value >= 0.1 or not value:
-        return value, "hour"
-    amount, unit = (value * 60, "minute") if value >= 1 / 60 else (value * HOUR, "second")
-    return float(f"{amount:.2g}"), unit
+    """Write hours, less than a tenth as minutes or seconds: 1,140 GPU-hours or 2.8 CPU-minutes, or 35 seconds."""
+    unit = "hours"
+    if 0 < value < 0.1:
+        value, unit = (value * 60, "minutes") if value >= 1 / 60 else (value * HOUR, "seconds")
+        value = float(f"{value:.2g}")
+    return f"{number(value)} {device}{'-' * bool(device)}{unit}"
 
 
 def plural(count: int, what: str) -> str:

@@ -1,12 +1,10 @@
 """Estimates of the seconds of jobs: those of finished or rehearsed jobs of the same kind, else those of the config."""
 
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 from hra_workflow import methods
 from hra_workflow.core import files, grid
-from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.tasks import load as load_tasks
 from hra_workflow.tasks import user_data
@@ -21,22 +19,15 @@ CPU_STARTUP_SECONDS = 10  # without a GPU
 
 def add_estimates(config: dict, jobs: Iterable[Job]) -> None:
     """Write their work, and the estimate of their seconds with its basis, to the planned jobs."""
-    tasks, jobs = load_tasks(with_rows(config)), list(jobs)
+    tasks = load_tasks(with_rows(config))
+    rates: dict[str, list[dict]] = {PROBED: []}  # those of `hra-workflow smoke`, before those of other commands
+    for rate in reported(config, tasks, "rates"):
+        rates.setdefault(f"estimated by {rate['by']}" if "by" in rate else PROBED, []).append(rate)
     for job in jobs:
-        task = task_of(tasks, job.rule, job.wildcards)
-        job.model = (task and task.settings.get("model")) or ""
         job.work = work(tasks, job.rule, job.wildcards)
-    needed = {(job.rule, job.model) for job in jobs if job.needed and job.work}
-    earlier = (job for job in planned_jobs.every() if (job.rule, job.model) in needed)
-    finished = by_kind((job, *measured(job)) for job in earlier)
-    # The rates of `hra-workflow smoke`, which have no `by`, before those of other commands.
-    rates = sorted(reported(config, tasks, "rates"), key=lambda rate: rate.get("by", ""))
-    rehearsed = [(by, list(some)) for by, some in groupby(rates, lambda rate: rate.get("by"))]
-    for job in jobs:
-        found = [(MEASURED, by_records(job, finished))] * bool(job.work)
-        found += [(f"estimated by {by}" if by else PROBED, by_rates(some, tasks, job)) for by, some in rehearsed]
-        found += [(CONFIGURED, by_config(tasks, job))] * bool(job.gpus)
-        job.basis, job.seconds = next((one for one in found if one[1] is not None), ("", None))
+        found = {basis: by_rates(some, tasks, job) for basis, some in rates.items()}
+        found |= {CONFIGURED: by_config(tasks, job) if job.gpus else None}
+        job.basis, job.seconds = next(((basis, one) for basis, one in found.items() if one is not None), ("", None))
 
 
 def task_of(tasks: dict[str, Task], rule: str, wildcards: dict) -> Task | None:
@@ -81,7 +72,7 @@ def likes(job: Job) -> list[tuple]:
     """List keys of jobs with a similar throughput, most similar first: same run and data, same data, same rule."""
     data = job.wildcards.get("benchmark") or job.wildcards.get("dataset")
     run = job.wildcards.get("method"), job.wildcards.get("variant")
-    return [(job.rule, job.model, *more) for more in ((data, *run), (data,), ())]
+    return [(job.rule, data, *run), (job.rule, data), (job.rule,)]
 
 
 def by_records(job: Job, finished: dict[tuple, list]) -> float | None:

@@ -1,10 +1,10 @@
 """Hours of jobs on GPUs and CPUs: used by finished jobs, and estimated for the remaining ones."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from hra_workflow.core import wording
-from hra_workflow.core.wording import listed, of_jobs
+from hra_workflow.core.wording import hours_of, listed, of_jobs
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 
@@ -17,41 +17,21 @@ class Hours:
     cpu: float = 0.0
     remaining: list[Job] = field(default_factory=list)
 
-    @property
-    def left(self) -> float:
-        """Return the remaining GPU-hours, without unknown jobs."""
-        return sum(job.hours or 0.0 for job in self.remaining if job.gpus)
-
-    def billed(self) -> list[Job]:
-        """Return the remaining jobs on GPUs; those on CPUs if no job requests a GPU."""
-        return [job for job in self.remaining if job.gpus] or self.remaining
-
-    def by(self, key: Callable[[Job], str]) -> dict[str, float]:
-        """Return hours per value of `key`, most hours first; only jobs with an estimate."""
-        found: dict[str, float] = {}
-        for job in self.billed():
+    def by_stage(self) -> dict[str, float]:
+        """Return the remaining GPU-hours per stage, most hours first; CPU-hours if no job requests a GPU."""
+        billed, found = [job for job in self.remaining if job.gpus] or self.remaining, Counter()
+        for job in billed:
             if job.hours is not None:
-                found[key(job)] = found.get(key(job), 0.0) + job.hours
-        return dict(sorted(found.items(), key=lambda entry: -entry[1]))
-
-    def longest(self) -> tuple[float, str]:
-        """Return the hours of the run whose stages take longest one after another, and its name, or an empty one."""
-        walls: dict[str, dict[str, float]] = {}
-        for job in (job for job in self.billed() if job.run):
-            stages = walls.setdefault(job.run, {})
-            stages[job.stage] = max(stages.get(job.stage, 0.0), job.wall)
-        return max(((sum(stages.values()), run) for run, stages in walls.items()), default=(0.0, ""))
-
-    def unknown(self, on_gpus: bool = False) -> str:
-        """Name the jobs without an estimate; empty if there are none. on_gpus: only those that request a GPU."""
-        found = [job for job in self.remaining if job.hours is None and (job.gpus or not on_gpus)]
-        return f"no estimate for {of_jobs(len(found))}: {listed({job.rule: 0 for job in found}, 4)}" if found else ""
+                found[job.stage] += job.hours
+        return dict(found.most_common())
 
     def grounds(self) -> str:
-        """Describe the estimate's basis: the hours per basis, and the jobs without an estimate."""
-        bases = self.by(lambda job: job.basis)
-        parts = [f"{wording.hours(hours)} {basis}" if len(bases) > 1 else basis for basis, hours in bases.items()]
-        return "; ".join([*parts, *filter(None, [self.unknown()])])
+        """Describe the basis of the estimate, and name the jobs without one."""
+        unknown = [job.rule for job in self.remaining if job.hours is None]
+        parts = list(dict.fromkeys(job.basis for job in self.remaining if job.hours is not None))
+        if unknown:
+            parts.append(f"no estimate for {of_jobs(len(unknown))}: {listed(dict.fromkeys(unknown), 4)}")
+        return "; ".join(parts)
 
     def __str__(self) -> str:
         """Describe the hours in one line, GPU-hours only if there are any; empty if nothing is known."""
@@ -60,15 +40,21 @@ class Hours:
             found = [job.hours for job in self.remaining if (job.gpus > 0) == (device == "GPU")]
             known = [one for one in found if one is not None]
             if hours or found:
-                used.append(wording.hours_of(hours, device))
+                used.append(hours_of(hours, device))
             if found:
-                left.append(f"about {wording.hours_of(sum(known), device)}" if known else f"unknown {device}-hours")
+                left.append(f"about {hours_of(sum(known), device)}" if known else f"unknown {device}-hours")
         text = [f"{' and '.join(used)} used"] * bool(used)
         if left:
             text.append(f"{' and '.join(left)} remaining ({self.grounds()})")
         elif used:
             text.append("none remaining")
         return ", ".join(text)
+
+
+def estimate(jobs: Iterable[Job]) -> Hours:
+    """Add up the hours of planned jobs."""
+    every = list(jobs)
+    return add_up(*([job for job in every if job.needed == needed] for needed in (False, True)))
 
 
 def add_up(done: Iterable[Job], left: Iterable[Job]) -> Hours:

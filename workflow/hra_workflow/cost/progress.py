@@ -8,7 +8,6 @@ from hra_workflow.core import files, logs, process_identity
 from hra_workflow.cost import planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 
-STATES = ["done", "running", "failed", "stopped", "waiting"]
 FAILED = "failed: "  # begins the last line of the log of a failed job (core/logs.py)
 PROCESS = "process"  # file next to those of the tables, while Snakemake runs
 

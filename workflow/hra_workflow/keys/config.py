@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from hra_workflow.keys.methods import Method
 from hra_workflow.keys.models import Model
@@ -86,11 +86,6 @@ class TopLevel(Section, title="Top level"):
         "The folder that the paths of `local` sources are relative to. Moved, unchanged files repeat nothing.",
         default=".",
         examples=["/data/mine"],
-        reruns="nothing",
-    )
-    max_gpu_hours: PositiveFloat | None = key(
-        "Refuse to start if the jobs that remain are estimated at more; a dry run warns.",
-        default=None,
         reruns="nothing",
     )
     preflight: bool = key(

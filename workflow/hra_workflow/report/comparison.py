@@ -196,12 +196,11 @@ def holm(values: list[float]) -> list[float]:
 
     NaN means no test, and remains NaN.
     """
-    adjusted, highest = list(values), 0.0
-    tested = sorted((index for index, value in enumerate(values) if not math.isnan(value)), key=values.__getitem__)
-    for place, index in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - place) * values[index]))
-        adjusted[index] = highest
-    return adjusted
+    p = np.array(values, float)
+    order = np.argsort(p)  # NaN last
+    steps = np.isfinite(p).sum() - np.arange(len(p))
+    p[order] = np.maximum.accumulate(np.minimum(1.0, steps * p[order]))
+    return p.tolist()
 
 
 def best(means: dict[str, float], p: dict[frozenset, float], lower: bool) -> set[str]:

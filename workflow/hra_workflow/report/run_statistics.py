@@ -125,6 +125,11 @@ def number(value: float | None, digits: int = 2) -> str:
     return "" if value is None or pd.isna(value) else f"{round(float(value), digits) + 0.0:.{digits}f}"
 
 
+def signed(difference: str) -> str:
+    """Format the sign: `-0.25` -> `−0.25`, `0.25` -> `+0.25`."""
+    return difference.replace("-", "−") if difference.startswith("-") else f"+{difference}"
+
+
 def source_of(params: dict) -> dict:
     """Return the source of the published numbers (tasks.outputs.published); the paper for a task without one."""
     return params.get("published") or {"label": "paper", "notes": [], "noise": {}, "first": False}

@@ -15,7 +15,7 @@ from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.base import Task
 
 # Keys that commands and messages pass by --config. They also apply to a module that gets only a part of the config.
-COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete", "max_gpu_hours")
+COMMANDED = ("request", "plan_file", "preflight", "probes", "incomplete")
 
 
 def check_module(workflow) -> None:
@@ -65,11 +65,10 @@ def complete_config(workflow, config: dict, basedir: Path, shipped: list[Path]) 
     return config, chosen
 
 
-def requested(workflow, config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
+def requested(config: dict, tasks: dict[str, Task], chosen: list[str]) -> requested_run.Request | None:
     """Return the request of `hra-workflow export` or `predict`. End the run if it names what does not exist."""
-    configs = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
     with ending_the_run():
-        return requested_run.parse_request(config, tasks, chosen, configs)
+        return requested_run.parse_request(config, tasks, chosen)
 
 
 def complete(workflow, config: dict, shipped: list[Path]) -> tuple[dict, list[str], list[Path]]:

@@ -54,7 +54,7 @@ def start(workflow, config: dict) -> None:
             raise JobError("`--config plan_file` is for a dry run: add -n")
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
-        plan.start(config, planned.tables(workflow.dag, known), known.values())
+        plan.start(config, planned.tables(workflow.dag, known))
         progress.begin(config["pathvars"]["results"])
     if config["preflight"]:
         from hra_workflow.preflight import probe
@@ -116,8 +116,7 @@ def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
         print(f"  warning:  {problem}")
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
     if submitted:
-        left = plan.estimate(plain for plain in known.values() if plain.needed)
-        print("\n".join(f"  {line}" for line in where.lines(workflow, submitted, left)))
+        print(f"  where:    {where.text(workflow, submitted)}")
 
 
 def show_tables(dag, script: Path) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from hra_workflow.core import files
 from hra_workflow.core.job import from_snakemake
-from hra_workflow.cost import plan
+from hra_workflow.cost.hours import estimate
 from hra_workflow.snakemake_bridge import planned
 
 VERSION = 1
@@ -18,7 +18,7 @@ VERSION = 1
 def write(workflow, config: dict, basedir: Path) -> None:
     """Write the plan of a dry run to the file of the config."""
     known = planned.jobs(workflow.dag, config)
-    left = {job.name: job.hours for job in plan.estimate(known.values()).remaining}
+    left = {job.name: job.hours for job in estimate(known.values()).remaining}
     tables = [job for job in known if job.output and Path(job.output[0]).name.startswith("table_")]
     users: dict = {job: [] for job in planned.above(workflow.dag, *tables, *known) if job.output}
     for table in tables:
@@ -27,7 +27,7 @@ def write(workflow, config: dict, basedir: Path) -> None:
     jobs = [
         of_job(workflow, job)
         | {"tables": names, "needed": known[job].needed, "gpus": known[job].gpus}
-        | {"gpu_hours": (spent := plan.estimate([known[job]])).gpu, "cpu_hours": spent.cpu}
+        | {"gpu_hours": (spent := estimate([known[job]])).gpu, "cpu_hours": spent.cpu}
         | {"hours_left": left.get(known[job].name, 0.0)}
         for job, names in users.items()
     ]

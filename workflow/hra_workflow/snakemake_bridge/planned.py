@@ -13,7 +13,7 @@ RECORDS = ("train.json", "metrics.json", "retention.json")
 
 def jobs(dag, config: dict) -> dict[object, Job]:
     """Map every job of Snakemake's plan, finished or not, to its description with estimates."""
-    known = {job: described(dag, job, config["preflight"]) for job in dag.jobs}
+    known = {job: described(dag, job) for job in dag.jobs}
     estimates.add_estimates(config, known.values())
     return known
 
@@ -37,7 +37,7 @@ def above(dag, *last) -> Iterator:
             stack += [(before, False) for before in reversed(list(dag.dependencies[job]))]
 
 
-def described(dag, job, probe: bool) -> Job:
+def described(dag, job) -> Job:
     outputs = [str(path) for path in job.output]
     temporary = all(is_flagged(path, "temp") for path in job.output)
     return Job(
@@ -51,7 +51,6 @@ def described(dag, job, probe: bool) -> Job:
         gpus=requested(job, "gpu"),
         runs_per_gpu=requested(job, "jobs_per_gpu") or 1,
         needed=dag.needrun(job),
-        probe=probe,
     )
 
 

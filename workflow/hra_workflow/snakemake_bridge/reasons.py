@@ -1,13 +1,11 @@
 """The reasons why jobs run again, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`.
 
-Snakemake only compares digests (identities.py); the settings before are those that the results record (made_from.py).
+Snakemake only compares digests (identities.py); the settings before are those that JSON results record (made_from.py).
 """
 
 from collections import Counter
-from pathlib import Path
 
-from hra_workflow.core import files, made_from, predictions
-from hra_workflow.core.errors import JobError
+from hra_workflow.core import files, made_from
 from hra_workflow.core.wording import listed, of_jobs
 from hra_workflow.cost import progress
 from hra_workflow.snakemake_bridge import identities
@@ -66,40 +64,17 @@ def causes(dag, job) -> list[str]:
 
 
 def changes(job) -> list[str]:
-    """List the settings of a job that differ from those of its results."""
+    """List the settings of a job that differ from those that its result records."""
     about = job.params.get(made_from.PARAM, {"settings": []})
     now = made_from.as_json({name: identities.canonical(job.params[name]) for name in about["settings"]})
-    before = next(filter(None, map(settings_of, job.output)), None)
-    if before is None:
-        return []
+    records = [files.read_if_valid(path) for path in job.output if str(path).endswith(".json")]
+    before = next(filter(None, (found.get(made_from.KEY, {}).get("settings") for found in records)), now)
     old, new = (made_from.flatten(some) for some in (before, now))
     differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     pairs = {name: (short(old.get(name)), short(new.get(name))) for name in differing}
     return [
         f"{name} {one} {ARROW} {other}" if one != other else f"other {name}" for name, (one, other) in pairs.items()
     ]
-
-
-def settings_of(path: str) -> dict | None:
-    """Return the settings that a result records; None if it records none."""
-    try:
-        found = READERS[Path(path).suffix](path)
-    except (KeyError, OSError, JobError):
-        return None
-    return found.get(made_from.KEY, {}).get("settings")
-
-
-def of_images(path: str) -> dict:
-    from hra_workflow.data import images
-
-    return {made_from.KEY: images.made_from(path)}
-
-
-READERS = {
-    ".json": files.read_json,
-    ".gz": lambda path: {made_from.KEY: predictions.read_with_head(path)[0]},
-    ".tar": of_images,
-}
 
 
 def short(value) -> str:

@@ -1,12 +1,10 @@
-"""Describe where the remaining jobs of a dry run would run, and how long that takes at least."""
+"""Describe where the remaining jobs of a dry run would run."""
 
 import os
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 
 from hra_workflow.core import gpus as local_gpus
-from hra_workflow.core.wording import hours_of, of_jobs, plural
-from hra_workflow.cost.hours import Hours
+from hra_workflow.core.wording import of_jobs, plural
 from hra_workflow.snakemake_bridge import planned
 
 # An entry point of this group is a function of Snakemake's jobs. It returns the resources with which its executor
@@ -16,19 +14,12 @@ SHOWN = {"slurm_account": "account", "slurm_partition": "partition", "qos": "QOS
 SHOWN |= {"gres": "GRES", "lsf_project": "project", "lsf_queue": "queue"}
 
 
-def lines(workflow, jobs: list, left: Hours) -> Iterator[str]:
-    """Describe where the `jobs` would run and their wall time. left: their estimates."""
-    at_a_time, work = most_jobs(workflow), sum(job.hours or 0 for job in left.billed())
+def text(workflow, jobs: list) -> str:
+    """Describe where the `jobs` would run."""
+    at_a_time = most_jobs(workflow)
     if at_a_time is None:
-        slots, text = here(workflow.resource_settings.cores, max(planned.requested(job, "gpu") for job in jobs))
-    else:
-        slots, text = at_a_time, f"{scheduler(jobs)}, up to {of_jobs(at_a_time)} at a time"
-        work = sum(job.wall for job in left.billed())
-    yield f"where:    {text}"
-    longest, run = left.longest()
-    together = work / slots if slots else 0
-    if slots and (least := max(longest, together)):
-        yield f"wall time: at least about {hours_of(least)}" + f", as long as {run} takes" * (longest > together)
+        return here(workflow.resource_settings.cores, max(planned.requested(job, "gpu") for job in jobs))
+    return f"{scheduler(jobs)}, up to {of_jobs(at_a_time)} at a time"
 
 
 def most_jobs(workflow) -> int | None:
@@ -39,15 +30,16 @@ def most_jobs(workflow) -> int | None:
     return workflow.resource_settings.nodes if workflow.execution_settings.use_threads else None
 
 
-def here(cores: int, requested: int) -> tuple[int, str]:
-    """Return the number of this machine's GPUs (cores if no job requests a GPU), and its description."""
-    found, every = len(local_gpus.visible()) if requested else 0, len(os.sched_getaffinity(0))
-    cores = min(cores, every)
-    text = f"this machine, {plural(cores, 'core')}"
-    if found < requested:
-        has, remedy = plural(found, "GPU") if found else "no GPU", "use your scheduler's profile (--profile slurm)"
-        return 0, f"{text}; this machine has {has}, a job requests {requested}: {remedy}"
-    return (found, f"{text}, {plural(found, 'GPU')}") if requested else (cores, text)
+def here(cores: int, requested: int) -> str:
+    """Describe this machine, which has to have as many GPUs as a job requests."""
+    text = f"this machine, {plural(min(cores, len(os.sched_getaffinity(0))), 'core')}"
+    if not requested:
+        return text
+    found = len(local_gpus.visible())
+    if found >= requested:
+        return f"{text}, {plural(found, 'GPU')}"
+    has, remedy = plural(found, "GPU") if found else "no GPU", "use your scheduler's profile (--profile slurm)"
+    return f"{text}; this machine has {has}, a job requests {requested}: {remedy}"
 
 
 def scheduler(jobs: list) -> str:

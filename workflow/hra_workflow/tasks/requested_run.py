@@ -7,8 +7,7 @@ import hashlib
 import json
 import os
 import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +35,6 @@ class Request:
     """A request.
 
     run: folder, relative to the working directory. given: paths of new inputs. note: why this run was chosen.
-    configs: paths of the config files.
     """
 
     run: str
@@ -44,12 +42,6 @@ class Request:
     given: dict[str, str] = field(default_factory=dict)
     seed: int | None = None
     note: str = ""
-    configs: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """Return the words that name the run, its weights and its config to `hra-workflow`."""
-        return shlex.join([*self.configs, "--run", os.path.relpath(self.run), "--weights", self.weights])
 
     @property
     def card(self) -> str:
@@ -78,12 +70,10 @@ def weights_file(run: str, weights: str) -> str:
     return f"{run}/{folder}/adapter_model.safetensors"
 
 
-def parse_request(
-    config: dict, tasks: dict[str, Task], chosen: list[str], configs: Sequence[str] = ()
-) -> Request | None:
+def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
     """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
 
-    chosen: the tasks of `all`, whose tables have the best runs. configs: paths of the config files of the command.
+    chosen: the tasks of `all`, whose tables have the best runs.
     """
     asked = config["request"]
     if not asked:
@@ -103,7 +93,7 @@ def parse_request(
         run, weights, note = best(tasks[names[0]])
     task = tasks[Path(run).parts[-5]]
     if predicts:
-        wanted = " or ".join(map(listed, task.predicts_from))
+        wanted = " or ".join(" ".join(GIVEN[name] for name in names) for names in task.predicts_from)
         passed = " ".join(f"--{name} {path}" for name, path in given.items()) or "nothing"
         expect(accepts(task, given), f"{run}: expected {wanted} to predict from, found {passed}.")
     weights = asked.get("weights", weights)
@@ -113,7 +103,7 @@ def parse_request(
         kept = sorted({path.parent.name for path in Path(run).rglob("adapter_model.safetensors")})
         raise JobError(f"{run}: expected weights {weights!r}, found {', '.join(kept)}. Pass --weights NAME.")
     seed = int(asked["seed"]) if "seed" in asked else None
-    return Request(run, weights, given, seed, note, tuple(configs))
+    return Request(run, weights, given, seed, note)
 
 
 def check_exported(task: Task, run: str, weights: str) -> None:
@@ -141,10 +131,6 @@ def exported(task: Task, run: str, weights: str) -> str:
 
 def accepts(task: Task, given: Iterable[str]) -> bool:
     return set(given) in map(set, task.predicts_from)
-
-
-def listed(given: Iterable[str]) -> str:
-    return " ".join(GIVEN[name] for name in given)
 
 
 def existing(config: dict, tasks: dict[str, Task], asked: str) -> str:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from hra_workflow.core import made_from
 from hra_workflow.report import run_statistics
-from hra_workflow.report.run_columns import COLUMNS, FLAG, LOGARITHMIC, NUMBER, OF_TRAINING, TEXT, WHOLE
+from hra_workflow.report.run_columns import OF_TRAINING
+from hra_workflow.report.run_columns import columns as of_run_table
 
 RUN = run_statistics.RUN
 OF_BENCHMARK = ("n_items", "eval_seconds", "backend", "serve")
@@ -24,7 +25,9 @@ COSTS = (*OF_TRAINING, "adapter_parameters", "adapter_bytes")
 ON_DEVICE = ("seconds", "device_seconds", "peak_memory_bytes")
 SHOWN = ("seed", "status", "adapter_parameters", "device_seconds", "peak_memory_bytes")
 SEVERAL = "several"  # the cell of a method variant whose seeds have different values
-CONVERT = {TEXT: str, FLAG: str, WHOLE: int, NUMBER: float}
+COLUMNS = of_run_table()  # type and meaning
+CONVERT = {"string": str, "boolean": str, "integer": int, "number": float}
+LOGARITHMIC = 5  # ratio of largest to smallest cost above which an axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def scores(table: pd.DataFrame, every: list[tuple], better: list[tuple[str, str,
             directions, values, errors = by_metric.get(metric, set()), {}, {}
             for selection, one in rows.groupby("selection", sort=False):
                 one = one.set_index(RUN).reindex(every, fill_value="")
-                values[selection], errors[selection] = cells(one["value"], NUMBER), cells(one["stderr"], NUMBER)
+                values[selection], errors[selection] = cells(one["value"], "number"), cells(one["stderr"], "number")
             direction = exact.get((benchmark, metric), next(iter(directions)) if len(directions) == 1 else "")
             name, meaning = f"{benchmark}/{metric}", f"{metric} on {benchmark}"
             found.append(Column(name, meaning, values, direction, "score", shown=True))

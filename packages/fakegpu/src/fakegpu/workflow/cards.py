@@ -63,27 +63,36 @@ def rehearse(folder: Path, card: str) -> Path:
     return config
 
 
-def snakemake(config: Path, *options: str, **how) -> str | None:
-    return subprocess.run(["snakemake", "--configfile", config, *options], cwd=ROOT, text=True, **how).stdout
+def snakemake(config: Path, *options: str) -> None:
+    subprocess.run(["snakemake", "--configfile", config, *options], cwd=ROOT, check=False)
 
 
-def planned(text: str) -> dict[str, dict]:
-    """Parse the plan of several tables: table → GPU-hours, and the hours of the longest run."""
+def planned(jobs: list[dict], card: str) -> dict[str, dict]:
+    """Add up the jobs of a plan: table → GPU-hours, also by stage, and the hours of the longest run."""
     found = {}
-    for part in re.split(r"^(?=table_\w+: |all \d+ tables: )", text, flags=re.MULTILINE)[1:]:
-        hours = re.search(r"  hours: .*?about ([\d,.]+) GPU-hours", part)
-        longest = re.search(r"  longest:  ([\d,.]+) hours", part)
-        stages = dict(re.findall(r"(\w+) ([\d,.]+)(?=[,\n]|$)", re.search(r"  stages:(.*)", part)[1])) if hours else {}
-        name = ALL if part.startswith("all ") else part.partition(":")[0].removeprefix("table_")
-        if hours and longest:
-            found[name] = {"gpu_hours": plain(hours[1]), "longest_hours": plain(longest[1])}
-            found[name] |= {stage: plain(stages.get(stage, "0")) for stage in STAGES}
-            found[name]["generate"] += sum(plain(one) for stage, one in stages.items() if stage not in STAGES)
+    for table in TABLES:
+        own = [job for job in jobs if job["gpus"] and (table == ALL or f"table_{table}" in job["tables"])]
+        hours, walls = dict.fromkeys(STAGES, 0.0), {}
+        for job in own:
+            stage = stage if (stage := job["rule"].partition("_")[0]) in STAGES else "generate"
+            hours[stage] += job["hours_left"] or 0.0
+            if "method" in job["wildcards"]:  # the stages of a run follow one another, the jobs of a stage do not
+                run = walls.setdefault(run_of(job), {})
+                run[job["rule"]] = max(run.get(job["rule"], 0.0), wall_hours(job, card))
+        longest = max((sum(stages.values()) for stages in walls.values()), default=0.0)
+        numbers = {"gpu_hours": sum(hours.values()), "longest_hours": longest} | hours
+        found[table] = {name: float(f"{value:.3g}") for name, value in numbers.items()}
     return found
 
 
-def plain(text: str) -> float:
-    return float(text.replace(",", ""))
+def run_of(job: dict) -> tuple:
+    return tuple(job["wildcards"].get(name) for name in ("task", "dataset", "method", "variant", "seed"))
+
+
+def wall_hours(job: dict, card: str) -> float:
+    """Return the estimated hours from a job's start to its end."""
+    shared = sharing(job, job["wildcards"].get("task", ""), card)
+    return (job["hours_left"] or 0.0) * shared / job["gpus"]
 
 
 def memory(results: Path, card: str) -> dict[str, dict]:
@@ -120,8 +129,9 @@ def merged(under: dict, over: dict) -> dict:
 def measure(folder: Path, card: str) -> list[dict]:
     """Return the rows of a card."""
     config, names = rehearse(folder, card), [f"table_{name}" for name in TABLES if name != ALL]
-    quiet = ["-n", "-q", "host", "rules", "progress", "--"]
-    hours = planned(snakemake(config, *quiet, *names, stdout=subprocess.PIPE))
+    plan = folder / card / "plan.json"
+    snakemake(config, "-n", "-q", "host", "rules", "progress", "--config", f"plan_file={plan}", "--", *names)
+    hours = planned(files.read_json(plan)["jobs"], card)
     peaks, rows = memory(folder / card / "results", card), []
     for table in TABLES:
         kinds = [*peaks.values()] if table == ALL else [peaks[TASKS.get(table, table)]]

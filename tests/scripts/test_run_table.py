@@ -11,7 +11,7 @@ import factories
 import figures
 import tuned
 from glue_tables import collect, grid, line, make_table
-from hra_workflow.core import files, records, tuning
+from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_columns, run_statistics
 
@@ -135,9 +135,9 @@ def test_a_rate_that_the_trials_have_not_chosen_is_refused(tmp_path):
     job = factories.collect_job(tmp_path, [run], paths)
     with pytest.raises(JobError, match=r"the values that its trials chose are missing \(.*/cola/hra/r8\.json\)"):
         collect_runs.main(job)
-    tuning.write_choice(run["record"]["chosen"], {"values": {"learning_rate": 1e-3}})
+    records.write(run["record"]["chosen"], {"values": {"learning_rate": 1e-3}})
     collect_runs.main(job)
-    tuning.write_choice(run["record"]["chosen"], {"values": {"learning_rate": 0.002}})
+    records.write(run["record"]["chosen"], {"values": {"learning_rate": 0.002}})
     with pytest.raises(JobError, match=r"learning_rate 0\.001, now 0\.002"):
         collect_runs.main(job)
 

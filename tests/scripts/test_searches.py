@@ -3,7 +3,7 @@
 import pytest
 
 from hra_workflow.config import validation
-from hra_workflow.core import grid, made_from, tuning
+from hra_workflow.core import grid, made_from, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.snakemake_bridge import identities
 from hra_workflow.tasks import tuned_runs
@@ -58,7 +58,7 @@ def test_a_trial_has_its_values_and_a_final_run_the_chosen_ones(here):
     share = config["tasks"]["glue"]["held_out"]
     assert trial == preset | {"learning_rate": 2e-3, "held_out": share}
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset
-    tuning.write_choice("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
+    records.write("results/tune/glue/cola/hra/r8.json", {"values": {"learning_rate": 7.0}})
     assert grid.hyperparameters(config, "glue", "cola", "hra/r8") == preset | {"learning_rate": 7.0}
     assert grid.hyperparameters(config, "glue", "cola", "lora/r8")["learning_rate"] != 7.0
 
@@ -67,7 +67,7 @@ def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own
     task = Glue(tuned_config(search={"learning_rate": [1e-3, 2e-3], "eval_batch_size": [8]}))
     run = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"}
     choice = grid.choice_file(task.config, "glue", "cola", "hra/r8")
-    tuning.write_choice(choice, {"values": {"learning_rate": 2e-3, "eval_batch_size": 8}})
+    records.write(choice, {"values": {"learning_rate": 2e-3, "eval_batch_size": 8}})
     every = identities.Identities()
     every.params(
         "train_glue",
@@ -88,7 +88,7 @@ def test_a_tuned_run_is_made_from_what_its_trials_chose_and_a_trial_from_its_own
     found = trained("r8")
     assert "learning_rate" not in expected("r8")["settings"]["hyperparameters"]  # what follows is planned before it
     assert made_from.list_differences(found, expected("r8")) == []
-    tuning.write_choice(choice, {"values": {"learning_rate": 1e-3, "eval_batch_size": 8}})
+    records.write(choice, {"values": {"learning_rate": 1e-3, "eval_batch_size": 8}})
     assert made_from.list_differences(found, expected("r8")) == ["learning_rate 0.002, now 0.001"]
     first, second = (one["trial"] for one in tuned_runs.trials(task, "cola", "hra/r8"))
     for one in (first, second):

@@ -26,7 +26,9 @@ WRONG = {  # the words of a command line, and what its error contains
     "run reviewz": "found none (is it 'reviews'?)",
     "run reviews/data/train.csv": ", found another. `hra-workflow new NAME` makes one",
     "plan glue": "--table, --texts and others name tables and data",
-    "predict --texts gone.csv": "Path 'gone.csv' does not exist",
+    "predict --texts gone.csv": "File 'gone.csv' does not exist",
+    "predict --texts reviews": "File 'reviews' is a directory",
+    "predict --images gone": "Path 'gone' does not exist",
     # values
     "run --cores 0": "0 is not in the range x>=1",
     "new a/b": "expected a name of letters, digits, _ and -",

@@ -4,7 +4,7 @@ Writes a small file, which the training jobs of the run read. If all trials fail
 """
 
 from hra_workflow import tasks
-from hra_workflow.core import tuning
+from hra_workflow.core import records
 from hra_workflow.core.job import script
 from hra_workflow.report import tuning_results
 
@@ -23,7 +23,7 @@ def main(job: dict) -> None:
         content = {"values": {}, "error": text}
     else:
         content = {"values": next(one["values"] for one in job["params"]["trials"] if one["trial"] == best)}
-    tuning.write_choice(job["output"]["choice"], content)
+    records.write(job["output"]["choice"], content)
 
 
 if __name__ == "__main__":

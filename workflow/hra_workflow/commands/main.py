@@ -188,6 +188,7 @@ weights = option(
     help="last, best, or a step of a subject's run; default: those of the table, of a named run the last",
 )
 a_run = combined(project, run_option, weights)
+a_file = click.Path(exists=True, dir_okay=False)
 
 
 @commands.command(
@@ -206,10 +207,8 @@ def export(project: tuple[str, ...], verbose: bool, **request) -> int:
     **examples("predict reviews --texts new.csv", "predict faces --controls folder --seed 3"),
 )
 @a_run
-@option("--texts", type=click.Path(exists=True), help="GLUE: .csv or another table with a column per text")
-@option(
-    "--prompts", type=click.Path(exists=True), help="other tasks: .txt with a prompt or question per line, or a table"
-)
+@option("--texts", type=a_file, help="GLUE: .csv or another table with a column per text")
+@option("--prompts", type=a_file, help="other tasks: .txt with a prompt or question per line, or a table")
 @option("--images", type=click.Path(exists=True), help="control: image or folder, from which control images are made")
 @option("--controls", type=click.Path(exists=True), help="control: control image, or folder of them")
 @option("--seed", type=int, help="of generated images")

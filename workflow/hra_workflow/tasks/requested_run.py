@@ -20,7 +20,6 @@ from hra_workflow.tasks.base import Task
 WEIGHTS = r"last|best|\d+"  # names of a run's weights: a number is a step of a subject's run
 SHOWN = 12  # maximum number of finished runs in an error
 NAMED = "Name a run by its folder: --run RESULTS/TASK/DATASET/METHOD/VARIANT/seedN"
-TABLES = ("texts", "prompts")  # new inputs in a file; images may also be in a folder
 NAME = 60  # maximum characters of an input's name in a path
 GIVEN = {  # the options of new inputs, with an example
     "texts": "--texts texts.csv",
@@ -71,7 +70,7 @@ def weights_file(run: str, weights: str) -> str:
 
 
 def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Request | None:
-    """Parse the key `request` of the config; raise JobError if the run, weights or inputs do not exist.
+    """Parse the key `request` of the config; raise JobError if the run or weights do not exist.
 
     chosen: the tasks of `all`, whose tables have the best runs.
     """
@@ -79,11 +78,6 @@ def parse_request(config: dict, tasks: dict[str, Task], chosen: list[str]) -> Re
     if not asked:
         return None
     given = {name: asked[name] for name in GIVEN if name in asked}
-    for name, path in given.items():
-        wanted = "a file (.csv, .tsv, .json, .jsonl, .parquet or .txt)" if name in TABLES else "an image or a folder"
-        found = "a file" if Path(path).is_file() else "a folder" if Path(path).is_dir() else "none"
-        fits = found == "a file" or (found == "a folder" and name not in TABLES)
-        expect(fits, f"--{name} {path}: expected {wanted}, found {found}. Correct the path.")
     predicts = asked["command"] == "predict"
     if "run" in asked:
         run, weights, note = existing(config, tasks, asked["run"]), "last", ""

@@ -1,7 +1,7 @@
 """An attempt of a job to train a run: it trains, resumes if it was killed, and publishes record and weights.
 
 A killed job resumes from the last checkpoint, in the scratch folder, and ends with exactly the same results. A run that
-diverges, and a trial of hyper-parameters that fails, has a result too: a record with the error, without weights.
+diverges has a result too: a record with the error, without weights.
 """
 
 import contextlib
@@ -13,37 +13,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hra_workflow.core import files, gpus, made_from, manifests, provenance, records, tuning
-from hra_workflow.core.errors import describe
 from hra_workflow.models import adapters
 from hra_workflow.training import checkpoints
 
 HISTORY = "attempts.json"
 SCORES = "scores"  # the output of a training job with the scores of items, for the evaluation
 
-# Errors that a trial's values can cause. Missing or damaged files, full disks and interruptions stop the job instead.
-FAULTS = (ValueError, ArithmeticError, RuntimeError)
-
 
 @contextlib.contextmanager
 def recorded(job: dict) -> Iterator["Attempt"]:
-    """Yield this attempt of a training job; write a record also if the run diverges, or a trial fails.
-
-    Errors of the device, such as insufficient memory, are raised: Snakemake may repeat the job. Errors in one of
-    several processes are raised too, since the others wait for it (divergence ends all of them).
-    """
+    """Yield this attempt of a training job; write a record also if the run diverges, which ends all its processes."""
     tuning.require_choice(job)
     attempt = Attempt(job, provenance.pick_device(job))
     try:
         yield attempt
-    except FAULTS as problem:
-        import torch
-
-        of_device = isinstance(problem, torch.OutOfMemoryError | torch.AcceleratorError)
-        diverged = isinstance(problem, FloatingPointError) and attempt.made_from is not None
-        if not diverged and (not attempt.is_trial or gpus.processes(job) > 1 or of_device):
+    except FloatingPointError as problem:
+        if attempt.made_from is None:
             raise
         if attempt.writes:
-            attempt.publish_failure(problem, diverged)
+            attempt.publish_divergence(str(problem))
 
 
 @dataclass
@@ -194,19 +182,17 @@ class Attempt:
         sizes = {"total_parameters": parameters, "trainable_parameters": 0, "adapter_parameters": 0}
         self.publish(new, sizes, {"steps": 0, "best_step": None, "score": "loss", "curve": []})
 
-    def publish_failure(self, problem: Exception, diverged: bool) -> None:
-        """Write the record of a run that has diverged or of a failed trial, without weights; remove its checkpoints."""
-        error = str(problem) if diverged else describe(problem)
-        print(f"The {'run diverged' if diverged else 'trial failed'}: {error}")
+    def publish_divergence(self, error: str) -> None:
+        """Write the record of a run that has diverged, without weights; remove its checkpoints."""
+        print(f"The run diverged: {error}")
         place = Path(self.job["output"]["record"])
         content = self.entries() | {
-            "status": records.DIVERGED if diverged else "failed",
+            "status": records.DIVERGED,
             "error": error,
             "seconds": round(time.monotonic() - self.started, 3),
             "device": provenance.device_name(self.device),
             "finished": provenance.now(),
-            # A trial may fail before its number of steps is known.
-            made_from.KEY: self.made_from or made_from.of_training(self.job, 0, None),
+            made_from.KEY: self.made_from,
         }
         for name in self.outputs:
             write_empty(place.parent / name)

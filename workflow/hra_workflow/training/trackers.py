@@ -48,7 +48,7 @@ def reporting(trainer, job: dict, content: dict) -> Iterator[None]:
 
 
 def tracker_of(name: str, run: str, folder: Path) -> GeneralTracker:
-    """Return a tracker that writes to files, since compute nodes have no network, unless its variables say otherwise."""
+    """Return a tracker that writes to files unless its variables say otherwise: compute nodes have no network."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "tensorboard":
         return TensorBoardTracker(run, folder / name)

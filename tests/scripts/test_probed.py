@@ -7,7 +7,7 @@ from snakemake.utils import update_config
 
 import results_contract
 from hra_workflow import tasks
-from hra_workflow.cost import estimates, plan, planned_jobs
+from hra_workflow.cost import estimates, planned_jobs
 from hra_workflow.preflight import outcomes
 from hra_workflow.snakemake_bridge import gpu_resources
 from support import paper_config, probed_with

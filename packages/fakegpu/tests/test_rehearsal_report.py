@@ -14,8 +14,7 @@ from hra_workflow import tasks
 from hra_workflow.commands.main import DONE, WRONG, main
 from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
-from hra_workflow.cost import plan
-from hra_workflow.preflight import outcomes, probe
+from hra_workflow.preflight import probe
 from support import paper_config, probed_with
 
 GB, BY = 10**9, {"by": "hra-workflow rehearse"}

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hra_workflow import tasks
-from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import hours_of, listed, of_jobs, plural
-from hra_workflow.cost import downloads, estimates, planned_jobs
+from hra_workflow.cost import downloads, planned_jobs
 from hra_workflow.cost.hours import estimate
 from hra_workflow.cost.planned_jobs import Job
 from hra_workflow.report import selections

@@ -123,7 +123,7 @@ def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_m
     ("kind", "arguments", "message"),
     [
         ("vera", {"rr": 8}, "VeraConfig has no such .* can set. Use one of .*, r,"),
-        ("p_tuning", {"inference_mode": True}, "PromptEncoderConfig has no such argument that a variant can set"),
+        ("vera", {"inference_mode": True}, "VeraConfig has no such argument that a variant can set"),
         ("hra", {"r": 8, "initscale": 0.1}, r"HRAConfig has no such argument .* \(is it 'init_scale'\?\)"),
     ],
 )

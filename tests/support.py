@@ -84,9 +84,6 @@ SMALL = {  # arguments of PEFT's types without a default, and sizes for layers o
     "vblora": {"num_vectors": 8, "vector_length": 8},
     "vera": {"r": 8},
     "waveft": {"n_frequency": 20},
-    "prompt_tuning": {"num_virtual_tokens": 5, "prompt_tuning_init": "SAMPLE_VOCAB"},
-    "p_tuning": {"num_virtual_tokens": 5, "encoder_hidden_size": 16},
-    "prefix_tuning": {"num_virtual_tokens": 5, "prefix_projection": True, "encoder_hidden_size": 16},
 }
 
 

@@ -42,7 +42,6 @@ def check(task: Task, run: str, values: dict) -> None:
     """Raise JobError if `method/variant` cannot be trained by rewards."""
     key = f"config: tasks.{task.name}: {run}"
     find_grader(values["reward"], f"{key}: reward")
-    entry = methods.get(task.config, run.split("/")[0])
     micro_batch = values["batch_size"] // values["gradient_accumulation"]
     sizes = values["num_generations"], values["generation_batch_size"]
     length, limit = values["max_completion_length"], values["max_length"]
@@ -73,7 +72,6 @@ def check(task: Task, run: str, values: dict) -> None:
             not values.get("vllm") or task.settings["resources"].get("gpu", 1),
             "`vllm` samples on the GPU of the training, which has none. Set vllm: null, or resources.gpu: 1",
         ),
-        (not entry.adapter.virtual, "virtual tokens cannot be trained by a `reward`. Remove it from the grid"),
     ):
         expect(possible, f"{key}: {problem}")
 

@@ -124,13 +124,6 @@ def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_m
     [
         ("vera", {"rr": 8}, ".peft.rr: VeraConfig has no such .* can set. Use one of .*, r,"),
         ("vera", {"target_modules": ["q"]}, ".peft.target_modules: VeraConfig has no such argument that a variant can"),
-        ("p_tuning", {"inference_mode": True}, ".peft.inference_mode: PromptEncoderConfig has no such argument that a"),
-        ("p_tuning", {}, ": peft.num_virtual_tokens: expected a positive integer, found None"),
-        (
-            "prompt_tuning",
-            {"num_virtual_tokens": 2, "prompt_tuning_init": "TEXT"},
-            ": peft.prompt_tuning_init is TEXT, which needs the path of a tokenizer",
-        ),
         ("hra", {"r": 8, "initscale": 0.1}, r".peft.initscale: HRAConfig has no .* \(is it 'init_scale'\?\)"),
         ("hra", {"r": "8"}, r".peft.r: expected a value of type int, found '8'"),
         ("hra", {"r": 7}, r": peft.r is 7; the paired initialisation .* even r"),

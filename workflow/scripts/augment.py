@@ -73,14 +73,14 @@ def insert(model_manifest: str, model_files: list[str], params: dict, folder: Pa
         model, found = classifier.load_model(model_folder, ["0", "1"], seed)
         uncounted = found if params["head"] is None else params["head"]
     adapted = adapters.insert(model, method, beside, outside=uncounted)
-    adapters.save_initial(adapted, method, folder)
+    adapters.save(adapted, folder)
     if not weights and pretrained.has_nan(safe_checkpoints.load(folder / adapters.WEIGHTS)):
         raise JobError(
             f"{grid.kind_of(method)} {method['peft']}: expected an initial adapter that does not depend on the base "
             "model's weights, found one that does. Make `starts_from_weights` of its entry in methods/ return true."
         )
     return {
-        "modules": sorted(getattr(adapted.base_model, "targeted_module_names", ())),  # virtual tokens have none
+        "modules": sorted(adapted.base_model.targeted_module_names),
         "files": {
             name: {"bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name)}
             for name in ("adapter_config.json", adapters.WEIGHTS)

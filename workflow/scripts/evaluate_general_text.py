@@ -9,7 +9,6 @@ nats; its exponential is the perplexity.
 import time
 from pathlib import Path
 
-from hra_workflow import methods
 from hra_workflow.core import finished_run, manifests, predictions, provenance
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
@@ -28,7 +27,7 @@ def main(job: dict) -> None:
     device = provenance.pick_device(job)
     folder = manifests.folder(inputs["model"])
     path = manifests.folder(inputs["dataset"]) / f"{params['split']}.parquet"
-    most = context.limit(causal_lm.config_of(folder)) - methods.virtual_tokens(params["method"])
+    most = context.limit(causal_lm.config_of(folder))
     rows = ITEMS[params["cut"]](path, causal_lm.load_tokenizer(folder), params["window"], most)
     model = causal_lm.load_run(
         folder, params["method"], Path(inputs["last"]), params["precision"], device, params.get("quantization")
@@ -90,8 +89,8 @@ def losses(model, rows: list[list[int]], batch_size: int, device: str) -> list[f
         for index, row in enumerate(some):
             ids[index, : len(row)], mask[index, : len(row)] = torch.tensor(row), 1
         ids, mask = ids.to(device), mask.to(device)
-        found = model(input_ids=ids, attention_mask=mask).logits  # (rows, virtual tokens + tokens, …)
-        logits = found[:, -width:-1].float()
+        found = model(input_ids=ids, attention_mask=mask).logits
+        logits = found[:, :-1].float()
         each = torch.nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
         return ((each * mask[:, 1:]).sum(dim=1) / mask[:, 1:].sum(dim=1)).tolist()
 

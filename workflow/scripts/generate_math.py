@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hra_workflow import methods
 from hra_workflow.core import finished_run, made_from, manifests, predictions, provenance, rates
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import as_list, script
@@ -108,27 +107,23 @@ class Run:
         self.params, self.prompt, self.model_folder = job["params"], prompt, model_folder
         self.weights = Path(job["input"]["last"])
         self.generation = self.params["generation"]
-        self.method = methods.entry(self.params["method"])
         self.precision = self.params["precision"]
         self.device = provenance.pick_device(job)
         self.rows, self.backend = self.generation["batch_size"], f"transformers {provenance.version('transformers')}"
-        self.virtual, self.prefix = [], ()  # IDs of virtual tokens before every prompt; prefix of every cache
 
     def check_lengths(self, asked: Part) -> None:
         """Raise JobError if a question and `max_new_tokens` do not fit into the model's context."""
-        tokens = methods.virtual_tokens(self.params["method"])
-        limit = context.limit(causal_lm.config_of(self.model_folder)) - asked.limit - tokens
+        limit = context.limit(causal_lm.config_of(self.model_folder)) - asked.limit
         if long := [item for item in asked.items() if len(asked.ids[item]) > limit]:
             raise JobError(
                 f"{asked.benchmark}, item {long[0]}: the question takes {len(asked.ids[long[0]])} tokens, and "
-                f"max_new_tokens = {asked.limit} leaves {limit} of the model's context"
-                f"{f' with {tokens} virtual tokens' if tokens else ''}. Lower max_new_tokens."
+                f"max_new_tokens = {asked.limit} leaves {limit} of the model's context. Lower max_new_tokens."
             )
 
     def answers(self, parts: list[Part]) -> Iterable[Answer]:
         from tqdm import tqdm
 
-        from hra_workflow.models import decoding, served_tokens
+        from hra_workflow.models import decoding
 
         model = causal_lm.load_run(
             self.model_folder,
@@ -139,8 +134,6 @@ class Run:
             self.params.get("quantization"),
             merge=self.generation["serve"] == "merged",
         )
-        if self.method.adapter.virtual:
-            model, self.virtual, self.prefix = served_tokens.served(model)
         model = model.get_base_model() if hasattr(model, "get_base_model") else model  # with its adapter's layers
         answer = self.in_slots if decoding.is_supported(model) else self.in_batches
         started, count = rates.clock(), sum(len(one.items()) for one in parts)
@@ -158,7 +151,7 @@ class Run:
 
         from hra_workflow.models import decoding
 
-        most = max(len(asked.ids[item]) for item in pool) + methods.virtual_tokens(self.params["method"]) + asked.limit
+        most = max(len(asked.ids[item]) for item in pool) + asked.limit
         fitting, why = decoding.fitting_rows(model, most)
         if fitting < min(self.rows, len(pool)):
             print(f"{fitting} instead of {self.rows} answers at a time: {why}")
@@ -166,8 +159,8 @@ class Run:
         while left:
             items, rows = [item for item in pool if item in left], min(self.rows, fitting)
             try:
-                ids = [self.virtual + asked.ids[item] for item in items]
-                for index, tokens in decoding.greedy(model, ids, asked.limit, rows, self.ended, self.prefix):
+                ids = [asked.ids[item] for item in items]
+                for index, tokens in decoding.greedy(model, ids, asked.limit, rows, self.ended):
                     left.remove(items[index])
                     yield items[index], tokens
                 return
@@ -201,7 +194,7 @@ class Run:
 
         tokenizer, strings = self.prompt.tokenizer, self.generation["stop"]
         tokenizer.padding_side = "left"
-        padded = tokenizer.pad({"input_ids": [self.virtual + asked.ids[item] for item in items]}, return_tensors="pt")
+        padded = tokenizer.pad({"input_ids": [asked.ids[item] for item in items]}, return_tensors="pt")
         stop = {"stop_strings": strings, "tokenizer": tokenizer} if strings else {}
         with torch.inference_mode():
             sequences = model.generate(

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import evaluate_glue
-from hra_workflow import methods
 from hra_workflow.core import manifests
 from hra_workflow.core.job import script
 from hra_workflow.data import held_out
@@ -66,9 +65,9 @@ def make_trainer(job: dict, device: str, sign: int):
     dataset, method, settings = params["dataset"], params["method"], params["hyperparameters"]
     shown = params["evaluation"]["metrics"]
     model_folder, data_folder = (manifests.folder(job["input"][name]) for name in ("model", "dataset"))
-    tokenizer, tokens = classifier.load_tokenizer(model_folder), methods.virtual_tokens(method)
+    tokenizer = classifier.load_tokenizer(model_folder)
     config = AutoConfig.from_pretrained(model_folder)
-    context.check(config, tokenizer, tokens, settings["max_length"], params["model_name"])
+    context.check(config, tokenizer, settings["max_length"], params["model_name"])
     tokenized = partial(
         classifier.tokenized, data_folder, columns=dataset["columns"], tokenizer=tokenizer,
         max_length=settings["max_length"],

@@ -59,8 +59,7 @@ def read_rows(job: dict, model_folder: Path, data_folder: Path) -> tuple:
     import numpy as np
 
     params, settings = job["params"], job["params"]["hyperparameters"]
-    tokens = methods.virtual_tokens(params["method"])
-    context.check(causal_lm.config_of(model_folder), None, tokens, settings["max_length"], params["model_name"])
+    context.check(causal_lm.config_of(model_folder), None, settings["max_length"], params["model_name"])
     prompt = prompts.Prompt(params["prompt"], causal_lm.load_tokenizer(model_folder), model_folder)
     learner = resolve_name(params["learner"])(settings, prompt)
     rows = learner.rows(data_folder, int(job["wildcards"]["seed"]))

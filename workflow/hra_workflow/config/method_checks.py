@@ -22,12 +22,8 @@ def check_variant(place: str, method: dict, variant: dict) -> None:
     if entry.adapter.config:
         expect(peft is not None, f"{place}: kind {kind} needs `peft: {{…}}`, the arguments of PEFT's config")
         expect(
-            entry.adapter.virtual or "targets" in variant,
+            "targets" in variant,
             f"{place}: kind {kind} needs `targets`, the name of a list in the model's targets",
-        )
-        expect(
-            not (entry.adapter.virtual and "targets" in variant),
-            f"{place}: kind {kind} adapts no layers. Remove `targets`",
         )
     else:
         expect(

@@ -100,11 +100,10 @@ def check_task(task: Task) -> None:
     for index, block in enumerate(entry["grid"]):
         for run in block["runs"]:
             method, variant = run.split("/")
-            kind, limit = kind_of(config["methods"][method]), methods.get(config, method).limit
             expect(
                 methods.get(config, method).runs(task.name),
                 f"{place}.grid[{index}]: {run}: expected a kind that {task.name} can run "
-                f"({', '.join(methods.kinds_of(task.name))}), found {kind}{f' ({limit})' if limit else ''}. "
+                f"({', '.join(methods.kinds_of(task.name))}), found {kind_of(config['methods'][method])}. "
                 "Remove the run from the grid",
             )
             if targets := config["methods"][method]["variants"][variant].get("targets"):

@@ -119,15 +119,6 @@ def of_type(kind: str) -> Method:
     """Return the entry of a type of PEFT."""
     if kind in METHODS and METHODS[kind].adapter.config:
         return METHODS[kind]
-    if kind in peft_types.VIRTUAL:
-        return Method(
-            tasks=("math",) if kind in peft_types.CACHED else TRANSFORMERS,
-            limit="virtual tokens are for text models; a prefix of keys and values, for those that take a cache",
-            adapter=Adapter(kind, starts_from_weights=lambda peft: True, virtual=True, merges=False),
-            variants=Variants(fault=peft_types.virtual_fault),
-            quantizes=False,
-            recomputes=kind not in peft_types.CACHED,
-        )
     return Method(
         tasks=TRANSFORMERS if kind in peft_types.RANDOM else None,
         adapter=Adapter(
@@ -139,11 +130,6 @@ def of_type(kind: str) -> Method:
         ),
         quantizes=kind in peft_types.FOUR_BIT,
     )
-
-
-def virtual_tokens(method: dict) -> int:
-    """Return the number of virtual tokens that a method (see grid.method) puts before every input."""
-    return method["peft"]["num_virtual_tokens"] if entry(method).adapter.virtual else 0
 
 
 def of_peft(peft_config) -> Method:

@@ -16,7 +16,6 @@ class Adapter:
     unused: arguments that PEFT ignores, so that its layers record another value.
     arguments: function (method, as from grid.method; training steps) → further arguments of that config.
     starts_from_weights: function (arguments of that config) → whether the initial adapter depends on the base weights.
-    virtual: it trains virtual tokens that precede the input; a variant has no targets.
     linear: whether its targets are Linear layers.
     merges: whether it can be merged into the weights. merges_quantized: the same for a 4-bit base model.
     to_lora: `module:function` (adapter, new folder, base model) that writes an equivalent LoRA adapter.
@@ -28,7 +27,6 @@ class Adapter:
     unused: tuple[str, ...] = ()
     arguments: Callable[[dict, int], dict] = lambda method, steps: {}
     starts_from_weights: Callable[[dict], bool] = lambda peft: False
-    virtual: bool = False
     linear: bool = True
     merges: bool = True
     merges_quantized: bool = True
@@ -57,12 +55,11 @@ class Method:
 
     colour: in figures (the palette of Okabe and Ito); None: a spare one (report/colours.py).
     baseline: whether it is a baseline of HRA.
-    tasks: the tasks that can run it; None: every task. limit: the reason for the limit, for an error.
+    tasks: the tasks that can run it; None: every task.
     adapter, variants: see above.
     trains: whether it trains at all. base: the base model's parameters that it trains: all, biases or none.
     precision: the base model's precision in training; None: that of the hyper-parameter.
     quantizes: whether it can be trained on a 4-bit base model.
-    recomputes: whether it can be trained with gradient checkpointing.
     penalty: `module:function` (model, method's slice) → weighted term added to the loss, or None.
     callbacks: `module:class` of transformers callbacks with `save_state` and `load_state` (model, checkpoint folder).
     real_images: whether the real images are evaluated instead of generated ones.
@@ -72,14 +69,12 @@ class Method:
     colour: str | None = None
     baseline: bool = True
     tasks: tuple[str, ...] | None = None
-    limit: str | None = None
     adapter: Adapter = Adapter()
     variants: Variants = Variants()
     trains: bool = True
     base: str = "none"
     precision: str | None = None
     quantizes: bool = True
-    recomputes: bool = True
     penalty: str | None = None
     callbacks: tuple[str, ...] = ()
     real_images: bool = False

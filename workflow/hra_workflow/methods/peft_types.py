@@ -1,7 +1,5 @@
 """The adapter types of the installed PEFT, and the arguments that a config can set.
 
-Most types adapt layers; those with virtual tokens train vectors that precede the input, or its keys and values.
-
 It is imported on login nodes. Importing PEFT imports torch, so only jobs do it, in `config_class` and what calls it.
 """
 
@@ -14,6 +12,7 @@ from hra_workflow.core.errors import expect
 from hra_workflow.core.wording import meant
 
 # Facts that PEFT does not tell: types that need more than targets, a single adapter and the usual inputs.
+TOKENS = "it trains vectors that precede the input, or its keys and values, instead of Linear layers"
 SVD = "what it freezes is computed from singular vectors and not saved, and another machine may compute other ones"
 UNSUPPORTED = {
     "adamss": SVD,
@@ -22,7 +21,10 @@ UNSUPPORTED = {
     "cpt": "its tokens are those of examples, and its loss needs their types as an input",
     "frod": SVD,
     "multitask_prompt_tuning": "it needs a `task_ids` input in every forward pass",
+    "p_tuning": TOKENS,
     "poly": "it needs a `task_ids` input in every forward pass",
+    "prefix_tuning": TOKENS,
+    "prompt_tuning": TOKENS,
     "psoft": SVD,
     "shadow": "it wraps decoder blocks instead of Linear layers",
     "trainable_tokens": "it trains rows of the embedding instead of Linear layers",
@@ -30,8 +32,6 @@ UNSUPPORTED = {
 }
 UNMERGEABLE = ("beft", "lily")  # a bias for layers without one; a router that depends on the input
 NORMALISATION = ("ln_tuning",)  # types whose targets are not Linear layers
-VIRTUAL = ("prompt_tuning", "p_tuning", "prefix_tuning")  # types with virtual tokens
-CACHED = ("prefix_tuning",)  # … whose tokens are keys and values in a cache, instead of inputs
 FOUR_BIT = ("hira", "ia3", "pvera", "randlora", "road")  # types with layers for 4-bit models, besides METHODS
 RANDOM = ("pvera",)  # random numbers in every training step, which diffusion's checkpoints do not restore
 TARGETS = (
@@ -79,7 +79,7 @@ def config_class(kind: str) -> type:
 
 
 def check_arguments(place: str, kind: str, peft: dict) -> None:
-    """Raise JobError for an argument that a type lacks or that the workflow sets, and for an unknown use of tokens.
+    """Raise JobError for an argument that a type lacks or the workflow sets, and for a type that adapts no layers.
 
     Of the values, only numbers and booleans are checked; PEFT checks the others when it builds the adapter.
     """
@@ -87,9 +87,8 @@ def check_arguments(place: str, kind: str, peft: dict) -> None:
 
     config = config_class(kind)
     expect(
-        kind in VIRTUAL or not issubclass(config, PromptLearningConfig),
-        f"{place}: type {kind} cannot run here: it adds virtual tokens in a way that is unknown here. "
-        "Use a type that adapts Linear layers",
+        not issubclass(config, PromptLearningConfig),
+        f"{place}: type {kind} cannot run here: {TOKENS}. Use a type that adapts Linear layers",
     )
     fields, of_all = config.__dataclass_fields__, PeftConfig.__dataclass_fields__
     known = sorted({*fields} - {*of_all, *TARGETS, *OF_MODEL})
@@ -104,16 +103,3 @@ def check_arguments(place: str, kind: str, peft: dict) -> None:
             type(value) in PLAIN.get(wanted, (type(value),)),
             f"{place}.{name}: expected a value of type {wanted}, found {value!r}. Correct it",
         )
-
-
-def virtual_fault(method: dict) -> str | None:
-    """Return the error of a variant with virtual tokens and how to correct it, or None."""
-    peft = method["peft"]
-    count = peft.get("num_virtual_tokens")
-    if not isinstance(count, int) or count < 1:
-        return f"peft.num_virtual_tokens: expected a positive integer, found {count}. Set it, for example to 20"
-    if peft.get("prompt_tuning_init") == "TEXT":
-        return "peft.prompt_tuning_init is TEXT, which needs the path of a tokenizer. Use RANDOM or SAMPLE_VOCAB"
-    if not method["train_head"]:
-        return "train_head is false, but PEFT trains the classifier together with virtual tokens. Remove it"
-    return None

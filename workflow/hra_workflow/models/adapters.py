@@ -1,7 +1,7 @@
 """Insertion, saving and loading of a run's trainable parameters: a PEFT adapter, or a part of the model itself.
 
 A run's weights are one file, adapter_model.safetensors. For adapter methods it is PEFT's, next to adapter_config.json;
-for `full`, `bitfit`, `head` and initial virtual tokens it contains the trained parameters under their own names.
+for `full`, `bitfit` and `head` it contains the trained parameters under their own names.
 """
 
 import json
@@ -17,7 +17,7 @@ from hra_workflow.core import files, grid, made_from, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.methods import peft_types
-from hra_workflow.models import built_adapters, virtual_tokens
+from hra_workflow.models import built_adapters
 
 WEIGHTS = "adapter_model.safetensors"
 ALL_LINEAR, DEFAULT = "all-linear", "default"  # targets that are not a list: all Linear layers, or PEFT's default
@@ -32,15 +32,12 @@ def install() -> None:
     butterfly.install()
 
 
-def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000, task_type: str | None = None):
-    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter.
-
-    `task_type`: PEFT's name of the model's task, which it needs for virtual tokens.
-    """
+def peft_config(method: dict, head: list[str] | None = None, total_steps: int = 1000):
+    """Build the PEFT config of a method (see grid.method); `head`: modules to train and save next to the adapter."""
     entry = methods.entry(method)
     arguments = dict.fromkeys(entry.adapter.one_of, 0) | entry.adapter.arguments(method, total_steps) | method["peft"]
     config_class = peft_types.config_class(entry.adapter.config)
-    arguments |= {"task_type": task_type} if entry.adapter.virtual else {"target_modules": method["targets"]}
+    arguments |= {"target_modules": method["targets"]}
     return config_class(modules_to_save=head and list(head), **arguments)  # a copy, to which PEFT adds names
 
 
@@ -55,14 +52,11 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
     if not methods.entry(method).adapter.config:
         return None
     install()
-    virtual = methods.entry(method).adapter.virtual
-    if not virtual:
-        method = method | {"targets": targets(model, method, [*(head or []), *outside])}
+    method = method | {"targets": targets(model, method, [*(head or []), *outside])}
     check_untied(model, method["targets"] or [], head or [])
     names = [name for name, _ in model.named_modules()]
-    arguments = (method, head, total_steps, virtual_tokens.task_type(model, head) if virtual else None)
     try:
-        adapted = peft.get_peft_model(model, peft_config(*arguments))
+        adapted = peft.get_peft_model(model, peft_config(method, head, total_steps))
     except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
         raise JobError(f"{grid.kind_of(method)} {method['peft']} does not fit this model: {problem}") from problem
     # PEFT converts untrained parameters (AdaLoRA's `ranknum`) to the dtype of the weights, which unfreezes it.
@@ -71,7 +65,7 @@ def insert(model, method: dict, head: list[str] | None = None, total_steps: int 
             if isinstance(beside, torch.nn.ParameterDict):
                 beside.requires_grad_(False)
     # PEFT modifies the config that it receives: a new one has the requested values.
-    built_adapters.check(adapted, peft_config(*arguments), names)
+    built_adapters.check(adapted, peft_config(method, head, total_steps), names)
     built_adapters.check_trained(adapted, method, head or [])
     return adapted
 
@@ -138,14 +132,10 @@ def start_training(model, method: dict, head: list[str], augmented: Path, total_
     if adapted is None:
         select_trainable(model, method, head)
         return model
-    virtual, start = methods.entry(method).adapter.virtual, safe_checkpoints.load(augmented / WEIGHTS)
-    fresh = trained_state(adapted) if virtual else get_peft_model_state_dict(adapted)
+    start, fresh = safe_checkpoints.load(augmented / WEIGHTS), get_peft_model_state_dict(adapted)
     taken = pissa_factors(adapted)
     if strange := [name for name in start if name not in fresh or fresh[name].shape != start[name].shape]:
         raise JobError(f"{augmented} does not belong to this model ({strange[0]}). Delete the folder and run again.")
-    if virtual:
-        adapted.load_state_dict(start, strict=False)
-        return adapted
     set_peft_model_state_dict(adapted, fresh | start)  # the head is not part of the initial adapter
     for layer, A, B in taken:
         change = B @ A - layer.lora_B["default"].weight.data @ layer.lora_A["default"].weight.data
@@ -194,16 +184,6 @@ def count(model, head: list[str]) -> dict[str, int]:
 def trained_state(model) -> dict:
     """Return the trainable parameters by name."""
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def save_initial(adapted, method: dict, folder: Path) -> None:
-    """Write an initial adapter: PEFT's files, but instead of virtual tokens the network that computes them."""
-    from safetensors.torch import save_file
-
-    save(adapted, folder)
-    if methods.entry(method).adapter.virtual:
-        save_file(trained_state(adapted), folder / WEIGHTS, metadata={"format": "pt"})
-        share(folder)
 
 
 def save(model, folder: Path, start: Path | None = None) -> None:

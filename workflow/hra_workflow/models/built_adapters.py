@@ -9,9 +9,8 @@ import math
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.grid import kind_of
 from hra_workflow.methods import entry, of_peft
-from hra_workflow.models import virtual_tokens
-from hra_workflow.models.virtual_tokens import NAME
 
+NAME = "default"  # the name of the only adapter
 PREFIX = "base_model.model."  # begins the names of a PEFT model's modules, and the keys in its files
 
 
@@ -20,9 +19,6 @@ def check(adapted, asked, names: list[str]) -> None:
 
     `asked`: a PEFT config that has not been used to build a model. `names`: the base model's modules before insertion.
     """
-    if of_peft(asked).adapter.virtual:
-        virtual_tokens.check(adapted, asked)
-        return
     layers, chosen = adapted_layers(adapted), asked.target_modules or adapted.peft_config[NAME].target_modules
     targets = [name for name in names if is_named(name, chosen) and not is_within(name, asked.modules_to_save)]
     if wrong := sorted(set(targets) ^ set(layers)):
@@ -104,7 +100,6 @@ def check_trained(model, method: dict, head: list[str], train_head: bool = True)
         layers = adapted_layers(model).items()
         tensors = {f"{PREFIX}{name}.{part}.{NAME}" for name, layer in layers for part in layer.adapter_layer_names}
         own = {name for name in parameters if tensors & {name, name.rpartition(".")[0]}}
-        own |= {name for name in parameters if known.adapter.virtual and name.startswith(virtual_tokens.PREFIX)}
         own |= {name for name in biases if bias == "all" or (bias != "none" and name.endswith(".base_layer.bias"))}
     else:
         own = {name for name in parameters if not is_within(name, head) and known.trains_parameter(name)}

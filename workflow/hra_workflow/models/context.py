@@ -15,11 +15,10 @@ def limit(config, tokenizer=None) -> float:
     return min((value for value in stated if value), default=math.inf)
 
 
-def check(config, tokenizer, count: int, length: int, model: str) -> None:
-    """Raise JobError if `length` tokens and `count` virtual tokens are more than a model reads at a time."""
-    most = limit(config, tokenizer) - count
+def check(config, tokenizer, length: int, model: str) -> None:
+    """Raise JobError if `length` tokens are more than a model reads at a time."""
+    most = limit(config, tokenizer)
     if length > most:
-        besides = f", besides {count} virtual tokens" if count else ""
         raise JobError(
-            f"max_length: expected at most {most} tokens for {model}{besides}, found {length}. Lower it in the preset."
+            f"max_length: expected at most {most} tokens for {model}, found {length}. Lower it in the preset."
         )

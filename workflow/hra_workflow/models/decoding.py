@@ -3,17 +3,16 @@
 transformers' `generate` keeps all rows until the last one ends, and copies the complete cache in every step. Here, the
 cache of a fixed number of rows is allocated once. All rows end in the same column; a prompt that joins is prefilled
 separately and copied to the columns before that one. Prompts join from long to short, so that there is always room.
-The first columns hold the prefix of prefix tuning, if there is one, for all rows.
 
 transformers 5.24 gives the same answers to the demo's 300 problems (batch size 50, CPU), but more slowly: 4.6 s here,
 6.2 s by `generate` with batches of similar prompts, 10 to 46 s by `generate_batch` (continuous batching), which has
-neither stop strings nor prefixes. With a batch of 128 and one answer in 100 that ends at the limit of 1024 tokens
+no stop strings. With a batch of 128 and one answer in 100 that ends at the limit of 1024 tokens
 (simulated, mean 185), `generate` takes four times as many steps.
 """
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -22,7 +21,6 @@ from hra_workflow.models import memory
 
 FREE = 0.85  # fraction of the free memory for the cache; the rest is for prefilling
 PREFILLED = 4096  # tokens at a time
-Prefix = Sequence[tuple[torch.Tensor, torch.Tensor]]
 JOINING = 8  # rows join when one in eight is free, since prefilling a few takes as long as a step
 
 
@@ -48,15 +46,10 @@ class Rows(DynamicLayer):
 
 
 class Batch:
-    """The rows that are decoded together. `end`: the column after the last token of every row.
+    """The rows that are decoded together. `end`: the column after the last token of every row."""
 
-    `prefix`: per layer, keys and values (1, heads, columns, size) that precede every prompt; () for none.
-    """
-
-    def __init__(self, model, rows: int, capacity: int, prefix: Prefix = ()):
-        self.prefix, self.first = prefix, prefix[0][0].shape[2] if prefix else 0
-        capacity += self.first
-        self.model, self.capacity, self.end = model, capacity, self.first
+    def __init__(self, model, rows: int, capacity: int):
+        self.model, self.capacity, self.end = model, capacity, 0
         self.accepted = inspect.signature(model.forward).parameters
         self.cache = None
         device = next(model.parameters()).device
@@ -76,32 +69,26 @@ class Batch:
         """Prefill prompts, put them into free rows, and return the first token of each answer."""
         width = max(map(len, prompts))
         if not self.taken.any():
-            self.end = self.first + width
+            self.end = width
         ids, mask = (torch.zeros(len(prompts), width, dtype=torch.long) for _ in range(2))
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :], mask[row, width - len(prompt) :] = torch.tensor(prompt), 1
         ids, mask = ids.to(self.mask.device), mask.to(self.mask.device)
-        seen = torch.nn.functional.pad(mask, (self.first, 0), value=1)
-        position = (seen.cumsum(1) - 1).clamp(min=0)[:, self.first :]
-        prefilled = DynamicCache([tuple(one.expand(len(prompts), -1, -1, -1) for one in both) for both in self.prefix])
-        tokens = self.forward(ids, seen, position, prefilled)
+        position, prefilled = (mask.cumsum(1) - 1).clamp(min=0), DynamicCache()
+        tokens = self.forward(ids, mask, position, prefilled)
         if self.cache is None:
             self.cache = DynamicCache()
             rows, capacity = self.mask.shape
             self.cache.layers = [Rows(one.keys, one.values, rows, capacity) for one in prefilled.layers]
-            for layer, both in zip(self.cache.layers, self.prefix, strict=bool(self.prefix)):
-                for one, states in zip(layer.allocated, both, strict=True):
-                    one[:, :, : self.first] = states
         columns = slice(self.end - width, self.end)
         where = torch.tensor(places, device=self.mask.device)
         for layer, new in zip(self.cache.layers, prefilled.layers, strict=True):
             layer.show(self.end)
             for one, states in zip(layer.allocated, (new.keys, new.values), strict=True):
-                one[where, :, columns] = states[:, :, self.first :]
+                one[where, :, columns] = states
         self.mask[where] = False
-        self.mask[where, : self.first] = True
         self.mask[where, columns] = mask.bool()
-        self.last[where], self.position[where], self.taken[where] = tokens, seen.sum(1), 1
+        self.last[where], self.position[where], self.taken[where] = tokens, mask.sum(1), 1
         return tokens.tolist()
 
     @torch.inference_mode()
@@ -122,13 +109,13 @@ class Batch:
 
     @torch.inference_mode()
     def drop_columns(self, count: int) -> None:
-        """Remove the first columns after the prefix, which rows no longer use."""
-        kept, first = self.end - count, self.first
+        """Remove the first columns, which rows no longer use."""
+        kept = self.end - count
         for layer in self.cache.layers:
             for one in layer.allocated:
-                one[:, :, first:kept] = one[:, :, first + count : self.end].clone()
+                one[:, :, :kept] = one[:, :, count : self.end].clone()
             layer.show(kept)
-        self.mask[:, first:kept] = self.mask[:, first + count : self.end].clone()
+        self.mask[:, :kept] = self.mask[:, count : self.end].clone()
         self.mask[:, kept:] = False
         self.end = kept
 
@@ -145,21 +132,16 @@ class Batch:
 
 
 def greedy(
-    model,
-    prompts: list[list[int]],
-    limit: int,
-    rows: int,
-    ended: Callable[[list[int]], bool],
-    prefix: Prefix = (),
+    model, prompts: list[list[int]], limit: int, rows: int, ended: Callable[[list[int]], bool]
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield (index of a prompt, its new tokens) whenever an answer ends.
 
     `limit`: the maximum number of new tokens. `rows`: the maximum number of answers at a time. `ended`: function that
-    returns whether new tokens end an answer. `prefix`: as in `Batch`.
+    returns whether new tokens end an answer.
     """
     waiting = deque(sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index)))
     rows = min(rows, len(prompts))
-    batch = Batch(model, rows, max(map(len, prompts), default=0) + limit, prefix)
+    batch = Batch(model, rows, max(map(len, prompts), default=0) + limit)
     answers: list[tuple[int, list[int]] | None] = [None] * rows  # in every row: the prompt's index, new tokens
 
     def finished(places: list[int], tokens: list[int]) -> Iterator[tuple[int, list[int]]]:
@@ -188,7 +170,7 @@ def greedy(
             answers = [answers[place] for place in taken]
             taken = list(range(len(taken)))
         if taken:
-            used = batch.first + max(len(prompts[index]) + len(new) - 1 for index, new in filter(None, answers))
+            used = max(len(prompts[index]) + len(new) - 1 for index, new in filter(None, answers))
             unused = batch.end - used
             if batch.end == batch.capacity or unused > batch.end // 4:
                 batch.drop_columns(unused)

@@ -70,11 +70,6 @@ def check_retention(task: Task, key: str) -> None:
         harness_benchmarks(task),
         f"{key}.benchmarks: all have `unsafe_code: false`, so none runs. Set one to true, or retention: null",
     )
-    for run in retention_rows(task):
-        expect(
-            not methods.get(task.config, run.split("/")[0]).adapter.virtual,
-            f"{key}.runs: {run} has virtual tokens, which lm-eval's generation does not support. Remove it",
-        )
 
 
 def compute_rows(task: Task) -> list[str]:

@@ -18,18 +18,13 @@ from pathlib import Path
 from hra_workflow.core.errors import JobError
 
 PASSED, FAILED, TIMED_OUT = "passed", "failed", "timed out"
-SECONDS, WALL_SECONDS = (
-    3,
-    30,
-)  # seconds of CPU time per process, which a busy machine does not change; of wall time
+SECONDS = 3  # of CPU time per process, which a busy machine does not change
+WALL_SECONDS = 30
 MEMORY, PROCESSES, DISK = 2 << 30, 16, 64 << 20
 LIMITS = {"AS": MEMORY, "CORE": 0, "CPU": SECONDS, "FSIZE": DISK, "NPROC": PROCESSES}
 RUNNER = Path(__file__).with_name("isolated_program.py")
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
-PACKAGES = (
-    "site-packages",
-    "dist-packages",
-)  # folders on sys.path, also of other environments (from a .pth file)
+PACKAGES = ("site-packages", "dist-packages")  # on sys.path, also of other environments (from a .pth file)
 REPLY = 4096  # maximum bytes read of a reply
 REMEDY = (
     "Programs written by the model run in bubblewrap 0.8 or later only. Install it (`apt-get install bubblewrap` or "

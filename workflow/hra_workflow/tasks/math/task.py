@@ -54,15 +54,9 @@ class Math(Task):
         extra_tables.check(self)
 
     def check_run(self, run: dict, key: str) -> None:
-        """Raise JobError if a run's method does not support how it is trained or served."""
+        """Raise JobError if a run's method does not support a 4-bit base model, or how the config serves it."""
         method, kind = methods.get(self.config, run["method"]), grid.kind_of(self.config["methods"][run["method"]])
-        values = self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}")
-        expect(
-            method.recomputes or not values["gradient_checkpointing"],
-            f"{key} cannot be trained with gradient checkpointing, which drops its keys and values. Set "
-            "gradient_checkpointing to false in its preset",
-        )
-        quantized = values.get("quantization")
+        quantized = self.hyperparameters(run["dataset"], f"{run['method']}/{run['variant']}").get("quantization")
         expect(
             not quantized or method.quantizes,
             f"{key} is on a 4-bit base model: expected a kind for which PEFT has 4-bit layers, found {kind}. Set "

@@ -147,14 +147,13 @@ class Benchmark:
     def method(self, kind: str, stated: dict) -> dict:
         """Return an adapter_config.json of PEFT as a method, like grid.method."""
         known = {*peft_types.config_class(kind).__dataclass_fields__} - UNSTATED
-        virtual = kind in peft_types.VIRTUAL
         variant = {"peft": probe.quick({name: value for name, value in stated.items() if name in known})}
         config = {
             "methods": {kind: {"kind": "peft", "type": kind, "version": 1, "variants": {"published": variant}}},
             "models": {self.settings["model"]: {"targets": {"published": stated.get("target_modules")}}},
             "tasks": {self.task: self.settings},
         }
-        variant |= {} if virtual else {"targets": "published"}
+        variant |= {"targets": "published"}
         if kind == "adalora":  # the rehearsed steps reallocate ranks, as 86 % of the published ones
             del config["methods"][kind]["type"]
             config["methods"][kind]["kind"] = f"{__name__}:ADALORA"

@@ -118,7 +118,7 @@ def test_what_a_probe_did_not_reach_or_fit_is_said(config, tmp_path):
     place = tmp_path / "scratch/preflight/glue/preflight/lora/r8/seed0/train.error.json"
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps({"error": "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"}))
-    found = {one.check: one for one, _ in outcomes.of_probes(new, ["glue"])}
+    found = {one.check: one for one in outcomes.of_probes(new, ["glue"])}
     assert "the batch does not fit: raise `gradient_accumulation`" in found["glue lora/r8, training"].text
     assert "did not run" in found["glue hra/r8-inf, training"].text
     assert "did not run" in found["glue hra/r8-inf, evaluation"].text

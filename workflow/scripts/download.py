@@ -151,19 +151,13 @@ def one_file(raw: Path, converted: Path) -> Path:
 
 
 def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:
-    """Check before the download that every listed file is usable, and that every file of a split is listed."""
-    listed = source.get("files")
-    if not dataset and (refused := [path for path in listed or () if not file_filters.is_model_file(path)]):
+    """Check before the download that every listed file of a model is usable."""
+    listed = source.get("files", ())
+    if not dataset and (refused := [path for path in listed if not file_filters.is_model_file(path)]):
         raise JobError(
             f"{name}: expected only model files ({' '.join(sorted(file_filters.MODEL_FILES))}), found "
             f"{', '.join(refused)}. Other files may contain code; remove them from the config."
         )
-    if dataset and listed is not None:
-        for split, paths in dataset.get("splits", {}).items():
-            if missing := [path for path in paths if path not in listed]:
-                raise JobError(
-                    f"{name}: split {split} reads {', '.join(missing)}, which `source: files` does not list."
-                )
 
 
 if __name__ == "__main__":

@@ -39,11 +39,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return name_of(self.rule, self.wildcards)
-
-
-def name_of(rule: str, wildcards: dict[str, str]) -> str:
-    return " ".join([rule, *("/".join(wildcards.values()),) * bool(wildcards)])
+        return " ".join([self.rule, *("/".join(self.wildcards.values()),) * bool(self.wildcards)])
 
 
 def folder(results: str) -> Path:

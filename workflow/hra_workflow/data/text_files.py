@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Set
 from functools import partial
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TextIO
 
@@ -24,18 +24,15 @@ from hra_workflow.data.text_rows import Rows, check_names, other_separator
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 SHOWN = 80  # characters of a line in an error
-READ = 65_536  # rows of Parquet at a time
 BROKEN_JSON = "Correct the line; if the file is truncated or has another format, replace it."
 
 
-def read(
-    where: str, paths: list[Path], stated: dict | None, columns: Iterable[str] = (), first: int | None = None
-) -> Rows:
+def read(where: str, paths: list[Path], stated: dict | None, columns: Iterable[str] = ()) -> Rows:
     """Read the rows of all files; texts as strings, so that a sentence 'NA' or 'null' is kept.
 
     JSON is recognised by its suffix; other files are read with the config's `read` if it is set, else as .csv, .tsv or
-    Parquet by their suffix. Only these `columns` of JSON and Parquet, and the `first` rows of Parquet files, which may
-    not fit into memory, are read. Lines that are no row of these columns are in `broken`.
+    Parquet by their suffix. Only these `columns` of JSON and Parquet are read. Lines that are no row of these columns
+    are in `broken`.
     """
     rows, columns = Rows(), set(columns)
     for path in paths:
@@ -44,7 +41,7 @@ def read(
             text = decoded(where, path.name, path.read_bytes()).read()
             add_json(rows, where, path.name, text, path.suffix == ".jsonl", columns)
         elif stated is None and path.suffix not in SEPARATORS:
-            read_parquet(rows, where, path, columns, first)
+            read_parquet(rows, where, path, columns)
         else:
             read_separated(rows, where, path, {"sep": SEPARATORS.get(path.suffix, ",")} | (stated or {}), columns)
     stop_if_empty(where, rows)
@@ -186,8 +183,8 @@ def once(where: str, pairs: list[tuple[str, object]]) -> dict:
     return found
 
 
-def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: int | None) -> None:
-    """Read the wanted columns of the first rows; all columns if one of them is missing, for the error that names it."""
+def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str]) -> None:
+    """Read the wanted columns; all columns if one of them is missing, for the error that names it."""
     import pyarrow
     from pyarrow import parquet
 
@@ -196,14 +193,11 @@ def read_parquet(rows: Rows, where: str, path: Path, wanted: set[str], first: in
         names = file.schema_arrow.names
         names = [name for name in names if name in wanted] if wanted <= set(names) and wanted else names
         check_names(f"{where}: {path.name}", names)
-        left = file.metadata.num_rows if first is None else max(0, first - len(rows))
-        batches = file.iter_batches(min(left, READ) or 1, columns=names)
-        found = list(islice((row for batch in batches for row in batch.to_pylist()), left))
+        found = file.read(columns=names).to_pylist()
     except pyarrow.ArrowInvalid as problem:
         reason = " ".join(str(problem).split())
         raise JobError(
             f"{where}: {path.name} cannot be read as Parquet: {reason}. "
             "Name it .csv, .tsv, .json, .jsonl or .parquet, or state `read`."
         ) from problem
-    rows.unread += file.metadata.num_rows - len(found)
     rows.add(where, f"{path.name}, row", [*enumerate(found, 1)])

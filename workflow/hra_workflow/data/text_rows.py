@@ -26,7 +26,6 @@ class Rows:
 
     columns: dict[str, list] = field(default_factory=dict)
     lines: list[int] = field(default_factory=list)  # of the file, counted from 1
-    unread: int = 0  # rows of the files beyond these
     files: list[tuple[int, str]] = field(default_factory=list)  # first row, "a.csv, line"
     broken: list[Problem] = field(default_factory=list)  # of lines that are no row; readers raise them with their own
 

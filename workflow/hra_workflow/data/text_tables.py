@@ -47,23 +47,21 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
     columns = stated if isinstance(stated, dict) else {column: column for column in stated}
     wanted = [*columns.values(), *([dataset["label"]] if "label" in dataset else [])]
-    longest, first = dataset.get("max_characters"), dataset.get("take", {}).get(split)
-    all_read = longest or "shuffle" in dataset
-    rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted, None if all_read else first)
-    count = len(rows) + len(rows.broken) + rows.unread
+    rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted)
+    count = len(rows) + len(rows.broken)
     if (expected := dataset.get("rows", {}).get(split)) not in (None, count):
         raise JobError(
             f"{where}: expected {expected} rows, found {count}. The file is truncated, a different version, or misread "
             "(a quote character can swallow lines: set `read: {quoting: 3}`)."
         )
     rows.require(where, wanted)
-    if longest:
+    if longest := dataset.get("max_characters"):
         texts = zip(*(rows.columns[source] for source in columns.values()), strict=True)
         rows = rows.only([row for row, parts in enumerate(texts) if len(" ".join(map(str, parts))) <= longest])
         stop_if_empty(f"{where}, max_characters {longest}", rows)
     if "shuffle" in dataset:
         rows = rows.shuffled(where, dataset["shuffle"])
-    rows = rows.only(range(len(rows))[:first])
+    rows = rows.only(range(len(rows))[: dataset.get("take", {}).get(split)])
     converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}
     problems = empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)

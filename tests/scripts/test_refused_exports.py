@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 import export_adapter
 from hra_workflow.core import records
 from hra_workflow.core.errors import JobError
-from hra_workflow.models.diffusion import exports
 from support import method
 from test_export_adapter import exporting
 
@@ -42,12 +39,3 @@ def test_a_run_that_is_outdated_or_edited_is_not_exported(make_run, tmp_path, mo
         path.write_bytes(before)
     records.write(params["record"], record | {"seconds": 1.0})  # trained again and not evaluated since
     refused(r"metrics.json: .* inputs\.\S+train.json")
-
-
-def test_a_dora_is_not_written_for_comfyui(tmp_path):
-    state = {"unet.to_q.lora_A.weight": torch.zeros(2, 4), "unet.to_q.lora_B.weight": torch.zeros(4, 2)}
-    save_file(state, tmp_path / exports.DIFFUSERS)
-    assert exports.write_kohya(tmp_path) is None
-    (tmp_path / exports.KOHYA).unlink()
-    save_file(state | {"unet.to_q.lora_magnitude_vector.weight": torch.ones(4)}, tmp_path / exports.DIFFUSERS)
-    assert "is a DoRA" in exports.write_kohya(tmp_path) and not (tmp_path / exports.KOHYA).exists()

@@ -1,8 +1,8 @@
 """Write a run's adapter as a folder for the Hugging Face Hub: the adapter, an equivalent LoRA, and a card.
 
 The adapter is the run's, except that adapter_config.json names the base model on the Hub instead of a folder of this
-machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora), for a
-text-to-image model also in the layouts of diffusers and, unless it is a DoRA, of ComfyUI and kohya's scripts.
+machine. lora/ has an adapter of HRA as a LoRA with the same outputs (hra.to_lora), for a text-to-image model also in
+the layout of diffusers.
 """
 
 import inspect
@@ -39,9 +39,6 @@ def main(job: dict) -> None:
             resolve_name(params["to_lora"])(str(new), str(lora), str(folder))
         elif component:
             exports.write_lora(new, lora, folder)
-        if (lora / exports.DIFFUSERS).exists() and (why := exports.write_kohya(lora)):
-            title = diffusion.ARCHITECTURES[diffusion.architecture_name(folder)].title
-            print(f"{title}: {why}")
         about = {
             "label": params["label"],
             "pipeline_tag": task.pipeline_tag,
@@ -49,7 +46,6 @@ def main(job: dict) -> None:
             "settings": params["settings"],
             "dtype": precision.NAMES[record["hyperparameters"]["precision"]],
             "has_lora": lora.exists(),
-            "has_kohya": (lora / exports.KOHYA).exists(),
             "component": component,
             "base": os.path.relpath(folder),
             "exported": os.path.relpath(card.parent),

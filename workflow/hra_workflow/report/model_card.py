@@ -34,9 +34,9 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
 
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
-    with `settings` of predictions, torch's `dtype`, `has_lora`, `has_kohya` and the `component` of a pipeline; the
-    folders `base` and `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark ->
-    the manifest of its data; `splits` (selections.splits).
+    with `settings` of predictions, torch's `dtype`, `has_lora` and the `component` of a pipeline; the folders `base` and
+    `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark -> the manifest of its
+    data; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -76,7 +76,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
         revision=f", revision={base.revision!r}" if base else "",
         has_lora=params["has_lora"],
-        has_kohya=params["has_kohya"],
         component=params["component"],
         made=made,
         settings=params["settings"],

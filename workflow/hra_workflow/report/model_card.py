@@ -75,16 +75,13 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     snippet = environment.from_string(params["snippet"]).render(
         folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
         revision=f", revision={base.revision!r}" if base else "",
-        has_lora=params["has_lora"],
-        has_kohya=params["has_kohya"],
-        component=params["component"],
         made=made,
-        settings=params["settings"],
-        dtype=params["dtype"],
+        **params,
     )
     text = environment.get_template("model_card.md").render(
         metadata=content.to_yaml(),
         label=params["label"],
+        tuned=params["tuned"],
         labels=made.get("dataset", {}).get("labels"),
         prompts=record.get("prompts"),
         snippet=snippet.strip(),
@@ -98,7 +95,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         data_license=data.get("license") or "not stated",
         weights=weights,
         steps=steps,
-        tuned=params["tuned"],
         adapter=adapter,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )

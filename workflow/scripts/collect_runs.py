@@ -125,7 +125,7 @@ def main(job: dict) -> None:
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
     trained = by_folder(job["input"].get("records"), 4)
     evaluated = by_folder(job["input"].get("metrics"), 5)
-    trials = tuning_results.outdated(params["trials"], params["expected_trials"])
+    trials = tuning_results.outdated(job["input"]["tuning"]) if job["input"].get("tuning") else {}
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]
     if not params["incomplete"]:

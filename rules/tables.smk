@@ -52,8 +52,6 @@ rule runs:
         **unrecorded(
             expected=expected_results,
             errors=lambda wc: expected_runs.error_files(TASKS[wc.task]),
-            trials=all_trials,
-            expected_trials=lambda wc: expected_trials(wc.task, all_trials(wc)),
         ),
         lost=lost_inputs("runs_{task}.csv"),
     script:

@@ -180,8 +180,6 @@ def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[
             "expected": expected,
             "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
             "incomplete": incomplete,
-            "trials": [],
-            "expected_trials": [],
         },
     }
 

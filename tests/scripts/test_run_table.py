@@ -13,7 +13,7 @@ import tuned
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.core import files, records
 from hra_workflow.core.errors import JobError
-from hra_workflow.report import run_columns, run_statistics
+from hra_workflow.report import run_columns, run_statistics, tuning_results
 
 
 def test_one_row_per_run_benchmark_selection_and_metric_in_config_order(tmp_path):
@@ -147,7 +147,9 @@ def test_a_run_whose_trials_are_of_another_config_is_refused(tmp_path):
     trials = tuned.made(tmp_path, {"hra/r8": [0.5, 0.9, 0.8]})
     (run["record"]["chosen"],) = tuned.choices(tmp_path, trials)
     job = factories.collect_job(tmp_path, [run], paths)
-    job["params"] |= {"trials": trials, "expected_trials": tuned.expected(trials, epochs=4)}
+    job["input"]["tuning"] = str(tmp_path / "tune_glue.csv")
+    table = tuning_results.table(trials, tuned.expected(trials, epochs=4), incomplete=True)
+    table.to_csv(job["input"]["tuning"], index=False)
     named = ".*".join(f"epochs 3, now 4; delete {one['record']}" for one in trials)
     with pytest.raises(JobError, match=rf"cola/hra/r8/seed0 \(outdated: of its trials: {named}"):
         collect_runs.main(job)

@@ -17,13 +17,6 @@ from hra_workflow.report.run_statistics import RUN
 from hra_workflow.report.selections import TITLES
 from hra_workflow.tasks.expected_runs import with_errors
 
-FROM_RECORD = [
-    "preset", "method_version", "task_version", "steps", "trainable_parameters", "adapter_parameters",
-    "total_parameters", "adapter_bytes", "seconds", "device_seconds", "peak_memory_bytes", "runs_per_gpu", "device",
-    "processes", "attempts",
-    "data_sha256", "commit", "dirty", "started", "finished",
-]  # fmt: skip
-
 
 def name_of(run: dict) -> str:
     """Return the name of a run: its folder below that of its task."""
@@ -44,9 +37,10 @@ def hole(errors: list[str]) -> dict:
 
 
 def from_record(record: dict) -> dict:
+    """Return the columns of the run table that a record has; that of a diverged run lacks some."""
     versions = ";".join(f"{name}={version}" for name, version in sorted(record["versions"].items()))
     model = record["model"]
-    row = {name: record.get(name) for name in FROM_RECORD} | {"versions": versions}  # a diverged run lacks some
+    row = {name: record[name] for name in run_columns.columns() if name in record} | {"versions": versions}
     if record.get("steps"):
         settings = record["hyperparameters"]
         row["gradient_checkpointing"] = settings.get("gradient_checkpointing")
@@ -75,7 +69,7 @@ def rows_of(run: dict, trained: dict[str, str], evaluated: dict[str, str], trial
     """
     base, name = {key: run[key] for key in RUN}, name_of(run)
     record, problem = read(trained.get(name), run["record"], run["errors"])
-    base |= from_record(record) if record else {}
+    base = (from_record(record) if record else {}) | base
     if record and (key := tuple(run[name] for name in tuning_results.RUN)) in trials:
         problem = outdated(f"of its trials: {trials[key]}")
     elif not problem and record["status"] == records.DIVERGED:
@@ -131,7 +125,7 @@ def main(job: dict) -> None:
     task, expected = params["task"], with_errors(params["expected"], params["errors"])
     trained = by_folder(job["input"].get("records"), 4)
     evaluated = by_folder(job["input"].get("metrics"), 5)
-    trials = tuning_results.outdated(params["trials"], params["expected_trials"])
+    trials = tuning_results.outdated(job["input"]["tuning"]) if job["input"].get("tuning") else {}
 
     rows = [row for run in expected for row in rows_of(run, trained, evaluated, trials)]
     if not params["incomplete"]:

@@ -110,7 +110,7 @@ def test_without_weights_it_has_no_adapters_and_images_and_is_a_zip_file_that_is
     with pytest.raises(JobError, match=r"glue\.zip: expected a complete zip file, found a damaged one"):
         verify.verify(target)
     damaged = bytearray(before)
-    damaged[before.index(b"\x1f\x8b") + 12] ^= 1  # in a gzip file, which is stored as it is
+    damaged[before.index(b"\x1f\x8b\x08") + 12] ^= 1  # in a gzip file, which is stored as it is
     target.write_bytes(damaged)
     with pytest.raises(JobError, match=r"predictions\.jsonl\.gz: expected an intact file, found Bad CRC-32"):
         verify.verify(target)

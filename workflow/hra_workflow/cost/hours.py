@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from hra_workflow.core.wording import hours_of, listed, of_jobs
+from hra_workflow.core.wording import hours_of, listed, plural
 from hra_workflow.cost import estimates
 from hra_workflow.cost.planned_jobs import Job
 
@@ -30,7 +30,7 @@ class Hours:
         unknown = [job.rule for job in self.remaining if job.hours is None]
         parts = list(dict.fromkeys(job.basis for job in self.remaining if job.hours is not None))
         if unknown:
-            parts.append(f"no estimate for {of_jobs(len(unknown))}: {listed(dict.fromkeys(unknown), 4)}")
+            parts.append(f"no estimate for {plural(len(unknown), 'job')}: {listed(dict.fromkeys(unknown), 4)}")
         return "; ".join(parts)
 
     def __str__(self) -> str:

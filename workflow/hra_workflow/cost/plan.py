@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hra_workflow import tasks
-from hra_workflow.core.wording import hours_of, listed, of_jobs, plural
+from hra_workflow.core.wording import hours_of, listed, plural
 from hra_workflow.cost import downloads, planned_jobs
 from hra_workflow.cost.hours import estimate
 from hra_workflow.cost.planned_jobs import Job
@@ -19,7 +19,7 @@ def show(config: dict, tables: dict[str, list[Job]], every: Iterable[Job]) -> No
     """Print the cost estimate of every table of a dry run, and their common needs. `every`: all jobs of the run."""
     every = [job for job in every if job.outputs]
     if tables and not any(job.needed for job in every):
-        print(f"{', '.join(tables)}: nothing to do, all {of_jobs(len(every))} are done")
+        print(f"{', '.join(tables)}: nothing to do, all {plural(len(every), 'job')} are done")
         return
     for name, planned in tables.items():
         print("\n".join(table(name, planned)))
@@ -45,7 +45,7 @@ def table(name: str, planned: list[Job]) -> list[str]:
         if count[stage]
     ]
     including = f", including {', '.join(parts)}" if parts else ""
-    return [f"{name}: {of_jobs(len(planned))} ({len(done):,} done){including}", *of_hours(planned)]
+    return [f"{name}: {plural(len(planned), 'job')} ({len(done):,} done){including}", *of_hours(planned)]
 
 
 def of_hours(planned: list[Job]) -> list[str]:
@@ -60,7 +60,7 @@ def common(config: dict, names: list[str], planned: list[Job]) -> list[str]:
     """Describe the tables' common needs: downloads, licences, and, for several tables, hours."""
     several = len(names) > 1
     return [
-        *([f"all {len(names)} tables: {of_jobs(len(planned))}", *of_hours(planned)] if several else ()),
+        *([f"all {len(names)} tables: {plural(len(planned), 'job')}", *of_hours(planned)] if several else ()),
         f"  download: {downloads.summary(config, planned)}",
         *(f"  licence:  {line}" for line in downloads.licences(config, planned)),
         *(f"  data:     {line}" for task in of_names(config, names) for line in user_data.contents(task)),

@@ -34,8 +34,8 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
 
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
-    with `settings` of predictions, torch's `dtype`, `has_lora` and the `component` of a pipeline; the folders `base` and
-    `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark -> the manifest of its
+    with `settings` of predictions, torch's `dtype`, `has_lora` and the `component` of a pipeline; the folders `base`
+    and `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark -> the manifest of its
     data; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
@@ -75,15 +75,13 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     snippet = environment.from_string(params["snippet"]).render(
         folders="\n".join(f"{name} = {folder!r}{remarks[name]}" for name, folder in folders.items()),
         revision=f", revision={base.revision!r}" if base else "",
-        has_lora=params["has_lora"],
-        component=params["component"],
         made=made,
-        settings=params["settings"],
-        dtype=params["dtype"],
+        **params,
     )
     text = environment.get_template("model_card.md").render(
         metadata=content.to_yaml(),
         label=params["label"],
+        tuned=params["tuned"],
         labels=made.get("dataset", {}).get("labels"),
         prompts=record.get("prompts"),
         snippet=snippet.strip(),
@@ -97,7 +95,6 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
         data_license=data.get("license") or "not stated",
         weights=weights,
         steps=steps,
-        tuned=params["tuned"],
         adapter=adapter,
         settings={name: value for name, value in sorted(record["hyperparameters"].items()) if value is not None},
     )

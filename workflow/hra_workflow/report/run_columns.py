@@ -1,5 +1,6 @@
 """The columns of the run table, which its schema describes. None of the values is a percentage."""
 
+from functools import cache
 from pathlib import Path
 
 from hra_workflow import ROOT
@@ -10,6 +11,7 @@ TRAINING, OF_TRAINING = "training", ("seconds", "device_seconds", "peak_memory_b
 SCHEMA = Path(ROOT, "workflow/schemas/runs.schema.json")
 
 
+@cache
 def columns() -> dict[str, tuple[str, str]]:
     """Return the type and the meaning of every column by its name, in order."""
     properties = files.read_json(SCHEMA)["properties"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hra_workflow.core import made_from, records, tuning
 from hra_workflow.core.errors import JobError, expect
-from hra_workflow.report import markdown_text
+from hra_workflow.report import markdown_text, run_statistics
 
 RUN = ["dataset", "method", "variant"]
 OUTDATED = "outdated"
@@ -34,10 +34,10 @@ def table(trials: list[dict], expected: list[dict], incomplete: bool = False) ->
     return pd.DataFrame(rows)
 
 
-def outdated(trials: list[dict], expected: list[dict]) -> dict[tuple[str, ...], str]:
-    """Return the errors of outdated trials by `RUN`; a run of which there are none is missing."""
-    made = pd.DataFrame([row(*one) for one in zip(trials, expected, strict=True)], columns=[*RUN, "status", "error"])
-    return made[made["status"] == OUTDATED].groupby(RUN)["error"].agg(", ".join).to_dict()
+def outdated(path: str) -> dict[tuple[str, ...], str]:
+    """Return the errors of outdated trials in tune_{task}.csv by `RUN`; a run of which there are none is missing."""
+    trials = run_statistics.read_csv(path)
+    return trials[trials["status"] == OUTDATED].groupby(RUN)["error"].agg(", ".join).to_dict()
 
 
 def row(trial: dict, expected: dict) -> dict:

@@ -135,7 +135,7 @@ def show_tables(dag, script: Path) -> None:
 
 def finished_tables(dag) -> dict[str, bool]:
     """Return the tables of a run, each with whether Snakemake has its record; return none if one is not finished."""
-    jobs = [job for job in dag.jobs if job.output and Path(job.output[0]).name.startswith("table_")]
+    jobs = planned.of_tables(dag.jobs).values()
     if any(dag.needrun(job) and not dag.finished(job) for job in jobs):
         return {}
     return {str(job.output[0]): dag.needrun(job) or not dag.reason(job).no_metadata for job in jobs}

@@ -19,11 +19,11 @@ def write(workflow, config: dict, basedir: Path) -> None:
     """Write the plan of a dry run to the file of the config."""
     known = planned.jobs(workflow.dag, config)
     left = {job.name: job.hours for job in estimate(known.values()).remaining}
-    tables = [job for job in known if job.output and Path(job.output[0]).name.startswith("table_")]
-    users: dict = {job: [] for job in planned.above(workflow.dag, *tables, *known) if job.output}
-    for table in tables:
+    tables = planned.of_tables(known)
+    users: dict = {job: [] for job in planned.above(workflow.dag, *tables.values(), *known) if job.output}
+    for name, table in tables.items():
         for job in planned.above(workflow.dag, table):
-            users[job].append(Path(table.output[0]).stem)
+            users[job].append(name)
     jobs = [
         of_job(workflow, job)
         | {"tables": names, "needed": known[job].needed, "gpus": known[job].gpus}

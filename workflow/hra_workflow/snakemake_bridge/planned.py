@@ -1,6 +1,6 @@
 """Snakemake's plan as plain data: its jobs for cost/."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from snakemake.io import is_flagged
@@ -20,8 +20,13 @@ def jobs(dag, config: dict) -> dict[object, Job]:
 
 def tables(dag, known: dict[object, Job]) -> dict[str, list[Job]]:
     """Return the jobs of every table by its name, with all jobs that they need, in the order of the workflow."""
-    last = {path.stem: job for job in known if job.output and (path := Path(job.output[0])).name.startswith("table_")}
-    return {name: [known[job] for job in above(dag, last[name])] for name in sorted(last)}
+    return {name: [known[job] for job in above(dag, last)] for name, last in sorted(of_tables(known).items())}
+
+
+def of_tables(jobs: Iterable) -> dict:
+    """Return Snakemake's jobs that make a table, by its name."""
+    made = {Path(job.output[0]): job for job in jobs if job.output}
+    return {path.stem: job for path, job in made.items() if path.name.startswith("table_")}
 
 
 def above(dag, *last) -> Iterator:

@@ -6,7 +6,7 @@ Snakemake only compares digests (identities.py); the settings before are those t
 from collections import Counter
 
 from hra_workflow.core import files, made_from
-from hra_workflow.core.wording import listed, of_jobs
+from hra_workflow.core.wording import listed, plural
 from hra_workflow.cost import progress
 from hra_workflow.snakemake_bridge import identities
 
@@ -26,7 +26,7 @@ def again(dag) -> list[str]:
         for job in sorted(filter(dag.needrun, level), key=lambda job: job.rule.name):
             if why := causes(dag, job):
                 found.setdefault(job.rule.name, []).append(why)
-    return [f"{rule}: {of_jobs(len(jobs))}, {counted(jobs)}" for rule, jobs in found.items()]
+    return [f"{rule}: {plural(len(jobs), 'job')}, {counted(jobs)}" for rule, jobs in found.items()]
 
 
 def counted(jobs: list[list[str]]) -> str:

@@ -4,7 +4,7 @@ import os
 from importlib.metadata import entry_points
 
 from hra_workflow.core import gpus as local_gpus
-from hra_workflow.core.wording import of_jobs, plural
+from hra_workflow.core.wording import plural
 from hra_workflow.snakemake_bridge import planned
 
 # An entry point of this group is a function of Snakemake's jobs. It returns the resources with which its executor
@@ -19,7 +19,7 @@ def text(workflow, jobs: list) -> str:
     at_a_time = most_jobs(workflow)
     if at_a_time is None:
         return here(workflow.resource_settings.cores, max(planned.requested(job, "gpu") for job in jobs))
-    return f"{scheduler(jobs)}, up to {of_jobs(at_a_time)} at a time"
+    return f"{scheduler(jobs)}, up to {plural(at_a_time, 'job')} at a time"
 
 
 def most_jobs(workflow) -> int | None:

@@ -35,8 +35,8 @@ def write(record: dict, metrics: list[dict], model: dict, data: dict, weights: s
     record: train.json. metrics: metrics.json per benchmark. model, data: manifests. weights: `last`, `best` or a step.
     adapter: adapter_config.json. params: `label` of the method; `pipeline_tag`; `snippet`, the template of the code,
     with `settings` of predictions, torch's `dtype`, `has_lora` and the `component` of a pipeline; the folders `base`
-    and `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark -> the manifest of its
-    data; `splits` (selections.splits).
+    and `exported`; `trained_on`, the benchmarks that are the training split; `reported`, benchmark -> the manifest of
+    its data; `splits` (selections.splits).
     Raises ValueError for results that the Hub would not accept.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData

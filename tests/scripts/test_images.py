@@ -123,6 +123,7 @@ def unsupported(*_):
 def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
     if not hard_links:
         monkeypatch.setattr(os, "link", unsupported)
+    monkeypatch.setattr(gather_images.finished_run, "read", lambda job: {})
     about = {"blocked": False}
     pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
     files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})

@@ -30,7 +30,7 @@ def keys(place: str, value: Any) -> list[str]:
     if not place:
         return []
     names = value if isinstance(value, dict) else map(str, range(len(value))) if isinstance(value, list) else ()
-    for name in sorted(names, key=len, reverse=True):
+    for name in sorted((name for name in names if isinstance(name, str)), key=len, reverse=True):
         if place == name or place.startswith(f"{name}."):
             inner = value[name] if isinstance(value, dict) else value[int(name)]
             return [name, *keys(place[len(name) + 1 :], inner)]

@@ -42,7 +42,7 @@ class Control(ImageTask):
                 expect(
                     not kinds or "control" in places or found in kinds,
                     f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
-                    f"`hint: {entry['hint']}` computes the control images, found {found or 'none'}. Add it",
+                    f"`hint: {entry.get('hint')}` computes the control images, found {found or 'none'}. Add it",
                 )
             annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
             for evaluator in entry["evaluators"]:

@@ -54,7 +54,9 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(make_run, tmp
     assert [row | {"n": str(number)} for number, row in enumerate(lines, 1)] == other
 
     (tmp_path / "comma.csv").write_text("sentence,n\nfall,2\n")
-    with pytest.raises(JobError, match=r"found sentence,n\. Rename the columns, or .* is read with \{'sep': ';'\}\."):
+    with pytest.raises(
+        JobError, match=r"found 'sentence,n'\. Rename the columns .*, or .* is read with \{'sep': ';'\}\."
+    ):
         predict(classifier, {"texts": tmp_path / "comma.csv"}, {"reading": like})
 
     def refused(name: str, text: str, message: str, **changes) -> None:
@@ -62,8 +64,8 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(make_run, tmp
         with pytest.raises(JobError, match=message):
             predict(classifier, {"texts": tmp_path / name}, {"reading": READING}, **changes)
 
-    refused("wrong.csv", "id,text\n1,rise\n", r"expected the column sentence, on which .* found id, text")
-    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "line 3: sentence is empty")
+    refused("wrong.csv", "id,text\n1,rise\n", r"expected the column 'sentence', found 'id', 'text'\. Rename")
+    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "line 3, column sentence: expected text, found none")
     refused("none.csv", "sentence\n", "no rows")
     refused("taken.csv", "sentence,prediction\nrise,x\n", "without a column prediction")
     other = tmp_path / "other.manifest.json"
@@ -84,7 +86,7 @@ def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
     rows = predict(run, {"prompts": questions}, settings | changed)
     assert [row["output"] for row in rows] == [line["output"] for line in expected]
     (tmp_path / "other.jsonl").write_text('{"question": "1+1?"}\n')
-    with pytest.raises(JobError, match=r"expected the column query, .* found question"):
+    with pytest.raises(JobError, match=r"expected the column 'query', found 'question'"):
         predict(run, {"prompts": tmp_path / "other.jsonl"}, settings)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hra_workflow.core import files
@@ -10,9 +11,8 @@ from hra_workflow.core.errors import JobError, expect
 from hra_workflow.core.wording import listed
 from hra_workflow.data import subject_images, text_files, text_tables
 from hra_workflow.data.file_filters import ENDINGS, is_image
-from hra_workflow.data.row_problems import Problem, stop_at
+from hra_workflow.data.row_problems import stop_at
 from hra_workflow.data.sources import local
-from hra_workflow.data.text_rows import Rows
 
 
 def table(path: str, columns: list[str], read: dict | None = None, endings: Sequence[str] = ()) -> dict[str, list]:
@@ -27,20 +27,12 @@ def table(path: str, columns: list[str], read: dict | None = None, endings: Sequ
     else:
         read = read if file.suffix in endings else None
         rows = text_files.read(path, [file], read)
-    if missing := [name for name in columns if name not in rows.columns]:
-        raise JobError(
-            f"{path}: expected the column{'s' * (len(missing) > 1)} {' and '.join(missing)}, on which the run was "
-            f"trained, found {', '.join(rows.columns)}. Rename the columns"
-            + (f", or write the file like the training data: it is read with {read}." if read else ".")
-        )
-    rows.columns |= {name: text_tables.texts_of(path, rows, name) for name in columns}
-    stop_at(path, *rows.broken, *(empty_texts(rows, name) for name in columns))
-    return rows.columns
-
-
-def empty_texts(rows: Rows, column: str) -> Problem:
-    found = [row for row, text in enumerate(rows.columns[column]) if text_tables.is_empty(text)]
-    return Problem(found, lambda row: f"{rows.where(row)}: {column} is empty", "Fill it in, or remove the row.")
+    like = f", or write the file like the training data, which is read with {read}" if read else ""
+    rows.require(path, columns, f"Rename the columns to those of the training data{like}")
+    texts = {name: text_tables.texts_of(path, rows, name) for name in columns}
+    empty = ([row for row, text in enumerate(found) if text_tables.is_empty(text)] for found in texts.values())
+    stop_at(path, *rows.broken, *map(partial(text_tables.no_text, rows), empty, texts))
+    return rows.columns | texts
 
 
 def images_in(path: str, least: int) -> dict[str, Path]:

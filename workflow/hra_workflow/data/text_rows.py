@@ -84,12 +84,12 @@ class Rows:
             raise JobError(f"{where}: expected one file to shuffle, found {len(self.files)}. Join them.")
         return self.only(numpy.random.default_rng(seed).permutation(len(self)).tolist())
 
-    def require(self, where: str, wanted: list[str]) -> None:
-        """Raise JobError unless the columns exist; name the separator with which they would."""
+    def require(self, where: str, wanted: list[str], fix: str = "") -> None:
+        """Raise JobError unless the columns exist; without a `fix`, name the separator with which they would."""
         missing, found = [column for column in wanted if column not in self.columns], list(self.columns)
         if not missing:
             return
-        remedy = other_separator(found) or "Correct `columns`, `label` or `read`"
+        remedy = fix or other_separator(found) or "Correct `columns`, `label` or `read`"
         columns = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
         raise JobError(f"{where}: expected the {columns}, found {', '.join(map(repr, found))}. {remedy}.")
 

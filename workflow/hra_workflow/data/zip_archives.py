@@ -94,7 +94,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError) as problem:
             raise JobError(
                 f"{path}: expected a zip archive, found a truncated one or another file, such as an HTML error page "
-                f"({problem}). Delete it and run again. {sources.MOVED}"
+                f"({problem}). Delete it and run again, or put a copy there by hand."
             ) from problem
 
     @cached_property

@@ -13,7 +13,6 @@ from hra_workflow.core.errors import JobError
 KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi": "pypi:PyPI"}
 KINDS |= {"local": "local:Local", "init": "init:Init"}
 ARCHIVE = "archive.zip"  # the file name of an archive that sources share
-MOVED = "If the file has moved, a copy can be put there by hand (docs/config/models.md)."
 OFFLINE = "On a machine without network access, copy `resources` from one that has it (docs/running.md)."
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import psutil
 
@@ -144,3 +144,11 @@ def sha256_of_listing(hashes: dict[str, str]) -> str:
     """Compute one SHA-256 for a set of files, over their sorted `sha256  path` lines as printed by `sha256sum`."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """Return `folder / name`; raise JobError for a name that leads out of the folder."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
+        raise JobError(f"{name!r}: not a path inside a folder. Correct the name.")
+    return folder / name

@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
-from hra_workflow.data import sources
 
 SHOWN = 3  # names in an error
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the ones that zipfile unpacks in bounded steps
@@ -59,7 +59,7 @@ class Folder:
             self.file(path)
 
     def file(self, path: str) -> Path:
-        found = sources.path_inside(self.folder, path)
+        found = files.path_inside(self.folder, path)
         if not found.is_file():
             there = listed((path.name for path in self.folder.iterdir()), SHOWN) or "nothing"
             raise JobError(f"{found}: no such file. {self.folder} contains {there}.")
@@ -82,7 +82,7 @@ class Folder:
 
     def archive(self, name: str) -> "Archive":
         if name not in self.opened:
-            self.opened[name] = Archive(sources.path_inside(self.folder, name))
+            self.opened[name] = Archive(files.path_inside(self.folder, name))
         return self.opened[name]
 
 
@@ -102,7 +102,7 @@ class Archive:
         """Map names to files; raise JobError for a link and for a file that would be outside of the folder."""
         found = {member.filename: member for member in self.zip.infolist() if not member.is_dir()}
         for name, member in found.items():
-            sources.path_inside(self.path.parent, name)
+            files.path_inside(self.path.parent, name)
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise JobError(f"{self.path}: {name} is a link, which is not allowed.")
             if member.compress_type not in METHODS:

@@ -4,11 +4,10 @@ Only `of` compares the kind. `hub`, `url`, `archive` and `pypi` need the network
 that the user can fix is a JobError. The Snakefile imports it.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from pkgutil import resolve_name
 
 from hra_workflow.core import files
-from hra_workflow.core.errors import JobError
 
 KINDS = {"hub": "hub:Hub", "url": "url:Url", "archive": "archive:Archive", "pypi": "pypi:PyPI"}
 KINDS |= {"local": "local:Local", "init": "init:Init"}
@@ -37,7 +36,7 @@ class Source:
         """
         folder.mkdir(parents=True, exist_ok=True)
         for name in self.entry.get("files", {}):
-            path_inside(folder, name)
+            files.path_inside(folder, name)
         return self.write(folder, dataset, shared)
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str | None:
@@ -68,14 +67,6 @@ def of(entry: dict, local_root: str | None = None) -> Source:
 def of_archive(address: str) -> dict:
     """Return the entry of an archive that other sources unpack."""
     return {"kind": "url", "files": {ARCHIVE: {"url": f"https://{address}", "sha256": None}}}
-
-
-def path_inside(folder: Path, name: str) -> Path:
-    """Return `folder / name`; raise JobError for a name that leads out of the folder."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
-        raise JobError(f"{name!r}: not a path inside a folder. Correct the name.")
-    return folder / name
 
 
 def list_files(folder: Path) -> dict[str, dict]:

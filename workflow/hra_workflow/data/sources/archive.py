@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download, zip_archives
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import ARCHIVE, Source, path_inside
+from hra_workflow.data.sources import ARCHIVE, Source
 from hra_workflow.data.sources.url import Url, address
 
 
@@ -27,7 +28,7 @@ class Archive(Url):
             self.fetch_file(url, path, ExpectedFile())
         unpack(path, inside, folder, stated.__contains__)
         for name, sha256 in stated.items():
-            path = path_inside(folder, name)
+            path = files.path_inside(folder, name)
             if problem := ExpectedFile(sha256).mismatch(path) if path.exists() else "missing":
                 path.unlink(missing_ok=True)
                 raise JobError(f"{url}: {inside}/{name}: {problem}. Correct `url`, `folder` or `files`.")
@@ -39,7 +40,7 @@ def unpack(archive_path: Path, path: str, folder: Path, wanted: Callable[[str], 
     """Unpack the files under `path` of a zip archive; raise JobError for one that would be written outside of it."""
     archive, prefix = zip_archives.Archive(archive_path), path.strip("/") + "/"
     named = {name.removeprefix(prefix): member for name, member in archive.members.items() if name.startswith(prefix)}
-    members = {path_inside(folder, name): member for name, member in named.items() if wanted(name)}
+    members = {files.path_inside(folder, name): member for name, member in named.items() if wanted(name)}
     if not members:
         folders = sorted({str(PurePosixPath(name).parent) for name in archive.members})
         raise JobError(f"{archive_path.name}: no usable files under {path!r}; its folders: {', '.join(folders)}")

@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters, http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import OFFLINE, Source, path_inside
+from hra_workflow.data.sources import OFFLINE, Source
 
 TOKENS = "https://huggingface.co/settings/tokens"
 
@@ -31,7 +32,7 @@ class Hub(Source):
         """
         source, repo, revision = self.entry, self.entry["repo"], self.entry["revision"]
         for name, sha256 in self.files(file_filters.wanted(dataset, tables=True)).items():
-            path = path_inside(folder, name)
+            path = files.path_inside(folder, name)
             if path.exists():
                 continue
             url, headers, expected, commit = file(source, name)

@@ -12,7 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.core.wording import listed
 from hra_workflow.data import file_filters
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import Source, path_inside
+from hra_workflow.data.sources import Source
 
 STAT = {"bytes": "st_size", "mtime_ns": "st_mtime_ns", "ctime_ns": "st_ctime_ns", "inode": "st_ino"}
 
@@ -73,7 +73,7 @@ class Local(Source):
         for name, found in self.user_files(dataset).items():
             if problem := ExpectedFile(hashes.get(name)).mismatch(found):
                 raise JobError(f"{found}: {problem}. Restore the file, or correct the SHA-256 in the config.")
-            path = path_inside(folder, name)
+            path = files.path_inside(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.symlink_to(found)

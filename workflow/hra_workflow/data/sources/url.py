@@ -3,10 +3,11 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import http_download
 from hra_workflow.data.http_download import ExpectedFile
-from hra_workflow.data.sources import Source, path_inside
+from hra_workflow.data.sources import Source
 
 
 class Url(Source):
@@ -14,7 +15,7 @@ class Url(Source):
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> None:
         for name, entry in self.entry["files"].items():
-            self.fetch_file(entry["url"], path_inside(folder, name), ExpectedFile(entry["sha256"]))
+            self.fetch_file(entry["url"], files.path_inside(folder, name), ExpectedFile(entry["sha256"]))
 
     def fetch_file(self, url: str, path: Path, expected: ExpectedFile) -> None:
         """Download `url` to `path`, unless a correct file is already there."""

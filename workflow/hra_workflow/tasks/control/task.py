@@ -33,16 +33,17 @@ class Control(ImageTask):
         for name in {run["dataset"] for run in self.runs()}:
             one_of(f"config: tasks.{self.name}.grid", "dataset", name, self.datasets)
             key, entry = f"config: datasets.{self.name}.{name}", self.datasets[name]
+            hint, kinds = entry.get("hint"), ANNOTATIONS.get(entry.get("hint"))
             for split, places in entry["splits"].items():
                 expect(
-                    "control" in places or "hint" in entry,
+                    hint is not None or "control" in places,
                     f"{key}: expected `hint`, or `control` in every split, found none for {split}. Add it",
                 )
-                kinds, found = ANNOTATIONS.get(entry.get("hint")), places.get("annotation", {}).get("kind")
+                found = places.get("annotation", {}).get("kind")
                 expect(
                     not kinds or "control" in places or found in kinds,
                     f"{key}.splits.{split}.annotation: expected one of kind {' or '.join(kinds or ())}, from which "
-                    f"`hint: {entry.get('hint')}` computes the control images, found {found or 'none'}. Add it",
+                    f"`hint: {hint}` computes the control images, found {found or 'none'}. Add it",
                 )
             annotation = entry["splits"][BENCHMARK].get("annotation", {}).get("kind")
             for evaluator in entry["evaluators"]:

@@ -149,6 +149,7 @@ VALUES: dict[str, Any] = {
 }
 # What has no other legal value, and why.
 NO_OTHER: dict[str, str] = {
+    "preflight": "true plans the probes instead of the tables",
     "*.source.kind": "a source of another kind has other keys",
     "models.*.architecture": "it is that of the model's files",
     "methods.*.kind": "a method of another kind has other arguments",

@@ -101,10 +101,11 @@ def test_order_and_threads_change_no_byte(job):
 
 def test_metrics_say_what_generated_the_answers(job):
     lines = [{"item": i, "prompt": "", "output": "", "finish": "stop"} for i in range(len(GSM8K))]
-    given = job(GSM8K, [], lines=[line | {"backend": "transformers 5.33.0", "serve": "adapter"} for line in lines])
+    lines = [line | {"backend": f"transformers 5.33.{line['item'] % 2}", "serve": "adapter"} for line in lines]
+    given = job(GSM8K, [], lines=lines)
     evaluate_math.main(given)
     metrics = files.read_json(given["output"]["metrics"])
-    assert metrics["generation"] == {"backend": "transformers 5.33.0", "serve": "adapter"}
+    assert metrics["generation"] == {"backend": "transformers 5.33.0, transformers 5.33.1", "serve": "adapter"}
 
 
 def test_missing_and_double_items_are_named(job):

@@ -190,7 +190,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
     annotated = tmp_path / "annotated.manifest.json"
     files.write_json(annotated, files.read_json(tiny_control["canny"]) | {"hint": None})
     for changes, message in (
-        ({"settings": hint_settings(str(annotated))}, "--controls folder"),
+        ({"settings": hint_settings(str(annotated))}, "--controls FOLDER"),
         ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
         ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": one | {"prompts": tmp_path / "long.txt"}}, r"'a scene a .{190}': expected at most 32 tokens"),

@@ -10,7 +10,6 @@ import yaml
 from config_keys import at
 from demo_changes import demo_config
 from hra_workflow.config import overlays, validation
-from hra_workflow.config.folders import check_folders
 from hra_workflow.config.model import model_of
 from hra_workflow.core.errors import JobError
 from hra_workflow.keys import problems
@@ -81,9 +80,9 @@ def test_folders_are_apart(tmp_path, monkeypatch, places, message):
     Path("fast").symlink_to("results")
     folders = {name: name for name in FOLDERS} | places
     if not message:
-        return check_folders(folders)
+        return validation.check_folders(folders)
     with pytest.raises(JobError, match=f"^config: pathvars.{message}") as problem:
-        check_folders(folders)
+        validation.check_folders(folders)
     assert str(problem.value).endswith("Choose another folder")
     refused(paper_config() | {"pathvars": folders}, "^config: pathvars")
 
@@ -91,9 +90,9 @@ def test_folders_are_apart(tmp_path, monkeypatch, places, message):
 def test_the_results_of_another_project_are_no_scratch(tmp_path):
     (tmp_path / "runs_glue.csv").touch()
     folders = {name: f"{tmp_path}-{name}" for name in FOLDERS}
-    check_folders(folders)
+    validation.check_folders(folders)
     with pytest.raises(JobError, match=r"^config: pathvars.scratch: .* found results in .*: runs_glue.csv. Finished"):
-        check_folders(folders | {"scratch": str(tmp_path)})
+        validation.check_folders(folders | {"scratch": str(tmp_path)})
 
 
 # Numbers

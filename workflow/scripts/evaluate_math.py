@@ -27,7 +27,8 @@ def main(job: dict) -> None:
     )
     accuracies = {way: answers.accuracy([verdict[way]["right"] for verdict in verdicts]) for way in params["metrics"]}
     selections = {"last": {"step": record["steps"], "metrics": accuracies}}
-    generation = {name: lines[0][name] for name in ("backend", "serve")}
+    backends = sorted({line["backend"] for line in lines})  # several after an update between two shards
+    generation = {"backend": ", ".join(backends), "serve": lines[0]["serve"]}
     predictions.write_metrics(
         job, started, "cpu", record, len(golds), params["score"], selections, generation=generation
     )

@@ -62,8 +62,8 @@ def hint_of(record: dict, manifest: str) -> str:
     hint = files.read_json(manifest)["hint"]
     expect(
         hint is not None,
-        "IMAGES=…: expected images from which the run's control images can be computed, but these need annotations, or "
-        "were given in the training data. Pass control images: --controls folder.",
+        "--images: expected a run whose control images are computed from images alone, found one that was trained with "
+        "annotations or given control images. Pass control images: --controls FOLDER",
     )
     return hint
 

@@ -1,11 +1,12 @@
 """Validation of the config: a clear message about every error of a stage, with its key."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 
 from hra_workflow import methods, tasks
 from hra_workflow.config import positions, tuning_checks
-from hra_workflow.config.folders import check_folders
 from hra_workflow.config.method_checks import check_preset, check_type, check_variant
 from hra_workflow.config.model import model_of
 from hra_workflow.core import grid, tuning
@@ -197,4 +198,24 @@ def check_hyperparameters(task: Task, dataset: str, run: str) -> None:
     expect(
         values["batch_size"] % parts == 0,
         f"{place}: batch_size {values['batch_size']} is not a multiple of gpu × gradient_accumulation = {parts}",
+    )
+
+
+def check_folders(folders: Mapping[str, str]) -> None:
+    """Raise JobError if two folders are the same or nested, also through links, or if scratch contains results.
+
+    A job deletes the checkpoints of the runs that it reads there, and `hra-workflow smoke` deletes folders of all runs.
+    """
+    real = {name: Path(os.path.realpath(folder)) for name, folder in folders.items()}
+    for inner, outer in permutations(real, 2):
+        expect(
+            not real[inner].is_relative_to(real[outer]),
+            f"config: pathvars.{inner}: expected a folder apart from {outer}, found {folders[inner]}, which is "
+            f"{'the same' if real[inner] == real[outer] else 'within it'} ({real[outer]}). Choose another folder",
+        )
+    found = sorted(path.name for path in real["scratch"].glob("runs_*.csv"))
+    expect(
+        not found,
+        f"config: pathvars.scratch: expected a folder for training checkpoints, found results in {folders['scratch']}: "
+        f"{', '.join(found)}. Finished runs would delete them. Choose another folder",
     )

@@ -6,8 +6,8 @@ separately and copied to the columns before that one. Prompts join from long to 
 
 transformers 5.24 gives the same answers to the demo's 300 problems (batch size 50, CPU), but more slowly: 4.6 s here,
 6.2 s by `generate` with batches of similar prompts, 10 to 46 s by `generate_batch` (continuous batching), which has
-no stop strings. With a batch of 128 and one answer in 100 that ends at the limit of 1024 tokens
-(simulated, mean 185), `generate` takes four times as many steps.
+no stop strings. With a batch of 128 and one answer in 100 that ends at the limit of 1024 tokens (simulated, mean 185),
+`generate` takes four times as many steps.
 """
 
 import inspect

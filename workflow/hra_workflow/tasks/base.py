@@ -22,6 +22,7 @@ class Task:
     selections: the checkpoints shown in tables; the first is that of the official code.
     required: hyper-parameters that every run needs besides training.REQUIRED; a tuple: exactly one of them.
     head_rate: whether the head may have a separate learning rate.
+    has_sheets: whether its images are shown on contact sheets.
     per_process: whether a training depends on the number of processes, as dropout and the order of rows do.
     final_answer: the function (style, text) -> final answer of datasets with `answer`.
     own_rules: rules without a `task` wildcard that belong to this task.
@@ -43,6 +44,7 @@ class Task:
     selections: tuple[str, ...] = ("last",)
     required: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
     head_rate: ClassVar[bool] = False
+    has_sheets: ClassVar[bool] = False
     per_process: ClassVar[bool] = True
     final_answer: ClassVar[Callable[[str, str], str] | None] = None
     own_rules: ClassVar[tuple[str, ...]] = ()

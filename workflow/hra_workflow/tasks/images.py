@@ -25,6 +25,7 @@ class ImageTask(Task):
     architectures: ClassVar[tuple[str, ...]] = tuple(diffusion.ARCHITECTURES)
     scale = 1
     per_process = False
+    has_sheets = True
 
     def entry(self, dataset: str) -> dict:
         benchmarks, metrics = {self.benchmark: self.benchmark}, self.image_metrics(dataset)

@@ -17,7 +17,7 @@ def results(task: Task) -> list[str]:
     paths += [f"figures/{task.name}_{figure}.png" for figure in figures(task)]
     if task.settings.get("tune"):
         paths += [f"tune_{task.name}.csv"]
-    if hasattr(task, "sheet_runs"):
+    if task.has_sheets:
         paths += [f"sheets/{task.name}_{dataset}.png" for dataset in grid.datasets(task.config, task.name)]
     return paths
 

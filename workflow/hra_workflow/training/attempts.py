@@ -68,7 +68,7 @@ class Attempt:
         """Train for `steps` optimiser steps from the last usable checkpoint; raise Interrupted if interrupted."""
         import torch
 
-        from hra_workflow.training import callbacks
+        from hra_workflow.training import callbacks, trackers
 
         job = self.job
         checkpoint = self.begin(steps, gpus.processes(job) if trainer.per_process else None, trainer.packages)
@@ -83,7 +83,8 @@ class Attempt:
             trainer.resume(checkpoint)
             print("this run had been trained before")
         else:
-            with on_signal, self.reporting(trainer):
+            names = job["params"]["trackers"]["report_to"] if self.writes else []
+            with on_signal, trackers.reporting(trainer, names, job, self.entries()):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             share = (time.process_time() - cpu) / (time.monotonic() - wall) / torch.get_num_threads()
             self.history["cpu_share"] = round(min(share, self.history.get("cpu_share", share)), 3)
@@ -96,13 +97,6 @@ class Attempt:
         callbacks.check_weights(trainer.model, trainer.state.global_step)
         if measured and self.writes:
             measured.report(job, self.device)
-
-    def reporting(self, trainer) -> contextlib.AbstractContextManager:
-        if not self.writes or not self.job["params"]["trackers"]["report_to"]:
-            return contextlib.nullcontext()
-        from hra_workflow.training import trackers
-
-        return trackers.reporting(trainer, self.job, self.entries())
 
     def begin(self, steps: int, processes: int | None = None, packages: tuple[str, ...] = ()) -> Path | None:
         """Add this attempt to the record of those before it; return the checkpoint from which it resumes.

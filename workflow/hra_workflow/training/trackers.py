@@ -1,6 +1,7 @@
 """Experiment trackers of config key `report_to`: accelerate's, which get the curve of a training while it runs.
 
-A training that resumes sends the points since its checkpoint again, with the same values, and is a new run in MLflow.
+A training that resumes sends the points since its checkpoint again, with the same values; in MLflow and wandb, to a
+new run.
 """
 
 import contextlib
@@ -31,11 +32,10 @@ class Curves(TrainerCallback):
 
 
 @contextlib.contextmanager
-def reporting(trainer, job: dict, content: dict) -> Iterator[None]:
-    """Report the training within the block. `content`: entries of its record, shown as its configuration."""
-    params = job["params"]["trackers"]
+def reporting(trainer, names: list[str], job: dict, content: dict) -> Iterator[None]:
+    """Report the training within the block to the trackers `names`; `content`: entries of its record."""
     run = "{task}/{dataset}/{method}/{variant}/seed{seed}".format(**job["wildcards"])
-    trackers = [tracker_of(name, run, Path(params["folder"]).absolute()) for name in params["report_to"]]
+    trackers = [tracker_of(name, run, Path(job["params"]["trackers"]["folder"]).absolute()) for name in names]
     for tracker in trackers:
         tracker.start()
         tracker.store_init_configuration({key: str(value) for key, value in made_from.flatten(content).items()})

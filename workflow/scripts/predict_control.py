@@ -62,7 +62,7 @@ def hint_of(record: dict, manifest: str) -> str:
     hint = files.read_json(manifest)["hint"]
     expect(
         hint is not None,
-        "--images: expected a run whose control images are computed from images alone, found one that was trained with "
+        "--images: expected a run whose control images are computed only from images, found one that was trained with "
         "annotations or given control images. Pass control images: --controls FOLDER",
     )
     return hint

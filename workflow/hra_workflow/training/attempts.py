@@ -84,7 +84,8 @@ class Attempt:
             print("this run had been trained before")
         else:
             names = job["params"]["trackers"]["report_to"] if self.writes else []
-            with on_signal, trackers.reporting(trainer, names, job, self.entries()):
+            tracked = trackers.reporting(trainer, names, job, self.entries()) if names else contextlib.nullcontext()
+            with on_signal, tracked:
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             share = (time.process_time() - cpu) / (time.monotonic() - wall) / torch.get_num_threads()
             self.history["cpu_share"] = round(min(share, self.history.get("cpu_share", share)), 3)

@@ -81,7 +81,7 @@ def expected_run(task, run):
 def expected_metrics(task, run, benchmark):
     """Return what a run's metrics on a benchmark are made from according to the config."""
     names = run_of({"task": task} | dict(run)) | {"benchmark": benchmark}
-    return IDENTITIES.expected(TASKS[task].evaluation_rule(benchmark), names)
+    return IDENTITIES.expected(f"evaluate_{task}", names)
 
 
 def expected_trials(task, trials):
@@ -109,10 +109,6 @@ def sheet_files(wildcards, name, real=False):
 def question_manifests(wildcards):
     names = TASKS["math"].question_datasets(wildcards.dataset)
     return collect("<resources>/datasets/math/{name}.manifest.json", name=names)
-
-
-def text_manifest(wildcards):
-    return f"<resources>/datasets/math/{TASKS['math'].general_text()[0]}.manifest.json"
 
 
 def harness_tasks(wildcards):

@@ -51,11 +51,6 @@ tasks:
     compute: {runs: [lora/r8]}
     prompt: {chat: auto}
     generation: {max_new_tokens: {again: 50}}
-    general_text:
-      source: wikitext-2/test
-      window: 64
-      batch_size: 8
-      resources: {gpu: 0, threads: 1, mem_mb: 1000, runtime: 5}
     retention:
       dataset: word-problems
       base: base/pretrained
@@ -127,7 +122,6 @@ VALUES: dict[str, Any] = {
     "tasks.*.resources.gpu": 2,
     "tasks.*.held_out.rows": 50,
     "tasks.math.generation.serve": "merged",
-    "tasks.math.general_text.source": "spare/test",
     "tasks.math.retention.runs": lambda value: [*value, "full/all"],
     "tasks.math.retention.base": "lora/r8",
     "tasks.math.retention.seeds": [0, 7],
@@ -190,7 +184,6 @@ def demo_config() -> dict:
         update_config(config, yaml.safe_load(text))
     config["tasks"]["control"]["evaluation"]["evaluators"][0]["version"] = 1
     config["datasets"]["control"]["spare"] = copy.deepcopy(config["datasets"]["control"]["scenes-canny"])
-    config["datasets"]["math"]["spare"] = copy.deepcopy(config["datasets"]["math"]["wikitext-2"])
     for presets in config["presets"].values():
         presets["other"] = copy.deepcopy(presets["demo"])
         presets["other"]["all"]["weight_decay"] = 0.5

@@ -1,10 +1,10 @@
 # Mathematical reasoning: a causal language model generates answers, which are graded. Retention: how much of the base model's
-# other abilities is left, measured by the loss on general text (every run) and with lm-evaluation-harness.
+# other abilities is left, measured with lm-evaluation-harness.
 # In:  manifests of the model, the dataset, the initial adapter and the benchmarks.
 # Out: RUN/train.json, RUN/last, RUN/answers (temporary, all benchmarks together), EVAL/outputs.jsonl.gz, EVAL/metrics.json,
 #      RUN/retention.json, RUN/retention_programs.jsonl.gz;
 #      results/table_retention.csv (Table 3) and table_compute.csv (Table 6), each also as .md.
-# Steps: train, generate, gather, evaluate; evaluate_general_text; download_harness, evaluate_harness, table_retention; table_compute.
+# Steps: train, generate, gather, evaluate; download_harness, evaluate_harness, table_retention; table_compute.
 # Again: generate_math, for all benchmarks together, if the prompt, a benchmark or the settings of generation have changed;
 #      only evaluate_math if the grading has.
 
@@ -16,7 +16,6 @@ localrules:
     table_compute,
 
 
-TEXT = "general_text"
 ANSWERS = f"{RUN}/answers/shard{{shard}}-of-{{n_shards}}"  # a run's answers to all benchmarks
 RETENTION = f"{RUN}/retention.json"
 
@@ -85,7 +84,6 @@ use rule evaluate as evaluate_math with:
         dataset=benchmark_manifest,
     wildcard_constraints:
         task="math",
-        benchmark=rf"(?!{TEXT}/)[^/]+",
     params:
         **made_from(
             "evaluate_math",
@@ -97,46 +95,6 @@ use rule evaluate as evaluate_math with:
             graders=lambda wc: TASKS[wc.task].graders(wc.dataset),
             score=lambda wc: dataset_entry(wc)["score"],
         ),
-
-
-rule evaluate_general_text:
-    input:
-        record="<run>/train.json",
-        last="<run>/last/adapter_model.safetensors",
-        model=task_model,
-        dataset=text_manifest,
-    output:
-        metrics=f"{EVAL}/metrics.json",
-        predictions=f"{EVAL}/predictions.jsonl.gz",
-    log:
-        "<logs>/evaluate/{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}.log",
-    wildcard_constraints:
-        task="math",
-        benchmark=TEXT,
-    conda:
-        "../../envs/hra.yaml"
-    threads: task_resource("threads", of=TEXT)
-    resources:
-        **resources_of(TEXT, stage="evaluate"),
-    params:
-        **made_from(
-            "evaluate_general_text",
-            before=dict(record=of(train_rule, run_of), downloads=downloaded(task_model, text_manifest)),
-            split=lambda wc: TASKS[wc.task].general_text()[1],
-            window=lambda wc: config["tasks"][wc.task][TEXT]["window"],
-            cut=lambda wc: config["tasks"][wc.task][TEXT].get("cut", "windows"),
-            precision=lambda wc: TASKS[wc.task].generation_precision(wc.dataset, run_name(wc)),
-            quantization=hyperparameter("quantization"),
-            method=method_slice,
-            task_version=task_version,
-        ),
-        **unrecorded(
-            batch_size=lambda wc: config["tasks"][wc.task][TEXT]["batch_size"],
-            scratch=f"{SCRATCH}/{{benchmark}}",
-            device=task_resource("device", of=TEXT),
-        ),
-    script:
-        "../../workflow/scripts/evaluate_general_text.py"
 
 
 rule download_harness:

@@ -106,8 +106,6 @@ def test_every_point_of_a_missing_face_is_at_its_farthest_corner():
 def test_standard_errors_by_hand():
     expected = {"value": 3, "stderr": pytest.approx((14 / 3 / 4) ** 0.5)}  # squared deviations of 4 + 1 + 0 + 9
     assert aggregation.summary({"a": numpy.array([1, 2, numpy.nan, 3, 6])})["a"] == expected
-    for weight in (1, 7):
-        assert aggregation.weighted(numpy.array([1, 2, 3, 6]), numpy.full(4, weight)) == expected
 
 
 class Means(torch.nn.Module):

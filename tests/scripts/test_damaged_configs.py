@@ -36,7 +36,7 @@ def config() -> dict:
         method["variants"] = named or method["variants"]
     for entries in config["datasets"].values():
         unused = [name for name, entry in entries.items() if entry["source"]["kind"] != "init"]
-        for name in set(unused) - {"wikitext-2"}:
+        for name in unused:
             del entries[name]
     for entries in config["presets"].values():
         for name in entries.keys() - {"demo"}:

@@ -35,10 +35,6 @@ datasets:
   math:
     made: {source: {rows: {train: 16}}, benchmarks: {test: asked/test}}
     asked: {source: {rows: {test: 20}}}
-    text:
-      source: {kind: init, generator: "hra_workflow.demo.text_tasks:sentiment", rows: {test: 40}}
-      splits: {test: [test.parquet]}
-      columns: {text: sentence}
 presets:
   math:
     tiny:
@@ -47,7 +43,6 @@ tasks:
   math:
     grid: [{runs: [hra/r8], datasets: [made], seeds: [0]}]
     generation: {shards: 3, batch_size: 1, max_new_tokens: {test: 4}}
-    general_text: {source: text/test, window: 64, batch_size: 8, resources: {gpu: 0, mem_mb: 1000, runtime: 10}}
     compute: {runs: [hra/r8]}
     columns: [{name: Asked, dataset: made, benchmark: test, metric: strict}]
     figures: {parameters: [Asked], lambda: [Asked]}

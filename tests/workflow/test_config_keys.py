@@ -95,7 +95,7 @@ def test_an_optional_key_of_the_grid_has_the_default_that_holds_without_it():
     stated_otherwise = {str(one) for one in OPTIONAL if one.in_grid not in (NOTHING, one.field.default)}
     assert stated_otherwise <= {
         f"tasks.{name}.{key}" for name in tasks.classes() for key in ("published", "compute")
-    } | {"tasks.math.retention", "tasks.math.general_text", "Top level.probes"}
+    } | {"tasks.math.retention", "Top level.probes"}
 
 
 def test_the_hyperparameters_that_a_run_needs_are_called_required():

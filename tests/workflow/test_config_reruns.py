@@ -61,8 +61,7 @@ def datasets_of(task: str) -> set[str]:
     """Return the datasets that the runs of a task are trained and evaluated on."""
     names = grid.datasets(CONFIG, task)
     tested = [path for name in names for path in CONFIG["datasets"][task][name].get("benchmarks", {}).values()]
-    text = CONFIG["tasks"][task].get("general_text") or {"source": ""}
-    return {*names, *(path.split("/")[0] for path in (*tested, text["source"]))}
+    return {*names, *(path.split("/")[0] for path in tested)}
 
 
 def in_use(leaf: Leaf, task: str, third: str, fourth: str | None) -> bool:

@@ -23,7 +23,7 @@ from support import table_rows
 
 SCRIPTS = {  # some with the rule, where it has another name
     "glue": "download=download_dataset augment train_glue evaluate_glue collect_runs=runs",
-    "math": "augment generate_math gather_outputs=gather_math evaluate_math evaluate_general_text compare",
+    "math": "augment generate_math gather_outputs=gather_math evaluate_math compare",
     "subject": "generate_class_images gather_images=gather_subject train_subject generate_subject evaluate_subject",
     "control": "draw_hints=hints generate_control gather_images=gather_control evaluate_control",
 }
@@ -38,7 +38,7 @@ FIRST = {
 # What the second config specifies instead.
 CHANGES = {
     "glue": {"presets": {"glue": {"tiny": {"all": {"learning_rate": 0.02}}}}},
-    "math": {"tasks": {"math": {"generation": {"max_new_tokens": {"test": 6}}, "general_text": {"window": 48}}}},
+    "math": {"tasks": {"math": {"generation": {"max_new_tokens": {"test": 6}}}}},
     "subject": {"tasks": {"subject": {name: {"inference_steps": 3} for name in ("class_images", "generation")}}},
     "control": {
         "datasets": {"control": {"scenes": {"hint": "canny"}}},

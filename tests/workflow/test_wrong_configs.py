@@ -82,12 +82,8 @@ tasks.control.generation.shards | 0 | expected more than 0 or 'auto', found 0
 tasks.math.retention.dataset | meta | retention.dataset: unknown dataset 'meta'; known: metamathqa-40k
 tasks.math.retention.benchmarks | {H: {task: humaneval, shots: 0, metric: pass@1, unsafe_code: false}} | all have `unsafe_code: false`
 tasks.math.retention.benchmarks.H | {task: humaneval, shots: 0, metric: em, unsafe_code: true} | expected pass@k or pass_at_k with .*, found 'em'
-tasks.math.general_text.source | gsm8k/test | unknown dataset with a column text 'gsm8k'; known: wik
-tasks.math.general_text.source | wikitext-2/train | text.source: unknown split 'train'; known: test
 tasks.glue.evaluation | null | glue.evaluation: unknown key; known keys:
-datasets.math.wikitext-2.answer | gsm8k | wikitext-2: general text has no answer. Remove it
-datasets.math.gsm8k.columns | {question: q} | expected question and answer, or text alone
-datasets.math.metamathqa-40k.benchmarks | {general_text: gsm8k/test} | Choose another name
+datasets.math.gsm8k.columns | {question: q} | columns.answer
 tasks.math.compute.runs | [hra/r9] | math.compute.runs: unknown run 'hra/r9'; known:
 tasks.math.figures.lambda | [GSM8K] | figures.lambda: unknown column 'GSM8K'; known: GSM8K \(official\)
 datasets.math.gsm8k.answer | hash | answer: expected 'gsm8k', .*, found 'hash'

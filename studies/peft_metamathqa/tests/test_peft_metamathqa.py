@@ -13,7 +13,6 @@ import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-import evaluate_general_text
 import parameters
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, manifests
@@ -153,48 +152,6 @@ def test_answers_have_at_most_300_tokens_from_a_model_in_bf16(config):
     assert math.answer_settings(RUN)["stop"] == []
 
 
-def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_math, tmp_path):
-    """run.py, 026d1e0, calculate_mean_per_token_loss, with the shift of #3419: all tokens weigh the same."""
-    entry, source = config["tasks"]["math"]["general_text"], config["datasets"]["math"]["finewiki-100"]
-    assert (entry["cut"], entry["window"], source["take"]) == ("rows", 768, {"head": 100})
-    (column,) = [one for one in config["tasks"]["math"]["columns"] if one["name"] == "Forgetting"]
-    assert column["minus"] == "base/pretrained" and column["metric"] == "loss"
-
-    folder = manifests.folder(tiny_math["model"])
-    tokenizer, model = causal_lm.load_tokenizer(folder), causal_lm.load_model(folder, "float32").eval()
-    texts = ["A long text of several words, cut.", "Short.", "Another one, of some more words."]
-    pandas.DataFrame({"text": texts}).to_parquet(tmp_path / "head.parquet")
-    rows = evaluate_general_text.beginnings(tmp_path / "head.parquet", tokenizer, 24, 128)
-    assert max(map(len, rows)) == 24 > min(map(len, rows))
-    values = evaluate_general_text.losses(model, rows, 2, "cpu")
-
-    each = []
-    for text in texts:
-        ids = torch.tensor(tokenizer(text, truncation=True, max_length=24)["input_ids"])
-        with torch.inference_mode():
-            logits = model(ids[None]).logits[0, :-1]
-        each += torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
-    weights = [len(row) - 1 for row in rows]
-    found = evaluate_general_text.aggregation.weighted(
-        *map(pandas.Series.to_numpy, map(pandas.Series, (values, weights)))
-    )
-    assert found["value"] == pytest.approx(sum(each) / len(each), rel=1e-5)
-    assert found["value"] != pytest.approx(sum(values) / len(values), rel=1e-3)
-
-
-def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(config, tmp_path):
-    entry = config["datasets"]["math"]["finewiki-100"] | {"splits": {"head": ["a.parquet", "b.parquet"]}}
-    for name in ("a", "b"):
-        rows = pandas.DataFrame({"text": [f"{name}{row}" for row in range(80)], "infobox": [[1]] * 80})
-        rows.to_parquet(tmp_path / f"{name}.parquet", row_group_size=10)
-    (split,) = text_tables.read_splits("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
-    assert len(split["text"]) == 100 and split["text"][-1] == "b19"
-    with pytest.raises(JobError, match="expected 100 rows, found 160"):
-        text_tables.read_splits("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
-    with pytest.raises(JobError, match="expected the column 'body', found 'text', 'infobox'"):
-        text_tables.read_splits("math", entry | {"columns": {"text": "body"}}, tmp_path, answers.gold)
-
-
 @pytest.mark.parametrize(
     ("run", "published"),
     [
@@ -245,8 +202,7 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
         ),
         ("tasks.math.published.noise", {"GSM": 1}, r"published.noise: unknown column 'GSM'; known: GSM8K"),
         ("tasks.math.tune.runs", ["hra/r8"], r"tune.runs: unknown run of the grid 'hra/r8'; known: hra/r32"),
-        ("tasks.math.columns.2.minus", "full/all", r"Forgetting: minus: unknown run of the grid 'full/all'"),
-        ("tasks.math.columns.3.metric", "minutes", r"Time \(min\): unknown metric 'minutes'; known: seconds"),
+        ("tasks.math.columns.2.metric", "minutes", r"Time \(min\): unknown metric 'minutes'; known: seconds"),
     ],
 )
 def test_what_cannot_be_run_is_one_message(config, path, value, message):

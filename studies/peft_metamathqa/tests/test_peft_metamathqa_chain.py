@@ -37,9 +37,9 @@ def test_peft_s_benchmark_runs_in_the_demo_s_size(project):
     table = {row["run"]: row for row in table_rows(results / "table_math.csv")}
     assert table.keys() == {"base/pretrained", "hra/r8", "hra/r8-tuned", "lora/r8"}
     base, *trained = (table[run] for run in table)
-    assert base["Forgetting"] == "0.000" and base["Time (min)"] == base["Memory (GB)"] == ""
+    assert base["Time (min)"] == base["Memory (GB)"] == ""
     for row in trained:
-        assert not row["missing"] and float(row["Memory (GB)"]) > 0 and float(row["Forgetting"]) != 0
+        assert not row["missing"] and float(row["Memory (GB)"]) > 0
     records = {path.parts[-4:-2]: json.loads(path.read_text()) for path in results.glob("math/*/*/*/seed0/train.json")}
     assert {run: record["steps"] for run, record in records.items()} == {
         ("base", "pretrained"): 0, ("hra", "r8"): 12, ("hra", "r8-tuned"): 12, ("lora", "r8"): 12,

@@ -122,8 +122,6 @@ def check_task(task: Task) -> None:
             metrics = columns.metrics(task, name)
             one_of(where, "benchmark", column["benchmark"], metrics)
             one_of(where, "metric", column["metric"], metrics[column["benchmark"]])
-        if "minus" in column:
-            one_of(f"{where}: minus", "run of the grid", column["minus"], grid.run_names(config, task.name))
     check_gpus(task)
     names = [column["name"] for column in entry["columns"]]
     for average in entry.get("averages", []):

@@ -1,7 +1,7 @@
 """Conversion of a dataset's files from the publisher's layout to one {split}.parquet per split.
 
 A split for classification has the text columns under their names and `label` (int64 class index, or float64 for a
-regression); a split for a language model has `question` and `answer`; a split of general text has `text`. Rows are in
+regression); a split for a language model has `question` and `answer`. Rows are in
 source order. Data that does not match the config's entry raises a JobError with file, line, column and value.
 
 A dry run makes the same checks of the user's files (tasks/user_data.py): no pandas here (text_files.py).
@@ -44,7 +44,7 @@ def counts(splits: dict[str, dict[str, list]], dataset: dict) -> dict[str, dict]
 def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Callable) -> dict[str, list]:
     paths = dataset["splits"][split]
     where = f"{name}: split {split} ({', '.join(paths)})"
-    stated, general = dataset["columns"], "answer" not in dataset and "label" not in dataset
+    stated = dataset["columns"]
     columns = stated if isinstance(stated, dict) else {column: column for column in stated}
     wanted = [*columns.values(), *([dataset["label"]] if "label" in dataset else [])]
     rows = read(where, [folder / path for path in paths], dataset.get("read"), wanted)
@@ -64,7 +64,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
     rows = rows.only(range(len(rows))[: dataset.get("take", {}).get(split)])
     converted = {column: texts_of(f"{name}, {split}", rows, source) for column, source in columns.items()}
     found: dict[str, list] = {}
-    problems = empty_texts(rows, {"text": ["".join(converted["text"])]} if general else converted)
+    problems = empty_texts(rows, converted)
     if "answer" in dataset:
         texts, style = converted["answer"], dataset["answer"]
         problems.append(unanswered(rows, texts, style, gold, all_of_them=split != "train"))
@@ -72,7 +72,7 @@ def checked_split(name: str, split: str, dataset: dict, folder: Path, gold: Call
         found["label"], unlabelled = labels_of(rows, dataset["label"], dataset["labels"])
         problems += unlabelled
     stop_at(f"{name}, {split}", *rows.broken, *problems)
-    return converted | found  # of general text, empty rows separate paragraphs
+    return converted | found
 
 
 def write(splits: dict[str, dict[str, list]], out: Path) -> dict[str, int]:

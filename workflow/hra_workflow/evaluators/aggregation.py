@@ -65,13 +65,6 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     return result
 
 
-def weighted(values: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Compute the weighted mean and its standard error, that of a ratio; equal weights give those of `summary`."""
-    mean, n = np.average(values, weights=weights), len(values)
-    error = np.sqrt(((weights * (values - mean)) ** 2).sum() / (n * (n - 1))) / weights.mean() if n > 1 else 0.0
-    return {"value": float(mean), "stderr": float(error)}
-
-
 def of_run(rows: list[dict], metrics: list[str], others: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Average the metrics over the rows of all images. `others`: metrics that are not means over images."""
     scored = [name for name in metrics if name not in others and any(name in row for row in rows)]

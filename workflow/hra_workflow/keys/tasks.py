@@ -114,18 +114,13 @@ class Column(Section):
     )
     benchmark: str = key(
         "Of the dataset; or `training`, whose metrics are `seconds`, `device_seconds`, `peak_memory_bytes` and "
-        "`trainable_parameters`; or `general_text` (docs/config/math.md#what-is-forgotten).",
+        "`trainable_parameters`.",
         examples=["validation"],
     )
     metric: str = key("A metric of the benchmark.", examples=["matthews_correlation"])
     better: Literal["higher", "lower"] = key("Which values are better; the table marks the best.", default="higher")
     scale: PositiveFloat = key("Factor of the values.", absent="glue and math: 100 (percent); subject and control: 1")
     digits: Annotated[int, Field(ge=0, le=6)] = key("Decimals.", absent="2 in percent, otherwise 3")
-    minus: Run = key(
-        "A run of the grid whose mean is subtracted, such as the base model.",
-        absent="nothing is subtracted",
-        examples=["base/pretrained"],
-    )
 
 
 class Average(Section):

@@ -117,7 +117,7 @@ def shorten(new: dict, task: Task) -> bool:
     }
     entry = new["tasks"][name]
     # The synthetic data has one split to evaluate, the only benchmark of its runs.
-    entry |= {key: None for key in ("selection", "tune", "general_text") if key in entry}
+    entry |= {key: None for key in ("selection", "tune") if key in entry}
     if evaluation := entry.get("evaluation"):
         kept = [one for one in evaluation["evaluators"] if "model" not in one or available(task.config, one["model"])]
         left_out = [one["name"] for one in evaluation["evaluators"] if one not in kept]

@@ -46,14 +46,14 @@ def scores(runs: pd.DataFrame, parts: dict[str, list[dict]]) -> pd.DataFrame:
 
     parts: those of column_units. `score` is in the unit of the column; NaN: evaluated without a value. The others are
     `column`, `part`, the number of `parts`, and the columns of the run table. Benchmark TRAINING has the costs of
-    trained runs. `minus` in a part: a run whose mean is subtracted; if it has no mean, no run has a score.
+    trained runs.
     """
     rows = [
         part | {"column": name, "part": part["name"], "parts": len(several)}
         for name, several in parts.items()
         for part in several
     ]
-    names = ["column", "part", "parts", "dataset", "benchmark", "metric", "scale", "minus"]
+    names = ["column", "part", "parts", "dataset", "benchmark", "metric", "scale"]
     wanted = pd.DataFrame(rows, columns=names)
     done = runs[runs["status"] == "ok"]
     trainings = done.drop_duplicates(["dataset", "run", "selection", "seed"])
@@ -64,9 +64,7 @@ def scores(runs: pd.DataFrame, parts: dict[str, list[dict]]) -> pd.DataFrame:
     every, keys = pd.concat([done, *costs]), ["run", "selection", "seed", "dataset", "benchmark"]
     found = every[keys].drop_duplicates().merge(wanted, on=["dataset", "benchmark"])
     found = found.merge(every, how="left", on=[*keys, "metric"])
-    others = found["value"].where(found["run"] == found["minus"]).groupby([found["column"], found["part"]])
-    value = found["value"] - others.transform("mean").where(found["minus"].notna(), 0)
-    return found.assign(score=value * found["scale"])
+    return found.assign(score=found["value"] * found["scale"])
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:

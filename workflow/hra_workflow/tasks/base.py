@@ -145,20 +145,11 @@ class Task:
         """Return the folder, within a run's folder, of the shards with the outputs for a benchmark."""
         return benchmark
 
-    # Evaluation: of a run on the benchmarks of its dataset, and on that of retention (what remains of the base model)
-
-    def retention(self) -> dict | None:
-        """Return the retention that the figure shows, or None: `benchmark`, `metric`, `label`, and `better`."""
-        return None
+    # Evaluation
 
     def benchmarks(self, run: dict) -> list[str]:
         """Return the benchmarks of a run (`dataset`, `method`, `variant`, …)."""
-        retention = self.retention()
-        return [*self.entry(run["dataset"])["benchmarks"], *([retention["benchmark"]] if retention else [])]
-
-    def evaluation_rule(self, benchmark: str) -> str:
-        """Return the name of the rule that evaluates a run on a benchmark."""
-        return f"evaluate_{self.name}"
+        return [*self.entry(run["dataset"])["benchmarks"]]
 
     def evaluation_resources(self, wildcards: Mapping[str, str]) -> dict:
         """Return the resources of an evaluation."""

@@ -15,20 +15,14 @@ ENDINGS = ("_std", "_n", "_published", "_difference", "_better", "_best", "_verd
 
 
 def metrics(task: Task, dataset: str) -> dict[str, list[str]]:
-    """Return the metrics that a column may show, by benchmark, also of retention and TRAINING."""
-    entry, retention = task.entry(dataset), task.retention()
-    found = {name: entry["metrics"] for name in entry["benchmarks"]} | {TRAINING: list(OF_TRAINING)}
-    return found | ({retention["benchmark"]: [retention["metric"]]} if retention else {})
+    """Return the metrics that a column may show, by benchmark, also of TRAINING."""
+    entry = task.entry(dataset)
+    return {name: entry["metrics"] for name in entry["benchmarks"]} | {TRAINING: list(OF_TRAINING)}
 
 
 def direction(task: Task, dataset: str, benchmark: str, metric: str) -> str:
     """Return which values of a metric are better, lower or higher; "": the column decides."""
-    retention = task.retention()
-    if benchmark == TRAINING:
-        return "lower"
-    if retention and benchmark == retention["benchmark"]:
-        return retention["better"]
-    return task.direction(dataset, metric)
+    return "lower" if benchmark == TRAINING else task.direction(dataset, metric)
 
 
 def units(task: Task) -> dict[str, column_units.Unit]:
@@ -55,10 +49,9 @@ def check(task: Task) -> None:
     check_heads(f"{key}.columns and averages", names, parts)
     labels = grid.labels(task.config, task.name)
     each_once(f"{key}.grid: `label` of the variants", "label", labels.values())
-    of_runs = [TRAINING, *([retention["benchmark"]] if (retention := task.retention()) else [])]
     for dataset in grid.datasets(task.config, task.name):
         benchmarks = task.entry(dataset)["benchmarks"]
-        each_once(f"config: datasets.{task.name}.{dataset}.benchmarks", "name", [*benchmarks, *of_runs])
+        each_once(f"config: datasets.{task.name}.{dataset}.benchmarks", "name", [*benchmarks, TRAINING])
     for column in grid.columns(task.config, task.name):
         for dataset in column.get("datasets") or [column["dataset"]]:
             check_direction(task, f"{key}.columns: {column['name']}", dataset, column)

@@ -158,14 +158,9 @@ def main_metrics(task: Task, dataset: str) -> dict[str, str]:
 
 
 def directions(task: Task) -> list[tuple[str, str, str]]:
-    """List benchmark, metric and the direction of better values of the table's columns and of retention."""
-    columns, retention = grid.columns(task.config, task.name), task.retention()
-    return list(
-        dict.fromkeys(
-            (one["benchmark"], one["metric"], one.get("better", "higher"))
-            for one in [*columns, *([retention] if retention else [])]
-        )
-    )
+    """List benchmark, metric and the direction of better values of the table's columns."""
+    columns = grid.columns(task.config, task.name)
+    return list(dict.fromkeys((one["benchmark"], one["metric"], one.get("better", "higher")) for one in columns))
 
 
 def own_functions_of(task: Task) -> list[str]:

@@ -23,17 +23,14 @@ WithQuestion = Annotated[str, matching(r"\{question\}", "a text with {question}"
 
 
 class Columns(Section):
-    """Name here → name in the source: question and answer, or for general text only text."""
+    """Name here → name in the source."""
 
-    question: str = key("Column of the questions.", absent="the rows are general text", examples=["query"])
-    answer: str = key(
-        "Column of the answers, with their solutions.", absent="the rows are general text", examples=["response"]
-    )
-    text: str = key("Column of general text.", absent="the rows are questions and answers", examples=["text"])
+    question: str = key("Column of the questions.", examples=["query"])
+    answer: str = key("Column of the answers, with their solutions.", examples=["response"])
 
 
 class Dataset(Taken, Texts, title="datasets.math.{name}"):
-    """Questions and answers, for training if they have `benchmarks`, otherwise as a benchmark; or general text."""
+    """Questions and answers, for training if they have `benchmarks`, otherwise as a benchmark."""
 
     splits: Annotated[dict[Name, Distinct[str]], Len(1)] = key(
         "Split → files of the source, in order.",
@@ -44,7 +41,6 @@ class Dataset(Taken, Texts, title="datasets.math.{name}"):
     answer: Literal["gsm8k", "boxed", "metamath"] = key(
         "How the final answer is marked: `#### N`, `\\boxed{N}` or `The answer is: N`. Without one are at most 1 % of "
         "training rows, and none of a benchmark's.",
-        absent="the rows are general text",
         reruns="data",
     )
     max_characters: PositiveInt = key(
@@ -173,18 +169,6 @@ class Retention(Section):
     )
 
 
-class GeneralText(Section):
-    """Retention of every run: its loss on other text. null: not measured."""
-
-    source: SplitName = key("Dataset/split, of a dataset with the column text.")
-    window: Annotated[int, Field(ge=2)] = key("Tokens that the model reads at a time.")
-    cut: Literal["windows", "rows"] = key(
-        "Items: windows of the joined rows, or the first window of each row.", default="windows"
-    )
-    batch_size: PositiveInt = key("Maximum windows at a time; fewer if they would not fit.", reruns="nothing")
-    resources: Resources = key("What a job requests.", reruns="nothing")
-
-
 class Compute(Section):
     """Table 6, time and memory of training. All its runs have the same micro-batch."""
 
@@ -198,5 +182,4 @@ class Settings(TextTask, title="tasks.math"):
     augmentation: Augmentation = key(absent="the defaults of its resources", reruns="nothing")
     generation: Generation = key(reruns="evaluation")
     retention: Retention | None = key(default=None, reruns="evaluation")
-    general_text: GeneralText | None = key(default=None, reruns="evaluation")
     compute: Compute = key(absent="no Table 6", reruns="table")

@@ -13,7 +13,6 @@ from hra_workflow.tasks.math import extra_tables, graders
 from hra_workflow.tasks.metric import Metric
 from hra_workflow.tasks.training import LENGTH
 
-TEXT = "general_text"  # the key of the config, and the benchmark
 LONGER_ANSWERS = 7  # a base model's answers reach `max_new_tokens`: factor over the tokens of a trained model's answers
 
 
@@ -46,11 +45,6 @@ class Math(Task):
         for dataset in {run["dataset"] for run in self.runs()}:
             for benchmark in self.datasets[dataset]["benchmarks"]:
                 one_of(f"{key}.generation.max_new_tokens", "benchmark", benchmark, entry["max_new_tokens"])
-        if self.settings.get(TEXT):
-            dataset, split = self.general_text()
-            texts = [name for name, values in self.datasets.items() if "text" in values["columns"]]
-            one_of(f"{key}.{TEXT}.source", "dataset with a column text", dataset, texts)
-            one_of(f"{key}.{TEXT}.source", "split", split, self.datasets[dataset]["splits"])
         extra_tables.check(self)
 
     def check_run(self, run: dict, key: str) -> None:
@@ -80,27 +74,14 @@ class Math(Task):
     def check_entry(self, key: str, name: str) -> None:
         super().check_entry(key, name)
         entry = self.datasets[name]
-        text, columns = "text" in entry["columns"], ", ".join(entry["columns"])
-        expect(
-            set(entry["columns"]) == ({"text"} if text else {"question", "answer"}),
-            f"{key}.columns: expected question and answer, or text alone (general text), found {columns}. Correct it",
-        )
-        for unused in ("answer", "benchmarks"):
-            expect(not text or unused not in entry, f"{key}: general text has no {unused}. Remove it")
-        expect(text or "answer" in entry, f"{key}: expected `answer`, how its final answers are marked. Add it")
         if "benchmarks" in entry:
-            expect(
-                TEXT not in entry["benchmarks"],
-                f"{key}.benchmarks: {TEXT} is the benchmark of tasks.{self.name}.{TEXT}. Choose another name",
-            )
             one_of(f"{key}: splits", "split", "train", entry["splits"])
             for metric in entry["metrics"]:
                 graders.find(metric, f"{key}: metrics")
             one_of(f"{key}: score", "metric", entry["score"], entry["metrics"])
         for benchmark, source in entry.get("benchmarks", {}).items():
             dataset, split = source.split("/")
-            with_answers = [other for other, values in self.datasets.items() if "answer" in values]
-            one_of(f"{key}: benchmarks.{benchmark}", "dataset", dataset, with_answers)
+            one_of(f"{key}: benchmarks.{benchmark}", "dataset", dataset, self.datasets)
             one_of(f"{key}: benchmarks.{benchmark}", "split", split, self.datasets[dataset]["splits"])
 
     def probe(self, dataset: str, rows: int, hyperparameters: dict) -> tuple[dict[str, dict], dict]:
@@ -146,7 +127,7 @@ class Math(Task):
         return {key: entry[key] for key in ("batch_size", "stop")} | {"serve": serve}
 
     def generation_precision(self, dataset: str, run: str) -> str:
-        """Return the precision of the base model's weights in generation and on general text."""
+        """Return the precision of the base model's weights in generation."""
         return self.settings["generation"].get("precision") or self.hyperparameters(dataset, run)["precision"]
 
     def questions(self, dataset: str) -> dict[str, dict]:
@@ -160,9 +141,6 @@ class Math(Task):
     def question_datasets(self, dataset: str) -> list[str]:
         """Return the datasets of `questions`, in the same order."""
         return [source.split("/")[0] for _, source in sorted(self.datasets[dataset]["benchmarks"].items())]
-
-    def shards(self, wildcards: dict) -> int:
-        return 0 if wildcards.get("benchmark") == TEXT else super().shards(wildcards)
 
     def folder_of_shards(self, benchmark: str) -> str:
         return "answers"  # one job answers all benchmarks
@@ -178,23 +156,9 @@ class Math(Task):
             "runtime": 60,
         }
 
-    def retention(self) -> dict | None:
-        if not self.settings.get(TEXT):
-            return None
-        label = "loss on general text, nats per token"
-        return {"benchmark": TEXT, "metric": "loss", "label": label, "better": "lower"}
-
     def graders(self, dataset: str) -> dict[str, int]:
         """Return the versions of the graders of a training set's benchmarks."""
         return {name: graders.find(name).version for name in self.datasets[dataset]["metrics"]}
-
-    def evaluation_rule(self, benchmark: str) -> str:
-        return "evaluate_general_text" if benchmark == TEXT else super().evaluation_rule(benchmark)
-
-    def general_text(self) -> tuple[str, str]:
-        """Return the dataset and the split of the text on which the loss is computed."""
-        dataset, split = self.settings[TEXT]["source"].split("/")
-        return dataset, split
 
     # Tables
 
@@ -206,9 +170,7 @@ class Math(Task):
         return [self.name, *(table for table, runs in extra_tables.rows(self).items() if runs)]
 
     @classmethod
-    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple] | None:
-        if not all(isinstance(line.get(metric), dict) for line in lines):  # general text, whose items have weights
-            return None
+    def per_item(cls, lines: list[dict], selection: str, metric: str, settings: dict) -> list[tuple]:
         return [(line[metric]["right"],) for line in lines]
 
     def warnings(self) -> Iterator[str]:
@@ -234,8 +196,8 @@ class Math(Task):
     # Plan
 
     def resources(self, rule: str, stage: str) -> dict:
-        section = {"evaluate_harness": "retention", "evaluate_general_text": TEXT}.get(rule)
-        return self.settings[section]["resources"] if section else super().resources(rule, stage)
+        own = self.settings["retention"] if rule == "evaluate_harness" else None
+        return own["resources"] if own else super().resources(rule, stage)
 
     def work(self, stage: str, wildcards: dict) -> float | None:
         if stage != "generate" or wildcards.get("dataset") not in self.datasets:

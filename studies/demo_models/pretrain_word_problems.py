@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from hra_workflow.core.job import script
-from hra_workflow.demo import text_tasks
 from hra_workflow.models import causal_lm
+from studies.demo_models.word_problems import word_problems
 
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
 
@@ -21,7 +21,7 @@ def main(job: dict) -> None:
     )
 
     params, folder = job["params"], Path(job["output"]["weights"]).parent
-    rows = text_tasks.word_problems({"train": params["rows"]}, params["seed"])["train"]
+    rows = word_problems({"train": params["rows"]}, params["seed"])["train"]
     texts = [f"{row['question']}\n{row['answer']}" for row in rows]
     tokenizer = train_tokenizer(texts, params["vocabulary"], params["model"]["max_position_embeddings"])
     set_seed(params["seed"])

@@ -25,7 +25,6 @@ def drawn(scene) -> Image.Image:
 # Of the first pictures and rows, which the demo's model and numbers depend on; record intended changes in CHANGELOG.md.
 PUBLISHED = {
     "sentiment": "a291a44ecfa0b6a6",
-    "word_problems": "6dc3f1df52582f29",
     "metamath": "935cb28432812946",
     "gsm8k": "f4a8c377c40408ef",
 }
@@ -108,10 +107,8 @@ def test_subjects(name, tmp_path):
     assert len({background for _, background in expected}) > 2
 
 
-COLUMNS = {"word_problems": "question", "metamath": "query"}
 # What the words of a sentence do with its number; all others add it.
 WORDS = {"fewer": "-", "loses": "-", "sells": "-", "gives": "-", "times": "*", "each of": "*", "boxes": "/"}
-WORDS |= {"Subtract": "-", "Multiply": "*", "Divide": "/"}
 
 
 def read(question: str) -> list[str]:
@@ -128,22 +125,19 @@ def read(question: str) -> list[str]:
 def test_a_test_has_the_calculation_of_no_training_row():
     """Whatever the seeds and counts: hence no question is in both."""
     trained = [row["query"] for seed in (0, 1) for row in text_tasks.metamath({"train": 3000}, seed)["train"]]
-    trained += [row["question"] for row in text_tasks.word_problems({"train": 6000})["train"]]
     tests = [row["question"] for row in text_tasks.gsm8k({"test": 1000})["test"]]
     assert not {tuple(read(question)) for question in tests} & {tuple(read(question)) for question in trained}
 
 
-@pytest.mark.parametrize("task, lengths", [("word_problems", {1, 2, 3}), ("metamath", {2, 3})])
-def test_answers(task, lengths):
+def test_answers():
     """Check that the solution computes the question correctly, and that the last two lines have the result."""
-    column = {"word_problems": "answer", "metamath": "response"}[task]
-    found, rows = set(), [row for split in getattr(text_tasks, task)(ROWS).values() for row in split]
-    assert len({row[COLUMNS[task]] for row in rows}) == sum(ROWS.values())  # no question twice
+    found, rows = set(), [row for split in text_tasks.metamath(ROWS).values() for row in split]
+    assert len({row["query"] for row in rows}) == sum(ROWS.values())  # no question twice
     for row in rows:
-        *lines, marked, said = row[column].split("\n")
+        *lines, marked, said = row["response"].split("\n")
         calculations = [re.search(r"([\d+*/-]+)=(\d+)", line).groups() for line in lines]
-        assert [left for left, _ in calculations] == read(row[COLUMNS[task]])
+        assert [left for left, _ in calculations] == read(row["query"])
         assert all(eval(left) == int(right) and 2 <= int(right) <= 99 for left, right in calculations)
         assert marked == f"#### {calculations[-1][1]}" and said == f"The answer is: {calculations[-1][1]}"
         found.add(len(lines))
-    assert found == lengths
+    assert found == {2, 3}

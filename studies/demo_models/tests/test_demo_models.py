@@ -1,5 +1,7 @@
 """The training of the demo's models, at a tiny size, and the plan of the study's Snakefile."""
 
+import hashlib
+import json
 import subprocess
 
 import pytest
@@ -8,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from studies.demo_models import pretrain_stable_diffusion, pretrain_word_problems, tiny_diffusion
+from studies.demo_models.word_problems import word_problems
 from support import ROOT
 
 
@@ -67,3 +70,8 @@ def test_the_language_model_is_trained_the_same_twice(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "first")
     ids = tokenizer("Take 7. Add 5.", return_tensors="pt")["input_ids"]
     assert model(input_ids=ids, labels=ids).loss.isfinite() and model.config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_the_training_data_are_those_of_the_committed_model():
+    rows = json.dumps(word_problems({"train": 20, "validation": 10}, 0))
+    assert hashlib.sha256(rows.encode()).hexdigest()[:16] == "6dc3f1df52582f29"

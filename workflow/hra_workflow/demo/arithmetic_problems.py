@@ -44,7 +44,6 @@ QUESTIONS = {
 QUESTION = ("How many {things} does {who} have?", "What is the number of {things} that {who} has?")
 SOLUTIONS = {"share": "Each box has {result} {things}.", "together": "Together they have {result} {things}."}
 SOLUTION = "{who} has {result} {things}."
-ORDERS = {"+": "Add {n}.", "-": "Subtract {n}.", "*": "Multiply by {n}.", "/": "Divide by {n}."}
 
 
 @dataclass(frozen=True)
@@ -109,24 +108,20 @@ def tell(problem: Problem, rng: Random | None = None) -> str:
     return " ".join([*sentences, pick(QUESTIONS.get(names[-1], QUESTION)).format(**parts[-1])])
 
 
-def order(problem: Problem) -> str:
-    """Write the same calculation without a story."""
-    orders = [ORDERS[SIGNS[name]].format(n=n) for name, n in problem.steps]
-    return " ".join([f"Take {problem.start}.", *orders, "What is the result?"])
-
-
-def solve(problem: Problem, form: str, story: bool = True) -> tuple[list[str], int]:
+def solve(problem: Problem, form: str) -> tuple[list[str], int]:
     """Return one line per step and the answer; `form` is the template of a calculation with {left} and {right}."""
     value, lines = problem.start, []
     for (name, n), part in zip(problem.steps, cast(problem), strict=True):
         left = f"{value}{SIGNS[name]}{n}"
         value = OPERATIONS[SIGNS[name]](value, n)
-        line = SOLUTIONS.get(name, SOLUTION) if story else "{result}"
-        lines.append(line.format(**part, result=form.format(left=left, right=value)))
+        lines.append(SOLUTIONS.get(name, SOLUTION).format(**part, result=form.format(left=left, right=value)))
     return lines, value
 
 
-def answer(problem: Problem, story: bool = True) -> str:
+def answer(problem: Problem) -> str:
     """Write the solution in MetaMathQA's format."""
-    lines, result = solve(problem, "{left}={right}", story)
+    return metamath(*solve(problem, "{left}={right}"))
+
+
+def metamath(lines: list[str], result: int) -> str:
     return "\n".join([*lines, f"#### {result}", f"The answer is: {result}"])

@@ -55,21 +55,6 @@ def sentiment(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     return sample("sentiment", rows, seed, make, 2)
 
 
-def word_problems(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
-    """Generate the training data of the demo's language model: question, answer.
-
-    Two thirds are one-step problems; the others are calculations with one to three steps, without a story.
-    """
-
-    def make(rng: Random, kind: int) -> dict:
-        story = kind > 0
-        problem = arithmetic_problems.draw(rng, 1 if story else rng.choice((1, 2, 3)))
-        question = arithmetic_problems.tell(problem, rng) if story else arithmetic_problems.order(problem)
-        return {"question": question, "answer": arithmetic_problems.answer(problem, story)}
-
-    return sample("word_problems", rows, seed, make, 3, "question")
-
-
 def metamath(rows: dict[str, int], seed: int = 0) -> dict[str, list[dict]]:
     """Generate a dataset like MetaMathQA: query, response, type, original_question; two- and three-step problems.
 

@@ -18,7 +18,7 @@ import weakref
 from pebble import ProcessExpired, ProcessPool
 
 SECONDS = 5
-MEMORY = 2 << 30
+MEMORY = 4 << 30  # of addresses, of which the libraries take up to 1.5
 
 workers = threading.local()
 

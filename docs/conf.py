@@ -40,7 +40,7 @@ NAVIGATION = {
     ],
     "Project": ["contributing", "changelog", "reproducibility"],
 }
-BELOW = {"config/readme": ["tasks", "math", "subject", "control", "models", "methods"]} | {
+BELOW = {"config/readme": ["tasks", "models", "methods"]} | {
     f"{folder.parent.name}/{folder.name}": [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]
     for kind in ("packages", "studies")
     for folder in (DOCS / kind).glob("*/")

@@ -114,7 +114,7 @@ class Column(Section):
     )
     benchmark: str = key(
         "Of the dataset; or `training`, whose metrics are `seconds`, `device_seconds`, `peak_memory_bytes` and "
-        "`trainable_parameters`; or `general_text` (docs/config/math.md#what-is-forgotten).",
+        "`trainable_parameters`; or `general_text` (docs/config/tasks.md#what-is-forgotten).",
         examples=["validation"],
     )
     metric: str = key("A metric of the benchmark.", examples=["matthews_correlation"])

@@ -90,7 +90,7 @@ def methods() -> str:
 def pages() -> str:
     """Show which pages each kind of reader needs, in their order."""
     rows = {
-        "I train in my own code": ["HRA in your own code", "The library", "Functions"],
+        "I train in my own code": ["HRA in your own code", "The library", "The mathematics"],
         "I have data, no code": ["Your own project", "Plan, run, resume", "What you get"],
         "I reproduce the paper": ["A cluster's first hour", "Coming from its code", "GPUs: hours, memory"],
         "I add a task or method": ["Extending", "The config's keys", "Contributing"],

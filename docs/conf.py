@@ -30,7 +30,7 @@ TEXTS = {path.resolve(): path for path in DOCS.rglob("*.md") if path.is_symlink(
 NAVIGATION = {
     "Start": ["questions", "your-own"],
     "How to": ["your-own-code", "running", "cluster", "extending", "from-the-official-code"],
-    "Reference": ["config/readme", "results", "results-contract", "reruns", "library", "api"],
+    "Reference": ["config/readme", "results", "library"],
     "Explanation": ["mathematics", "statistics", "benchmarks"],
     "Packages and studies": [
         f"{kind}/{page.stem}"
@@ -40,7 +40,7 @@ NAVIGATION = {
     ],
     "Project": ["contributing", "changelog"],
 }
-BELOW = {"config/readme": ["tasks", "math", "subject", "control", "models", "methods"]} | {
+BELOW = {"config/readme": ["tasks", "models", "methods"]} | {
     f"{folder.parent.name}/{folder.name}": [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]
     for kind in ("packages", "studies")
     for folder in (DOCS / kind).glob("*/")

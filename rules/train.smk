@@ -3,7 +3,7 @@
 # Out: RUN/train.json (the record) and RUN/last (the trained weights after the last step). A task may add more.
 # Steps: `train` is an abstract rule; rules/tasks/{task}.smk inherits from it with `use rule train as train_{task}`.
 #      Paths of conda and script are relative to that file.
-# Again: if the data, the model or the initial adapter have changed, or the params given to `made_from` (docs/reruns.md).
+# Again: if the data, the model or the initial adapter have changed, or the params given to `made_from` (docs/running.md).
 # The training checkpoint is under scratch/: a killed job resumes from it and ends with the same numbers.
 
 

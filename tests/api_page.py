@@ -1,6 +1,6 @@
-"""Write the docstrings of `hra` and the options of its command line to docs/api.md.
+"""Write the docstrings of `hra` and the options of its command line to docs/library.md.
 
-`PYTHONPATH=. python tests/api_page.py` rewrites the page.
+`PYTHONPATH=. python tests/api_page.py` rewrites the part of the page.
 """
 
 import argparse
@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hra
+from benchmarks import tables
 from hra.__main__ import build_parser
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/api.md"
+PAGE = ROOT / "docs/library.md"
 ORDER = (
     "install",
     "uninstall",
@@ -25,12 +26,6 @@ ORDER = (
     "to_lora",
     "from_official",
 )
-INTRODUCTION = """# The library's interface
-
-{about}
-
-The functions come first, then [accuracy and limits](#accuracy-and-limits) and the [command line](#command-line). [The
-mathematics](mathematics.md) has the formulas with their proofs, [HRA in your own code](your-own-code.md) examples."""
 WIDTH = 100  # of a signature in one line
 LIMITS = "## Accuracy and limits"
 COMMANDS = """## Command line
@@ -41,10 +36,10 @@ input end with a message and exit status 1."""
 
 
 def page() -> str:
-    _, about, *limits = inspect.getdoc(hra).split("\n\n")
+    _, _, *limits = inspect.getdoc(hra).split("\n\n")
     functions = [function(name, getattr(hra, name)) for name in ORDER]
-    parts = [INTRODUCTION.format(about=about), *functions, LIMITS, *limits, commands()]
-    return "".join(map(unwrapped, re.split(r"(```.*?```)", "\n\n".join(parts), flags=re.DOTALL))) + "\n"
+    parts = [*functions, LIMITS, *limits, commands()]
+    return "".join(map(unwrapped, re.split(r"(```.*?```)", "\n\n".join(parts), flags=re.DOTALL)))
 
 
 def unwrapped(text: str) -> str:
@@ -63,7 +58,7 @@ def function(name: str, one: Callable) -> str:
     lines = ", ".join(arguments)
     if len(lines) > WIDTH:
         lines = "".join(f"\n    {argument}," for argument in arguments) + "\n"
-    return f"## `hra.{name}`\n\n```python\n{name}({lines}) -> {ast.unparse(node.returns)}\n```\n\n{inspect.getdoc(one)}"
+    return f"## `hra.{name}`\n\n```py\n{name}({lines}) -> {ast.unparse(node.returns)}\n```\n\n{inspect.getdoc(one)}"
 
 
 def commands() -> str:
@@ -80,8 +75,8 @@ def commands() -> str:
 
 
 def made() -> dict[Path, str]:
-    return {PAGE: page()}
+    return {PAGE: tables.filled(PAGE, "interface", page().splitlines())}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    PAGE.write_text(made()[PAGE])

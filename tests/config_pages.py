@@ -34,10 +34,7 @@ FILES = {  # page → the parts of its list of keys: modules of hra_workflow.key
     "config/README.md": ["config"],
     "docs/config/models.md": ["models"],
     "docs/config/methods.md": ["methods"],
-    "docs/config/tasks.md": ["tasks", "hyperparameters", "glue"],
-    "docs/config/math.md": ["math"],
-    "docs/config/subject.md": ["subject"],
-    "docs/config/control.md": ["control"],
+    "docs/config/tasks.md": ["tasks", "hyperparameters", "glue", "math", "subject", "control"],
 }
 FIRST = ("Top level", "models.{name}", "methods.{name}", "methods.{name}.variants.{variant}", "tasks.{task}")
 MODULES = {"models": ["models", "sources", "tasks", "texts"], "tasks": ["tasks", "texts"]}

@@ -1,4 +1,4 @@
-"""Write the class of every key of the config to docs/reruns.md: `python tests/config_reruns_page.py`."""
+"""Write the class of every key of the config to docs/running.md: `python tests/config_reruns_page.py`."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from config_keys import leaves
 from config_pages import json_schema
 from support import ROOT
 
-PAGE = ROOT / "docs/reruns.md"
+PAGE = ROOT / "docs/running.md"
 MEANING = {
     "data": "Files are downloaded, converted or computed again, and then everything that depends on them. A source "
     "that describes the same files as before, by hash or URL, repeats nothing.",

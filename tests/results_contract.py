@@ -1,4 +1,4 @@
-"""Problems of a folder of results: files that docs/results-contract.md does not list, and what a schema refuses."""
+"""Problems of a folder of results: files that docs/results.md does not list, and what a schema refuses."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import jsonschema
 from hra_workflow.core import files, predictions, records
 from support import ROOT
 
-PAGE = (ROOT / "docs/results-contract.md").read_text()
+PAGE = (ROOT / "docs/results.md").read_text()
 RUN = r"(?:[^/]+/){4}seed\d+"
 TABLES = ("runs", "table", "compare", "tune")
 KINDS = {  # path below the folder of results -> schema; None: without a contract, or in no JSON

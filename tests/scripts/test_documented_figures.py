@@ -52,8 +52,8 @@ def test_the_effect_of_lambda_is_that_of_the_papers_figures(file):
 
 
 def test_no_answer_changes_with_the_batch_size():
-    """Compare docs/config/math.md with the table that `python -m benchmarks.batch_sizes` writes."""
+    """Compare docs/config/tasks.md with the table that `python -m benchmarks.batch_sizes` writes."""
     text = (ROOT / "benchmarks/README.md").read_text()
     (lines,) = re.findall(r"<!-- table batch sizes -->\n.*?\n.*?\n(.*?)\n<!-- end -->", text, re.DOTALL)
     changed = {int(cell) for line in lines.splitlines() for cell in line.strip("|").split("|")[1:4]}
-    assert changed == {0} and "none (0 %) differs between batches" in page("docs/config/math.md")
+    assert changed == {0} and "none (0 %) differs between batches" in page("docs/config/tasks.md")

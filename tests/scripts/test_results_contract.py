@@ -1,4 +1,4 @@
-"""docs/results-contract.md: what it lists is what finished runs consist of; test_demo.py checks the demo's results."""
+"""docs/results.md: what it lists is what finished runs consist of; test_demo.py checks the demo's results."""
 
 import re
 from pathlib import Path

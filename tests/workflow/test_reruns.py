@@ -15,7 +15,7 @@ from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
 
-PAGE = ROOT / "docs/reruns.md"
+PAGE = ROOT / "docs/running.md"
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
@@ -131,7 +131,7 @@ def test_another_order_of_the_config_plans_nothing_and_another_number_of_process
 
 
 def test_one_run_is_repeated_on_purpose(done):
-    """The commands of docs/reruns.md."""
+    """The commands of docs/running.md."""
     command = r"^snakemake --profile slurm --forcerun (\S+) -- results/table_glue.csv"
     commands = re.findall(command, PAGE.read_text(), re.MULTILINE)
     assert [path.partition("/")[0] for path in commands] == ["results", "train_glue"]

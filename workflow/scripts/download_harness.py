@@ -73,7 +73,7 @@ def open_tasks(benchmarks: dict, include_path: str | None):
         if (manager.task_index[task].cfg or {}).get("unsafe_code") and not unsafe:
             raise JobError(
                 f"benchmark {name}: {task} executes programs written by the model. Set `unsafe_code: true` in its "
-                "config entry to run them, each in a sandbox (docs/config/math.md), or `false` to exclude the "
+                "config entry to run them, each in a sandbox (docs/config/tasks.md), or `false` to exclude the "
                 "benchmark."
             )
         if unsafe:

@@ -84,7 +84,7 @@ def test_the_changes_merged_over_the_papers_config_are_the_config():
 
 
 def test_only_modules_of_the_results_contract_are_imported():
-    page = (ROOT / "docs/results-contract.md").read_text().partition("## Python")[2]
+    page = (ROOT / "docs/results.md").read_text().partition("## Python")[2]
     listed, found = {*re.findall(r"`([a-z_.]+)`", page)} | {""}, set()
     for path in Path(hra_results.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

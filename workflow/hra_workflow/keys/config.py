@@ -96,7 +96,7 @@ class TopLevel(Section, title="Top level"):
     probes: Probes = key(default={}, reruns="nothing")
     plan_file: Text | None = key(
         "JSON file to which a dry run writes its jobs instead of the plan "
-        "(docs/results-contract.md#written-on-request).",
+        "(docs/results.md#written-on-request).",
         default=None,
         examples=["plan.json"],
         reruns="nothing",

@@ -3,7 +3,7 @@
 A rule names its settings, and the results before it: `params: **identities.params("train", before=…, method=…)`. All
 are functions of wildcards that look into the config, so the identity of any job is known when the plan is made, also of
 a job whose outputs a killed Snakemake has deleted. core/made_from.py writes the same content into results and compares
-it where they are read. docs/reruns.md
+it where they are read. docs/running.md
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""The graders of mathematical answers, which are the metrics of task math (docs/config/math.md explains them)."""
+"""The graders of mathematical answers, which are the metrics of task math (docs/config/tasks.md explains them)."""
 
 import pkgutil
 from collections.abc import Callable

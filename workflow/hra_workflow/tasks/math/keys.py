@@ -79,7 +79,7 @@ class Dataset(Taken, Texts, title="datasets.math.{name}"):
 
 
 class Prompt(Section):
-    """Text around a question in training and generation (docs/config/math.md#chat-templates)."""
+    """Text around a question in training and generation (docs/config/tasks.md#chat-templates)."""
 
     template: WithQuestion = key(
         "Text before the response. Alpaca's, as in the official code.",
@@ -140,7 +140,7 @@ class Benchmark(Section):
     metric: str = key("lm-eval's name of the metric.", examples=["acc"])
     unsafe_code: bool = key(
         "Of a benchmark that executes code written by the model: run it in a sandbox, or skip it "
-        "(docs/config/math.md#humaneval).",
+        "(docs/config/tasks.md#humaneval).",
         absent="a benchmark that executes code is rejected",
         reruns="data",
     )

@@ -95,8 +95,7 @@ class TopLevel(Section, title="Top level"):
     )
     probes: Probes = key(default={}, reruns="nothing")
     plan_file: Text | None = key(
-        "JSON file to which a dry run writes its jobs instead of the plan "
-        "(docs/results.md#written-on-request).",
+        "JSON file to which a dry run writes its jobs instead of the plan (docs/results.md#written-on-request).",
         default=None,
         examples=["plan.json"],
         reruns="nothing",

@@ -4,7 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 from yaml import safe_load
 
 import hra_results
@@ -37,9 +36,8 @@ def test_the_runs_and_their_files_are_named(tmp_path):
     assert glue["titles"]["best_on_dev"] == "Best on dev" and glue["selection"] in glue["titles"]
 
 
-@pytest.mark.parametrize("task", ["math", "subject"])
-def test_they_fit_the_contract(tmp_path, task):
-    assert list(results_contract.refused("contents", [written(tmp_path, task)])) == []
+def test_they_fit_the_contract(tmp_path):
+    assert list(results_contract.refused("contents", [written(tmp_path, task) for task in ("math", "subject")])) == []
 
 
 def test_the_user_s_functions_are_replaced_by_their_files(tmp_path, monkeypatch):
@@ -48,22 +46,17 @@ def test_the_user_s_functions_are_replaced_by_their_files(tmp_path, monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
     facts = {"title": "x", "functions": ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]}
     found = described.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
-    assert found["tasks"] == {"glue": {"title": "x"}} and [
-        (one["file"], bool(one["source"])) for one in found["modules"]
-    ] == [
-        ("modules_of_a_test.py", True),
-        ("package_of_a_test", False),
-    ]
+    modules = [(one["file"], bool(one["source"])) for one in found["modules"]]
+    assert found["tasks"] == {"glue": {"title": "x"}}
+    assert modules == [("modules_of_a_test.py", True), ("package_of_a_test", False)]
 
 
-@pytest.mark.parametrize("task", ["math", "subject"])
-def test_directions_are_those_of_the_table_s_columns(task):
+def test_directions_are_those_of_the_table_s_columns():
     """A metric without a column, or with two directions, has none: the page does not guess."""
-    one = tasks.load(paper_config())[task]
-    params = {"columns": one.settings["columns"], "scale": one.scale}
-    units = column_units.units(params)
+    one = tasks.load(paper_config())["subject"]
+    units = column_units.units({"columns": one.settings["columns"], "scale": one.scale})
     stated = described.directions(one)
-    for column in params["columns"]:
+    for column in one.settings["columns"]:
         wanted = "lower" if units[column["name"]].lower else "higher"
         assert (column["benchmark"], column["metric"], wanted) in stated
     metrics = [(benchmark, metric) for benchmark, metric, _ in stated]
@@ -71,7 +64,6 @@ def test_directions_are_those_of_the_table_s_columns(task):
 
 
 def test_the_changes_merged_over_the_papers_config_are_the_config():
-
     config, changes = paper_config(), described.changes
     assert changes(config) == ""
     for name in ("config", "quick"):

@@ -12,9 +12,8 @@ from hra_workflow.commands.parameters import DONE, WRONG
 from hra_workflow.core.errors import JobError
 
 PLAN = {"version": 1, "config": {}, "jobs": []}
-PLANS = (
-    """for one; do case $one in plan_file=*) echo '{"version": 1, "config": {}, "jobs": []}' > ${one#*=};; esac; done"""
-)
+WRITE = """echo '{"version": 1, "config": {}, "jobs": []}'"""
+PLANS = f"for one; do case $one in plan_file=*) {WRITE} > ${{one#*=}};; esac; done"
 FAILS = "echo Building DAG; echo 'Error: no such key'; exit 1"
 EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
 

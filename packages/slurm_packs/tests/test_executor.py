@@ -5,7 +5,6 @@ import logging
 import re
 import subprocess
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,23 +56,6 @@ OPTIONS = [
     *("--slurm-packs-status-command", "squeue", "--slurm-packs-logdir", "logs", "--slurm-packs-keep-successful-logs"),
     *("--slurm-packs-environment", "environment.tar", "--slurm-packs-array-jobs", "alone,many"),
 ]
-
-
-@pytest.mark.parametrize(
-    ("properties", "pauses"), [({}, [1, 2]), ({"array": Path("script")}, []), ({"attempt": 2}, [])]
-)
-def test_a_submission_that_failed_is_repeated_after_every_pause_but_an_array_or_a_retry_is_not(
-    monkeypatch, properties, pauses
-):
-    waited: list[int] = []
-    timer = SimpleNamespace(start=lambda: None)
-    monkeypatch.setattr(threading, "Timer", lambda seconds, *_: waited.append(seconds) or timer)
-    submission = SimpleNamespace(**{"name": "job", "pauses": (1, 2), "array": None, "attempt": 1} | properties)
-    executor = Executor.__new__(Executor)
-    executor.logger = logging.getLogger()
-    while executor.submit_again(submission, "sbatch failed"):
-        assert len(waited) < 3
-    assert waited == pauses
 
 
 def test_arrays_are_refused_without_squeue(tmp_path, monkeypatch):

@@ -73,12 +73,6 @@ def test_a_requeue_of_jobs_in_series_runs_those_that_have_not_ended(pack, tmp_pa
     assert out.read_text().split() == ["0", "1", "1", "2"]
 
 
-def test_a_job_in_series_has_its_own_limits(tmp_path):
-    values = {"command": "x", "cpus": 2, "minutes": 5, "mem_mb": 100, "gpu": None, "log": "log"}
-    command = run_pack.step(values, tmp_path)
-    assert {"--cpus-per-task=2", "--time=5", "--mem=100"} < set(command) and "--gpus" not in " ".join(command)
-
-
 def test_a_pack_that_is_told_to_end_tells_its_jobs_and_reports_none_of_them_as_failed(pack, tmp_path):
     waits = "trap 'echo saved >> {0}/saved; exit {1}' TERM; touch {0}/$$.up; while :; do sleep 0.1; done"
     # srun's status is 0 if Slurm kills the step.

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from snakemake.iocontainers import ResourceList
-from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from snakemake_executor_plugin_slurm_packs import Executor, ExecutorSettings, packs, requests
@@ -130,33 +129,3 @@ def test_a_dry_run_shows_what_is_requested_without_a_command_of_slurm(settings, 
     assert {one.slurm_account for one in found} == {"lab"} and {one.qos for one in found} == {"high"}
     monkeypatch.setattr(ExecutorSettings, "stated", None)
     assert requests.resources(trained) is None
-
-
-@pytest.mark.parametrize("settings", ["bare"], indirect=True)
-def test_as_many_jobs_in_series_are_submitted_as_fit(settings):
-    settings.allocation_minutes = 100
-    one = job("evaluate_math", runtime=30, mem_mb=10, jobs_per_allocation=20)
-    options = packs.options(packs.Submission(packs.full(one, 100), settings, Path()), settings)
-    assert " -t 90 " in options and " --mem 10 " in options
-
-
-@pytest.mark.parametrize("settings", ["bare"], indirect=True)
-@pytest.mark.parametrize(
-    ("resources", "message"),
-    [
-        ({"slurm_account": "other"}, "The given account other appears to be invalid"),
-        ({"slurm_extra": "--qos=high"}, "not allowed in the 'slurm_extra' parameter"),
-        ({"jobs_per_allocation": 0}, "jobs_per_allocation: expected a whole number of at least 1, found 0"),
-    ],
-)
-def test_wrong_resources_are_refused_before_slurm_gets_them(settings, sbatch, resources, message):
-    one = job("train_glue", **resources)
-    with pytest.raises(WorkflowError, match=message):
-        packs.check(one)
-        packs.options(packs.Submission(packs.full(one, 0), settings, Path()), settings)
-    assert not sbatch.exists()
-
-
-def test_a_stage_without_a_resource_is_refused():
-    with pytest.raises(Exception, match="expected STAGE:RESOURCE=VALUE, found train=grant"):
-        ExecutorSettings(stages="train=grant")

@@ -3,11 +3,10 @@
 import pandas
 import pytest
 
-import figures
 import table
 from hra_workflow import tasks
 from hra_workflow.core import grid
-from hra_workflow.report import colours, column_units, run_statistics, table_notes
+from hra_workflow.report import run_statistics, table_notes
 from hra_workflow.report.run_columns import columns
 from hra_workflow.tasks import load, outputs, tuned_runs
 from support import ROOT, SHARED, with_files
@@ -119,20 +118,6 @@ def test_a_difference_beyond_the_noise_is_noted(task, published, lora, note):
     assert "Answers by transformers: lora/r32." in notes  # general text has no answers
     assert note in notes and "ours − PEFT" in notes and "sampled" in notes and "The paper copied" not in notes
     assert "noise of ±" not in made(task, published, {"lora/r32": [0.48], "hra/r32": [0.5]})[1]
-
-
-def test_the_figure_has_one_kind_of_dot_for_all_that_we_do_not_run(task, published, tmp_path):
-    given, runs = params(task), run_table({"lora/r32": [0.48], "hra/r32": [0.5]})
-    given |= {
-        "parameters": ["GSM8K"],
-        "labels": grid.labels(task.config, "math"),
-        "colours": colours.of_methods(task.config),
-        "remarks": [],
-    }
-    scores = run_statistics.scores(runs, column_units.parts(given))
-    drawn = figures.parameters_figure(runs, scores, published, given)
-    texts = [text.get_text() for text in drawn.legends[0].get_texts()]
-    assert "others of PEFT" in texts and "hollow: PEFT" in texts and len(texts) < 8
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"{REFERENCE} is not on this machine")

@@ -11,7 +11,6 @@ import random
 import pandas
 import pytest
 import torch
-from transformers import get_cosine_schedule_with_warmup
 
 import evaluate_general_text
 import parameters
@@ -23,7 +22,7 @@ from hra_workflow.models import causal_lm, prompts
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers
-from hra_workflow.training import hf_trainer, length_windows, optimizers
+from hra_workflow.training import length_windows, optimizers
 from support import ROOT, put, with_files
 
 STUDY = "studies/peft_metamathqa"
@@ -67,17 +66,6 @@ def test_training_is_that_of_the_default_parameters(settings):
     assert settings.items() >= theirs.items() and "epochs" not in settings
     assert settings["adam_epsilon"] == 1e-8  # torch's AdamW
     assert optimizers.total_steps(20000, settings) == 5000
-
-
-def test_the_learning_rate_warms_up_for_a_tenth_of_the_steps(settings, tmp_path):
-    """utils.py, 0134244: WARMUP_STEP_RATIO 0.1, get_cosine_schedule_with_warmup."""
-    job = {"params": {"scratch": str(tmp_path)}, "resources": {"gpu": 0}, "wildcards": {"seed": "0"}}
-    made = hf_trainer.training_arguments(job, settings, "cpu")
-    assert (made.max_steps, made.get_warmup_steps(made.max_steps)) == (5000, 500)
-    assert not (made.bf16 or made.fp16) and made.per_device_train_batch_size == 4
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
-    schedule = get_cosine_schedule_with_warmup(optimizer, 500, 5000)
-    assert schedule.lr_lambdas[0](2750) == pytest.approx(0.5) and schedule.lr_lambdas[0](250) == 0.5
 
 
 def test_data_and_model_are_the_published_revisions(config):
@@ -182,19 +170,6 @@ def test_forgetting_is_the_mean_loss_of_all_tokens_of_100_articles(config, tiny_
     assert found["value"] != pytest.approx(sum(values) / len(values), rel=1e-3)
 
 
-def test_only_the_first_rows_and_the_wanted_columns_of_a_large_file_are_read(config, tmp_path):
-    entry = config["datasets"]["math"]["finewiki-100"] | {"splits": {"head": ["a.parquet", "b.parquet"]}}
-    for name in ("a", "b"):
-        rows = pandas.DataFrame({"text": [f"{name}{row}" for row in range(80)], "infobox": [[1]] * 80})
-        rows.to_parquet(tmp_path / f"{name}.parquet", row_group_size=10)
-    (split,) = text_tables.read_splits("math", entry | {"rows": {"head": 160}}, tmp_path, answers.gold).values()
-    assert len(split["text"]) == 100 and split["text"][-1] == "b19"
-    with pytest.raises(JobError, match="expected 100 rows, found 160"):
-        text_tables.read_splits("math", entry | {"rows": {"head": 100}}, tmp_path, answers.gold)
-    with pytest.raises(JobError, match="expected the column 'body', found 'text', 'infobox'"):
-        text_tables.read_splits("math", entry | {"columns": {"text": "body"}}, tmp_path, answers.gold)
-
-
 @pytest.mark.parametrize(
     ("run", "published"),
     [
@@ -252,12 +227,6 @@ def test_the_adapters_have_the_published_numbers_of_parameters(config, run, publ
 def test_what_cannot_be_run_is_one_message(config, path, value, message):
     put(config, path, value)
     with pytest.raises(JobError, match=message):
-        validation.check(config)
-
-
-def test_neither_steps_nor_epochs_is_an_error(config):
-    del config["presets"]["math"]["peft-benchmark"]["all"]["max_steps"]
-    with pytest.raises(JobError, match=r"epochs or max_steps is missing: neither tasks.math.defaults nor the preset"):
         validation.check(config)
 
 

@@ -17,7 +17,6 @@ from hra_workflow.data import text_tables
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers
-from hra_workflow.tasks.math.graders import Grader
 from hra_workflow.training import hf_trainer
 from studies.peft_rlmath import grpo
 from studies.peft_rlmath import task as module
@@ -107,14 +106,6 @@ def test_answers_are_those_of_the_merged_model(task):
     run = {"dataset": DATASET, "method": "hra", "variant": "r32", "n_shards": 1}
     base = run | {"method": "base", "variant": "pretrained"}  # whose answers end at 1,024 tokens, not at 726
     assert [task.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
-
-
-def test_a_grader_that_exceeds_its_limits_rewards_nothing(monkeypatch):
-    def slow(style, answer, gold):
-        raise TimeoutError
-
-    monkeypatch.setattr(module, "BOXED", Grader(module.BOXED.readings, slow))
-    assert not module.is_right("boxed", "gsm8k", "\\boxed{18}", "18")
 
 
 def test_published_rows_have_sources_and_the_config_s_columns(config, task):

@@ -1,7 +1,6 @@
 """PSOFT's protocol: the config against protocol.csv, the halves of the validation rows, and numbers of parameters."""
 
 import csv
-import math
 
 import numpy
 import pytest
@@ -64,12 +63,6 @@ def test_every_value_of_the_presets_has_a_source(config):
     assert keys - stated == {f"presets/{task}/psoft/all/learning_rate" for task in presets}  # chosen by trials
 
 
-def test_an_evaluation_follows_every_epoch(config):
-    rows = {name: entry["rows"]["train"] for name, entry in config["datasets"]["glue"].items()}
-    found = {name: one["eval_steps"] for name, one in config["presets"]["glue"]["psoft"]["datasets"].items()}
-    assert found == {name: math.ceil(rows[name] / 32) for name in found}
-
-
 def test_the_halves_are_those_of_the_authors_code():
     numpy.random.seed(42)  # their lines: set_seed(training_args.seed), np.arange, np.random.shuffle, len // 2
     indices = numpy.arange(277)
@@ -102,27 +95,9 @@ def test_the_adapters_have_these_numbers_of_parameters(config, run):
     assert tuple(found) == ADAPTERS[run]
 
 
-@pytest.mark.parametrize("run", [run for run in ADAPTERS if run != "hra/r16-all"])
-def test_they_are_the_published_numbers(run):
-    stated = [published(task).set_index("run")["params_M"].to_dict()[run] for task in ("glue", "math")]
-    counts = [f"{count / 1e6:.{len(one.partition('.')[2])}f}" for count, one in zip(ADAPTERS[run], stated, strict=True)]
-    assert counts == stated
-
-
-def test_the_published_averages_are_means_of_their_columns():
-    cells = published("glue").assign(value=lambda rows: rows["value"].astype(float))
-    table = cells.pivot(index="run", columns="column", values="value").dropna()
-    means = table.drop(columns="Average").mean(axis=1)
-    assert len(table) == 8 and (abs(means - table["Average"]) < 0.0051).all()
-
-
 def test_the_page_has_the_published_numbers():
     glue, numbers = published("glue").set_index(["run", "column"])["value"], published("math")
     numbers = numbers.set_index(["run", "column"])["value"]
     for run, label in (("lora/r8-all", "LoRA, r=8"), ("dora/r8-all", "DoRA, r=8"), ("oft/b32-all", "OFTv2, b=32")):
         shown = [glue[run, "Average"], numbers[run, "GSM8K"], numbers[run, "MATH"]]
         assert f"| {label} | " in PAGE and " | ".join(shown) in PAGE
-
-
-def test_the_page_has_the_counted_parameters():
-    assert all(f"{count:,}" in PAGE for run in ("hra/r16-all", "lora/r8-all") for count in ADAPTERS[run])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import control_jobs
 import controlled
 import subjects
 from fakegpu import cuda
@@ -16,7 +17,7 @@ from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core import grid, launcher
 from rule_jobs import maker
-from sums import MathRun, math_method
+from sums import SUMS, TINY_LLAMA, MathRun, write_sums
 from support import DATASET, ROOT, TINY_MODEL, Run, downloaded, method, paper_config, write_sentences
 
 pytestmark = pytest.mark.slow
@@ -143,11 +144,37 @@ def test_a_product_in_float64_is_seen_with_its_line(faulty):
     assert {"what": "mm", "lines": "scripts/faulty.py:16", "count": 3} in faulty["float64"]["float64"]
 
 
-TASKS = {  # fixture, method, and settings of four steps
-    "glue": ("make_run", method("hra"), {"batch_size": 24}),
-    "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"]), {"batch_size": 16}),
-    "subject": ("make_subject_run", subjects.unet_method() | {"lambda": 1e-4}, {"max_steps": 4}),
-    "control": ("make_control_run", controlled.unet_method(), {"batch_size": 2}),
+def made(task: str, folder: Path, **settings):
+    """Make a tiny run of a task."""
+    if task == "glue":
+        write_sentences(folder / "raw")
+        kind, given = Run, downloaded(folder, TINY_MODEL, "glue/tiny", DATASET)
+    elif task == "math":
+        write_sums(folder / "raw")
+        kind, given = MathRun, downloaded(folder, TINY_LLAMA, "math/sums", SUMS)
+    elif task == "subject":
+        kind, given = subjects.SubjectRun, downloaded(folder, subjects.MODEL, "subject/jester-ball", subjects.DATASET)
+    else:
+        kind, given = control_jobs.ControlRun, control_jobs.prepared(folder)
+    return maker(kind, folder, given)(METHODS[task], epochs=1, **settings)
+
+
+METHODS = {
+    "glue": method("hra"),
+    "math": method("hra", targets=["q_proj", "v_proj"]),
+    "subject": subjects.unet_method() | {"lambda": 1e-4},
+    "control": controlled.unet_method(),
+}
+SETTINGS = {
+    "glue": {"batch_size": 24},
+    "math": {"batch_size": 16},
+    "subject": {"max_steps": 4},
+    "control": {"batch_size": 2},
+}
+    "glue": {"batch_size": 24},
+    "math": {"batch_size": 16},
+    "subject": {"max_steps": 4},
+    "control": {"batch_size": 2},
 }
 # Where a fault is planted in the training loops: in a copy of the module, behind this line.
 LOOPS = {
@@ -179,20 +206,21 @@ CASES = [
 ]
 
 
-def rehearsed_training(request, rehearse, task: str, planted: tuple[str, str] | None = None) -> tuple[dict, list]:
+def rehearsed_training(rehearse, folder: Path, task: str, planted: tuple[str, str] | None = None) -> tuple[dict, list]:
     """Rehearse a training of a task; return what was observed, and the findings."""
-    fixture, trained, settings = TASKS[task]
-    job = request.getfixturevalue(fixture)(trained, epochs=1, **settings).train
-    job["resources"] |= {"gpu": 1}
-    job["params"] |= {"device": "cuda"}
+    job = on_gpu(made(task, folder, **SETTINGS[task]).train)
     found = rehearse(ROOT / f"workflow/scripts/{job['rule']}.py", job, planted)
     return found | {"record": job["output"]["record"]}, rehearsed.of_job(found, tasks.load(paper_config()))
 
 
+def on_gpu(job: dict) -> dict:
+    return job | {"resources": job["resources"] | {"gpu": 1}, "params": job["params"] | {"device": "cuda"}}
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("task", TASKS)
-def test_a_training_job_of_every_task(request, rehearse, task):
-    found, findings = rehearsed_training(request, rehearse, task)
+@pytest.mark.parametrize("task", METHODS)
+def test_a_training_job_of_every_task(rehearse, tmp_path, task):
+    found, findings = rehearsed_training(rehearse, tmp_path, task)
     assert found["error"] is None and len(found["steps"]) > 1 and found["parts"]["weights"] > 0
     waits = {wait["what"] for step in found["steps"][1:] for wait in step["waits"]}
     assert waits <= {"item()", "copy to the device", "copy to the host", "copy to a file"}
@@ -203,9 +231,8 @@ def test_a_training_job_of_every_task(request, rehearse, task):
     assert [finding.ok for finding in findings] == [True], findings
 
 
-def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, tiny_math, tmp_path):
-    job = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", batch_size=16, epochs=1, kill_at_step=1).train
-    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, tmp_path):
+    job = on_gpu(made("math", tmp_path, batch_size=16, kill_at_step=1).train)
     killed, found = (rehearse(ROOT / "workflow/scripts/train_math.py", job) for _ in range(2))
     assert killed["status"] == launcher.KILLED and killed["error"].startswith("Interrupted: stopped at step 1 of 4")
     assert found["status"] == 0 and json.loads(Path(job["output"]["record"]).read_text())["resumed_from"] == [1]
@@ -214,7 +241,7 @@ def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, ti
 
 
 @pytest.mark.parametrize(("fault", "task"), CASES)
-def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, task, fault):
+def test_a_planted_fault_is_found_with_its_line(rehearse, tmp_path, task, fault):
     planted, expected = PLANTED[fault]
     name = "hf_trainer" if task in ("glue", "math") else "diffusion_trainer"
     lines = (ROOT / f"workflow/hra_workflow/training/{name}.py").read_text().splitlines()
@@ -223,7 +250,7 @@ def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, tas
     copy = tmp_path / f"hra_workflow/training/{name}.py"
     copy.parent.mkdir(parents=True)
     copy.write_text("\n".join(lines))
-    _, findings = rehearsed_training(request, rehearse, task, (f"hra_workflow.training.{name}", str(copy)))
+    _, findings = rehearsed_training(rehearse, tmp_path, task, (f"hra_workflow.training.{name}", str(copy)))
     if expected is None:
         assert [finding.ok for finding in findings] == [True], findings
         return
@@ -242,8 +269,7 @@ def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_cla
     given = downloaded(tmp_path, model, "glue/tiny", DATASET)
     paper = paper_config()
     settings = tasks.load(paper)["glue"].hyperparameters("cola", run) | {"epochs": 1, "eval_steps": 4}
-    job = maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train
-    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+    job = on_gpu(maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train)
     found = rehearse(ROOT / "workflow/scripts/train_glue.py", job)
     operations = min(step["operations"] for step in found["steps"])
     assert f"DeBERTaV3-base {operations:,} and " in cards.PAGE.read_text(), "run: python -m fakegpu.workflow.cards"

@@ -171,11 +171,6 @@ SETTINGS = {
     "subject": {"max_steps": 4},
     "control": {"batch_size": 2},
 }
-    "glue": {"batch_size": 24},
-    "math": {"batch_size": 16},
-    "subject": {"max_steps": 4},
-    "control": {"batch_size": 2},
-}
 # Where a fault is planted in the training loops: in a copy of the module, behind this line.
 LOOPS = {
     "hf_trainer": "loss, outputs = super().compute_loss(",

@@ -88,13 +88,11 @@ def test_a_pack_that_cannot_be_made_is_an_error_that_names_the_rule(resources, m
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_site_s_requeue_can_be_switched_off_for_jobs_and_packs(number):
-    def asked(settings) -> set[str]:
-        pack = packs.Submission([in_series(seed, slurm_partition="cpu") for seed in range(number)], settings, Path())
-        return {"--requeue", "--no-requeue"} & set(packs.options(pack, settings).split())
-
-    assert asked(ExecutorSettings()) == set()  # as the site has set it
-    assert asked(ExecutorSettings(no_requeue=True)) == {"--no-requeue"}
-    assert asked(ExecutorSettings(requeue=True)) == {"--requeue"}
+    jobs = [in_series(seed, slurm_partition="cpu") for seed in range(number)]
+    for stated, asked in (({}, set()), ({"no_requeue": True}, {"--no-requeue"}), ({"requeue": True}, {"--requeue"})):
+        settings = ExecutorSettings(**stated)
+        options = packs.options(packs.Submission(jobs, settings, Path()), settings).split()
+        assert {"--requeue", "--no-requeue"} & {*options} == asked
 
 
 @pytest.mark.parametrize(("active", "checked", "submitted"), [([1], [], 0), ([], [1], 0), ([], [], 1)])

@@ -42,7 +42,7 @@ def test_a_run_that_slurm_has_killed_ends_like_its_neighbour_on_the_gpu(cluster,
     logs = project.folder / "logs/slurm"
     submitted = {path.name.removeprefix("rule_") for path in logs.iterdir()}
     assert submitted == {*re.findall(r"^rule (\w+):", output, re.MULTILINE), "pack"} >= {"augment", "train_glue"}
-    (pack,) = (path.stem for path in (logs / "rule_pack").iterdir())
+    (pack,) = (path.stem for path in (logs / "rule_pack").rglob("*.log"))
     trained = logs / "rule_train_glue"
     first, alone = (sorted((trained / f"glue_{name}_hra_r8_0").iterdir()) for name in ("sentences", "twin"))
     assert len(first) == 2 and first[0].stem == pack and [path.stem for path in alone] == [pack]

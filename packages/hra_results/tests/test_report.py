@@ -21,7 +21,7 @@ from hra_workflow.core import files, predictions, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from hra_workflow.report import run_statistics
-from reports import RUNS, WIDE, browse, facts_of, located, write_report
+from reports import RUNS, WIDE, browse, facts_of, write_report
 from support import ROOT
 
 FINISHED = ("full/all", "hra/r8")
@@ -101,19 +101,6 @@ def test_the_command_to_reproduce_is_complete(made, page):
     ]
     assert "saved there as mine.yaml, and with the local files of glue: sst2:" in text(part)
     assert part.xpath(".//details//code")[0].text_content() == "tasks:\n  math: null\n"
-
-
-def test_a_diverged_run_is_named_with_its_error_and_without_a_score(tmp_path):
-    expected = factories.entry(tmp_path, "sst2", "hra/r8")
-    record, evaluations = factories.write(tmp_path, expected, [0.9])
-    records.write(record, factories.diverged(expected))
-    facts = located(tmp_path, facts_of(tmp_path, [expected]))
-    run = runs.describe("glue", facts, facts["expected"][0])
-    assert (run["state"], run["evaluations"], run["curve"], run["record"]) == ("diverged", [], None, None)
-    assert [failure["error"] for failure in run["failures"]] == ["the training loss is nan at step 7"]
-    factories.write(tmp_path, expected, [0.9])  # trained again, but not yet evaluated
-    records.write(evaluations[0], {"status": "diverged", "error": "", "seconds": 0.0, "device": ""})
-    assert runs.describe("glue", facts, facts["expected"][0])["state"] == "missing"
 
 
 def test_a_failed_run_is_shown_with_its_error_and_the_end_of_its_log(page):

@@ -10,7 +10,6 @@ import numpy
 import pytest
 import yaml
 
-from config_keys import at
 from hra_workflow import tasks
 from hra_workflow.core import grid
 from hra_workflow.report import run_statistics
@@ -34,20 +33,6 @@ def config() -> dict:
 @pytest.fixture(scope="module")
 def subject(config):
     return tasks.load(config)["subject"]
-
-
-@pytest.mark.parametrize(
-    ("path", "theirs"),
-    [
-        ("datasets/subject/cat-plushy/source/revision", "37df3244ae3aa36e85178b6cf946338137fc3068"),
-        ("models/flux2-klein-base-4b/source/revision", "a3b4f4849157f664bdbc776fd7453c2783562f4d"),
-        ("models/dinov2-base/source/repo", "facebook/dinov2-base"),  # "dino_model_id"
-        ("tasks/subject/model", "flux2-klein-base-4b"),
-        ("tasks/subject/resolution", 512),
-    ],
-)
-def test_the_config_states_what_theirs_does(config, path, theirs):
-    assert at(config, path.split("/")) == theirs
 
 
 TRAINED = {  # "max_steps", "batch_size", "optimizer_kwargs", "lr_scheduler", "grad_norm_clip", "use_gc", "dtype"

@@ -1,13 +1,13 @@
 """A job rehearsed on a fake GPU: its memory, and the mistakes that a CPU does not show."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import control_jobs
 import controlled
 import subjects
 from fakegpu import cuda
@@ -17,7 +17,7 @@ from fakegpu.workflow import findings as rehearsed
 from hra_workflow import tasks
 from hra_workflow.core import grid, launcher
 from rule_jobs import maker
-from sums import MathRun, math_method
+from sums import SUMS, TINY_LLAMA, MathRun, write_sums
 from support import DATASET, ROOT, TINY_MODEL, Run, downloaded, method, paper_config, write_sentences
 
 pytestmark = pytest.mark.slow
@@ -98,11 +98,11 @@ def faulty(rehearse, tmp_path_factory) -> dict:
     folder.mkdir(parents=True)
     (folder / "faulty.py").write_text(FAULTY)
     common = {"rule": "train", "wildcards": {}, "resources": {}}
-    jobs = {
-        fault: common | {"params": {"fault": fault, "rows": 500}, "log": str(folder / f"{fault}.log")}
-        for fault in FAULTS
-    }
-    return {fault: rehearse(folder / "faulty.py", job) for fault, job in jobs.items()}
+    found = {}
+    for fault in FAULTS:
+        job = common | {"params": {"fault": fault, "rows": 500}, "log": str(folder / f"{fault}.log")}
+        found[fault] = rehearse(folder / "faulty.py", job)
+    return found
 
 
 def test_memory_is_counted_to_the_byte(faulty):
@@ -144,11 +144,32 @@ def test_a_product_in_float64_is_seen_with_its_line(faulty):
     assert {"what": "mm", "lines": "scripts/faulty.py:16", "count": 3} in faulty["float64"]["float64"]
 
 
-TASKS = {  # fixture, method, and settings of four steps
-    "glue": ("make_run", method("hra"), {"batch_size": 24}),
-    "math": ("make_math_run", method("hra", targets=["q_proj", "v_proj"]), {"batch_size": 16}),
-    "subject": ("make_subject_run", subjects.unet_method() | {"lambda": 1e-4}, {"max_steps": 4}),
-    "control": ("make_control_run", controlled.unet_method(), {"batch_size": 2}),
+def made(task: str, folder: Path, **settings):
+    """Make a tiny run of a task."""
+    if task == "glue":
+        write_sentences(folder / "raw")
+        kind, given = Run, downloaded(folder, TINY_MODEL, "glue/tiny", DATASET)
+    elif task == "math":
+        write_sums(folder / "raw")
+        kind, given = MathRun, downloaded(folder, TINY_LLAMA, "math/sums", SUMS)
+    elif task == "subject":
+        kind, given = subjects.SubjectRun, downloaded(folder, subjects.MODEL, "subject/jester-ball", subjects.DATASET)
+    else:
+        kind, given = control_jobs.ControlRun, control_jobs.prepared(folder)
+    return maker(kind, folder, given)(METHODS[task], epochs=1, **settings)
+
+
+METHODS = {
+    "glue": method("hra"),
+    "math": method("hra", targets=["q_proj", "v_proj"]),
+    "subject": subjects.unet_method() | {"lambda": 1e-4},
+    "control": controlled.unet_method(),
+}
+SETTINGS = {
+    "glue": {"batch_size": 24},
+    "math": {"batch_size": 16},
+    "subject": {"max_steps": 4},
+    "control": {"batch_size": 2},
 }
 # Where a fault is planted in the training loops: in a copy of the module, behind this line.
 LOOPS = {
@@ -173,30 +194,28 @@ PLANTED = {  # what is planted, and what the report says of its line
     "float64 loss": ("loss = loss.double()", "computes in float64{}_to_copy at {line}"),
     "device": ("loss = loss + torch.ones(3)", "same device{}(at {line}"),
 }
-# The others run in `make test-full` only, as the faults of FAULTY are found in the same way, in a second.
-OFTEN = {("kept losses", "math")}
+# One of both trainers per fault; only one of all in `make test`: the faults of FAULTY are found in the same way.
 CASES = [
-    pytest.param(fault, task, marks=() if (fault, task) in OFTEN else pytest.mark.full)
-    for fault in PLANTED
-    for task in TASKS
+    pytest.param(fault, ("subject", "math")[number % 2], marks=() if fault == "kept losses" else pytest.mark.full)
+    for number, fault in enumerate(PLANTED)
 ]
 
 
-def rehearsed_training(request, rehearse, task: str, planted: tuple[str, str] | None = None) -> tuple[dict, list]:
+def rehearsed_training(rehearse, folder: Path, task: str, planted: tuple[str, str] | None = None) -> tuple[dict, list]:
     """Rehearse a training of a task; return what was observed, and the findings."""
-    fixture, trained, settings = TASKS[task]
-    job = request.getfixturevalue(fixture)(trained, epochs=1, **settings).train
-    job["resources"] |= {"gpu": 1}
-    job["params"] |= {"device": "cuda"}
+    job = on_gpu(made(task, folder, **SETTINGS[task]).train)
     found = rehearse(ROOT / f"workflow/scripts/{job['rule']}.py", job, planted)
     return found | {"record": job["output"]["record"]}, rehearsed.of_job(found, tasks.load(paper_config()))
 
 
-@pytest.mark.parametrize(
-    "task", [pytest.param(task, marks=() if task == "subject" else pytest.mark.full) for task in TASKS]
-)
-def test_a_training_job_of_every_task(request, rehearse, task):
-    found, findings = rehearsed_training(request, rehearse, task)
+def on_gpu(job: dict) -> dict:
+    return job | {"resources": job["resources"] | {"gpu": 1}, "params": job["params"] | {"device": "cuda"}}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", METHODS)
+def test_a_training_job_of_every_task(rehearse, tmp_path, task):
+    found, findings = rehearsed_training(rehearse, tmp_path, task)
     assert found["error"] is None and len(found["steps"]) > 1 and found["parts"]["weights"] > 0
     waits = {wait["what"] for step in found["steps"][1:] for wait in step["waits"]}
     assert waits <= {"item()", "copy to the device", "copy to the host", "copy to a file"}
@@ -207,9 +226,8 @@ def test_a_training_job_of_every_task(request, rehearse, task):
     assert [finding.ok for finding in findings] == [True], findings
 
 
-def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, tiny_math, tmp_path):
-    job = maker(MathRun, tmp_path, tiny_math)(math_method("hra"), "run", batch_size=16, epochs=1, kill_at_step=1).train
-    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, tmp_path):
+    job = on_gpu(made("math", tmp_path, batch_size=16, kill_at_step=1).train)
     killed, found = (rehearse(ROOT / "workflow/scripts/train_math.py", job) for _ in range(2))
     assert killed["status"] == launcher.KILLED and killed["error"].startswith("Interrupted: stopped at step 1 of 4")
     assert found["status"] == 0 and json.loads(Path(job["output"]["record"]).read_text())["resumed_from"] == [1]
@@ -218,7 +236,7 @@ def test_a_training_that_kills_itself_resumes_and_waits_for_no_copy(rehearse, ti
 
 
 @pytest.mark.parametrize(("fault", "task"), CASES)
-def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, task, fault):
+def test_a_planted_fault_is_found_with_its_line(rehearse, tmp_path, task, fault):
     planted, expected = PLANTED[fault]
     name = "hf_trainer" if task in ("glue", "math") else "diffusion_trainer"
     lines = (ROOT / f"workflow/hra_workflow/training/{name}.py").read_text().splitlines()
@@ -227,7 +245,7 @@ def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, tas
     copy = tmp_path / f"hra_workflow/training/{name}.py"
     copy.parent.mkdir(parents=True)
     copy.write_text("\n".join(lines))
-    _, findings = rehearsed_training(request, rehearse, task, (f"hra_workflow.training.{name}", str(copy)))
+    _, findings = rehearsed_training(rehearse, tmp_path, task, (f"hra_workflow.training.{name}", str(copy)))
     if expected is None:
         assert [finding.ok for finding in findings] == [True], findings
         return
@@ -236,22 +254,19 @@ def test_a_planted_fault_is_found_with_its_line(request, rehearse, tmp_path, tas
     assert not finding.ok and before in finding.text and after in finding.text.partition(before)[2]
 
 
-@pytest.mark.parametrize("run", ["hra/r8", pytest.param("lora/r8", marks=pytest.mark.full)])
-def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_classifier(rehearse, tmp_path, run):
+def test_the_page_and_the_hours_have_the_operations_of_a_step_of_the_paper_s_classifier(rehearse, tmp_path):
     """The model is narrow, on which the number of operations does not depend, and the host's time only on it."""
+    run = "hra/r8"
     narrow = {"hidden_size": 48, "pooler_hidden_size": 48, "intermediate_size": 96, "vocab_size": 300}
     config = model_sizes.TRANSFORMERS["deberta-v3-base"] | narrow
     write_sentences(tmp_path / "raw")
-    given = downloaded(
-        tmp_path, TINY_MODEL | {"model_type": config.pop("model_type"), "config": config}, "glue/tiny", DATASET
-    )
+    model = TINY_MODEL | {"model_type": config.pop("model_type"), "config": config}
+    given = downloaded(tmp_path, model, "glue/tiny", DATASET)
     paper = paper_config()
     settings = tasks.load(paper)["glue"].hyperparameters("cola", run) | {"epochs": 1, "eval_steps": 4}
-    job = maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train
-    job["resources"]["gpu"], job["params"]["device"] = 1, "cuda"
+    job = on_gpu(maker(Run, tmp_path, given)(grid.method(paper, "glue", *run.split("/")), **settings).train)
     found = rehearse(ROOT / "workflow/scripts/train_glue.py", job)
     operations = min(step["operations"] for step in found["steps"])
-    shown = re.search(r"DeBERTaV3-base ([\d,]+) and ([\d,]+)", cards.PAGE.read_text())[1 + run.startswith("lora")]
-    assert f"{operations:,}" == shown, "run: python -m fakegpu.workflow.cards"
+    assert f"DeBERTaV3-base {operations:,} and " in cards.PAGE.read_text(), "run: python -m fakegpu.workflow.cards"
     (rate,) = [one for one in cards.rates() if (one["task"], one["run"], one["stage"]) == ("glue", run, "train")]
     assert rate["seconds_per_row"] * settings["batch_size"] == pytest.approx(operations * LAUNCH_SECONDS, rel=0.01)

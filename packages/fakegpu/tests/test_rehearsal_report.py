@@ -20,25 +20,11 @@ from support import paper_config, probed_with
 GB, BY = 10**9, {"by": "hra-workflow rehearse"}
 STEP = {"live_bytes": GB, "peak_bytes": 20 * GB, "waits": [], "kept": {}, "seconds": 0.64, "busy_seconds": 0.32}
 JOB = {
-    "rule": "train_glue",
-    "wildcards": {"task": "glue", "method": "hra", "variant": "r8"},
-    "error": None,
-    "gpu": 1,
-    "raised": "",
-    "processes": 1,
-    "float64": [],
-    "rate": None,
-    "card": "NVIDIA H100",
-    "card_bytes": 80 * GB,
-    "peak_bytes": 20 * GB,
-    "rows_per_step": 64,
-    "rows_per_device": 32,
-    "period": 1,
-    "parts": {"weights": 4 * GB, "activations": 16 * GB},
-    "steps": [STEP] * 3,
-    "seconds_per_step": 0.64,
-    "busy_per_step": 0.32,
-}
+    "rule": "train_glue", "wildcards": {"task": "glue", "method": "hra", "variant": "r8"}, "error": None, "raised": "",
+    "gpu": 1, "processes": 1, "float64": [], "rate": None, "card": "NVIDIA H100", "card_bytes": 80 * GB,
+    "peak_bytes": 20 * GB, "rows_per_step": 64, "rows_per_device": 32, "period": 1, "seconds_per_step": 0.64,
+    "busy_per_step": 0.32, "parts": {"weights": 4 * GB, "activations": 16 * GB}, "steps": [STEP] * 3,
+}  # fmt: skip
 WAIT = {"what": "item()", "lines": "scripts/train_glue.py:9", "count": 2}
 LOSS = {"what": "item()", "lines": "training/diffusion_trainer.py:9 < training/diffusion_trainer.py:1", "count": 2}
 LOGGED = {"what": "item()", "lines": "transformers/trainer.py:9 < training/attempts.py:7", "count": 1}
@@ -61,7 +47,6 @@ def waiting(*waits: dict, task: str = "glue", method: str = "hra") -> dict:
         ({}, "20 of 80 GB (weights 4, activations 16); no step waits for the GPU"),
         (waiting(LOGGED), "no step waits for the GPU"),
         ({"steps": [STEP, STEP | {"waits": [WAIT]}, STEP]}, "no step waits for the GPU"),  # at a checkpoint
-        (waiting(LOSS, task="subject"), "a step waits for the GPU: 2 item() at training/diffusion_trainer.py:9"),
         (waiting(RANKS, method="adalora"), "a step waits for the GPU: 1 item() at adalora/layer.py:481"),
         ({"rule": "generate_math", "steps": []}, "no training steps"),
     ],
@@ -76,16 +61,10 @@ def test_a_rehearsed_job_is_one_line(changes, text):
     ("changes", "text"),
     [
         (waiting(WAIT), "every step waits for the GPU: 2 item() at scripts/train_glue.py:9. Leave"),
-        (waiting(RANKS), "every step waits for the GPU: 1 item() at adalora/layer.py:481"),
         (waiting(WAIT | {"what": "copy to the device"}), "at scripts/train_glue.py:9. Copy with `non_blocking=True`"),
-        (waiting(LOSS), "every step waits for the GPU: 2 item() at training/diffusion_trainer.py:9"),
         (waiting(LOSS | {"count": 3}, task="control"), "3 item() at training/diffusion_trainer.py:9 < training/"),
         ({"steps": GROWS}, "a step leaves 1,000 MB that are not freed"),
-        (
-            {"steps": [STEP, STEP, STEP | KEPT]},
-            "every step leaves 19 MB that are not freed: 10 MB made at a line of a library, 8 MB made at b.py:2, "
-            "1 MB made at c.py:3, and at 2 more places",
-        ),
+        ({"steps": [STEP, STEP, STEP | KEPT]}, "10 MB made at a line of a library, 8 MB made at b.py:2, 1 MB"),
         ({"float64": DOUBLE}, "computes in float64, at a fraction of the speed of float32: 4 mm at scripts/train"),
         ({"peak_bytes": 30 * GB}, "set `runs_per_gpu` to 2 or less"),
         (LARGE, "15 of 32 rows fit at once: raise `gradient_accumulation`"),
@@ -97,27 +76,11 @@ def test_a_fault_is_a_line_with_what_to_do(changes, text):
     assert not finding.ok and text in finding.text
 
 
-def test_every_fault_of_a_job_is_a_line():
-    found = rehearsed.of_job(JOB | waiting(WAIT, RANKS) | {"float64": DOUBLE}, tasks.load(paper_config()))
-    assert [finding.ok for finding in found] == [False] * 3
-
-
-@pytest.mark.parametrize("sampled", [4, 2])  # steps; a resumed attempt has only those of a generation
-def test_the_rate_of_steps_on_sampled_answers_is_that_of_a_generation(sampled):
+def test_the_rate_of_steps_on_sampled_answers_is_that_of_a_generation():
     steps = [STEP | {"seconds": seconds} for seconds in (64.0, 0.64, 64.0, 0.64)]
-    rate = run.rate(steps[:sampled], run.Settings(period=2, rows_per_step=64))
-    assert rate["seconds_per_row"] == pytest.approx((64 + 0.64) / 2 / 64) and rate["busy_per_row"] == 0.005
-    assert rate["seconds_per_step"] == pytest.approx((64 + 0.64) / 2) and not run.rate(steps[:1], run.Settings())
-
-
-def test_the_rate_of_answers_is_that_of_an_answer_s_usual_tokens():
-    config = paper_config()
-    job = JOB | {"rule": "generate_math", "rate": {"rows": 8, "seconds": 4.0}}
-    job |= {"wildcards": JOB["wildcards"] | {"task": "math", "dataset": "metamathqa-40k"}}
-    del job["seconds_per_step"], job["busy_per_step"]
-    tokens = config["datasets"]["math"]["metamathqa-40k"]["tokens"]
-    rate = rehearsed.of_plan(config, tasks.load(config), job)
-    assert rate["seconds_per_row"] == pytest.approx(4 / 8 * tokens / rehearsed.TOKENS)
+    for sampled in (4, 2):  # steps; a resumed attempt has only those of a generation
+        rate = run.rate(steps[:sampled], run.Settings(period=2, rows_per_step=64))
+        assert rate["seconds_per_row"] == pytest.approx((64 + 0.64) / 2 / 64) and rate["busy_per_row"] == 0.005
 
 
 def test_the_report_lists_what_did_not_run_and_deletes_the_probes(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,5 @@
 "use strict";
-// Run by test_all_runs.py at the end of a report, with FILTERS, POINTS and AXES: what the page shows for a link and after clicks.
+// Run by test_all_runs.py at the end of a report, with FILTERS and POINTS: what the page shows for a link and after clicks.
 const section = document.getElementById("all-runs"), controls = section.querySelector("form").elements, found = {};
 const texts = (selector) => [...section.querySelectorAll(selector)].map((one) => one.textContent);
 const shot = (name) => found[name] = {
@@ -22,9 +22,6 @@ press("adapter_parameters"); press("adapter_parameters");
 found.focus = document.activeElement.closest("th")?.dataset.column ?? "";
 style.remove();
 shot("descending");
-set("rows", "seed"); shot("seeds");
-set("x", "device_seconds"); shot("devices"); set("x", "seed"); shot("no direction"); set("x-better", "lower"); shot("a direction");
-controls.reset.click(); set("dataset", "every dataset"); shot("every dataset");
 controls.reset.click(); set("dataset", "mrpc"); set("is.status", "ok"); shot("only ok");
 controls.reset.click();
 for (const name of ["variant", "method"]) {
@@ -37,9 +34,6 @@ found.filters = FILTERS.map((filter) => {
   return found.filtered;
 });
 found.frontiers = POINTS.map(([points, better]) => allRuns.frontier(points, better).map(({id}) => id));
-found.ticks = AXES.map(([values, cost]) => allRuns.axis(values, cost, 5).ticks);
-found.csv = allRuns.csv([["a,b", 'say "x"'], [null, 0.5]]);
-found.numbers = [[1e-6, 0.25], [12345678, 1], [28.1674, 3], [null, 1]].map((one) => allRuns.formatter(one.filter((two) => two !== null))(one[0]));
 found.title = document.title;
 found.injected = section.querySelectorAll("img").length + document.querySelectorAll("script:not([type])").length;
 found.sideways = [document.body, ...document.querySelectorAll(".scroll")].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerHTML.slice(0, 200)).join();

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from hra_workflow.commands.main import main
-from rule_jobs import maker
-from support import DATASET, TINY_MODEL, Run, downloaded, write_sentences
 
 TESTS = Path(__file__).parents[3] / "tests"
 sys.path += [str(TESTS / name) for name in ("scripts", "workflow")]
@@ -43,11 +41,3 @@ def compared(tmp_path, monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return run
-
-
-@pytest.fixture
-def make_run(tmp_path, tmp_path_factory):
-    """Provide make_run(method, name=…, **settings) for a tiny classifier."""
-    resources = tmp_path_factory.mktemp("resources")
-    write_sentences(resources / "raw")
-    return maker(Run, tmp_path, downloaded(resources, TINY_MODEL, "glue/tiny", DATASET))

@@ -4,7 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 from yaml import safe_load
 
 import hra_results
@@ -13,7 +12,6 @@ from hra_results import described
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import files
-from hra_workflow.report import column_units
 from support import ROOT, paper_config
 
 
@@ -37,41 +35,11 @@ def test_the_runs_and_their_files_are_named(tmp_path):
     assert glue["titles"]["best_on_dev"] == "Best on dev" and glue["selection"] in glue["titles"]
 
 
-@pytest.mark.parametrize("task", ["math", "subject"])
-def test_they_fit_the_contract(tmp_path, task):
-    assert list(results_contract.refused("contents", [written(tmp_path, task)])) == []
-
-
-def test_the_user_s_functions_are_replaced_by_their_files(tmp_path, monkeypatch):
-    (tmp_path / "modules_of_a_test.py").write_text("def contrast(image):\n    return image\n")
-    (tmp_path / "package_of_a_test").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    facts = {"title": "x", "functions": ["modules_of_a_test:contrast", "package_of_a_test.deep:Judge"]}
-    found = described.contents({"tasks": {"glue": facts}, "changes": "", "results": "results"})
-    assert found["tasks"] == {"glue": {"title": "x"}} and [
-        (one["file"], bool(one["source"])) for one in found["modules"]
-    ] == [
-        ("modules_of_a_test.py", True),
-        ("package_of_a_test", False),
-    ]
-
-
-@pytest.mark.parametrize("task", ["math", "subject"])
-def test_directions_are_those_of_the_table_s_columns(task):
-    """A metric without a column, or with two directions, has none: the page does not guess."""
-    one = tasks.load(paper_config())[task]
-    params = {"columns": one.settings["columns"], "scale": one.scale}
-    units = column_units.units(params)
-    stated = described.directions(one)
-    for column in params["columns"]:
-        wanted = "lower" if units[column["name"]].lower else "higher"
-        assert (column["benchmark"], column["metric"], wanted) in stated
-    metrics = [(benchmark, metric) for benchmark, metric, _ in stated]
-    assert len(metrics) == len(set(metrics))
+def test_they_fit_the_contract(tmp_path):
+    assert list(results_contract.refused("contents", [written(tmp_path, task) for task in ("math", "subject")])) == []
 
 
 def test_the_changes_merged_over_the_papers_config_are_the_config():
-
     config, changes = paper_config(), described.changes
     assert changes(config) == ""
     for name in ("config", "quick"):

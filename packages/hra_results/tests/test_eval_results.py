@@ -38,35 +38,27 @@ def results(made: Path) -> dict:
     return {path.name: yaml.safe_load(path.read_text()) for path in made.glob(".eval_results/*")}
 
 
-def test_the_main_metric_of_the_exported_weights_is_written_in_percent(tmp_path):
-    assert results(export(tmp_path)) == {"gsm8k.yaml": [RESULT]}
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"repo": "someone/questions"},
-        {"items": 100},
-        {"card": CARD.replace("rows of math", "rows of gsm8k")},
-        {"seal": "e" * 64},
-    ],
-    ids=["no benchmark of the Hub", "not all rows", "rows are trained on", "another training"],
-)
-def test_no_file_is_written_for_what_is_not_comparable(tmp_path, changed):
-    assert results(export(tmp_path, **changed)) == {}
-
-
-def test_weights_that_were_not_evaluated_have_no_file(tmp_path):
+def test_the_main_metric_of_the_exported_weights_is_written_in_percent_and_its_source_is_the_record(tmp_path):
     made = export(tmp_path)
-    assert results(made.rename(made.with_name("best"))) == {}
-
-
-def test_the_source_is_the_record_in_the_repository(tmp_path):
-    made = export(tmp_path)
-    eval_results.write(made, made.parents[1])
+    assert results(made) == {"gsm8k.yaml": [RESULT]}
     eval_results.name_source(made, "me/hra")
     source = {"url": "https://huggingface.co/me/hra/blob/main/train.json", "name": "Run record"}
     assert yaml.safe_load((made / ".eval_results/gsm8k.yaml").read_text()) == [RESULT | {"source": source}]
+
+
+NOT_COMPARABLE = {
+    "no benchmark of the Hub": {"repo": "someone/questions"},
+    "not all rows": {"items": 100},
+    "rows are trained on": {"card": CARD.replace("rows of math", "rows of gsm8k")},
+    "another training": {"seal": "e" * 64},
+}
+
+
+def test_no_file_is_written_for_what_is_not_comparable_or_was_not_evaluated(tmp_path):
+    for name, changed in NOT_COMPARABLE.items():
+        assert results(export(tmp_path / name, **changed)) == {}, name
+    made = export(tmp_path)
+    assert results(made.rename(made.with_name("best"))) == {}
 
 
 def test_an_edited_file_that_the_hub_would_refuse_is_an_error(tmp_path, monkeypatch):

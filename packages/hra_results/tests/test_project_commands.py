@@ -12,8 +12,8 @@ from hra_workflow.commands.parameters import DONE, WRONG
 from hra_workflow.core.errors import JobError
 
 PLAN = {"version": 1, "config": {}, "jobs": []}
-WRITTEN = """echo '{"version": 1, "config": {}, "jobs": []}' > "${one#plan_file=}\""""
-PLANS = f"""for one in "$@"; do case "$one" in plan_file=*) {WRITTEN};; esac; done"""
+WRITE = """echo '{"version": 1, "config": {}, "jobs": []}'"""
+PLANS = f"for one; do case $one in plan_file=*) {WRITE} > ${{one#*=}};; esac; done"
 FAILS = "echo Building DAG; echo 'Error: no such key'; exit 1"
 EXPORTS = "echo A note.; echo 'The model card: results/x y/hub/best/README.md'"
 
@@ -80,7 +80,6 @@ def test_the_power_is_that_of_a_plan(called):
     assert status == DONE and words.endswith(" -- table_glue") and called.read == [(PLAN, 1.0, 85.0, 1.5)]
     assert called("power", "reviews", "--effect", "0.5")[1][0].endswith(" -- all")
     assert called.read == [(PLAN, 0.5, None, None)]
-    assert called("power", "reviews", "--table", "gleu") == (WRONG, [], "")
 
 
 def test_an_export_is_checked_and_published(called):
@@ -94,20 +93,12 @@ def test_an_export_is_checked_and_published(called):
     assert called("publish", "reviews", "--to", "hra-tiny") == (WRONG, [], "")
 
 
-def test_an_export_that_was_copied_is_published_without_snakemake(called):
-    Path("best").mkdir()
-    for name in ("README.md", "adapter_config.json"):
-        Path("best", name).touch()
-    assert called("publish", "best") == (DONE, [], "") and called.read == [(Path("best"), None)]
-    assert called("publish", "best", "--weights", "last") == (WRONG, [], "")
-
-
-@pytest.mark.parametrize("words", [["reviews"], ["reviews/config.yaml", "mine/config.yaml"], []])
-def test_a_report_is_about_the_results_of_the_project(called, words):
-    status, [plan, made], _ = called("report", *words, "--to", "page.html", "--incomplete")
+def test_a_report_is_about_the_results_of_the_project(called):
+    words = ("report", "reviews/config.yaml", "mine/config.yaml", "--to", "page.html", "--incomplete")
+    status, [plan, made], _ = called(*words)
     assert status == DONE and plan.endswith(" -- all") and made.endswith(" incomplete=True -- table.csv figure.png")
     assert " incomplete=True " in plan and called.read == [(Path("made"), Path("page.html"))]
-    assert called("report", *words, snakemake="exit 1")[0] == 1 and not called.read
+    assert called(*words, snakemake="exit 1")[0] == 1 and not called.read
 
 
 def test_a_report_starts_no_training(called, monkeypatch, capfd):
@@ -119,14 +110,32 @@ def test_a_report_starts_no_training(called, monkeypatch, capfd):
     assert "expected finished tables, found 1 jobs that have to run: train.json" in capfd.readouterr().err
 
 
-def test_a_folder_of_results_is_read_without_snakemake(called):
+def test_copied_results_and_exports_are_read_without_snakemake(called):
     for folder in (Path("copied"), Path("mine")):  # a copy may be in a folder with a config
         folder.mkdir(exist_ok=True)
         folder.joinpath("contents.json").touch()
         assert called("report", str(folder)) == (DONE, [], "") and called.read == [(folder, None)]
-        assert called("report", str(folder), "--cores", "2") == (WRONG, [], "")
+    Path("best").mkdir()
+    for name in ("README.md", "adapter_config.json"):
+        Path("best", name).touch()
+    assert called("publish", "best") == (DONE, [], "") and called.read == [(Path("best"), None)]
 
 
-def test_a_config_is_for_published_numbers_only(called, capfd):
-    assert main(["diff", "a", "b", "--config", "mine"]) == WRONG
-    assert "b, which is not `published`: expected no --config, found it" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("power reviews --table gleu", "gleu"),
+        ("publish reviews --to hra-tiny", "--to hra-tiny: expected NAME/REPOSITORY"),
+        ("publish export --weights last", "expected no --weights, found it"),
+        ("report results --cores 2", "expected no --cores, found it"),
+        ("diff a b --config mine", "b, which is not `published`: expected no --config, found it"),
+        ("power --score 100 --deviation 1", "--score: expected a number between 0 and 100, found 100"),
+        ("power --score 85", "--score, --deviation: expected both or neither, found one. Add the other"),
+    ],
+)
+def test_wrong_options_are_refused_before_snakemake(called, capfd, command, message):
+    for path in ("results/contents.json", "export/README.md", "export/adapter_config.json"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    assert main(command.split()) == WRONG and not called.read
+    assert message in capfd.readouterr().err

@@ -37,14 +37,6 @@ def test_replicates_share_a_gpu_first_and_as_few_packs_as_possible_are_made():
     assert [len(pack) for pack in packs.distribute([*jobs[:3], job(9, size=2)], name_of)] == [3, 1]
 
 
-def test_only_rules_with_the_resource_are_asked_for_it():
-    plain = job(0)
-    plain.rule.resources = {}
-    plain.resources = None  # may be a function of an input that does not exist yet
-    assert not packs.is_packed(plain)
-    assert packs.is_packed(job(0)) and not packs.is_packed(job(0, size=1))
-
-
 def in_series(seed: int, size: int = 3, **resources):
     return job(seed, size=1, **{packs.IN_SERIES: size} | resources)
 
@@ -91,27 +83,16 @@ def test_jobs_in_series_request_the_largest_of_each_resource_and_the_sum_of_time
 def test_a_pack_that_cannot_be_made_is_an_error_that_names_the_rule(resources, message):
     with pytest.raises(WorkflowError, match=f"Rule train: .*{message}"):
         packs.check(in_series(0, **resources))
-
-
-def test_jobs_in_series_are_not_in_a_group():
-    grouped = in_series(0)
-    grouped.group = "some"
-    with pytest.raises(WorkflowError, match="Rule train: jobs_per_allocation has no effect in a group"):
-        packs.check(grouped)
-    packs.check(in_series(0))
+    packs.check(in_series(0, **{packs.IN_SERIES: packs.UNKNOWN, "runtime": packs.UNKNOWN}))  # no error yet
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_site_s_requeue_can_be_switched_off_for_jobs_and_packs(number):
-    def asked(settings) -> set[str]:
-        pack = packs.Submission([in_series(seed, slurm_partition="cpu") for seed in range(number)], settings, Path())
-        return {"--requeue", "--no-requeue"} & set(packs.options(pack, settings).split())
-
-    assert asked(ExecutorSettings()) == set()  # as the site has set it
-    assert asked(ExecutorSettings(no_requeue=True)) == {"--no-requeue"}
-    assert asked(ExecutorSettings(requeue=True)) == {"--requeue"}
-    with pytest.raises(WorkflowError, match="mutually exclusive"):
-        ExecutorSettings(requeue=True, no_requeue=True)
+    jobs = [in_series(seed, slurm_partition="cpu") for seed in range(number)]
+    for stated, asked in (({}, set()), ({"no_requeue": True}, {"--no-requeue"}), ({"requeue": True}, {"--requeue"})):
+        settings = ExecutorSettings(**stated)
+        options = packs.options(packs.Submission(jobs, settings, Path()), settings).split()
+        assert {"--requeue", "--no-requeue"} & {*options} == asked
 
 
 @pytest.mark.parametrize(("active", "checked", "submitted"), [([1], [], 0), ([], [1], 0), ([], [], 1)])
@@ -133,16 +114,6 @@ def test_an_incomplete_pack_waits_for_jobs_that_running_ones_can_make_ready(monk
         executor.timer.cancel()
 
 
-def test_a_limit_below_a_minute_is_an_error():
-    with pytest.raises(WorkflowError, match="slurm-packs-allocation-minutes: expected 1 or more, found 0"):
-        ExecutorSettings(allocation_minutes=0)
-
-
-def test_a_resource_that_is_not_known_yet_is_no_error():
-    packs.check(in_series(0, **{packs.IN_SERIES: packs.UNKNOWN}))
-    packs.check(in_series(0, runtime=packs.UNKNOWN))
-
-
 def requested(*jobs, **settings) -> dict:
     return dict(packs.Submission(list(jobs), ExecutorSettings(**settings), Path()).resources.items())
 
@@ -151,11 +122,6 @@ def test_a_pack_requests_one_gpu_and_the_memory_of_all():
     pack = packs.Submission([job(0), job(1)], ExecutorSettings(), Path("folder"))
     assert pack.threads == 8 and pack.resources.mem_mb == 200 and pack.resources.gpu == 1
     assert pack.resources.runtime == 60 and pack.name == "pack" and pack.wildcards[0] == "2"
-
-
-def test_a_job_has_the_cores_that_its_resources_state():
-    for resources, cpus in (({}, 4), ({"cpus_per_task": 2}, 2), ({"cpus_per_gpu": 3}, 3), ({"cpus_per_task": -1}, 0)):
-        assert packs.cpus(job(0, **resources)) == cpus
 
 
 def test_a_site_states_partition_model_and_form_of_requests_once():
@@ -188,17 +154,17 @@ def test_jobs_get_the_smallest_gpu_with_enough_memory_for_all_that_share_it(memo
         assert requested(*series, gpu_models=MODELS)["gpu_model"] == needed
 
 
-def test_the_model_of_a_rule_or_a_stage_is_not_chosen_by_memory():
-    need = {packs.GPU_MEMORY: 20000, packs.STAGE: "train"}
-    assert requested(job(0, gpu_model="a100", **need), gpu_models=MODELS)["gpu_model"] == "a100"
-    assert requested(job(0, **need), gpu_models=MODELS, stages="train:gpu_model=h100")["gpu_model"] == "h100"
-    assert "gpu_model" not in requested(job(0, gpu=0, **need), gpu_models=MODELS, stages="train:gpu_model=h100")
-
-
-def test_too_small_gpus_and_wrong_models_are_refused():
-    with pytest.raises(WorkflowError, match=r"Rule train: 2 job\(s\) on a GPU need 100000 MB .* h100, has 80000"):
-        requested(*(job(seed, gpu_mem_mb=50000) for seed in range(2)), gpu_models=MODELS)
-    with pytest.raises(WorkflowError, match="gpu-models: expected MODEL:MB, found h100"):
-        ExecutorSettings(gpu_models="l40s:46000 h100")
-    with pytest.raises(WorkflowError, match="expected one of them, found both"):
-        ExecutorSettings(gpu_models=MODELS, gpu_model="h100")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"allocation_minutes": 0}, "slurm-packs-allocation-minutes: expected 1 or more, found 0"),
+        ({"requeue": True, "no_requeue": True}, "mutually exclusive"),
+        ({"stages": "train=grant"}, "expected STAGE:RESOURCE=VALUE, found train=grant"),
+        ({"gpu_models": "l40s:46000 h100"}, "gpu-models: expected MODEL:MB, found h100"),
+        ({"gpu_models": MODELS, "gpu_model": "h100"}, "expected one of them, found both"),
+        ({"gpu_models": "h100:1000"}, r"Rule train: 1 job\(s\) on a GPU need 2000 MB .* h100, has 1000"),
+    ],
+)
+def test_wrong_settings_are_one_message(settings, message):
+    with pytest.raises(WorkflowError, match=message):
+        requested(job(0, gpu_mem_mb=2000), **settings)

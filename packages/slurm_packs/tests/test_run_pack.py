@@ -50,14 +50,6 @@ def test_each_job_of_a_pack_has_its_own_end_and_only_unfinished_ones_start_again
     assert not (tmp_path / "again").exists()
 
 
-def test_jobs_in_series_start_when_the_one_before_has_ended_and_a_failure_ends_only_its_own(pack, tmp_path):
-    line = "echo {0} $PACKED_JOBS >> {1}; sleep 0.1; echo {0} >> {1}"
-    out = tmp_path / "out"
-    assert pack(line.format(0, out), line.format(1, out) + "; exit 3", line.format(2, out), at_once=1).wait() == 1
-    assert ends(tmp_path) == {"0": 0, "1": 3, "2": 0}
-    assert out.read_text() == "0 1\n0\n1 1\n1\n2 1\n2\n"
-
-
 def test_a_requeue_of_jobs_in_series_runs_those_that_have_not_ended(pack, tmp_path):
     line, out = "echo {1} >> {0}/out; until [ {1} = 0 ] || [ -e {0}/go ]; do sleep 0.1; done", tmp_path / "out"
     jobs = [line.format(tmp_path, index) for index in range(3)]
@@ -71,12 +63,6 @@ def test_a_requeue_of_jobs_in_series_runs_those_that_have_not_ended(pack, tmp_pa
     assert pack(*jobs, at_once=1).wait() == 0
     assert ends(tmp_path) == {"0": 0, "1": 0, "2": 0}
     assert out.read_text().split() == ["0", "1", "1", "2"]
-
-
-def test_a_job_in_series_has_its_own_limits(tmp_path):
-    values = {"command": "x", "cpus": 2, "minutes": 5, "mem_mb": 100, "gpu": None, "log": "log"}
-    command = run_pack.step(values, tmp_path)
-    assert {"--cpus-per-task=2", "--time=5", "--mem=100"} < set(command) and "--gpus" not in " ".join(command)
 
 
 def test_a_pack_that_is_told_to_end_tells_its_jobs_and_reports_none_of_them_as_failed(pack, tmp_path):

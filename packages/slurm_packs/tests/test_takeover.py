@@ -107,20 +107,13 @@ def test_jobs_of_a_killed_snakemake_run_once_and_the_next_one_ends_with_all_outp
 @pytest.mark.slow
 @pytest.mark.full
 def test_a_job_is_cancelled_if_anything_that_it_was_started_with_has_changed(slurm):
-    for name in ("in", "scripts"):
-        Path(name).mkdir()
-    for number in range(25):
-        Path(f"in/{number}").touch()
-    files = {
-        "Snakefile": OF_SCRIPT,
-        "config.yaml": "some: 1",
-        "scripts/wait.py": "import time\ntime.sleep(600)\n",
-        "other": "",
-    }
+    files = {"Snakefile": OF_SCRIPT, "config.yaml": "some: 1", "scripts/wait.py": "import time\ntime.sleep(600)\n"}
+    files |= dict.fromkeys(
+        ["other", "scripts/module.py", "environment.tar", *(f"in/{number}" for number in range(25))], ""
+    )
     for path, text in files.items():
+        Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(text)
-    Path("scripts/module.py").touch()
-    Path("environment.tar").touch()
 
     def append(path: str) -> None:
         with open(path, "a") as stream:
@@ -128,10 +121,8 @@ def test_a_job_is_cancelled_if_anything_that_it_was_started_with_has_changed(slu
 
     options: list[str] = []
     changes = [
-        *(lambda path=path: append(path) for path in (*files, "scripts/module.py")),
-        lambda: append("in/7"),
+        *(lambda path=path: append(path) for path in [*files][:7]),
         lambda: os.utime("in/8", (1, 1)),
-        lambda: append("environment.tar"),
         lambda: options.extend(["--set-resources", "script:runtime=6"]),
         lambda: options.extend(["--config", "some=2"]),
         lambda: options.extend(["--slurm-packs-partition", "other"]),

@@ -48,19 +48,10 @@ def test_the_stable_diffusion_is_trained_the_same_twice(tmp_path):
 @pytest.mark.full
 def test_the_language_model_is_trained_the_same_twice(tmp_path):
     """At a tiny size: the same folder for the same seed, and it loads."""
-    params = {
-        "rows": 60,
-        "seed": 0,
-        "vocabulary": 300,
-        "model": {
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 64,
-        },
-        "training": {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 1e-3},
-    }
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    training = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "learning_rate": 1e-3}
+    params = {"rows": 60, "seed": 0, "vocabulary": 300, "model": size | {"max_position_embeddings": 64}}
+    params["training"] = training
     for name in ("first", "second"):
         output = {"weights": str(tmp_path / name / "model.safetensors")}
         pretrain_word_problems.main({"params": params, "output": output})

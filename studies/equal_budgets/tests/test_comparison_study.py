@@ -8,7 +8,6 @@ from hra_workflow.commands import new
 from hra_workflow.commands.project import Project as Command
 from hra_workflow.config import overlays, validation
 from hra_workflow.core import grid, tuning
-from project import Project
 from studies.equal_budgets import collect, page
 from support import ROOT, paper_config
 
@@ -41,42 +40,6 @@ def test_a_part_is_a_valid_config_of_its_tasks_over_that_of_the_demo_on_real_dat
     overlays.finish_merge(config, own)
     validation.check(config)
     assert [*Command((file(study),)).tables()] == ["glue", "math"]
-
-
-def test_a_job_takes_one_core_and_little_memory():
-    def resources(of: dict):
-        for key, value in of.items():
-            if key == "resources" and "runtime" in value:
-                yield value
-            elif isinstance(value, dict):
-                yield from resources(value)
-
-    entries = read(file("comparison"))["tasks"].values()
-    asked = [one for task in entries if task and task["grid"] for one in resources(task)]
-    assert len(asked) > 3 and all(one.get("threads", 1) == 1 and one.get("mem_mb", 0) <= 6000 for one in asked)
-
-
-PLANS = {  # trials, and five or ten seeds, of every run; the head alone and a run with a given rate have no trials
-    "comparison": [f"train_math {5 * (5 + 5) + 1} ", f"train_glue {3 * (4 + 5)} ", "choose 8 ", "evaluate_glue 15 "],
-    "comparison_b": [
-        *(f"train_math {7 * (4 + 5) + 1} ", f"train_glue {9 * (4 + 5) + 2 * 5} "),
-        *("choose 16 ", "evaluate_glue 55 "),
-    ],
-}
-
-
-@pytest.mark.full  # the studies are finished, so their configs no longer change
-@pytest.mark.parametrize("study", PLANS)
-def test_a_part_plans_its_trials_and_seeds(tmp_path, study):
-    project = Project.fresh(tmp_path / "project")
-    (tmp_path / "glue_sst2").mkdir()
-    for split, count in {"train": 6920, "dev": 872, "test": 1821}.items():
-        lines = "\n".join(f"1 {split} {index}" for index in range(count))
-        (tmp_path / f"glue_sst2/stsa.binary.{split}").write_text(lines)
-    where = ("--config", f"local_root={tmp_path}", "--configfile", str(ROOT / file(study)))
-    output = project.snakemake("-n", "-q", "rules", "--cores", "2", *where, "--", "all")
-    words = " ".join(output.split())
-    assert all(jobs in words for jobs in PLANS[study]), words
 
 
 def ends(config: dict, task: str, run: str, preset: str = "") -> list[float]:

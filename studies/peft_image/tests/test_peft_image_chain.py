@@ -11,17 +11,13 @@ STUDY = ROOT / "studies/peft_image"
 
 @pytest.mark.slow
 def test_the_plan_has_jobs_hours_and_licences(project, planned):
-    planned(
-        project,
-        STUDY,
-        "table_subject",
-        [
-            "4 training runs",
-            "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
-            "licence:  cat-plushy: not stated",
-            "flux2-klein-base-4b 16",
-        ],
-    )
+    parts = [
+        "4 training runs",
+        "licence:  flux2-klein-base-4b, dinov2-base: Apache-2.0",
+        "licence:  cat-plushy: not stated",
+        "flux2-klein-base-4b 16",
+    ]
+    planned(project, STUDY, "table_subject", parts)
 
 
 @pytest.mark.full

@@ -24,12 +24,7 @@ NAME = "studies.peft_metamathqa.grader:PEFT"
         ("The answer is: 2125", "2,125", "2125", False),  # a thousands separator is no number
         ("The answer is: 2,125", "2,125", "2,125", True),
         ("The answer is: 18 apples", "18", "18 apples", False),
-        (
-            "The answer is: 3. No: the answer is 4. The answer is 5",
-            "5",
-            "3. No: the answer is 4. The answer is 5",
-            False,
-        ),
+        ("The answer is: 3. No: the answer is 4.", "4", "3. No: the answer is 4", False),
         ("The final answer is 7\n#### 8", "8", "7", False),  # the first kind of marker counts
         ("the answer is: 18", "18", None, False),
         ("18", "18", None, False),

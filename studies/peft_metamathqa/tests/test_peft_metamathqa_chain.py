@@ -15,16 +15,12 @@ datasets: {math: {word-problems-peft-test: {take: {test: 20}}}}
 
 @pytest.mark.slow
 def test_the_plan_has_jobs_hours_and_licences(project, planned):
-    planned(
-        project,
-        STUDY,
-        "table_math",
-        [
-            "29 training runs",
-            "licence:  llama-3.2-3b: Llama 3.2 Community License",
-            "meta-llama/Llama-3.2-3B: no access: gated; there is no token on this machine.",
-        ],
-    )
+    parts = [
+        "29 training runs",
+        "licence:  llama-3.2-3b: Llama 3.2 Community License",
+        "meta-llama/Llama-3.2-3B: no access: gated; there is no token on this machine.",
+    ]
+    planned(project, STUDY, "table_math", parts)
 
 
 @pytest.mark.full

@@ -11,7 +11,6 @@ GRADED = [  # output, reference, and what their extract_boxed and safe_grade ret
     ("18", "18", False),
     ("\\boxed 18", "18", True),
     ("\\boxed18", "18", False),
-    ("a } closes nothing: \\boxed{18}", "18", False),
     ("\\boxed{\\boxed{18}}", "18", True),
     ("\\boxed{{18}}", "18", True),
     ("\\boxed{18.0}", "18", True),
@@ -21,7 +20,6 @@ GRADED = [  # output, reference, and what their extract_boxed and safe_grade ret
     ("\\boxed{2\\,125}", "2,125", False),
     ("\\boxed{2125.00}", "2,125", True),
     ("\\boxed{18 \\text{ miles}}", "18", True),
-    ("\\boxed{18\\text{hours}}", "18", True),
     ("\\boxed{18 hours}", "18", True),
     ("\\boxed{18 dollars}", "18", False),
     ("\\boxed{\\textbf{18}}", "18", True),
@@ -30,10 +28,8 @@ GRADED = [  # output, reference, and what their extract_boxed and safe_grade ret
     ("\\boxed{eggs=18}", "18", False),
     ("\\boxed{36/2}", "18", False),  # sympy would say yes, but is never asked
     ("\\boxed{\\frac{36}{2}}", "18", False),
-    ("\\boxed{(18)}", "18", False),
     ("\\boxed{-18}", "18", False),
     ("\\boxed{18 and 18}", "18", False),
-    ("\\boxed{}", "18", False),
     ("\\boxed{inf}", "18", False),
     ("\\boxed{1e400}", "18", False),
 ]

@@ -2,7 +2,6 @@
 
 import pandas
 import pytest
-from rewarded import REWARDED, right_by_chance
 from trl.trainer.utils import RepeatSampler
 
 import hra
@@ -12,15 +11,42 @@ from hra_workflow.core import files, manifests
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm, prompts
 from hra_workflow.preflight import probe
-from hra_workflow.tasks import load
-from rule_jobs import train
+from rule_jobs import maker, train
 from saved_states import check_same, stop_after
 from studies.peft_rlmath import grpo, task
-from sums import math_method, start_of
+from sums import MathRun, math_method, start_of
 from support import put, with_files
 from two_ranks import on_two_ranks, train_one_rank
 
 FILE = "studies/peft_rlmath/config.yaml"
+REWARDED = {  # in addition, and without epochs, for training by rewards
+    "max_steps": 4, "batch_size": 2, "gradient_accumulation": 2, "schedule": "constant", "warmup_steps": 0,
+    "group_by_length": False, "reward": "lenient", "answer": "metamath", "num_generations": 4,
+    "generation_batch_size": 4, "max_completion_length": 8, "temperature": 1.0, "top_p": 0.95, "top_k": 20,
+    "min_p": 0.0, "repetition_penalty": 1.0, "beta": 0.001, "epsilon": 0.2, "num_iterations": 1, "loss_type": "grpo",
+    "scale_rewards": "group", "importance_sampling_level": "token", "mask_truncated_completions": False,
+}  # fmt: skip
+
+
+class RewardedRun(MathRun):
+    GIVEN = MathRun.GIVEN | {"learner": task.RewardedMath.learner}
+
+
+def right_by_chance(reward: str, style: str, output: str, gold: str) -> bool:
+    return sum(map(ord, output)) % 2 == 0
+
+
+@pytest.fixture
+def make_rewarded_run(tmp_path, tiny_math, monkeypatch):
+    """Provide make_rewarded_run(method, name, **settings), whose answers are right by chance."""
+    monkeypatch.setattr(task, "is_right", right_by_chance)
+
+    def made(method, name="run", **settings):
+        run = maker(RewardedRun, tmp_path, tiny_math)(method, name, **REWARDED | settings)
+        del run.settings["epochs"]
+        return run
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +56,8 @@ def prompt(tiny_math):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["hra", "lora"])
-def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run, kind):
-    whole, run = (make_rewarded_run(math_method(kind), name) for name in ("whole", "run"))
+def test_an_interrupted_run_resumes_where_a_generation_ends(make_rewarded_run):
+    whole, run = (make_rewarded_run(math_method("hra"), name) for name in ("whole", "run"))
     fresh = train(whole)
     assert fresh["steps"] == 4 and fresh["score"] == "reward" and "trl" in fresh["made_from"]["versions"]
     assert [entry["step"] for entry in fresh["curve"]] == [1, 3]  # a generation is two steps
@@ -110,16 +135,17 @@ def test_questions_are_in_the_order_of_trl_over_several_epochs(tiny_math, prompt
     assert len(order) == 126 and [row["prompt"] for row in rows] == [prompt.text(asked[at]) for at in order[:90]]
     assert {row["reference"].isdigit() for row in rows} == {True}
     assert len(grpo.questions(folder, prompt, settings | {"max_steps": 91}, 42, gold)) == 93  # a whole generation more
-    with pytest.raises(JobError, match=r"no question of train fits into .* = 3 tokens"):
-        grpo.questions(folder, prompt, settings | {"max_length": 11}, 0, gold)
-    with pytest.raises(JobError, match="expected at least 65 questions for a generation, found 64"):
-        grpo.questions(folder, prompt, settings | {"generation_batch_size": 130}, 0, gold)
-    with pytest.raises(JobError, match="expected final answers in the rows of train, found none"):
 
-        def none(text: str) -> str:
-            raise ValueError
+    def none(text: str) -> str:
+        raise ValueError
 
-        grpo.questions(folder, prompt, settings, 0, none)
+    for changes, golds, message in (
+        ({"max_length": 11}, gold, r"no question of train fits into .* = 3 tokens"),
+        ({"generation_batch_size": 130}, gold, "expected at least 65 questions for a generation, found 64"),
+        ({}, none, "expected final answers in the rows of train, found none"),
+    ):
+        with pytest.raises(JobError, match=message):
+            grpo.questions(folder, prompt, settings | changes, 0, golds)
 
 
 def each_once(sampler) -> list[int]:
@@ -141,15 +167,7 @@ def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
 
 def test_an_answer_is_rewarded_by_its_last_number():
     output = "The answer is: 6 and 12, so 18 apples are left."
-    found = [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")]
-    assert found == [True, False]
-
-
-def test_rewarded_runs_depend_on_the_grader_and_the_marks_of_answers():
-    math = load(with_files(FILE))["math"]
-    found = math.relevant_hyperparameters("gsm8k-rl", "hra/r32")
-    assert (found["reward"], found["reward_version"], found["answer"]) == ("boxed", 1, "gsm8k")
-    assert math.relevant_hyperparameters("gsm8k-rl", "base/pretrained") == {}
+    assert [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")] == [True, False]
 
 
 ALL = "presets.math.peft-rlmath.all"
@@ -160,11 +178,9 @@ ALL = "presets.math.peft-rlmath.all"
     [
         (f"{ALL}.reward", "bozed", "reward: expected one of official, .*, boxed, or module:name .* found 'bozed'"),
         (f"{ALL}.max_completion_length", 1536, "leaves no room for a question in max_length: found 1536 of 1536"),
-        (
-            f"{ALL}.generation_batch_size",
-            12,
-            "expected .* a multiple of num_generations = 8, found 12",
-        ),
+        (f"{ALL}.generation_batch_size", 12, "expected .* a multiple of num_generations = 8, found 12"),
+        (f"{ALL}.num_generation", 8, r"num_generation: unknown key \(is it 'num_generations'"),
+        ("tasks.math.class", None, "reward: unknown key"),
         (f"{ALL}.quantization", "nf4", "`reward` needs a base model that is not quantised"),
         (f"{ALL}.loss_on", "text", "learns from sampled answers only"),
         (f"{ALL}.vllm", {"gpu_memory_utilization": 0.5}, "which has none. Set vllm: null"),
@@ -176,42 +192,6 @@ def test_what_cannot_be_rewarded_is_one_message(path, value, message):
     config["tasks"]["math"]["resources"]["gpu"] = 0 if path.endswith("vllm") else 1
     put(config, path, value)
     with pytest.raises(JobError, match=message):
-        validation.check(config)
-
-
-@pytest.mark.parametrize(
-    ("removed", "message"),
-    [
-        ("beta", "beta is missing: neither tasks.math.defaults nor the preset gives it"),
-        ("reward", "reward is missing: neither tasks.math.defaults nor the preset gives it"),
-    ],
-)
-def test_a_part_of_the_settings_is_one_message(removed, message):
-    config = with_files(FILE)
-    del config["presets"]["math"]["peft-rlmath"]["all"][removed]
-    with pytest.raises(JobError, match=message):
-        validation.check(config)
-
-
-def test_vllm_gets_its_arguments(prompt, tmp_path):
-    values = {name: REWARDED[name] for name in task.VALUES}
-    vllm = {"gpu_memory_utilization": 0.5, "max_model_length": 1536, "enable_sleep_mode": True}
-    made = grpo.arguments(values, vllm, prompt)
-    arguments = made.pop("kind")(
-        output_dir=str(tmp_path), per_device_train_batch_size=1, use_cpu=True, bf16=False, **made
-    )
-    assert arguments.use_vllm and arguments.vllm_mode == "colocate" and arguments.vllm_gpu_memory_utilization == 0.5
-    assert arguments.steps_per_generation == 4 and not grpo.arguments(values, None, prompt).get("use_vllm")
-
-
-def test_unknown_keys_are_errors_and_the_task_without_the_class_has_none_of_these():
-    config = with_files(FILE)
-    put(config, f"{ALL}.num_generation", 8)
-    with pytest.raises(JobError, match=r"num_generation: unknown key \(is it 'num_generations'"):
-        validation.check(config)
-    config = with_files(FILE)
-    del config["tasks"]["math"]["class"]
-    with pytest.raises(JobError, match="reward: unknown key"):
         validation.check(config)
 
 

@@ -17,7 +17,6 @@ from hra_workflow.data import text_tables
 from hra_workflow.report import run_statistics
 from hra_workflow.tasks import load, outputs
 from hra_workflow.tasks.math import answers
-from hra_workflow.tasks.math.graders import Grader
 from hra_workflow.training import hf_trainer
 from studies.peft_rlmath import grpo
 from studies.peft_rlmath import task as module
@@ -78,10 +77,7 @@ def test_training_is_that_of_the_default_parameters(task, tmp_path):
 def test_questions_and_model_are_theirs(config, task, tmp_path):
     entry = config["datasets"]["math"][DATASET]
     assert entry["source"]["repo"] == "openai/gsm8k" and entry["splits"].keys() == {"train", "test"}
-    assert (entry["shuffle"], entry["take"]) == (
-        42,
-        {"train": 3000, "test": 500},
-    )  # ds.shuffle(seed=42).select(range(N))
+    assert (entry["shuffle"], entry["take"]) == (42, {"train": 3000, "test": 500})  # .shuffle(seed=42).select(range(N))
     assert config["models"]["qwen3.5-4b"]["source"]["repo"] == "Qwen/Qwen3.5-4B" and entry["answer"] == "gsm8k"
     suffix = " Provide a numerical answer without units, written inside \\boxed{}."  # GSM8K_SUFFIX
     assert task.prompt() == task.prompt(evaluation=True) == {"template": "{question}" + suffix}
@@ -109,20 +105,10 @@ def test_answers_are_those_of_the_merged_model(task):
     assert [task.work("generate", one) for one in (run, base)] == [500, pytest.approx(500 * 1024 / 726)]
 
 
-def test_a_grader_that_exceeds_its_limits_rewards_nothing(monkeypatch):
-    def slow(style, answer, gold):
-        raise TimeoutError
-
-    monkeypatch.setattr(module, "BOXED", Grader(module.BOXED.readings, slow))
-    assert not module.is_right("boxed", "gsm8k", "\\boxed{18}", "18")
-
-
 def test_published_rows_have_sources_and_the_config_s_columns(config, task):
     ours = run_statistics.read_csv(ROOT / STUDY / "results/peft_rlmath.csv")
     assert ours.columns.tolist() == run_statistics.PUBLISHED
-    assert (
-        ours["source"].str.match(r"huggingface/peft#3078 d2587c8 method_comparison/RLMath/temporary_results/\S+").all()
-    )
+    assert ours["source"].str.match(r"huggingface/peft#3078 d2587c8 method_comparison/RLMath/\S+").all()
     assert ours["row"].nunique() == 206 and not ours.duplicated(["run", "column"]).any()
     shown = {run_statistics.scale_free(column["name"]) for column in config["tasks"]["math"]["columns"]}
     assert set(ours["column"]) < shown  # the names by which a table finds published values
@@ -135,11 +121,8 @@ def test_published_rows_have_sources_and_the_config_s_columns(config, task):
         assert f"{times[run]:,.0f}" in page and f"{scores[run]:.1f}" in page, run
 
 
-SIZES = {"hra/r32": 17_694_720, "hra/lr8e-05": 8_847_360, "lora/lr8e-5": None, "dora/r4": None, "ia3/lr1e-03": None}
-
-
-@pytest.mark.parametrize("run", SIZES)
-def test_adapters_fit_the_model_of_the_rehearsal(config, run, tmp_path):
+@pytest.mark.parametrize(("run", "parameters"), [("hra/r32", 17_694_720), ("dora/r4", None), ("ia3/lr1e-03", None)])
+def test_adapters_fit_the_model_of_the_rehearsal(config, run, parameters):
     """Eight layers with full attention, whose 7 projections have adapters, and the MLPs of the 24 others."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -152,4 +135,4 @@ def test_adapters_fit_the_model_of_the_rehearsal(config, run, tmp_path):
     method = grid.method(config, "math", *run.split("/"))
     adapted = adapters.insert(model.requires_grad_(False), method, [])
     found = adapters.count(adapted, [])["adapter_parameters"]
-    assert found == (SIZES[run] or found) > 0
+    assert found == (parameters or found) > 0

@@ -11,16 +11,8 @@ STUDY = ROOT / "studies/peft_rlmath"
 
 @pytest.mark.slow
 def test_the_plan_has_jobs_hours_and_licences(project, planned):
-    planned(
-        project,
-        STUDY,
-        "table_math",
-        [
-            "7 training runs",
-            "licence:  qwen3.5-4b: Apache-2.0",
-            "qwen3.5-4b 9.4",
-        ],
-    )
+    parts = ["7 training runs", "licence:  qwen3.5-4b: Apache-2.0", "qwen3.5-4b 9.4"]
+    planned(project, STUDY, "table_math", parts)
 
 
 @pytest.mark.full

@@ -1,7 +1,6 @@
 """PSOFT's protocol: the config against protocol.csv, the halves of the validation rows, and numbers of parameters."""
 
 import csv
-import math
 
 import numpy
 import pytest
@@ -23,7 +22,6 @@ LABELS = numpy.random.default_rng(0).integers(0, 2, 277)
 PREDICTIONS = numpy.random.default_rng(1).integers(0, 2, 277)
 ADAPTERS = {  # trained parameters on all linear layers of DeBERTaV3-base and of Llama-3.2-3B
     "hra/r16-all": (1_327_104, 11_927_552),
-    "lora/r8-all": (1_327_104, 12_156_928),
     "dora/r8-all": (1_410_048, 12_931_072),
     "oft/b32-all": (1_285_632, 11_554_816),
 }
@@ -38,11 +36,8 @@ def published(task: str):
     return run_statistics.read_csv(STUDY / f"results/psoft_{task}.csv")
 
 
-def test_the_config_is_valid(config):
+def test_the_config_and_its_demo_are_valid(config, monkeypatch):
     validation.check(config)
-
-
-def test_the_demo_is_valid(monkeypatch):
     monkeypatch.chdir(ROOT)
     files = [content for _, content in overlays.with_extended([STUDY / "demo.yaml"], overlays.read)]
     merged = overlays.merged(paper_config(), *files)
@@ -50,24 +45,14 @@ def test_the_demo_is_valid(monkeypatch):
     validation.check(merged)
 
 
-@pytest.mark.parametrize("row", PROTOCOL, ids=[row["key"] for row in PROTOCOL])
-def test_the_config_has_the_values_of_the_protocol(config, row):
-    assert at(config, [int(key) if key.isdecimal() else key for key in row["key"].split("/")]) == yaml.safe_load(
-        row["value"]
-    )
-
-
-def test_every_value_of_the_presets_has_a_source(config):
+def test_the_config_has_the_values_of_the_protocol_and_every_value_of_the_presets_a_source(config):
+    for row in PROTOCOL:
+        keys = [int(key) if key.isdecimal() else key for key in row["key"].split("/")]
+        assert at(config, keys) == yaml.safe_load(row["value"]), row["key"]
     stated = {row["key"] for row in PROTOCOL if row["source"]}
     presets = {task: config["presets"][task]["psoft"] for task in ("glue", "math")}
     keys = {f"presets/{task}/psoft/all/{key}" for task, preset in presets.items() for key in preset["all"]}
     assert keys - stated == {f"presets/{task}/psoft/all/learning_rate" for task in presets}  # chosen by trials
-
-
-def test_an_evaluation_follows_every_epoch(config):
-    rows = {name: entry["rows"]["train"] for name, entry in config["datasets"]["glue"].items()}
-    found = {name: one["eval_steps"] for name, one in config["presets"]["glue"]["psoft"]["datasets"].items()}
-    assert found == {name: math.ceil(rows[name] / 32) for name in found}
 
 
 def test_the_halves_are_those_of_the_authors_code():
@@ -102,27 +87,9 @@ def test_the_adapters_have_these_numbers_of_parameters(config, run):
     assert tuple(found) == ADAPTERS[run]
 
 
-@pytest.mark.parametrize("run", [run for run in ADAPTERS if run != "hra/r16-all"])
-def test_they_are_the_published_numbers(run):
-    stated = [published(task).set_index("run")["params_M"].to_dict()[run] for task in ("glue", "math")]
-    counts = [f"{count / 1e6:.{len(one.partition('.')[2])}f}" for count, one in zip(ADAPTERS[run], stated, strict=True)]
-    assert counts == stated
-
-
-def test_the_published_averages_are_means_of_their_columns():
-    cells = published("glue").assign(value=lambda rows: rows["value"].astype(float))
-    table = cells.pivot(index="run", columns="column", values="value").dropna()
-    means = table.drop(columns="Average").mean(axis=1)
-    assert len(table) == 8 and (abs(means - table["Average"]) < 0.0051).all()
-
-
 def test_the_page_has_the_published_numbers():
     glue, numbers = published("glue").set_index(["run", "column"])["value"], published("math")
     numbers = numbers.set_index(["run", "column"])["value"]
     for run, label in (("lora/r8-all", "LoRA, r=8"), ("dora/r8-all", "DoRA, r=8"), ("oft/b32-all", "OFTv2, b=32")):
         shown = [glue[run, "Average"], numbers[run, "GSM8K"], numbers[run, "MATH"]]
         assert f"| {label} | " in PAGE and " | ".join(shown) in PAGE
-
-
-def test_the_page_has_the_counted_parameters():
-    assert all(f"{count:,}" in PAGE for run in ("hra/r16-all", "lora/r8-all") for count in ADAPTERS[run])

@@ -2,8 +2,6 @@
 
 import re
 
-import pandas as pd
-
 from benchmarks import docs_images
 from studies.short_runs import rates, small_runs
 
@@ -36,8 +34,3 @@ def test_the_page_says_how_far_derived_losses_are_from_trained_ones():
     assert f"{len(error)} runs of word problems can be compared" in PAGE and largest in PAGE
     assert f"repeat runs on another processor and differ by up to {repeated.abs().max():.0f} %" in PAGE
     assert f"deviation of the loss between two seeds is {100 * rates.noise():.0f} %" in PAGE
-
-
-def test_a_common_rate_is_one_that_every_rank_was_trained_with():
-    losses = pd.DataFrame({1e-3: [2.0, None], 2e-3: [1.0, 3.0], 4e-3: [1.5, 2.0]}, index=[2, 4])
-    assert rates.common(losses) == (2e-3, 1.5) and rates.common(losses[[1e-3]]) is None

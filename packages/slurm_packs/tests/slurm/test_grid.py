@@ -1,7 +1,7 @@
 """A whole grid on a real Slurm with the README's command, from the downloads to the table.
 
-Slurm kills a training for its memory. The same run, on the same data by another name, is left alone: both end with the
-same bytes. The other files' tests, which need several times the processor time, are run nightly (marker full).
+Two runs share a GPU. Slurm kills one for its memory, and its neighbour, the same run on the same data by another name,
+is left alone: both end with the same bytes. The other files' tests are run nightly (marker full).
 """
 
 import json
@@ -14,11 +14,12 @@ from grid import COMMAND, PROGRAM, QUICK, SECONDS, inject_faults, new_project
 TABLE = "results/table_glue.csv"
 
 
-def test_a_run_that_slurm_has_killed_ends_like_one_that_was_left_alone(cluster, tmp_path, monkeypatch):
+def test_a_run_that_slurm_has_killed_ends_like_its_neighbour_on_the_gpu(cluster, tmp_path, monkeypatch):
     project = new_project(tmp_path / "project")
     grid = yaml.safe_load((project.folder / "grid.yaml").read_text())
     sentences, glue = grid["datasets"]["glue"]["sentences"], grid["tasks"]["glue"]
     glue["grid"] = [{"runs": ["hra/r8"], "datasets": ["sentences", "twin"], "seeds": [0]}]
+    glue["resources"]["runs_per_gpu"] = 2
     tasks = dict.fromkeys(("math", "subject", "control")) | {"glue": glue}
     preset = {"glue": {"tiny": {"all": {"epochs": 5}}}}
     changes = {"datasets": {"glue": {"twin": sentences}}, "presets": preset, "tasks": tasks}
@@ -40,7 +41,10 @@ def test_a_run_that_slurm_has_killed_ends_like_one_that_was_left_alone(cluster, 
 
     logs = project.folder / "logs/slurm"
     submitted = {path.name.removeprefix("rule_") for path in logs.iterdir()}
-    assert submitted == set(re.findall(r"^rule (\w+):", output, re.MULTILINE)) >= {"augment", "train_glue"}
-    attempts = [path.read_text() for path in sorted((logs / "rule_train_glue/glue_sentences_hra_r8_0").iterdir())]
-    assert len(attempts) == 2 and "exceeded memory limit" in attempts[0] and "(100%) done" in attempts[1]
+    assert submitted == {*re.findall(r"^rule (\w+):", output, re.MULTILINE), "pack"} >= {"augment", "train_glue"}
+    (pack,) = (path.stem for path in (logs / "rule_pack").rglob("*.log"))
+    trained = logs / "rule_train_glue"
+    first, alone = (sorted((trained / f"glue_{name}_hra_r8_0").iterdir()) for name in ("sentences", "twin"))
+    assert len(first) == 2 and first[0].stem == pack and [path.stem for path in alone] == [pack]
+    assert "exceeded memory limit" in "".join(path.read_text() for path in logs.rglob("*.log"))
     assert output.count("Trying to restart job") == 1

@@ -5,8 +5,6 @@ Without an accounting database, Slurm takes any account; only sacctmgr, which th
 
 import re
 
-import pytest
-
 from grid import PROGRAM, QUICK
 from project import Project
 from support import ROOT
@@ -38,50 +36,33 @@ SITE = {
 COLUMNS = "%i|%k|%P|%a|%b|%Z|%T"
 
 
-@pytest.fixture(scope="module")
-def site(cluster, tmp_path_factory):
-    """Run a workflow with the profile, as a site has set it up."""
-    folder, tools = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("tools")
-    (folder / "Snakefile").write_text(SNAKEFILE)
+def test_each_job_has_the_requests_of_its_kind_and_an_array_is_one_job_whose_failed_task_alone_is_retried(
+    cluster, tmp_path, monkeypatch
+):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (example,) = re.findall(r"```text\n(partitions:.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
-    (folder / "partitions.yaml").write_text(example)
-    (tools / "sacctmgr").write_text("#!/bin/sh\nprintf 'lab\\ngrant\\n'\n")
-    (tools / "sacctmgr").chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(tools), prepend=":")
-        patch.setenv("HRA_SLURM_PARTITIONS", str(folder / "partitions.yaml"))
-        for name, value in SITE.items():
-            patch.setenv(name, value)
-        command = ("--profile", str(ROOT / "slurm"), *QUICK, "--latency-wait", "1", "--retries", "1")
-        output = Project(folder).snakemake(*command, program=PROGRAM)
-    jobs = [line.split("|") for line in cluster.slurm("squeue", "-h", "-t", "all", "-o", COLUMNS).splitlines()]
-    return folder, output, [job for job in jobs if job[5] == str(folder)]
-
-
-def requests(jobs: list, rule: str) -> set[tuple]:
-    return {tuple(job[2:5]) for job in jobs if job[1].startswith(f"rule_{rule}")}
-
-
-def test_each_job_has_the_partition_account_and_gpus_of_its_kind(site):
-    folder, _, jobs = site
-    assert requests(jobs, "train") == {("gpu-nodes", "grant", "gres/gpu:fake:2")}
-    assert requests(jobs, "evaluate") == {("gpu-shared", "lab", "gres/gpu:fake:1"), ("cpu", "lab", "N/A")}
+    (tmp_path / "partitions.yaml").write_text(example)
+    (tmp_path / "sacctmgr").write_text("#!/bin/sh\nprintf 'lab\\ngrant\\n'\n")
+    (tmp_path / "sacctmgr").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name, value in (SITE | {"HRA_SLURM_PARTITIONS": str(tmp_path / "partitions.yaml")}).items():
+        monkeypatch.setenv(name, value)
+    command = ("--profile", str(ROOT / "slurm"), *QUICK, "--latency-wait", "1", "--retries", "1")
+    output = Project(tmp_path).snakemake(*command, program=PROGRAM)
+    every = [line.split("|") for line in cluster.slurm("squeue", "-h", "-t", "all", "-o", COLUMNS).splitlines()]
+    jobs = [job for job in every if job[5] == str(tmp_path)]
+    train, evaluate = ([job for job in jobs if f"rule_{rule}" in job[1]] for rule in ("train", "evaluate"))
+    assert {tuple(job[2:5]) for job in train} == {("gpu-nodes", "grant", "gres/gpu:fake:2")}
+    others = {("gpu-shared", "lab", "gres/gpu:fake:1"), ("cpu", "lab", "N/A")}
+    assert {tuple(job[2:5]) for job in evaluate} == others
     for seed in range(3):
-        assert re.fullmatch(r"\d,\d\n", (folder / f"train/{seed}").read_text())
-    assert re.fullmatch(r"\d\n", (folder / "evaluate/1").read_text())
+        assert re.fullmatch(r"\d,\d\n", (tmp_path / f"train/{seed}").read_text())
+    assert re.fullmatch(r"\d\n", (tmp_path / "evaluate/1").read_text())
 
-
-def test_an_array_is_one_job_whose_failed_task_alone_is_retried(site):
-    folder, output, jobs = site
-    trained = {job[0]: job[-1] for job in jobs if "rule_train" in job[1]}
-    array, *alone = sorted({number.partition("_")[0] for number in trained}, key=int)
-    assert trained == {
-        f"{array}_1": "COMPLETED",
-        f"{array}_2": "COMPLETED",
-        f"{array}_3": "FAILED",
-        alone[0]: "COMPLETED",
-    }
-    assert output.count("Trying to restart job") == 1
+    trained = {job[0]: job[-1] for job in train}
+    array, alone = sorted({number.partition("_")[0] for number in trained}, key=int)
+    ended = {f"{array}_1": "COMPLETED", f"{array}_2": "COMPLETED", f"{array}_3": "FAILED", alone: "COMPLETED"}
+    assert trained == ended and output.count("Trying to restart job") == 1
     for task in range(1, 4):
-        assert "train/" in (folder / f"logs/slurm/rule_train/{array}_{task}.log").read_text()
+        assert "train/" in (tmp_path / f"logs/slurm/rule_train/{array}_{task}.log").read_text()
     assert f"logs/slurm/rule_train/{array}_3.log (check log file" in output

@@ -41,7 +41,6 @@ def use_memory(scratch: Path) -> None:
 
 
 def stand_still(scratch: Path, released: Path) -> None:
-    released.with_suffix(".pid").write_text(str(os.getpid()))
     born = time.time()
     while not released.exists():
         with contextlib.suppress(FileNotFoundError):  # an older state gives way to the new one

@@ -65,8 +65,6 @@ def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_iden
     [
         ({"captions": None}, r"mine.splits: needs captions, one per image"),
         ({"splits": {"valid": [0]}}, r"expected one of prompts, .* and splits.test, .*; found neither"),
-        ({"prompts": "live"}, r"expected one of prompts, .* and splits.test, .*; found both"),
-        ({"captions": []}, r"captions: expected at least 1 of them"),
         ({"splits": {"test": [4]}}, r"mine.splits: expected numbers of images, 0 to 3, found 4"),
         ({"splits": {"test": [1], "valid": [1]}}, r"mine.splits: image 1 is listed twice"),
         ({"splits": {"test": [0, 1, 2, 3]}}, r"mine.splits: no image is left to train on"),
@@ -137,20 +135,15 @@ def serve(hub_server, contents: dict[str, bytes]) -> None:
 
 def fetched(tmp_path, images: int = 4) -> dict:
     manifest = tmp_path / "cats.manifest.json"
-    dataset = {"resolution": 32, "images": images}
-    params = {"name": "subject/cats", "source": HUB, "dataset": dataset}
+    params = {"name": "subject/cats", "source": HUB, "dataset": {"resolution": 32, "images": images}}
     download.main(rule_jobs.download("dataset", str(manifest), **params))
     return files.read_json(manifest)
 
 
-def table(*rows: dict) -> bytes:
-    parquet.write_table(pyarrow.table({"image": list(rows), "n": list(range(len(rows)))}), stream := io.BytesIO())
-    return stream.getvalue()
-
-
 def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path, hub_server):
     rows = [{"bytes": encoded(number), "path": name} for number, name in enumerate(["b.png", "a.jpg", None, "c.PNG"])]
-    serve(hub_server, {"README.md": b"cats", "data/train-0.parquet": table(*rows)})
+    parquet.write_table(pyarrow.table({"image": rows, "n": list(range(4))}), stream := io.BytesIO())
+    serve(hub_server, {"README.md": b"cats", "data/train-0.parquet": stream.getvalue()})
     record = fetched(tmp_path)
     assert list(record["files"]) == ["0.png", "1.jpg", "2.png", "3.png"]
     assert list(record["raw"]) == ["data/train-0.parquet"]

@@ -81,13 +81,10 @@ def test_a_command_prints_the_command_of_snakemake(composed):
     assert composed("plan", "--profile", "gpu-server")[1:3] == ["--profile", "profiles/gpu-server"]
 
 
-def test_the_demos(composed):
+def test_demos_and_a_smoke_test(composed):
     assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *LINES, "--", "all"]
     real = [*DEMO, "config/demo/real_data.yaml", *LINES, "--config", "local_root=."]
     assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]
-
-
-def test_a_smoke_test(composed):
     jobs = composed("smoke", "--table", "glue", "--profile", "slurm")
     assert "preflight=True" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
 

@@ -56,13 +56,13 @@ def alone(model, prompt: list[int]) -> list[int]:
     return found[0, new].tolist()
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gpt2"])
+@pytest.mark.parametrize("kind", ["gemma3_text", "gpt2"])
 def test_every_answer_is_that_of_its_prompt_alone(kind):
     model, asked = built(kind), prompts()
     expected = {index: alone(model, prompt) for index, prompt in enumerate(asked)}
     lengths = set(map(len, expected.values()))
     assert len(lengths) > 4 and LIMIT in lengths
-    for rows in (1, 5, 8, 100):
+    for rows in (5, 100):
         found = list(decoding.greedy(model, asked, LIMIT, rows, ended))
         assert len(found) == len(asked) and dict(found) == expected, rows
 

@@ -6,25 +6,18 @@ import json
 import numpy
 import pyarrow
 import pytest
-import torch
 from PIL import Image
 from pyarrow import parquet
 
-import augment
-import diffusion_models
 import download
 import rule_jobs
-import subjects
-import train_subject
 from hra_workflow import tasks
 from hra_workflow.config import validation
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
-from hra_workflow.models import diffusion
 from hra_workflow.tasks import user_data
-from hra_workflow.tasks.subject import dreambooth
-from support import downloaded, method, paper_config
+from support import paper_config
 
 CAPTIONS = ["{subject} on a chair", "a box in front of {subject}", "sleepy {subject}", "{subject} in the rain"]
 ENTRY = {"class": "cat", "captions": CAPTIONS, "splits": {"test": [3, 1]}}
@@ -77,34 +70,6 @@ def test_captions_that_do_not_fit_are_errors(changes, message):
         validation.check(configured(entry))
 
 
-@pytest.mark.usefixtures("fresh_accelerator")
-def test_a_tiny_flux2_is_trained_on_captions_with_a_base_in_bf16(tmp_path, monkeypatch):
-    targets = diffusion.ARCHITECTURES["flux2-klein"].targets["all_linear"]
-    model = diffusion_models.source("flux2-klein-base-4b")
-    given = downloaded(tmp_path, model, "subject/jester-ball", subjects.DATASET)
-    settings = {"max_steps": 3, "epoch_steps": 3, "prior_weight": 0.0, "crop": "center", "base_precision": "bf16"}
-    run = subjects.SubjectRun(tmp_path / "run", given, method("hra", targets=targets), **settings)
-    augment.main(run.augment)
-    plain, seen = dreambooth.Trainer.loss, set()
-
-    def loss(self, samples):
-        seen.update(part["prompt"] for sample in samples for part in sample)
-        types = {one.dtype: one.requires_grad for one in self.unwrapped.parameters()}
-        assert types == {torch.bfloat16: False, torch.float32: True}
-        assert self.conditions["encoder_hidden_states"].shape[0] == 3
-        return plain(self, samples)
-
-    monkeypatch.setattr(dreambooth.Trainer, "loss", loss)
-    job = run.train
-    job["input"]["class_images"] = []
-    job["params"]["prompts"] |= {"instance": ["a qwe ball", None, "qwe ball far away"], "text_layers": [9, 18, 28]}
-    with pytest.raises(JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subject"):
-        train_subject.main(job)
-    job["params"]["prompts"]["text_layers"] = [1, 2, 3]
-    train_subject.main(job)
-    assert seen == {0, 1} and files.read_json(job["output"]["record"])["steps"] == 3
-
-
 def encoded(number: int, form: str = "png") -> bytes:
     pixels = numpy.random.default_rng(number).integers(0, 256, (32, 40, 3), numpy.uint8)
     Image.fromarray(pixels).save(stream := io.BytesIO(), form)
@@ -150,11 +115,6 @@ def test_images_in_a_parquet_file_of_the_hub_are_unpacked_in_order(tmp_path, hub
     assert [(tmp_path / "cats" / name).read_bytes() for name in record["files"]] == [row["bytes"] for row in rows]
     with pytest.raises(JobError, match=r"expected 5 images, one per caption, found 4: 0.png, 1.jpg"):
         fetched(tmp_path, images=5)
-
-
-def test_without_files_a_source_of_the_hub_is_all_that_the_dataset_uses(tmp_path, hub_server):
-    serve(hub_server, {f"{number}.png": encoded(number) for number in range(4)} | {"README.md": b"cats"})
-    assert list(fetched(tmp_path)["files"]) == ["0.png", "1.png", "2.png", "3.png"]
     serve(hub_server, {"README.md": b"cats"})
     with pytest.raises(JobError, match=r"org/cats: no usable files at c0ffee.* among README.md"):
         sources.of(HUB).fetch(tmp_path / "to", {"resolution": 32})

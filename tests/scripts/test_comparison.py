@@ -173,16 +173,3 @@ def test_what_each_task_s_metrics_are_computed_from():
         found = subject(rows, selection, "dino", {"best_by": ["dino", "clip"]})
         assert [value for (value,) in found] == values["dino"].tolist()
     assert subject([{"step": 0, "prompt_index": 0, "dino": 0.5}], "last", "dino", {}) is None
-
-
-def test_noise_is_estimated_without_bias():
-    """One true noise, many small studies."""
-    rng, true, found = np.random.default_rng(0), comparison.Noise(0.04, 0.04, 0.09), []
-    k, n = 4, 50
-    for _ in range(1000):
-        parts = [scale * rng.standard_normal(size) for scale, size in ((0.2, n), (0.2, (k, 1)), (0.3, (k, n)))]
-        scored = {"a": {seed: one[:, None] for seed, one in enumerate(sum(parts))}}
-        scored["b"] = {seed: np.zeros((n, 1)) for seed in range(k)}
-        found.append(comparison.difference(comparison.estimate(scored, comparison.mean), "a", "b", [*range(k)]).noise)
-    for part in ("items", "seeds", "rest"):
-        assert np.mean([getattr(one, part) for one in found]) == pytest.approx(getattr(true, part), rel=0.1)

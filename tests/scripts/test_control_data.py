@@ -177,19 +177,6 @@ def test_prompts_that_are_wrong_in_both_splits(tmp_path):
         control_data.Maker(None, {"splits": places}, "train")
 
 
-def test_all_problems_of_a_prompt_file_are_one_error_by_line():
-    lines = [json.dumps({"image": f"{key}.png", "prompt": "a room"}) for key in range(5)]
-    lines += ['{"image": "5.png"}', '{"prompt": "a room"}', "", '{"image": "7.png", "prompt": " "}']
-    with pytest.raises(JobError) as problem:
-        prompts.read(file("\n".join([*lines, '{"source": "8.png", "prompt": 3}'])))
-    assert str(problem.value).splitlines()[1:-1] == [
-        "  prompts, line 6, column prompt: expected text, found none;",
-        "  prompts, line 7, column image: expected the name of a file, found none;",
-        "  prompts, line 9, column prompt: expected text, found none;",
-        "  prompts, line 10, column prompt: expected text, found 3.",
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

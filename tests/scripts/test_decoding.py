@@ -4,12 +4,7 @@ import random
 
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationConfig,
-    StoppingCriteriaList,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import decoding
@@ -67,9 +62,8 @@ def test_every_answer_is_that_of_its_prompt_alone(kind):
         assert len(found) == len(asked) and dict(found) == expected, rows
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3"])  # two of four heads have keys; of 16 numbers instead of 32 / 4
-def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch, kind):
-    model = built(kind)
+def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch):
+    model = built("qwen3")  # two of four heads have keys; of 16 numbers instead of 32 / 4
     monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 1e6)
     rows, why = decoding.fitting_rows(model, 50)
     batch = decoding.Batch(model, rows, 50)

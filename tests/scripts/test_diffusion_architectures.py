@@ -62,18 +62,14 @@ def apart(first, second) -> int:
     return int(numpy.abs(numpy.asarray(first, int) - numpy.asarray(second, int)).max())
 
 
-def test_every_target_has_a_gradient(trained):
+def test_every_target_learns_and_images_depend_on_their_seed_and_not_on_their_batch(trained):
     start, end = load_file(trained.run.folder / "augmented" / adapters.WEIGHTS), load_file(trained.run.last)
     assert end and not [name for name in end if torch.equal(end[name], start[name])]
-
-
-def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
     sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
-    before = sampler.draw(PROMPTS, [3, 3])
     sampler.use(trained.run.method, trained.run.last)
     (first, _), (second, _) = sampler.draw(PROMPTS, [3, 3])
     ((alone, _),) = sampler.draw(PROMPTS[1:], [3])
-    assert apart(first, before[0][0]) > 0 and apart(second, alone) <= 1 and apart(first, second) > 0
+    assert apart(second, alone) <= 1 and apart(first, second) > 0
 
 
 def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch):

@@ -123,11 +123,14 @@ def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
     assert seen == [[[48, 64, 3, 5, 32, 32], [48, 64, 3, 6, 32, 32]]]
 
 
-def test_a_prompt_that_is_too_long_is_refused(trained):
+def test_a_prompt_that_is_too_long_and_layers_that_do_not_exist_are_refused(trained):
     model = diffusion.architecture_in(trained.base)
     model.embeddings(["a ball"], "float32", "cpu")
     with pytest.raises(JobError, match=r"expected at most \d+ tokens, which the text encoder of .*Shorten the prompt"):
         model.embeddings(["a ball " * 100], "float32", "cpu")
+    if trained.name == "flux2-klein":
+        with pytest.raises(JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subj"):
+            diffusion.architecture_in(trained.base, [9, 18, 28]).embeddings(["a ball"], "float32", "cpu")
 
 
 def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):

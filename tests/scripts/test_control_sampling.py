@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from peft import PeftModel
 
 import hra
-from controlled import MODEL, SAMPLING, SIDE, Run, hints, inputs, rows, unet_method, waken
+from controlled import MODEL, SAMPLING, SIDE, Run, hints, inputs, rows, unet_method
 from hra.__main__ import main
 from hra_workflow.core.errors import JobError
 from hra_workflow.models.diffusion.components import to_tensor
@@ -21,11 +21,13 @@ from hra_workflow.tasks.control import sampling as control_sampling
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
-def test_hints_reach_the_first_block_alone_of_every_row(unet):
+def test_hints_reach_the_first_block_alone_of_every_row():
     """By hand: the encoded hint goes to conv_in's output. Guidance doubles the latents, not the hints."""
-    waken(unet)
-    noisy, times, context = inputs()
+    torch.manual_seed(0)
+    unet, (noisy, times, context) = control_model.load(MODEL, unet_method()), inputs()
     with torch.no_grad():
+        for parameter in unet.hint_encoder.conv_out.parameters():
+            parameter.normal_(std=0.1)  # instead of zero, so that hints show
         encoded = unet.hint_encoder(hints())
         assert abs(encoded).max() > 0.01
         plain = copy.deepcopy(StableDiffusion(MODEL).load())

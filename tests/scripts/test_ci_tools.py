@@ -1,8 +1,6 @@
-"""The tools in .ci/ and docs/: sizes and reading paths, words in prose, links of the site."""
+"""The tools in .ci/ and docs/: the size of the project and the links of the site."""
 
 import importlib.util
-
-import pytest
 
 from support import ROOT
 
@@ -14,70 +12,13 @@ def tool(path: str):
     return module
 
 
-prose = tool(".ci/prose.py")
-
-
-@pytest.mark.parametrize("too_many", [False, True])
-def test_the_size_is_within_its_limits(monkeypatch, capsys, too_many):
+def test_a_size_beyond_its_limit_fails(monkeypatch, capsys):
     size = tool(".ci/size.py")
     monkeypatch.setattr(size, "loaded", lambda scripts: ["Snakefile"])  # the plan takes seconds
-    if too_many:
-        monkeypatch.setattr(size, "lines", lambda names: 10**6)
-    assert size.main() == too_many
-    assert ("hra, workflow, rules: expected no more than the limit" in capsys.readouterr().out) == too_many
-
-
-MARKDOWN = """\
-# Title
-
-The file has a folder of its
-own. `anew` and [a link](anew.md) are not prose, a word (anew) is.
-
-```bash
-make anew   # anew
-```
-"""
-PYTHON = '''\
-"""What a run needs."""
-
-anew = count("anew")  # made anew
-raise ValueError(f"expected {anew} rows, 5 came.")
-# A comment of its
-# own.
-'''
-YAML = """\
-anew: anew  # anew
-# A key of its own
-"""
-
-
-@pytest.mark.parametrize(
-    "name, text, expected",
-    [
-        ("page.md", MARKDOWN, ["3:23 of its own", "4:58 anew"]),
-        ("code.py", PYTHON, ["1:3 What", "3:30 anew", "4:44 came", "5:13 of its own"]),
-        ("config.yaml", YAML, ["1:15 anew", "2:9 of its own"]),
-    ],
-)
-def test_finds_words_in_prose_only(name, text, expected):
-    found = [line.removeprefix(f"{name}:").split(": ", 1) for line in prose.findings(name, text)]
-    words = [f"{place} {message.split('found ')[1].strip('“¶”.')}" for place, message in found]
-    assert words == expected
-
-
-@pytest.mark.parametrize(
-    "sentence, found",
-    [
-        ("Wrong labels are an error.", "are an error"),
-        ("The rows may have an error of 2 %; this is an error in the data.", ""),
-        ("It ends. What it shows are the files.", "What"),
-        ("The images are drawn from noise.", "images are drawn"),
-        ("Samples are drawn from noise.", ""),
-    ],
-)
-def test_words_are_found_where_they_are_wrong(sentence, found):
-    lines = prose.findings("a.md", sentence)
-    assert any(found in line for line in lines) if found else not lines
+    assert size.main() == 0
+    monkeypatch.setattr(size, "lines", lambda names: 10**6)
+    assert size.main() == 1
+    assert capsys.readouterr().out.count("hra, workflow, rules: expected no more than the limit") == 1
 
 
 def test_a_link(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from snakemake.cli import get_argument_parser, parse_config
 
-from hra_workflow.commands import parameters, project, show_config
+from hra_workflow.commands import parameters, project
 from hra_workflow.commands.main import commands, main
 from support import ROOT
 
@@ -81,13 +81,10 @@ def test_a_command_prints_the_command_of_snakemake(composed):
     assert composed("plan", "--profile", "gpu-server")[1:3] == ["--profile", "profiles/gpu-server"]
 
 
-def test_the_demos(composed):
+def test_demos_and_a_smoke_test(composed):
     assert composed("demo", "tune", "--cores", "2")[3:] == [*DEMO, "config/demo/tune.yaml", *LINES, "--", "all"]
     real = [*DEMO, "config/demo/real_data.yaml", *LINES, "--config", "local_root=."]
     assert composed("demo", "math", "--data", ".", "--cores", "2")[3:] == [*real, "--", "math"]
-
-
-def test_a_smoke_test(composed):
     jobs = composed("smoke", "--table", "glue", "--profile", "slurm")
     assert "preflight=True" in jobs and jobs[-1] == "preflight_glue" and "--retries" in jobs
 
@@ -153,7 +150,7 @@ def test_ctrl_c_is_one_line_and_status_130(capfd):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("own", [None, "Snakefile", "workflow/Snakefile"])
+@pytest.mark.parametrize("own", [None, "workflow/Snakefile"])
 def test_another_folder_has_its_own_snakefile_or_that_of_the_workflow(tmp_path, composed, monkeypatch, own):
     monkeypatch.chdir(tmp_path)
     if own:
@@ -174,19 +171,6 @@ def test_modules_that_a_config_in_the_workflow_s_folder_names_are_imported_from_
     assert str(tmp_path) not in sys.path and os.environ["PYTHONPATH"] == "/other"
     project.import_from_workflow((f"{tmp_path}/mine/config.yaml",))
     assert sys.path[-1] == str(tmp_path) and os.environ["PYTHONPATH"] == f"/other:{tmp_path}"
-
-
-def test_every_value_has_the_last_file_that_states_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    first = {"a": {"b": 1, "c": [1, 2]}, "d": {"e": "x"}}
-    second = {"a": {"c": [3]}, "d": None, "f": {"g": True}}
-    show_config.show([(tmp_path / "one.yaml", first), (tmp_path / "two.yaml", second)])
-    assert capsys.readouterr().out.splitlines() == [
-        "a.b: 1  # one.yaml",
-        "a.c: [3]  # two.yaml",
-        "d: null  # two.yaml",
-        "f.g: true  # two.yaml",
-    ]
 
 
 def test_the_command_reads_what_a_file_extends(tmp_path, monkeypatch):

@@ -69,26 +69,20 @@ def test_every_pair_and_the_best_in_bold(tmp_path):
     assert lines and all("LoRA" in line for line in lines)
 
 
-def test_a_run_that_predicts_one_class_is_named_below_the_table(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("classes", "names", "is_named"),
+    [(2, ["no", "yes"], True), (2, None, False), (1, ["no", "yes"], False)],
+    ids=["two", "regression", "items of one"],
+)
+def test_a_run_that_predicts_one_class_is_named_below_the_table(tmp_path, monkeypatch, classes, names, is_named):
     monkeypatch.setitem(LEVELS, "lora/r8", None)
-    expected, _ = make(tmp_path)
+    expected, _ = make(tmp_path, classes=classes)
     job = factories.table_job(tmp_path, expected)
-    notes = {}
-    for names in (["no", "yes"], None):  # None: a regression
-        job["params"]["settings"] = {"labels": {"rte": names}}
-        table.main(job)
-        notes[bool(names)] = (tmp_path / "table_glue.md").read_text().partition("## Notes")[2]
-    assert "- **One class** for every item: LoRA r=8 on rte dev (yes, 3 of 3 seeds)." in notes[True]
-    assert "One class" not in notes[False]
-
-
-def test_one_class_of_items_of_one_class_is_right(tmp_path, monkeypatch):
-    monkeypatch.setitem(LEVELS, "lora/r8", None)
-    expected, _ = make(tmp_path, classes=1)
-    job = factories.table_job(tmp_path, expected)
-    job["params"]["settings"] = {"labels": {"rte": ["no", "yes"]}}
+    job["params"]["settings"] = {"labels": {"rte": names}}
     table.main(job)
-    assert "One class" not in (tmp_path / "table_glue.md").read_text()
+    notes = (tmp_path / "table_glue.md").read_text().partition("## Notes")[2]
+    assert ("- **One class** for every item: LoRA r=8 on rte dev (yes, 3 of 3 seeds)." in notes) == is_named
+    assert ("One class" in notes) == is_named
 
 
 def test_two_seeds_give_intervals_but_no_p_and_no_bold(tmp_path):
@@ -112,7 +106,5 @@ def test_predictions_that_are_not_those_of_the_run_table_are_refused(tmp_path):
     path = Path(job["params"]["evaluations"][0]["path"])
     lines = predictions.read(path)
     predictions.write(path, [lines[0] | {"label": 1 - lines[0]["label"]}, *lines[1:]])
-    with pytest.raises(
-        JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json in its folder"
-    ):
+    with pytest.raises(JobError, match=r"seed0/dev/predictions.jsonl.gz: expected the file that metrics.json in its"):
         compare.main(job)

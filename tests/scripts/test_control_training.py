@@ -45,6 +45,8 @@ def test_samples_are_a_shuffle_of_the_rows_in_every_epoch():
     assert torch.equal(again["hint"], samples[7]["hint"]) and again["prompt"] == samples[7]["prompt"]
     assert samples[0]["posterior"].item() == int(samples[0]["prompt"])
     assert (samples[0]["hint"].unique() == torch.tensor([0.0, 1.0])).all()
+    samples = samples_of(rows(1), prompt_dropout=0.3)
+    assert abs(sum(samples[n]["prompt"] == "" for n in range(400)) - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
 
 
 def test_an_epoch_has_a_step_for_its_last_rows():
@@ -52,20 +54,14 @@ def test_an_epoch_has_a_step_for_its_last_rows():
     assert control_training.schedule(settings, 5) == settings | {"epoch_steps": 3, "max_steps": 9}
 
 
-def test_prompts_are_dropped_at_the_given_rate():
-    samples = samples_of(rows(1), prompt_dropout=0.3)
-    dropped = sum(samples[n]["prompt"] == "" for n in range(400))
-    assert abs(dropped - 120) < 4 * (400 * 0.3 * 0.7) ** 0.5
-
-
-@pytest.mark.parametrize("kind", ["hra", "head", "controlnet"])
+@pytest.mark.parametrize("kind", ["hra", "controlnet"])
 def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
     run = Run(tmp_path, unet_method(kind))
     trainer = run.train()
     assert len(trainer.losses) == 3 and all(loss > 0 for loss in trainer.losses)
     sizes = control_model.count(run.trained, run.method)
     kept = sum(one.numel() for one in load_file(run.last).values())
-    assert kept == sizes["trainable_parameters"] and (sizes["adapter_parameters"] > 0) == (kind != "head")
+    assert kept == sizes["trainable_parameters"] and sizes["adapter_parameters"] > 0
     noisy, times, context = inputs()
     merged = control_model.load_trained(MODEL, run.method, run.last)
     with torch.no_grad():
@@ -73,7 +69,7 @@ def test_every_method_learns_and_comes_back_merged(tmp_path, kind):
         found = merged(noisy, times, context, hint=hints()).sample
         other = merged(noisy, times, context, hint=1 - hints()).sample
     assert torch.allclose(found, expected, atol=2e-4) and not torch.equal(found, other)
-    assert not any("lora" in name or "hra" in name or "oft" in name for name, _ in merged.named_modules())
+    assert not any("hra" in name for name, _ in merged.named_modules())
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -100,12 +96,6 @@ def test_the_error_is_that_of_the_noise_or_of_the_velocity(tmp_path, prediction)
         target = noise if prediction == "epsilon" else level.sqrt() * noise - (1 - level).sqrt() * clean
         expected = (run.trained(noisy, times, context, hint=hints(2)).sample - target).square().mean((1, 2, 3))
     assert torch.allclose(found, expected, rtol=1e-4)
-
-
-def test_lambda_moves_the_training(tmp_path):
-    runs = [Run(tmp_path / str(weight), unet_method(**{"lambda": weight}), max_steps=1) for weight in (0.0, 1e-3)]
-    plain, other = (run.train() and load_file(run.last) for run in runs)
-    assert any((plain[name] - other[name]).abs().max() > 1e-6 for name in other)
 
 
 @pytest.mark.parametrize(("schedule", "warmup"), [("constant_with_warmup", 1), ("linear", 2), ("cosine", 0.25)])
@@ -159,16 +149,12 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
         assert torch.allclose(first[name], second[name], atol=1e-4), name
 
 
-def test_tf32_is_allowed_for_one_training_only(tmp_path):
+def test_precisions_of_a_training(tmp_path):
     for number, (settings, precision) in enumerate([({"tf32": True}, "high"), ({}, "highest")]):
         Run(tmp_path / str(number), unet_method(), **settings).trainer()
         assert torch.get_float32_matmul_precision() == precision
-
-
-def test_half_precision_trains_what_is_kept_in_full(tmp_path):
     run = Run(tmp_path, unet_method(), precision="bf16", max_steps=1)
-    losses = run.train().losses
-    kinds = {name: one.dtype for name, one in run.trained.named_parameters()}
-    trained = {kinds[name] for name, one in run.trained.named_parameters() if one.requires_grad}
-    assert trained == {torch.float32} and torch.bfloat16 in kinds.values()
-    assert all(math.isfinite(loss) for loss in losses)
+    assert all(math.isfinite(loss) for loss in run.train().losses)
+    parameters = [*run.trained.parameters()]
+    assert {one.dtype for one in parameters if one.requires_grad} == {torch.float32}
+    assert torch.bfloat16 in {one.dtype for one in parameters}

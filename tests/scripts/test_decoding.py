@@ -4,12 +4,7 @@ import random
 
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationConfig,
-    StoppingCriteriaList,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, StoppingCriteriaList
 
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import decoding
@@ -56,20 +51,19 @@ def alone(model, prompt: list[int]) -> list[int]:
     return found[0, new].tolist()
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gpt2"])
+@pytest.mark.parametrize("kind", ["gemma3_text", "gpt2"])
 def test_every_answer_is_that_of_its_prompt_alone(kind):
     model, asked = built(kind), prompts()
     expected = {index: alone(model, prompt) for index, prompt in enumerate(asked)}
     lengths = set(map(len, expected.values()))
     assert len(lengths) > 4 and LIMIT in lengths
-    for rows in (1, 5, 8, 100):
+    for rows in (5, 100):
         found = list(decoding.greedy(model, asked, LIMIT, rows, ended))
         assert len(found) == len(asked) and dict(found) == expected, rows
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3"])  # two of four heads have keys; of 16 numbers instead of 32 / 4
-def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch, kind):
-    model = built(kind)
+def test_the_cache_is_as_large_as_it_is_said_to_be(monkeypatch):
+    model = built("qwen3")  # two of four heads have keys; of 16 numbers instead of 32 / 4
     monkeypatch.setattr(decoding.memory, "free_bytes", lambda device: 1e6)
     rows, why = decoding.fitting_rows(model, 50)
     batch = decoding.Batch(model, rows, 50)

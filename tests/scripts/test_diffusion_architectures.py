@@ -1,4 +1,4 @@
-"""Every diffusion architecture, tiny and random: trained, sampled, exported, read by diffusers."""
+"""SDXL and FLUX.2, tiny and random: trained, sampled, exported, read by diffusers. The others use SD 1.5."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 14
 SETTINGS = {"batch_size": 1, "max_steps": STEPS, "epoch_steps": STEPS, "keep_epochs": "last", "learning_rate": 1e-2}
-MODELS = ["stable-diffusion-v1-5-pruned", "stable-diffusion-xl-base-1.0", "flux2-klein-base-4b"]
+MODELS = ["stable-diffusion-xl-base-1.0", "flux2-klein-base-4b"]
 PROMPTS = ["a qwe ball", "a red qwe ball"]
 
 
@@ -62,18 +62,14 @@ def apart(first, second) -> int:
     return int(numpy.abs(numpy.asarray(first, int) - numpy.asarray(second, int)).max())
 
 
-def test_every_target_has_a_gradient(trained):
+def test_every_target_learns_and_images_depend_on_their_seed_and_not_on_their_batch(trained):
     start, end = load_file(trained.run.folder / "augmented" / adapters.WEIGHTS), load_file(trained.run.last)
     assert end and not [name for name in end if torch.equal(end[name], start[name])]
-
-
-def test_images_depend_on_their_seed_and_not_on_their_batch(trained):
     sampler = Sampler(trained.base, SAMPLING | {"scheduler": "model"}, "cpu")
-    before = sampler.draw(PROMPTS, [3, 3])
     sampler.use(trained.run.method, trained.run.last)
     (first, _), (second, _) = sampler.draw(PROMPTS, [3, 3])
     ((alone, _),) = sampler.draw(PROMPTS[1:], [3])
-    assert apart(first, before[0][0]) > 0 and apart(second, alone) <= 1 and apart(first, second) > 0
+    assert apart(second, alone) <= 1 and apart(first, second) > 0
 
 
 def test_the_exported_lora_gives_the_same_images_in_diffusers(trained, tmp_path, monkeypatch):
@@ -127,11 +123,14 @@ def test_sdxl_is_told_the_size_and_the_crop_of_an_image(trained):
     assert seen == [[[48, 64, 3, 5, 32, 32], [48, 64, 3, 6, 32, 32]]]
 
 
-def test_a_prompt_that_is_too_long_is_refused(trained):
+def test_a_prompt_that_is_too_long_and_layers_that_do_not_exist_are_refused(trained):
     model = diffusion.architecture_in(trained.base)
     model.embeddings(["a ball"], "float32", "cpu")
     with pytest.raises(JobError, match=r"expected at most \d+ tokens, which the text encoder of .*Shorten the prompt"):
         model.embeddings(["a ball " * 100], "float32", "cpu")
+    if trained.name == "flux2-klein":
+        with pytest.raises(JobError, match=r"text_layers: expected numbers up to 27, .* found 28. Correct tasks.subj"):
+            diffusion.architecture_in(trained.base, [9, 18, 28]).embeddings(["a ball"], "float32", "cpu")
 
 
 def test_all_linear_are_the_linear_layers_of_the_blocks_and_an_unknown_target_is_named(trained):

@@ -40,18 +40,6 @@ def loss_of(run) -> float:
     return total / tokens
 
 
-def test_only_the_response_and_its_end_are_learned_after_the_prompt_of_generation(tiny_math):
-    prompt = prompt_of(tiny_math, "Q: {question}\nA:")
-    row, *_ = causal_lm.training_rows(manifests.folder(tiny_math["dataset"]), "train", prompt, 100)
-    ids, labels = row["input_ids"], row["labels"]
-    asked, learned = ids[: labels.count(causal_lm.IGNORED)], ids[labels.count(causal_lm.IGNORED) :]
-    assert labels == [causal_lm.IGNORED] * len(asked) + learned
-    tokenizer = causal_lm.load_tokenizer(manifests.folder(tiny_math["model"]))
-    question = tokenizer.decode(asked)
-    assert question.startswith("Q: ") and question.endswith("\nA:") and prompt.ids(question) == asked
-    assert learned[-1] == tokenizer.eos_token_id and "The answer is:" in tokenizer.decode(learned)
-
-
 def test_a_long_response_is_cut_and_a_long_question_left_out(tiny_math, capsys):
     folder, prompt = manifests.folder(tiny_math["dataset"]), prompt_of(tiny_math)
     rows = causal_lm.training_rows(folder, "train", prompt, 12)

@@ -19,12 +19,6 @@ COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metri
 OWN = {"columns": COLUMNS, "averages": [{"name": "All", "columns": ["Mine"]}]}
 
 
-def test_a_task_that_is_null_is_off():
-    config, chosen = merged({"tasks": {"math": None, "subject": None}})
-    assert chosen == list(config["tasks"]) == ["control", "glue"]
-    assert all(one.runs() == [] for name, one in tasks.load(config).items() if name in ("math", "subject"))
-
-
 @pytest.mark.parametrize(
     ("files", "chosen"),
     [

@@ -44,16 +44,6 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
         assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
-def test_the_largest_variants_lengths_and_generations_are_tried(config):
-    new = tasks.load(probe.config_of(config))
-    assert {"hra/r32", "hra/r32-inf"} <= set(probe.runs(tasks.load(config)["math"]))  # λ = 0 and λ = ∞
-    assert new["glue"].hyperparameters(probe.NAME, "hra/r8-inf")["max_length"] == 512
-    (benchmark,) = new["math"].entry(probe.NAME)["benchmarks"]
-    assert new["math"].settings["generation"]["max_new_tokens"][benchmark] == 2048
-    assert "init_lora_weights" not in new["math"].config["methods"]["lora"]["variants"]["pissa-r128"]["peft"]
-    assert new["control"].settings["resources"]["runtime"] == probe.MINUTES
-
-
 # Random weights
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}

@@ -1,6 +1,5 @@
 """Why a job is planned again, in words; the lines of a real plan are in tests/workflow/test_reruns.py."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,13 +58,6 @@ def plan(tmp_path):
 )
 def test_the_causes_of_a_job(plan, settings, facts, causes):
     assert reasons.causes(*plan(*settings, follows=("hints", "augment"), **facts)) == causes
-
-
-@pytest.mark.parametrize("facts", [{}, {"_updated_input_run": {"a"}}])
-def test_a_job_that_has_failed_was_not_done_before(here, plan, facts):
-    dag, job = plan({}, {"a": 1}, changed=ParamsChange(), _missing_output={"b"}, **facts)
-    Path(job.log[0]).write_text("failed: ValueError\n")
-    assert reasons.causes(dag, job) == []
 
 
 def test_the_causes_of_a_rule_are_counted():

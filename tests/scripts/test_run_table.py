@@ -91,16 +91,6 @@ def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, m
         collect_runs.main(job)
 
 
-def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
-    expected = grid(tmp_path, seeds=(0, 1))
-    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
-    change(expected[1], ASKED)
-    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
-    row = line(make_table(tmp_path, expected), "hra/r8")
-    assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
-    assert "0 failed, 0 missing and 1 outdated result(s)" in (tmp_path / "table_glue.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -6,7 +6,6 @@ import factories
 import table
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.commands import print_table
-from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 
 
@@ -37,19 +36,6 @@ def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
     rows = (tmp_path / "table_glue.md").read_text().splitlines()
     assert next(text for text in rows if "HRA r=8, λ=1e-6 " in text).count("–") == 0
     assert next(text for text in rows if "HRA r=8, λ=0 " in text).count("–") == 3
-
-
-def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
-    expected = grid(tmp_path, datasets=("mrpc",), runs=("hra/r8", "lora/r8"), seeds=(0,))
-    collect(tmp_path, expected)
-    runs = run_statistics.read_csv(tmp_path / "runs_glue.csv")
-    unscored = (runs["method"] == "hra") & (runs["metric"] == "accuracy")  # as if no image had been scored
-    files.write_text(tmp_path / "runs_glue.csv", runs[~unscored].to_csv(index=False))
-    row = line(make_table(tmp_path, expected, published=None), "hra/r8")
-    assert row["MRPC (acc)"] == row["MRPC (acc)_n"] == row["All (acc)_n"] == "" and row["MRPC (acc/F1 mean)_n"] == "1"
-    text = (tmp_path / "table_glue.md").read_text()
-    assert "no face was found): HRA r=8, λ=0: MRPC (acc), All (acc).\n" in text
-    assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
 
 
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):

@@ -93,11 +93,6 @@ def test_training_starts_from_the_augmented_checkpoint_and_the_head_has_a_rate_o
         assert all(found == (("hra_u" in name) == (moving == "adapter")) for name, found in moved.items())
 
 
-def test_evaluations_may_be_at_a_fraction_of_all_steps(make_run):
-    record = train(make_run(method("hra"), epochs=1, eval_steps=0.4))
-    assert record["steps"] == 6 and [point["step"] for point in record["curve"]] == [3, 6]
-
-
 def test_a_missing_gpu_is_said_at_the_start(make_run):
     run = make_run(method("hra"))
     job = run.train

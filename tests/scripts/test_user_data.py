@@ -17,8 +17,7 @@ from control_jobs import draw
 from glue_tables import grid
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images, sources, subject_images, text_tables
-from hra_workflow.report import selections
+from hra_workflow.data import images
 from hra_workflow.tasks import user_data
 from support import paper_config
 from table import main as make_table
@@ -57,39 +56,6 @@ def test_the_plan_counts_the_rows_of_every_class(mine):
     ]
 
 
-@pytest.fixture
-def fetched(mine, monkeypatch):
-    """Provide a function that checks the downloaded dataset and returns how often its files have been read."""
-    fetch(user_data.manifest(mine, "mine"), mine.datasets["mine"]["source"], mine.download("mine"))
-    made, read = [], text_tables.read_splits
-    monkeypatch.setattr(text_tables, "read_splits", lambda *given: made.append(1) or read(*given))
-
-    def times() -> int:
-        user_data.check(mine, "mine")
-        return len(made)
-
-    return times
-
-
-def test_files_that_the_download_has_checked_are_not_read_again(fetched, tmp_path):
-    (tmp_path / "own/train.csv").touch()
-    assert fetched() == 0
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda mine, own: save(own, "dev.csv", ["newer,good"]),
-        lambda mine, own: mine.datasets["mine"].update(take={"train": 3}),
-        lambda mine, own: Path(user_data.manifest(mine, "mine")).write_text("{"),
-    ],
-    ids=["file", "entry", "manifest"],
-)
-def test_files_are_read_again_after_a_change(fetched, mine, tmp_path, change):
-    change(mine, tmp_path / "own")
-    assert fetched() == 1
-
-
 def test_a_bad_row_stops_a_dry_run(mine, tmp_path):
     save(tmp_path / "own", "train.csv", [*TRAIN, "new,goood"])
     message = (
@@ -107,14 +73,6 @@ def test_a_bad_row_stops_a_dry_run(mine, tmp_path):
 
 def picture(seed: int = 0, side: int = 32) -> Image.Image:
     return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
-
-
-def test_an_error_about_images_names_the_endings_of_those_that_are_used(tmp_path):
-    picture().save(tmp_path / "a.png")
-    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
-    paths = sources.of({"kind": "local", "path": str(tmp_path)}).user_files({"resolution": 32})
-    with pytest.raises(JobError, match=r"found 1: a.png. .* only files that end in .bmp .jpeg .* are used"):
-        subject_images.check(paths, 32, images=2)
 
 
 class Scenes:
@@ -177,14 +135,6 @@ def on(folder: Path, split: str) -> dict:
     return {"dataset": "sst2", "benchmark": "dev", "split": split} | dict.fromkeys(
         ("train", "reported"), str(folder / "sst2.manifest.json")
     )
-
-
-@pytest.mark.parametrize("split", ["dev", "train"])
-def test_the_plan_warns_of_a_benchmark_that_is_the_training_split(tmp_path, split):
-    found = selections.training_split_warnings([on(tmp_path, split)])
-    assert [one.partition(",")[0] for one in found] == [
-        "sst2: the benchmark dev is the split on which models are trained"
-    ] * (split == "train")
 
 
 def test_the_notes_of_a_table_begin_with_a_benchmark_that_is_the_training_split(tmp_path):

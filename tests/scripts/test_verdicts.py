@@ -12,12 +12,12 @@ import table
 from hra_workflow import tasks
 from hra_workflow.commands import print_table
 from hra_workflow.config import validation
-from hra_workflow.core import files, grid
+from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, run_statistics, searches, verdicts
 from hra_workflow.report.column_units import Unit
 from hra_workflow.report.verdicts import Verdict
-from hra_workflow.tasks import outputs, tuned_runs
+from hra_workflow.tasks import outputs
 from support import paper_config
 
 LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
@@ -83,20 +83,6 @@ def test_a_difference_without_equal_searches_is_no_ranking(hra, lora, words, det
     text = one.sentence(LABELS, PERCENT)
     assert text.startswith("HRA: 97.00; LoRA: 80.00 (") and ("significant" in text) == (not words)
     assert text.endswith(f"{words or 'significant'})") and ("p = " in one.cell(PERCENT)) == (not words)
-
-
-@pytest.mark.parametrize(
-    ("task", "pair", "column", "words"),
-    [
-        ("glue", ("hra/r8", "lora/r8"), "All (acc)", "rates not tuned"),
-        ("math", ("hra/r32", "base/pretrained"), "GSM8K (strict)", ""),
-    ],
-)
-def test_the_paper_s_runs_have_no_equal_searches(task, pair, column, words):
-    config = paper_config()
-    own = {"columns": grid.columns(config, task), "averages": grid.averages(config, task)}
-    own["searches"] = tuned_runs.searches(tasks.load(config)[task])
-    assert searches.table_searches(own).between(*pair, column) == words
 
 
 def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
@@ -190,13 +176,6 @@ def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp
     notes = text.split("## Notes")[1]
     assert "**No ranking of methods**: no equal search chose the hyper-parameters of these runs" in notes
     assert "Learning rates: HRA r=8, λ=0 0.005; LoRA r=8 0.001; Full fine-tuning 0.001." in notes and "**9" not in text
-
-
-def test_the_reference_of_the_config_may_be_any_row(made):
-    rows, text = made(PAIRS, LEVELS, reference="hra/r8")
-    first = rows[rows["selection"] == "best_on_dev"].set_index("run")
-    assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8: 91.00; HRA r=8, λ=0: 90.00 (+1.00 [−0.50, 2.00], p")
-    assert "which is HRA r=8, λ=0." in text
 
 
 def test_the_base_model_is_the_reference_of_runs_without_a_baseline(made):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import HRAConfig, get_peft_model
 from safetensors.torch import save_file
 
 import evaluate_math
@@ -21,7 +20,6 @@ from hra_workflow.core import files, lock, manifests, predictions, process_ident
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import adapters, classifier
-from hra_workflow.training import checkpoints
 from support import method
 
 
@@ -107,23 +105,6 @@ def copied(manifest: str, folder: Path) -> str:
     shutil.copytree(Path(manifest).parent / files.read_json(manifest)["folder"], folder)
     files.write_json(folder.with_suffix(".manifest.json"), files.read_json(manifest) | {"folder": folder.name})
     return str(folder.with_suffix(".manifest.json"))
-
-
-@pytest.mark.parametrize("kind", ["adapter", "checkpoint"])
-def test_weights_have_the_umask_s_rights(tmp_path, kind):
-    """safetensors 0.8 writes files that only their owner can read."""
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    before = os.umask(0o027)
-    try:
-        if kind == "adapter":
-            adapters.save(get_peft_model(model, HRAConfig(r=2, target_modules=["0"])), tmp_path / "new")
-        else:
-            checkpoints.save_trained(model, tmp_path / "run/.unsealed-1/checkpoint-1")
-            checkpoints.seal(tmp_path / "run/.unsealed-1/checkpoint-1")
-    finally:
-        os.umask(before)
-    (path,) = tmp_path.rglob("*.safetensors")
-    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("share", [0.0, 0.999])

@@ -37,18 +37,6 @@ def test_files_are_read_in_place(archive, tmp_path):
     assert folder.names("*.txt") == ["plain.txt"]
 
 
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        ("data.zip:train/colour/2.png", r"data.zip: expected train/colour/2.png in it, found train/color/2.png. C"),
-        ("data.zip:train/3.png", r"found train/color/10.png, train/color/2.png, train/color/1.png and 1 more"),
-    ],
-)
-def test_what_is_not_there_is_named(archive, tmp_path, place, message):
-    with pytest.raises(JobError, match=message):
-        zip_archives.Folder(tmp_path).read(place)
-
-
 def test_an_archive_that_is_cut_off_or_altered(archive):
     content = archive.read_bytes()
     archive.write_bytes(content[:-100])

@@ -2,13 +2,23 @@
 
 import pytest
 
-from published import NAMES, needs_paper, paper, published
+from hra_workflow.report import run_statistics
+from published import NAMES, PUBLISHED, needs_paper, paper, published
+from support import paper_config
 
 IMPACT = dict(zip(NAMES, NAMES, strict=True)) | {"Overall impact": "overall_impact_pct"}
 COSTS = {
     "Parameters (%)": "param_ratio_pct",
     "Training time (h)": "training_time_h",
     "Peak memory (GB)": "peak_memory_GB",
+}
+CONTROL = {
+    "C2I_IoU": ("C2I IoU", "canny_iou"),
+    "C2I_F1": ("C2I F1", "canny_f1"),
+    "S2I_mIoU": ("S2I mIoU", "nvlabs_miou"),
+    "S2I_mAcc": ("S2I mAcc", "nvlabs_macc"),
+    "S2I_aAcc": ("S2I aAcc", "nvlabs_aacc"),
+    "L2F_error": ("L2F error", "landmarks_error"),
 }
 GLUE = ["MNLI", "SST-2", "CoLA", "QQP", "QNLI", "RTE", "MRPC", "STS-B", "All"]
 
@@ -58,3 +68,18 @@ def test_published_math_unites_figure_1c_and_table_7():
             any((row["method"], row["setting"]) == (method, setting) for row in rows) for rows in (figure, table)
         )
         assert ("Figure 1c" in source, "Table 7" in source) == (in_figure, in_table)
+
+
+@needs_paper
+def test_published_control_equals_the_paper_cell_by_cell():
+    printed = [row for row in paper("table4_control") if any(row[key] for key in CONTROL)]  # real images: empty
+    wanted = [
+        (str(number), row["method"], row["params_M"], *CONTROL[key], row[key])
+        for number, row in enumerate(printed, 1)
+        for key in CONTROL
+        if row[key]
+    ]
+    assert published("control", "row", "method", "params_M", "column", "metric", "value") == wanted
+    made = run_statistics.read_csv(PUBLISHED / "control.csv")
+    ours = run_statistics.counterparts(made, paper_config()["tasks"]["control"]["columns"], {})
+    assert len(ours) == len(wanted)  # each has a column of ours

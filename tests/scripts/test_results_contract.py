@@ -9,7 +9,6 @@ import factories
 import results_contract
 import table
 import test_compared_tables
-from hra_workflow.core import files
 from support import ROOT
 
 SCHEMAS = ROOT / "workflow/schemas"
@@ -35,12 +34,3 @@ def test_finished_results_fit_the_contract_and_what_does_not_is_found(results):
         path = results / file
         path.write_text(re.sub(old, new, path.read_text() if path.exists() else ""))
         assert problem in "\n".join(results_contract.problems(results))
-
-
-def test_the_page_and_the_schemas_list_the_same_files():
-    linked = set(re.findall(r"schemas/(\w+)\.schema\.json", results_contract.PAGE))
-    present = {path.name.partition(".")[0] for path in SCHEMAS.glob("*.schema.json")} - {"config", "manifest"}
-    assert linked == present
-    assert {kind for kind in results_contract.KINDS.values() if kind} <= linked
-    for name in linked:
-        assert files.read_json(SCHEMAS / f"{name}.schema.json").get("required") or name in ("prediction", "preflight")

@@ -1,4 +1,4 @@
-"""What a config file implies without stating it: tasks that are off, columns that were replaced, a smaller grid."""
+"""What a config file implies without stating it: tasks, columns that were replaced, files that it extends."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,7 +23,6 @@ OWN = {"columns": COLUMNS, "averages": [{"name": "All", "columns": ["Mine"]}]}
     ("files", "chosen"),
     [
         ([], ["control", "glue", "math", "subject"]),
-        ([{"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
         ([{"tasks": {"math": {"grid": []}}}, {"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
     ],
 )

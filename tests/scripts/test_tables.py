@@ -77,8 +77,7 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
         print_table.main()
         head, _, notes = capsys.readouterr().out.partition("Notes: ")
         assert max(map(len, head.splitlines())) <= width and "…" not in head
-        for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"):
-            assert text in head
+        assert all(text in head for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"))
         assert f"{tmp_path}/table_glue.md;" in notes
 
 

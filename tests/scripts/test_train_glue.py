@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import jsonschema
 import pytest
+import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 import evaluate_glue
+import train_glue
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters
@@ -93,16 +95,11 @@ def test_training_starts_from_the_augmented_checkpoint_and_the_head_has_a_rate_o
         assert all(found == (("hra_u" in name) == (moving == "adapter")) for name, found in moved.items())
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_missing_gpu_is_said_at_the_start(make_run):
     run = make_run(method("hra"))
     job = run.train
     job["resources"]["gpu"], job["params"]["device"] = 1, None
-    import torch
-
-    import train_glue
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
     with pytest.raises(JobError, match=r"requests 1 GPU.*Set gpu: 0"):
         train_glue.main(job)
 

@@ -16,7 +16,6 @@ from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
-OWN = {"columns": COLUMNS, "averages": [{"name": "All", "columns": ["Mine"]}]}
 
 
 @pytest.mark.parametrize(
@@ -29,19 +28,6 @@ OWN = {"columns": COLUMNS, "averages": [{"name": "All", "columns": ["Mine"]}]}
 def test_the_last_file_with_a_grid_chooses_the_tasks(files, chosen):
     config = paper_config()
     assert overlays.finish_merge(config, files) == chosen
-
-
-@pytest.mark.parametrize(
-    ("files", "averages", "figures"),
-    [
-        ([OWN], {"All": ["Mine"]}, {"parameters": ["Mine"], "lambda": []}),
-        # The second file replaces the columns again, and with them what belonged to the first one's.
-        ([OWN, {"columns": [COLUMNS[0] | {"name": "Other"}]}], {}, {"parameters": ["Other"], "lambda": []}),
-    ],
-)
-def test_own_columns_replace_averages_and_figures(files, averages, figures):
-    config, _ = merged(*({"tasks": {"glue": {"grid": ONE_RUN} | file}} for file in files))
-    assert (grid.averages(config, "glue"), config["tasks"]["glue"]["figures"]) == (averages, figures)
 
 
 def test_of_a_preset_the_most_specific_value_wins():

@@ -44,8 +44,6 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
         assert sum(task.hyperparameters(probe.NAME, run)["kill_at_step"] > 0 for run in names) == 1
 
 
-# Random weights
-
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 
 
@@ -75,9 +73,6 @@ def test_language_models_and_classifiers_are_built_from_their_config(tmp_path, h
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 64} | SMALL))
     model, head = classifier.load_model(folder, ["a", "b", "c"], seed=0)
     assert head == ["classifier"] and model.num_labels == 3 and next(model.parameters()).dtype == torch.float32
-
-
-# Measurement
 
 
 def test_the_median_step_is_reported_and_the_process_is_killed_once(tmp_path, monkeypatch, capsys):

@@ -5,7 +5,6 @@ import math
 import statistics
 from pathlib import Path
 
-import pandas
 import pandas as pd
 import pytest
 import torch
@@ -26,35 +25,30 @@ MADE_FROM = {"result": "the evaluation", "inputs": {}, "settings": {"limit": Non
 LABELS = {BASE: "LLaMA2-7B", "lora/r32": "LoRA, r=32", "hra/r32": "HRA, r=32, λ=0"}
 
 
-def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float], limit=None, **changes) -> str:
+def write_metrics(folder: Path, run: str, seed: int, values: dict[str, float]) -> str:
     """Build a result of evaluate_harness.py; values are in percent here."""
     path = folder / run / f"seed{seed}/retention.json"
     method, variant = run.split("/")
     entry = {"stderr": 0.01, "n_items": 100, "task": "t", "task_version": 1.0, "shots": 5, "metric": "acc,none"}
-    entries = {name: entry | {"value": value / 100} | changes for name, value in values.items()}
+    entries = {name: entry | {"value": value / 100} for name, value in values.items()}
     identity = {"task": "math", "dataset": "d", "method": method, "variant": variant, "seed": seed}
     record = records.with_digest(identity | {"made_from": {"settings": {"seed": seed}, "inputs": {}}})
     records.write(path.with_name("train.json"), record)
-    own = {
-        "limit": limit,
-        "lm_eval": "0.4.13",
-        "made_from": MADE_FROM | {"inputs": {str(path.with_name("train.json")): record[records.SEAL]}},
-    }
-    records.write(path, identity | {"benchmarks": entries} | own)
+    made_from = MADE_FROM | {"inputs": {str(path.with_name("train.json")): record[records.SEAL]}}
+    own = {"benchmarks": entries, "limit": None, "lm_eval": "0.4.13", "made_from": made_from}
+    records.write(path, identity | own)
     return str(path)
 
 
-def retention(
-    folder: Path, metrics: list[str], seeds=(0, 1), published=PUBLISHED / "retention.csv", base=BASE, left_out=()
-):
+def retention(folder: Path, metrics: list[str], seeds=(0, 1), left_out=()) -> pd.DataFrame:
     job = {
         "rule": "table_retention",
-        "input": {"metrics": metrics} | ({"published": str(published)} if published else {}),
+        "input": {"metrics": metrics, "published": str(PUBLISHED / "retention.csv")},
         "output": {"csv": str(folder / "table.csv"), "markdown": str(folder / "table.md")},
         "params": {
             "benchmarks": NAMES,
             "left_out": list(left_out),
-            "base": base,
+            "base": BASE,
             "rows": [{"run": run, "label": label} for run, label in LABELS.items()],
             "seeds": seeds,
             "expected": {path: {"settings": {"seed": int(Path(path).parent.name[4:])}} for path in metrics},
@@ -107,16 +101,6 @@ def test_a_benchmark_that_may_not_run_is_marked_and_not_missed(tmp_path):
     assert "`not run`: HumanEval executes programs" in text and "- HumanEval:" not in text
 
 
-def test_a_seed_without_all_benchmarks_has_no_impact(tmp_path):
-    run, half = "lora/r32", dict.fromkeys(NAMES[:3], 45)
-    metrics = [write_metrics(tmp_path, BASE, 0, dict.fromkeys(NAMES, 50)), write_metrics(tmp_path, run, 0, half)]
-    metrics += [write_metrics(tmp_path, run, 1, dict.fromkeys(NAMES, 40))]
-    row = line(retention(tmp_path, metrics), run)
-    assert (row["ARC"], row["ARC_n"], row["HumanEval"], row["HumanEval_n"]) == ("42.50", "2", "40.00", "1")
-    assert (row["Overall impact"], row["Overall impact_n"]) == ("-20.00", "1")
-    assert "40.00 (1/2)" in (tmp_path / "table.md").read_text()
-
-
 def test_the_formula_gives_the_papers_impact_from_its_own_cells():
     cells = run_statistics.read_csv(PUBLISHED / "retention.csv")
     values = cells.assign(value=pd.to_numeric(cells["value"])).pivot(index="run", columns="column", values="value")
@@ -130,31 +114,28 @@ TEXT = ["It was the best of times.", "", "It was the worst of times."]
 WINDOW = 8
 
 
-@pytest.fixture
-def job(make_math_run, tmp_path):
-    """job(spec, **params): the evaluation of a trained run on TEXT."""
-
-    def make(spec: dict, **params) -> dict:
-        run = make_math_run(spec, epochs=0.5)
-        train(run)
-        (tmp_path / "text").mkdir()
-        pandas.DataFrame({"text": TEXT}).to_parquet(tmp_path / "text/test.parquet")
-        content = {"folder": "text", "files": sources.list_files(tmp_path / "text")}
-        files.write_json(tmp_path / "text.manifest.json", content)
-        inputs = {"model": run.tiny["model"], "record": str(run.folder / "run/train.json")} | run.weights
-        made = run.job(
-            "evaluate_general_text",
-            inputs | {"dataset": str(tmp_path / "text.manifest.json")},
-            {"metrics": tmp_path / "out/metrics.json", "predictions": tmp_path / "out/predictions.jsonl.gz"},
-            **{"split": "test", "window": WINDOW, "cut": "windows", "batch_size": 2} | params,
-        )
-        return made | {"wildcards": run.wildcards | {"benchmark": "general_text"}}
-
-    return make
+def evaluation(run, tmp_path) -> dict:
+    """Train a run; return the job of its evaluation on TEXT."""
+    train(run)
+    (tmp_path / "text").mkdir()
+    pd.DataFrame({"text": TEXT}).to_parquet(tmp_path / "text/test.parquet")
+    content = {"folder": "text", "files": sources.list_files(tmp_path / "text")}
+    files.write_json(tmp_path / "text.manifest.json", content)
+    inputs = {"model": run.tiny["model"], "record": str(run.folder / "run/train.json")} | run.weights
+    made = run.job(
+        "evaluate_general_text",
+        inputs | {"dataset": str(tmp_path / "text.manifest.json")},
+        {"metrics": tmp_path / "out/metrics.json", "predictions": tmp_path / "out/predictions.jsonl.gz"},
+        split="test",
+        window=WINDOW,
+        cut="windows",
+        batch_size=2,
+    )
+    return made | {"wildcards": run.wildcards | {"benchmark": "general_text"}}
 
 
-def test_the_loss_is_that_of_every_token_after_those_before_it(job):
-    made = job(math_method("lora"))
+def test_the_loss_is_that_of_every_token_after_those_before_it(make_math_run, tmp_path):
+    made = evaluation(make_math_run(math_method("lora"), epochs=0.5), tmp_path)
     evaluate_general_text.main(made)
     found = json.loads(Path(made["output"]["metrics"]).read_text())
     folder = Path(made["input"]["model"]).parent / "model"

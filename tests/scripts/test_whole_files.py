@@ -49,14 +49,6 @@ def test_what_killed_processes_left_goes_with_the_next_write(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "metrics.json"])
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    files.write_text(tmp_path / "a.json", "old")
-    with pytest.raises(OSError, match="full"), files.replacing(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
-        raise OSError("full")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
 def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkeypatch):
     """Also if Snakemake ends while the file is written."""
     snakemake = subprocess.Popen(["sleep", "60"])

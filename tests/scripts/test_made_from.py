@@ -3,7 +3,6 @@
 from functools import partial
 
 import pytest
-from PIL import Image
 
 import evaluate_control
 import evaluate_math
@@ -121,11 +120,8 @@ def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
             "params": {"expects": {"settings": [], "before": {name: {"settings": settings}}}},
         }
 
-    images.pack(
-        tmp_path / "dog.tar",
-        [images.Picture("a", images.to_png(Image.new("RGB", (8, 8))), {})],
-        head=HEAD | {"result": "dog"},
-    )
+    dog = images.Picture("a", images.to_png(picture((8, 8))), {})
+    images.pack(tmp_path / "dog.tar", [dog], head=HEAD | {"result": "dog"})
     assert len(train_subject.class_images(of("class_images", tmp_path / "dog.tar", SETTINGS))) == 1
     with pytest.raises(JobError, match=r"dog\.tar: .* seed null, now 1"):
         train_subject.class_images(of("class_images", tmp_path / "dog.tar", SETTINGS | {"seed": 1}))

@@ -1,9 +1,7 @@
 """Kind peft: every adapter type of the installed PEFT trains, resumes and reloads, or is refused with a reason."""
 
 import copy
-from pathlib import Path
 
-import peft
 import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -164,11 +162,6 @@ def config_with(kind: str, task: str = "glue", peft: dict | None = None, **varia
 def test_a_type_that_cannot_run_is_refused_with_a_reason(kind):
     with pytest.raises(JobError, match=rf"methods.chosen.type: type {kind} cannot run here: (its?|what) .*Use a type"):
         validation.check(config_with(kind))
-
-
-def test_types_with_layers_for_4_bit_models_are_those_of_peft():
-    modules = Path(peft.__file__).parent.glob("tuners/*/bnb.py")
-    assert {path.parent.name for path in modules} - {*methods.METHODS} == {*peft_types.FOUR_BIT}
 
 
 @pytest.mark.parametrize(

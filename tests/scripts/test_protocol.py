@@ -52,6 +52,10 @@ def test_a_response_continues_its_prompt_as_in_the_official_code(sentencepiece):
     assert sentencepiece.convert_ids_to_tokens(said) == ["▁", "/", "/", "x"]
 
 
+class Begun(Exception):
+    """Ends a training before its first step."""
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "expected"),
     [
@@ -62,15 +66,12 @@ def test_a_response_continues_its_prompt_as_in_the_official_code(sentencepiece):
     ],
 )
 def test_the_base_model_is_loaded_in_its_own_precision(make_math_run, monkeypatch, kind, settings, expected):
-    class Loaded(Exception):
-        pass
-
     def load_model(folder, precision, *_):
-        raise Loaded(precision)
+        raise Begun(precision)
 
     job = make_math_run(method(kind, targets=LLAMA_TARGETS), **settings).train
     monkeypatch.setattr(causal_lm, "load_model", load_model)
-    with pytest.raises(Loaded, match=f"^{expected}$"):
+    with pytest.raises(Begun, match=f"^{expected}$"):
         train_math.main(job)
 
 
@@ -132,10 +133,6 @@ def test_images_of_the_class_have_the_last_prompt():
     samples = dreambooth.Samples(plain(0, 3), plain(100, 6), SIDE, seed=0, prompts=[0, 1, 0])
     used = {shown(part): part["prompt"] for n in range(6) for part in samples[n]}
     assert used == {0: 0, 1: 1, 2: 0} | dict.fromkeys(range(100, 106), 2)
-
-
-class Begun(Exception):
-    """Ends a training before its first step."""
 
 
 def test_each_image_is_trained_on_with_the_words_for_it(make_subject_run, monkeypatch):

@@ -101,24 +101,22 @@ def pair(first: str, second: str, *numbers) -> list:
 def made(tmp_path):
     """Return a function that makes the table of three runs with these pairs and levels of their scores."""
 
-    def make(pairs: list[list], levels: dict[str, float], **params) -> tuple[pd.DataFrame, str]:
+    def make(pairs: list[list], searched: dict | None = None) -> tuple[pd.DataFrame, str]:
         expected = [factories.entry(tmp_path, "cola", run, seed) for run in RUNS for seed in range(3)]
         rows = [
             {"dataset": "cola", "method": run.split("/")[0], "variant": run.split("/")[1], "seed": seed, "value": value}
             | {"benchmark": "dev", "selection": selection, "metric": "matthews_correlation", "status": "ok"}
-            for run, value in levels.items()
+            for run, value in LEVELS.items()
             for seed in range(3)
             for selection in ("best_on_dev", "last")
         ]
-        names = ("preset", "model", "error", "backend", "serve", "dirty", "versions")
-        runs = pd.DataFrame(rows).assign(adapter_parameters=1000, **dict.fromkeys(names, ""))
-        files.write_text(tmp_path / "runs_glue.csv", runs.assign(versions="torch=2.9.0").to_csv(index=False))
+        names = ("preset", "model", "error", "backend", "serve", "dirty")
+        runs = pd.DataFrame(rows).assign(adapter_parameters=1000, versions="torch=2.9.0", **dict.fromkeys(names, ""))
+        files.write_text(tmp_path / "runs_glue.csv", runs.to_csv(index=False))
         compared = pd.DataFrame(pairs, columns=compare.COLUMNS[: -len(comparison.NOISE)])
         files.write_text(tmp_path / "compare_glue.csv", compared.to_csv(index=False))
         job = factories.table_job(tmp_path, expected)
-        job["params"] |= {"averages": {}}
-        job["params"]["searches"] = params.pop("searches", job["params"]["searches"])
-        job["params"]["verdicts"] |= params
+        job["params"] |= {"averages": {}} | ({"searches": searched} if searched else {})
         table.main(job)
         return run_statistics.read_csv(tmp_path / "table_glue.csv"), (tmp_path / "table_glue.md").read_text()
 
@@ -138,7 +136,7 @@ SENTENCES = [
 
 
 def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path, capsys):
-    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)], LEVELS)
+    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)])
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
     assert [first["CoLA_best"][run] for run in RUNS] == ["true", "true", ""] and set(first["CoLA_better"]) == {"higher"}
@@ -156,7 +154,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path, capsys):
 def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path, capsys):
     rates = {"hra/r8": 5e-3, "lora/r8": 1e-3, "full/all": 1e-3}
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
-    rows, text = made(PAIRS, LEVELS, searches=own)
+    rows, text = made(PAIRS, own)
     print_table.show(tmp_path / "table_glue.csv", 400)
     words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
     assert words in text and words in capsys.readouterr().out and set(rows["CoLA_best"]) == {""}

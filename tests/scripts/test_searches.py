@@ -36,6 +36,13 @@ def test_wrong_searches_stop_the_dry_run(tune, message):
         validation.check(config)
 
 
+def test_a_search_needs_held_out_rows():
+    validation.check(config := tuned_config())
+    del config["tasks"]["glue"]["held_out"]
+    with pytest.raises(JobError, match=r"tasks.glue.tune: expected `held_out: \{share: 0.1\}`"):
+        validation.check(config)
+
+
 @pytest.mark.parametrize(
     ("run", "value"), [("hra/r8", 3), ("hra/r8@learning_rate-0.1", 3), ("hra/r4", 2), ("lora/r8", 1)]
 )

@@ -51,7 +51,6 @@ def test_all_problems_of_a_file_are_one_error_by_line(tmp_path):
         *("  a.csv, line 3, column label", "  a.csv, line 4", "  a.csv, line 5, column text", "  a.csv, line 6"),
         "  a.csv, line 7, column label",
     ]
-    assert "'Hum' (is it 'HUM'?)" in lines[1]
     assert lines[6].startswith("2 of 4 labels are invalid ('Hum' 1, 'ENTITY' 1). Correct the file or `read`. ")
 
 
@@ -130,3 +129,12 @@ def test_true_and_false_are_names_and_no_numbers(tmp_path, name):
     assert "expected one of bad, good, found True" in labelled(tmp_path, name, ["bad", "good"], True, False)
     assert "expected a finite number, found True" in labelled(tmp_path, name, None, True)
     assert "expected one of None, some, found None" in labelled(tmp_path, name, ["None", "some"], "some", None)
+
+
+@pytest.mark.parametrize(
+    ("found", "hint"),
+    [("politics", ""), ("pos", ""), ("positivee", " (is it 'positive'?)"), ("Negative", " (is it 'negative'?)")],
+)
+def test_a_hint_is_a_similar_name_or_none(tmp_path, found, hint):
+    message = labelled(tmp_path, "a.csv", ["negative", "positive"], "positive", found)
+    assert f"expected one of negative, positive, found '{found}'{hint}; 1 of 2 labels" in message

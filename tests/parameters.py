@@ -190,7 +190,8 @@ def rows() -> list[Row]:
             method = grid.method(config, task, *run.split("/"))
             if method["kind"] == "reference":
                 continue
-            method["peft"] = {name: value for name, value in method["peft"].items() if name != "init_lora_weights"}
+            if "init_lora_weights" in (method["peft"] or {}):  # PiSSA's decomposition counts nothing
+                method["peft"] = method["peft"] | {"init_lora_weights": True}
             key = json.dumps([task, method["kind"], method["peft"], method["targets"]])
             if key not in counts:
                 base = base_model(task, entry["model"], method)

@@ -31,13 +31,12 @@ def test_every_kind_of_method_trains_twenty_steps_at_the_configured_batch(config
     new = probe.config_of(config)
     for name, task in tasks.load(new).items():
         names = {f"{run['method']}/{run['variant']}" for run in task.runs()}
-        kinds = {config["methods"][run["method"]]["kind"] for run in tasks.load(config)[name].runs()}
-        trained = {kind for kind in kinds if methods.METHODS[kind].trains}
-        assert {config["methods"][run["method"]]["kind"] for run in task.runs()} == trained
+        old = tasks.load(config)[name]
+        before, now = ({config["methods"][run["method"]]["kind"] for run in one.runs()} for one in (old, task))
+        assert now == {kind for kind in before if methods.METHODS[kind].trains}
         for run in names:
             settings = task.hyperparameters(probe.NAME, run)
-            before = tasks.load(config)[name].hyperparameters(probe.dataset(tasks.load(config)[name]), run)
-            assert settings["batch_size"] == before["batch_size"]
+            assert settings["batch_size"] == old.hyperparameters(probe.dataset(old), run)["batch_size"]
             rows = new["datasets"][name][probe.NAME].get("rows", {}).get("train")
             steps = optimizers.total_steps(rows, settings) if "epochs" in settings else settings["max_steps"]
             assert steps == 20, run

@@ -22,19 +22,19 @@ RATES = ({"hyperparameters": {"epochs": 3, "lr": 0.02}}, {"hyperparameters": {"e
 def plan(tmp_path):
     """plan(before, now, **facts): the plan of a job with these settings, and the job. facts: of its reason."""
 
-    def make(before: dict, now: dict, changed=OTHER, done=True, follows=("augment",), **facts) -> tuple:
+    def make(before: dict, now: dict, changed=OTHER, done=True, **facts) -> tuple:
         output = tmp_path / "train.json"
         if before:
             files.write_json(output, {"made_from": {"settings": before}})
-        job, *needed = (
-            Job(rule=Job(name=name), output=[str(output)], log=["train.log"]) for name in ("train_glue", *follows)
+        job, needed = (
+            Job(rule=Job(name=name), output=[str(output)], log=["train.log"]) for name in ("train_glue", "augment")
         )
         job.wildcards_dict, job.params = {"task": "glue"}, now | {"expects": {"settings": list(now), "before": {}}}
         reason = Reason()
         for name, value in facts.items():
             setattr(reason, name, value)
         records = SimpleNamespace(has_metadata=lambda job: done, params_changed=lambda job: changed)
-        dag = SimpleNamespace(workflow=SimpleNamespace(persistence=records), dependencies={job: needed})
+        dag = SimpleNamespace(workflow=SimpleNamespace(persistence=records), dependencies={job: [needed]})
         dag.reason, dag.needrun = (lambda job: reason), (lambda job: True)
         return dag, job
 
@@ -54,7 +54,7 @@ def plan(tmp_path):
     ],
 )
 def test_the_causes_of_a_job(plan, settings, facts, causes):
-    assert reasons.causes(*plan(*settings, follows=("hints", "augment"), **facts)) == causes
+    assert reasons.causes(*plan(*settings, **facts)) == causes
 
 
 def test_the_causes_of_a_rule_are_counted():

@@ -181,7 +181,7 @@ def count(task: str, model, method: dict, head: list[str]) -> int:
 
 def rows() -> list[Row]:
     """List every run of the grid and every run with a published number, table by table."""
-    config, counts, found = paper_config(), {}, []
+    config, counts, layers, found = paper_config(), {}, {}, []
     for table, task in TABLES.items():
         entry, published = config["tasks"][task], printed(table)
         model = config["models"][entry["model"]]
@@ -190,6 +190,8 @@ def rows() -> list[Row]:
             method = grid.method(config, task, *run.split("/"))
             if method["kind"] == "reference":
                 continue
+            if "init_lora_weights" in (method["peft"] or {}):  # PiSSA's decomposition counts nothing
+                method["peft"] = method["peft"] | {"init_lora_weights": True}
             key = json.dumps([task, method["kind"], method["peft"], method["targets"]])
             if key not in counts:
                 base = base_model(task, entry["model"], method)
@@ -197,7 +199,10 @@ def rows() -> list[Row]:
                 counts[key] = count(task, base, method, head)
             row = Row(table, run, counts[key], published.get(run))
             if formula := REASONS.get((table, run), ("", None))[1]:
-                row.explained = formula(layers_of(base_model(task, entry["model"], method), model["targets"]["paper"]))
+                if (task, method["kind"]) not in layers:
+                    base = base_model(task, entry["model"], method)
+                    layers[task, method["kind"]] = layers_of(base, model["targets"]["paper"])
+                row.explained = formula(layers[task, method["kind"]])
             found.append(row)
     return found
 

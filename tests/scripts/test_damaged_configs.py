@@ -93,8 +93,7 @@ def test_damaged_configs_are_accepted_or_refused_with_their_key():
         config[key] = {name: one for name, one in config[key].items() if f'"{name}' in used}
     for entries in config["datasets"].values():
         for name in [name for name, one in entries.items() if one["source"]["kind"] != "init"]:
-            if name != "wikitext-2":
-                del entries[name]
+            del entries[name]
     config["presets"] = {task: {"demo": entries["demo"]} for task, entries in config["presets"].items()}
     paths = list(places(config))
     faults = [fault(config, paths, seed) for seed in range(DAMAGES)]

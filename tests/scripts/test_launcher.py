@@ -22,7 +22,7 @@ from hra_workflow.training import checkpoints
 from saved_states import check_same, delete_outputs
 from support import ROOT, method
 
-# Training in two processes, with steps that take a while, and the job's own process.
+# Training with steps that take a while, and the job that starts two processes of it.
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {scripts!r})
@@ -57,11 +57,6 @@ def workers(script: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition) -> None:
-    while not condition():
-        time.sleep(0.1)
-
-
 def saves_on_sigterm(process: psutil.Process) -> bool:
     """Return whether a process handles SIGTERM, which would end it before its training has begun."""
     caught = re.search(r"^SigCgt:\t(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)[1]
@@ -94,8 +89,10 @@ def test_a_signal_reaches_every_process_and_a_job_waits_for_all(make_run):
     def resumed() -> subprocess.Popen:
         """Start the job and wait until both of its processes train from the last checkpoint."""
         process, last, attempts = start(run), saved(), scratch / "attempts.json"
-        wait_until(lambda: attempts.exists() and (files.read_json(attempts)["resumed_from"] or [0])[-1] == last)
-        wait_until(lambda: len(workers(job_file)) == 3 and all(map(saves_on_sigterm, workers(job_file))))
+        while not attempts.exists() or (files.read_json(attempts)["resumed_from"] or [0])[-1] != last:
+            time.sleep(0.1)
+        while len(workers(job_file)) != 3 or not all(map(saves_on_sigterm, workers(job_file))):
+            time.sleep(0.1)
         return process
 
     # Slurm sends its warning to all processes of a step: to torchrun too, which would die of it.

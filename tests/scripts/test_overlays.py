@@ -1,4 +1,4 @@
-"""What a config file implies without stating it: tasks that are off, columns that were replaced, a smaller grid."""
+"""What a config file implies without stating it: tasks, columns that were replaced, files that it extends."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,39 +16,18 @@ from support import ROOT, merged, paper_config
 
 ONE_RUN = [{"runs": ["hra/r8"], "datasets": ["cola"], "seeds": [0]}]
 COLUMNS = [{"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}]
-OWN = {"columns": COLUMNS, "averages": [{"name": "All", "columns": ["Mine"]}]}
-
-
-def test_a_task_that_is_null_is_off():
-    config, chosen = merged({"tasks": {"math": None, "subject": None}})
-    assert chosen == list(config["tasks"]) == ["control", "glue"]
-    assert all(one.runs() == [] for name, one in tasks.load(config).items() if name in ("math", "subject"))
 
 
 @pytest.mark.parametrize(
     ("files", "chosen"),
     [
         ([], ["control", "glue", "math", "subject"]),
-        ([{"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
         ([{"tasks": {"math": {"grid": []}}}, {"tasks": {"glue": {"grid": ONE_RUN}}}], ["glue"]),
     ],
 )
 def test_the_last_file_with_a_grid_chooses_the_tasks(files, chosen):
     config = paper_config()
     assert overlays.finish_merge(config, files) == chosen
-
-
-@pytest.mark.parametrize(
-    ("files", "averages", "figures"),
-    [
-        ([OWN], {"All": ["Mine"]}, {"parameters": ["Mine"], "lambda": []}),
-        # The second file replaces the columns again, and with them what belonged to the first one's.
-        ([OWN, {"columns": [COLUMNS[0] | {"name": "Other"}]}], {}, {"parameters": ["Other"], "lambda": []}),
-    ],
-)
-def test_own_columns_replace_averages_and_figures(files, averages, figures):
-    config, _ = merged(*({"tasks": {"glue": {"grid": ONE_RUN} | file}} for file in files))
-    assert (grid.averages(config, "glue"), config["tasks"]["glue"]["figures"]) == (averages, figures)
 
 
 def test_of_a_preset_the_most_specific_value_wins():

@@ -1,4 +1,4 @@
-"""A custom class instead of a task's: its keys, its learner; and published numbers from a path."""
+"""A custom class instead of a task's, and its keys."""
 
 import sys
 
@@ -6,8 +6,6 @@ import pytest
 
 from hra_workflow.config import validation
 from hra_workflow.core.errors import JobError
-from hra_workflow.preflight import probe
-from hra_workflow.tasks import load
 from support import paper_config, put
 
 KEYS = """
@@ -30,24 +28,11 @@ class Settings(keys.Settings):
 MODULE = """
 from hra_workflow.tasks.glue.task import Glue
 from hra_workflow.tasks.math.task import Math
-from hra_workflow.training.learner import Learner
 
 
 class MyMath(Math):
     required = (*Math.required, "rows_at_once")
     keys = "my_math_keys"
-    learner = "my_math:Reversed"
-
-    def period(self, values):
-        return 2
-
-
-class Reversed(Learner):
-    logged = ("grad_norm", "loss")
-
-    def rows(self, folder, seed):
-        rows = super().rows(folder, seed)
-        return rows.select(range(len(rows) - 1, -1, -1))
 """
 
 
@@ -82,7 +67,7 @@ def test_its_keys_are_checked_and_only_it_has_them(config):
     ("name", "message"),
     [
         ("my_math:Glue", r"tasks\.math\.class: expected a subclass of hra_workflow\.tasks\.math\.task:Math, found"),
-        ("my_math:Other", r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Learner, .*, MyMath"),
+        ("my_math:Other", r"tasks\.math\.class: expected 'Other' in module my_math, found Glue, Math, MyMath"),
         ("no_math:MyMath", r"tasks\.math\.class: .* no module no_math\. .* to PYTHONPATH"),
     ],
 )
@@ -90,9 +75,3 @@ def test_a_class_that_does_not_fit_is_one_message(config, name, message):
     put(config, "tasks.math.class", name)
     with pytest.raises(JobError, match=message):
         validation.check(config)
-
-
-def test_its_probes_end_where_a_period_does(config):
-    made = probe.config_of(config | {"preflight": True})["presets"]["math"][probe.NAME]["methods"].values()
-    assert {one["period"] for one in made} == {2} and sum(one["kill_at_step"] for one in made) == 10
-    assert load(config)["math"].learner == "my_math:Reversed"

@@ -1,9 +1,4 @@
-"""The pages: configs in them are valid, links lead somewhere, generated parts are current.
-
-Blocks with their own tests: docs/your-own.md (test_your_own_page.py), docs/extending.md (test_extending.py),
-docs/your-own-code.md (tests/tools), Python of the library (hra/test_library_page.py, hra/test_package.py), commands
-(test_documented_commands.py).
-"""
+"""The pages: configs in them are valid, links lead somewhere, generated parts are current."""
 
 import os
 import re
@@ -19,9 +14,9 @@ import config_reruns_page
 import licences_page
 import packages
 from benchmarks import diagrams, tables
+from hra_workflow import methods, tasks
 from hra_workflow.config import overlays
-from support import ROOT
-from test_overlays import merged
+from support import ROOT, merged
 
 LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 TEMPLATES = ("workflow/hra_workflow/report/page/", "packages/hra_results/src/", ".github/")
@@ -55,9 +50,7 @@ def test_a_config_is_valid(example):
 
 def test_a_source_file_has_at_most_300_lines():
     listed = subprocess.run(["git", "ls-files", "*.py", "*.smk"], cwd=ROOT, capture_output=True, text=True, check=True)
-    longer = {
-        name: count for name in listed.stdout.split() if (count := len((ROOT / name).read_text().splitlines())) > 300
-    }
+    longer = [name for name in listed.stdout.split() if len((ROOT / name).read_text().splitlines()) > 300]
     assert listed.stdout and not longer
 
 
@@ -97,6 +90,13 @@ def test_the_tables_of_times_are_those_of_the_results(tmp_path):
         (tmp_path / name).write_text((ROOT / name).read_text())
     tables.write(ROOT / "benchmarks/results", tmp_path)
     assert [(tmp_path / name).read_text() for name in pages] == [(ROOT / name).read_text() for name in pages]
+
+
+def test_the_page_of_methods_lists_the_kinds_of_every_task():
+    text = (ROOT / "docs/config/methods.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `kind` per task |"))
+    listed = dict(re.findall(r"(\w+): ([a-z, ]+\w)", row))
+    assert listed == {task: ", ".join(methods.kinds_of(task)) for task in tasks.classes()}
 
 
 def test_the_readme_is_short():

@@ -1,9 +1,7 @@
 """Kind peft: every adapter type of the installed PEFT trains, resumes and reloads, or is refused with a reason."""
 
 import copy
-from pathlib import Path
 
-import peft
 import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -18,7 +16,7 @@ from hra_workflow.tasks.control import hint_encoder
 from hra_workflow.tasks.control import model as control_model
 from hra_workflow.training import checkpoints
 from sums import TINY_LLAMA
-from support import SMALL, TARGETS, TINY_MODEL, method, paper_config
+from support import SMALL, TARGETS, TINY_MODEL, method, paper_config, put
 
 ALL = {kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 REFUSED = sorted(peft_types.UNSUPPORTED)
@@ -81,6 +79,10 @@ def tiny_models() -> dict[str, Tiny]:
     }
 
 
+def optimiser(model) -> torch.optim.Optimizer:
+    return torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-2, weight_decay=0.0)
+
+
 def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     """One start; five steps, the same after a stop at the third; the same file content; the same outputs from it."""
     torch.manual_seed(1)
@@ -89,7 +91,7 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     same = adapters.trained_state(tiny.started(chosen, folder / "start", 6))
     assert all(torch.equal(one, same[name]) for name, one in adapters.trained_state(run).items())
     first = tiny.output(run).detach()
-    optimizer = torch.optim.AdamW([one for one in run.parameters() if one.requires_grad], lr=1e-2, weight_decay=0.0)
+    optimizer = optimiser(run)
     torch.manual_seed(3)
     tiny.train(run, optimizer, 3)
     checkpoints.save_trained(run, folder / "checkpoint")
@@ -97,7 +99,7 @@ def trained_resumed_and_reloaded(tiny: Tiny, chosen: dict, folder) -> None:
     tiny.train(run, optimizer, 2)
     resumed = tiny.started(chosen, folder / "start", 4)
     checkpoints.load_trained(resumed, folder / "checkpoint")
-    optimizer = torch.optim.AdamW([one for one in resumed.parameters() if one.requires_grad], lr=1e-2, weight_decay=0.0)
+    optimizer = optimiser(resumed)
     optimizer.load_state_dict(moments)
     torch.set_rng_state(state)
     tiny.train(resumed, optimizer, 2)
@@ -149,7 +151,8 @@ def test_what_cannot_be_merged_is_known(tiny_models, kind):
 def config_with(kind: str, task: str = "glue", peft: dict | None = None, **variant) -> dict:
     config = paper_config()
     variant = {"targets": "paper", "peft": SMALL.get(kind, {}) if peft is None else peft} | variant
-    config["methods"]["chosen"] = {"kind": methods.PEFT, "type": kind, "version": 1, "variants": {"v": variant}}
+    named = {"type": kind} if kind else {}
+    config["methods"]["chosen"] = {"kind": methods.PEFT, "version": 1, "variants": {"v": variant}} | named
     block = config["tasks"][task]["grid"][0]
     config["tasks"][task]["grid"].append({"runs": ["chosen/v"], "datasets": block["datasets"], "seeds": [0]})
     return config
@@ -161,47 +164,28 @@ def test_a_type_that_cannot_run_is_refused_with_a_reason(kind):
         validation.check(config_with(kind))
 
 
-def test_types_with_layers_for_4_bit_models_are_those_of_peft():
-    modules = Path(peft.__file__).parent.glob("tuners/*/bnb.py")
-    assert {path.parent.name for path in modules} - {*methods.METHODS} == {*peft_types.FOUR_BIT}
-
-
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "own", "message"),
     [
-        ({"kind": "dora"}, r"chosen.type: expected a type of the installed PEFT \(adalora, .*\), found 'dora'"),
-        ({"kind": "LoHa"}, r"found 'LoHa' \(is it 'loha'\?\)\. Correct the name"),
-        ({"kind": "vera", "lambda": 0.1}, "lambda is for kind hra, this is vera"),
-        ({"kind": "pvera", "task": "subject"}, r"chosen/v: expected a kind that subject can run .*found pvera"),
-        ({"kind": "adalora", "peft": {"init_r": 4}}, "kind adalora needs `budget`"),
+        ({"kind": "dora"}, {}, r"chosen.type: expected a type of the installed PEFT \(adalora, .*\), found 'dora'"),
+        ({"kind": "LoHa"}, {}, r"found 'LoHa' \(is it 'loha'\?\)\. Correct the name"),
+        ({"kind": "vera", "lambda": 0.1}, {}, "lambda is for kind hra, this is vera"),
+        ({"kind": "pvera", "task": "subject"}, {}, r"chosen/v: expected a kind that subject can run .*found pvera"),
+        ({"kind": "adalora", "peft": {"init_r": 4}}, {}, "kind adalora needs `budget`"),
+        ({"kind": "oft", "peft": {"r": 4, "oft_block_size": 8}}, {}, "expected one of peft.r and peft.oft_block_size"),
+        ({"kind": "vera"}, {"methods.chosen.kind": "lora"}, "methods.chosen: type is for kind peft, this is lora"),
+        ({"kind": None}, {}, "methods.chosen: kind peft needs `type`, one of adalora, "),
+        ({"kind": "lily", "task": "math"}, {"tasks.math.generation.serve": "merged"}, "lily cannot be merged, found m"),
+        (
+            {"kind": "loha", "task": "math"},
+            {"tasks.math.generation.serve": "adapter", "tasks.math.defaults.quantization": "nf4"},
+            "a kind for which PEFT has 4-bit layers, found loha",
+        ),
     ],
 )
-def test_wrong_input_is_an_error_before_the_first_job(changes, message):
-    with pytest.raises(JobError, match=message):
-        validation.check(config_with(**changes))
-
-
-def test_type_and_kind_belong_together():
-    config = config_with("vera")
-    config["methods"]["chosen"]["kind"] = "lora"
-    with pytest.raises(JobError, match=r"methods.chosen: type is for kind peft, this is lora"):
-        validation.check(config)
-    config["methods"]["chosen"] = config["methods"]["chosen"] | {"kind": methods.PEFT}
-    del config["methods"]["chosen"]["type"]
-    with pytest.raises(JobError, match=r"methods.chosen: kind peft needs `type`, one of adalora, "):
-        validation.check(config)
-
-
-@pytest.mark.parametrize(
-    ("serve", "quantization", "kind", "message"),
-    [
-        ("merged", None, "lily", "expected adapter, since kind lily cannot be merged, found merged"),
-        ("adapter", "nf4", "loha", "a kind for which PEFT has 4-bit layers, found loha"),
-    ],
-)
-def test_a_type_that_math_cannot_serve_is_refused(serve, quantization, kind, message):
-    config = config_with(kind, "math")
-    config["tasks"]["math"]["generation"]["serve"] = serve
-    config["tasks"]["math"]["defaults"]["quantization"] = quantization
+def test_a_type_that_does_not_fit_is_an_error_before_the_first_job(changes, own, message):
+    config = config_with(**changes)
+    for place, value in own.items():
+        put(config, place, value)
     with pytest.raises(JobError, match=message):
         validation.check(config)

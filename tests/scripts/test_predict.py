@@ -53,27 +53,21 @@ def test_texts_get_the_classes_and_probabilities_of_the_evaluation(make_run, tmp
     lines, other = (predict(classifier, {"texts": tmp_path / name}, {"reading": like}) for name in names)
     assert [row | {"n": str(number)} for number, row in enumerate(lines, 1)] == other
 
-    (tmp_path / "comma.csv").write_text("sentence,n\nfall,2\n")
-    with pytest.raises(
-        JobError, match=r"found 'sentence,n'\. Rename the columns .*, or .* is read with \{'sep': ';'\}\."
-    ):
-        predict(classifier, {"texts": tmp_path / "comma.csv"}, {"reading": like})
-
-    def refused(name: str, text: str, message: str, **changes) -> None:
-        (tmp_path / name).write_text(text)
+    def refused(text: str, message: str, **changes) -> None:
+        (tmp_path / "new.csv").write_text(text)
         with pytest.raises(JobError, match=message):
-            predict(classifier, {"texts": tmp_path / name}, {"reading": READING}, **changes)
+            predict(classifier, {"texts": tmp_path / "new.csv"}, {"reading": READING}, **changes)
 
-    refused("wrong.csv", "id,text\n1,rise\n", r"expected the column 'sentence', found 'id', 'text'\. Rename")
-    refused("empty.csv", "sentence,n\nrise,1\n ,2\n", "line 3, column sentence: expected text, found none")
-    refused("none.csv", "sentence\n", "no rows")
-    refused("taken.csv", "sentence,prediction\nrise,x\n", "without a column prediction")
+    refused("id,text\n1,rise\n", r"expected the column 'sentence', found 'id', 'text'\. Rename")
+    refused("sentence,n\nrise,1\n ,2\n", "line 3, column sentence: expected text, found none")
+    refused("sentence\n", "no rows")
+    refused("sentence,prediction\nrise,x\n", "without a column prediction")
     other = tmp_path / "other.manifest.json"
     files.write_json(other, files.read_json(classifier.tiny["model"]) | {"sha256": "0" * 64})
-    refused("fine.csv", "sentence\nrise\n", "on which the weights were trained", model=str(other))
+    refused("sentence\nrise\n", "on which the weights were trained", model=str(other))
     last = Path(classifier.weights["last"])
     last.write_bytes(last.read_bytes() + b" ")
-    refused("fine.csv", "sentence\nrise\n", "not written by this training run")
+    refused("sentence\nrise\n", "not written by this training run")
 
 
 def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
@@ -85,9 +79,6 @@ def test_questions_get_the_answers_of_the_evaluation(make_math_run, tmp_path):
     changed = {"prompt": {"template": "Q: {question}\n"}}  # in the config, since the training
     rows = predict(run, {"prompts": questions}, settings | changed)
     assert [row["output"] for row in rows] == [line["output"] for line in expected]
-    (tmp_path / "other.jsonl").write_text('{"question": "1+1?"}\n')
-    with pytest.raises(JobError, match=r"expected the column 'query', found 'question'"):
-        predict(run, {"prompts": tmp_path / "other.jsonl"}, settings)
 
 
 def test_prompts_of_a_subject_get_the_images_of_the_evaluation_and_others_with_a_seed(make_subject_run, tmp_path):
@@ -135,8 +126,6 @@ def test_every_image_of_a_folder_is_read_or_named_in_an_error(tmp_path):
         (tmp_path / "new" / name).symlink_to(target)
         refused(f"links to a folder or to nothing, which are not read: {name}")
         (tmp_path / "new" / name).unlink()
-    (tmp_path / "new/y.png").write_bytes((tmp_path / "new/x.png").read_bytes()[:40])
-    refused(r"y\.png: cannot be decoded as an image .* Replace or remove it")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +153,7 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
     (tmp_path / "images").mkdir()
     (tmp_path / "controls").mkdir()
     lines = ["image,prompt"]
-    for row in range(len(split)):
-        image, prompt, control = split[row]
+    for row, (image, prompt, control) in enumerate(split[row] for row in range(len(split))):
         image.save(tmp_path / f"images/{row}.png")
         control.save(tmp_path / f"controls/{row}.png")
         lines.append(f'{row}.png,"{prompt}"')
@@ -181,20 +169,16 @@ def test_images_and_control_images_get_the_images_of_the_evaluation(tmp_path, ma
         assert all((one == numpy.asarray(split[row][2])).all() for row, one in enumerate(used))
     (tmp_path / "one.txt").write_text("a scene\n")
     single = {"images": tmp_path / "images/1.png", "prompts": tmp_path / "one.txt"}
-    assert [row["given"] for row in predict(run, single, settings)] == ["1.png"]
-    one = {"images": tmp_path / "images", "prompts": tmp_path / "one.txt"}
-    assert {row["prompt"] for row in predict(run, one, settings)} == {"a scene, "}
+    assert [(row["given"], row["prompt"]) for row in predict(run, single, settings)] == [("1.png", "a scene, ")]
     (tmp_path / "two.txt").write_text("a scene\nanother scene\n")
-    (tmp_path / "long.txt").write_text("a scene " * 99)
     Image.new("RGB", (99, 7)).save(tmp_path / "line.png")
     annotated = tmp_path / "annotated.manifest.json"
     files.write_json(annotated, files.read_json(tiny_control["canny"]) | {"hint": None})
     for changes, message in (
         ({"settings": hint_settings(str(annotated))}, "--controls FOLDER"),
         ({"settings": hint_settings(tiny_control["segmentation"])}, "that the weights were trained on"),
-        ({"given": one | {"prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
-        ({"given": one | {"prompts": tmp_path / "long.txt"}}, r"'a scene a .{190}': expected at most 32 tokens"),
+        ({"given": {"images": tmp_path / "images", "prompts": tmp_path / "two.txt"}}, "found 2 prompts without it"),
         ({"given": single | {"images": tmp_path / "line.png"}}, "at least 8 × 8 pixels, found 99 × 7"),
     ):
         with pytest.raises(JobError, match=message):
-            predict(run, **({"given": one, "settings": settings} | changes))
+            predict(run, **({"given": single, "settings": settings} | changes))

@@ -52,12 +52,8 @@ def test_a_program_can_only_lie_about_itself():
         samples = [sample(0, WRONG), sample(1, lie), sample(2, WRONG), sample(3, CORRECT)]
         scored, outcomes = programs.score("X", benchmark, {"samples": {"t": samples}, "versions": {"t": 1}})
         assert [one["outcome"] for one in outcomes] == ["failed", "passed", "failed", "passed"]
-        assert scored["results"]["t"] == {
-            "pass@1,f": 0.5,
-            "pass@1_stderr,f": pytest.approx(3**-0.5 / 2),
-            "sample_len": 4,
-        }
-        assert scored["versions"] == {"t": 1}
+        values = {"pass@1,f": 0.5, "pass@1_stderr,f": pytest.approx(3**-0.5 / 2), "sample_len": 4}
+        assert scored["results"]["t"] == values and scored["versions"] == {"t": 1}
 
 
 def test_pass_at_k_is_estimated_from_all_answers(monkeypatch):

@@ -5,8 +5,6 @@ import pytest
 from chat_models import ARGUMENTS, CHAT, KINDS, tokenizer_of
 from hra_workflow.core.errors import JobError
 from hra_workflow.models.prompts import Prompt
-from hra_workflow.tasks.math.task import Math
-from support import paper_config
 
 TEXT = {"template": "Q: {question}\nA:"}
 REVERSED = "{% if add_generation_prompt %}[A]{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -99,21 +97,3 @@ def test_an_answer_without_an_end_of_turn_gets_the_end_of_text(made):
     prompt = made("qwen3", template="{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     asked, said = prompt.row("q", "a")
     assert prompt.tokenizer.decode(asked + said) == "user: q\nassistant: a\n<|im_end|>"
-
-
-@pytest.mark.parametrize(
-    ("chat", "training"),
-    [
-        (False, {"template": "{question} T"}),
-        (True, {"message": "{question} M", "chat": True, "arguments": {"a": 1}}),
-        ("auto", {"template": "{question} T", "message": "{question} M", "chat": "auto", "arguments": {"a": 1}}),
-    ],
-)
-def test_only_what_counts_is_given_to_the_jobs(chat, training):
-    config = paper_config()
-    prompt = {"template": "{question} T", "message": "{question} M", "chat": chat, "arguments": {"a": 1}}
-    config["tasks"]["math"]["prompt"] = prompt | {"evaluation_suffix": " S"}
-    task = Math(config)
-    assert task.prompt() == training
-    texts = {name: f"{training[name]} S" for name in ("template", "message") if name in training}
-    assert task.prompt(evaluation=True) == training | texts

@@ -4,12 +4,21 @@ import pytest
 
 from hra_workflow.report import run_statistics
 from published import NAMES, PUBLISHED, needs_paper, paper, published
+from support import paper_config
 
 IMPACT = dict(zip(NAMES, NAMES, strict=True)) | {"Overall impact": "overall_impact_pct"}
 COSTS = {
     "Parameters (%)": "param_ratio_pct",
     "Training time (h)": "training_time_h",
     "Peak memory (GB)": "peak_memory_GB",
+}
+CONTROL = {
+    "C2I_IoU": ("C2I IoU", "canny_iou"),
+    "C2I_F1": ("C2I F1", "canny_f1"),
+    "S2I_mIoU": ("S2I mIoU", "nvlabs_miou"),
+    "S2I_mAcc": ("S2I mAcc", "nvlabs_macc"),
+    "S2I_aAcc": ("S2I aAcc", "nvlabs_aacc"),
+    "L2F_error": ("L2F error", "landmarks_error"),
 }
 GLUE = ["MNLI", "SST-2", "CoLA", "QQP", "QNLI", "RTE", "MRPC", "STS-B", "All"]
 
@@ -61,23 +70,16 @@ def test_published_math_unites_figure_1c_and_table_7():
         assert ("Figure 1c" in source, "Table 7" in source) == (in_figure, in_table)
 
 
-def test_published_hra_parameters_are_exact():
-    """Vectors of 4096 for q_proj and v_proj of 32 layers."""
-    for method, setting, millions in published("math", "method", "setting", "params_M"):
-        if method == "HRA":
-            r = int(setting.split(",")[0].removeprefix("r="))
-            assert millions == f"{64 * 4096 * r / 1e6:.2f}"
-
-
-def test_scales_of_the_published_numbers():
-    """Verify the scale: an accuracy on MRPC's 408 items is a multiple of 1/408, "All" is a plain mean."""
-    ours = run_statistics.read_csv(PUBLISHED / "glue.csv")
-    for _, cells in ours.groupby("row"):
-        cells = cells.set_index("column")
-        values = cells["value"].astype(float)
-        assert abs(values["MNLI":"STS-B"].mean() - values["All"]) < 0.0101
-        mrpc = values["MRPC"]
-        is_accuracy = any(f"{100 * k / 408:.2f}" == f"{mrpc:.2f}" for k in range(409))
-        assert is_accuracy == (cells.loc["MRPC", "metric"] == "accuracy") == (cells.loc["QQP", "metric"] == "accuracy")
-    for name, metric in [("CoLA", "matthews_correlation"), ("STS-B", "pearson_spearman_mean"), ("RTE", "accuracy")]:
-        assert ours.loc[ours["column"] == name, "metric"].eq(metric).all()
+@needs_paper
+def test_published_control_equals_the_paper_cell_by_cell():
+    printed = [row for row in paper("table4_control") if any(row[key] for key in CONTROL)]  # real images: empty
+    wanted = [
+        (str(number), row["method"], row["params_M"], *CONTROL[key], row[key])
+        for number, row in enumerate(printed, 1)
+        for key in CONTROL
+        if row[key]
+    ]
+    assert published("control", "row", "method", "params_M", "column", "metric", "value") == wanted
+    made = run_statistics.read_csv(PUBLISHED / "control.csv")
+    ours = run_statistics.counterparts(made, paper_config()["tasks"]["control"]["columns"], {})
+    assert len(ours) == len(wanted)  # each has a column of ours

@@ -1,4 +1,4 @@
-"""`hra-workflow export` and `predict`: the run, its weights and the new inputs that they request, or a clear error."""
+"""Requests of `hra-workflow export` and `predict`: a run, its weights and new inputs, or a clear error."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,16 @@ HEADER = "dataset,method,variant,seed,benchmark,selection,step,metric,value,stat
 COLUMN = {"name": "Mine", "dataset": "cola", "benchmark": "validation", "metric": "accuracy"}
 
 
+def touch(name: str | Path) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).touch()
+
+
+def finish(folder: Path) -> None:
+    for name in ("train.json", "last/adapter_model.safetensors", "best/adapter_model.safetensors"):
+        touch(folder / name)
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """Provide a project with three finished runs of GLUE; project(**request) settles a request."""
@@ -26,24 +36,16 @@ def project(tmp_path, monkeypatch):
     lines = [HEADER]
     for (run, seed), value in values.items():
         folder = Path(f"results/glue/cola/{run}/seed{seed}")
-        for path in ("train.json", "last/adapter_model.safetensors", "best/adapter_model.safetensors"):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).touch()
+        finish(folder)
         for selection, offset in (("best_on_dev", 0), ("last", -0.5)):
             method = run.replace("/", ",")
-            row = f"cola,{method},{seed},validation,{selection},3,accuracy,{value + offset}"
-            lines.append(f"{row},ok")
+            lines.append(f"cola,{method},{seed},validation,{selection},3,accuracy,{value + offset},ok")
     lines.append("cola,full,all,0,validation,best_on_dev,3,accuracy,0.99,outdated")
     files.write_text("results/runs_glue.csv", "\n".join(lines) + "\n")
-    for name in ("new texts.csv", "prompts.txt"):
-        Path(name).touch()
-    (tmp_path / "results/subject/dog/hra/r8/seed0/steps/800").mkdir(parents=True)
     for path in ("train.json", "last/adapter_model.safetensors", "steps/800/adapter_model.safetensors"):
-        (tmp_path / "results/subject/dog/hra/r8/seed0" / path).parent.mkdir(exist_ok=True)
-        (tmp_path / "results/subject/dog/hra/r8/seed0" / path).touch()
-
-    (tmp_path / "results/subject/dog/real/images/seed0").mkdir(parents=True)
-    (tmp_path / "results/subject/dog/real/images/seed0/train.json").touch()
+        touch(f"results/subject/dog/hra/r8/seed0/{path}")
+    for path in ("new texts.csv", "prompts.txt", "results/subject/dog/real/images/seed0/train.json"):
+        touch(path)
 
     def settle(chosen=("glue", "subject"), **request):
         return requested_run.parse_request(config | {"request": request}, tasks.load(config), list(chosen))
@@ -58,16 +60,14 @@ def test_the_best_run_is_the_best_row_s_best_seed(project):
     place = r"results/glue/cola/lora/r8/seed0/predictions/best/new-texts-\w{8}/predictions\.csv"
     assert re.fullmatch(place, found.predictions)
     assert "lora/r8 has the best mean of accuracy on cola, validation (0.86, n = 1, best_on_dev)" in found.note
-    several = {name: value for name, value in COLUMN.items() if name != "dataset"} | {"better": "lower"}
-    project.config["tasks"]["glue"]["columns"] = [several]  # of a column without a dataset, the dataset's part
+    project.config["tasks"]["glue"]["columns"] = [COLUMN | {"better": "lower"}]
     found = project(["glue"], command="export", weights="last")
     assert found.card == "results/glue/cola/hra/r8/seed0/hub/last/README.md" and "seed 0 its best" in found.note
 
 
 def test_predictions_replace_only_those_of_the_same_inputs(project):
-    for name in ("in/ok.csv", "in2/ok.csv", "in/ok.txt", "images/ok.csv", "maps/ok.csv"):
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).touch()
+    for name in ("in/ok.csv", "in2/ok.csv", "in/ok.txt"):
+        touch(name)
     run = "results/subject/dog/hra/r8/seed0"
 
     def place(given, seed=None):
@@ -113,8 +113,7 @@ def test_what_does_not_exist_is_an_error_that_says_what_does(project, request_, 
 
 def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
     trial = Path("results/glue/cola/hra/r8@lr-0.1/seed1000/train.json")
-    trial.parent.mkdir(parents=True)
-    trial.touch()
+    touch(trial)
     with pytest.raises(JobError, match="not of a trial, found none there"):
         project(command="export", run=str(trial.parent))
     Path("results/runs_glue.csv").unlink()
@@ -123,10 +122,7 @@ def test_a_trial_and_a_table_that_is_not_made_have_no_best_run(project):
 
 
 def test_weights_that_are_no_adapter_are_refused_before_a_job(project):
-    for name in ("train.json", "last/adapter_model.safetensors", "best/adapter_model.safetensors"):
-        path = Path("results/glue/cola/full/all/seed0", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    finish(Path("results/glue/cola/full/all/seed0"))
     table = Path("results/runs_glue.csv").read_text().replace(",outdated", ",ok")
     files.write_text("results/runs_glue.csv", table)
     for run in ({}, {"run": "results/glue/cola/full/all/seed0"}):

@@ -39,13 +39,6 @@ def test_differences_only_on_the_same_scale(tmp_path):
     assert line(made, "full/all")["All (acc)_published"] == "88.25"
 
 
-def test_the_average_of_a_part_of_the_columns_has_no_counterpart(tmp_path):
-    expected = grid(tmp_path, datasets=("cola", "rte"), seeds=(0,))
-    collect(tmp_path, expected)
-    row = line(make_table(tmp_path, expected), "hra/r8")
-    assert row["All (acc)"] and not row["All (acc)_published"] and row["RTE_published"] == "88.45"
-
-
 def test_average_over_incomplete_seeds(tmp_path):
     expected = grid(tmp_path, datasets=("cola", "rte"))
     values = {"cola": [0.5, 0.6, 0.7], "rte": [0.8, 0.9, None]}

@@ -36,7 +36,7 @@ def test_wrong_searches_stop_the_dry_run(tune, message):
         validation.check(config)
 
 
-def test_a_right_search_passes_and_a_missing_share_does_not():
+def test_a_search_needs_held_out_rows():
     validation.check(config := tuned_config())
     del config["tasks"]["glue"]["held_out"]
     with pytest.raises(JobError, match=r"tasks.glue.tune: expected `held_out: \{share: 0.1\}`"):

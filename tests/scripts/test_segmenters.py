@@ -53,14 +53,6 @@ def mmsegmentation(tiny):
     return registry.load(*tiny)
 
 
-def transformers_segformer():
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
-    sizes = {"hidden_sizes": WIDTHS, "num_attention_heads": HEADS, "depths": [1, 2, 1, 1], "sr_ratios": REDUCTIONS}
-    config = SegformerConfig(**sizes, decoder_hidden_size=HEAD_WIDTH, num_labels=150)
-    return SegformerForSemanticSegmentation(config).eval()
-
-
 def test_mmsegmentation_sees_blue_first(mmsegmentation, monkeypatch):
     import mmseg.apis
 
@@ -72,7 +64,11 @@ def test_mmsegmentation_sees_blue_first(mmsegmentation, monkeypatch):
 
 @pytest.fixture
 def nvlabs(tmp_path):
-    model = transformers_segformer()
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    sizes = {"hidden_sizes": WIDTHS, "num_attention_heads": HEADS, "depths": [1, 2, 1, 1], "sr_ratios": REDUCTIONS}
+    config = SegformerConfig(**sizes, decoder_hidden_size=HEAD_WIDTH, num_labels=150)
+    model = SegformerForSemanticSegmentation(config).eval()
     randomise(model)
     model.save_pretrained(tmp_path)
     return registry.load({"kind": "segformer-nvlabs"}, tmp_path)
@@ -80,6 +76,8 @@ def nvlabs(tmp_path):
 
 def test_an_image_is_seen_as_by_nvlabs_pipeline(nvlabs):
     """Resized to a short side of 512, normalised by ImageNet's statistics; classes at the image's own size."""
+    eps = [module.eps for module in nvlabs.model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    assert (eps.count(1e-6), eps.count(1e-5)) == (2 * 5 + 4, 4 + 4)  # blocks and stages; stages and reductions
     image = Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (64, 80, 3), numpy.uint8))
     resized = numpy.asarray(image.resize((640, 512), Image.Resampling.BILINEAR)) / 255
     expected = (resized - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -106,47 +104,20 @@ def test_a_batch_gives_the_scores_of_single_images(request, monkeypatch, kind):
     assert (torch.cat(logits[1:]) - logits[0]).abs().max() < 1e-12 * logits[0].abs().max()
 
 
-def test_layer_norms_are_those_of_nvlabs(tmp_path):
-    """Check eps as in mix_transformer.py: 1e-6 for norm_layer (each block twice, each stage), else PyTorch's 1e-5."""
-    transformers_segformer().save_pretrained(tmp_path)
-    model = registry.load({"kind": "segformer-nvlabs"}, tmp_path).model
-    eps = [module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
-    blocks, stages, reductions = 5, 4, 4  # of the 4 blocks in stages that reduce
-    assert eps.count(1e-6) == 2 * blocks + stages and eps.count(1e-5) == stages + reductions
-
-
-def test_wrong_weights(tiny, tmp_path):
-    evaluator, folder = tiny
-    state = torch.load(folder / "tiny.pth", weights_only=True)["state_dict"]
-    changed = {f"{name}.other" if name == "decode_head.conv_seg.bias" else name: state[name] for name in state}
-    torch.save(changed, tmp_path / "other.pth")
-    with pytest.raises(JobError, match=r"weights of another model.*decode_head\.conv_seg\.bias"):
-        registry.load(evaluator, tmp_path)
-    for wanted, kind in ((r"\*\.pth", evaluator), (r"2DFAN4-\S+", {"kind": "face-alignment"})):
-        with pytest.raises(JobError, match=rf"expected one file {wanted}, found 0"):
-            registry.load(kind, tmp_path / "nowhere")
-    with pytest.raises(JobError, match=r"segformer/b9\.py: no such file"):
-        registry.load(evaluator | {"config": "segformer/b9.py"}, folder)
-
-
 @pytest.mark.full
 def test_face_alignment_runs_from_files(tmp_path, monkeypatch):
-    """Check that no face gives nothing, and given boxes give 68 points each in image pixels, in the boxes' order.
-
-    Random weights under the names and in the layout of face-alignment's files; S3FD's see no face anywhere.
-    """
+    """No face gives nothing, and given boxes 68 points each; S3FD's random weights see no face anywhere."""
     from face_alignment.api import FAN
     from face_alignment.detection.sfd.net_s3fd import s3fd
 
-    folder = tmp_path
     torch.manual_seed(0)
-    torch.save(FAN(4).state_dict(), folder / "2DFAN4-11f355bf06.pth.tar")
+    torch.save(FAN(4).state_dict(), tmp_path / "2DFAN4-11f355bf06.pth.tar")
     detector = s3fd().state_dict()
     for name, tensor in detector.items():
         if name.endswith("conf.bias"):
             tensor[:-1], tensor[-1] = 1e4, -1e4
-    torch.save(detector, folder / "s3fd-619a316812.pth")
-    face_alignment = registry.load({"kind": "face-alignment"}, folder)
+    torch.save(detector, tmp_path / "s3fd-619a316812.pth")
+    face_alignment = registry.load({"kind": "face-alignment"}, tmp_path)
     picture = Image.effect_noise((96, 80), 60).convert("RGB")
     assert face_alignment.faces(picture) == []
     boxes = [numpy.array([8, 8, 40, 40, 0.9]), numpy.array([50, 30, 80, 60, 0.6])]
@@ -156,3 +127,18 @@ def test_face_alignment_runs_from_files(tmp_path, monkeypatch):
     for points, (left, top, right, bottom, _) in zip(found, boxes, strict=True):
         middle = numpy.array([(left + right) / 2, (top + bottom) / 2])
         assert (abs(points - middle) < 2 * (right - left)).all()
+
+
+def test_wrong_weights(tiny, tmp_path):
+    evaluator, folder = tiny
+    state = torch.load(folder / "tiny.pth", weights_only=True)["state_dict"]
+    changed = {f"{name}.other" if name == "decode_head.conv_seg.bias" else name: state[name] for name in state}
+    torch.save(changed, tmp_path / "other.pth")
+    for source, place, message in (
+        (evaluator, tmp_path, r"weights of another model.*decode_head\.conv_seg\.bias"),
+        (evaluator, tmp_path / "nowhere", r"expected one file \*\.pth, found 0"),
+        ({"kind": "face-alignment"}, tmp_path / "nowhere", r"expected one file 2DFAN4-\S+, found 0"),
+        (evaluator | {"config": "segformer/b9.py"}, folder, r"segformer/b9\.py: no such file"),
+    ):
+        with pytest.raises(JobError, match=message):
+            registry.load(source, place)

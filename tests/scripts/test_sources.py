@@ -11,41 +11,20 @@ from served import fetch, make_wheel, names
 pytestmark = pytest.mark.usefixtures("patient")
 
 
-# Wheels
-
-
-def wheel_source(wheel, **changes):
-    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    return {
-        "kind": "pypi",
-        "package": "tinyweights",
-        "version": "1.0",
-        "sha256": sha256,
-        "path": "tinyweights/model",
-    } | changes
-
-
 MEMBERS = {"tinyweights/model/config.json": "{}", "tinyweights/model/sub/vocab.txt": "a", "tinyweights/run.py": "1"}
 
 
-@pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """Provide a wheel, and a pip that finds no other one."""
+def test_a_wheel_is_unpacked_unless_it_was_altered(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    return make_wheel(tmp_path / "wheels", MEMBERS)
-
-
-def test_wheel(tmp_path, wheel):
-    assert fetch(wheel_source(wheel), tmp_path / "to") == "1.0"
+    wheel = make_wheel(tmp_path / "wheels", MEMBERS)
+    source = {"kind": "pypi", "package": "tinyweights", "version": "1.0", "path": "tinyweights/model"}
+    source["sha256"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert fetch(source, tmp_path / "to") == "1.0"
     assert names(tmp_path / "to") == ["config.json", "sub/vocab.txt"]
-
-
-def test_altered_wheel(tmp_path, wheel):
-    source = wheel_source(wheel, sha256="0" * 64)
     with pytest.raises(JobError, match=r"(?s)could not download tinyweights==1\.0.*DO NOT MATCH THE HASHES"):
-        fetch(source, tmp_path / "to")
-    assert [name for name in names(tmp_path / "to") if not name.startswith(".wheel")] == []
+        fetch(source | {"sha256": "0" * 64}, tmp_path / "altered")
+    assert [name for name in names(tmp_path / "altered") if not name.startswith(".wheel")] == []
 
 
 @pytest.mark.parametrize("evil", ["tinyweights/model/../../../evil.json", "tinyweights/model//etc/evil.json"])
@@ -54,9 +33,6 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, evil):
     with pytest.raises(JobError, match="not a path inside a folder"):
         archive.unpack(wheel, "tinyweights/model", tmp_path / "to", lambda path: True)
     assert not list(tmp_path.rglob("evil.json")) and not (tmp_path / "to").exists()
-
-
-# Folders of this machine
 
 
 def test_local(tmp_path):

@@ -6,7 +6,6 @@ import factories
 import table
 from glue_tables import collect, grid, line, make_table
 from hra_workflow.commands import print_table
-from hra_workflow.core import files
 from hra_workflow.report import run_statistics
 
 
@@ -22,34 +21,6 @@ def test_order_is_the_papers_then_our_own_beside_their_method(tmp_path):
     ours = best.loc[best["run"] != "", "run"].tolist()
     assert ours == ["full/all", "hra/r8", "hra/r8-inf", "hra/r8-lambda1e-6", "head/all"]
     assert made.loc[made["run"] == "", "selection"].eq("best_on_dev").all()
-
-
-def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
-    """Test a sweep over λ that runs on one dataset only."""
-    expected = [
-        *grid(tmp_path, datasets=("mrpc", "cola"), seeds=(0,)),
-        *grid(tmp_path, datasets=("mrpc",), runs=("hra/r8-lambda1e-6",), seeds=(0, 1)),
-    ]
-    collect(tmp_path, expected, made=expected[:1] + expected[2:], incomplete=True)
-    made = make_table(tmp_path, expected)
-    assert (line(made, "hra/r8")["CoLA_n"], line(made, "hra/r8-lambda1e-6")["CoLA_n"]) == ("0", "")
-    assert line(made, "hra/r8-lambda1e-6")["missing"] == ""
-    rows = (tmp_path / "table_glue.md").read_text().splitlines()
-    assert next(text for text in rows if "HRA r=8, λ=1e-6 " in text).count("–") == 0
-    assert next(text for text in rows if "HRA r=8, λ=0 " in text).count("–") == 3
-
-
-def test_a_metric_without_a_value_is_named_and_no_hole(tmp_path):
-    expected = grid(tmp_path, datasets=("mrpc",), runs=("hra/r8", "lora/r8"), seeds=(0,))
-    collect(tmp_path, expected)
-    runs = run_statistics.read_csv(tmp_path / "runs_glue.csv")
-    unscored = (runs["method"] == "hra") & (runs["metric"] == "accuracy")  # as if no image had been scored
-    files.write_text(tmp_path / "runs_glue.csv", runs[~unscored].to_csv(index=False))
-    row = line(make_table(tmp_path, expected, published=None), "hra/r8")
-    assert row["MRPC (acc)"] == row["MRPC (acc)_n"] == row["All (acc)_n"] == "" and row["MRPC (acc/F1 mean)_n"] == "1"
-    text = (tmp_path / "table_glue.md").read_text()
-    assert "no face was found): HRA r=8, λ=0: MRPC (acc), All (acc).\n" in text
-    assert "LoRA r=8: MRPC" not in text and "without the classifier" in text
 
 
 def test_labels_with_signs_of_markup_are_shown_as_they_are(tmp_path):
@@ -91,8 +62,7 @@ def test_the_terminal_table_fits(tmp_path, monkeypatch, capsys):
         print_table.main()
         head, _, notes = capsys.readouterr().out.partition("Notes: ")
         assert max(map(len, head.splitlines())) <= width and "…" not in head
-        for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"):
-            assert text in head
+        assert all(text in head for text in ("MNLI", "STS-B", "HRA", "r=8, λ=∞", "H-Adapter"))
         assert f"{tmp_path}/table_glue.md;" in notes
 
 
@@ -113,3 +83,13 @@ def test_a_column_of_many_datasets_is_their_mean(tmp_path):
     assert (lora["Both"], lora["Both_n"]) == (f"{chosen['lora'].mean():.3f}", "2")
     assert lora["None"] == lora["None_n"] == hra["None"] == ""
     assert "Unscaled, not percent." in (tmp_path / "table_glue.md").read_text()
+
+
+def test_what_the_grid_does_not_have_is_empty_and_not_a_hole(tmp_path):
+    """A sweep over λ may run on one dataset only."""
+    sweep = grid(tmp_path, datasets=("mrpc",), runs=("hra/r8-lambda1e-6",), seeds=(0, 1))
+    expected = [*grid(tmp_path, datasets=("mrpc", "cola"), seeds=(0,)), *sweep]
+    collect(tmp_path, expected, made=expected[:1] + sweep, incomplete=True)
+    made = make_table(tmp_path, expected)
+    assert (line(made, "hra/r8")["CoLA_n"], line(made, "hra/r8-lambda1e-6")["CoLA_n"]) == ("0", "")
+    assert line(made, "hra/r8-lambda1e-6")["missing"] == ""

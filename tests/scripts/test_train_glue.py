@@ -31,14 +31,11 @@ def test_every_method_trains_and_evaluates(make_run, kind):
             scores.rename(scores.with_suffix(".aside"))
         evaluate_glue.main(run.evaluate)
         metrics = files.read_json(run.evaluate["output"]["metrics"])
-        results.append(
-            (metrics | {"seconds": 0, "sha256": ""}, Path(run.evaluate["output"]["predictions"]).read_bytes())
-        )
+        lines = Path(run.evaluate["output"]["predictions"]).read_bytes()
+        results.append((metrics | {"seconds": 0, "sha256": ""}, lines))
     scores.with_suffix(".aside").rename(scores)
     assert results[0] == results[1]
-    assert record["steps"] == 12 and record["attempts"] == 1
-    assert metrics["n_items"] == 40
-    assert metrics["selections"]["last"]["step"] == 12
+    assert record["steps"] == 12 and record["attempts"] == 1 and metrics["n_items"] == 40
     # The stored weights are those that training evaluated.
     best = next(entry for entry in record["curve"] if entry["step"] == record["best_step"])
     assert metrics["selections"]["last"]["metrics"]["accuracy"]["value"] == record["curve"][-1]["metrics"]["accuracy"]
@@ -91,25 +88,6 @@ def test_training_starts_from_the_augmented_checkpoint_and_the_head_has_a_rate_o
     for moving in ("adapter", "head"):
         moved = {name: (ends[moving][name] - value).abs().max() > 1e-6 for name, value in ends["none"].items()}
         assert all(found == (("hra_u" in name) == (moving == "adapter")) for name, found in moved.items())
-
-
-def test_evaluations_may_be_at_a_fraction_of_all_steps(make_run):
-    record = train(make_run(method("hra"), epochs=1, eval_steps=0.4))
-    assert record["steps"] == 6 and [point["step"] for point in record["curve"]] == [3, 6]
-
-
-def test_a_missing_gpu_is_said_at_the_start(make_run):
-    run = make_run(method("hra"))
-    job = run.train
-    job["resources"]["gpu"], job["params"]["device"] = 1, None
-    import torch
-
-    import train_glue
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(JobError, match=r"requests 1 GPU.*Set gpu: 0"):
-        train_glue.main(job)
 
 
 @pytest.mark.parametrize(

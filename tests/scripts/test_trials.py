@@ -10,6 +10,7 @@ import collect_trials
 import train_glue
 from hra_workflow.core import files, made_from, records, tuning
 from hra_workflow.core.errors import JobError
+from hra_workflow.models import adapters
 from hra_workflow.report import run_statistics, tuning_results
 from support import method
 from tuned import choice, choices, collect, expected, made, trial_job
@@ -17,19 +18,14 @@ from tuned import choice, choices, collect, expected, made, trial_job
 SHARE = {"share": 0.25, "seed": 0}
 
 
-def test_a_trial_records_its_score_and_keeps_no_weights(make_run):
-    job = trial_job(make_run(method("hra"), held_out=SHARE))
-    train_glue.main(job)
+def test_a_trial_keeps_its_score_and_no_weights_and_may_diverge(make_run, monkeypatch):
+    train_glue.main(job := trial_job(make_run(method("hra"), held_out=SHARE)))
     record = files.read_json(job["output"]["record"])
     best = max(entry["metrics"]["accuracy"] for entry in record["curve"])
     assert record["held_out"] == {"metric": "accuracy", "value": best, "rows": 24, "train_rows": 72}
     assert record["steps"] == 10 and record["adapter_bytes"] > 1000
     assert all(load_file(path) == {} for path in (job["output"]["last"], job["output"]["best"]))
     assert not list(Path(job["output"]["record"]).parent.glob("scores/*.safetensors"))
-
-
-def test_a_trial_that_diverges_is_a_result(make_run, monkeypatch):
-    from hra_workflow.models import adapters
 
     def diverging(*arguments):
         model = started(*arguments)
@@ -38,14 +34,11 @@ def test_a_trial_that_diverges_is_a_result(make_run, monkeypatch):
 
     started = adapters.start_training
     monkeypatch.setattr(adapters, "start_training", diverging)
-    train_glue.main(job := trial_job(make_run(method("hra"), held_out=SHARE)))
+    train_glue.main(job := trial_job(make_run(method("hra"), "diverging", held_out=SHARE)))
     record = files.read_json(job["output"]["record"])
     assert record["status"] == "diverged" and "is nan at step" in record["error"]
     asked = {name: job["params"][name] for name in job["params"]["expects"]["settings"]}
     assert made_from.list_differences(record["made_from"], {"settings": asked}) == []
-
-
-# The choice, the table and the figure
 
 
 @pytest.mark.parametrize(
@@ -128,11 +121,10 @@ def test_the_table_has_every_trial(tmp_path):
     runs = {"hra/r8": [0.5, 0.9, "nan at step 3"], "lora/r8": [0.7, 0.6, None], "dora/r8": ["nan at step 3"] * 3}
     trials = made(tmp_path, runs)
     table = run_statistics.read_csv(collect(tmp_path, trials, choices(tmp_path, trials)))
-    assert list(table["learning_rate"]) == ["0.001", "0.01", "0.1"] * 3
+    assert list(table["learning_rate"]) == ["0.001", "0.01", "0.1"] * 3 and table["held_out_rows"][0] == "20"
     assert list(table["status"]) == [*["ok", "ok", "diverged"], *["ok", "ok", "missing"], *["diverged"] * 3]
     assert list(table["chosen"]) == ["false", "true", "false", "true", *["false"] * 5]
     assert table["score"][1] == "0.9" and table["score"][2] == "" and table["error"][2] == "nan at step 3"
-    assert table["held_out_rows"][0] == "20"
 
 
 def test_a_trial_on_several_devices_costs_their_time(tmp_path):

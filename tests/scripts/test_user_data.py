@@ -17,7 +17,7 @@ from control_jobs import draw
 from glue_tables import grid
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images, sources, subject_images, text_tables
+from hra_workflow.data import images
 from hra_workflow.report import selections
 from hra_workflow.tasks import user_data
 from support import paper_config
@@ -31,10 +31,6 @@ TRAIN = ["a film,good", '"two\nlines",bad', "A  Film,good", "a film,bad", "odd,b
 def save(folder: Path, name: str, rows: list[str], header: str = "text,label") -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text("\n".join([header, *rows]) + "\n")
-
-
-def fetch(manifest: str | Path, source: dict, dataset: dict) -> None:
-    download.main(rule_jobs.download("dataset", manifest, source, dataset=dataset))
 
 
 @pytest.fixture
@@ -57,39 +53,6 @@ def test_the_plan_counts_the_rows_of_every_class(mine):
     ]
 
 
-@pytest.fixture
-def fetched(mine, monkeypatch):
-    """Provide a function that checks the downloaded dataset and returns how often its files have been read."""
-    fetch(user_data.manifest(mine, "mine"), mine.datasets["mine"]["source"], mine.download("mine"))
-    made, read = [], text_tables.read_splits
-    monkeypatch.setattr(text_tables, "read_splits", lambda *given: made.append(1) or read(*given))
-
-    def times() -> int:
-        user_data.check(mine, "mine")
-        return len(made)
-
-    return times
-
-
-def test_files_that_the_download_has_checked_are_not_read_again(fetched, tmp_path):
-    (tmp_path / "own/train.csv").touch()
-    assert fetched() == 0
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda mine, own: save(own, "dev.csv", ["newer,good"]),
-        lambda mine, own: mine.datasets["mine"].update(take={"train": 3}),
-        lambda mine, own: Path(user_data.manifest(mine, "mine")).write_text("{"),
-    ],
-    ids=["file", "entry", "manifest"],
-)
-def test_files_are_read_again_after_a_change(fetched, mine, tmp_path, change):
-    change(mine, tmp_path / "own")
-    assert fetched() == 1
-
-
 def test_a_bad_row_stops_a_dry_run(mine, tmp_path):
     save(tmp_path / "own", "train.csv", [*TRAIN, "new,goood"])
     message = (
@@ -102,89 +65,37 @@ def test_a_bad_row_stops_a_dry_run(mine, tmp_path):
     assert str(problem.value) == message
 
 
-# Images
+def test_images_of_the_user_are_counted_and_a_missing_or_damaged_one_is_named(here, tmp_path):
+    """The plan finds a missing image; the job that computes control images finds a damaged one."""
+    config, folder = paper_config(), tmp_path / "rooms"
+    folder.mkdir()
+    config["tasks"]["control"]["resolution"] = 32
+    source = {"kind": "local", "path": str(folder)}
+    splits = {
+        name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.png"} for name in ("train", "validation")
+    }
+    config["datasets"]["control"]["rooms"] = {"source": source, "hint": "canny", "splits": splits, "evaluators": []}
+    task = tasks.load(config)["control"]
+    noise = numpy.random.default_rng(0).integers(0, 256, (32, 32, 3), numpy.uint8)
+    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
+        for name in ("train/0.png", "train/1.png", "validation/0.png"):
+            archive.writestr(name, b"no image" if "1" in name else images.to_png(Image.fromarray(noise)))
 
+    def prompts(split: str, *keys: int) -> None:
+        lines = [json.dumps({"image": f"{key}.png", "prompt": "a room"}) for key in keys]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
-def picture(seed: int = 0, side: int = 32) -> Image.Image:
-    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (side, side, 3), numpy.uint8))
-
-
-def test_an_error_about_images_names_the_endings_of_those_that_are_used(tmp_path):
-    picture().save(tmp_path / "a.png")
-    (tmp_path / "IMG_1.HEIC").write_bytes(b"")
-    paths = sources.of({"kind": "local", "path": str(tmp_path)}).user_files({"resolution": 32})
-    with pytest.raises(JobError, match=r"found 1: a.png. .* only files that end in .bmp .jpeg .* are used"):
-        subject_images.check(paths, 32, images=2)
-
-
-class Scenes:
-    """A control dataset in the user's files."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        config = paper_config()
-        splits = {
-            split: {"prompts": f"{split}.jsonl", "image": f"rooms.zip:{split}/{{key}}.png"}
-            for split in ("train", "validation")
-        }
-        source = {"kind": "local", "path": str(folder)}
-        config["datasets"]["control"]["rooms"] = {"source": source, "hint": "canny", "splits": splits, "evaluators": []}
-        config["tasks"]["control"]["resolution"] = 32
-        self.task = tasks.load(config)["control"]
-        self.entry = self.task.datasets["rooms"]
-        folder.mkdir()
-
-    def save(self, train: list[bytes], validation: list[bytes]) -> None:
-        with zipfile.ZipFile(self.folder / "rooms.zip", "w") as archive:
-            for split, pictures in (("train", train), ("validation", validation)):
-                for number, one in enumerate(pictures):
-                    archive.writestr(f"{split}/{number}.png", one)
-                lines = [json.dumps({"image": f"{number}.png", "prompt": "a room"}) for number in range(len(pictures))]
-                (self.folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-@pytest.fixture
-def scenes(here, tmp_path) -> Scenes:
-    made = Scenes(tmp_path / "rooms")
-    made.save([images.to_png(picture(seed)) for seed in range(3)], [images.to_png(picture(3))])
-    return made
-
-
-def test_the_plan_counts_the_rows_of_control_images(scenes):
-    user_data.check(scenes.task, "rooms")
-    assert user_data.contents(scenes.task) == ["rooms: train 3 rows, validation 1 row"]
-
-
-def test_a_missing_image_stops_a_dry_run(scenes):
-    (scenes.folder / "validation.jsonl").write_text('{"image": "9.png", "prompt": "a room"}\n')
+    prompts("train", 0, 1)
+    prompts("validation", 9)
     with pytest.raises(JobError, match=r"^control/rooms: split validation, image '9': rooms\.zip: expected vali.*/9"):
-        user_data.check(scenes.task, "rooms")
-
-
-def test_a_damaged_image_is_an_error_of_the_job_that_computes_control_images(scenes, tmp_path):
-    scenes.save([images.to_png(picture(0)), b"no image"], [images.to_png(picture(1))])
+        user_data.check(task, "rooms")
+    prompts("validation", 0)
+    user_data.check(task, "rooms")
+    assert user_data.contents(task) == ["rooms: train 2 rows, validation 1 row"]
     archives, hints = (tmp_path / f"resources/{name}/rooms.manifest.json" for name in ("datasets/control", "hints"))
-    fetch(archives, scenes.entry["source"], {"archives": True})
+    download.main(rule_jobs.download("dataset", archives, source, dataset={"archives": True}))
     with pytest.raises(JobError, match=r"split train, image '1': .*/1\.png: cannot be decoded as an image"):
-        draw_hints.main(draw(str(archives), hints, scenes.task.hints("rooms")))
-
-
-# A benchmark that is the split on which models are trained
-
-
-def on(folder: Path, split: str) -> dict:
-    """Return a benchmark that is a split of the training set."""
-    return {"dataset": "sst2", "benchmark": "dev", "split": split} | dict.fromkeys(
-        ("train", "reported"), str(folder / "sst2.manifest.json")
-    )
-
-
-@pytest.mark.parametrize("split", ["dev", "train"])
-def test_the_plan_warns_of_a_benchmark_that_is_the_training_split(tmp_path, split):
-    found = selections.training_split_warnings([on(tmp_path, split)])
-    assert [one.partition(",")[0] for one in found] == [
-        "sst2: the benchmark dev is the split on which models are trained"
-    ] * (split == "train")
+        draw_hints.main(draw(str(archives), hints, task.hints("rooms")))
 
 
 def test_the_notes_of_a_table_begin_with_a_benchmark_that_is_the_training_split(tmp_path):
@@ -192,7 +103,11 @@ def test_the_notes_of_a_table_begin_with_a_benchmark_that_is_the_training_split(
     paths = [factories.write(tmp_path, run, [0.1, 0.75]) for run in expected]
     collect_runs.main(factories.collect_job(tmp_path, expected, paths))
     job = factories.table_job(tmp_path, expected)
-    job["params"]["benchmarks"] = [on(tmp_path, "train")]
+    manifest = str(tmp_path / "sst2.manifest.json")
+    own = {"dataset": "sst2", "benchmark": "dev", "split": "train", "train": manifest, "reported": manifest}
+    warned = [selections.training_split_warnings([own | {"split": split}]) for split in ("dev", "train")]
+    assert warned[0] == [] and "sst2: the benchmark dev is the split on which models are trained" in warned[1][0]
+    job["params"]["benchmarks"] = [own]
     make_table(job)
     first = (tmp_path / "table_glue.md").read_text().partition("## Notes\n\n")[2].splitlines()[0]
     assert first.startswith("- **The training rows** are the benchmark of SST-2, All (acc), ")

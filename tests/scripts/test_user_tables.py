@@ -36,18 +36,6 @@ def test_a_column_that_is_there_twice_and_nul(tmp_path, name, content, message):
             text_tables.read_splits("mine", entry, tmp_path, None)
 
 
-def test_both_escapes_of_a_character_are_one_and_unread_columns_may_have_any(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\ude00", "more": "\\ud83d"}')
-    entry = {"splits": {"train": ["a.jsonl"]}, "columns": ["text"]}
-    (split,) = text_tables.read_splits("mine", entry, tmp_path, None).values()
-    assert split == {"text": ["😀"]}
-    with pytest.raises(JobError, match=r"a.jsonl, line 1, column more: .* found a surrogate"):  # predictions repeat it
-        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
-    (tmp_path / "a.jsonl").write_text('{"text": "a", "\\ud83d": "\\ud83d"}')
-    with pytest.raises(JobError, match=r"a.jsonl, line 1: expected text, found a surrogate .* in '.ud83d'"):
-        new_inputs.table(str(tmp_path / "a.jsonl"), ["text"])
-
-
 TYPES = {"splits": {"train": ["a.csv"]}, "columns": ["text"], "label": "label", "labels": ["HUM", "LOC", "ENTY"]}
 
 

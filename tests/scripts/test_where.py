@@ -29,17 +29,13 @@ def described(monkeypatch):
 def test_jobs_on_this_machine(described, monkeypatch):
     assert described([{}], cores=1, jobs=2, threads=False) == "this machine, 1 core"
     assert described([{}], cores=99) == "this machine, 4 cores"
+    requests = [{"gpu": 1}, {"gpu": 2}]
+    for visible, has in (("", "no GPU"), ("0", "1 GPU")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        few = f"this machine has {has}, a job requests 2: use your scheduler's profile (--profile slurm)"
+        assert described(requests, cores=4) == f"this machine, 4 cores; {few}"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert described([{"gpu": 1}, {"gpu": 2}], cores=4) == "this machine, 4 cores, 2 GPUs"
-
-
-@pytest.mark.parametrize(("visible", "has"), [("", "no GPU"), ("0", "1 GPU")])
-def test_a_machine_with_too_few_gpus_says_so(described, monkeypatch, visible, has):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert described([{"gpu": 1}, {"gpu": 2}], cores=4) == (
-        f"this machine, 4 cores; this machine has {has}, a job requests 2: "
-        "use your scheduler's profile (--profile slurm)"
-    )
+    assert described(requests, cores=4) == "this machine, 4 cores, 2 GPUs"
 
 
 def test_jobs_on_slurm(described):

@@ -58,7 +58,6 @@ def here(tmp_path, monkeypatch):
     Path("latin.yaml").write_text("# café\n", encoding="latin-1")
     Path("broken.yaml").write_text("tasks: {glue: [}\n")
     Path("list.yaml").write_text("- tasks\n")
-    Path("circle.yaml").write_text("extends: circle.yaml\n")
     monkeypatch.setattr(project, "call", lambda command, is_first=None: pytest.fail(f"started {command}"))
     return tmp_path
 
@@ -88,13 +87,9 @@ def test_a_project_s_own_folder_is_no_place_for_the_grid_of_the_paper(here, monk
     assert "expected the project that is meant, found config.yaml here" in capsys.readouterr().err
 
 
-def every_command() -> list[str]:
-    return interface.commands.list_commands(click.Context(interface.commands))
-
-
 def test_help_texts_have_examples_in_any_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "0")
-    for name in every_command():
+    for name in interface.commands.list_commands(click.Context(interface.commands)):
         assert main([name, "--help"]) == 0
         printed = capsys.readouterr().out
         assert "Examples:" in printed and f"hra-workflow {name}" in printed, name

@@ -1,8 +1,4 @@
-"""docs/your-own.md: every example is a valid config of one task, its data are read; the learning
-rates to start from are those of the configs.
-
-workflow/test_your_own_walk.py runs the commands of its first part, workflow/test_new_project.py plans the projects.
-"""
+"""docs/your-own.md: every example is a valid config of one task, and its data are read."""
 
 import json
 import re
@@ -23,9 +19,9 @@ RUNS = {"model": 1, "method": 6, "flux2": 2, "hint": 4}
 TASKS = {"model": "math", "method": "glue", "flux2": "subject", "hint": "control"}
 
 
-def project(task: str, demo: bool = False, name: str = "reviews") -> list[dict]:
+def project(task: str, name: str = "reviews") -> list[dict]:
     """Return the files of a new project, its own last."""
-    return [content for _, content in overlays.with_extended([new_project.make(name, task, demo)], overlays.read)]
+    return [content for _, content in overlays.with_extended([new_project.make(name, task, False)], overlays.read)]
 
 
 @pytest.mark.parametrize("name", RUNS)

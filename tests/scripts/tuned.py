@@ -37,15 +37,9 @@ def made(folder, scores: dict[str, list], metric: str = "accuracy") -> list[dict
                 record["held_out"] = {"metric": metric, "value": score, "rows": 20, "train_rows": 80}
             if score is not None:
                 path.parent.mkdir(parents=True)
-                records.write(path, of_trial(trials[-1]) | record)
+                made_from = expected(trials[-1:])[0] | {"inputs": {}}
+                records.write(path, one | {"variant": trial, "made_from": made_from} | record)
     return trials
-
-
-def of_trial(trial: dict) -> dict:
-    """Return the entries of a trial's record that tell which trial of which config it is."""
-    (one,) = expected([trial])
-    names = {"variant": trial["trial"]} | {name: trial[name] for name in ("dataset", "method", "seed")}
-    return names | {"made_from": one | {"inputs": {}}}
 
 
 def expected(trials: list[dict], epochs: int = 3) -> list[dict]:

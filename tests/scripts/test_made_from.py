@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from PIL import Image
 
 import evaluate_control
 import evaluate_math
@@ -111,6 +112,34 @@ def test_a_record_that_is_not_what_the_config_specifies_is_refused(place):
         evaluate_math.main(evaluate | {"params": evaluate["params"] | {"answer": "gsm8k"}})
 
 
+def test_inputs_that_have_changed_since_are_named(tmp_path):
+    manifest = str(tmp_path / "dino.manifest.json")
+    files.write_json(manifest, {"sha256": "c" * 64})
+    made = {"input": {"models": [manifest]}, "params": SETTINGS, "wildcards": EVALUATION}
+    found = made_from.describe(made)
+    assert not made_from.list_differences(found, {"settings": SETTINGS})
+    files.write_json(manifest, {"sha256": "d" * 64})
+    assert made_from.list_differences(found, {}) == [f"inputs.{manifest} cccccccccccc…, now dddddddddddd…"]
+    (tmp_path / "dino.manifest.json").unlink()  # then nothing is known
+    assert not made_from.list_differences(found, {})
+
+
+def test_what_a_job_expects_is_in_its_results(tmp_path):
+    """Only the settings count, and the results before by their digests; shards of one result are made from the same."""
+    manifest = str(tmp_path / "train.json")
+    records.write(manifest, {"a": 1})
+    about = {"settings": ["method"], "before": {"record": OF_TRAINING, "several": [OF_TRAINING, EXPECTED]}}
+    made = {"input": {"record": manifest, "chosen": manifest, "last": "x.safetensors"}, "wildcards": EVALUATION}
+    made |= {"params": {"method": {"kind": "hra"}, "scratch": "s", "expects": about}}
+    found = made_from.describe(made)
+    assert found["settings"] == {"method": {"kind": "hra"}} and found["inputs"] == {
+        manifest: records.read(manifest)["sha256"]
+    }
+    assert found["before"] == {name: made_from.digest_of(one) for name, one in about["before"].items()}
+    shard = made | {"wildcards": EVALUATION | {"shard": "1", "n_shards": "2"}}
+    assert made_from.describe(shard) == found
+
+
 def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
     """Class images, and the manifests of initial adapters; test_control_scripts.py has control images."""
 
@@ -120,8 +149,11 @@ def test_what_a_training_starts_from_is_what_the_config_asks_for(tmp_path):
             "params": {"expects": {"settings": [], "before": {name: {"settings": settings}}}},
         }
 
-    dog = images.Picture("a", images.to_png(picture((8, 8))), {})
-    images.pack(tmp_path / "dog.tar", [dog], head=HEAD | {"result": "dog"})
+    images.pack(
+        tmp_path / "dog.tar",
+        [images.Picture("a", images.to_png(Image.new("RGB", (8, 8))), {})],
+        head=HEAD | {"result": "dog"},
+    )
     assert len(train_subject.class_images(of("class_images", tmp_path / "dog.tar", SETTINGS))) == 1
     with pytest.raises(JobError, match=r"dog\.tar: .* seed null, now 1"):
         train_subject.class_images(of("class_images", tmp_path / "dog.tar", SETTINGS | {"seed": 1}))

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torchvision import transforms
@@ -12,6 +13,9 @@ from transformers import PreTrainedTokenizerFast
 import train_math
 import train_subject
 from hra_workflow.core import manifests
+from hra_workflow.core.sharding import seed
+from hra_workflow.data import images
+from hra_workflow.evaluators.lpips import LpipsVgg, StLpips
 from hra_workflow.models import causal_lm, diffusion
 from hra_workflow.tasks import load
 from hra_workflow.tasks.subject import dreambooth
@@ -52,10 +56,6 @@ def test_a_response_continues_its_prompt_as_in_the_official_code(sentencepiece):
     assert sentencepiece.convert_ids_to_tokens(said) == ["▁", "/", "/", "x"]
 
 
-class Begun(Exception):
-    """Ends a training before its first step."""
-
-
 @pytest.mark.parametrize(
     ("kind", "settings", "expected"),
     [
@@ -66,12 +66,15 @@ class Begun(Exception):
     ],
 )
 def test_the_base_model_is_loaded_in_its_own_precision(make_math_run, monkeypatch, kind, settings, expected):
+    class Loaded(Exception):
+        pass
+
     def load_model(folder, precision, *_):
-        raise Begun(precision)
+        raise Loaded(precision)
 
     job = make_math_run(method(kind, targets=LLAMA_TARGETS), **settings).train
     monkeypatch.setattr(causal_lm, "load_model", load_model)
-    with pytest.raises(Begun, match=f"^{expected}$"):
+    with pytest.raises(Loaded, match=f"^{expected}$"):
         train_math.main(job)
 
 
@@ -80,6 +83,16 @@ def photograph():
     """Noise, in which every interpolation differs; (300, 401): the longer side is rounded down."""
     pixels = torch.randint(256, (300, 401, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return Image.fromarray(pixels.numpy())
+
+
+def test_subject_images_are_resized_as_in_the_official_training(photograph):
+    expected = transforms.Resize(64, interpolation=transforms.InterpolationMode.BILINEAR)(photograph)
+    samples = dreambooth.Samples([photograph], [photograph], 64, seed=0)
+    whole = transforms.ToTensor()(expected) * 2 - 1
+    assert whole.shape == (3, 64, 85)
+    for part in samples[0]:
+        crops = whole.unfold(2, 64, 1).permute(2, 0, 1, 3)
+        assert (crops - part["pixels"]).abs().amax((1, 2, 3)).min() < 1e-5
 
 
 def test_centred_crops_are_encoded_once(photograph):
@@ -92,6 +105,27 @@ def test_centred_crops_are_encoded_once(photograph):
     torch.testing.assert_close(after["posterior"], before["pixels"] + 1)
     assert samples.are_encoded() and before["frame"] == after["frame"] == (300, 401, 0, 10)
     assert {samples[n][0]["prompt"] for n in range(2)} == {0, 1}
+
+
+@pytest.mark.parametrize(("kind", "side"), [(LpipsVgg, 512), (StLpips, 224)])
+def test_lpips_sees_what_the_official_transform_gives(photograph, monkeypatch, kind, side):
+    monkeypatch.setattr(kind, "load", lambda *_: torch.nn.Identity())
+    normalise = transforms.Normalize(mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])
+    transform = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor(), normalise])
+    torch.testing.assert_close(kind({}, None, "cpu").pixels(photograph), transform(photograph))
+
+
+def test_class_images_are_those_of_the_pipeline_as_it_is(make_subject_run):
+    import generate_class_images
+
+    run, text = make_subject_run(method("full")), "a photo of a ball"
+    job = run.class_images(scheduler="model", inference_steps=4, images=1)
+    generate_class_images.main(job)
+    (made,) = images.unpack(job["output"]["shard"])
+    pipeline = StableDiffusionPipeline.from_pretrained(manifests.folder(run.tiny["model"]), safety_checker=None)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed("class image", 0, text, 0)))
+    expected = pipeline(text, num_inference_steps=4, height=32, width=32, latents=noise).images[0]
+    assert made.image.tobytes() == expected.tobytes()
 
 
 def test_the_defaults_are_the_official_code_s():
@@ -133,6 +167,10 @@ def test_images_of_the_class_have_the_last_prompt():
     samples = dreambooth.Samples(plain(0, 3), plain(100, 6), SIDE, seed=0, prompts=[0, 1, 0])
     used = {shown(part): part["prompt"] for n in range(6) for part in samples[n]}
     assert used == {0: 0, 1: 1, 2: 0} | dict.fromkeys(range(100, 106), 2)
+
+
+class Begun(Exception):
+    """Ends a training before its first step."""
 
 
 def test_each_image_is_trained_on_with_the_words_for_it(make_subject_run, monkeypatch):

@@ -20,7 +20,7 @@ def test_one_row_per_run_benchmark_selection_and_metric_in_config_order(tmp_path
     expected = grid(tmp_path, datasets=("sst2", "mrpc", "mnli"), runs=("hra/r8", "full/all"), seeds=(4, 1))
     runs = collect(tmp_path, expected)
     assert list(runs.columns) == list(run_columns.columns())
-    keys = [*runs[["method", "dataset", "seed"]].drop_duplicates().itertuples(index=False, name=None)]
+    keys = runs[["method", "dataset", "seed"]].drop_duplicates().to_records(index=False).tolist()
     assert keys == [(m, d, s) for m in ("hra", "full") for d in ("sst2", "mrpc", "mnli") for s in ("4", "1")]
     assert len(runs) == 2 * 2 * (2 + 2 * 3 + 2 * 2)
     assert runs["benchmark"].unique().tolist() == ["dev", "matched", "mismatched"]
@@ -66,6 +66,8 @@ ASKED = {"hyperparameters": factories.SETTINGS | {"learning_rate": 5e-3}}
     [
         (ASKED, "learning_rate 0.001, now 0.005"),
         ({"hyperparameters": factories.SETTINGS | {"eval_batch_size": 2}}, None),  # neutral
+        ({"hyperparameters": factories.SETTINGS | {"warmup_steps": 7}}, "warmup_steps null, now 7"),
+        ({"method": {"version": 2}}, "method.version 1, now 2"),
         ({"task_version": 2}, "task_version 1, now 2"),
         ("c", "inputs.dataset.manifest.json bbbbbbbbbbbb…, now cccccccccccc…"),
         ("b", None),
@@ -87,6 +89,16 @@ def test_a_record_of_another_run_than_the_config_asks_for_is_refused(tmp_path, m
     expected = re.escape(f"cola/hra/r8/seed0 (outdated: {message}; delete {paths[0][0]})")
     with pytest.raises(JobError, match=rf"1 result.* of glue are not those that the config specifies: {expected}"):
         collect_runs.main(job)
+
+
+def test_an_incomplete_table_has_no_mean_over_two_rates(tmp_path):
+    expected = grid(tmp_path, seeds=(0, 1))
+    paths = [factories.write(tmp_path, run, [0.5]) for run in expected]
+    change(expected[1], ASKED)
+    collect_runs.main(factories.collect_job(tmp_path, expected, paths, incomplete=True))
+    row = line(make_table(tmp_path, expected), "hra/r8")
+    assert row["CoLA_n"] == "1" and "cola: seed 1 (outdated: learning_rate 0.001, now 0.005; delete" in row["missing"]
+    assert "0 failed, 0 missing and 1 outdated result(s)" in (tmp_path / "table_glue.md").read_text()
 
 
 @pytest.mark.parametrize(

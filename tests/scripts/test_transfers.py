@@ -16,6 +16,17 @@ from served import CONTENT, PATH, SHA256, fetch, names, url_source
 pytestmark = pytest.mark.usefixtures("patient")
 
 
+def test_a_cut_transfer_goes_on_where_it_stopped(server, tmp_path):
+    server.cut_after, server.cuts = 100_000, 1
+    fetch(url_source(server), tmp_path)
+    (first, given), (second, rest) = server.sent()
+    assert (first, given) == (None, 100_000)
+    start = int(second.removeprefix("bytes=").rstrip("-"))
+    assert 0 < start <= given and rest == len(CONTENT) - start
+    assert server.requests[1]["headers"]["If-Range"]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
 def test_a_server_that_always_cuts_and_cannot_resume_is_an_error(server, tmp_path):
     server.cut_after, server.ranges = 100_000, False
     with pytest.raises(JobError, match=r"5 times in a row.*kept in .*file\.bin\.part.*Run again"):
@@ -45,16 +56,32 @@ def test_a_file_that_changed_is_not_glued(server, tmp_path, monkeypatch, polite)
 
 
 def test_wrong_pieces_are_replaced_when_the_hash_shows_it(server, tmp_path):
-    """And where the server's file is altered, the error states both hashes."""
     (tmp_path / "file.bin.part").write_bytes(b"x" * 100_000)
     fetch(url_source(server), tmp_path)
     assert [asked for asked, _ in server.sent()] == ["bytes=100000-", None]
     assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_altered_bytes_are_an_error_that_states_both_hashes(server, tmp_path):
     server.files[PATH] = CONTENT[::-1]
     came = hashlib.sha256(server.files[PATH]).hexdigest()
     with pytest.raises(JobError, match=f"expected SHA-256 {SHA256}, found {came}"):
-        fetch(url_source(server), tmp_path / "altered")
-    assert names(tmp_path / "altered") == []
+        fetch(url_source(server), tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("lie", [50_000, -50_000])
+def test_a_wrong_length_is_an_error(server, tmp_path, lie):
+    server.lie = lie
+    with pytest.raises(JobError, match="5 times in a row" if lie > 0 else "expected SHA-256|5 times"):
+        fetch(url_source(server), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_no_length_and_no_hash_is_refused(server, tmp_path):
+    server.headers[PATH] = {"Content-Length": ""}
+    with pytest.raises(JobError, match="Add the SHA-256"):
+        http_download.download(server.address + PATH, tmp_path / "file", http_download.ExpectedFile())
 
 
 def test_silence_is_a_cut(server, tmp_path, monkeypatch):
@@ -63,6 +90,7 @@ def test_silence_is_a_cut(server, tmp_path, monkeypatch):
     server.stand_still_after = 0
     with pytest.raises(JobError, match="2 times in a row"):
         fetch(url_source(server), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
 
 
 def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
@@ -80,19 +108,29 @@ def test_no_space_on_the_way_keeps_the_part(server, tmp_path, monkeypatch):
     monkeypatch.undo()
     server.requests.clear()
     fetch(url_source(server), tmp_path)
-    assert server.sent()[0][1] < 200_000 and (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert server.sent()[0][1] < 200_000
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Provide the waiting times of urllib3 in seconds, which take no time."""
+    times = []
+    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=times.append, time=time.time))
+    return times
 
 
 @pytest.mark.parametrize(
     ("status", "after", "waited"), [(429, None, [15, 30, 60, 120]), (503, "200", [200] * 5), (429, "3300", [300] * 5)]
 )
-def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, monkeypatch, status, after, waited):
-    waits = []
-    monkeypatch.setattr("urllib3.util.retry.time", SimpleNamespace(sleep=waits.append, time=time.time))
+def test_a_busy_server_is_asked_again_after_its_time(server, tmp_path, waits, status, after, waited):
+    """Test that no wait is longer than anybody wants to look at a waiting job."""
     server.refuse[PATH] = (status, {"Retry-After": after} if after else {})
     with pytest.raises(JobError, match=rf"HTTP status {status} .*save it as .*/file.bin and run again"):
         fetch(url_source(server), tmp_path)
     assert waits == waited and len(server.requests) == 6
+
+
+# Files that the user puts there
 
 
 def test_a_file_that_has_moved_can_be_put_there_by_hand(server, tmp_path):
@@ -112,19 +150,19 @@ def test_a_file_that_has_moved_can_be_put_there_by_hand(server, tmp_path):
 # Archives
 
 
-ARCHIVED = {
-    "repo-c0ffee/dataset/dog/00.jpg": CONTENT,
-    "repo-c0ffee/dataset/cat/00.jpg": b"cat",
-    "repo-c0ffee/run.py": b"1",
-}
-
-
 def zipped(members: dict[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return stream.getvalue()
+
+
+ARCHIVED = {
+    "repo-c0ffee/dataset/dog/00.jpg": CONTENT,
+    "repo-c0ffee/dataset/cat/00.jpg": b"cat",
+    "repo-c0ffee/run.py": b"1",
+}
 
 
 def archive_source(url: str, **changes) -> dict:

@@ -1,5 +1,6 @@
 """Differences of the trained runs to the reference: sentences, cells, bold values, and where a person sees them."""
 
+import copy
 import math
 
 import pandas as pd
@@ -11,12 +12,12 @@ import table
 from hra_workflow import tasks
 from hra_workflow.commands import print_table
 from hra_workflow.config import validation
-from hra_workflow.core import files
+from hra_workflow.core import files, grid
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import comparison, run_statistics, searches, verdicts
 from hra_workflow.report.column_units import Unit
 from hra_workflow.report.verdicts import Verdict
-from hra_workflow.tasks import outputs
+from hra_workflow.tasks import outputs, tuned_runs
 from support import paper_config
 
 LABELS = {"lora/r8": "LoRA", "hra/r8": "HRA", "base/pretrained": "The pretrained model"}
@@ -36,9 +37,12 @@ def of(value: float, *rest, **more) -> Verdict:
         (of(0.2, (-0.3, 0.7), 0.43, 5, 900, 0.004), PERCENT,
          "LoRA: 80.20; HRA: 80.00 (+0.20 [−0.30, 0.70], p = 0.430, not significant, equivalent within 1 point: "
          "p = 0.004)"),
+        (of(-4, (-7.8, -0.2), 1e-5, 5, 400), PERCENT,
+         "LoRA: 76.00; HRA: 80.00 (−4.00 [−7.80, −0.20], p < 0.001, significant)"),
         (of(-0.25, (-0.4, -0.1), 0.004, 3, 400), ERROR,
          "LoRA: 79.750; HRA: 80.000 (−0.250 [−0.400, −0.100], p = 0.004, significant, lower is better)"),
         (of(2, (1, 3), math.nan, 1, 400), PERCENT, "LoRA: 82.00; HRA: 80.00 (1 common seed)"),
+        (of(2, (1, 3), math.nan, 1, 400, single=True), PERCENT, "LoRA: 82.00; HRA: 80.00 (one run each)"),
         (of(2, (1, 3), 0.01, 3, 12), PERCENT,
          "LoRA: 82.00; HRA: 80.00 (+2.00 [1.00, 3.00], p = 0.010, significant, only 12 items)"),
         (of(-3.2), ERROR, "LoRA: 76.800; HRA: 80.000 (not tested, lower is better)"),  # FID: of all images together
@@ -61,6 +65,8 @@ MINE = {"learning_rate": 5e-3, "epochs": 10}
         (factories.searched(0, **MINE), None, "", "Learning rates: HRA 0.005"),  # the base model needs no search
         (factories.searched(0, **MINE), factories.searched(0, learning_rate=1e-3, max_steps=9), "rates not tuned",
          "Learning rates: LoRA 0.001; HRA 0.005. Also different: epochs, max_steps"),
+        (factories.searched(0, **MINE), factories.searched(0, **MINE), "rates not tuned",  # equal is not tuned
+         "Learning rates: LoRA 0.005; HRA 0.005"),
         (factories.searched(4), factories.searched(0, **MINE), "unequal searches",
          "Learning rates: LoRA 0.005; HRA tuned (4 trials). Also different: epochs"),
         (factories.searched(4, epochs=10), factories.searched(4, epochs=20), "unequal settings",  # trained longer
@@ -79,6 +85,20 @@ def test_a_difference_without_equal_searches_is_no_ranking(hra, lora, words, det
     assert text.endswith(f"{words or 'significant'})") and ("p = " in one.cell(PERCENT)) == (not words)
 
 
+@pytest.mark.parametrize(
+    ("task", "pair", "column", "words"),
+    [
+        ("glue", ("hra/r8", "lora/r8"), "All (acc)", "rates not tuned"),
+        ("math", ("hra/r32", "base/pretrained"), "GSM8K (strict)", ""),
+    ],
+)
+def test_the_paper_s_runs_have_no_equal_searches(task, pair, column, words):
+    config = paper_config()
+    own = {"columns": grid.columns(config, task), "averages": grid.averages(config, task)}
+    own["searches"] = tuned_runs.searches(tasks.load(config)[task])
+    assert searches.table_searches(own).between(*pair, column) == words
+
+
 def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
     means, chosen = {"lora/r8": 3.0, "full/all": 2.0, "hra/r8": 9.0}, {"baselines": ["lora/r8", "full/all"]}
     assert verdicts.reference(means, chosen | {"reference": None}, PERCENT) == "lora/r8"
@@ -86,37 +106,44 @@ def test_the_reference_is_the_best_baseline_unless_the_config_names_one():
     assert verdicts.reference(means, chosen | {"reference": "hra/r8"}, PERCENT) == "hra/r8"
     assert verdicts.reference({"hra/r8": 9.0}, chosen | {"reference": None}, PERCENT) is None
     config = paper_config()
-    baselines = outputs.verdicts(tasks.load(config)["glue"])["baselines"]
-    assert {"full/all", "lora/r8"} < set(baselines) and not any(run.startswith("hra/") for run in baselines)
-    config["tasks"]["glue"]["reference"] = "lora/r4"
+    task = tasks.load(config)["glue"]
+    assert {"full/all", "lora/r8"} < set(outputs.verdicts(task)["baselines"])
+    assert not any(run.startswith("hra/") for run in outputs.verdicts(task)["baselines"])
+    config["tasks"]["control"]["grid"] = [{"runs": ["base/pretrained", "hra/r8"], "datasets": ["coco"], "seeds": [0]}]
+    assert outputs.verdicts(tasks.load(config)["control"])["baselines"] == ["base/pretrained"]
+    changed = copy.deepcopy(config)
+    changed["tasks"]["glue"]["reference"] = "lora/r4"
     with pytest.raises(JobError, match=r"tasks\.glue\.reference: unknown run of the grid 'lora/r4'; known: full"):
-        validation.check(config)
+        validation.check(changed)
 
 
-def pair(first: str, second: str, *numbers) -> list:
-    return ["CoLA", "best_on_dev", first, second, *map(str, numbers)]
+def pair(first: str, second: str, *numbers, selection: str = "best_on_dev") -> list:
+    return ["CoLA", selection, first, second, *map(str, numbers)]
 
 
 @pytest.fixture
 def made(tmp_path):
     """Return a function that makes the table of three runs with these pairs and levels of their scores."""
 
-    def make(pairs: list[list], searched: dict | None = None) -> tuple[pd.DataFrame, str]:
+    def make(pairs: list[list], levels: dict[str, float], untrained=(), **params) -> tuple[pd.DataFrame, str]:
         expected = [factories.entry(tmp_path, "cola", run, seed) for run in RUNS for seed in range(3)]
         rows = [
             {"dataset": "cola", "method": run.split("/")[0], "variant": run.split("/")[1], "seed": seed, "value": value}
             | {"benchmark": "dev", "selection": selection, "metric": "matthews_correlation", "status": "ok"}
-            for run, value in LEVELS.items()
+            for run, value in levels.items()
             for seed in range(3)
             for selection in ("best_on_dev", "last")
         ]
-        names = ("preset", "model", "error", "backend", "serve", "dirty")
-        runs = pd.DataFrame(rows).assign(adapter_parameters=1000, versions="torch=2.9.0", **dict.fromkeys(names, ""))
-        files.write_text(tmp_path / "runs_glue.csv", runs.to_csv(index=False))
+        names = ("preset", "model", "error", "backend", "serve", "dirty", "versions")
+        runs = pd.DataFrame(rows).assign(adapter_parameters=1000, **dict.fromkeys(names, ""))
+        files.write_text(tmp_path / "runs_glue.csv", runs.assign(versions="torch=2.9.0").to_csv(index=False))
         compared = pd.DataFrame(pairs, columns=compare.COLUMNS[: -len(comparison.NOISE)])
         files.write_text(tmp_path / "compare_glue.csv", compared.to_csv(index=False))
         job = factories.table_job(tmp_path, expected)
-        job["params"] |= {"averages": {}} | ({"searches": searched} if searched else {})
+        job["params"] |= {"averages": {}}
+        job["params"]["searches"] = params.pop("searches", job["params"]["searches"])
+        job["params"]["verdicts"] |= params
+        job["params"]["trained"] = [run for run in job["params"]["trained"] if run not in untrained]
         table.main(job)
         return run_statistics.read_csv(tmp_path / "table_glue.csv"), (tmp_path / "table_glue.md").read_text()
 
@@ -136,7 +163,7 @@ SENTENCES = [
 
 
 def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path, capsys):
-    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)])
+    rows, text = made([*PAIRS, *([*one[:1], "last", *one[2:8], "0.5", *one[9:]] for one in PAIRS)], LEVELS)
     first = rows[rows["selection"] == "best_on_dev"].set_index("run")
     assert [first["CoLA_verdict"][run] for run in RUNS] == [SENTENCES[0], "", SENTENCES[1]]
     assert [first["CoLA_best"][run] for run in RUNS] == ["true", "true", ""] and set(first["CoLA_better"]) == {"higher"}
@@ -154,7 +181,7 @@ def test_table_markdown_and_terminal_show_the_verdicts(made, tmp_path, capsys):
 def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp_path, capsys):
     rates = {"hra/r8": 5e-3, "lora/r8": 1e-3, "full/all": 1e-3}
     own = {"cola": {run: factories.searched(0, learning_rate=rate) for run, rate in rates.items()}}
-    rows, text = made(PAIRS, own)
+    rows, text = made(PAIRS, LEVELS, searches=own)
     print_table.show(tmp_path / "table_glue.csv", 400)
     words = "HRA r=8, λ=0: 90.00; LoRA r=8: 91.00 (rates not tuned)."
     assert words in text and words in capsys.readouterr().out and set(rows["CoLA_best"]) == {""}
@@ -163,3 +190,15 @@ def test_without_equal_searches_table_and_terminal_call_nothing_better(made, tmp
     notes = text.split("## Notes")[1]
     assert "**No ranking of methods**: no equal search chose the hyper-parameters of these runs" in notes
     assert "Learning rates: HRA r=8, λ=0 0.005; LoRA r=8 0.001; Full fine-tuning 0.001." in notes and "**9" not in text
+
+
+def test_the_reference_of_the_config_may_be_any_row(made):
+    rows, text = made(PAIRS, LEVELS, reference="hra/r8")
+    first = rows[rows["selection"] == "best_on_dev"].set_index("run")
+    assert first["CoLA_verdict"]["lora/r8"].startswith("LoRA r=8: 91.00; HRA r=8, λ=0: 90.00 (+1.00 [−0.50, 2.00], p")
+    assert "which is HRA r=8, λ=0." in text
+
+
+def test_the_base_model_is_the_reference_of_runs_without_a_baseline(made):
+    rows, _ = made([], {"hra/r8": 0.9, "full/all": 0.85}, untrained=["full/all"], baselines=["full/all"])
+    assert set(rows["CoLA_verdict"]) == {"HRA r=8, λ=0: 90.00; Full fine-tuning: 85.00 (not tested)", ""}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import HRAConfig, get_peft_model
 from safetensors.torch import save_file
 
 import evaluate_math
@@ -20,6 +21,7 @@ from hra_workflow.core import files, lock, manifests, predictions, process_ident
 from hra_workflow.core.errors import JobError
 from hra_workflow.data import safe_checkpoints
 from hra_workflow.models import adapters, classifier
+from hra_workflow.training import checkpoints
 from support import method
 
 
@@ -49,6 +51,14 @@ def test_what_killed_processes_left_goes_with_the_next_write(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "metrics.json"])
 
 
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    files.write_text(tmp_path / "a.json", "old")
+    with pytest.raises(OSError, match="full"), files.replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
 def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkeypatch):
     """Also if Snakemake ends while the file is written."""
     snakemake = subprocess.Popen(["sleep", "60"])
@@ -61,6 +71,9 @@ def test_a_job_whose_snakemake_has_ended_gives_no_file_its_name(tmp_path, monkey
         snakemake.kill()
         snakemake.wait()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["of the job"]
+    with pytest.raises(JobError, match="it writes nothing more"), files.replacing_folder(tmp_path / "images"):
+        pass
+    assert not (tmp_path / "images").exists()
     with pytest.raises(JobError, match="it writes nothing more"), lock.held(tmp_path / "run"):
         pass  # nor does it begin to train
 
@@ -94,6 +107,23 @@ def copied(manifest: str, folder: Path) -> str:
     shutil.copytree(Path(manifest).parent / files.read_json(manifest)["folder"], folder)
     files.write_json(folder.with_suffix(".manifest.json"), files.read_json(manifest) | {"folder": folder.name})
     return str(folder.with_suffix(".manifest.json"))
+
+
+@pytest.mark.parametrize("kind", ["adapter", "checkpoint"])
+def test_weights_have_the_umask_s_rights(tmp_path, kind):
+    """safetensors 0.8 writes files that only their owner can read."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    before = os.umask(0o027)
+    try:
+        if kind == "adapter":
+            adapters.save(get_peft_model(model, HRAConfig(r=2, target_modules=["0"])), tmp_path / "new")
+        else:
+            checkpoints.save_trained(model, tmp_path / "run/.unsealed-1/checkpoint-1")
+            checkpoints.seal(tmp_path / "run/.unsealed-1/checkpoint-1")
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.rglob("*.safetensors")
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("share", [0.0, 0.999])

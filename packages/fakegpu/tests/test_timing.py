@@ -18,6 +18,19 @@ def test_a_cache_moves_what_it_does_not_hold_and_what_leaves_it_changed():
     assert cache.move([("d", 100, False)]) == 100 + 40  # instead of a and b, which returns to memory
 
 
+def test_a_freed_storage_leaves_nothing_to_write():
+    cache = Cache(100)
+    cache.move([("a", 100, True)])
+    cache.drop("a")
+    assert cache.move([("b", 100, False)]) == 100
+
+
+def test_more_than_the_cache_holds_goes_through_memory():
+    cache = Cache(100)
+    assert cache.move([("a", 300, False), ("b", 300, True)]) == 600
+    assert not cache.held and cache.free == 100
+
+
 @pytest.mark.parametrize(
     ("kind", "flops", "moved", "used", "seconds"),
     [

@@ -143,38 +143,21 @@ VALUES: dict[str, Any] = {
     "tasks.*.columns.*.metric": SWAPPED.get,
     "tasks.glue.figures.*": lambda value: [*value, "Others"],
     "tasks.math.figures.lambda": ["Word problems (strict)"],
-    "tasks.subject.figures.lambda": ["Blocked"],
+    "tasks.subject.figures.lambda": ["Prompt fidelity (position and background in pixels)"],
     "tasks.control.figures.lambda": ["Edges IoU"],
     "tasks.math.figures.parameters": lambda value: [*value, "Word problems (lenient)"],
 }
 # What has no other legal value, as it fits a kind, an architecture, labels or the name in a column.
-NO_OTHER = [
-    "preflight",
-    "*.source.kind",
-    "models.*.architecture",
-    "methods.*.kind",
-    "methods.*.type",
-    "methods.boft.*.peft.*",
-    "datasets.glue.*.metrics",
-    "datasets.glue.*.score",
-    "datasets.control.scenes-canny.evaluators",
-    "datasets.control.s*[ye].hint",
-    "datasets.control.scenes-points.splits.validation.annotation.kind",
-    "tasks.glue.averages.0.name",
-    "tasks.glue.columns.[01].name",
-    "tasks.math.columns.[01].name",
-    "tasks.subject.columns.[01].name",
-    "tasks.control.columns.[024].name",
-    "tasks.glue.columns.2.dataset",
-    "tasks.math.columns.*.dataset",
-    "tasks.control.columns.[2-6].dataset",
-    "tasks.[sc]*.columns.*.benchmark",
-    "tasks.*.columns.*.better",
-    "tasks.*.evaluation.evaluators.*.name",
-    "tasks.control.evaluation.evaluators.*.kind",
-    "tasks.subject.evaluation.evaluators.[12].kind",
-    "tasks.math.retention.dataset",
-]
+NO_OTHER = """
+preflight *.source.kind models.*.architecture methods.*.kind methods.*.type methods.boft.*.peft.*
+datasets.glue.*.metrics datasets.glue.*.score datasets.control.scenes-canny.evaluators
+datasets.control.s*[ye].hint datasets.control.scenes-points.splits.validation.annotation.kind
+tasks.glue.averages.0.name tasks.glue.columns.[01].name tasks.math.columns.[01].name
+tasks.subject.columns.[01].name tasks.control.columns.[024].name tasks.glue.columns.2.dataset
+tasks.math.columns.*.dataset tasks.control.columns.[2-6].dataset tasks.[sc]*.columns.*.benchmark
+tasks.*.columns.*.better tasks.*.evaluation.evaluators.*.name tasks.control.evaluation.evaluators.*.kind
+tasks.subject.evaluation.evaluators.[12].kind tasks.math.retention.dataset
+"""
 # Leaves that repeat something else than the class of their key.
 RERUN_EXCEPTIONS = {
     "datasets.glue.*.benchmarks.again": "evaluation",  # only the first benchmark selects the best step
@@ -203,4 +186,4 @@ def another(config: dict, leaf: Leaf) -> Any:
     for pattern, given in VALUES.items():
         if fnmatchcase(name, pattern):
             return (None if value is None else given(value)) if callable(given) else given
-    return None if any(fnmatchcase(name, pattern) for pattern in NO_OTHER) else other(leaf, value)
+    return None if any(fnmatchcase(name, pattern) for pattern in NO_OTHER.split()) else other(leaf, value)

@@ -1,7 +1,6 @@
 """What runs again: every key of the config has a class (`reruns`), and repeats what its class says.
 
-Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished: all keys
-of a class together, and in `make test-full` one by one.
+Every leaf of the demo's config is changed to another legal value, in a project that dummy scripts have finished.
 """
 
 import json

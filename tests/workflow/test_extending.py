@@ -88,9 +88,7 @@ def test_the_evaluator_of_the_page_is_accepted_by_the_config_and_scores(importab
     stated = yaml.safe_load(*blocks("An image metric", "yaml"))
     *others, entry = stated["tasks"]["subject"]["evaluation"]["evaluators"]
     assert others == paper_config()["tasks"]["subject"]["evaluation"]["evaluators"]
-    stated["tasks"]["subject"]["columns"] = [
-        {"name": "Brightness", "benchmark": "prompts", "metric": "brightness_mean"}
-    ]
+    put(stated, "tasks.subject.columns", [{"name": "B", "benchmark": "prompts", "metric": "brightness_mean"}])
     merged(stated)
     evaluator = registry.find(entry["kind"])(entry, None, "cpu")
     assert evaluator.score([Image.new("RGB", (2, 2), "white")], None).images == {"_mean": [255.0]}

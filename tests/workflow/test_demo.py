@@ -1,6 +1,5 @@
 """`make demo` and `hra-workflow demo all`, as a user types them: the whole pipeline with a real encoder. Minutes."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 import results_contract
 from project import environment
-from support import ROOT
+from support import ROOT, table_rows
 
 MAJORITY, FIDELITY = 50.0, "Subject fidelity (EfficientNet for DINO)"
 
@@ -44,8 +43,8 @@ def run_demo(*command: str) -> None:
 
 def read_table(tables: Path, task: str, selection: str) -> dict[str, dict]:
     """Map `method/variant` to its row, and check that nothing is missing."""
-    with (tables / f"table_{task}.csv").open(newline="") as stream:
-        table = {row["run"]: row for row in csv.DictReader(stream) if row["selection"] == selection}
+    rows = table_rows(tables / f"table_{task}.csv")
+    table = {row["run"]: row for row in rows if row["selection"] == selection}
     assert not any(row["missing"] for row in table.values())
     return table
 

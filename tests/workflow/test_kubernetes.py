@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -92,13 +92,10 @@ def test_a_pod_that_is_told_to_end_tells_all_its_processes(kubectl, tmp_path):
     command = [str(PROFILE / "submit.py"), str(PROFILE / "job.yaml"), "1", "10", "0", "5", str(script)]
     name = subprocess.run(command, cwd=script.parent, check=True, text=True, capture_output=True).stdout.strip()
     wait_for(script.with_name("started"))
-    (pod,) = [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if path.read_bytes().startswith(b"sh\0-c\0trap") and str(script).encode() in path.read_bytes()
-    ]
+    words = {one: " ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])}
+    (pod,) = [one for one, text in words.items() if text.startswith("sh -c trap") and str(script) in text]
     assert status(name) == "running"
-    os.kill(pod, signal.SIGTERM)
+    pod.terminate()
     wait_for(script.with_name("saved"))
     wait_for(kubectl / f"{name.removeprefix('job.batch/')}.ended")
     assert status(name) == "failed"

@@ -39,8 +39,7 @@ records.write(snakemake.output.record, record)
 with open("trained", "a") as stream:
     print(Path(snakemake.output.record).parent, file=stream)
 """
-METHODS = ("lora", "hra")
-TABLE = "results/table_glue.csv"
+METHODS, TABLE = ("lora", "hra"), "results/table_glue.csv"
 RATES = "[1.0e-3, 2.0e-3]}, trials: 2"
 
 
@@ -60,7 +59,7 @@ def tuned(fresh: Project, folder) -> Project:
 def trials(*rates: str) -> set[str]:
     return {
         f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=1000"
-        for method in ("lora", "hra")
+        for method in METHODS
         for rate in rates
     }
 

@@ -1,18 +1,12 @@
 """Numbers are finite, names are unique, folders are apart: one check of the whole config."""
 
-import math
-from itertools import cycle
 from pathlib import Path
 
 import pytest
 import yaml
 
-from config_keys import at
-from demo_changes import demo_config
 from hra_workflow.config import overlays, validation
-from hra_workflow.config.model import model_of
 from hra_workflow.core.errors import JobError
-from hra_workflow.keys import problems
 from support import paper_config
 
 COLA = {"name": "A", "dataset": "cola", "benchmark": "validation", "metric": "matthews_correlation"}
@@ -88,30 +82,6 @@ def test_the_results_of_another_project_are_no_scratch(tmp_path):
     validation.check_folders(folders)
     with pytest.raises(JobError, match=r"^config: pathvars.scratch: .* found results in .*: runs_glue.csv. Finished"):
         validation.check_folders(folders | {"scratch": str(tmp_path)})
-
-
-# Numbers
-
-
-def numbers(value, path: tuple = ()):
-    """Yield the paths of the numbers but those of PEFT's arguments and of a generator's, which have no models."""
-    if isinstance(value, dict | list):
-        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
-            if name not in ("peft", "source"):
-                yield from numbers(one, (*path, name))
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield path
-
-
-def test_every_number_is_finite():
-    config, wrong = demo_config(), cycle([math.nan, math.inf, -math.inf])
-    paths = list(numbers(config))
-    for path in paths:
-        *above, name = path
-        at(config, above)[name] = next(wrong)
-    found = problems.find(model_of(config), config)
-    names = {one.partition(": expected")[0] for one in found}
-    assert len(paths) > 400 and {".".join(map(str, path)) for path in paths} == names
 
 
 @pytest.mark.parametrize(

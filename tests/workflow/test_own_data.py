@@ -119,19 +119,6 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     assert not planned.keys() & {"download_dataset", "hints"} and {f"train_{task}" for task in RUNS} <= planned.keys()
 
 
-def test_a_dry_run_reads_the_data_and_stops_at_the_first_bad_row(trained, tmp_path):
-    project = trained.copy(tmp_path / "project")
-    options, table = ("-n", "--configfile", "mine.yaml", "--config", "incomplete=True"), "results/table_glue.csv"
-    output = project.snakemake(*options, "--", table)
-    assert "  data:     texts: train 1 row, dev 1 row" in output
-    (project.folder / "own/texts/train.csv").write_text("text,label\na,good\nb,godo\n")
-    output = project.snakemake(*options, "--", RECORDS[0], ok=False)
-    assert "train.csv, line 3, column label: expected one of bad, good, found 'godo' (is it 'good'?)" in output
-    (project.folder / "own/texts/train.csv").unlink()
-    output = project.snakemake(*options, "--", table, ok=False)
-    assert "No file" in output and "own/texts contains: dev.csv" in output and "table_glue: " not in output
-
-
 def test_the_same_files_in_another_folder_plan_nothing_and_stay_readable(trained, tmp_path):
     project = trained.copy(tmp_path / "project")
     (project.folder / "own").rename(tmp_path / "elsewhere")

@@ -24,7 +24,6 @@ def touch(path: str, when: float) -> None:
 
 
 PLANNED = planned_jobs.TABLES / "results/table_glue.json"
-PROCESS = PLANNED.with_name(progress.PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +63,13 @@ def test_a_job_that_ends_with_an_error_has_failed_unless_it_was_interrupted(here
     ("facts", "running", "sentence"),
     [
         (None, False, "Snakemake is not running."),
-        ({}, True, "Snakemake is running."),
         ({"start": "1"}, False, "Snakemake was killed; "),
         ({"host": "elsewhere"}, True, "Snakemake is running on elsewhere, or was killed there"),
     ],
 )
 def test_whether_snakemake_is_running(here, facts, running, sentence):
-    if facts is not None:
-        files.write_json(PROCESS, process_identity.this_process() | facts)
+    if facts:
+        files.write_json(PLANNED.with_name(progress.PROCESS), process_identity.this_process() | facts)
     found, text = progress.of_snakemake("results")
     assert (found, text.startswith(sentence)) == (running, True)
 

@@ -104,21 +104,6 @@ def test_only_tuned_tasks_have_a_table_of_trials(fresh):
     assert "No rule to produce results/tune_glue.csv" in said
 
 
-@pytest.mark.full
-def test_a_deleted_trial_choice_or_table_of_trials_is_made_again(fresh, tmp_path):
-    project = tuned(fresh, tmp_path / "project")
-    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
-    project.snakemake(*command)
-    trial = "glue/cola/hra/r8@learning_rate-0.001/seed1000"
-    for name in ("tune_glue.csv", "tune/glue/cola/hra/r8.json", f"{trial}/train.json"):
-        (project.folder / "trained").write_text("")
-        (project.folder / "results" / name).unlink()
-        project.snakemake(*command)
-        assert (project.folder / "results" / name).exists()
-        assert (project.folder / "trained").read_text().split() == [f"results/{trial}"] * name.startswith(trial)
-        assert project.plan(TABLE, config="tuned.yaml") == {}
-
-
 @pytest.mark.slow
 def test_if_all_trials_of_a_method_fail_the_others_go_on(fresh, tmp_path):
     project = tuned(fresh, tmp_path / "project")

@@ -14,7 +14,7 @@ from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
 
-PAGE = ROOT / "docs/reruns.md"
+EVALUATION, RETENTION = "evaluate_glue", "results/table_retention.csv"
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
@@ -27,14 +27,8 @@ def runs(*, dataset="cola mnli", method="lora/r8 hra/r8", seed="0 1") -> set[str
     }
 
 
-EVALUATION = "evaluate_glue"
-
-
 def evaluations(planned: dict) -> set[str]:
     return {line.rsplit(" benchmark=", 1)[0] for line in planned.get(EVALUATION, set())}
-
-
-RETENTION = "results/table_retention.csv"
 
 
 def backwards(value):
@@ -116,17 +110,6 @@ def test_another_order_of_the_config_plans_nothing_and_another_number_of_process
     config["tasks"]["glue"]["resources"]["gpu"] = 2
     (done.folder / "restated.yaml").write_text(yaml.safe_dump(config))
     assert done.plan(extra=("restated.yaml",))["train_glue"] == runs()
-
-
-def test_one_run_is_repeated_on_purpose(done):
-    """The commands of docs/reruns.md."""
-    command = r"^snakemake --profile slurm --forcerun (\S+) -- results/table_glue.csv"
-    commands = re.findall(command, PAGE.read_text(), re.MULTILINE)
-    assert [path.partition("/")[0] for path in commands] == ["results", "train_glue"]
-    for named, repeated in zip(commands, (runs(dataset="cola", method="hra/r8", seed="0"), runs()), strict=True):
-        planned = done.plan(extra=("--forcerun", named))
-        assert planned.pop("train_glue") == repeated == evaluations(planned)
-        assert planned.keys() == {EVALUATION, *TABLES}
 
 
 def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):

@@ -132,7 +132,7 @@ def test_a_dry_run_ends_with_what_is_used_and_remains(done):
     output = done.snakemake(*command)
     assert "table_glue: 42 jobs (27 done), including 12 training runs (8 done)" in output
     assert re.search(
-        r"  hours:    4 GPU-hours used, about \S+ GPU-hours remaining \(measured by finished jobs\)\n",
+        r"  hours:    4(\.\d+)? GPU-hours used, about \S+ GPU-hours remaining \(measured by finished jobs\)\n",
         output,
     )
     assert "  download: 0.0553 GB (cola 0.0003, mnli 0.055); 0.37 GB already downloaded\n" in output

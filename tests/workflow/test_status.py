@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
 from hra_workflow.commands.main import main
+from hra_workflow.commands.status import STATES
 from hra_workflow.core import files, process_identity
 from hra_workflow.cost import planned_jobs, progress
 from project import environment
@@ -86,6 +88,7 @@ def test_a_job_that_is_not_needed_and_a_merged_shard_are_done(here):
 
 WAITS = """
 import time
+from collections import Counter
 from pathlib import Path
 log = Path(snakemake.log[0])
 log.write_text("first line\\n")
@@ -103,20 +106,28 @@ for path in snakemake.output:
 @pytest.mark.slow
 def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
     (done.folder / "workflow/scripts/evaluate_glue.py").write_text(WAITS)
-    for kind in ("results/glue/cola/*/r8/seed0/validation/metrics.json", "logs/evaluate/glue/cola/*/r8/seed0/*.log"):
-        for path in done.folder.glob(kind):
-            path.unlink()
+    for path in done.folder.glob("results/glue/cola/*/r8/seed0/validation/metrics.json"):
+        path.unlink()
+    for path in done.folder.glob("logs/evaluate/glue/cola/*/r8/seed0/validation.log"):
+        path.unlink()
     monkeypatch.chdir(done.folder)
 
-    def status(*wanted: str) -> str:
-        """Return what is printed, with the counts of the evaluations if they are these."""
+    def counts() -> dict[str, int]:
         assert main(["status", "--table", "glue"]) == 0
-        printed = capsys.readouterr().out
-        lines = [line.split() for line in printed.splitlines()]
-        counts = next(line for line in lines if line[:1] == ["evaluate_glue"])
-        return printed if [*wanted] == counts[1:] else ""
+        output = capsys.readouterr().out
+        lines = [line for line in output.splitlines() if line.startswith("evaluate_glue ")]
+        heads = next(line for line in output.splitlines() if " done " in line and " waiting " in line)
+        places = {head: heads.index(head) + len(head) for head in STATES}
+        counts.output = output
+        found = Counter()
+        for line in lines:
+            found += Counter(
+                {head: int(line[:end].split()[-1]) for head, end in places.items() if line[end - 1].isdigit()}
+            )
+        return dict(found)
 
-    assert "Snakemake is not running." in status("10", "2")
+    assert counts() == {"done": 10, "waiting": 2}
+    assert "Snakemake is not running." in counts.output
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "small.yaml"]
     command += ["--", TABLE]
     with (
@@ -124,14 +135,17 @@ def test_status_beside_a_running_snakemake(done, monkeypatch, capsys):
         subprocess.Popen(command, env=environment(done.folder), stdout=output, stderr=output),
     ):
         deadline = time.time() + 300
-        while not (now := status("10", "1", "1")) and time.time() < deadline:
+        while (now := counts()).get("running") != 1 and time.time() < deadline:
             time.sleep(0.2)
         (done.folder / "go").touch()
-        assert "Snakemake is running." in now
+        assert now == {"done": 10, "running": 1, "waiting": 1}
+        assert "Snakemake is running." in counts.output
+    assert "hours" not in (done.folder / "output").read_text()
+    assert counts() == {"done": 11, "failed": 1}
     assert re.search(
         r"failed: evaluate_glue glue/cola/lora/r8/0/validation +logs/evaluate/glue/cola/lora/r8/seed0/validation.log\n"
         " +first line\n +failed: an error\n",
-        status("11", "1"),
+        counts.output,
     )
 
 

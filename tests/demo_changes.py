@@ -137,44 +137,27 @@ VALUES: dict[str, Any] = {
     "tasks.*.columns.*.metric": SWAPPED.get,
     "tasks.glue.figures.*": lambda value: [*value, "Others"],
     "tasks.math.figures.lambda": ["Word problems (strict)"],
-    "tasks.subject.figures.lambda": ["Blocked"],
+    "tasks.subject.figures.lambda": ["Prompt fidelity (position and background in pixels)"],
     "tasks.control.figures.lambda": ["Edges IoU"],
     "tasks.math.figures.parameters": lambda value: [*value, "Word problems (lenient)"],
 }
-# What has no other legal value, and why.
-NO_OTHER: dict[str, str] = {
-    "preflight": "true plans the probes instead of the tables",
-    "*.source.kind": "a source of another kind has other keys",
-    "models.*.architecture": "it is that of the model's files",
-    "methods.*.kind": "a method of another kind has other arguments",
-    "methods.*.type": "a type has its own arguments",
-    "methods.boft.*.peft.*": "sizes and factors fit each other",
-    "datasets.glue.*.metrics": "which metrics fit depends on the labels",
-    "datasets.glue.*.score": "which metrics fit depends on the labels",
-    "datasets.control.scenes-canny.evaluators": "the other evaluators need annotations",
-    "datasets.control.s*[ye].hint": "the other control signals need annotations",
-    "datasets.control.scenes-points.splits.validation.annotation.kind": "its evaluator needs this kind",
-    "tasks.glue.averages.0.name": "a figure names it",
-    "tasks.glue.columns.[01].name": "an average names it",
-    "tasks.math.columns.[01].name": "a figure names it",
-    "tasks.subject.columns.[01].name": "a figure names it",
-    "tasks.control.columns.[024].name": "a figure names it",
-    "tasks.glue.columns.2.dataset": "the other dataset does not have its metric",
-    "tasks.math.columns.*.dataset": "the grid has one dataset",
-    "tasks.control.columns.[2-6].dataset": "no other dataset has its metric",
-    "tasks.[sc]*.columns.*.benchmark": "the task has one benchmark",
-    "tasks.*.columns.*.better": "it is that of the metric",
-    "tasks.*.evaluation.evaluators.*.name": "columns name its metrics",
-    "tasks.control.evaluation.evaluators.*.kind": "columns name its metrics",
-    "tasks.subject.evaluation.evaluators.[12].kind": "columns name its metrics",
-    "tasks.math.retention.dataset": "the grid has one dataset",
-}
-# Leaves that repeat something else than the class of their key, and why.
-RERUN_EXCEPTIONS: dict[str, tuple[str, str]] = {
-    "datasets.glue.*.benchmarks.again": ("evaluation", "only the first benchmark selects the best step"),
-    "tasks.math.retention.benchmarks.HumanEval.[mst]*": ("nothing", "unsafe_code is false, so it is not run"),
-    "tasks.math.retention.seeds": ("nothing", "the grid has no other seed"),
-    "pathvars.resources": ("nothing", "until a job needs one of the files"),
+# What has no other legal value, as it fits a kind, an architecture, labels or the name in a column.
+NO_OTHER = """
+preflight *.source.kind models.*.architecture methods.*.kind methods.*.type methods.boft.*.peft.*
+datasets.glue.*.metrics datasets.glue.*.score datasets.control.scenes-canny.evaluators
+datasets.control.s*[ye].hint datasets.control.scenes-points.splits.validation.annotation.kind
+tasks.glue.averages.0.name tasks.glue.columns.[01].name tasks.math.columns.[01].name
+tasks.subject.columns.[01].name tasks.control.columns.[024].name tasks.glue.columns.2.dataset
+tasks.math.columns.*.dataset tasks.control.columns.[2-6].dataset tasks.[sc]*.columns.*.benchmark
+tasks.*.columns.*.better tasks.*.evaluation.evaluators.*.name tasks.control.evaluation.evaluators.*.kind
+tasks.subject.evaluation.evaluators.[12].kind tasks.math.retention.dataset
+"""
+# Leaves that repeat something else than the class of their key.
+RERUN_EXCEPTIONS = {
+    "datasets.glue.*.benchmarks.again": "evaluation",  # only the first benchmark selects the best step
+    "tasks.math.retention.benchmarks.HumanEval.[mst]*": "nothing",  # unsafe_code is false, so it is not run
+    "tasks.math.retention.seeds": "nothing",  # the grid has no other seed
+    "pathvars.resources": "nothing",  # until a job needs one of the files
 }
 
 
@@ -196,4 +179,4 @@ def another(config: dict, leaf: Leaf) -> Any:
     for pattern, given in VALUES.items():
         if fnmatchcase(name, pattern):
             return (None if value is None else given(value)) if callable(given) else given
-    return None if any(fnmatchcase(name, pattern) for pattern in NO_OTHER) else other(leaf, value)
+    return None if any(fnmatchcase(name, pattern) for pattern in NO_OTHER.split()) else other(leaf, value)

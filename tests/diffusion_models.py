@@ -42,58 +42,44 @@ SIZES = {  # model -> component -> its sizes
     "flux2-klein-base-4b": {"transformer": FLUX, "vae": VAE, "text_encoder": QWEN},
 }
 
-
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-TEXT, PROJECTED = (CLIPTextModel, {}), (CLIPTextModelWithProjection, {"hidden_act": "gelu"})
-TOKENIZER = CLIPTokenizer, {}
 SHIFTED = {"scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False, "use_post_quant_conv": False}
 XL = {"use_linear_projection": True, "addition_embed_type": "text_time"}
+UNETS, VAES, FLOWS = diffusers.UNet2DConditionModel, diffusers.AutoencoderKL, diffusers.FlowMatchEulerDiscreteScheduler
+TOKENS, PROJECTED = (CLIPTokenizer, {}), (CLIPTextModelWithProjection, {"hidden_act": "gelu"})
+TEXT = {"text_encoder": (CLIPTextModel, {}), "tokenizer": TOKENS}
+SECOND = {"text_encoder_2": PROJECTED, "tokenizer_2": TOKENS}
 PIPELINES = {  # model -> diffusers' class, and component -> class and its other settings
     "stable-diffusion-v1-5-pruned": (
         "StableDiffusionPipeline",
-        {
-            "unet": (diffusers.UNet2DConditionModel, {}),
-            "vae": (diffusers.AutoencoderKL, {}),
-            "text_encoder": TEXT,
-            "tokenizer": TOKENIZER,
-            "scheduler": (diffusers.PNDMScheduler, BETAS | {"skip_prk_steps": True, "set_alpha_to_one": False}),
-        },
+        {"unet": (UNETS, {}), "vae": (VAES, {})}
+        | TEXT
+        | {"scheduler": (diffusers.PNDMScheduler, BETAS | {"skip_prk_steps": True, "set_alpha_to_one": False})},
     ),
     "stable-diffusion-xl-base-1.0": (
         "StableDiffusionXLPipeline",
-        {
-            "unet": (diffusers.UNet2DConditionModel, XL),
-            "vae": (diffusers.AutoencoderKL, {"scaling_factor": 0.13025}),
-            "text_encoder": TEXT,
-            "text_encoder_2": PROJECTED,
-            "tokenizer": TOKENIZER,
-            "tokenizer_2": TOKENIZER,
-            "scheduler": (diffusers.EulerDiscreteScheduler, BETAS | {"timestep_spacing": "leading"}),
-        },
+        {"unet": (UNETS, XL), "vae": (VAES, {"scaling_factor": 0.13025})}
+        | TEXT
+        | SECOND
+        | {"scheduler": (diffusers.EulerDiscreteScheduler, BETAS | {"timestep_spacing": "leading"})},
     ),
     "stable-diffusion-3.5-medium": (
         "StableDiffusion3Pipeline",
-        {
-            "transformer": (diffusers.SD3Transformer2DModel, {"qk_norm": "rms_norm"}),
-            "vae": (diffusers.AutoencoderKL, SHIFTED),
-            "text_encoder": (CLIPTextModelWithProjection, {}),
-            "text_encoder_2": PROJECTED,
+        {"transformer": (diffusers.SD3Transformer2DModel, {"qk_norm": "rms_norm"}), "vae": (VAES, SHIFTED)}
+        | {"text_encoder": (CLIPTextModelWithProjection, {}), "tokenizer": TOKENS}
+        | SECOND
+        | {
             "text_encoder_3": (T5EncoderModel, {"feed_forward_proj": "gated-gelu"}),
-            "tokenizer": TOKENIZER,
-            "tokenizer_2": TOKENIZER,
             "tokenizer_3": (T5TokenizerFast, {}),
-            "scheduler": (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0}),
-        },
+        }
+        | {"scheduler": (FLOWS, {"shift": 3.0})},
     ),
     "flux2-klein-base-4b": (
         "Flux2KleinPipeline",
-        {
-            "transformer": (diffusers.Flux2Transformer2DModel, {"guidance_embeds": False}),
-            "vae": (diffusers.AutoencoderKLFlux2, {}),
-            "text_encoder": (Qwen3ForCausalLM, {"tie_word_embeddings": True}),
-            "tokenizer": (Qwen2TokenizerFast, {}),
-            "scheduler": (diffusers.FlowMatchEulerDiscreteScheduler, {"shift": 3.0, "use_dynamic_shifting": True}),
-        },
+        {"transformer": (diffusers.Flux2Transformer2DModel, {"guidance_embeds": False})}
+        | {"vae": (diffusers.AutoencoderKLFlux2, {}), "tokenizer": (Qwen2TokenizerFast, {})}
+        | {"text_encoder": (Qwen3ForCausalLM, {"tie_word_embeddings": True})}
+        | {"scheduler": (FLOWS, {"shift": 3.0, "use_dynamic_shifting": True})},
     ),
 }
 

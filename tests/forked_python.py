@@ -63,8 +63,9 @@ def serve(path: str) -> None:
     gc.disable()  # a collection visits, and so copies, all memory that a fork shares: a third of the time of a dry run
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with connection() as listener:
-        listener.bind(path)
+        listener.bind(f"{path}.new")
         listener.listen(16)
+        os.rename(f"{path}.new", path)  # who waits for the path can connect
         while True:
             client = listener.accept()[0]
             message, files, *_ = socket.recv_fds(client, BYTES, 3)

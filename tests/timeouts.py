@@ -1,9 +1,8 @@
 """A pytest plugin: a hanging test fails with its threads' stacks, and its child processes are killed.
 
-pytest-timeout raises in the main thread. Before that, this kills the processes of the test: `Popen.__exit__` and pipes
-would wait for them. A timer of our own sends the signal to the main thread. pytest-timeout's sends it to the process:
-after the process was suspended, another thread may take it, and the main thread stays in its system call. A test that
-hangs outside of Python never sees the signal; its process exits a minute later, and xdist starts another.
+pytest-timeout raises in the main thread. Before that, this kills the processes of the test, for which `Popen.__exit__`
+and pipes would wait. A timer of our own sends the signal to the main thread: of pytest-timeout's, sent to the process,
+another thread may take it after a suspension. A process that hangs outside of Python exits a minute later.
 """
 
 import contextlib

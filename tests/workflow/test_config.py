@@ -1,11 +1,8 @@
 """The shipped configs are valid and say what the paper and the official scripts do."""
 
-import copy
 import json
-from collections import Counter
 
 import pytest
-import yaml
 
 from hra_workflow import tasks
 from hra_workflow.config import overlays, validation
@@ -25,20 +22,15 @@ def test_the_shipped_configs_are_valid(config, demo):
 
 def test_the_quick_demo_is_a_part_of_the_demo(config):
     """So `hra-workflow demo all` runs what `make demo` has left out, and nothing again."""
-    from snakemake.utils import update_config
-
-    whole, quick = ({}, {}), ({}, {})
-    for file, (runs, rest) in (("config", whole), ("quick", quick)):
-        update_config(config, yaml.safe_load((ROOT / f"config/demo/{file}.yaml").read_text()))
-        for task in ("glue", "control"):
-            runs[task] = [tuple(run.values()) for run in grid.runs(config, task)]
-            shown = {"grid", "columns", "averages", "figures"}
-            rest[task] = {key: copy.deepcopy(config["tasks"][task][key]) for key in {*config["tasks"][task]} - shown}
-        rest |= {key: copy.deepcopy(config[key]) for key in ("models", "methods", "datasets", "presets")}
-    assert quick[1] == whole[1]
-    assert all(set(quick[0][task]) < set(whole[0][task]) for task in whole[0])
-    seeds = Counter(f"{run['method']}/{run['variant']}" for run in grid.runs(config, "glue"))
-    assert seeds == {"head/linear": 1, "full/all": 1, "lora/r8": 2, "hra/r8": 2, "hra/r8-inf": 1}
+    shown, found = {"grid", "columns", "averages", "figures"}, []
+    for file in ("config", "quick"):
+        config = overlays.merged(config, overlays.read(ROOT / f"config/demo/{file}.yaml"))
+        runs = {task: {tuple(run.values()) for run in grid.runs(config, task)} for task in ("glue", "control")}
+        rest = {key: config[key] for key in ("models", "methods", "datasets", "presets")}
+        rest |= {task: {key: one for key, one in config["tasks"][task].items() if key not in shown} for task in runs}
+        found.append((runs, rest))
+    (whole, rest), (quick, quick_rest) = found
+    assert quick_rest == rest and all(quick[task] < whole[task] for task in whole)
 
 
 ADALORA = """
@@ -105,51 +97,27 @@ def test_batches_are_dealt_whole_and_every_image_once():
 
 def test_generated_programs_run_only_where_the_config_allows_it(config):
     entries = config["tasks"]["math"]["retention"]["benchmarks"]
-    assert list(extra_tables.harness_benchmarks(tasks.load(config)["math"])) == [
-        "ARC",
-        "HellaSwag",
-        "MMLU",
-        "Winogrande",
-    ]
+    kept = ["ARC", "HellaSwag", "MMLU", "Winogrande"]
+    assert list(extra_tables.harness_benchmarks(tasks.load(config)["math"])) == kept
     entries["HumanEval"]["unsafe_code"] = True
     assert extra_tables.harness_benchmarks(tasks.load(config)["math"]) == entries
     rules = "".join((ROOT / "rules" / name).read_text() for name in ("inputs.smk", "tasks/math.smk"))
     assert rules.count('extra_tables.harness_benchmarks(TASKS["math"])') == 2  # download and evaluation
 
 
-def test_training_data_without_the_mark_is_warned_of(config):
-    """Check the warning: `strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
+def test_training_data_without_the_mark_and_a_base_model_with_several_seeds_are_warnings(config):
+    """`strict` expects MetaMath's format; GSM8K's and MATH's own solutions end differently."""
 
-    def is_warned_of() -> bool:
-        text = "metamathqa-40k (gsm8k) never teaches “The answer is: ”, so its `strict` stays near 0"
-        return any(one.startswith(text) for one in tasks.load(config)["math"].warnings())
+    def warned(text: str) -> bool:
+        return any(text in one for one in tasks.load(config)["math"].warnings())
 
-    assert not is_warned_of()
+    unmarked = "metamathqa-40k (gsm8k) never teaches “The answer is: ”, so its `strict` stays near 0"
+    assert not warned(unmarked) and not warned("answers do not depend")
     put(config, "datasets.math.metamathqa-40k.answer", "gsm8k")
-    assert is_warned_of()
+    assert warned(unmarked)
     put(config, "datasets.math.metamathqa-40k.metrics", ["lenient"])
-    assert not is_warned_of()
-
-
-def test_a_base_model_with_several_seeds_is_a_warning(config):
-    task = tasks.load(config)["math"]
-    assert not any("answers do not depend" in text for text in task.warnings())
     put(config, "tasks.math.grid.0.seeds", [0, 1, 2])
-    (text,) = [text for text in task.warnings() if "answers do not depend" in text]
-    assert text.startswith("base/pretrained is in the grid with 3 seeds")
-
-
-def test_layers_of_hyperparameters(config):
-    config["presets"]["glue"]["layers"] = {
-        "source": "test",
-        "all": {"epochs": 1, "learning_rate": 0.1, "max_length": 8},
-        "methods": {"hra": {"learning_rate": 0.2, "max_length": 9}, "hra/r8": {"max_length": 10}},
-        "datasets": {"cola": {"epochs": 2}},
-    }
-    config["tasks"]["glue"]["preset"] = "layers"
-    values = grid.hyperparameters(config, "glue", "cola", "hra/r8")
-    assert (values["epochs"], values["learning_rate"], values["max_length"]) == (2, 0.2, 10)
-    assert values["weight_decay"] == 0.01  # the task's default
+    assert not warned(unmarked) and warned("base/pretrained is in the grid with 3 seeds")
 
 
 # Snakemake's catalog: the cases of .test/, which CI runs and reports, and the parameters that it shows

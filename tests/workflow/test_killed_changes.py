@@ -4,7 +4,6 @@ The scripts are dummies whose outputs name all that they were made from: rule, i
 a table that a file of the old config is below differs from that of an undisturbed run.
 """
 
-import copy
 import json
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import rule_jobs
 import test_chain
 import test_control_chain
 import test_subject_chain
+from hra_workflow.config.overlays import merged
 from project import Project
 
 STAND_IN = """
@@ -97,14 +97,6 @@ CHANGES = {
 }
 
 
-def merged(*configs: dict) -> dict:
-    found: dict = {}
-    for config in configs:
-        both = {key for key in found.keys() & config.keys() if isinstance(found[key], dict)}
-        found |= copy.deepcopy(config) | {key: merged(found[key], config[key]) for key in both}
-    return found
-
-
 @pytest.fixture(scope="module")
 def finished(fresh, tmp_path_factory) -> Project:
     """Provide a project with the results of the first config."""
@@ -131,12 +123,6 @@ def tables(project: Project) -> dict[str, str]:
     return {path: (project.folder / path).read_text() for path in TARGETS}
 
 
-def undisturbed(project: Project, folder: Path, change: dict) -> dict[str, str]:
-    other = changed(project, folder, change)
-    other.snakemake(*COMMAND, "-q", "all", "--", *TARGETS)
-    return tables(other)
-
-
 def ended_early(project: Project, end: str, rules: list[str]) -> None:
     """Run the command until these rules' jobs have all begun, which then end."""
     fault = project.folder / "fault.json"
@@ -149,29 +135,26 @@ def ended_early(project: Project, end: str, rules: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def generated(finished, tmp_path_factory) -> dict[str, str]:
-    return undisturbed(finished, tmp_path_factory.mktemp("generated") / "project", GENERATED)
-
-
-@pytest.fixture(scope="module")
-def stages(finished, tmp_path_factory) -> list[str]:
-    """Return all stages with temporary outputs, found from the rules."""
-    found = [name for name, rule in rule_jobs.names().items() if rule["temporary"] and name != "generate"]
-    project = changed(finished, tmp_path_factory.mktemp("stages") / "project", GENERATED)
-    assert {*found} <= project.plan(*TARGETS, config="config.yaml").keys(), "GENERATED repeats none of its jobs"
-    return found
+def generated(finished, tmp_path_factory) -> tuple[dict[str, str], list[str]]:
+    """Return the tables of a changed generation, and all stages with temporary outputs, found from the rules."""
+    project = changed(finished, tmp_path_factory.mktemp("generated") / "project", GENERATED)
+    stages = [name for name, rule in rule_jobs.names().items() if rule["temporary"] and name != "generate"]
+    assert {*stages} <= project.plan(*TARGETS, config="config.yaml").keys(), "GENERATED repeats none of its jobs"
+    project.snakemake(*COMMAND, "-q", "all", "--", *TARGETS)
+    return tables(project), stages
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "end", [one if "killed" in one else pytest.param(one, marks=pytest.mark.full) for one in ENDS], ids=[*ENDS]
 )
-def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, generated, stages, tmp_path, end):
+def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, generated, tmp_path, end):
     """All stages end at once."""
+    expected, stages = generated
     project = changed(finished, tmp_path / "project", GENERATED)
     ended_early(project, end, stages)
     project.snakemake(*COMMAND, "--", *TARGETS)
-    assert tables(project) == generated
+    assert tables(project) == expected
     assert project.plan(*TARGETS, config="config.yaml") == {}
 
 
@@ -182,7 +165,9 @@ def test_the_next_command_makes_the_tables_of_a_changed_generation(finished, gen
 )
 def test_the_next_command_makes_the_tables_after_a_job_of_any_rule_was_killed(finished, tmp_path, change, task):
     only = {part: {task: of[task]} for part, of in CHANGES[change].items() if task in of}
-    expected = undisturbed(finished, tmp_path / "undisturbed", only)
+    undisturbed = changed(finished, tmp_path / "undisturbed", only)
+    undisturbed.snakemake(*COMMAND, "-q", "all", "--", *TARGETS)
+    expected = tables(undisturbed)
     rules = changed(finished, tmp_path / "plan", only).plan(*TARGETS, config="config.yaml")
     assert len(rules) > 2
     wrong = []

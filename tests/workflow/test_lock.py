@@ -31,28 +31,24 @@ def stated() -> list[Requirement]:
     """List what every pyproject.toml states that `make install` needs."""
     found = []
     for file in FILES:
-        content, extra = tomllib.loads(file.read_text()), {ROOT: "cli", ROOT / "workflow": "snakemake"}.get(file.parent)
-        found += content["project"]["dependencies"] + content["project"].get("optional-dependencies", {}).get(extra, [])
-        groups = content.get("dependency-groups", {})
-        found += [
-            one for group in ("library-tests", "dev", "docs") for one in groups.get(group, []) if isinstance(one, str)
-        ]
-    return [Requirement(one) for one in found]
+        content = tomllib.loads(file.read_text())
+        extras, groups = content["project"].get("optional-dependencies", {}), content.get("dependency-groups", {})
+        found += content["project"]["dependencies"] + [*extras.get("cli", []), *extras.get("snakemake", [])]
+        found += [one for name in ("library-tests", "dev", "docs") for one in groups.get(name, [])]
+    own = {tomllib.loads(file.read_text())["project"]["name"] for file in FILES}
+    every = [Requirement(one) for one in found if isinstance(one, str)]
+    return [one for one in every if one.name not in own]
 
 
 def test_the_lock_has_a_version_that_fits_of_every_requirement_and_conda_s_environment_has_it():
     pins = locked("lock.txt") | locked("torch.txt")
-    own = {tomllib.loads(file.read_text())["project"]["name"] for file in FILES}
     for one in stated():
-        if one.name in own:
-            continue
         (pin,) = pins[canonicalize_name(one.name)].specifier
         assert one.specifier.contains(pin.version.removesuffix(".*")), f"{one}: envs/ has {pin}; run make lock"
     listed = yaml.safe_load((ROOT / "envs/hra.yaml").read_text())["dependencies"][-1]["pip"]
     requirements = [Requirement(entry) for entry in listed if "==" in entry]
     assert len(requirements) > 30
-    for one in requirements:
-        assert one.specifier == pins[canonicalize_name(one.name)].specifier
+    assert all(one.specifier == pins[canonicalize_name(one.name)].specifier for one in requirements)
 
 
 def test_make_install_installs_the_lock():

@@ -14,7 +14,7 @@ from hra_workflow.report import searches
 from hra_workflow.tasks import tuned_runs
 from support import ROOT, paper_config
 
-TRAINED = {"glue": 14, "math": 14, "subject": 2, "control": 2}  # of those tuned: 6, and 2 × 4 trials
+TRAINED = {"glue": 14, "subject": 2}  # of those tuned: 6, and 2 × 4 trials
 EACH = [(task, demo) for task in new_project.TEMPLATES for demo in (True, False)]
 
 
@@ -28,7 +28,7 @@ def complete(path) -> tuple[dict, list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TRAINED)
+@pytest.mark.parametrize("task", ["glue", "subject"])
 def test_a_demo_project_plans_its_examples_and_writes_to_its_folder_only(fresh, tmp_path, monkeypatch, task):
     project = fresh.copy(tmp_path / "project")
     monkeypatch.chdir(project.folder)
@@ -71,7 +71,7 @@ def test_a_new_project_compares_runs_of_equal_searches_unless_the_key_turns_them
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "results", "there", "a/b", "..", "-n", "my project", "it's", "_x", "yes", "12", "cola", "sentiment"],
+    ["demo", "results", "there", "a/b", "..", "-n", "my project", "yes", "12", "cola"],
 )
 def test_names_that_cannot_be_used(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)

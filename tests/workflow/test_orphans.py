@@ -20,6 +20,7 @@ import test_subject_chain
 from hra_workflow.config.overlays import merged
 from project import Project
 from support import table_rows
+from tiny_demo import real_project
 
 SCRIPTS = {  # some with the rule, where it has another name
     "glue": "download=download_dataset augment train_glue evaluate_glue collect_runs=runs",
@@ -67,28 +68,25 @@ def projects(fresh, tmp_path_factory) -> Callable[[str], tuple[Project, Project]
 
     @cache
     def of(task: str) -> tuple[Project, Project]:
-        first = fresh.copy(tmp_path_factory.mktemp(task) / "first")
-        first.link_library()
+        folder = tmp_path_factory.mktemp(task)
+        first = real_project(fresh, folder / "first", {})
         for name, content in {"first": FIRST[task], "second": merged(FIRST[task], CHANGES[task])}.items():
             (first.folder / f"{name}.yaml").write_text(safe_dump(content))
         first.snakemake(*command(task, "first.yaml"))
-        second = first.copy(tmp_path_factory.mktemp(task) / "second")
+        second = first.copy(folder / "second")
         second.snakemake(*command(task, "second.yaml"))
         return first, second
 
     return of
 
 
-def jobs(snakemake: psutil.Process, script: str) -> list[psutil.Process]:
-    """Return the processes of a script below a Snakemake."""
-    found = []
+def is_running(snakemake: psutil.Process, script: str) -> bool:
+    """Return whether a process of a script is below a Snakemake."""
     for process in snakemake.children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             if any(part.endswith(f".{script}.py") for part in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            pass
-    return found
+                return True
+    return False
 
 
 @pytest.mark.full
@@ -108,7 +106,7 @@ def test_an_orphan_changes_nothing(projects, tmp_path, task, script, rule, way):
     output = {"stdout": log, "stderr": subprocess.STDOUT, "start_new_session": True}
     one = project.start("--forcerun", rule, *command(task, "first.yaml"), **output)
     snakemake, deadline = psutil.Process(one.pid), time.monotonic() + 300
-    while one.poll() is None and not jobs(snakemake, script):
+    while one.poll() is None and not is_running(snakemake, script):
         assert time.monotonic() < deadline, (project.folder / "output.log").read_text()
         time.sleep(0.05)
     assert one.poll() is None, (project.folder / "output.log").read_text()

@@ -60,7 +60,6 @@ tasks:
 RUNS = {"glue": "texts/hra/r8", "math": "sums/hra/r32", "subject": "mug/hra/r8", "control": "rooms/hra/r8"}
 RECORDS = [f"results/{task}/{run}/seed0/train.json" for task, run in RUNS.items()]
 SUM = '{"question": "1 + 1", "answer": "The answer is: 2"}\n'
-BETWEEN = {"control": ["hints"], "subject": [], "glue": [], "math": []}
 
 
 def add_to(archive: Path, name: str) -> None:
@@ -100,21 +99,14 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     for path in own.rglob("*.*"):
         path.touch()
     assert plan(project) == {}
-    edits = {
-        "glue": lambda: (own / "texts/train.csv").write_text("text,label\na,good\nb,bad\n"),
-        "math": lambda: (own / "sums/train.jsonl").write_text(SUM * 2),
-        "subject": lambda: (own / "mug/2.png").write_bytes(png("blue")),
-        "control": lambda: add_to(own / "rooms/rooms.zip", "2.png"),
-    }
-    expected: dict[str, set[str]] = {"download_dataset": set()}
-    for edited in (("glue", "subject"), ("math", "control")):
-        for task in edited:
-            edits[task]()
-            expected |= {rule: set() for rule in (f"train_{task}", *BETWEEN[task])}
-            expected["download_dataset"].add(f"task={task} dataset={RUNS[task].split('/')[0]}")
-        planned = plan(project)
-        assert planned.keys() == expected.keys()
-        assert planned["download_dataset"] == expected["download_dataset"]
+    (own / "texts/train.csv").write_text("text,label\na,good\nb,bad\n")
+    (own / "sums/train.jsonl").write_text(SUM * 2)
+    (own / "mug/2.png").write_bytes(png("blue"))
+    planned = plan(project)
+    assert planned.keys() == {"download_dataset", "train_glue", "train_math", "train_subject"}
+    assert {job.split()[0] for job in planned["download_dataset"]} == {"task=glue", "task=math", "task=subject"}
+    add_to(own / "rooms/rooms.zip", "2.png")
+    assert plan(project).keys() == planned.keys() | {"hints", "train_control"}
     project.snakemake("--cores", "2", "--configfile", "mine.yaml", "-q", "all", "--", *RECORDS)
     assert plan(project) == {}
     manifests = project.folder / "resources/datasets"
@@ -127,31 +119,10 @@ def test_an_edit_plans_its_download_and_what_depends_on_it(trained, tmp_path):
     assert not planned.keys() & {"download_dataset", "hints"} and {f"train_{task}" for task in RUNS} <= planned.keys()
 
 
-def test_a_dry_run_reads_the_data_and_stops_at_the_first_bad_row(trained, tmp_path):
-    project = trained.copy(tmp_path / "project")
-    options, table = ("-n", "--configfile", "mine.yaml", "--config", "incomplete=True"), "results/table_glue.csv"
-    output = project.snakemake(*options, "--", table)
-    assert "  data:     texts: train 1 row, dev 1 row" in output
-    (project.folder / "own/texts/train.csv").write_text("text,label\na,good\nb,godo\n")
-    output = project.snakemake(*options, "--", RECORDS[0], ok=False)
-    assert "train.csv, line 3, column label: expected one of bad, good, found 'godo' (is it 'good'?)" in output
-    # Nothing is known of a table whose jobs could not be planned.
-    (project.folder / "own/texts/train.csv").unlink()
-    for how in (("-n",), ("--cores", "1")):
-        output = project.snakemake(*how, *options[1:], "--", table, ok=False)
-        assert "No file" in output and "own/texts contains: dev.csv" in output
-        assert "table_glue: " not in output and "tables:" not in output
-
-
 def test_the_same_files_in_another_folder_plan_nothing_and_stay_readable(trained, tmp_path):
     project = trained.copy(tmp_path / "project")
     (project.folder / "own").rename(tmp_path / "elsewhere")
-    output = project.snakemake("-n", "--configfile", "mine.yaml", "--", *RECORDS, ok=False)
-    assert f"expected a folder at {project.folder}/own/model, found none" in " ".join(output.split())
+    refused = project.snakemake("-n", "--configfile", "mine.yaml", "--", *RECORDS, ok=False)
+    assert f"expected a folder at {project.folder}/own/model, found none" in " ".join(refused.split())
     moved = ("--config", f"local_root={tmp_path / 'elsewhere'}")
-    assert plan(project, *moved) == {}
-    (project.folder / RECORDS[0]).unlink()
-    assert plan(project, *moved).keys() == {"train_glue"}
-    project.snakemake("--cores", "1", "--configfile", "mine.yaml", "-q", "all", *moved, "--", *RECORDS)
-    assert (project.folder / "resources/models/mine/config.json").read_text() == "{}"
     assert plan(project, *moved) == {}

@@ -10,7 +10,7 @@ from hra_workflow.core.job import script
 
 @script(loads_model=True)
 def main(job):
-    raise RuntimeError("the command runs this job")
+    raise RuntimeError
 
 main()
 """

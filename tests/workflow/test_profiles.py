@@ -35,11 +35,8 @@ def test_profiles_keep_to_their_rooms():
     assert slurm["retries"] > 0
 
 
-SITE = {"ACCOUNT": "lab", "PARTITION": "cpu", "QOS": "high", "JOBS": "7", "ARRAYS": "all"}
-
-
 def test_the_profile_works_with_snakemake_s_slurm_plugin_after_a_change_of_one_line(monkeypatch):
-    for name, value in SITE.items():
+    for name, value in {"ACCOUNT": "lab", "PARTITION": "cpu", "QOS": "high", "JOBS": "7", "ARRAYS": "all"}.items():
         monkeypatch.setenv(f"HRA_SLURM_{name}", value)
     found = profile("slurm", "slurm")
     stated = {key.removeprefix("slurm-"): value for key, value in found.items() if key.startswith("slurm")}
@@ -49,10 +46,9 @@ def test_the_profile_works_with_snakemake_s_slurm_plugin_after_a_change_of_one_l
     assert found["default-resources"] | defaults == found["default-resources"]
 
 
-@pytest.mark.parametrize("name", ["GPU_MODEL", "GRES", "ACCOUNT_TRAIN"])
-def test_what_only_the_profile_s_executor_knows_is_refused_with_another(monkeypatch, name):
-    monkeypatch.setenv(f"HRA_SLURM_{name}", "1")
-    with pytest.raises(YteError, match=f"HRA_SLURM_{name}: expected the executor slurm-packs, found slurm. Unset"):
+def test_what_only_the_profile_s_executor_knows_is_refused_with_another(monkeypatch):
+    monkeypatch.setenv("HRA_SLURM_ACCOUNT_TRAIN", "1")
+    with pytest.raises(YteError, match="ACCOUNT_TRAIN: expected the executor slurm-packs, found slurm"):
         profile("slurm", "slurm")
 
 
@@ -109,8 +105,6 @@ def test_a_method_uses_fewer_gpus_with_threads_and_memory_in_proportion():
     assert per_gpu == {8}
     stated["max_gpu"] = {"default": 4, "oft/r4": 16}
     assert [training.resources(task, run)["gpu"] for run in resources] == [4, 8, 4]
-    stated["gpu"] = 0  # on CPUs: it is a maximum
-    assert all(training.resources(task, run) == stated for run in resources)
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ import os
 import re
 import time
 
-import jsonschema
 import pytest
 import yaml
 from snakemake.utils import update_config
@@ -15,7 +14,7 @@ from support import ROOT, paper_config
 
 pytestmark = pytest.mark.slow  # the grid is finished once, in half a minute
 
-PAGE = ROOT / "docs/running.md"
+EVALUATION, RETENTION = "evaluate_glue", "results/table_retention.csv"
 TABLES = {"runs": {"task=glue"}, "compare": {"task=glue"}, "table": {"task=glue"}}
 
 
@@ -28,14 +27,8 @@ def runs(*, dataset="cola mnli", method="lora/r8 hra/r8", seed="0 1") -> set[str
     }
 
 
-EVALUATION = "evaluate_glue"
-
-
 def evaluations(planned: dict) -> set[str]:
     return {line.rsplit(" benchmark=", 1)[0] for line in planned.get(EVALUATION, set())}
-
-
-RETENTION = "results/table_retention.csv"
 
 
 def backwards(value):
@@ -55,21 +48,12 @@ def record_settings(project, rule: str) -> None:
             os.utime(path, ns=(when, when))
 
 
-def test_a_finished_grid_plans_nothing(finished):
-    command = ("-n", "--cores", "1", "--configfile", "small.yaml", "--", "results/table_glue.csv", RETENTION)
-    output = finished.snakemake(*command)
-    assert "Nothing to be done" in output
-    assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", output, re.MULTILINE)
-
-
 def test_what_is_added_plans_its_own_jobs(done):
-    """Add a seed, a variant, a dataset and a benchmark; no finished job runs again."""
+    """Add a seed, a variant, a dataset and, after the first, a benchmark; no finished job runs again."""
     done.change("small.yaml", "[lora/r8, hra/r8]", "[lora/r8, hra/r8, hra/r16]")
     done.change("small.yaml", "mnli], seeds: [0, 1]", "mnli, rte], seeds: [0, 1, 2]")
-    # What is appended is not the first benchmark, which selects the best step.
-    done.change(
-        "small.yaml", "\ntasks:", "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
-    )
+    again = "\ndatasets: {glue: {mnli: {benchmarks: {again: validation_matched}}}}\ntasks:"
+    done.change("small.yaml", "\ntasks:", again)
     names = {"cola": ["validation"], "mnli": ["matched", "mismatched", "again"], "rte": ["validation"]}
     every = {name: runs(dataset=name, method="lora/r8 hra/r8 hra/r16", seed="0 1 2") for name in names}
     evaluated = {
@@ -78,13 +62,11 @@ def test_what_is_added_plans_its_own_jobs(done):
         for benchmark in benchmarks
         for run in every[dataset] - (set() if benchmark == "again" else runs())
     }
-    assert done.plan() == TABLES | {
-        "download_dataset": {"task=glue dataset=rte"},
-        "augment": {f"task=glue method={m} variant=r8 seed=2" for m in ("lora", "hra")}
-        | {f"task=glue method=hra variant=r16 seed={seed}" for seed in (0, 1, 2)},
-        "train_glue": set.union(*every.values()) - runs(),
-        EVALUATION: evaluated,
-    }
+    planned = done.plan()
+    assert planned.keys() == {"download_dataset", "augment", "train_glue", EVALUATION, *TABLES}
+    assert planned["download_dataset"] == {"task=glue dataset=rte"}
+    assert planned["train_glue"] == set.union(*every.values()) - runs()
+    assert planned[EVALUATION] == evaluated and len(planned["augment"]) == 5
 
 
 def test_a_learning_rate_plans_its_dataset_and_preset_and_nothing_of_the_base_model(done):
@@ -123,22 +105,11 @@ def test_another_order_of_the_config_plans_nothing_and_another_number_of_process
     (done.folder / "hra").mkdir()
     for path in (ROOT / "hra").glob("*.py"):
         (done.folder / "hra" / path.name).write_text(path.read_text() + "\n# a comment\n")
-    assert done.plan() == {}
     assert done.plan("results/table_glue.csv", RETENTION, extra=("restated.yaml",)) == {}
+    assert re.search(r"^table_glue, table_retention: nothing to do, all \d+ jobs are done$", done.printed, re.MULTILINE)
     config["tasks"]["glue"]["resources"]["gpu"] = 2
     (done.folder / "restated.yaml").write_text(yaml.safe_dump(config))
     assert done.plan(extra=("restated.yaml",))["train_glue"] == runs()
-
-
-def test_one_run_is_repeated_on_purpose(done):
-    """The commands of docs/running.md."""
-    command = r"^snakemake --profile slurm --forcerun (\S+) -- results/table_glue.csv"
-    commands = re.findall(command, PAGE.read_text(), re.MULTILINE)
-    assert [path.partition("/")[0] for path in commands] == ["results", "train_glue"]
-    for named, repeated in zip(commands, (runs(dataset="cola", method="hra/r8", seed="0"), runs()), strict=True):
-        planned = done.plan(extra=("--forcerun", named))
-        assert planned.pop("train_glue") == repeated == evaluations(planned)
-        assert planned.keys() == {EVALUATION, *TABLES}
 
 
 def test_a_value_that_becomes_equal_to_another_param_is_a_change(done):
@@ -153,69 +124,57 @@ def test_a_metric_plans_the_evaluations_of_its_dataset(done):
     )
     planned = done.plan()
     assert planned == TABLES | {EVALUATION: {f"{run} benchmark=validation" for run in runs(dataset="cola")}}
-    done.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", "results/table_glue.csv")
-    assert done.plan() == {}
     done.change("config/methods.yaml", "    kind: hra\n    version: 2", "    kind: hra\n    version: 3")
     planned = done.plan()  # the training evaluates the new metrics
-    assert planned["train_glue"] == runs(method="hra/r8") == evaluations(planned)
+    assert planned["train_glue"] == runs(method="hra/r8")
     assert planned["augment"] == {f"task=glue method=hra variant=r8 seed={seed}" for seed in (0, 1)}
 
 
 def test_a_deleted_result_plans_its_own_job_and_the_table_every_time(done):
-    tables = ("results/table_glue.csv", RETENTION)
-    remake = ("--cores", "1", "--configfile", "small.yaml", "-q", "all", "--", *tables)
+    tables, results = ("results/table_glue.csv", RETENTION), done.folder / "results"
+    (results / "compare_glue.csv").unlink()  # made again with the next table
+    assert done.plan(*tables) == {}
+    (results / "table_glue.csv").unlink()
+    assert done.plan(*tables).keys() == TABLES.keys() - {"runs"}
     trained, evaluated = (f"task=glue dataset={name} method=hra variant=r8 seed=1" for name in ("cola", "mnli"))
-    base, tabulated = "results/math/metamathqa-40k/base/pretrained/seed0", TABLES | {"table_retention": set()}
-    for _ in range(2):
-        (done.folder / "results/glue/cola/hra/r8/seed1/train.json").unlink()
-        (done.folder / "results/glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
-        (done.folder / base / "retention.json").unlink()
-        assert done.plan(*tables) == tabulated | {
+    for remake in (True, False):
+        (results / "glue/cola/hra/r8/seed1/train.json").unlink()
+        (results / "glue/mnli/hra/r8/seed1/mismatched/metrics.json").unlink()
+        (results / "math/metamathqa-40k/base/pretrained/seed0/retention.json").unlink()
+        assert done.plan(*tables) == TABLES | {
+            "table_retention": set(),
             "train_glue": {trained},
             EVALUATION: {f"{trained} benchmark=validation", f"{evaluated} benchmark=mismatched"},
             "evaluate_harness": {"task=math dataset=metamathqa-40k method=base variant=pretrained seed=0"},
         }
         assert "  again:    runs: 1 job, deleted input files\n" in done.printed
-        done.snakemake(*remake)
-        assert done.plan(*tables) == {}
-    (done.folder / "results/runs_glue.csv").unlink()  # as by a job that was killed
-    assert done.plan(*tables) == TABLES
-    done.snakemake(*remake)
-    (done.folder / "results/compare_glue.csv").unlink()  # made again with the next table
-    assert done.plan(*tables) == {}
-    (done.folder / "results/table_glue.csv").unlink()
-    assert done.plan(*tables).keys() == TABLES.keys() - {"runs"}
+        if remake:
+            done.snakemake("--cores", "2", "--configfile", "small.yaml", "-q", "all", "--", *tables)
+            assert done.plan(*tables) == {}
 
 
 def test_a_plan_file_has_every_job_with_its_state_and_the_tables_that_need_it(done):
     command = ("--cores", "1", "--configfile", "small.yaml", "--config", "plan_file=new/plan.json", "--", "glue")
-    printed = done.snakemake("-n", "-q", *command)
-    assert "table_glue:" not in printed
-    found = json.loads((done.folder / "new/plan.json").read_text())
-    jsonschema.validate(found, json.loads((ROOT / "workflow/schemas/plan.schema.json").read_text()))
-    assert found["basedir"] == str(done.folder)
-    assert found["config"]["pathvars"]["results"] == "results"
-    jobs = {job["outputs"][0]: job for job in found["jobs"]}
-    run, runs_csv = "results/glue/cola/hra/r8/seed0", "results/runs_glue.csv"
-    assert sum(one.endswith("train.json") for one in jobs) == len(runs())
-    train, table = jobs[f"{run}/train.json"], jobs["results/table_glue.csv"]
-    figure = jobs["results/figures/glue_parameters.svg"]
+    run = "results/glue/cola/hra/r8/seed0/train.json"
+
+    def plan() -> dict:
+        assert "table_glue:" not in done.snakemake("-n", "-q", *command)
+        found = json.loads((done.folder / "new/plan.json").read_text())
+        assert list(results_contract.refused("plan", [found])) == []
+        assert found["basedir"] == str(done.folder)
+        return {job["outputs"][0]: job for job in found["jobs"]}
+
+    jobs = plan()
+    train, table, figure = (jobs[one] for one in (run, "results/table_glue.csv", "results/figures/glue_parameters.svg"))
     assert train["script"] == "train_glue.py" and 0 < train["started"] <= train["finished"] <= time.time()
     assert {"method", "hyperparameters"} <= set(train["params"]["expects"]["settings"])
-    assert table["input"]["runs"] == runs_csv and table["params"]["scale"] == 100
+    assert table["input"]["runs"] == "results/runs_glue.csv" and table["params"]["scale"] == 100
     assert train["tables"] == table["tables"] == ["table_glue"] and figure["tables"] == []
     assert (train["needed"], table["needed"], figure["needed"], figure["started"]) == (False, False, True, None)
-    assert {job["gpus"] for job in found["jobs"]} == {0} and train["hours_left"] == 0
-    assert list(results_contract.refused("plan", [found])) == []
-    places = [[*jobs].index(job["outputs"][0]) for job in (train, table, figure)]
-    assert places == sorted(places)
-
-    (done.folder / run / "train.json").unlink()
-    done.snakemake("-n", "-q", *command)
-    jobs = {job["outputs"][0]: job for job in json.loads((done.folder / "new/plan.json").read_text())["jobs"]}
-    assert jobs[f"{run}/train.json"]["needed"]
-    refused = done.snakemake("-q", *command, ok=False)
-    assert "`--config plan_file` is for a dry run: add -n" in refused
+    assert {job["gpus"] for job in jobs.values()} == {0} and train["hours_left"] == 0
+    (done.folder / run).unlink()
+    assert plan()[run]["needed"]
+    assert "`--config plan_file` is for a dry run: add -n" in done.snakemake("-q", *command, ok=False)
 
 
 def test_an_export_and_a_prediction_train_nothing(done):

@@ -26,7 +26,6 @@ def touch(path: str, when: float) -> None:
 
 
 PLANNED = planned_jobs.TABLES / "results/table_glue.json"
-PROCESS = PLANNED.with_name(progress.PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -62,39 +61,34 @@ def test_a_job_that_ends_with_an_error_has_failed_unless_it_was_interrupted(here
     assert progress.states(PLANNED, running=False) == [(job, state)]
 
 
-def test_a_job_that_is_not_needed_is_done(here):
-    job = planned_jobs.Job("train_glue", {}, ["results/train.json"], "logs/train.log", needed=False)
-    planned_jobs.save("results", "table_glue", [job])
-    touch(job.outputs[0], time.time() - 60)
-    assert progress.states(PLANNED, running=False) == [(job, "done")]
-
-
 @pytest.mark.parametrize(
     ("facts", "running", "sentence"),
     [
         (None, False, "Snakemake is not running."),
-        ({}, True, "Snakemake is running."),
         ({"start": "1"}, False, "Snakemake was killed; "),
         ({"host": "elsewhere"}, True, "Snakemake is running on elsewhere, or was killed there"),
     ],
 )
 def test_whether_snakemake_is_running(here, facts, running, sentence):
-    if facts is not None:
-        files.write_json(PROCESS, process_identity.this_process() | facts)
+    if facts:
+        files.write_json(PLANNED.with_name(progress.PROCESS), process_identity.this_process() | facts)
     found, text = progress.of_snakemake("results")
     assert (found, text.startswith(sentence)) == (running, True)
 
 
-def test_a_shard_is_done_when_it_has_gone_into_the_whole(here):
+def test_a_job_that_is_not_needed_and_a_merged_shard_are_done(here):
+    job = planned_jobs.Job("train_glue", {}, ["results/train.json"], "logs/train.log", needed=False)
     shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
-    planned_jobs.save("results", "table_glue", [shard])
-    assert progress.states(PLANNED, running=True) == [(shard, "waiting")]
+    planned_jobs.save("results", "table_glue", [job, shard])
+    touch(job.outputs[0], time.time() - 60)
+    assert progress.states(PLANNED, running=True) == [(job, "done"), (shard, "waiting")]
     touch("out/whole", time.time())
-    assert progress.states(PLANNED, running=True) == [(shard, "done")]
+    assert progress.states(PLANNED, running=True) == [(job, "done"), (shard, "done")]
 
 
 WAITS = """
 import time
+from collections import Counter
 from pathlib import Path
 log = Path(snakemake.log[0])
 log.write_text("first line\\n")
@@ -197,14 +191,12 @@ def test_a_project_s_status_is_of_its_own_runs(here, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("scripts", "refused"),
     [
-        (
-            "collect_runs, compare, table, table_retention, table_compute, figures",
-            "torch transformers peft datasets",
-        ),
-        ("gather_outputs, evaluate_math", "torch transformers peft datasets pandas numpy"),
+        ("collect_runs, compare, table, table_retention, table_compute, figures", ""),
+        ("gather_outputs, evaluate_math", " pandas numpy"),
     ],
 )
 def test_scripts_of_tables_and_merges_start_without_what_they_do_not_need(scripts, refused):
-    code = f"import sys, {scripts}; print(sorted(set({refused.split()}) & set(sys.modules)))"
+    names = f"torch transformers peft datasets{refused}".split()
+    code = f"import sys, {scripts}; print(sorted({{*{names}}} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "workflow/scripts", capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr

@@ -46,6 +46,3 @@ def test_from_photographs_to_table_and_sheet(fresh, tmp_path):
     # Another number of shards repeats no finished run.
     project.change("tiny.yaml", "shards: 2", "shards: auto")
     assert project.plan(TABLE, SHEET, config="tiny.yaml").keys() <= {"runs", "compare", "table"}
-    project.change("tiny.yaml", "inference_steps: 2\n      precision", "inference_steps: 3\n      precision")
-    planned = project.plan(TABLE, SHEET, config="tiny.yaml")["generate_subject"]
-    assert {line.split("benchmark=prompts ")[1] for line in planned} == {"shard=0 n_shards=1"}

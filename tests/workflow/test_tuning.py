@@ -39,8 +39,7 @@ records.write(snakemake.output.record, record)
 with open("trained", "a") as stream:
     print(Path(snakemake.output.record).parent, file=stream)
 """
-METHODS = ("lora", "hra")
-TABLE = "results/table_glue.csv"
+METHODS, TABLE = ("lora", "hra"), "results/table_glue.csv"
 RATES = "[1.0e-3, 2.0e-3]}, trials: 2"
 
 
@@ -60,7 +59,7 @@ def tuned(fresh: Project, folder) -> Project:
 def trials(*rates: str) -> set[str]:
     return {
         f"task=glue dataset=cola method={method} variant=r8@learning_rate-{rate} seed=1000"
-        for method in ("lora", "hra")
+        for method in METHODS
         for rate in rates
     }
 
@@ -103,21 +102,6 @@ def test_a_new_value_is_one_trial_and_only_a_changed_choice_trains_again(fresh, 
 def test_only_tuned_tasks_have_a_table_of_trials(fresh):
     said = fresh.snakemake("-n", "-q", "all", "--configfile", "small.yaml", "--", "results/tune_glue.csv", ok=False)
     assert "No rule to produce results/tune_glue.csv" in said
-
-
-@pytest.mark.full
-def test_a_deleted_trial_choice_or_table_of_trials_is_made_again(fresh, tmp_path):
-    project = tuned(fresh, tmp_path / "project")
-    command = ("--cores", "2", "--configfile", "tuned.yaml", "-q", "all", "--", TABLE)
-    project.snakemake(*command)
-    trial = "glue/cola/hra/r8@learning_rate-0.001/seed1000"
-    for name in ("tune_glue.csv", "tune/glue/cola/hra/r8.json", f"{trial}/train.json"):
-        (project.folder / "trained").write_text("")
-        (project.folder / "results" / name).unlink()
-        project.snakemake(*command)
-        assert (project.folder / "results" / name).exists()
-        assert (project.folder / "trained").read_text().split() == [f"results/{trial}"] * name.startswith(trial)
-        assert project.plan(TABLE, config="tuned.yaml") == {}
 
 
 @pytest.mark.slow

@@ -33,20 +33,14 @@ def words() -> set[str]:
 
 
 @pytest.mark.skipif(not FOLDERS, reason="packages/ and studies/ are deleted")
-def test_code_config_and_rules_of_the_trunk_name_no_package_and_no_study():
-    pattern = rf"\b({'|'.join(sorted(words()))}|packages/|studies/)\b"
-    done = subprocess.run(
-        ["git", "grep", "-InwiE", pattern, "--", *TRUNK, *EXCEPT],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout
-
-
-def test_tests_of_the_trunk_import_no_package():
+def test_the_trunk_names_no_package_and_no_study_and_its_tests_import_none():
+    named = rf"\b({'|'.join(sorted(words()))}|packages/|studies/)\b"
     modules = "|".join([path.parent.name for path in ROOT.glob("packages/*/src/*/__init__.py")] or ["none"])
-    pattern = rf"^ *(from|import) ({modules}|studies)\b"
-    done = subprocess.run(["git", "grep", "-nE", pattern, "--", "tests"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1, done.stdout
+    imported = rf"^ *(from|import) ({modules}|studies)\b"
+    for options, pattern, places in (("-InwiE", named, [*TRUNK, *EXCEPT]), ("-nE", imported, ["tests"])):
+        command = ["git", "grep", options, pattern, "--", *places]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1, done.stdout
 
 
 class Clone:

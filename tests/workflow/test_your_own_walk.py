@@ -1,6 +1,5 @@
 """docs/your-own.md as it stands: its files are written and its commands run, up to a prediction and an export."""
 
-import csv
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from project import environment
-from support import ROOT
+from support import ROOT, table_rows
 
 FIRST_PART = (ROOT / "docs/your-own.md").read_text().partition("## The demo's models")[0]
 # The file that a block shows, if its name precedes it; its language; its text.
@@ -34,14 +33,8 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
         if file:
             (tmp_path / file).write_text(text)
         elif language == "bash":
-            done = subprocess.run(
-                ["bash", "-ec", text],
-                cwd=tmp_path,
-                env=environment(tmp_path),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            command = ["bash", "-ec", f"exec 2>&1\n{text}"]
+            done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
             assert done.returncode == 0, done.stdout
             printed = done.stdout
             if "hra-workflow new" in text:
@@ -49,7 +42,6 @@ def test_from_the_first_file_to_a_prediction(tmp_path):
         elif language == "text" and text.startswith("id,"):
             assert text in printed  # the header of the predictions, then the first ones
     (predicted,) = tmp_path.glob("reviews/results/glue/reviews/*/r8/seed?/predictions/best/new-*/predictions.csv")
-    with predicted.open(newline="") as stream:
-        assert [row["id"] for row in csv.DictReader(stream)] == ["1", "2"]
+    assert [row["id"] for row in table_rows(predicted)] == ["1", "2"]
     (card,) = tmp_path.glob("reviews/results/glue/reviews/*/r8/seed?/hub/best/README.md")
     assert f"The model card: {card.relative_to(tmp_path)}" in printed

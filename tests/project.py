@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -112,6 +113,22 @@ class Project:
         text = path.read_text()
         assert old in text, f"{old!r} is not in {file}"
         path.write_text(text.replace(old, new))
+
+
+def write_rooms(folder: Path) -> None:
+    """Write a control dataset: an archive with an image per split, and its prompts."""
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / "rooms.zip", "w") as archive:
+        for number, split in enumerate(("train", "validation")):
+            archive.writestr(f"{split}/7.jpg", jpeg(number))
+            (folder / f"{split}.jsonl").write_text('{"image": "7.jpg", "prompt": "a room"}\n')
+
+
+def jpeg(number: int) -> bytes:
+    """Return an image of 512 × 512 pixels in many colours."""
+    content = io.BytesIO()
+    Image.effect_noise((512, 512), 50 + number).convert("RGB").save(content, "JPEG")
+    return content.getvalue()
 
 
 def png(colour: str) -> bytes:

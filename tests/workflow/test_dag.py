@@ -1,4 +1,4 @@
-"""The Snakefile: the paper's grid is planned without torch, and the user's own entries of the config are used."""
+"""The Snakefile: the paper's grid is planned without torch, and what is one's own is an entry of the config."""
 
 import os
 import re
@@ -6,8 +6,10 @@ import re
 import pytest
 import yaml
 
+from hra_workflow.config import overlays
 from hra_workflow.core.errors import JobError
-from support import merged
+from project import jpeg, write_rooms
+from support import ROOT, merged
 from test_profiles import text_of
 
 REFUSE = """
@@ -42,9 +44,21 @@ def test_the_readme_s_commands_plan_the_papers_tables_without_torch_and_say_the_
     planned = fresh.snakemake(*options, before=("env",))
     words = " ".join(planned.split())
     assert not [jobs for jobs in PLANNED.split(", ") if f" {jobs}" not in words], words
-    hours = r"0 GPU-hours used, about \d+ GPU-hours remaining \(estimated from the config\)\s+stages: +train \d+ hours"
-    for line in (hours, r"all 6 tables: \d,\d+ jobs", r"download: \d", r"licence:  (?=.*metamathqa-40k).*MIT"):
-        assert re.search(line, planned), line
+    lines = [line.strip() for line in planned.partition("does not reflect the order of execution.\n")[2].splitlines()]
+    of_glue = lines[lines.index("table_glue: 1,047 jobs (0 done), including 455 training runs") + 1 :]
+    hours = r"hours:    0 GPU-hours used, about \d+ GPU-hours remaining \(estimated from the config\)"
+    assert re.fullmatch(hours, of_glue[0])
+    assert re.fullmatch(r"stages:   train \d+ hours", of_glue[1])
+    assert any(re.match(r"all 6 tables: \d,\d+ jobs", line) for line in lines)
+    assert any(line.startswith("download: ") for line in lines)
+    assert any(line.startswith("licence:  ") and "metamathqa-40k" in line and "MIT" in line for line in lines)
+
+
+def test_all_makes_the_tasks_whose_grid_the_config_file_states(fresh):
+    (fresh.folder / "off.yaml").write_text("tasks: {math: null, control: null}\n")
+    planned = fresh.plan("all", config="small.yaml", extra=("--configfile", "small.yaml", "off.yaml"))
+    assert len(planned["train_glue"]) == 8
+    assert {rule for rule in planned if rule.startswith("train_")} == {"train_glue"}
 
 
 EVALUATORS = """
@@ -63,6 +77,26 @@ tasks:
     columns: [{{name: Sharpness, dataset: coco, benchmark: validation, metric: {}}}]
     figures: {{parameters: [Sharpness], lambda: []}}
 """
+
+
+@pytest.mark.slow
+def test_a_control_signal_of_ones_own_is_an_entry(fresh, tmp_path):
+    """Test the custom control signal of docs/your-own.md, in a config with its images."""
+    (entry,) = re.findall(r"```yaml\n# hint\n(.*?)```", (ROOT / "docs/your-own.md").read_text(), re.DOTALL)
+    names = ("train", "validation")
+    splits = {name: {"prompts": f"{name}.jsonl", "image": f"rooms.zip:{name}/{{key}}.jpg"} for name in names}
+    rooms = {"source": {"kind": "local", "path": str(tmp_path)}, "splits": splits}
+    grid = [{"runs": ["real/images", "base/pretrained", "hra/r8"], "datasets": ["rooms"], "seeds": [0]}]
+    config = {"datasets": {"control": {"rooms": rooms}}, "tasks": {"control": {"grid": grid}}}
+    (fresh.folder / "mine.yaml").write_text(yaml.safe_dump(overlays.merged(config, yaml.safe_load(entry))))
+    write_rooms(tmp_path)
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth/7.png").write_bytes(jpeg(0))
+    planned = fresh.plan("results/table_control.csv", "control_sheets", config="mine.yaml")
+    assert planned["hints"] == {"dataset=rooms"}
+    runs = ("real variant=images", "base variant=pretrained", "hra variant=r8")
+    assert planned["train_control"] == {f"task=control dataset=rooms method={run} seed=0" for run in runs}
+    assert len(planned["generate_control"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,18 @@
 """Numbers are finite, names are unique, folders are apart: one check of the whole config."""
 
+import math
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import yaml
 
+from config_keys import at
+from demo_changes import demo_config
 from hra_workflow.config import overlays, validation
+from hra_workflow.config.model import model_of
 from hra_workflow.core.errors import JobError
+from hra_workflow.keys import problems
 from support import paper_config
 
 COLA = {"name": "A", "dataset": "cola", "benchmark": "validation", "metric": "matthews_correlation"}
@@ -25,6 +31,10 @@ def refused(config: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"columns": [COLA, COLA]},
+            r"tasks.glue.columns and averages: expected every name once, found 'A' more than once",
+        ),
         ({"averages": [{"name": "A", "columns": ["A"]}]}, r"tasks.glue.columns and averages: .* found 'A' more than"),
         ({"columns": [COLA, COLA | {"name": "B_std"}]}, r"tasks.glue.columns .*end in .*_std,.* found 'B_std'. Change"),
         ({"columns": [COLA | {"better": "lower"}]}, r"tasks.glue.columns: A: expected better: higher, .* found lower"),
@@ -58,6 +68,7 @@ FOLDERS = ("results", "resources", "scratch", "logs")
     ("places", "message"),
     [
         (dict.fromkeys(FOLDERS, "y"), r"results: .* apart from resources, .*the same"),
+        ({"scratch": "results/scratch"}, r"scratch: .* apart from results, found results/scratch, .*within it"),
         ({"scratch": "./results/../results"}, r"results: .* apart from scratch, found results, which is the same"),
         ({"scratch": "fast/more"}, r"scratch: .* apart from results, .* within it"),
         ({"scratch": "results-scratch", "resources": "/data/resources"}, None),
@@ -84,6 +95,30 @@ def test_the_results_of_another_project_are_no_scratch(tmp_path):
         validation.check_folders(folders | {"scratch": str(tmp_path)})
 
 
+# Numbers
+
+
+def numbers(value, path: tuple = ()):
+    """Yield the paths of the numbers but those of PEFT's arguments and of a generator's, which have no models."""
+    if isinstance(value, dict | list):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            if name not in ("peft", "source"):
+                yield from numbers(one, (*path, name))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def test_every_number_is_finite():
+    config, wrong = demo_config(), cycle([math.nan, math.inf, -math.inf])
+    paths = list(numbers(config))
+    for path in paths:
+        *above, name = path
+        at(config, above)[name] = next(wrong)
+    found = problems.find(model_of(config), config)
+    names = {one.partition(": expected")[0] for one in found}
+    assert len(paths) > 400 and {".".join(map(str, path)) for path in paths} == names
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -108,3 +143,11 @@ def test_a_table_that_the_config_switches_off_names_the_key(fresh, tmp_path):
     output = fresh.snakemake(*command, "--", "table_retention", ok=False)
     assert "Error: config: tasks.math.retention: expected the settings of a requested table, found null" in output
     assert "Traceback" not in output
+
+
+def test_a_file_that_snakemake_would_misread_is_refused(fresh, tmp_path):
+    (tmp_path / "below.yaml").write_text("tasks: {glue: {grid: [{seeds: [0], seeds: [1]}]}}")
+    (tmp_path / "mine.yaml").write_text("extends: below.yaml\n")
+    output = fresh.snakemake("-n", "-q", "rules", "--configfile", f"{tmp_path}/mine.yaml", "--", "all", ok=False)
+    assert f"Error: {tmp_path}/below.yaml" in output and "Traceback" not in output
+    assert "tasks.glue.grid.0: expected every key once, found 'seeds' more than once" in output

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import HRAConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from safetensors.torch import load_file
-from sidebyside import BIASES, TARGETS, adapt, close, trainable
+from sidebyside import BIASES, adapt, close, trainable
 from torch import nn
 
 import hra
@@ -73,8 +73,3 @@ def test_an_adapter_trained_by_PEFT_0_15_loads():
     model = PeftModel.from_pretrained(base, folder)
     assert isinstance(model.base_model.model.conv, HRALayer)
     close(model(x), y, 27)
-
-
-def test_low_cpu_mem_usage_makes_no_weights_before_loading(net):
-    model = get_peft_model(net, HRAConfig(target_modules=TARGETS, r=4), low_cpu_mem_usage=True)
-    assert all(p.is_meta for name, p in model.named_parameters() if "hra_u" in name)

@@ -7,10 +7,8 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from peft.tuners.boft import layer as boft
 from torch import nn
 from torch.nn import functional as F
-from torch.utils import cpp_extension
 from torch.utils.flop_counter import FlopCounterMode
 
 import hra
@@ -207,32 +205,6 @@ def test_the_defect_does_not_exist_here(number):
     hra.install()
     with pytest.raises(FAILURES):
         DEFECTS[number]()
-
-
-def test_boft_builds_one_butterfly_factor_where_its_extension_does_not_load(monkeypatch):
-    def load(**options):
-        raise OSError("no compiler")
-
-    if not hasattr(boft, "_FBD_CUDA"):
-        pytest.skip("not run: repaired in PEFT's pull request 3540, which is installed")
-    monkeypatch.setattr(cpp_extension, "load", load)
-    monkeypatch.setattr(boft, "_FBD_CUDA", None)  # tests of the workflow replace it
-    config = peft.BOFTConfig(boft_block_size=8, boft_n_butterfly_factor=2, target_modules=["0"])
-    with pytest.warns(UserWarning, match="Failed to load the CUDA|Setting boft_n_butterfly"):
-        layer = peft.get_peft_model(nn.Sequential(nn.Linear(32, 32)), config).base_model.model[0]
-    assert layer.boft_R["default"].shape[0] == 1 and config.boft_n_butterfly_factor == 2
-
-
-def test_lora_on_a_convolution_ignores_dilation_and_padding_mode():
-    def lora(**options):
-        config = peft.LoraConfig(r=4, init_lora_weights=False, target_modules=["0"])
-        return peft.get_peft_model(nn.Sequential(nn.Conv2d(3, 4, 3, **options)), config)
-
-    layer, x = lora(padding=1, padding_mode="circular"), torch.randn(1, 3, 9, 9)
-    unmerged = layer(x)
-    layer.merge_adapter()
-    assert far(unmerged, layer(x))
-    assert "size of tensor" in error(lora(dilation=2), x)
 
 
 def test_the_page_is_complete_and_names_tests_that_exist():

@@ -66,19 +66,6 @@ def test_an_offloaded_model_computes_exports_and_merges(adapted, offload, tmp_pa
     close(model.merge_and_unload()(x), expected, 27)
 
 
-def test_parameters_stay_plain_after_an_evaluation():
-    """So that optimizers, `nn.Parameter` and the compiler treat them like any others."""
-    ours, x = layer(nn.Linear(16, 8)), torch.randn(5, 16)
-    with torch.no_grad():
-        ours.eval()(x)
-    u = ours.hra_u["default"]
-    for one in (u, nn.Parameter(u), copy.deepcopy(u), copy.deepcopy(ours).hra_u["default"]):
-        assert type(one) is nn.Parameter and type(one.data) is torch.Tensor
-    torch._dynamo.reset()
-    norm = torch.compile(lambda: u.data.norm(), fullgraph=True, backend="eager")
-    close(norm(), u.data.norm(), 16)
-
-
 def test_float8_that_hooks_cast_gives_the_outputs_of_the_rounded_weights():
     """diffusers' layerwise casting, applied before or after the adapters."""
     from diffusers.hooks import apply_layerwise_casting

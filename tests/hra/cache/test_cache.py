@@ -7,7 +7,6 @@ import threading
 
 import pytest
 import torch
-from dispatches import Count
 from inferred import infer, new, uncached
 from peft import HRAConfig
 from sidebyside import adapt, close, layer
@@ -93,19 +92,6 @@ def test_copies_and_files_have_no_cache(ours, x, copied):
     assert torch.equal(infer(other, x), uncached(other, x)) and torch.equal(infer(ours, x), y)
 
 
-def test_layers_that_share_a_weight_see_its_changes(x, ours):
-    other = copy.deepcopy(ours)
-    other.get_base_layer().weight = ours.get_base_layer().weight
-    other.hra_u["default"] = ours.hra_u["default"]
-    before = infer(ours, x), infer(other, x)
-    ours.hra_u["default"].data.normal_()
-    after = infer(ours, x)
-    assert torch.equal(infer(other, x), after) and not torch.equal(after, before[0])
-    ours.train()
-    ours.hra_u["default"].data.normal_()
-    assert torch.equal(infer(other, x), uncached(other, x))
-
-
 def test_the_adapters_of_samples_are_each_kept(net, images, computed):
     model = adapt(net).eval()
     model.add_adapter("other", HRAConfig(target_modules=["first"], r=2, init_weights=False))
@@ -181,15 +167,3 @@ def test_threads_see_whole_entries(ours, x):
         thread.join()
     assert not wrong
     assert torch.equal(infer(ours, x), outputs[1])
-
-
-def test_operations_of_a_convolution_in_inference():
-    """W B, and two convolutions, of which the second adds its result."""
-    for dtype in (torch.float32, torch.bfloat16):
-        ours, x = layer(nn.Conv2d(4, 8, 3).to(dtype)), torch.randn(2, 4, 6, 6).to(dtype)
-        counts = []
-        for module in (ours.base_layer, ours, ours):
-            with torch.no_grad(), Count() as counted:
-                module(x)
-            counts.append(len(counted.names))
-        assert counts[2] - counts[0] == 3 < counts[1]

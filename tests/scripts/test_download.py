@@ -53,38 +53,30 @@ def download_checked(manifest, *arguments, **options):
 
 @pytest.fixture
 def toy(tmp_path):
-    """toy(train=…, dev=…, **changes of the entry): download a local dataset, return its manifest's content."""
+    """toy(train=…, **changes of the entry): download a local dataset, return its manifest's content."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/dev.csv").write_text(DEV)
 
-    def make(train=TRAIN, dev=DEV, **changes):
-        place = tmp_path / "raw"
-        place.mkdir(exist_ok=True)
-        (place / "train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
-        (place / "dev.csv").write_text(dev)
-        return download_checked(
-            tmp_path / "toy.manifest.json", {"kind": "local", "path": "raw"}, DATASET | changes, local_root=tmp_path
-        )
+    def make(train=TRAIN, **changes):
+        (tmp_path / "raw/train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
+        source = {"kind": "local", "path": "raw"}
+        return download_checked(tmp_path / "toy.manifest.json", source, DATASET | changes, local_root=tmp_path)
 
-    make.folder = tmp_path / "toy"
     return make
 
 
-# Datasets
-
-
-def test_a_dataset(toy):
+def test_a_dataset(toy, tmp_path):
     record = toy(rows={"train": 3, "validation": 2})
     assert record["rows"] == {"train": 3, "validation": 2} and record["revision"] is None
     assert set(record["files"]) == {"train.parquet", "validation.parquet"}
     assert record["raw"]["train.csv"]["sha256"] == hashlib.sha256(TRAIN.encode()).hexdigest()
-    frame = pandas.read_parquet(toy.folder / "train.parquet")
+    frame = pandas.read_parquet(tmp_path / "toy/train.parquet")
     assert list(frame.columns) == ["sentence", "label"] and frame["label"].dtype == "int64"
     assert frame["sentence"].tolist() == ["a fine day", "so, no", "NA"]
     assert frame["label"].tolist() == [1, 0, 1]
 
 
-ROWS = {"question": ['What is "1, 1" in sum?', "NA"], "answer": ["The answer is: 2", "The answer is: 3"]}
 WRITERS = {
-    ".csv": lambda frame, path: frame.to_csv(path, index=False),
     ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
     ".json": lambda frame, path: frame.to_json(path, orient="records"),
     ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
@@ -94,20 +86,20 @@ WRITERS = {
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_own_files_are_read_by_their_suffix(tmp_path, suffix):
-    frame = pandas.DataFrame(ROWS)
+    rows = {"question": ['What is "1, 1" in sum?', "NA"], "answer": ["The answer is: 2", "The answer is: 3"]}
+    frame = pandas.DataFrame(rows)
     WRITERS[suffix](frame, tmp_path / f"mine{suffix}")
-    entry = {"columns": {"question": "question", "answer": "answer"}, "answer": "metamath"}
-    entry["splits"] = {"train": [f"mine{suffix}"]}
+    entry = {"columns": {name: name for name in rows}, "answer": "metamath", "splits": {"train": [f"mine{suffix}"]}}
     download_checked(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
     assert pandas.read_parquet(tmp_path / "own/mine/train.parquet").to_dict("records") == frame.to_dict("records")
 
 
-def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch):
+def test_a_file_that_is_written_during_its_download_is_an_error(toy, tmp_path, monkeypatch):
     checked = download.text_tables.read_splits
 
     def writing(*arguments):
         splits = checked(*arguments)
-        (toy.folder.parent / "raw/train.csv").write_text(TRAIN + "1,more\n")
+        (tmp_path / "raw/train.csv").write_text(TRAIN + "1,more\n")
         return splits
 
     monkeypatch.setattr(download.text_tables, "read_splits", writing)
@@ -123,12 +115,10 @@ def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch
             {"train": "label,sentence\nfine,a\npoor,b\nfine,c\n"},
             r"line 2, .*: expected one of bad, good, found 'fine';\n.*\n.*\n3 of 3 .* invalid \('fine' 2, 'poor' 1\)\.",
         ),
-        ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"line 3, column label: .*, found '0\.5'"),
         ({"train": 'label,sentence\n1,"a\n\nb"\n\ngreat,b\n'}, r"line 6, column label: .*, found 'great'"),
         ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"line 321, .*, found 'good'; 1 of 320 labels"),
         ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"expected a finite number, found 'nan'"),
         ({"rows": {"train": 4}}, r"split train .*expected 4 rows, found 3"),
-        ({"train": "label,sentence\n"}, r"split train .*no rows"),
         ({"train": ""}, r"train\.csv, line 1: expected a header line, found an empty file"),
         ({"train": "label,sentence\n1,a\n0, \n"}, r"train\.csv, line 3, column sentence: expected text, found none"),
         ({"train": "label,sentence\n1\n"}, r"line 2: expected 2 fields \(label, sentence\), found 1: '1'"),
@@ -137,10 +127,7 @@ def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch
             {"train": b"label,sentence\n1,a\n0,caf\xe9\n"},
             r"line 3: expected text in UTF-8, found the byte 0xe9\. .*`read: {encoding: latin-1}`",
         ),
-        ({"train": "label,sentence\n1,a\n".encode("utf-16")}, r"line 1: .* 0xff\. .*`read: {encoding: utf-16}`"),
         ({"train": 'label,sentence\n1,a\n0,"b\n1,c\n'}, r"line 3: a quote opens .* before it closes\. .*quoting: 3"),
-        ({"read": {"quoting": 2}}, r"train\.csv, line 1: could not convert .*'label'\. Correct .* `read`"),
-        ({"train": "label,sentence,sentence\n1,,a\n"}, r"expected each column once, found 'sentence' more than once"),
         ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
     ],
 )
@@ -158,10 +145,8 @@ def source(loopback, monkeypatch) -> dict:
     """Provide MODEL on a server."""
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     loopback.files |= {f"/{name}": content for name, content in MODEL.items()}
-    entries = {
-        name: {"url": f"{loopback.address}/{name}", "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in MODEL.items()
-    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in MODEL.items()}
+    entries = {name: {"url": f"{loopback.address}/{name}", "sha256": digest} for name, digest in digests.items()}
     return {"kind": "url", "files": entries}
 
 
@@ -208,11 +193,6 @@ GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
         (GOOD + "[" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
         ('{"text": "1+1?"}\n', "train.jsonl", r"expected the columns 'query', 'response', found 'text'"),
         (
-            '{"query": "1+1?", "response": 2}\n',
-            "train.jsonl",
-            r"train.jsonl, line 1, column response: expected text, found 2",
-        ),
-        (
             GOOD + '{"query": "1+1?", "response": "two"}\n',
             "test.jsonl",
             r"line 2: expected .* in the style 'metamath' \(The answer is: \.\.\.\), found 'two'; 1 of 2 rows",
@@ -224,13 +204,9 @@ def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
         fetch(tmp_path, text, name)
 
 
-def test_a_few_training_rows_without_an_answer_are_kept(tmp_path):
-    found = fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
-    assert found["rows"] == {"train": 200}
-
-
-def test_a_trial_takes_the_first_rows(tmp_path):
-    second = GOOD.replace("1+1", "2+0")
-    assert fetch(tmp_path, GOOD + second * 4, rows={"train": 5}, take={"train": 1})["rows"] == {"train": 1}
-    with pytest.raises(JobError, match="expected 4 rows, found 5"):
-        fetch(tmp_path, GOOD + second * 4, rows={"train": 4}, take={"train": 1})
+def test_a_few_training_rows_without_an_answer_are_kept_and_a_trial_takes_the_first_rows(tmp_path):
+    text = GOOD * 199 + '{"query": "1+1?", "response": "two"}\n'
+    assert fetch(tmp_path, text)["rows"] == {"train": 200}
+    assert fetch(tmp_path, text, rows={"train": 200}, take={"train": 1})["rows"] == {"train": 1}
+    with pytest.raises(JobError, match="expected 4 rows, found 200"):
+        fetch(tmp_path, text, rows={"train": 4}, take={"train": 1})

@@ -64,7 +64,7 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
 
 
 def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
-    """Unless its checkpoint is of another run. The outputs are second names, or copies where none exist."""
+    """Its outputs are second names of files, or copies where none exist."""
     run = make_run(method("hra"))
     train_glue.main(run.train)
     best, now = Path(run.weights["best"]), time.time()
@@ -75,24 +75,17 @@ def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
     assert best.stat().st_nlink == 1
     assert all(Path(path).stat().st_mtime >= now - 1 for path in run.train["output"].values())  # newer than its inputs
 
-    run.settings |= {"epochs": 1}
-    delete_outputs(run.train)
-    train_glue.main(run.train)
-    record = files.read_json(run.train["output"]["record"])
-    assert "epochs 2, now 1" in record["discarded"][-1] and record["curve"][0]["step"] < record["steps"]
-    assert (record["steps"], record["attempts"]) == (6, 1)
-
 
 def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
-    """Check that seconds add up, that the highest peak counts, and that each of two processes has a device."""
+    """Seconds add up, the highest peak counts, and each of two processes has a device or a part of it."""
     attempt = Attempt({"params": {"device": "cpu"}, "resources": {"gpu": 2}}, "cpu", time.monotonic() - 10, {})
-    attempt.history = {"seconds": [30.0, 0.0], "runs_per_gpu": [1, 1], "peak_memory_bytes": 2**40}
+    attempt.history = {"seconds": [30.0, 0.0], "runs_per_gpu": [2, 1], "peak_memory_bytes": 2**40}
     attempt.history |= {"resumed_from": [3], "discarded": [], "started": "now"}
     monkeypatch.setattr(Attempt, "entries", lambda self: {})
     monkeypatch.setenv("RANK", "1")  # writes nothing
     attempt.count()
     found = attempt.described()
-    assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * found["seconds"], abs=2e-3)
+    assert found["seconds"] >= 40 and found["device_seconds"] == pytest.approx(2 * (found["seconds"] - 15), abs=2e-3)
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
 
 

@@ -5,7 +5,7 @@ import pytest
 from hra_workflow import tasks
 from hra_workflow.config import overlays
 from hra_workflow.core import files
-from hra_workflow.cost import estimates, hours, plan, planned_jobs
+from hra_workflow.cost import estimates, hours, plan
 from hra_workflow.cost.planned_jobs import Job
 from support import ROOT, paper_config
 
@@ -82,12 +82,6 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
         one.needed = False
     plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
     assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
-
-
-def test_a_start_records_the_jobs_of_tables(here):
-    jobs = bill()
-    plan.start(paper_config(), {"table_glue": jobs})
-    assert [(table, planned_jobs.load(path)) for _, table, path in planned_jobs.saved()] == [("table_glue", jobs)]
 
 
 def test_a_first_plan_on_a_cpu_knows_no_hours_until_jobs_of_the_table_have_finished(here):

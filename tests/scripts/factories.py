@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 
 import compare
@@ -38,8 +39,6 @@ PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
 FIGURES = ("parameters", "lambda")
 COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
-
-
 SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = compare.COLUMNS
 
@@ -50,16 +49,12 @@ def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 
     scratch = folder / "scratch" / dataset / run / f"seed{seed}"
     benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
     settings = {"method": {"version": 1}, "task_version": 1, "hyperparameters": SETTINGS}
-    result = f"glue/{dataset}/{method}/{variant}/{seed}"
-    return {
-        "dataset": dataset,
-        "method": method,
-        "variant": variant,
-        "seed": seed,
+    result = f"glue/{dataset}/{run}/{seed}"
+    return {"dataset": dataset, "method": method, "variant": variant, "seed": seed} | {
         "record": {"result": result, "settings": settings, "before": {}},
         "metrics": {name: of_metrics(dataset, result, name) for name in benchmarks},
         "benchmarks": {name: [str(scratch / name / "evaluate.error.json")] for name in benchmarks},
-        "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
+        "errors": [str(scratch / f"{stage}.error.json") for stage in ("augment", "train")],
     }
 
 
@@ -69,9 +64,9 @@ def identity(run: dict) -> dict:
 
 def record(run: dict, scores: list[float], **changes) -> dict:
     """Build a train.json whose dev curve is `scores`, one per 100 steps."""
-    metrics = METRICS[run["dataset"]]
+    names = METRICS[run["dataset"]]
     curve = [
-        {"step": 100 * index, "epoch": index / 2, "metrics": {name: score for name in metrics}}
+        {"step": 100 * index, "epoch": index / 2, "metrics": dict.fromkeys(names, score)}
         for index, score in enumerate(scores, 1)
     ]
     parameters = PARAMETERS[run["method"]]
@@ -119,9 +114,11 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
     """Build a metrics.json; accuracy is `last`, and every further metric slightly higher."""
 
     def selection(step: int, value: float) -> dict:
-        names = METRICS[run["dataset"]]
-        values = {name: {"value": value + 0.01 * index, "stderr": 0.005} for index, name in enumerate(names)}
-        return {"step": step, "metrics": values}
+        names = enumerate(METRICS[run["dataset"]])
+        return {
+            "step": step,
+            "metrics": {name: {"value": value + index / 100, "stderr": 0.005} for index, name in names},
+        }
 
     return identity(run) | {
         "benchmark": benchmark,
@@ -172,15 +169,11 @@ def noisy_curve(run: dict, points: int = 12) -> list[float]:
 
 
 def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[str]]], incomplete=False) -> dict:
+    errors = [{key: run[key] for key in ("errors", "benchmarks")} for run in expected]
     return {
         "input": {"records": [path for path, _ in paths], "metrics": [path for _, more in paths for path in more]},
         "output": {"runs": str(folder / "runs_glue.csv")},
-        "params": {
-            "task": "glue",
-            "expected": expected,
-            "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
-            "incomplete": incomplete,
-        },
+        "params": {"task": "glue", "expected": expected, "errors": errors, "incomplete": incomplete},
     }
 
 
@@ -209,14 +202,14 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     comparison = folder / "compare_glue.csv"
     if not comparison.exists():
         files.write_text(comparison, ",".join(COMPARED) + "\n")
-    runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
-    seeds = {run: {} for run in runs}
+    seeds: dict[str, Counter] = {}
     for run in expected:
-        counts = seeds[f"{run['method']}/{run['variant']}"]
-        counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
+        seeds.setdefault(f"{run['method']}/{run['variant']}", Counter())[run["dataset"]] += 1
+    runs = list(seeds)
+    baselines = [run for run in runs if METHODS[run.split("/")[0]].baseline]
+    inputs = {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
     return {
-        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
-        | ({"published": str(published)} if published else {}),
+        "input": inputs | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
         "params": {
             "task": "glue",
@@ -226,11 +219,7 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
             "trained": runs,
-            "verdicts": {
-                "columns": [columns[0]["name"]],
-                "reference": None,
-                "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
-            },
+            "verdicts": {"columns": [columns[0]["name"]], "reference": None, "baselines": baselines},
             "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
             "published": outputs.published(Glue({"tasks": {"glue": {"published": True}}, "datasets": {}})),
             "benchmarks": [],
@@ -249,16 +238,13 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
     inputs = table["input"] | {"records": records}
     if published:
         inputs["published_lambda"] = str(published.with_name("glue_lambda.csv"))
-    kinds = [f"{name}_{kind}" for name in FIGURES for kind in ("svg", "png")]
+    lambdas = {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels}
+    shown = {
+        "parameters": ["All (acc/F1 mean)"],
+        "lambda": [next((name for name in names if "acc/F1" in name), names[0])],
+    }
     return {
         "input": inputs,
-        "output": {kind: str(folder / f"{kind.replace('_', '.')}") for kind in kinds},
-        "params": params
-        | {
-            "parameters": ["All (acc/F1 mean)"],
-            "lambda": ["MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0]],
-            "lambdas": {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels},
-            "labels": labels,
-            "colours": COLOURS,
-        },
+        "output": {f"{name}_{kind}": str(folder / f"{name}.{kind}") for name in FIGURES for kind in ("svg", "png")},
+        "params": params | shown | {"lambdas": lambdas, "labels": labels, "colours": COLOURS},
     }

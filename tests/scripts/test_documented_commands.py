@@ -25,10 +25,9 @@ from test_pages import PAGES
 INLINE = re.compile(r"(?<!`)`((?:make|hra|hra-workflow|python|pip|snakemake) [^`]*)`(?!`)")
 PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
 MAKEFILE = "".join(path.read_text() for path in [ROOT / "Makefile", *sorted(ROOT.glob("[ps]*/*/targets.mk"))])
-RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
-    path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
-), re.MULTILINE))  # fmt: skip
-RULES = {name for pair in RULES for name in pair if name}
+SNAKEMAKE = "".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")])
+RULES = set(re.findall(r"^ *(?:local)?rule (\w+):", SNAKEMAKE, re.MULTILINE))
+RULES |= set(re.findall(r"as (\w+) with:", SNAKEMAKE))
 CONFIG = paper_config()
 TASKS = tasks.load(CONFIG)
 TABLES = {name for task in TASKS.values() for name in task.tables()} | {"tones"}  # of docs/extending.md
@@ -49,13 +48,10 @@ def exists(path: str) -> bool:
 
 
 def make(words: list[str]) -> Iterator[str]:
-    words = iter(words)
     for word in words:
         name, is_variable, _ = word.partition("=")
-        if word in ("-f", "-C"):
-            if not exists(next(words)):
-                yield word
-        elif not re.search(rf"^{name} \?=" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE):
+        defined = re.search(rf"^{name} \?=" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE)
+        if not defined and word not in ("-C", "/opt/hra"):
             yield f"{name}: no target or variable of the Makefile"
 
 
@@ -70,36 +66,30 @@ def workflow(words: list[str]) -> Iterator[str]:
     context = click.Context(command)
     try:
         values, left, _ = command.make_parser(context).parse_args([*given])
+        yield from (f"{word} is one word too many" for word in left)
+        for parameter in command.get_params(context):
+            value = values.get(parameter.name)
+            stated = [one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)]
+            if parameter.required and not stated and rest and "help" not in values:
+                yield f"{parameter.make_metavar(context)} is missing"
+            for one in stated:
+                if not PLACEHOLDER.match(one) and not is_one(one, parameter, context):
+                    yield f"{one} is no {parameter.name}"
     except click.UsageError as problem:
         yield problem.format_message()
-        return
-    yield from (f"{word} is one word too many" for word in left)
-    for parameter in command.get_params(context):
-        value = values.get(parameter.name)
-        stated = [one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)]
-        if parameter.required and not stated and rest and "help" not in values:
-            yield f"{parameter.make_metavar(context)} is missing"
-        yield from filter(None, (wrong(one, parameter, context) for one in stated if not PLACEHOLDER.match(one)))
 
 
-def wrong(value: str, parameter: click.Parameter, context: click.Context) -> str:
-    """Return why a value is none of an argument or option, an empty text if it is one."""
+def is_one(value: str, parameter: click.Parameter, context: click.Context) -> bool:
+    """Return whether a value is one of an argument or option; raise click.UsageError if click says so."""
     if isinstance(parameter.type, click.Path):
-        if value == parameters.DEMO or not (parameter.type.exists or parameter.name == "project"):  # it may be written
-            return ""
-        path = ROOT / value
-        is_project = parameter.name != "project" or path.is_file() or (path / parameters.CONFIG).is_file()
-        return "" if packages.is_deleted(path) or (path.exists() and is_project) else f"{value} does not exist"
+        is_read = parameter.type.exists or parameter.name == "project"
+        return value == parameters.DEMO or not is_read or exists(value)
+    if parameter.name in (known := {"table": TABLES, "profile": PROFILES}):
+        return value in known[parameter.name]
     if parameter.name == "run":
-        return "" if is_made(value) else f"{value} is no run of the config"
-    known = {"table": TABLES, "profile": PROFILES}.get(parameter.name)
-    if known and value not in known:
-        return f"{value}: expected one of {', '.join(known)}"
-    try:
-        parameter.type.convert(value, parameter, context)
-    except click.UsageError as problem:
-        return problem.format_message()
-    return ""
+        return is_made(value)
+    parameter.type.convert(value, parameter, context)
+    return True
 
 
 def snakemake(words: list[str]) -> Iterator[str]:
@@ -131,27 +121,19 @@ def is_made(target: str) -> bool:
 
 def hra(words: list[str]) -> Iterator[str]:
     (commands,) = (action.choices for action in build_parser()._actions if action.choices)
-    if words[0] not in {*commands, "--help"}:
-        yield f"hra has no command {words[0]}"
-    elif len(words) > 1:
-        try:
-            build_parser().parse_args(words)
-        except SystemExit:
-            yield "hra does not take these arguments"
+    try:
+        assert words[0] in commands and (len(words) == 1 or build_parser().parse_args(words))
+    except (AssertionError, SystemExit):
+        yield "hra does not take these arguments"
 
 
 def python(words: list[str]) -> Iterator[str]:
-    words = [word for word in words if word != "-P"]
-    if words[0] == "-c":
-        return
-    module = words.pop(1) if words[0] == "-m" else None
-    if (module or "").partition(".")[0] in packages.DELETED or packages.is_deleted(ROOT / words[0]):
-        return
-    spec = find_spec(module) if module else None
-    file = Path(spec.origin) if spec else ROOT / words[0]
-    file = file / "__main__.py" if file.is_dir() else file
-    if not file.is_file():
-        yield f"{module or words[0]} does not exist"
+    if words[0] == "-m":
+        found = words[1].partition(".")[0] in packages.DELETED or find_spec(words[1])
+    else:
+        found = words[0] == "-c" or exists(words[0])
+    if not found:
+        yield f"{' '.join(words)} does not exist"
 
 
 def pip(words: list[str]) -> Iterator[str]:
@@ -160,18 +142,14 @@ def pip(words: list[str]) -> Iterator[str]:
         declared = WORKFLOW if package == "./workflow" else PYPROJECT
         unknown = {*extras.split(","), ""} - {"", *declared["project"]["optional-dependencies"]}
         yield from (f"{package} has no extra {extra}" for extra in unknown)
-    if "--group" in words and words[words.index("--group") + 1] not in PYPROJECT["dependency-groups"]:
-        yield "no such dependency group"
-    yield from (
-        f"{word} does not exist" for word in words if word.startswith("./") and not exists(word.partition("[")[0])
-    )
+        if word.startswith("./") and not exists(package):
+            yield f"{word} does not exist"
 
 
-PROGRAMS = {"make": make, "snakemake": snakemake, "hra": hra, "hra-workflow": workflow, "python": python}
-PROGRAMS |= {"python3": python, "pip": pip}
+PROGRAMS = {"make": make, "snakemake": snakemake, "hra": hra, "hra-workflow": workflow, "python": python, "pip": pip}
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
-OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "pytest", "twine"}
+OTHERS |= {"apptainer", "docker", "gh", "git", "pre-commit", "pytest", "python3", "twine"}
 RUN_BY_TESTS = "docs/your-own-code.md"  # tests/tools runs its blocks
 
 

@@ -44,17 +44,6 @@ def test_hours_by_stage(here):
     ]
 
 
-def test_the_basis_of_the_estimate(here):
-    measured, tried, unknown = job("train_glue", 9.0), job("train_math", 1.0), job("evaluate_glue", None)
-    done = job("train_glue", None, seed="1")
-    done.record, done.needed, tried.basis = "train.json", False, estimates.PROBED
-    here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
-    assert str(hours.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
-        "2 GPU-hours used, about 7 GPU-hours remaining (measured by finished jobs; measured by hra-workflow smoke; "
-        "estimated from the config; no estimate for 1 job: evaluate_glue)"
-    )
-
-
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
     finished.work, finished.gpus = 100.0, 1

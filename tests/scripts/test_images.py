@@ -1,7 +1,5 @@
 """Photographs as people have them, and tar files of generated ones."""
 
-import errno
-import os
 import struct
 import tarfile
 import zlib
@@ -27,12 +25,10 @@ def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
     picture().save(tmp_path / "turned.jpg", exif=exif, quality=95)
     turned = images.load(tmp_path / "turned.jpg")
     assert turned.size == (48, 64) and turned.getpixel((24, 4))[0] > 200
-    for mode in ("L", "CMYK", "P", "1"):
-        path = tmp_path / f"{mode}.{'jpg' if mode in ('L', 'CMYK') else 'png'}"
-        picture().convert(mode).save(path)
-        assert images.load(path).mode == "RGB"
-    red = numpy.asarray(images.load(tmp_path / "CMYK.jpg"))[24, 8]
-    assert red[0] > 200 and red[2] < 60
+    for mode, suffix in (("CMYK", "jpg"), ("P", "png")):
+        picture().convert(mode).save(tmp_path / f"a.{suffix}")
+        red = images.load(tmp_path / f"a.{suffix}").getpixel((8, 24))
+        assert red[0] > 200 and red[2] < 60
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert images.load(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
@@ -115,17 +111,10 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
         assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
 
 
-def unsupported(*_):
-    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-
-@pytest.mark.parametrize("hard_links", [True, False])
-def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
-    if not hard_links:
-        monkeypatch.setattr(os, "link", unsupported)
+def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch):
     monkeypatch.setattr(gather_images.finished_run, "read", lambda job: {})
-    about = {"blocked": False}
-    pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
+    png = images.to_png(picture((8, 8)))
+    pictures = [Picture(key((0, row)), png, {"blocked": False, "row": row}) for row in range(4)]
     files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
     merged = []
     for n_shards in (1, 2, 6):  # with six, two have no images
@@ -137,23 +126,16 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
         output = {"images": str(merged[-1])}
         gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {}})
     assert merged[0].read_bytes() == merged[1].read_bytes() == merged[2].read_bytes()
-    assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
-
-
-def test_a_tar_file_of_links_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        member = tarfile.TarInfo("a.png")
-        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(member)
-    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(a\.png is not a plain file\)"):
-        list(images.unpack(tmp_path / "a.tar"))
+    assert merged[0].samefile(tmp_path / "shard0-of-1.tar")
 
 
 def test_a_damaged_tar_file_is_said(tmp_path):
     images.pack(tmp_path / "a.tar", made("a", "b"))
     whole = (tmp_path / "a.tar").read_bytes()
-    for end in range(0, len(whole.rstrip(b"\0")), tarfile.BLOCKSIZE):
-        (tmp_path / "a.tar").write_bytes(whole[:end])
+    link = tarfile.TarInfo("a.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    for content in (link.tobuf(), *(whole[:end] for end in range(0, len(whole.rstrip(b"\0")), tarfile.BLOCKSIZE))):
+        (tmp_path / "a.tar").write_bytes(content)
         with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted .*\. Delete it and run again"):
             list(images.unpack(tmp_path / "a.tar"))
     deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used

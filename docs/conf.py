@@ -38,7 +38,7 @@ NAVIGATION = {
         for page in sorted(DOCS.glob(f"{kind}/*.md"))
         if page.exists()  # not a link to a deleted folder
     ],
-    "Project": ["contributing", "changelog", "reproducibility"],
+    "Project": ["contributing", "changelog"],
 }
 BELOW = {"config/readme": ["tasks", "math", "subject", "control", "models", "methods"]} | {
     f"{folder.parent.name}/{folder.name}": [f"{folder.name}/{page.stem}" for page in sorted(folder.glob("*.md"))]

@@ -45,14 +45,11 @@ def job(tmp_path):
         made = {"metrics": "out/metrics.json", "predictions": "out/predictions.jsonl.gz"}
         params = {"split": "test", "answer": "gsm8k", "metrics": ["official", "strict", "lenient"], "score": "official"}
         return {
-            "rule": "evaluate_math",
             "input": {name: str(tmp_path / path) for name, path in given.items()},
             "output": {name: str(tmp_path / path) for name, path in made.items()},
             "params": params | {"task_version": 1, "scratch": str(tmp_path / "scratch")},
-            "resources": {},
             "threads": 2,
             "wildcards": dict(task="math", dataset="d", method="hra", variant="r8", seed="3", benchmark="gsm8k"),
-            "log": str(tmp_path / "log"),
         }
 
     return make
@@ -66,11 +63,9 @@ def test_metrics_and_predictions(job):
     assert (metrics["seed"], metrics["n_items"], metrics["score"]) == (3, 4, "official")
     assert metrics["selections"]["last"]["step"] == 20
     expected = {"official": 0.75, "strict": 0.25, "lenient": 0.5}  # official: 10 is as good as 1000
-    found = metrics["selections"]["last"]["metrics"]
-    assert found == {
-        way: {"value": p, "stderr": pytest.approx(math.sqrt(p * (1 - p) / 3))} for way, p in expected.items()
-    }
-    assert list(found) == given["params"]["metrics"]
+    errors = {way: pytest.approx(math.sqrt(p * (1 - p) / 3)) for way, p in expected.items()}
+    found = {way: {"value": p, "stderr": errors[way]} for way, p in expected.items()}
+    assert metrics["selections"]["last"]["metrics"] == found
     line = stored.read(given["output"]["predictions"])[1]
     assert (line["prompt"], line["output"], line["gold"]) == ("Question 1", "The answer is: 42 of 50", "42")
     assert [line[way] for way in ("strict", "lenient", "official")] == [
@@ -92,9 +87,8 @@ def test_order_and_threads_change_no_byte(job):
 
 
 def test_metrics_say_what_generated_the_answers(job):
-    lines = [{"item": i, "prompt": "", "output": "", "finish": "stop"} for i in range(len(GSM8K))]
-    lines = [line | {"backend": f"transformers 5.33.{line['item'] % 2}", "serve": "adapter"} for line in lines]
-    given = job(lines=lines)
+    common = {"prompt": "", "output": "", "finish": "stop", "serve": "adapter"}
+    given = job(lines=[common | {"item": i, "backend": f"transformers 5.33.{i % 2}"} for i in range(len(GSM8K))])
     evaluate_math.main(given)
     metrics = files.read_json(given["output"]["metrics"])
     assert metrics["generation"] == {"backend": "transformers 5.33.0, transformers 5.33.1", "serve": "adapter"}

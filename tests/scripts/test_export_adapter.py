@@ -1,7 +1,6 @@
 """Export for the Hub: the adapter and its LoRA load with stock PEFT, and the card is valid."""
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import causal_lm, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
-from hra_workflow.report import model_card
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
@@ -47,16 +45,11 @@ def in_a_project(tmp_path, monkeypatch):
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
     """Return a function that puts the files of a model where the Hub's client caches those of PUBLISHED, offline."""
-
-    def cache(manifest: str) -> Path:
-        snapshot = tmp_path / f"cache/models--{HUB['repo'].replace('/', '--')}/snapshots/{COMMIT}"
-        snapshot.parent.mkdir(parents=True)
-        snapshot.symlink_to(manifest.removesuffix(".manifest.json"))
-        return snapshot
-
+    snapshot = tmp_path / f"cache/models--someone--tiny/snapshots/{COMMIT}"
+    snapshot.parent.mkdir(parents=True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return cache
+    return lambda manifest: snapshot.symlink_to(manifest.removesuffix(".manifest.json")) or snapshot
 
 
 def pasted(folder) -> dict:
@@ -119,7 +112,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     assert torch.equal(logits(run, folder), expected)
     torch.testing.assert_close(logits(run, folder / "lora"), expected, atol=1e-5, rtol=1e-4)
     for place in (folder, folder / "lora"):
-        config = json.loads((place / "adapter_config.json").read_text())
+        config = files.read_json(place / "adapter_config.json")
         assert (config["base_model_name_or_path"], config["revision"]) == (HUB["repo"], COMMIT)
     assert files.read_json(folder / "train.json") == files.read_json(run.train["output"]["record"])
 
@@ -129,7 +122,7 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["best_on_dev"]["metrics"]
     shown = {one.metric_type: one.metric_value for one in data.eval_results}
     assert shown == {name: value["value"] for name, value in found.items()}
-    # Of the benchmark, not of the training set.
+    # They name the benchmark, not the training set.
     assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
     for text in ("CC, see there", "| learning_rate | 0.005 |", "@inproceedings{yuan2024hra", f"revision='{COMMIT}'"):
         assert text in card.text, text
@@ -154,12 +147,6 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     (tmp_path / "new.csv").write_text("sentence\nsentence\n")  # the text of the card's code
     (row,) = predict(run, {"texts": tmp_path / "new.csv"}, {"reading": READING}, "best")
     assert shown == pytest.approx({label: float(row[f"p_{label}"]) for label in run.dataset["labels"]}, abs=1e-7)
-
-
-def test_a_card_has_no_standard_error_of_zero():
-    metrics = {"accuracy": {"value": 1.0, "stderr": 0.0}, "mcc": {"value": 0.5, "stderr": 0.1}}
-    one = {"benchmark": "dev", "n_items": 30, "selections": {"last": {"step": 3, "metrics": metrics}}}
-    assert [row["stderr"] for row in model_card.results([one], "last")] == [None, 0.1]
 
 
 def export_unevaluated(run, folder, settings: dict, **params):

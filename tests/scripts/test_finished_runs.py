@@ -89,20 +89,15 @@ def test_the_cost_of_a_run_is_that_of_all_its_attempts(monkeypatch):
     assert found["peak_memory_bytes"] == 2**40 and found["attempts"] == 2
 
 
-def unsealed(scratch: Path, step: int) -> Path:
-    folder = scratch / checkpoints.UNSEALED / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    (folder / "optimizer.pt").write_bytes(bytes([step]) * 100)
-    return folder
-
-
 def test_a_checkpoint_has_its_name_only_when_it_is_complete(tmp_path, reaper):
     """Kill the process before each operation on files: one of the two checkpoints is intact, the rest is cleared."""
     kills = 0
     while True:
         scratch = tmp_path / str(kills)
-        checkpoints.seal(unsealed(scratch, 3))
-        newer = unsealed(scratch, 6)
+        older, newer = (scratch / checkpoints.UNSEALED / f"checkpoint-{step}" for step in (3, 6))
+        for folder in (older, newer):
+            files.write_text(folder / "optimizer.pt", folder.name)
+        checkpoints.seal(older)
         files.write_json(scratch / "made_from.json", {"inputs": {}})
         if not reaper.run(kills, lambda newer=newer: checkpoints.seal(newer)):
             break

@@ -67,10 +67,6 @@ def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
         "all 2 tables: 9 jobs",
     ]
     assert lines[7].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
-    for one in jobs:
-        one.needed = False
-    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
-    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
 
 
 def test_a_first_plan_on_a_cpu_knows_no_hours_until_jobs_of_the_table_have_finished(here):

@@ -21,19 +21,10 @@ COLUMNS = [
     for column in grid.columns(CONFIG, "glue")
 ]
 AVERAGES = grid.averages(CONFIG, "glue")
-LABELS = {
-    "full/all": "Full fine-tuning",
-    "head/all": "Head alone",
-    "bitfit/all": "BitFit",
-    "lora/r8": "LoRA r=8",
-    "adalora/r8": "AdaLoRA r=8",
-    "oft/b16": "OFT b=16",
-    "boft/m2b8": "BOFT m=2, b=8",
-    "hra/r8": "HRA r=8, λ=0",
-    "hra/r8-lambda1e-6": "HRA r=8, λ=1e-6",
-    "hra/r8-lambda1e-5": "HRA r=8, λ=1e-5",
-    "hra/r8-inf": "HRA r=8, λ=∞",
-}
+LABELS = {"full/all": "Full fine-tuning", "head/all": "Head alone", "bitfit/all": "BitFit", "lora/r8": "LoRA r=8"}
+LABELS |= {"adalora/r8": "AdaLoRA r=8", "oft/b16": "OFT b=16", "boft/m2b8": "BOFT m=2, b=8"}
+LABELS |= {"hra/r8": "HRA r=8, λ=0", "hra/r8-lambda1e-6": "HRA r=8, λ=1e-6", "hra/r8-lambda1e-5": "HRA r=8, λ=1e-5"}
+LABELS |= {"hra/r8-inf": "HRA r=8, λ=∞"}
 PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
 PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
@@ -70,39 +61,21 @@ def record(run: dict, scores: list[float], **changes) -> dict:
         for index, score in enumerate(scores, 1)
     ]
     parameters = PARAMETERS[run["method"]]
-    return identity(run) | {
-        "status": "ok",
-        "method_version": 1,
-        "task_version": 1,
+    made = identity(run) | {"status": "ok", "method_version": 1, "task_version": 1, "hyperparameters": SETTINGS}
+    made |= {
         "preset": "paper" if run["method"] == "hra" else "baseline",
-        "hyperparameters": SETTINGS,
-        "trainable_parameters": parameters + 1538,
-        "adapter_parameters": parameters,
-        "total_parameters": 184_000_000 + parameters,
-        "adapter_bytes": 4 * parameters + 1000,
-        "steps": 100 * len(scores),
-        "best_step": 100 * (1 + scores.index(max(scores))),
         "score": SCORE[run["dataset"]],
         "curve": curve,
-        "seconds": 123.456789,
-        "device_seconds": 123.456789,
-        "runs_per_gpu": 1,
-        "peak_memory_bytes": 2**30,
-        "device": "NVIDIA H100",
-        "processes": 1,
-        "attempts": 1,
-        "resumed_from": [],
-        "model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64},
-        "data_sha256": "b" * 64,
-        "weights_sha256": {},
-        "made_from": run.get("record", {}) | {"inputs": {}},
-        "commit": "d" * 40,
-        "dirty": False,
-        "versions": {"torch": "2.9.0", "peft": "0.18.0"},
-        "started": "2026-11-25T10:00:00Z",
-        "finished": "2026-11-25T10:02:03Z",
-        **changes,
     }
+    made |= {"steps": 100 * len(scores), "best_step": 100 * (1 + scores.index(max(scores)))}
+    made |= {"trainable_parameters": parameters + 1538, "adapter_parameters": parameters}
+    made |= {"total_parameters": 184_000_000 + parameters, "adapter_bytes": 4 * parameters + 1000}
+    made |= {"seconds": 123.456789, "device_seconds": 123.456789, "runs_per_gpu": 1, "processes": 1}
+    made |= {"peak_memory_bytes": 2**30, "device": "NVIDIA H100", "attempts": 1, "resumed_from": []}
+    made |= {"started": "2026-11-25T10:00:00Z", "finished": "2026-11-25T10:02:03Z"}
+    made |= {"model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64}}
+    made |= {"data_sha256": "b" * 64, "weights_sha256": {}, "made_from": run.get("record", {}) | {"inputs": {}}}
+    return made | {"commit": "d" * 40, "dirty": False, "versions": {"torch": "2.9.0", "peft": "0.18.0"}} | changes
 
 
 def of_metrics(dataset: str, result: str, benchmark: str) -> dict:
@@ -120,17 +93,11 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
             "metrics": {name: {"value": value + index / 100, "stderr": 0.005} for index, name in names},
         }
 
-    return identity(run) | {
-        "benchmark": benchmark,
-        "task_version": 1,
-        "n_items": 1043,
-        "score": SCORE[run["dataset"]],
-        "selections": {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)},
-        "seconds": 1.5,
-        "device": "cpu",
-        "made_from": run.get("metrics", {}).get(benchmark, of_metrics(run["dataset"], "", benchmark)) | {"inputs": {}},
-        **changes,
-    }
+    made_from = run.get("metrics", {}).get(benchmark, of_metrics(run["dataset"], "", benchmark)) | {"inputs": {}}
+    selections = {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)}
+    made = identity(run) | {"benchmark": benchmark, "score": SCORE[run["dataset"]], "selections": selections}
+    made |= {"task_version": 1, "n_items": 1043, "seconds": 1.5, "device": "cpu", "made_from": made_from}
+    return made | changes
 
 
 def diverged(run: dict, error: str = "the training loss is nan at step 7") -> dict:
@@ -208,22 +175,19 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     runs = list(seeds)
     baselines = [run for run in runs if METHODS[run.split("/")[0]].baseline]
     inputs = {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
+    params = {"task": "glue", "columns": columns, "averages": averages, "selections": ["best_on_dev", "last"]}
+    params |= {"benchmarks": [], "settings": {}}
     return {
         "input": inputs | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
-        "params": {
-            "task": "glue",
-            "columns": columns,
-            "averages": averages,
-            "selections": ["best_on_dev", "last"],
+        "params": params
+        | {
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
             "trained": runs,
             "verdicts": {"columns": [columns[0]["name"]], "reference": None, "baselines": baselines},
             "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
             "published": outputs.published(Glue({"tasks": {"glue": {"published": True}}, "datasets": {}})),
-            "benchmarks": [],
-            "settings": {},
             "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),
         },
     }

@@ -1,13 +1,15 @@
-"""Keys of the config that pages name exist, and do what is written there; figures of pages are those of files."""
+"""Keys of the config that pages name exist; figures and images of pages are those of files and of today's code."""
 
 import re
 
 import pytest
 import yaml
 
+from benchmarks import docs_images
 from hra_workflow.core import grid
 from support import ROOT, merged, table_rows
 
+IMAGES = [path.stem for path in sorted((ROOT / "docs/images").glob("*.png"))]
 OF_VARIANT, OF_DEFAULTS = ("penalty", "train_head"), ("shuffle", "precision", "base_precision")
 
 
@@ -52,3 +54,21 @@ def test_no_answer_changes_with_the_batch_size():
     (lines,) = re.findall(r"<!-- table batch sizes -->\n.*?\n.*?\n(.*?)\n<!-- end -->", text, re.DOTALL)
     changed = {int(cell) for line in lines.splitlines() for cell in line.strip("|").split("|")[1:4]}
     assert changed == {0} and "none (0 %) differs between batches" in page("docs/config/math.md")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_is_made_from_what_is_here_today(name):
+    path, sources = docs_images.FOLDER / f"{name}.png", docs_images.MADE_FROM[name]
+    assert docs_images.stated(path) == docs_images.digest(sources), (
+        f"docs/images/{name}.png was made from another state of {', '.join(map(str, sources))}. Run "
+        "make demo, python -m benchmarks.docs_images; "
+        "if the change does not show in the image: python -m benchmarks.docs_images --same"
+    )
+
+
+def test_every_image_is_on_a_page():
+    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pages = "".join(path.read_text() for path in found if path.exists())
+    assert set(IMAGES) == set(docs_images.MADE_FROM)
+    names = [path.name for path in docs_images.FOLDER.iterdir()]
+    assert not [name for name in names if f"images/{name}" not in pages]

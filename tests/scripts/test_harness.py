@@ -126,44 +126,41 @@ ALPHABETS = (string.ascii_lowercase, string.ascii_uppercase)
 NEXT = {one: other for letters in ALPHABETS for one, other in zip(letters, letters[1:] + letters[0], strict=True)}
 
 
-def alphabet_model():
+def write_run(folder: Path) -> None:
+    """Write a model with its manifest, and a run's record and weights."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     config = LlamaConfig(
         vocab_size=len(LETTERS), hidden_size=128, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, bos_token_id=None, eos_token_id=0, pad_token_id=1, tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for module in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj):
-            module.weight.zero_()
-        model.model.embed_tokens.weight.copy_(torch.eye(len(LETTERS), 128))
-        model.lm_head.weight.zero_()
-        for index, letter in enumerate(LETTERS):
-            model.lm_head.weight[LETTERS.index(NEXT.get(letter, letter)), index] = 1
-    return model
-
-
-def tokenizer():
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}, unk_token="<pad>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    made.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token="<pad>")
-
-
-def swap(model) -> None:
-    """Build two reflections: the first swaps p and q, the second two letters that never occur."""
-    import torch
-
-    (columns,) = [value for name, value in model.named_parameters() if "hra_u" in name]
-    with torch.no_grad():
-        columns.zero_()
-        for column, (one, other) in enumerate(["pq", "~}"]):
-            columns[LETTERS.index(one), column], columns[LETTERS.index(other), column] = 1, -1
+    model, at = LlamaForCausalLM(config), LETTERS.index
+    for module in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj, model.lm_head):
+        module.weight.data.zero_()
+    model.model.embed_tokens.weight.data = torch.eye(len(LETTERS), 128)
+    for letter in LETTERS:
+        model.lm_head.weight.data[at(NEXT.get(letter, letter)), at(letter)] = 1
+    model.save_pretrained(folder / "model")
+    tokenizer = Tokenizer(models.WordLevel({letter: at(letter) for letter in LETTERS}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
+    fast.save_pretrained(folder / "model")
+    source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
+    listed = {"folder": "model", "files": sources.list_files(folder / "model")}
+    files.write_json(folder / "model.manifest.json", source | listed)
+    tuned = adapters.insert(model, METHOD)
+    (columns,) = [value.data for name, value in tuned.named_parameters() if "hra_u" in name]
+    columns.zero_()
+    for column, (one, other) in enumerate(["pq", "~}"]):  # the latter two never occur
+        columns[at(one), column], columns[at(other), column] = 1, -1
+    adapters.save(tuned, folder / "run/last")
+    identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
+    weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
+    own = {"model": source, "weights_sha256": weights, "made_from": {"inputs": {}}}
+    records.write(folder / "run/train.json", identity | own)
 
 
 def execute(folder: Path, script: str, job: dict, **environment: str) -> None:
@@ -172,23 +169,6 @@ def execute(folder: Path, script: str, job: dict, **environment: str) -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'workflow/scripts'}"} | environment
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def write_run(folder: Path) -> None:
-    """Write a model with its manifest, and a run's record and weights."""
-    model = alphabet_model()
-    model.save_pretrained(folder / "model")
-    tokenizer().save_pretrained(folder / "model")
-    source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
-    manifest = source | {"folder": "model", "files": sources.list_files(folder / "model")}
-    files.write_json(folder / "model.manifest.json", manifest)
-    tuned = adapters.insert(model, METHOD)
-    swap(tuned)
-    adapters.save(tuned, folder / "run/last")
-    identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
-    weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
-    own = {"model": source, "weights_sha256": weights, "made_from": {"inputs": {}}}
-    records.write(folder / "run/train.json", identity | own)
 
 
 @pytest.mark.slow

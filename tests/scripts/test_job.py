@@ -1,6 +1,5 @@
 """An error of a job is a file and one line; GPUs are handed out by lock."""
 
-import contextlib
 import errno
 import os
 from pathlib import Path
@@ -48,19 +47,6 @@ def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
 def two_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "LOCK_FOLDER", tmp_path / "locks")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-
-
-def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus, monkeypatch):
-    seen = []
-    with contextlib.ExitStack() as stack:
-        for share in (2, 4, 4, 1):
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-            stack.enter_context(gpus.reserved(1, share))
-            seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        assert not gpus.lock_devices(["0", "1"], 1, 6)
-    assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
-    assert gpus.RUNS not in os.environ and set(gpus.lock_devices(["0", "1"], 2, 1)) == {"0", "1"}
 
 
 def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypatch):

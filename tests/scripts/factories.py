@@ -205,7 +205,7 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
     lambdas = {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels}
     shown = {
         "parameters": ["All (acc/F1 mean)"],
-        "lambda": [next((name for name in names if "acc/F1" in name), names[0])],
+        "lambda": [next((name for name in names if "MRPC (acc/F1" in name), names[0])],
     }
     return {
         "input": inputs,

@@ -15,58 +15,51 @@ from jsonschema import validate
 import evaluate_math
 from hra_workflow.core import files, records
 from hra_workflow.core import predictions as stored
-from hra_workflow.core.errors import JobError
 from hra_workflow.data import sources
 from hra_workflow.tasks.math import answers
 from support import ROOT, SHARED
 
 GSM8K = [f"Some work.\n#### {n}" for n in (7, 42, 1000, 5)]
 OUTPUTS = ["The answer is: 7", "The answer is: 42 of 50", "The answer is: 10", "It is 5"]
-GENERATED = {"backend": "transformers 5.14.1", "serve": "merged"}
 
 
 @pytest.fixture
-def job(tmp_path):
-    """job(outputs) or job(lines=…): the job of the rule on these answers to GSM8K."""
-
-    def make(outputs: list[str] = OUTPUTS, lines: list[dict] | None = None) -> dict:
-        (tmp_path / "toy").mkdir()
-        frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(GSM8K))], "answer": GSM8K})
-        frame.to_parquet(tmp_path / "toy/test.parquet")
-        listed = {"folder": "toy", "files": sources.list_files(tmp_path / "toy")}
-        files.write_json(tmp_path / "toy.manifest.json", listed)
-        records.write(tmp_path / "train.json", {"seed": 3, "steps": 20, "made_from": {"settings": {}}})
-        lines = lines or [
-            {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"} | GENERATED
-            for i, output in enumerate(outputs)
-        ]
-        stored.write(tmp_path / "outputs.jsonl.gz", lines, {"result": "math/d/hra/r8/3/gsm8k", "settings": {}})
-        given = {"outputs": "outputs.jsonl.gz", "record": "train.json", "dataset": "toy.manifest.json"}
-        made = {"metrics": "out/metrics.json", "predictions": "out/predictions.jsonl.gz"}
-        params = {"split": "test", "answer": "gsm8k", "metrics": ["official", "strict", "lenient"], "score": "official"}
-        return {
-            "input": {name: str(tmp_path / path) for name, path in given.items()},
-            "output": {name: str(tmp_path / path) for name, path in made.items()},
-            "params": params | {"task_version": 1, "scratch": str(tmp_path / "scratch")},
-            "threads": 2,
-            "wildcards": dict(task="math", dataset="d", method="hra", variant="r8", seed="3", benchmark="gsm8k"),
-        }
-
-    return make
+def job(tmp_path) -> dict:
+    """Return the job of the rule on these answers to GSM8K."""
+    (tmp_path / "toy").mkdir()
+    frame = pandas.DataFrame({"question": [f"Question {i}" for i in range(len(GSM8K))], "answer": GSM8K})
+    frame.to_parquet(tmp_path / "toy/test.parquet")
+    files.write_json(tmp_path / "toy.manifest.json", {"folder": "toy", "files": sources.list_files(tmp_path / "toy")})
+    records.write(tmp_path / "train.json", {"seed": 3, "steps": 20, "made_from": {"settings": {}}})
+    lines = [
+        {"item": i, "prompt": f"Question {i}", "output": output, "finish": "stop"}
+        | {"backend": f"transformers 5.33.{i % 2}", "serve": "merged"}
+        for i, output in enumerate(OUTPUTS)
+    ]
+    stored.write(tmp_path / "outputs.jsonl.gz", lines, {"result": "math/d/hra/r8/3/gsm8k", "settings": {}})
+    given = {"outputs": "outputs.jsonl.gz", "record": "train.json", "dataset": "toy.manifest.json"}
+    made = {"metrics": "out/metrics.json", "predictions": "out/predictions.jsonl.gz"}
+    params = {"split": "test", "answer": "gsm8k", "metrics": ["official", "strict", "lenient"], "score": "official"}
+    return {
+        "input": {name: str(tmp_path / path) for name, path in given.items()},
+        "output": {name: str(tmp_path / path) for name, path in made.items()},
+        "params": params | {"task_version": 1, "scratch": str(tmp_path / "scratch")},
+        "threads": 2,
+        "wildcards": dict(task="math", dataset="d", method="hra", variant="r8", seed="3", benchmark="gsm8k"),
+    }
 
 
 def test_metrics_and_predictions(job):
-    given = job()
-    evaluate_math.main(given)
-    metrics = files.read_json(given["output"]["metrics"])
+    evaluate_math.main(job)
+    metrics = files.read_json(job["output"]["metrics"])
     validate(metrics, files.read_json(ROOT / "workflow/schemas/metrics.schema.json"))
     assert (metrics["seed"], metrics["n_items"], metrics["score"]) == (3, 4, "official")
-    assert metrics["selections"]["last"]["step"] == 20
+    assert metrics["generation"] == {"backend": "transformers 5.33.0, transformers 5.33.1", "serve": "merged"}
     expected = {"official": 0.75, "strict": 0.25, "lenient": 0.5}  # official: 10 is as good as 1000
     errors = {way: pytest.approx(math.sqrt(p * (1 - p) / 3)) for way, p in expected.items()}
     found = {way: {"value": p, "stderr": errors[way]} for way, p in expected.items()}
-    assert metrics["selections"]["last"]["metrics"] == found
-    line = stored.read(given["output"]["predictions"])[1]
+    assert metrics["selections"]["last"] == {"step": 20, "metrics": found}
+    line = stored.read(job["output"]["predictions"])[1]
     assert (line["prompt"], line["output"], line["gold"]) == ("Question 1", "The answer is: 42 of 50", "42")
     assert [line[way] for way in ("strict", "lenient", "official")] == [
         {"answer": "42 of 50", "right": False},
@@ -76,28 +69,13 @@ def test_metrics_and_predictions(job):
 
 
 def test_order_and_threads_change_no_byte(job):
-    given = job()
-    evaluate_math.main(given)
-    result, outputs = Path(given["output"]["predictions"]), Path(given["input"]["outputs"])
+    evaluate_math.main(job)
+    result, outputs = Path(job["output"]["predictions"]), Path(job["input"]["outputs"])
     first = result.read_bytes()
     head, *lines = gzip.decompress(outputs.read_bytes()).splitlines(keepends=True)
     outputs.write_bytes(gzip.compress(b"".join([head, *random.Random(0).sample(lines, len(lines))])))
-    evaluate_math.main(given | {"threads": 1})
+    evaluate_math.main(job | {"threads": 1})
     assert result.read_bytes() == first
-
-
-def test_metrics_say_what_generated_the_answers(job):
-    common = {"prompt": "", "output": "", "finish": "stop", "serve": "adapter"}
-    given = job(lines=[common | {"item": i, "backend": f"transformers 5.33.{i % 2}"} for i in range(len(GSM8K))])
-    evaluate_math.main(given)
-    metrics = files.read_json(given["output"]["metrics"])
-    assert metrics["generation"] == {"backend": "transformers 5.33.0, transformers 5.33.1", "serve": "adapter"}
-
-
-def test_missing_and_double_items_are_named(job):
-    lines = [{"item": item, "prompt": "", "output": "The answer is: 7", "finish": "stop"} for item in (0, 1, 1, 3)]
-    with pytest.raises(JobError, match=r"4 items, once each\. Missing: 2; duplicate or unexpected: 1"):
-        evaluate_math.main(job(lines=lines))
 
 
 def changed(answer: str) -> list[str]:

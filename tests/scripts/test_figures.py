@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 import collect_runs
 import factories
@@ -15,7 +14,6 @@ from glue_tables import PUBLISHED
 from hra_workflow import tasks
 from hra_workflow.methods import METHODS
 from hra_workflow.report import colours, column_units, run_statistics
-from hra_workflow.report.plot_style import styles
 from hra_workflow.tasks import outputs
 from support import paper_config
 
@@ -75,19 +73,6 @@ def test_the_paper_is_drawn_only_on_the_same_scale(tmp_path):
     assert "paper, Figure 3" in words(draw(tmp_path / "one", keys, only=["lambda"]), "lambda")
     other = draw(tmp_path / "two", keys, only=["lambda"], **{"lambda": ["MRPC (acc)"]})
     assert "paper, Figure 3" not in words(other, "lambda")
-
-
-def test_what_lies_far_outside_is_said_on_its_side():
-    """Of the runs without parameters, one is far above, two are far below, and one is close enough for a line."""
-    values = {"lora/r8": (9, 2), "hra/r8": (4, 1), "top": (0, 50), "a": (0, -50), "b": (0, -60), "near": (0, 1.2)}
-    ours = pd.DataFrame(values, ["parameters", "mean"]).T.assign(std=0.0)
-    axes, published = Figure().subplots(), pd.read_csv(PUBLISHED, dtype=str).iloc[:0]
-    params = {"labels": {run: run.upper() for run in ours.index}, "columns": [{"name": "score"}], "averages": {}}
-    handles = figures.parameters_panel(axes, "score", ours, published, params, styles(list(ours.index), {}))
-    above, below = (text.get_text() for text in axes.texts)
-    assert above == "TOP: 50, above ↑" and below == "A: -50, below ↓\nB: -60, below ↓"
-    assert [handle.get_label() for handle in handles] == ["LORA/R8", "HRA/R8", "NEAR"]
-    assert axes.get_ylim()[0] > 0 and axes.get_ylim()[1] < 3
 
 
 def test_a_method_has_the_same_colour_in_every_task_and_no_other_has_it():

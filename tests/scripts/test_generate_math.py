@@ -12,15 +12,13 @@ import generate_math
 from hra_workflow.core import files, manifests, records
 from hra_workflow.core.errors import JobError
 from hra_workflow.models import adapters, causal_lm, decoding
-from sums import MathRun, answers, said
+from sums import answers, said
 
 
 @pytest.fixture(scope="module")
 def trained(trained_once, tmp_path_factory):
     """Provide one copy of the trained run for all tests: each writes answers of its own before it reads them."""
-    folder = tmp_path_factory.mktemp("generate") / "run"
-    shutil.copytree(trained_once.folder, folder)
-    return MathRun(folder, trained_once.tiny, trained_once.method, **trained_once.settings)
+    return trained_once.copy(tmp_path_factory.mktemp("generate") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -140,37 +140,21 @@ def test_a_failure_keeps_what_has_come_of_the_same_source(loopback, source, tmp_
     assert {request["path"] for request in loopback.requests} == {"/config.json"}
 
 
-def fetch(folder: Path, text: str, name: str = "train.jsonl", **changes) -> dict:
-    (folder / "raw").mkdir(exist_ok=True)
-    (folder / "raw" / name).write_text(text)
-    dataset = SUMS | {"splits": {Path(name).stem: [name]}, "rows": {}} | changes
+def fetch(folder: Path, text: str, split: str = "train", **changes) -> dict:
+    """Download sums; return the number of rows by split."""
+    (folder / "raw").mkdir(parents=True)
+    (folder / "raw/sums.jsonl").write_text(text)
+    dataset = SUMS | {"splits": {split: ["sums.jsonl"]}, "rows": {}} | changes
     source = {"kind": "local", "path": str(folder / "raw")}
-    return download_checked(folder / "sums.manifest.json", source, dataset=dataset)
+    return download_checked(folder / "sums.manifest.json", source, dataset=dataset)["rows"]
 
 
-GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        (GOOD + "[" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
-        ('{"text": "1+1?"}\n', "train.jsonl", r"expected the columns 'query', 'response', found 'text'"),
-        (
-            GOOD + '{"query": "1+1?", "response": "two"}\n',
-            "test.jsonl",
-            r"line 2: expected .* 'metamath' .* found 'two'",
-        ),
-    ],
-)
-def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
-    with pytest.raises(JobError, match=message):
-        fetch(tmp_path, text, name)
-
-
-def test_a_few_training_rows_without_an_answer_are_kept_and_a_trial_takes_the_first_rows(tmp_path):
-    text = GOOD * 199 + '{"query": "1+1?", "response": "two"}\n'
-    assert fetch(tmp_path, text)["rows"] == {"train": 200}
-    assert fetch(tmp_path, text, rows={"train": 200}, take={"train": 1})["rows"] == {"train": 1}
+def test_a_few_rows_without_an_answer_are_kept_for_training_only_and_a_trial_takes_the_first_rows(tmp_path):
+    good = '{"query": "1+1?", "response": "The answer is: 2"}\n'
+    text = good * 199 + good.replace("The answer is: 2", "two")
+    assert fetch(tmp_path / "1", text) == {"train": 200}
+    assert fetch(tmp_path / "2", text, rows={"train": 200}, take={"train": 1}) == {"train": 1}
     with pytest.raises(JobError, match="expected 4 rows, found 200"):
-        fetch(tmp_path, text, rows={"train": 4}, take={"train": 1})
+        fetch(tmp_path / "3", text, rows={"train": 4}, take={"train": 1})
+    with pytest.raises(JobError, match=r"line 200: expected .* 'metamath' .* found 'two'"):
+        fetch(tmp_path / "4", text, "test")

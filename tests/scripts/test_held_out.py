@@ -48,21 +48,14 @@ def test_the_best_checkpoint_is_selected_without_the_reported_rows(make_run, mon
     assert found["best_on_held_out"]["step"] == record["best_step"]
 
 
-def held_out_config(**changes) -> dict:
-    config = paper_config()
-    config["tasks"]["glue"] |= changes
-    return config
-
-
-def test_without_the_option_nothing_changes():
-    glue = tasks.load(paper_config())["glue"]
-    changed = tasks.load(held_out_config(selection="held-out"))["glue"]
+def test_the_option_changes_nothing_else_and_too_few_rows_stop_the_dry_run():
+    glue, config = tasks.load(paper_config())["glue"], paper_config()
+    config["tasks"]["glue"]["selection"] = "held-out"
+    changed = tasks.load(config)["glue"]
     assert changed.selections == ("best_on_held_out", "last")
     settings = changed.hyperparameters("mrpc", "hra/r8")
     assert settings.pop("held_out") == {"share": 0.1, "seed": 0}  # of fewer than 20,000 rows
     assert settings == glue.hyperparameters("mrpc", "hra/r8")
-
-
-def test_too_few_held_out_rows_stop_the_dry_run():
+    config["tasks"]["glue"]["held_out"] = {"share": 0.0005}
     with pytest.raises(JobError, match="1 of the 2490 training rows of rte are held out"):
-        validation.check(held_out_config(selection="held-out", held_out={"share": 0.0005}))
+        validation.check(config)

@@ -35,8 +35,7 @@ def test_a_refusal_is_an_error_with_its_reason_and_remedy(hub_server, monkeypatc
     with pytest.raises(JobError, match=message) as refused:
         hub.file(source(), "config.json")
     assert "\n" not in str(refused.value) and "hf_secret" not in str(refused.value)
-    sent = {key.lower(): value for key, value in hub_server.requests[0]["headers"].items()}
-    assert sent.get("authorization") == ("Bearer hf_secret" if token else None)
+    assert ("Bearer hf_secret" in hub_server.requests[0]["headers"].values()) == token
 
 
 def test_a_gated_source_without_a_token_is_refused_before_the_first_request(hub_server):
@@ -82,7 +81,5 @@ def test_the_token_does_not_follow_to_another_host(model, tmp_path, monkeypatch)
     model.refuse[path] = (302, {**model.headers[path], "Location": location})
     fetch(source(), tmp_path / "to")
     assert (tmp_path / "to/model.safetensors").read_bytes() == CONTENT
-    sent = {
-        request["path"]: {key.lower(): value for key, value in request["headers"].items()} for request in model.requests
-    }
-    assert sent[path]["authorization"] == "Bearer hf_secret" and "authorization" not in sent[elsewhere]
+    sent = {request["path"]: "Bearer hf_secret" in request["headers"].values() for request in model.requests}
+    assert sent[path] and not sent[elsewhere]

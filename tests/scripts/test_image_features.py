@@ -69,28 +69,23 @@ def test_dino_is_the_cls_token_of_the_last_layer(tmp_path, shown):
     torch.testing.assert_close(found, expected @ expected[0], atol=1e-4, rtol=0)
 
 
-@pytest.fixture
-def vgg(tmp_path):
-    """Write random weights under the names of torchvision's vgg16 and lpips' vgg.pth."""
-    widths = (64, 128, 256, 512, 512)
-    indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+def test_lpips_is_its_formula(tmp_path, shown):
+    """Compare with the paper's, by layer: unit length over channels, weighted squares, mean over positions, sum.
+
+    The weights are random, under the names of torchvision's vgg16 and lpips' vgg.pth.
+    """
+    widths, indices = (64, 128, 256, 512, 512), (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     channels = [width for width, count in zip(widths, (2, 2, 3, 3, 3), strict=True) for _ in range(count)]
     torch.manual_seed(0)
-    backbone = {}
+    backbone = {"classifier.0.weight": torch.zeros(1)}
     for index, before, after in zip(indices, [3, *channels], channels, strict=False):
         backbone[f"features.{index}.weight"] = torch.randn(after, before, 3, 3) * (2 / 9 / before) ** 0.5
         backbone[f"features.{index}.bias"] = torch.randn(after) * 0.1
-    torch.save(backbone | {"classifier.0.weight": torch.zeros(1)}, tmp_path / "vgg16-397923af.pth")
+    torch.save(backbone, tmp_path / "vgg16-397923af.pth")
     layers = {f"lin{index}.model.1.weight": torch.rand(1, width, 1, 1) for index, width in enumerate(widths)}
     torch.save(layers, tmp_path / "vgg.pth")
-    return tmp_path
-
-
-def test_lpips_is_its_formula(vgg, shown):
-    """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
-    lpips = registry.load({"kind": "lpips-vgg"}, vgg)
+    lpips = registry.load({"kind": "lpips-vgg"}, tmp_path)
     lpips.side = 32
-    layers = torch.load(vgg / "vgg.pth")
     pixels = torch.stack([(lpips.pixels(picture) + 1) / 2 for picture in shown[:2]])
     # ImageNet's mean and standard deviation for pixels of 0 to 1.
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]

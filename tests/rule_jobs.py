@@ -113,8 +113,11 @@ def build(rule: str, folder: Path, wildcards: dict, input: dict, output: dict, p
 def download(kind: str, manifest: Path | str, source: dict, **params) -> dict:
     """Return the job that downloads a `model` or a `dataset`."""
     common = {"name": "any", "source": source, "local_root": ".", "network": True}
+    entry = params.get("dataset") or {}
+    tasks = {"resolution": "subject", "archives": "control", "answer": "math", "splits": "glue"}
+    task = next(({"task": task} for key, task in tasks.items() if key in entry), {})
     job = {"rule": f"download_{kind}", "input": {}, "output": {"manifest": str(manifest)}, "params": common | params}
-    return job | {"resources": {}, "wildcards": {}, "log": ""}
+    return job | {"resources": {}, "wildcards": task, "log": ""}
 
 
 class Run:

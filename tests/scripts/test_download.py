@@ -12,7 +12,7 @@ import download
 import rule_jobs
 from hra_workflow.core import errors, files
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import finished_downloads, http_download
+from hra_workflow.data import finished_downloads, http_download, text_tables
 from sums import SUMS
 from support import ROOT
 
@@ -73,14 +73,14 @@ def test_a_dataset(toy, tmp_path):
 
 
 def test_a_file_that_is_written_during_its_download_is_an_error(toy, tmp_path, monkeypatch):
-    checked = download.text_tables.read_splits
+    checked = text_tables.read_splits
 
     def writing(*arguments):
         splits = checked(*arguments)
         (tmp_path / "raw/train.csv").write_text(TRAIN + "1,more\n")
         return splits
 
-    monkeypatch.setattr(download.text_tables, "read_splits", writing)
+    monkeypatch.setattr(text_tables, "read_splits", writing)
     with pytest.raises(JobError, match=r"a file in .*/raw changed while it was read\. Run again\."):
         toy()
 

@@ -46,12 +46,13 @@ def test_a_model_s_folder_has_one_checkpoint_or_diffusers_layout(tmp_path):
     one, out = tmp_path / "one", tmp_path / "out"
     shutil.copytree(MODEL, one, ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(JobError, match=r"expected diffusers' layout .* found 0 \(none\)"):
-        ldm_checkpoint.diffusers_folder(one, out)
+        ldm_checkpoint.convert(one, out)
     (one / "v1-5-pruned.ckpt").touch()
-    assert ldm_checkpoint.diffusers_folder(MODEL, out) == MODEL and not out.exists()
+    ldm_checkpoint.convert(MODEL, out)
+    assert not out.exists()
     (one / "second.safetensors").touch()
     with pytest.raises(JobError, match=r"found 2 \(second.safetensors, v1-5-pruned.ckpt\)"):
-        ldm_checkpoint.diffusers_folder(one, out)
+        ldm_checkpoint.convert(one, out)
 
 
 def test_diffusers_own_loader_reads_the_same(small, tmp_path):

@@ -18,19 +18,11 @@ import shutil
 import sys
 from pathlib import Path
 
+from hra_workflow import tasks
 from hra_workflow.core import files, lock
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.job import script
-from hra_workflow.data import (
-    file_filters,
-    finished_downloads,
-    image_tables,
-    images,
-    sources,
-    subject_images,
-    text_tables,
-    zip_archives,
-)
+from hra_workflow.data import file_filters, finished_downloads, sources
 from hra_workflow.data.http_download import out_of_space
 from hra_workflow.data.sources import Source, local
 from hra_workflow.models import pretrained
@@ -73,7 +65,6 @@ def make(job: dict) -> None:
     raw, converted = staging / "raw", staging / "converted"
 
     print(f"{name}: {stated['kind']} source, to {folder}", file=sys.stderr)
-    subject, kept = bool(dataset) and "resolution" in dataset, bool(dataset) and dataset.get("archives", False)
     refuse_unwanted(name, stated, dataset)
     # Delete the old manifest first: a folder without a manifest is not used.
     manifest.unlink(missing_ok=True)
@@ -94,31 +85,12 @@ def make(job: dict) -> None:
         }
         record |= {"license": params["license"]} if params.get("license") else {}
         record |= {"dataset": dataset} if dataset else {}
-        if subject:
-            tables = sorted(raw.rglob("*.parquet")) if source.image_tables else []
-            if unpacked := bool(tables) and not any(map(file_filters.is_image, fetched)):
-                shutil.rmtree(converted, ignore_errors=True)
-                image_tables.unpack(tables, converted)
-            made = converted if unpacked else raw
-            found = paths if source.own else {path.relative_to(made).as_posix(): path for path in images.listed(made)}
-            subject_images.check(found, dataset["resolution"], dataset.get("images"))
-            record |= {"files": sources.list_files(converted), "raw": fetched} if unpacked else {"files": fetched}
-            record["rows"] = {"images": len(found)}
-        elif kept:
-            for path in sorted(raw.rglob("*.zip")):
-                print(f"{path.name}: {zip_archives.check(path)} files, intact", file=sys.stderr)
-            record["files"] = fetched
-        elif dataset:
-            from hra_workflow.tasks.math import answers
-
-            shutil.rmtree(converted, ignore_errors=True)
-            converted.mkdir()
-            splits = text_tables.read_splits(name, dataset, raw, answers.gold)
-            rows = text_tables.write(splits, converted)
-            record |= {"files": sources.list_files(converted), "rows": rows, "raw": fetched}
-        else:
-            place = one_file(raw, converted)
-            record |= {"files": fetched} if place == raw else {"files": sources.list_files(place), "raw": fetched}
+        shutil.rmtree(converted, ignore_errors=True)
+        converted.mkdir()
+        rows = convert(job, raw, converted, paths)
+        made = sources.list_files(converted)
+        record |= {"files": made, "raw": fetched} if made else {"files": fetched}
+        record |= {"rows": rows} if rows else {}
         again = local.describe_files(source.user_files(dataset), user_files)
         if local.hashes(again) != local.hashes(user_files):
             raise JobError(f"{name}: a file in {source.place} changed while it was read. Run again.")
@@ -140,14 +112,20 @@ def folder_of(manifest: str | Path) -> Path:
     return Path(str(manifest).removesuffix(".manifest.json"))
 
 
-def one_file(raw: Path, converted: Path) -> Path:
-    """Return the folder with the model in diffusers' layout, to which a single-file checkpoint is converted."""
-    if not (raw / "unet/config.json").exists() or (raw / pretrained.MARK).exists():
-        return raw
-    from hra_workflow.models import ldm_checkpoint
+def convert(job: dict, raw: Path, converted: Path, user_files: dict[str, Path]) -> dict[str, int]:
+    """Check the files in `raw`; write those of another format to `converted`; return the rows of a dataset by split."""
+    name, dataset, task = job["params"]["name"], job["params"].get("dataset"), job["wildcards"].get("task")
+    if task:
+        return tasks.classes()[task].convert(name, dataset, raw, converted, user_files)
+    if dataset:  # an archive that several datasets unpack
+        from hra_workflow.data import zip_archives
 
-    shutil.rmtree(converted, ignore_errors=True)
-    return ldm_checkpoint.diffusers_folder(raw, converted)
+        zip_archives.check_all(raw)
+    elif (raw / "unet/config.json").exists() and not (raw / pretrained.MARK).exists():
+        from hra_workflow.models import ldm_checkpoint
+
+        ldm_checkpoint.convert(raw, converted)
+    return {}
 
 
 def refuse_unwanted(name: str, source: dict, dataset: dict | None) -> None:

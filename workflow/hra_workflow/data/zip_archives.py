@@ -2,6 +2,7 @@
 
 import io
 import stat
+import sys
 import zipfile
 import zlib
 from fnmatch import fnmatch
@@ -114,6 +115,12 @@ class Archive:
                     "file uncompressed."
                 )
         return found
+
+
+def check_all(folder: Path) -> None:
+    """Raise JobError unless all archives in a folder are intact."""
+    for path in sorted(folder.rglob("*.zip")):
+        print(f"{path.name}: {check(path)} files, intact", file=sys.stderr)
 
 
 def check(path: Path) -> int:

@@ -76,10 +76,10 @@ def pipeline(state: dict, folder: Path, path: Path):
     )
 
 
-def diffusers_folder(folder: Path, out: Path) -> Path:
-    """Return a model's folder if it has diffusers' layout, else `out`, with its converted single-file checkpoint."""
+def convert(folder: Path, out: Path) -> None:
+    """Convert a model's single-file checkpoint to diffusers' layout, in `out`, unless its folder has that layout."""
     if any((folder / "unet").glob("*.safetensors")):
-        return folder
+        return
     found = sorted(path for path in folder.iterdir() if path.suffix in (".ckpt", ".safetensors"))
     if len(found) != 1:
         raise JobError(
@@ -87,4 +87,3 @@ def diffusers_folder(folder: Path, out: Path) -> Path:
             f"found {len(found)} ({', '.join(path.name for path in found) or 'none'}). Correct the model's `files`."
         )
     pipeline(read(found[0]), folder, found[0]).save_pretrained(out)
-    return out

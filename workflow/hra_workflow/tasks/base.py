@@ -90,6 +90,20 @@ class Task:
         entry, name = self.download(dataset), f"{self.name}/{dataset}"
         return text_tables.counts(text_tables.read_splits(name, entry, folder, self.final_answer), entry)
 
+    @classmethod
+    def convert(cls, name: str, entry: dict, raw: Path, out: Path, user_files: dict[str, Path]) -> dict[str, int]:
+        """Check a downloaded dataset; return its rows by split.
+
+        entry: that of `download`. raw: the folder of its files, which stay as they are if the folder `out` stays empty;
+        otherwise those in `out` replace them: here the tables of an entry with `splits`. user_files: the user's files,
+        if these are the source.
+        """
+        from hra_workflow.data import text_tables
+
+        if "splits" not in entry:
+            return {}
+        return text_tables.write(text_tables.read_splits(name, entry, raw, cls.final_answer), out)
+
     def check_entry(self, key: str, dataset: str) -> None:
         """Raise JobError if a dataset's entry is invalid; `key` is its key in the config."""
         entry = self.datasets[dataset]

@@ -20,7 +20,6 @@ class Source:
 
     remote = True  # downloaded; otherwise read in place or generated
     own = False  # its files are the user's, read in place
-    image_tables = False  # images may be in Parquet tables
     lists_files = False  # `files` names every file, with its hash where it is known
     archive: str | None = None  # the address of the shared archive that the files are unpacked from
 

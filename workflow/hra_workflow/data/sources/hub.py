@@ -21,7 +21,6 @@ TOKENS = "https://huggingface.co/settings/tokens"
 
 
 class Hub(Source):
-    image_tables = True
     lists_files = True
 
     def write(self, folder: Path, dataset: dict | None, shared: Path | None) -> str:

@@ -60,6 +60,13 @@ class Control(ImageTask):
 
         return {split: {"rows": count} for split, count in data.check(folder, self.hints(name)).items()}
 
+    @classmethod
+    def convert(cls, name: str, entry: dict, raw: Path, out: Path, user_files: dict[str, Path]) -> dict[str, int]:
+        from hra_workflow.data import zip_archives
+
+        zip_archives.check_all(raw)
+        return {}
+
     def hints(self, dataset: str) -> dict:
         """Return what a dataset's control images depend on, without the files, which their manifest lists."""
         entry = self.datasets[dataset]

@@ -92,6 +92,18 @@ class Subject(ImageTask):
         subject_images.check(user_files, **self.download(name))
         return {"images": {"rows": len(user_files)}}
 
+    @classmethod
+    def convert(cls, name: str, entry: dict, raw: Path, out: Path, user_files: dict[str, Path]) -> dict[str, int]:
+        from hra_workflow.data import image_tables, images, subject_images
+
+        tables = sorted(raw.rglob("*.parquet"))
+        if tables and not any(images.is_image(path.name) for path in raw.rglob("*")):
+            image_tables.unpack(tables, out)
+        kept = out if any(out.iterdir()) else raw
+        found = user_files or {path.relative_to(kept).as_posix(): path for path in images.listed(kept)}
+        subject_images.check(found, entry["resolution"], entry.get("images"))
+        return {"images": len(found)}
+
     def nouns(self) -> dict[str, str]:
         """Return the class names by their slug."""
         return {captions.slug(entry["class"]): entry["class"] for entry in self.datasets.values()}

@@ -24,7 +24,10 @@ def reaper() -> Reaper:
 
 @pytest.mark.slow
 def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatch, reaper):
-    """The last checkpoint stays intact, and the next attempt gives the same record."""
+    """The last checkpoint stays intact, and the next attempt trains nothing and gives the same record.
+
+    Its outputs are second names of files, or copies where none exist.
+    """
     run = make_run(method("hra"))
     calls = {}
     with monkeypatch.context() as patch:
@@ -61,12 +64,6 @@ def test_finish_can_be_killed_after_each_operation_on_files(make_run, monkeypatc
         found = {key: value for key, value in files.read_json(record).items() if key not in own}
         assert found == (expected := expected or found)
     assert kills > 10 and not list(run.folder.glob(".scratch.*"))
-
-
-def test_a_finished_run_is_not_trained_again(make_run, monkeypatch):
-    """Its outputs are second names of files, or copies where none exist."""
-    run = make_run(method("hra"))
-    train_glue.main(run.train)
     best, now = Path(run.weights["best"]), time.time()
     assert best.stat().st_nlink == 2  # takes no space
     with monkeypatch.context() as patch:

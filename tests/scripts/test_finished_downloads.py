@@ -1,7 +1,6 @@
 """A finished download keeps the params that it was made with, as long as the config describes the same files."""
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,17 +45,13 @@ ARCHIVE = {"kind": "archive", "url": "http://a/r.zip", "folder": "r/dog", "files
 def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     manifest = tmp_path / "m.manifest.json"
     revision = COMMIT if before["kind"] == "hub" else None
-    listed = {"x": {"bytes": 1, "sha256": HASH}}
-    done = {"source": before, "revision": revision, "files": listed}
-    files.write_json(manifest, done)
     here, there = ({"source": source, "contents": None} for source in (before, now))
-    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
+    listed, converted = {"x": {"bytes": 1, "sha256": HASH}}, {"x.parquet": {"bytes": 1, "sha256": OTHER}}
+    for found in ({"files": listed}, {"files": converted, "raw": listed}):
+        files.write_json(manifest, {"source": before, "revision": revision} | found)
+        assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
     manifest.write_text('{"files": {}}')  # damaged: the config counts
     assert finished_downloads.planned_params(now, manifest) == there
-    # What was converted is recorded under `raw`.
-    converted = {"x.parquet": {"bytes": 1, "sha256": OTHER}}
-    files.write_json(manifest, {key: done[key] for key in ("source", "revision")} | {"files": converted, "raw": listed})
-    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
 
 
 SOURCE = {"kind": "local", "path": "own"}
@@ -140,22 +135,20 @@ def test_links_whose_files_would_not_be_read_are_an_error(tmp_path):
         own.download({"source": SOURCE})
 
 
-@pytest.mark.parametrize(
-    ("edit", "recorded", "refused"),
-    [
-        (Path.touch, None, False),
-        (other_bytes_of_the_same_size_and_time, None, True),  # the other project has its own files under this name
-        (other_bytes_of_the_same_size_and_time, ["any input"], False),  # Snakemake repeats the download
-    ],
-)
-def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, edit, recorded, refused):
+def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path):
     theirs, ours = (Own(tmp_path / name) for name in ("theirs", "ours"))
-    edit(ours.folder / "model.safetensors")
-    theirs.manifest = tmp_path / "resources/models/m.manifest.json"
+    theirs.manifest, planned = (
+        tmp_path / "resources/models/m.manifest.json",
+        SimpleNamespace(items={"model": "m"}.items),
+    )
     theirs.download()
-    message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
-    with pytest.raises(SystemExit, match=message) if refused else nullcontext():
-        downloads(tmp_path, ours.root, recorded).source(SimpleNamespace(items=lambda: [("model", "m")]))
+    downloads(tmp_path, ours.root).source(planned)
+    other_bytes_of_the_same_size_and_time(ours.folder / "model.safetensors")
+    downloads(tmp_path, ours.root, ["any input"]).source(planned)  # Snakemake repeats the download
+    with pytest.raises(
+        SystemExit, match=rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours"
+    ):
+        downloads(tmp_path, ours.root).source(planned)
 
 
 def test_another_conversion_of_the_same_files_is_not_taken(tmp_path):

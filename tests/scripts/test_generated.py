@@ -34,6 +34,7 @@ def test_functions_that_return_rows_or_write_files(guest):
     ("source", "message"),
     [
         ({"generator": "guest.rows"}, r"expected `module:function` or `module:Class`, found 'guest\.rows'"),
+        ({"generator": "gast:rows"}, "found no module gast.*PYTHONPATH"),
         ({"generator": "broken:rows"}, "found no module a_module_that_nobody_has.*broken imports it: install it"),
         ({"generator": "guest:row"}, "expected 'row' in module guest, found files, rows"),
         ({"generator": "guest:rows"}, r"expected the keys rows, seed; found none \(missing a.* 'rows'\)"),

@@ -34,6 +34,8 @@ def test_landmarks_are_dots_at_the_points():
     middles = numpy.array(ndimage.center_of_mass(drawn[..., 0], parts, range(1, 69)))[:, ::-1]
     nearest = numpy.linalg.norm(points[:, None] - middles, axis=-1).min(axis=1)
     assert nearest.max() < 1.5  # whole pixels, towards 0 as in the official code
+    widths = {part[0].stop - part[0].start for part in ndimage.find_objects(parts)}
+    assert widths <= {8, 9}  # radius 2, line 4 at 512 pixels
 
 
 def test_segmentation_can_be_read_back_from_its_colours():

@@ -1,6 +1,7 @@
 """Jobs as the rules hand them to their scripts, for tests that call scripts as functions."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -159,6 +160,11 @@ class Run:
         """Make what the training starts from."""
         import_module("augment").main(self.augment)
         return self
+
+    def copy(self, folder: Path) -> "Run":
+        """Return the run with its files in another folder."""
+        shutil.copytree(self.folder, folder)
+        return type(self)(folder, self.tiny, self.method, self.seed, **self.settings)
 
     @property
     def augment(self) -> dict:

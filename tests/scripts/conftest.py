@@ -1,7 +1,5 @@
 """Fixtures of the scripts' tests."""
 
-import shutil
-
 import pytest
 
 from hra_workflow.data import http_download
@@ -34,8 +32,7 @@ def trained_once(tmp_path_factory, tiny_math):
 @pytest.fixture
 def trained(trained_once, tmp_path):
     """Provide a copy of a run of a language model that has been trained."""
-    shutil.copytree(trained_once.folder, tmp_path / "run")
-    return MathRun(tmp_path / "run", trained_once.tiny, trained_once.method, **trained_once.settings)
+    return trained_once.copy(tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
@@ -51,5 +48,4 @@ def trained_subject_once(tmp_path_factory, tiny_subject):
 @pytest.fixture
 def trained_subject(trained_subject_once, tmp_path):
     """Provide a copy of a run of a subject that has been trained."""
-    shutil.copytree(trained_subject_once.folder, tmp_path / "run")
-    return SubjectRun(tmp_path / "run", trained_subject_once.tiny, trained_subject_once.method)
+    return trained_subject_once.copy(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from pathlib import Path
 
 import compare
@@ -20,26 +21,15 @@ COLUMNS = [
     for column in grid.columns(CONFIG, "glue")
 ]
 AVERAGES = grid.averages(CONFIG, "glue")
-LABELS = {
-    "full/all": "Full fine-tuning",
-    "head/all": "Head alone",
-    "bitfit/all": "BitFit",
-    "lora/r8": "LoRA r=8",
-    "adalora/r8": "AdaLoRA r=8",
-    "oft/b16": "OFT b=16",
-    "boft/m2b8": "BOFT m=2, b=8",
-    "hra/r8": "HRA r=8, λ=0",
-    "hra/r8-lambda1e-6": "HRA r=8, λ=1e-6",
-    "hra/r8-lambda1e-5": "HRA r=8, λ=1e-5",
-    "hra/r8-inf": "HRA r=8, λ=∞",
-}
+LABELS = {"full/all": "Full fine-tuning", "head/all": "Head alone", "bitfit/all": "BitFit", "lora/r8": "LoRA r=8"}
+LABELS |= {"adalora/r8": "AdaLoRA r=8", "oft/b16": "OFT b=16", "boft/m2b8": "BOFT m=2, b=8"}
+LABELS |= {"hra/r8": "HRA r=8, λ=0", "hra/r8-lambda1e-6": "HRA r=8, λ=1e-6", "hra/r8-lambda1e-5": "HRA r=8, λ=1e-5"}
+LABELS |= {"hra/r8-inf": "HRA r=8, λ=∞"}
 PARAMETERS = {"full": 184_000_000, "head": 0, "bitfit": 102_000, "lora": 1_327_104, "adalora": 1_990_000}
 PARAMETERS |= {"oft": 790_000, "boft": 750_000, "hra": 663_552}
 LAMBDAS = {"hra/r8": 0, "hra/r8-lambda1e-6": 1e-6, "hra/r8-lambda1e-5": 1e-5, "hra/r8-inf": "inf"}
 FIGURES = ("parameters", "lambda")
 COLOURS = {method: METHODS[method].colour for method in PARAMETERS}
-
-
 SETTINGS = {"epochs": 3, "learning_rate": 1e-3, "batch_size": 32, "gradient_accumulation": 2}
 COMPARED = compare.COLUMNS
 
@@ -50,16 +40,12 @@ def entry(folder: Path, dataset: str = "cola", run: str = "hra/r8", seed: int = 
     scratch = folder / "scratch" / dataset / run / f"seed{seed}"
     benchmarks = ("matched", "mismatched") if dataset == "mnli" else ("dev",)
     settings = {"method": {"version": 1}, "task_version": 1, "hyperparameters": SETTINGS}
-    result = f"glue/{dataset}/{method}/{variant}/{seed}"
-    return {
-        "dataset": dataset,
-        "method": method,
-        "variant": variant,
-        "seed": seed,
+    result = f"glue/{dataset}/{run}/{seed}"
+    return {"dataset": dataset, "method": method, "variant": variant, "seed": seed} | {
         "record": {"result": result, "settings": settings, "before": {}},
         "metrics": {name: of_metrics(dataset, result, name) for name in benchmarks},
         "benchmarks": {name: [str(scratch / name / "evaluate.error.json")] for name in benchmarks},
-        "errors": [str(scratch / "augment.error.json"), str(scratch / "train.error.json")],
+        "errors": [str(scratch / f"{stage}.error.json") for stage in ("augment", "train")],
     }
 
 
@@ -69,45 +55,27 @@ def identity(run: dict) -> dict:
 
 def record(run: dict, scores: list[float], **changes) -> dict:
     """Build a train.json whose dev curve is `scores`, one per 100 steps."""
-    metrics = METRICS[run["dataset"]]
+    names = METRICS[run["dataset"]]
     curve = [
-        {"step": 100 * index, "epoch": index / 2, "metrics": {name: score for name in metrics}}
+        {"step": 100 * index, "epoch": index / 2, "metrics": dict.fromkeys(names, score)}
         for index, score in enumerate(scores, 1)
     ]
     parameters = PARAMETERS[run["method"]]
-    return identity(run) | {
-        "status": "ok",
-        "method_version": 1,
-        "task_version": 1,
+    made = identity(run) | {"status": "ok", "method_version": 1, "task_version": 1, "hyperparameters": SETTINGS}
+    made |= {
         "preset": "paper" if run["method"] == "hra" else "baseline",
-        "hyperparameters": SETTINGS,
-        "trainable_parameters": parameters + 1538,
-        "adapter_parameters": parameters,
-        "total_parameters": 184_000_000 + parameters,
-        "adapter_bytes": 4 * parameters + 1000,
-        "steps": 100 * len(scores),
-        "best_step": 100 * (1 + scores.index(max(scores))),
         "score": SCORE[run["dataset"]],
         "curve": curve,
-        "seconds": 123.456789,
-        "device_seconds": 123.456789,
-        "runs_per_gpu": 1,
-        "peak_memory_bytes": 2**30,
-        "device": "NVIDIA H100",
-        "processes": 1,
-        "attempts": 1,
-        "resumed_from": [],
-        "model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64},
-        "data_sha256": "b" * 64,
-        "weights_sha256": {},
-        "made_from": run.get("record", {}) | {"inputs": {}},
-        "commit": "d" * 40,
-        "dirty": False,
-        "versions": {"torch": "2.9.0", "peft": "0.18.0"},
-        "started": "2026-11-25T10:00:00Z",
-        "finished": "2026-11-25T10:02:03Z",
-        **changes,
     }
+    made |= {"steps": 100 * len(scores), "best_step": 100 * (1 + scores.index(max(scores)))}
+    made |= {"trainable_parameters": parameters + 1538, "adapter_parameters": parameters}
+    made |= {"total_parameters": 184_000_000 + parameters, "adapter_bytes": 4 * parameters + 1000}
+    made |= {"seconds": 123.456789, "device_seconds": 123.456789, "runs_per_gpu": 1, "processes": 1}
+    made |= {"peak_memory_bytes": 2**30, "device": "NVIDIA H100", "attempts": 1, "resumed_from": []}
+    made |= {"started": "2026-11-25T10:00:00Z", "finished": "2026-11-25T10:02:03Z"}
+    made |= {"model": {"name": "microsoft/deberta-v3-base", "revision": "0" * 40, "sha256": "a" * 64}}
+    made |= {"data_sha256": "b" * 64, "weights_sha256": {}, "made_from": run.get("record", {}) | {"inputs": {}}}
+    return made | {"commit": "d" * 40, "dirty": False, "versions": {"torch": "2.9.0", "peft": "0.18.0"}} | changes
 
 
 def of_metrics(dataset: str, result: str, benchmark: str) -> dict:
@@ -119,21 +87,17 @@ def metrics(run: dict, benchmark: str, last: float, best: float | None = None, *
     """Build a metrics.json; accuracy is `last`, and every further metric slightly higher."""
 
     def selection(step: int, value: float) -> dict:
-        names = METRICS[run["dataset"]]
-        values = {name: {"value": value + 0.01 * index, "stderr": 0.005} for index, name in enumerate(names)}
-        return {"step": step, "metrics": values}
+        names = enumerate(METRICS[run["dataset"]])
+        return {
+            "step": step,
+            "metrics": {name: {"value": value + index / 100, "stderr": 0.005} for index, name in names},
+        }
 
-    return identity(run) | {
-        "benchmark": benchmark,
-        "task_version": 1,
-        "n_items": 1043,
-        "score": SCORE[run["dataset"]],
-        "selections": {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)},
-        "seconds": 1.5,
-        "device": "cpu",
-        "made_from": run.get("metrics", {}).get(benchmark, of_metrics(run["dataset"], "", benchmark)) | {"inputs": {}},
-        **changes,
-    }
+    made_from = run.get("metrics", {}).get(benchmark, of_metrics(run["dataset"], "", benchmark)) | {"inputs": {}}
+    selections = {"last": selection(300, last), "best_on_dev": selection(200, last if best is None else best)}
+    made = identity(run) | {"benchmark": benchmark, "score": SCORE[run["dataset"]], "selections": selections}
+    made |= {"task_version": 1, "n_items": 1043, "seconds": 1.5, "device": "cpu", "made_from": made_from}
+    return made | changes
 
 
 def diverged(run: dict, error: str = "the training loss is nan at step 7") -> dict:
@@ -172,15 +136,11 @@ def noisy_curve(run: dict, points: int = 12) -> list[float]:
 
 
 def collect_job(folder: Path, expected: list[dict], paths: list[tuple[str, list[str]]], incomplete=False) -> dict:
+    errors = [{key: run[key] for key in ("errors", "benchmarks")} for run in expected]
     return {
         "input": {"records": [path for path, _ in paths], "metrics": [path for _, more in paths for path in more]},
         "output": {"runs": str(folder / "runs_glue.csv")},
-        "params": {
-            "task": "glue",
-            "expected": expected,
-            "errors": [{key: run[key] for key in ("errors", "benchmarks")} for run in expected],
-            "incomplete": incomplete,
-        },
+        "params": {"task": "glue", "expected": expected, "errors": errors, "incomplete": incomplete},
     }
 
 
@@ -209,32 +169,25 @@ def table_job(folder: Path, expected: list[dict], published: Path | None = None)
     comparison = folder / "compare_glue.csv"
     if not comparison.exists():
         files.write_text(comparison, ",".join(COMPARED) + "\n")
-    runs = list(dict.fromkeys(f"{run['method']}/{run['variant']}" for run in expected))
-    seeds = {run: {} for run in runs}
+    seeds: dict[str, Counter] = {}
     for run in expected:
-        counts = seeds[f"{run['method']}/{run['variant']}"]
-        counts[run["dataset"]] = counts.get(run["dataset"], 0) + 1
+        seeds.setdefault(f"{run['method']}/{run['variant']}", Counter())[run["dataset"]] += 1
+    runs = list(seeds)
+    baselines = [run for run in runs if METHODS[run.split("/")[0]].baseline]
+    inputs = {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
+    params = {"task": "glue", "columns": columns, "averages": averages, "selections": ["best_on_dev", "last"]}
+    params |= {"benchmarks": [], "settings": {}}
     return {
-        "input": {"runs": str(folder / "runs_glue.csv"), "comparison": str(comparison)}
-        | ({"published": str(published)} if published else {}),
+        "input": inputs | ({"published": str(published)} if published else {}),
         "output": {"csv": str(folder / "table_glue.csv"), "markdown": str(folder / "table_glue.md")},
-        "params": {
-            "task": "glue",
-            "columns": columns,
-            "averages": averages,
-            "selections": ["best_on_dev", "last"],
+        "params": params
+        | {
             "rows": [{"run": run, "label": LABELS[run]} for run in runs],
             "seeds_expected": seeds,
             "trained": runs,
-            "verdicts": {
-                "columns": [columns[0]["name"]],
-                "reference": None,
-                "baselines": [run for run in runs if METHODS[run.split("/")[0]].baseline],
-            },
+            "verdicts": {"columns": [columns[0]["name"]], "reference": None, "baselines": baselines},
             "searches": {dataset: {run: searched() for run in runs} for dataset in datasets},
             "published": outputs.published(Glue({"tasks": {"glue": {"published": True}}, "datasets": {}})),
-            "benchmarks": [],
-            "settings": {},
             "metrics": str(folder / "{task}/{dataset}/{method}/{variant}/seed{seed}/{benchmark}/metrics.json"),
         },
     }
@@ -249,16 +202,13 @@ def figures_job(folder: Path, expected: list[dict], records: list[str], publishe
     inputs = table["input"] | {"records": records}
     if published:
         inputs["published_lambda"] = str(published.with_name("glue_lambda.csv"))
-    kinds = [f"{name}_{kind}" for name in FIGURES for kind in ("svg", "png")]
+    lambdas = {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels}
+    shown = {
+        "parameters": ["All (acc/F1 mean)"],
+        "lambda": [next((name for name in names if "MRPC (acc/F1" in name), names[0])],
+    }
     return {
         "input": inputs,
-        "output": {kind: str(folder / f"{kind.replace('_', '.')}") for kind in kinds},
-        "params": params
-        | {
-            "parameters": ["All (acc/F1 mean)"],
-            "lambda": ["MRPC (acc/F1 mean)" if "MRPC (acc/F1 mean)" in names else names[0]],
-            "lambdas": {run: {"lambda": value, "series": "r=8"} for run, value in LAMBDAS.items() if run in labels},
-            "labels": labels,
-            "colours": COLOURS,
-        },
+        "output": {f"{name}_{kind}": str(folder / f"{name}.{kind}") for name in FIGURES for kind in ("svg", "png")},
+        "params": params | shown | {"lambdas": lambdas, "labels": labels, "colours": COLOURS},
     }

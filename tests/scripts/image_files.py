@@ -1,10 +1,9 @@
-"""Images that tests write, and files cut short."""
+"""Images that tests write."""
 
 from pathlib import Path
 
 from PIL import Image
 
-import rule_jobs
 from hra_workflow.core import files
 from hra_workflow.tasks.control import data as control_data
 
@@ -14,11 +13,6 @@ def picture(size=(64, 48)) -> Image.Image:
     image = Image.new("RGB", size, "blue")
     image.paste("red", (0, 0, size[0] // 2, size[1]))
     return image
-
-
-def cut(path) -> None:
-    Image.effect_noise((64, 64), 80).save(path)
-    path.write_bytes(path.read_bytes()[:900])
 
 
 def hints(folder: Path, keys: list[str], pngs: list[bytes]) -> str:
@@ -32,10 +26,3 @@ def hints(folder: Path, keys: list[str], pngs: list[bytes]) -> str:
     manifest = {"folder": "hints", "files": listed, "sha256": "0", "rows": {"validation": len(keys)}}
     files.write_json(folder / "hints.manifest.json", manifest)
     return str(folder / "hints.manifest.json")
-
-
-def subject(tmp_path, resolution=32) -> dict:
-    given = {"name": "subject/mug", "dataset": {"resolution": resolution}, "local_root": str(tmp_path)}
-    return rule_jobs.download(
-        "dataset", tmp_path / "resources/mug.manifest.json", {"kind": "local", "path": "mug"}, **given
-    )

@@ -23,23 +23,21 @@ from support import ROOT, paper_config
 from test_pages import PAGES
 
 INLINE = re.compile(r"(?<!`)`((?:make|hra|hra-workflow|python|pip|snakemake) [^`]*)`(?!`)")
-PYPROJECT, WORKFLOW = (tomllib.loads((ROOT / name / "pyproject.toml").read_text()) for name in ("", "workflow"))
+PROJECTS = [tomllib.loads((ROOT / name / "pyproject.toml").read_text())["project"] for name in ("", "workflow")]
+EXTRAS = {extra for project in PROJECTS for extra in project["optional-dependencies"]}
 MAKEFILE = "".join(path.read_text() for path in [ROOT / "Makefile", *sorted(ROOT.glob("[ps]*/*/targets.mk"))])
-RULES = set(re.findall(r"^ *(?:local)?rule (\w+):|as (\w+) with:", "".join(
-    path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")]
-), re.MULTILINE))  # fmt: skip
-RULES = {name for pair in RULES for name in pair if name}
+SNAKEMAKE = "".join(path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").rglob("*.smk")])
+RULES = {*re.findall(r"^ *(?:local)?rule (\w+):", SNAKEMAKE, re.MULTILINE), *re.findall(r"as (\w+) with:", SNAKEMAKE)}
 CONFIG = paper_config()
+RUNS = [f"{method}/{variant}" for method, entry in CONFIG["methods"].items() for variant in entry["variants"]]
 TASKS = tasks.load(CONFIG)
-TABLES = {name for task in TASKS.values() for name in task.tables()} | {"tones"}  # of docs/extending.md
-PROFILES = {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")}
+NAMES = {"table": {name for task in TASKS.values() for name in task.tables()} | {"tones"}}  # of docs/extending.md
+NAMES["profile"] = {name for path in (ROOT / "profiles").iterdir() for name in (path.name, f"profiles/{path.name}")}
 OF_THE_USER = (
     r"mine|other\.yaml|reviews|faces|mug|rooms|questions|new\.|prompts\.|photos|maps|folder|answers|outputs"
     r"|archive|copied/|config\.yaml$"
 )
-PLACEHOLDER = re.compile(
-    rf"[A-Z]+$|.*[…{{<*$[]|{OF_THE_USER}|\.\./(?:shared|old)/|(?:old/)?results$|pr-\d|~/|/opt/hra$"
-)
+PLACEHOLDER = re.compile(rf"[A-Z]+$|.*[…{{<*$[]|{OF_THE_USER}|\.\./(?:shared|old)/|(?:old/)?results$|~/|/opt/hra$")
 
 
 def exists(path: str) -> bool:
@@ -48,130 +46,83 @@ def exists(path: str) -> bool:
     return bool(PLACEHOLDER.match(path)) or file.exists() or packages.is_deleted(file)
 
 
-def make(words: list[str]) -> Iterator[str]:
-    words = iter(words)
-    for word in words:
-        name, is_variable, _ = word.partition("=")
-        if word in ("-f", "-C"):
-            if not exists(next(words)):
-                yield word
-        elif not re.search(rf"^{name} \?=" if is_variable else rf"^{name}:.*##", MAKEFILE, re.MULTILINE):
-            yield f"{name}: no target or variable of the Makefile"
+def make(words: list[str]) -> bool:
+    names = [re.escape(word.partition("=")[0]) for word in words if word not in ("-C", "/opt/hra")]
+    return all(re.search(rf"^{name}( \?=|:.*##)", MAKEFILE, re.MULTILINE) for name in names)
 
 
-def workflow(words: list[str]) -> Iterator[str]:
+def workflow(words: list[str]) -> bool:
     name, *rest = words
     found = main.commands.get_command(click.Context(main.commands), name)
     if found is None and not name.startswith("-"):
-        if name not in packages.COMMANDS and not PLACEHOLDER.match(name):  # of a package that is not installed
-            yield f"hra-workflow has no command {name}"
-        return
+        return name in packages.COMMANDS or bool(PLACEHOLDER.match(name))  # of a package that is not installed
     command, given = (found, rest) if found else (main.commands, words)
     context = click.Context(command)
     try:
         values, left, _ = command.make_parser(context).parse_args([*given])
-    except click.UsageError as problem:
-        yield problem.format_message()
-        return
-    yield from (f"{word} is one word too many" for word in left)
-    for parameter in command.get_params(context):
-        value = values.get(parameter.name)
-        stated = [one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)]
-        if parameter.required and not stated and rest and "help" not in values:
-            yield f"{parameter.make_metavar(context)} is missing"
-        yield from filter(None, (wrong(one, parameter, context) for one in stated if not PLACEHOLDER.match(one)))
+        right = not left
+        for parameter in command.get_params(context):
+            value = values.get(parameter.name)
+            stated = [one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)]
+            right &= bool(stated or not parameter.required or not rest or "help" in values)
+            right &= all(PLACEHOLDER.match(one) or is_one(one, parameter, context) for one in stated)
+    except click.UsageError:
+        return False
+    return right
 
 
-def wrong(value: str, parameter: click.Parameter, context: click.Context) -> str:
-    """Return why a value is none of an argument or option, an empty text if it is one."""
+def is_one(value: str, parameter: click.Parameter, context: click.Context) -> bool:
+    """Return whether a value is one of an argument or option; raise click.UsageError if click says so."""
     if isinstance(parameter.type, click.Path):
-        if value == parameters.DEMO or not (parameter.type.exists or parameter.name == "project"):  # it may be written
-            return ""
-        path = ROOT / value
-        is_project = parameter.name != "project" or path.is_file() or (path / parameters.CONFIG).is_file()
-        return "" if packages.is_deleted(path) or (path.exists() and is_project) else f"{value} does not exist"
+        is_read = parameter.type.exists or parameter.name == "project"
+        return value == parameters.DEMO or not is_read or exists(value)
+    if parameter.name in NAMES:
+        return value in NAMES[parameter.name]
     if parameter.name == "run":
-        return "" if is_made(value) else f"{value} is no run of the config"
-    known = {"table": TABLES, "profile": PROFILES}.get(parameter.name)
-    if known and value not in known:
-        return f"{value}: expected one of {', '.join(known)}"
-    try:
-        parameter.type.convert(value, parameter, context)
-    except click.UsageError as problem:
-        return problem.format_message()
-    return ""
+        return is_made(value)
+    parameter.type.convert(value, parameter, context)
+    return True
 
 
-def snakemake(words: list[str]) -> Iterator[str]:
-    try:
-        found = get_argument_parser().parse_args(words)
-    except SystemExit:
-        yield "Snakemake does not take these options"
-        return
-    yield from (f"{target}: no rule or file of the workflow" for target in found.targets if not is_made(target))
-    files = [found.snakefile, *(found.profile or []), *(found.configfile or [])]
-    yield from (f"{path} does not exist" for path in map(str, filter(None, files)) if not exists(path))
+def snakemake(words: list[str]) -> bool:
+    found = get_argument_parser().parse_args(words)
+    files = filter(None, [found.snakefile, *(found.profile or []), *(found.configfile or [])])
+    return all(map(is_made, found.targets)) and all(exists(str(path)) for path in files)
 
 
 def is_made(target: str) -> bool:
     """Return whether a target is a rule, a table, or below the folder of a run of the config."""
     if table := re.fullmatch(r"(?:(?:reviews/)?results/)?table_(\w+)(?:\.csv)?", target):
-        return table[1] in TABLES
-    if target.startswith("resources/pretrained/"):  # of another Snakefile
-        return True
-    parts = target.removeprefix("resources/augmented/").removeprefix("results/").split("/")
-    if len(parts) == 1:
-        return target in RULES | {*TASKS, "all"} or (ROOT / target).exists()
-    task, *rest = parts
-    names = {*CONFIG["datasets"][task], *CONFIG["methods"]}
-    return rest[0] in names and "/".join(rest[:2] if rest[0] in CONFIG["methods"] else rest[1:3]) in [
-        f"{method}/{variant}" for method, entry in CONFIG["methods"].items() for variant in entry["variants"]
-    ]
-
-
-def hra(words: list[str]) -> Iterator[str]:
-    (commands,) = (action.choices for action in build_parser()._actions if action.choices)
-    if words[0] not in {*commands, "--help"}:
-        yield f"hra has no command {words[0]}"
-    elif len(words) > 1:
-        try:
-            build_parser().parse_args(words)
-        except SystemExit:
-            yield "hra does not take these arguments"
-
-
-def python(words: list[str]) -> Iterator[str]:
-    words = [word for word in words if word != "-P"]
-    if words[0] == "-c":
-        return
-    module = words.pop(1) if words[0] == "-m" else None
-    if (module or "").partition(".")[0] in packages.DELETED or packages.is_deleted(ROOT / words[0]):
-        return
-    spec = find_spec(module) if module else None
-    file = Path(spec.origin) if spec else ROOT / words[0]
-    file = file / "__main__.py" if file.is_dir() else file
-    if not file.is_file():
-        yield f"{module or words[0]} does not exist"
-
-
-def pip(words: list[str]) -> Iterator[str]:
-    for word in words:
-        package, _, extras = word.rstrip("]").partition("[")
-        declared = WORKFLOW if package == "./workflow" else PYPROJECT
-        unknown = {*extras.split(","), ""} - {"", *declared["project"]["optional-dependencies"]}
-        yield from (f"{package} has no extra {extra}" for extra in unknown)
-    if "--group" in words and words[words.index("--group") + 1] not in PYPROJECT["dependency-groups"]:
-        yield "no such dependency group"
-    yield from (
-        f"{word} does not exist" for word in words if word.startswith("./") and not exists(word.partition("[")[0])
+        return table[1] in NAMES["table"]
+    of_another_snakefile = target.startswith("resources/pretrained/")
+    return (
+        of_another_snakefile
+        or target in {*RULES, *TASKS, "all"}
+        or (ROOT / target).exists()
+        or any(run in target for run in RUNS)
     )
 
 
-PROGRAMS = {"make": make, "snakemake": snakemake, "hra": hra, "hra-workflow": workflow, "python": python}
-PROGRAMS |= {"python3": python, "pip": pip}
+def hra(words: list[str]) -> bool:
+    (commands,) = (action.choices for action in build_parser()._actions if action.choices)
+    return words[0] in commands and (len(words) == 1 or bool(build_parser().parse_args(words)))
+
+
+def python(words: list[str]) -> bool:
+    if words[0] == "-m":
+        return words[1].partition(".")[0] in packages.DELETED or find_spec(words[1]) is not None
+    return words[0] == "-c" or exists(words[0])
+
+
+def pip(words: list[str]) -> bool:
+    extras = {extra for word in words if "[" in word for extra in word.rstrip("]").partition("[")[2].split(",")}
+    return extras <= EXTRAS and all(exists(word.partition("[")[0]) for word in words if word.startswith("./"))
+
+
+PROGRAMS = {"make": make, "snakemake": snakemake, "hra": hra, "hra-workflow": workflow, "python": python, "pip": pip}
 # Not checked:
 OTHERS = {"source", "cd", "cp", "export", "grep", "head", "ls", "tail", "tar"}  # of the shell and the system
-OTHERS |= {"apptainer", "curl", "docker", "gh", "git", "pre-commit", "pytest", "twine"}
+OTHERS |= {"apptainer", "docker", "gh", "git", "pre-commit", "pytest", "python3", "twine"}
 RUN_BY_TESTS = "docs/your-own-code.md"  # tests/tools runs its blocks
 
 
@@ -196,14 +147,15 @@ def commands(page: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if not page.endswith("CHANGELOG.md")])  # the past
 def test_the_commands_of_a_page_exist(page):
-    wrong = {}
-    for program, *words in commands(page):
-        name = Path(program).name or "source"  # the dot
-        known = name in PROGRAMS or name in OTHERS
-        problems = list(PROGRAMS[name](words)) if name in PROGRAMS and words else []
-        if problems or not known:
-            wrong[" ".join([program, *words])] = problems or [f"unknown program {program}"]
-    assert not wrong
+    assert not [command for command in commands(page) if not is_known(*command)]
+
+
+def is_known(program: str, *words: str) -> bool:
+    name = Path(program).name or "source"  # the dot
+    try:
+        return name in OTHERS or not words or PROGRAMS[name]([*words])
+    except (KeyError, SystemExit):  # of a parser
+        return False
 
 
 @pytest.mark.parametrize(
@@ -222,12 +174,11 @@ def test_the_commands_of_a_page_exist(page):
     ],
 )
 def test_a_command_that_does_not_exist_is_noticed(command):
-    program, *words = shlex.split(command)
-    assert list(PROGRAMS[program](words))
+    assert not is_known(*shlex.split(command))
 
 
 @pytest.mark.parametrize("name", list(main.commands.commands))
 def test_the_examples_of_a_help_text_are_commands(name):
     _, *lines = (main.commands.commands[name].epilog or "").splitlines()
     examples = [shlex.split(line) for line in lines if line.startswith("  hra-workflow ")]
-    assert examples and not [problem for _, *words in examples for problem in workflow(words)]
+    assert examples and all(is_known(*words) for words in examples)

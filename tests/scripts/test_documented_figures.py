@@ -1,13 +1,15 @@
-"""Keys of the config that pages name exist, and do what is written there; figures of pages are those of files."""
+"""Keys of the config that pages name exist; figures and images of pages are those of files and of today's code."""
 
 import re
 
 import pytest
 import yaml
 
+from benchmarks import docs_images
 from hra_workflow.core import grid
 from support import ROOT, merged, table_rows
 
+IMAGES = [path.stem for path in sorted((ROOT / "docs/images").glob("*.png"))]
 OF_VARIANT, OF_DEFAULTS = ("penalty", "train_head"), ("shuffle", "precision", "base_precision")
 
 
@@ -33,15 +35,10 @@ def test_a_key_that_restores_the_official_behaviour_is_one():
             changed = {part: changed}
         changes.append(changed)
     assert len(changes) >= 9
-    merged(*changes)
-
-
-def test_the_official_preset_gives_full_fine_tuning_no_learning_rate_of_hra():
-    (preset,) = re.findall(r"`tasks.glue.preset: (\{.*?\})`", page("docs/from-the-official-code.md"))
-    config, _ = merged({"tasks": {"glue": {"preset": yaml.safe_load(preset)}}})
+    config, _ = merged(*changes)
     used = {run: grid.preset(config, "glue", run) for run in grid.run_names(config, "glue")}
-    assert used["hra/r8"] == "table5-lambda0" and used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"
-    assert used["full/all"] == "full" and used["lora/r8"] == "adalora-scripts"
+    assert used["hra/r8-lambda1e-6"] == "table5-lambda1e-6"
+    assert used["full/all"] == "full"  # which has no learning rate of HRA's
 
 
 @pytest.mark.parametrize("file", ["glue_lambda", "math_lambda"])
@@ -57,3 +54,21 @@ def test_no_answer_changes_with_the_batch_size():
     (lines,) = re.findall(r"<!-- table batch sizes -->\n.*?\n.*?\n(.*?)\n<!-- end -->", text, re.DOTALL)
     changed = {int(cell) for line in lines.splitlines() for cell in line.strip("|").split("|")[1:4]}
     assert changed == {0} and "none (0 %) differs between batches" in page("docs/config/tasks.md")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_is_made_from_what_is_here_today(name):
+    path, sources = docs_images.FOLDER / f"{name}.png", docs_images.MADE_FROM[name]
+    assert docs_images.stated(path) == docs_images.digest(sources), (
+        f"docs/images/{name}.png was made from another state of {', '.join(map(str, sources))}. Run "
+        "make demo, python -m benchmarks.docs_images; "
+        "if the change does not show in the image: python -m benchmarks.docs_images --same"
+    )
+
+
+def test_every_image_is_on_a_page():
+    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pages = "".join(path.read_text() for path in found if path.exists())
+    assert set(IMAGES) == set(docs_images.MADE_FROM)
+    names = [path.name for path in docs_images.FOLDER.iterdir()]
+    assert not [name for name in names if f"images/{name}" not in pages]

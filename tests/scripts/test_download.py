@@ -28,14 +28,11 @@ TRAIN = 'label,sentence,more\n1,a fine day,x\n0,"so, no",x\n1,NA,x\n'
 DEV = "label,sentence\n0,none\n1,null\n"
 
 
-def job_of(manifest, source, dataset=None, local_root=".", **params):
-    kind, params = ("dataset", params | {"dataset": dataset}) if dataset else ("model", params)
-    return rule_jobs.download(kind, manifest, source, name="glue/toy", local_root=str(local_root), **params)
-
-
-def download_checked(manifest, *arguments, **options):
+def download_checked(manifest: Path, source: dict, **params) -> dict:
+    """Download a model, or a dataset if `params` have one; return its manifest's content."""
+    job = rule_jobs.download("dataset" if "dataset" in params else "model", manifest, source, name="glue/toy", **params)
     try:
-        download.main(job_of(manifest, *arguments, **options))
+        download.main(job)
     except JobError as problem:
         assert "\n" not in errors.describe(problem)  # the last line of a log is what the user is shown
         assert not manifest.exists()
@@ -53,61 +50,34 @@ def download_checked(manifest, *arguments, **options):
 
 @pytest.fixture
 def toy(tmp_path):
-    """toy(train=…, dev=…, **changes of the entry): download a local dataset, return its manifest's content."""
+    """toy(train=…, **changes of the entry): download a local dataset, return its manifest's content."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/dev.csv").write_text(DEV)
 
-    def make(train=TRAIN, dev=DEV, **changes):
-        place = tmp_path / "raw"
-        place.mkdir(exist_ok=True)
-        (place / "train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
-        (place / "dev.csv").write_text(dev)
-        return download_checked(
-            tmp_path / "toy.manifest.json", {"kind": "local", "path": "raw"}, DATASET | changes, local_root=tmp_path
-        )
+    def make(train=TRAIN, **changes):
+        (tmp_path / "raw/train.csv").write_bytes(train if isinstance(train, bytes) else train.encode())
+        source = {"kind": "local", "path": str(tmp_path / "raw")}
+        return download_checked(tmp_path / "toy.manifest.json", source, dataset=DATASET | changes)
 
-    make.folder = tmp_path / "toy"
     return make
 
 
-# Datasets
-
-
-def test_a_dataset(toy):
+def test_a_dataset(toy, tmp_path):
     record = toy(rows={"train": 3, "validation": 2})
     assert record["rows"] == {"train": 3, "validation": 2} and record["revision"] is None
-    assert set(record["files"]) == {"train.parquet", "validation.parquet"}
     assert record["raw"]["train.csv"]["sha256"] == hashlib.sha256(TRAIN.encode()).hexdigest()
-    frame = pandas.read_parquet(toy.folder / "train.parquet")
+    frame = pandas.read_parquet(tmp_path / "toy/train.parquet")
     assert list(frame.columns) == ["sentence", "label"] and frame["label"].dtype == "int64"
     assert frame["sentence"].tolist() == ["a fine day", "so, no", "NA"]
     assert frame["label"].tolist() == [1, 0, 1]
 
 
-ROWS = {"question": ['What is "1, 1" in sum?', "NA"], "answer": ["The answer is: 2", "The answer is: 3"]}
-WRITERS = {
-    ".csv": lambda frame, path: frame.to_csv(path, index=False),
-    ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
-    ".json": lambda frame, path: frame.to_json(path, orient="records"),
-    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
-    ".parquet": lambda frame, path: frame.to_parquet(path),
-}
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_own_files_are_read_by_their_suffix(tmp_path, suffix):
-    frame = pandas.DataFrame(ROWS)
-    WRITERS[suffix](frame, tmp_path / f"mine{suffix}")
-    entry = {"columns": {"question": "question", "answer": "answer"}, "answer": "metamath"}
-    entry["splits"] = {"train": [f"mine{suffix}"]}
-    download_checked(tmp_path / "own/mine.manifest.json", {"kind": "local", "path": "."}, entry, local_root=tmp_path)
-    assert pandas.read_parquet(tmp_path / "own/mine/train.parquet").to_dict("records") == frame.to_dict("records")
-
-
-def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch):
+def test_a_file_that_is_written_during_its_download_is_an_error(toy, tmp_path, monkeypatch):
     checked = text_tables.read_splits
 
     def writing(*arguments):
         splits = checked(*arguments)
-        (toy.folder.parent / "raw/train.csv").write_text(TRAIN + "1,more\n")
+        (tmp_path / "raw/train.csv").write_text(TRAIN + "1,more\n")
         return splits
 
     monkeypatch.setattr(text_tables, "read_splits", writing)
@@ -119,28 +89,16 @@ def test_a_file_that_is_written_during_its_download_is_an_error(toy, monkeypatch
     "options, message",
     [
         ({"columns": ["text"]}, r"split train .*expected the column 'text', found 'label', 'sentence', 'more'"),
-        (
-            {"train": "label,sentence\nfine,a\npoor,b\nfine,c\n"},
-            r"line 2, .*: expected one of bad, good, found 'fine';\n.*\n.*\n3 of 3 .* invalid \('fine' 2, 'poor' 1\)\.",
-        ),
-        ({"train": "label,sentence\n1,a\n0.5,b\n"}, r"line 3, column label: .*, found '0\.5'"),
+        ({"train": "label,sentence\nfine,a\npoor,b\n"}, r"line 2, .*: expected one of bad, good, found 'fine';"),
         ({"train": 'label,sentence\n1,"a\n\nb"\n\ngreat,b\n'}, r"line 6, column label: .*, found 'great'"),
-        ({"train": "label,sentence\n" + "1,a\n" * 319 + "good,b\n"}, r"line 321, .*, found 'good'; 1 of 320 labels"),
         ({"labels": None, "train": "label,sentence\nnan,a\n"}, r"expected a finite number, found 'nan'"),
         ({"rows": {"train": 4}}, r"split train .*expected 4 rows, found 3"),
-        ({"train": "label,sentence\n"}, r"split train .*no rows"),
         ({"train": ""}, r"train\.csv, line 1: expected a header line, found an empty file"),
         ({"train": "label,sentence\n1,a\n0, \n"}, r"train\.csv, line 3, column sentence: expected text, found none"),
         ({"train": "label,sentence\n1\n"}, r"line 2: expected 2 fields \(label, sentence\), found 1: '1'"),
         ({"train": "label;sentence\n1;a\n"}, r'expected the columns .*, found .*\. Set `read: {sep: ";"}`'),
-        (
-            {"train": b"label,sentence\n1,a\n0,caf\xe9\n"},
-            r"line 3: expected text in UTF-8, found the byte 0xe9\. .*`read: {encoding: latin-1}`",
-        ),
-        ({"train": "label,sentence\n1,a\n".encode("utf-16")}, r"line 1: .* 0xff\. .*`read: {encoding: utf-16}`"),
+        ({"train": b"label,sentence\n0,caf\xe9\n"}, r"line 2: expected text in UTF-8, .*`read: {encoding: latin-1}`"),
         ({"train": 'label,sentence\n1,a\n0,"b\n1,c\n'}, r"line 3: a quote opens .* before it closes\. .*quoting: 3"),
-        ({"read": {"quoting": 2}}, r"train\.csv, line 1: could not convert .*'label'\. Correct .* `read`"),
-        ({"train": "label,sentence,sentence\n1,,a\n"}, r"expected each column once, found 'sentence' more than once"),
         ({"splits": {"train": ["trian.csv"]}}, r"No file .*/trian\.csv\. .* contains: dev\.csv, train\.csv\. Save it"),
     ],
 )
@@ -158,10 +116,8 @@ def source(loopback, monkeypatch) -> dict:
     """Provide MODEL on a server."""
     monkeypatch.setattr(http_download, "BACKOFF", 0.0)
     loopback.files |= {f"/{name}": content for name, content in MODEL.items()}
-    entries = {
-        name: {"url": f"{loopback.address}/{name}", "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in MODEL.items()
-    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in MODEL.items()}
+    entries = {name: {"url": f"{loopback.address}/{name}", "sha256": digest} for name, digest in digests.items()}
     return {"kind": "url", "files": entries}
 
 
@@ -172,8 +128,7 @@ def test_code_and_pickles_are_refused_before_the_first_byte(loopback, source, tm
     assert loopback.requests == []
 
 
-@pytest.mark.parametrize("content", [CONTENT, CONTENT[::-1]])
-def test_a_failure_keeps_what_has_come_of_the_same_source(loopback, source, tmp_path, content):
+def test_a_failure_keeps_what_has_come_of_the_same_source(loopback, source, tmp_path):
     manifest = tmp_path / "m.manifest.json"
     loopback.refuse["/config.json"] = (404, {})
     with pytest.raises(JobError, match="HTTP status 404"):
@@ -181,56 +136,25 @@ def test_a_failure_keeps_what_has_come_of_the_same_source(loopback, source, tmp_
     assert not (tmp_path / "m").exists()
     loopback.refuse.clear()
     loopback.requests.clear()
-    loopback.files["/model.safetensors"] = content
-    source["files"]["model.safetensors"]["sha256"] = hashlib.sha256(content).hexdigest()
     assert set(download_checked(manifest, source)["files"]) == set(MODEL)
-    asked = {request["path"] for request in loopback.requests}
-    assert asked == ({"/config.json"} if content == CONTENT else set(loopback.files))
-    assert (tmp_path / "m/model.safetensors").read_bytes() == content
+    assert {request["path"] for request in loopback.requests} == {"/config.json"}
 
 
-def fetch(folder: Path, text: str, name: str = "train.jsonl", **changes) -> dict:
-    (folder / "raw").mkdir(exist_ok=True)
-    (folder / "raw" / name).write_text(text)
-    dataset = SUMS | {"splits": {Path(name).stem: [name]}, "rows": {}} | changes
-    manifest = folder / "sums.manifest.json"
-    given = {"name": "math/sums", "dataset": dataset, "local_root": str(folder / "raw")}
-    download.main(rule_jobs.download("dataset", manifest, dataset["source"], **given))
-    return files.read_json(manifest)
+def fetch(folder: Path, text: str, split: str = "train", **changes) -> dict:
+    """Download sums; return the number of rows by split."""
+    (folder / "raw").mkdir(parents=True)
+    (folder / "raw/sums.jsonl").write_text(text)
+    dataset = SUMS | {"splits": {split: ["sums.jsonl"]}, "rows": {}} | changes
+    source = {"kind": "local", "path": str(folder / "raw")}
+    return download_checked(folder / "sums.manifest.json", source, dataset=dataset)["rows"]
 
 
-GOOD = '{"query": "1+1?", "response": "The answer is: 2"}\n'
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "message"),
-    [
-        (GOOD + "[" + GOOD, "train.jsonl", r"train.jsonl, line 2: expected JSON"),
-        ('{"text": "1+1?"}\n', "train.jsonl", r"expected the columns 'query', 'response', found 'text'"),
-        (
-            '{"query": "1+1?", "response": 2}\n',
-            "train.jsonl",
-            r"train.jsonl, line 1, column response: expected text, found 2",
-        ),
-        (
-            GOOD + '{"query": "1+1?", "response": "two"}\n',
-            "test.jsonl",
-            r"line 2: expected .* in the style 'metamath' \(The answer is: \.\.\.\), found 'two'; 1 of 2 rows",
-        ),
-    ],
-)
-def test_bad_files_are_named_with_their_line(tmp_path, text, name, message):
-    with pytest.raises(JobError, match=message):
-        fetch(tmp_path, text, name)
-
-
-def test_a_few_training_rows_without_an_answer_are_kept(tmp_path):
-    found = fetch(tmp_path, GOOD * 199 + '{"query": "1+1?", "response": "two"}\n')
-    assert found["rows"] == {"train": 200}
-
-
-def test_a_trial_takes_the_first_rows(tmp_path):
-    second = GOOD.replace("1+1", "2+0")
-    assert fetch(tmp_path, GOOD + second * 4, rows={"train": 5}, take={"train": 1})["rows"] == {"train": 1}
-    with pytest.raises(JobError, match="expected 4 rows, found 5"):
-        fetch(tmp_path, GOOD + second * 4, rows={"train": 4}, take={"train": 1})
+def test_a_few_rows_without_an_answer_are_kept_for_training_only_and_a_trial_takes_the_first_rows(tmp_path):
+    good = '{"query": "1+1?", "response": "The answer is: 2"}\n'
+    text = good * 199 + good.replace("The answer is: 2", "two")
+    assert fetch(tmp_path / "1", text) == {"train": 200}
+    assert fetch(tmp_path / "2", text, rows={"train": 200}, take={"train": 1}) == {"train": 1}
+    with pytest.raises(JobError, match="expected 4 rows, found 200"):
+        fetch(tmp_path / "3", text, rows={"train": 4}, take={"train": 1})
+    with pytest.raises(JobError, match=r"line 200: expected .* 'metamath' .* found 'two'"):
+        fetch(tmp_path / "4", text, "test")

@@ -1,7 +1,6 @@
 """Export for the Hub: the adapter and its LoRA load with stock PEFT, and the card is valid."""
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, ModelCardData, constants
 from peft import PeftModel
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 import chat_models
@@ -23,9 +21,8 @@ import sums
 from hra_workflow import methods, tasks
 from hra_workflow.core import files
 from hra_workflow.core.errors import JobError
-from hra_workflow.models import adapters, causal_lm, classifier
+from hra_workflow.models import causal_lm, classifier
 from hra_workflow.models.diffusion import sampling as diffusion_sampling
-from hra_workflow.report import model_card
 from hra_workflow.tasks import requested_run
 from hra_workflow.tasks.control import data as control_data
 from hra_workflow.tasks.control.sampling import Sampler
@@ -33,10 +30,9 @@ from predicted import READING, answering, predict
 from subjects import SAMPLING, unet_method
 from support import downloaded, method, paper_config
 
-HUB = {"kind": "hub", "repo": "someone/tiny", "revision": "main", "files": {}}
 COMMIT = "c" * 40
 REPORTED = {"source": {"kind": "hub", "repo": "nyu-mll/glue"}, "revision": COMMIT}
-PUBLISHED = {"source": HUB, "revision": COMMIT}  # of a base model on the Hub
+PUBLISHED = {"source": {"kind": "hub", "repo": "someone/tiny"}, "revision": COMMIT}  # of a base model on the Hub
 
 
 @pytest.fixture(autouse=True)
@@ -48,16 +44,11 @@ def in_a_project(tmp_path, monkeypatch):
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
     """Return a function that puts the files of a model where the Hub's client caches those of PUBLISHED, offline."""
-
-    def cache(manifest: str) -> Path:
-        snapshot = tmp_path / f"cache/models--{HUB['repo'].replace('/', '--')}/snapshots/{COMMIT}"
-        snapshot.parent.mkdir(parents=True)
-        snapshot.symlink_to(manifest.removesuffix(".manifest.json"))
-        return snapshot
-
+    snapshot = tmp_path / f"cache/models--someone--tiny/snapshots/{COMMIT}"
+    snapshot.parent.mkdir(parents=True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return cache
+    return lambda manifest: snapshot.symlink_to(manifest.removesuffix(".manifest.json")) or snapshot
 
 
 def pasted(folder) -> dict:
@@ -79,11 +70,8 @@ def exported(*given):
     return Path(job["output"]["card"]).parent
 
 
-def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
-    """Train and evaluate a run; return the job that exports its best weights.
-
-    changes: of the manifests of model and dataset, by name.
-    """
+def exporting(run, tmp_path, changes: dict) -> dict:
+    """Train and evaluate a run; return the job that exports its best weights. changes: of manifests, by name."""
     rule_jobs.train(run)
     evaluate_glue.main(run.evaluate)
     inputs = {"record": run.train["output"]["record"], "adapter": run.weights["best"]}
@@ -91,17 +79,14 @@ def exporting(run, tmp_path, changes: dict, benchmarks: tuple = ()) -> dict:
         inputs[name] = path.replace(".manifest.json", ".published.manifest.json")
         files.write_json(inputs[name], files.read_json(path) | changes.get(name, {}))
     inputs["metrics"] = {run.evaluate["output"]["metrics"]: {}}
-    given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora(run)}
-    reported = {"benchmark": "validation", "split": "dev", "reported": str(tmp_path / "glue.manifest.json")}
-    files.write_json(reported["reported"], files.read_json(inputs["dataset"]) | REPORTED)
-    every = benchmarks or [reported | {"dataset": "pairs", "train": reported["reported"]}]
-    given |= {"benchmarks": list(every)}
+    to_lora = methods.METHODS[run.method["kind"]].adapter.to_lora
+    given = {"label": "HRA, r=4", "settings": {"reading": READING}, "to_lora": to_lora}
+    glue = str(tmp_path / "glue.manifest.json")
+    files.write_json(glue, files.read_json(inputs["dataset"]) | REPORTED)
+    benchmark = {"benchmark": "validation", "split": "dev", "reported": glue, "dataset": "pairs", "train": glue}
+    given |= {"benchmarks": [benchmark]}
     job = run.job("export_adapter", {}, {"card": tmp_path / "hub/README.md"}, **inputs, **given)
     return job | {"wildcards": run.wildcards | {"weights": "best"}}
-
-
-def to_lora(run) -> str | None:
-    return methods.METHODS[run.train["params"]["method"]["kind"]].adapter.to_lora
 
 
 def logits(run, folder):
@@ -126,25 +111,23 @@ def test_an_adapter_of_hra_and_its_lora_load_with_stock_peft(make_run, tmp_path,
     assert torch.equal(logits(run, folder), expected)
     torch.testing.assert_close(logits(run, folder / "lora"), expected, atol=1e-5, rtol=1e-4)
     for place in (folder, folder / "lora"):
-        config = json.loads((place / "adapter_config.json").read_text())
-        assert (config["base_model_name_or_path"], config["revision"]) == (HUB["repo"], COMMIT)
-    assert load_file(folder / adapters.WEIGHTS).keys() == load_file(run.weights["best"]).keys()
+        config = files.read_json(place / "adapter_config.json")
+        assert (config["base_model_name_or_path"], config["revision"]) == ("someone/tiny", COMMIT)
     assert files.read_json(folder / "train.json") == files.read_json(run.train["output"]["record"])
 
     card = ModelCard.load(folder / "README.md")
     data = ModelCardData(**card.data.to_dict())  # an error for invalid results
-    assert (data.license, data.base_model, data.library_name) == ("mit", HUB["repo"], "peft")
+    assert (data.license, data.base_model, data.library_name) == ("mit", "someone/tiny", "peft")
     found = files.read_json(run.evaluate["output"]["metrics"])["selections"]["best_on_dev"]["metrics"]
     shown = {one.metric_type: one.metric_value for one in data.eval_results}
     assert shown == {name: value["value"] for name, value in found.items()}
-    # Of the benchmark, not of the training set.
+    # They name the benchmark, not the training set.
     assert {(one.dataset_type, one.dataset_revision) for one in data.eval_results} == {("nyu-mll/glue", COMMIT)}
     for text in ("CC, see there", "| learning_rate | 0.005 |", "@inproceedings{yuan2024hra", f"revision='{COMMIT}'"):
         assert text in card.text, text
     assert str(tmp_path) not in card.content and not re.search(r"\{\{|\{%", card.content)
     cached(run.tiny["model"])
     names = pasted(folder)
-    assert names["base"] == HUB["repo"]
     with torch.inference_mode():
         assert torch.equal(names["model"](input_ids=torch.arange(3, 35).reshape(2, 16)).logits, expected)
 
@@ -155,40 +138,24 @@ def test_another_adapter_has_no_lora_and_a_local_model_no_address(make_run, tmp_
     card = ModelCard.load(folder / "README.md")
     assert not (folder / "lora").exists() and "lora" not in card.text
     assert card.data.base_model is None and card.text.count("not on the Hugging Face Hub") == 1
-    assert "@inproceedings" not in card.text and "\n\n\n" not in card.content and card.content.endswith("\n")
     assert files.read_json(folder / "adapter_config.json")["base_model_name_or_path"] is None
-    torch.testing.assert_close(logits(run, folder), logits(run, run.folder / "run/best"), atol=0, rtol=0)
-
     capsys.readouterr()
-    names = pasted(folder)
+    pasted(folder)
     shown = ast.literal_eval(capsys.readouterr().out)
     (tmp_path / "new.csv").write_text("sentence\nsentence\n")  # the text of the card's code
     (row,) = predict(run, {"texts": tmp_path / "new.csv"}, {"reading": READING}, "best")
     assert shown == pytest.approx({label: float(row[f"p_{label}"]) for label in run.dataset["labels"]}, abs=1e-7)
-    assert names["model"].config.id2label == dict(enumerate(run.dataset["labels"]))
 
 
-def test_a_card_has_no_standard_error_of_zero():
-    metrics = {"accuracy": {"value": 1.0, "stderr": 0.0}, "mcc": {"value": 0.5, "stderr": 0.1}}
-    one = {"benchmark": "dev", "n_items": 30, "selections": {"last": {"step": 3, "metrics": metrics}}}
-    assert [row["stderr"] for row in model_card.results([one], "last")] == [None, 0.1]
-
-
-def export_unevaluated(run, folder, settings: dict, to_lora: str | None = "hra.conversion:to_lora", **params):
-    """Export the last weights of a run that was not evaluated; return folder and card."""
-    params = {name: run.tiny[name] for name in ("model", "dataset")} | params
-    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"], "label": "HRA"}
-    params |= {"settings": settings, "to_lora": to_lora, "metrics": {}}
-    job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params)
-    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
-    return folder, ModelCard.load(job["output"]["card"])
-
-
-def unevaluated(run, tmp_path, *arguments):
-    """The same with a model on the Hub."""
+def export_unevaluated(run, folder, settings: dict):
+    """Export the last weights of a run that was not evaluated, of a model on the Hub; return folder and card."""
     model = run.tiny["model"].replace(".manifest.", ".published.manifest.")
     files.write_json(model, files.read_json(run.tiny["model"]) | PUBLISHED)
-    folder, card = export_unevaluated(run, tmp_path / "hub", *arguments, model=model)
+    params = {"model": model, "dataset": run.tiny["dataset"], "label": "HRA", "settings": settings, "metrics": {}}
+    params |= {"record": str(run.folder / "run/train.json"), "adapter": run.weights["last"]}
+    job = run.job("export_adapter", {}, {"card": folder / "README.md"}, **params, to_lora="hra.conversion:to_lora")
+    export_adapter.main(job | {"wildcards": run.wildcards | {"weights": "last"}})
+    card = ModelCard.load(job["output"]["card"])
     assert "These weights were not evaluated." in card.text
     return folder, card
 
@@ -205,18 +172,14 @@ def test_a_chat_model(tmp_path, capsys, cached):
     run = ChatRun(tmp_path / "run", given, sums.math_method("hra"), max_length=96, learning_rate=2e-2).started()
     rule_jobs.train(run)
     settings = answering(run) | {"max_new_tokens": 16}
-    folder, card = unevaluated(run, tmp_path, settings)
+    folder, card = export_unevaluated(run, tmp_path / "hub", settings)
     assert card.data.pipeline_tag == "text-generation"
     base, ids = cached(given["model"]), torch.arange(30, 60)[None]
     merged = causal_lm.load_run(base, run.method, run.last, "float32", "cpu", merge=True)
     assert merged.lm_head.weight is merged.model.embed_tokens.weight
-    plain = AutoModelForCausalLM.from_pretrained(base)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "lora")
     with torch.inference_mode():
-        expected = merged(input_ids=ids).logits
-        assert (plain(input_ids=ids).logits - expected).abs().max() > 0.01
-        for place in (folder, folder / "lora"):
-            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), place)
-            torch.testing.assert_close(model(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model(input_ids=ids).logits, merged(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
     capsys.readouterr()
     pasted(folder)
     shown = capsys.readouterr().out
@@ -237,7 +200,7 @@ def shows(image, sampler, prompt: str, *further: list) -> None:
 def test_a_diffusion_model(make_subject_run, tmp_path, cached):
     run = make_subject_run(unet_method())
     rule_jobs.train(run)
-    folder, card = unevaluated(run, tmp_path, {"sampling": SAMPLING}, to_lora(run))
+    folder, card = export_unevaluated(run, tmp_path / "hub", {"sampling": SAMPLING})
     assert card.data.pipeline_tag == "text-to-image" and "“a photo of a qwe ball”: “qwe ball” stands" in card.text
     assert "load_lora_weights" in card.text
     sampler = diffusion_sampling.Sampler(cached(run.tiny["model"]), SAMPLING | {"scheduler": "model"}, "cpu")
@@ -253,7 +216,7 @@ def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_
     control = control_data.open_split(tiny_control["canny"], "validation")[0][2]
     control.save(tmp_path / "control.png")
     sampling = controlled.SAMPLING | {"prompt_suffix": "", "inference_steps": 2}
-    folder, card = unevaluated(run, tmp_path, {"sampling": sampling})
+    folder, card = export_unevaluated(run, tmp_path / "hub", {"sampling": sampling})
     assert card.data.pipeline_tag == "image-to-image"
     sampler = Sampler(cached(run.tiny["model"]), sampling, "cpu")
     names = pasted(folder)
@@ -261,8 +224,6 @@ def test_a_diffusion_model_with_control_images(tmp_path, make_control_run, tiny_
     shows(names["image"], sampler, "a prompt", [control])
 
 
-def test_what_peft_cannot_load_is_refused():
-    config = paper_config()
-    for run, reason in (("full/all", "expected an adapter of PEFT"), ("head/linear", "which are a part of the model")):
-        with pytest.raises(JobError, match=reason):
-            requested_run.exported(tasks.load(config)["glue"], run, "last")
+def test_a_head_that_is_a_part_of_the_model_is_refused():
+    with pytest.raises(JobError, match="which are a part of the model"):
+        requested_run.exported(tasks.load(paper_config())["glue"], "head/linear", "last")

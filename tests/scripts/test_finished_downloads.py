@@ -1,7 +1,6 @@
 """A finished download keeps the params that it was made with, as long as the config describes the same files."""
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,7 @@ def hub(revision, sha256=None, **changes):
     return {"kind": "hub", "repo": "org/m", "revision": revision, "files": {"x": sha256}} | changes
 
 
-DOG = {"kind": "url", "files": {"x": {"url": "http://a/dog/x", "sha256": HASH}}}
+DOG = url(HASH, "http://a/dog/x")
 ARCHIVE = {"kind": "archive", "url": "http://a/r.zip", "folder": "r/dog", "files": {"x": HASH}}
 
 
@@ -46,17 +45,13 @@ ARCHIVE = {"kind": "archive", "url": "http://a/r.zip", "folder": "r/dog", "files
 def test_what_keeps_a_finished_download(tmp_path, before, now, kept):
     manifest = tmp_path / "m.manifest.json"
     revision = COMMIT if before["kind"] == "hub" else None
-    listed = {"x": {"bytes": 1, "sha256": HASH}}
-    done = {"source": before, "revision": revision, "files": listed}
-    files.write_json(manifest, done)
     here, there = ({"source": source, "contents": None} for source in (before, now))
-    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
+    listed, converted = {"x": {"bytes": 1, "sha256": HASH}}, {"x.parquet": {"bytes": 1, "sha256": OTHER}}
+    for found in ({"files": listed}, {"files": converted, "raw": listed}):
+        files.write_json(manifest, {"source": before, "revision": revision} | found)
+        assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
     manifest.write_text('{"files": {}}')  # damaged: the config counts
     assert finished_downloads.planned_params(now, manifest) == there
-    # What was converted is recorded under `raw`.
-    converted = {"x.parquet": {"bytes": 1, "sha256": OTHER}}
-    files.write_json(manifest, {key: done[key] for key in ("source", "revision")} | {"files": converted, "raw": listed})
-    assert finished_downloads.planned_params(now, manifest) == (here if kept else there)
 
 
 SOURCE = {"kind": "local", "path": "own"}
@@ -64,12 +59,11 @@ CONFIG, WEIGHTS = '{"model_type": "bert"}', b"weights"
 
 
 class Own:
-    """A model in a folder of the user's, as a download job and a dry run see it."""
+    """A model in a folder of the user's, as seen by a download job and a dry run."""
 
     def __init__(self, root: Path):
-        self.root, self.manifest = root, root / "resources/m.manifest.json"
-        self.folder = root / "own"
-        self.folder.mkdir()
+        self.root, self.manifest, self.folder = root, root / "resources/m.manifest.json", root / "own"
+        self.folder.mkdir(parents=True)
         (self.folder / "config.json").write_text(CONFIG)
         (self.folder / "model.safetensors").write_bytes(WEIGHTS)
 
@@ -91,17 +85,15 @@ class Own:
 
 def test_a_download_that_was_killed_keeps_the_identity_of_the_one_before(tmp_path):
     """Snakemake has deleted its manifest. A run that was trained on the files before an edit must still be planned."""
-    own = Own(tmp_path)
-    before = own.plan()
-    own.download()
-    own.manifest.unlink()
-    assert not own.is_repeated(before)
-    (own.folder / "config.json").write_text(CONFIG + " ")
-    edited = own.plan()
-    assert edited["contents"] != before["contents"]
-    own.download(edited)
-    own.manifest.unlink()
-    assert not own.is_repeated(edited)
+    own, contents = Own(tmp_path), []
+    for text in (CONFIG, CONFIG + " "):
+        (own.folder / "config.json").write_text(text)
+        planned = own.plan()
+        own.download(planned)
+        own.manifest.unlink()
+        assert not own.is_repeated(planned)
+        contents.append(planned["contents"])
+    assert contents[0] != contents[1]
 
 
 def other_bytes_of_the_same_size_and_time(path: Path) -> None:
@@ -110,82 +102,53 @@ def other_bytes_of_the_same_size_and_time(path: Path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-@pytest.mark.parametrize(
-    ("edit", "repeated"),
-    [
-        (lambda own: (own.folder / "config.json").touch(), False),
-        (lambda own: (own.folder / ".config.json.swp").touch(), False),
-        (lambda own: own.folder.rename(own.root / "moved") and (own.root / "own").symlink_to("moved"), False),
-        (lambda own: (own.folder / "config.json").write_text(CONFIG + "\n"), True),
-        (lambda own: other_bytes_of_the_same_size_and_time(own.folder / "model.safetensors"), True),
-        (lambda own: (own.folder / "config.json").rename(own.folder / "new.json"), True),
-    ],
-)
-def test_other_contents_of_own_files_repeat_a_download(tmp_path, edit, repeated):
+def test_other_contents_of_own_files_repeat_a_download(tmp_path):
     own = Own(tmp_path)
     before, first = own.plan(), own.download()
+    (own.folder / ".config.json.swp").touch()
     assert not own.is_repeated(before)
-    edit(own)
-    assert own.is_repeated(before) == repeated
+    other_bytes_of_the_same_size_and_time(own.folder / "model.safetensors")
+    assert own.is_repeated(before)
     after, second = own.plan(), own.download()
-    assert not own.is_repeated(after) and (first["sha256"] != second["sha256"]) == repeated
+    assert not own.is_repeated(after) and first["sha256"] != second["sha256"]
 
 
-def test_an_edit_that_is_taken_back_and_one_between_plan_and_download(tmp_path):
-    own, path = Own(tmp_path), tmp_path / "own/config.json"
-    path.write_text("{}")
-    planned = own.plan()
-    own.download()
-    path.write_text(CONFIG)
-    assert own.is_repeated(planned)
-    planned = own.plan()
-    path.write_text("[]")
-    own.download(planned)
-    assert (own.manifest.parent / "m/config.json").read_text() == "[]" and not own.is_repeated(planned)
+def downloads(folder: Path, local_root: Path, recorded=None, **forced) -> download_jobs.Downloads:
+    """Plan the downloads of a project. recorded: the inputs in Snakemake's record of the manifest."""
+    config = {"pathvars": {"resources": str(folder / "resources")}, "local_root": str(local_root)}
+    settings = SimpleNamespace(**({"forceall": False, "forcerun": []} | forced))
+    persistence = SimpleNamespace(input=lambda file: recorded)
+    workflow = SimpleNamespace(persistence=persistence, dag_settings=settings, is_main_process=True)
+    return download_jobs.Downloads(config | {"models": {"m": {"source": SOURCE}}}, workflow, {})
 
 
-def config_of(folder: Path, local_root: Path) -> dict:
-    """Return what planning a download reads of a config."""
-    config = {"pathvars": {"resources": str(folder / "resources")}}
-    return config | {"local_root": str(local_root), "models": {"m": {"source": SOURCE}}}
-
-
-@pytest.mark.parametrize("target", ["near", "nowhere"])
-def test_links_whose_files_would_not_be_read_are_an_error(tmp_path, target):
+def test_links_whose_files_would_not_be_read_are_an_error(tmp_path):
     own = Own(tmp_path)
-    (tmp_path / "near").mkdir()
     (tmp_path / "own/link.json").symlink_to(tmp_path / "own/config.json")
     (tmp_path / "own/.cache").symlink_to("nowhere")
     assert {"link.json", "config.json"} <= own.download({"source": SOURCE})["files"].keys()
-    (tmp_path / "own/more").symlink_to(tmp_path / target)
-    forced = SimpleNamespace(dag_settings=SimpleNamespace(forceall=True, forcerun=()), is_main_process=True)
-    with pytest.raises(SystemExit, match=r"links to a folder or to nothing, which are not read: more\. Replace"):
-        download_jobs.Downloads(config_of(tmp_path, tmp_path), forced, {}).planned({"model": "m"})
+    (tmp_path / "own/folder").symlink_to(tmp_path)
+    (tmp_path / "own/nothing").symlink_to("nowhere")
+    with pytest.raises(SystemExit, match=r"links to a folder or to nothing, .* not read: folder, nothing\. Replace"):
+        downloads(tmp_path, tmp_path, forceall=True).planned({"model": "m"})
     with pytest.raises(JobError, match="found links to a folder"):  # a job that is run by hand
         own.download({"source": SOURCE})
 
 
-@pytest.mark.parametrize(
-    ("edit", "recorded", "refused"),
-    [
-        (None, None, False),
-        (other_bytes_of_the_same_size_and_time, None, True),  # the other project has its own files under this name
-        (other_bytes_of_the_same_size_and_time, ["any input"], False),  # Snakemake repeats the download
-    ],
-)
-def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path, edit, recorded, refused):
-    theirs, ours = (Own(tmp_path / name) for name in ("theirs", "ours") if (tmp_path / name).mkdir() is None)
-    if edit:
-        edit(ours.folder / "model.safetensors")
-    theirs.manifest = tmp_path / "resources/models/m.manifest.json"
+def test_files_of_another_project_in_shared_resources_are_not_taken(tmp_path):
+    theirs, ours = (Own(tmp_path / name) for name in ("theirs", "ours"))
+    theirs.manifest, planned = (
+        tmp_path / "resources/models/m.manifest.json",
+        SimpleNamespace(items={"model": "m"}.items),
+    )
     theirs.download()
-    asked = SimpleNamespace(forceall=False, forcerun=[])
-    persistence = SimpleNamespace(input=lambda file: recorded)
-    workflow = SimpleNamespace(persistence=persistence, dag_settings=asked, is_main_process=True)
-    downloads = download_jobs.Downloads(config_of(tmp_path, ours.root), workflow, {})
-    message = rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours another name"
-    with pytest.raises(SystemExit, match=message) if refused else nullcontext():
-        downloads.source(SimpleNamespace(items=lambda: [("model", "m")]))
+    downloads(tmp_path, ours.root).source(planned)
+    other_bytes_of_the_same_size_and_time(ours.folder / "model.safetensors")
+    downloads(tmp_path, ours.root, ["any input"]).source(planned)  # Snakemake repeats the download
+    with pytest.raises(
+        SystemExit, match=rf"^Error: {theirs.manifest}: .*, which this project has not made. Give yours"
+    ):
+        downloads(tmp_path, ours.root).source(planned)
 
 
 def test_another_conversion_of_the_same_files_is_not_taken(tmp_path):
@@ -194,5 +157,3 @@ def test_another_conversion_of_the_same_files_is_not_taken(tmp_path):
     finished_downloads.check_shared(planned, entry, manifest, {})
     with pytest.raises(JobError, match="found another download"):
         finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})
-    files.write_json(manifest, {"source": DOG})  # of an earlier version
-    finished_downloads.check_shared(planned, {"columns": ["title"]}, manifest, {})

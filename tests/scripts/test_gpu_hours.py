@@ -1,23 +1,13 @@
-"""GPU-hours in the plan: by stage, and their basis."""
-
-import pytest
+"""GPU-hours in the plan: of runs that share a GPU, by stage, and of several tables."""
 
 from hra_workflow import tasks
-from hra_workflow.config import overlays
 from hra_workflow.core import files
-from hra_workflow.cost import estimates, hours, plan, planned_jobs
+from hra_workflow.cost import estimates, hours, plan
 from hra_workflow.cost.planned_jobs import Job
-from support import ROOT, paper_config
+from support import paper_config
 
 
-def run(rule: str, *outputs: str, **wildcards: str) -> Job:
-    wildcards = {"method": "hra", "variant": "r8", "seed": "0"} | wildcards
-    place = "/".join(("results", *(wildcards[name] for name in ("task", "dataset", "method", "variant"))))
-    paths = [f"{place}/{output}" for output in outputs]
-    return Job(rule, wildcards, paths, "log", record=next((path for path in paths if path.endswith("json")), None))
-
-
-def job(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> Job:
+def job(rule: str, hours: float | None = None, gpus: int = 1, **wildcards: str) -> Job:
     """Return a job that is estimated from the config, if `hours` are known."""
     wildcards = {"task": "glue", "dataset": "cola", "method": "hra", "variant": "r8", "seed": "0"} | wildcards
     record = f"results/{rule}/{'/'.join(wildcards.values())}/train.json"
@@ -25,44 +15,12 @@ def job(rule: str, hours: float | None, gpus: int = 1, **wildcards: str) -> Job:
     return Job(rule, wildcards, [record], "log", record=record, gpus=gpus, **estimate)
 
 
-def bill() -> list[Job]:
-    return [
-        *(job("train_glue", 400.0, seed=seed) for seed in "012"),
-        job("train_glue", 300.0, method="lora"),
-        job("train_glue", 10.0, method="oft"),
-        *(job("generate_math", 20.0, shard=shard, n_shards="2", benchmark="gsm8k") for shard in "01"),
-        job("evaluate_glue", 0.25, method="lora"),
-        job("table", None, gpus=0),
-    ]
-
-
-def test_hours_by_stage(here):
-    assert plan.table("table_glue", bill()) == [
-        "table_glue: 9 jobs (0 done), including 5 training runs, 2 shards, 1 evaluation",
-        "  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining (estimated from the config)",
-        "  stages:   train 1,510 hours, generate 40 hours, evaluate 0.25 hours",
-    ]
-
-
-def test_the_basis_of_the_estimate(here):
-    measured, tried, unknown = job("train_glue", 9.0), job("train_math", 1.0), job("evaluate_glue", None)
-    done = job("train_glue", None, seed="1")
-    done.record, done.needed, tried.basis = "train.json", False, estimates.PROBED
-    here(done.record, {"seconds": 7200, "device": "NVIDIA H100"})
-    assert str(hours.estimate([done, measured, tried, unknown, job("train_control", 4.0)])) == (
-        "2 GPU-hours used, about 7 GPU-hours remaining (measured by finished jobs; measured by hra-workflow smoke; "
-        "estimated from the config; no estimate for 1 job: evaluate_glue)"
-    )
-
-
 def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
-    (finished,) = done = [run("train_glue", "train.json", task="glue", dataset="cola")]
-    finished.work, finished.gpus = 100.0, 1
+    finished, left = job("train_glue"), job("train_glue", dataset="rte")
+    finished.work, left.work, left.runs_per_gpu = 100.0, 400.0, 4
     content = {"seconds": 7200.0, "device_seconds": 1800.0, "processes": 1, "device": "NVIDIA A100"}
     files.write_json(finished.record, content)
-    left = run("train_glue", "train.json", task="glue", dataset="rte")
-    left.work, left.gpus, left.runs_per_gpu = 400.0, 1, 4
-    found = hours.add_up(done, [left])
+    found = hours.add_up([finished], [left])
     assert (found.gpu, found.by_stage()) == (0.5, {"train": 2.0})
     config = paper_config()
     config["tasks"]["glue"]["resources"]["minutes"] = 60
@@ -70,37 +28,15 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
 
 
 def test_several_tables_are_added_up_and_a_job_of_two_counts_once(here, capsys):
-    jobs = bill()
-    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
+    jobs = [job("train_glue", 400.0), job("train_glue", 300.0, method="lora")]
+    jobs += [job("generate_math", 20.0, shard=shard, n_shards="2", benchmark="gsm8k") for shard in "01"]
+    jobs += [job("evaluate_glue", 0.25, method="lora"), job("table", gpus=0)]
+    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:1]}, jobs)
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")][1:] == [
-        "table_b: 4 jobs (0 done), including 4 training runs",
-        "all 2 tables: 9 jobs",
+    assert lines[:3] == [
+        "table_a: 6 jobs (0 done), including 2 training runs, 2 shards, 1 evaluation",
+        "  hours:    0 GPU-hours used, about 740 GPU-hours remaining (estimated from the config)",
+        "  stages:   train 700 hours, generate 40 hours, evaluate 0.25 hours",
     ]
-    assert lines[7].startswith("  hours:    0 GPU-hours used, about 1,550 GPU-hours remaining")
-    for one in jobs:
-        one.needed = False
-    plan.show(paper_config(), {"table_a": jobs, "table_b": jobs[:4]}, jobs)
-    assert capsys.readouterr().out == "table_a, table_b: nothing to do, all 9 jobs are done\n"
-
-
-def test_a_start_records_the_jobs_of_tables(here):
-    jobs = bill()
-    plan.start(paper_config(), {"table_glue": jobs})
-    assert [(table, planned_jobs.load(path)) for _, table, path in planned_jobs.saved()] == [("table_glue", jobs)]
-
-
-def test_a_first_plan_on_a_cpu_knows_no_hours_until_jobs_of_the_table_have_finished(here):
-    config = overlays.merged(paper_config(), overlays.read(ROOT / "config/demo/config.yaml"))
-    larger = config["datasets"]["glue"]["sentiment"] | {"rows": {"train": 1920, "validation": 600}, "tokens": 26}
-    config["datasets"]["glue"]["larger"] = larger
-    jobs = [run("train_glue", "train.json", task="glue", dataset=name) for name in ("sentiment", "larger")]
-    jobs.append(Job("table", {"task": "glue"}, ["table.csv"], "log"))
-    estimates.add_estimates(config, jobs)
-    text = "0 CPU-hours used, unknown CPU-hours remaining (no estimate for 2 jobs: train_glue)"
-    assert str(hours.estimate(jobs)) == text
-    files.write_json(jobs[0].record, {"seconds": 20.0, "processes": 1, "device": "CPU: any"})
-    jobs[0].needed = False
-    (left,) = hours.estimate(jobs).remaining
-    more = jobs[1].work / jobs[0].work
-    assert left.basis == estimates.MEASURED and more > 2 and left.seconds == pytest.approx(20 * more)
+    more = ["table_b: 1 job (0 done), including 1 training run", "all 2 tables: 6 jobs"]
+    assert [line for line in lines if not line.startswith(" ")][1:] == more

@@ -25,61 +25,42 @@ from support import ROOT, method, require
 TASKS = "tests/data/harness"
 LETTERS = ["</s>", "<pad>", "\n", *map(chr, range(32, 127))]
 BENCHMARKS = {
-    "Lower": {"task": "alphabet_lower", "shots": 2, "metric": "acc"},
     "Both": {"task": "alphabet", "shots": 1, "metric": "acc"},
     "Write": {"task": "alphabet_write", "shots": 0, "metric": "exact_match,whole"},
     "Programs": {"task": "alphabet_programs", "shots": 0, "metric": "pass_at_1", "unsafe_code": True},
 }
-
-
 METHOD = method("hra", peft={"r": 2}, targets=["lm_head"])
 
 
-def evaluate_job(folder: Path, benchmarks: dict = BENCHMARKS) -> dict:
+def evaluate_job(folder: Path) -> dict:
     given = {"record": "run/train.json", "last": "run/last/adapter_model.safetensors"}
     given |= {"model": "model.manifest.json", "harness": "harness.manifest.json"}
     made = {"metrics": "run/retention.json", "programs": "run/retention_programs.jsonl.gz"}
-    params = {"benchmarks": benchmarks, "method": METHOD, "batch_size": 4, "limit": None, "include_path": TASKS}
+    params = {"benchmarks": BENCHMARKS, "method": METHOD, "batch_size": 4, "limit": None, "include_path": TASKS}
     params |= {"precision": "float32", "device": "cpu", "task_version": 1, "scratch": str(folder / "scratch")}
-    return {
-        "rule": "evaluate_harness",
-        "input": {name: str(folder / path) for name, path in given.items()},
-        "output": {name: str(folder / path) for name, path in made.items()},
-        "params": params,
-        "wildcards": {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": "3"},
-        "resources": {"gpu": 0},
+    job = {
+        part: {name: str(folder / path) for name, path in paths.items()}
+        for part, paths in (("input", given), ("output", made))
     }
+    wildcards = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": "3"}
+    return job | {"rule": "evaluate_harness", "params": params, "wildcards": wildcards, "resources": {"gpu": 0}}
 
 
-@pytest.fixture
-def own_environment(monkeypatch):
-    """Restore variables that the scripts set for their process, which is pytest's here."""
-    for name in (*download_harness.CACHES, "HF_ALLOW_CODE_EVAL", "HF_EVALUATE_OFFLINE"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+@pytest.mark.parametrize("held", [{"lm_eval": "0.0.1"}, {"requested": ["alphabet"]}])
+def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held):
+    content = {"lm_eval": evaluate_harness.provenance.version("lm_eval"), "requested": ["alphabet_write"]}
+    files.write_json(tmp_path / "x.manifest.json", {"folder": "x"} | content | held)
+    with pytest.raises(JobError, match="Delete it and run again"):
+        evaluate_harness.open_harness(tmp_path / "x.manifest.json", {"X": {"task": "alphabet_write"}})
 
 
-def test_generated_programs_do_not_run_unless_the_config_says_so(own_environment, monkeypatch):
+def test_generated_programs_do_not_run_unless_the_config_says_so(monkeypatch):
     import lm_eval.tasks
 
     few = functools.partial(lm_eval.tasks.TaskManager, include_defaults=False)  # to read all of them takes seconds
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", few)
-    benchmark = {"task": "alphabet_code", "shots": 0, "metric": "pass@1"}
     with pytest.raises(JobError, match=r"benchmark X: alphabet_code executes programs .* by the model.*unsafe_code"):
-        download_harness.open_tasks({"X": benchmark}, TASKS)
-    assert "HF_ALLOW_CODE_EVAL" not in os.environ
-    download_harness.open_tasks({"X": benchmark | {"unsafe_code": True}}, TASKS)
-    assert os.environ["HF_ALLOW_CODE_EVAL"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("held", "task"), [({"lm_eval": "0.0.1"}, "alphabet"), ({"requested": ["alphabet"]}, "alphabet_write")]
-)
-def test_data_of_another_harness_or_without_the_task_are_refused(tmp_path, held, task):
-    installed = evaluate_harness.provenance.version("lm_eval")
-    files.write_json(tmp_path / "x.manifest.json", {"folder": "x", "lm_eval": installed, "requested": [task]} | held)
-    with pytest.raises(JobError, match="Delete it and run again"):
-        evaluate_harness.open_harness(tmp_path / "x.manifest.json", {"X": {"task": task}})
+        download_harness.open_tasks({"X": {"task": "alphabet_code", "shots": 0, "metric": "pass@1"}}, TASKS)
 
 
 def test_without_a_sandbox_the_job_ends_before_it_reads_anything(tmp_path, monkeypatch):
@@ -91,8 +72,7 @@ def test_without_a_sandbox_the_job_ends_before_it_reads_anything(tmp_path, monke
 
 
 # A short version of the harness's results.
-RESULTS = {"acc,a": 0.5, "acc_stderr,a": "N/A", "acc,b": 1.0, "acc_stderr,b": 0.1, "sample_len": 1}
-FOUND = {"results": {"t": RESULTS}, "n-shot": {"t": 5}, "configs": {"t": {}}, "versions": {"t": 1}}
+FOUND = {"results": {"t": {"acc,a": 0.5, "acc,b": 1.0}}, "n-shot": {"t": 5}, "configs": {"t": {}}, "versions": {"t": 1}}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +98,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
 
     monkeypatch.setattr(lm_eval, "simple_evaluate", simple_evaluate)
     monkeypatch.setattr(lm_eval.models.huggingface, "HFLM", lambda *_, batch_size, **__: batch_size)
-    arguments = ("X", BENCHMARKS["Lower"], None, None, None, {"batch_size": 8, "limit": None})
+    arguments = ("X", BENCHMARKS["Both"], None, None, None, {"batch_size": 8, "limit": None})
     assert evaluate_harness.run(*arguments) == "done" and sizes == [8, 4, 2]
     room = 0
     with pytest.raises(JobError, match="a single sequence does not fit"):
@@ -142,51 +122,45 @@ importlib.import_module(sys.argv[1]).main(json.load(open(sys.argv[2])))
 """
 
 
-def successor(letter: str) -> str:
-    for alphabet in (string.ascii_lowercase, string.ascii_uppercase):
-        if letter in alphabet:
-            return (alphabet + alphabet)[alphabet.index(letter) + 1]
-    return letter
+ALPHABETS = (string.ascii_lowercase, string.ascii_uppercase)
+NEXT = {one: other for letters in ALPHABETS for one, other in zip(letters, letters[1:] + letters[0], strict=True)}
 
 
-def alphabet_model():
+def write_run(folder: Path) -> None:
+    """Write a model with its manifest, and a run's record and weights."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     config = LlamaConfig(
         vocab_size=len(LETTERS), hidden_size=128, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=128, bos_token_id=None, eos_token_id=0, pad_token_id=1, tie_word_embeddings=False,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for module in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj):
-            module.weight.zero_()
-        model.model.embed_tokens.weight.copy_(torch.eye(len(LETTERS), 128))
-        model.lm_head.weight.zero_()
-        for index, letter in enumerate(LETTERS):
-            model.lm_head.weight[LETTERS.index(successor(letter)), index] = 1
-    return model
-
-
-def tokenizer():
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.WordLevel({letter: index for index, letter in enumerate(LETTERS)}, unk_token="<pad>"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    made.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token="<pad>")
-
-
-def swap(model) -> None:
-    """Build two reflections: the first swaps p and q, the second two letters that never occur."""
-    import torch
-
-    (columns,) = [value for name, value in model.named_parameters() if "hra_u" in name]
-    with torch.no_grad():
-        columns.zero_()
-        for column, (one, other) in enumerate(["pq", "~}"]):
-            columns[LETTERS.index(one), column], columns[LETTERS.index(other), column] = 1, -1
+    model, at = LlamaForCausalLM(config), LETTERS.index
+    for module in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj, model.lm_head):
+        module.weight.data.zero_()
+    model.model.embed_tokens.weight.data = torch.eye(len(LETTERS), 128)
+    for letter in LETTERS:
+        model.lm_head.weight.data[at(NEXT.get(letter, letter)), at(letter)] = 1
+    model.save_pretrained(folder / "model")
+    tokenizer = Tokenizer(models.WordLevel({letter: at(letter) for letter in LETTERS}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
+    fast.save_pretrained(folder / "model")
+    source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
+    listed = {"folder": "model", "files": sources.list_files(folder / "model")}
+    files.write_json(folder / "model.manifest.json", source | listed)
+    tuned = adapters.insert(model, METHOD)
+    (columns,) = [value.data for name, value in tuned.named_parameters() if "hra_u" in name]
+    columns.zero_()
+    for column, (one, other) in enumerate(["pq", "~}"]):  # the latter two never occur
+        columns[at(one), column], columns[at(other), column] = 1, -1
+    adapters.save(tuned, folder / "run/last")
+    identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
+    weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
+    own = {"model": source, "weights_sha256": weights, "made_from": {"inputs": {}}}
+    records.write(folder / "run/train.json", identity | own)
 
 
 def execute(folder: Path, script: str, job: dict, **environment: str) -> None:
@@ -197,39 +171,18 @@ def execute(folder: Path, script: str, job: dict, **environment: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def download_job(folder: Path) -> dict:
-    output = {"manifest": str(folder / "harness.manifest.json")}
-    params = {"benchmarks": BENCHMARKS, "include_path": TASKS, "network": True}
-    return {"rule": "download_harness", "input": {}, "output": output, "params": params, "resources": {}}
-
-
-def write_run(folder: Path) -> None:
-    """Provide a model with its manifest, and a run's record and weights."""
-    model = alphabet_model()
-    model.save_pretrained(folder / "model")
-    tokenizer().save_pretrained(folder / "model")
-    source = {"name": "alphabet", "revision": None, "sha256": "a" * 64}
-    manifest = source | {"folder": "model", "files": sources.list_files(folder / "model")}
-    files.write_json(folder / "model.manifest.json", manifest)
-    tuned = adapters.insert(model, METHOD)
-    swap(tuned)
-    adapters.save(tuned, folder / "run/last")
-    identity = {"task": "math", "dataset": "d", "method": "hra", "variant": "r2", "seed": 3}
-    weights = {"last/adapter_model.safetensors": files.sha256(folder / "run/last/adapter_model.safetensors")}
-    own = {"model": source, "weights_sha256": weights, "made_from": {"inputs": {}}}
-    records.write(folder / "run/train.json", identity | own)
-
-
 @pytest.mark.slow
 def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
     write_run(tmp_path)
     elsewhere = {"HF_HOME": str(tmp_path / "elsewhere"), "HF_DATASETS_CACHE": str(tmp_path / "elsewhere/datasets")}
-    execute(tmp_path, "download_harness", download_job(tmp_path), HF_HUB_OFFLINE="0", **elsewhere)
+    params = {"benchmarks": BENCHMARKS, "include_path": TASKS, "network": True}
+    job = {"rule": "download_harness", "input": {}, "params": params, "resources": {}}
+    job["output"] = {"manifest": str(tmp_path / "harness.manifest.json")}
+    execute(tmp_path, "download_harness", job, HF_HUB_OFFLINE="0", **elsewhere)
     execute(tmp_path, "evaluate_harness", evaluate_job(tmp_path), HF_TOKEN="hf_secret", **elsewhere)
 
     manifest = files.read_json(tmp_path / "harness.manifest.json")
-    assert manifest["requested"] == [benchmark["task"] for benchmark in BENCHMARKS.values()]
     assert {name: task["rows"] for name, task in manifest["tasks"].items()} == {
         "alphabet_lower": {"train": 3, "test": 8},
         "alphabet_upper": {"train": 3, "test": 2},
@@ -241,18 +194,13 @@ def test_downloaded_tasks_judge_a_run_without_network(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
     metrics = files.read_json(tmp_path / "run/retention.json")
-    assert (metrics["lm_eval"], metrics["limit"]) == (evaluate_harness.provenance.version("lm_eval"), None)
     # The base gets 7 of 8 right, all but the one whose key is wrong; after the exchange `o` and `p` fail too.
     found = {name: (one["value"], one["n_items"], one["shots"]) for name, one in metrics["benchmarks"].items()}
     both = pytest.approx((5 + 2) / (8 + 2))
-    assert found == {"Lower": (5 / 8, 8, 2), "Both": (both, 10, 1), "Write": (3 / 5, 5, 0), "Programs": (2 / 4, 4, 0)}
-    lower, _, write, programs = metrics["benchmarks"].values()
-    assert lower["stderr"] == pytest.approx((5 / 8 * 3 / 8 / 7) ** 0.5) and lower["metric"] == "acc,none"
-    assert "isolation" not in write and programs["isolation"].startswith("bubblewrap ")
-    assert programs["stderr"] == pytest.approx((1 / 3) ** 0.5 / 2)
+    assert found == {"Both": (both, 10, 1), "Write": (3 / 5, 5, 0), "Programs": (2 / 4, 4, 0)}
+    programs = metrics["benchmarks"]["Programs"]
+    assert programs["isolation"].startswith("bubblewrap ") and programs["stderr"] == pytest.approx((1 / 3) ** 0.5 / 2)
     executed = predictions.read(tmp_path / "run/retention_programs.jsonl.gz")
-    assert executed[1].pop("program") == "letters = 'klmnopr'\nassert letters == 'klmnopq'"
-    expected = {"benchmark": "Programs", "filter": "test", "item": 1, "task_id": "Alphabet/1", "sample": 0}
-    assert executed[1] == expected | {"outcome": "failed", "reason": "AssertionError"}
-    outcomes = [(one["outcome"], one["reason"]) for one in executed[2:]]
-    assert outcomes == [("failed", "KeyError: 'HF_TOKEN'"), ("passed", "")]
+    assert executed[1]["program"] == "letters = 'klmnopr'\nassert letters == 'klmnopq'"
+    outcomes = [(one["outcome"], one["reason"]) for one in executed[1:]]
+    assert outcomes == [("failed", "AssertionError"), ("failed", "KeyError: 'HF_TOKEN'"), ("passed", "")]

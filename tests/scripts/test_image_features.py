@@ -27,32 +27,38 @@ def shown() -> list[Image.Image]:
     return [Image.fromarray(object_images.picture(object_images.scene(rng))[0]) for _ in range(5)]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+def test_clip_is_clip_s_similarity(tmp_path, shown):
+    """Compare the cosine similarities with transformers' own logits, in one batch of texts or several."""
+    from transformers import AutoImageProcessor, CLIPConfig, CLIPModel, CLIPTokenizer
 
-    folder = tmp_path_factory.mktemp("clip")
     tokenizer = CLIPTokenizer.from_pretrained(ROOT / "workflow/pictures-sd/tokenizer")
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     sizes = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text = sizes | special | {"vocab_size": len(tokenizer), "max_position_embeddings": 32}
     torch.manual_seed(0)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
-    return folder
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=12)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    texts = ["a photo of a red ball", "a star", "qwe"]
+    features = registry.load({"kind": "clip"}, tmp_path)
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(shown, return_tensors="pt")
+    tokens = tokenizer(texts, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**pixels, **tokens).logits_per_image / model.logit_scale.exp()
+    alone = torch.cat([features.texts([text]) for text in texts])
+    for found in (alone, features.texts(texts)):
+        torch.testing.assert_close(features.images(shown) @ found.T, logits, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2"])
-def test_dino_is_the_cls_token_of_the_last_layer(tmp_path, shown, kind):
+def test_dino_is_the_cls_token_of_the_last_layer(tmp_path, shown):
     from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
     torch.manual_seed(0)
-    sizes = {name: VISION[name] for name in VISION if kind == "vit" or name != "intermediate_size"}
-    model = AutoModel.from_config(AutoConfig.for_model(kind, **sizes)).eval()
+    model = AutoModel.from_config(AutoConfig.for_model("vit", **VISION)).eval()
     model.save_pretrained(tmp_path)
-    processor = "ViTImageProcessor" if kind == "vit" else "BitImageProcessor"
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR | {"image_processor_type": processor}))
+    processor = PROCESSOR | {"image_processor_type": "ViTImageProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     pixels = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")(shown, return_tensors="pt").pixel_values
     with torch.no_grad():
         expected = torch.nn.functional.normalize(model(pixels).last_hidden_state[:, 0], dim=1)
@@ -63,44 +69,23 @@ def test_dino_is_the_cls_token_of_the_last_layer(tmp_path, shown, kind):
     torch.testing.assert_close(found, expected @ expected[0], atol=1e-4, rtol=0)
 
 
-def test_clip_is_clip_s_similarity(clip, shown):
-    """Compare the cosine similarities with transformers' own logits, in one batch of texts or several."""
-    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+def test_lpips_is_its_formula(tmp_path, shown):
+    """Compare with the paper's, by layer: unit length over channels, weighted squares, mean over positions, sum.
 
-    texts = ["a photo of a red ball", "a star", "qwe"]
-    features = registry.load({"kind": "clip"}, clip)
-    model = CLIPModel.from_pretrained(clip).eval()
-    pixels = AutoImageProcessor.from_pretrained(clip)(shown, return_tensors="pt")
-    tokens = AutoTokenizer.from_pretrained(clip)(texts, padding="max_length", return_tensors="pt")
-    with torch.no_grad():
-        logits = model(**pixels, **tokens).logits_per_image / model.logit_scale.exp()
-    alone = torch.cat([features.texts([text]) for text in texts])
-    for found in (alone, features.texts(texts)):
-        torch.testing.assert_close(features.images(shown) @ found.T, logits, atol=1e-5, rtol=0)
-
-
-@pytest.fixture(scope="module")
-def vgg(tmp_path_factory):
-    """Random weights under the names of torchvision's vgg16 and lpips' vgg.pth."""
-    folder, widths = tmp_path_factory.mktemp("vgg"), (64, 128, 256, 512, 512)
-    indices = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    The weights are random, under the names of torchvision's vgg16 and lpips' vgg.pth.
+    """
+    widths, indices = (64, 128, 256, 512, 512), (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     channels = [width for width, count in zip(widths, (2, 2, 3, 3, 3), strict=True) for _ in range(count)]
     torch.manual_seed(0)
-    backbone = {}
+    backbone = {"classifier.0.weight": torch.zeros(1)}
     for index, before, after in zip(indices, [3, *channels], channels, strict=False):
         backbone[f"features.{index}.weight"] = torch.randn(after, before, 3, 3) * (2 / 9 / before) ** 0.5
         backbone[f"features.{index}.bias"] = torch.randn(after) * 0.1
-    torch.save(backbone | {"classifier.0.weight": torch.zeros(1)}, folder / "vgg16-397923af.pth")
+    torch.save(backbone, tmp_path / "vgg16-397923af.pth")
     layers = {f"lin{index}.model.1.weight": torch.rand(1, width, 1, 1) for index, width in enumerate(widths)}
-    torch.save(layers, folder / "vgg.pth")
-    return folder
-
-
-def test_lpips_is_its_formula(vgg, shown):
-    """Layer by layer as the paper has it: unit length over channels, weighted squares, mean over positions, sum."""
-    lpips = registry.load({"kind": "lpips-vgg"}, vgg)
+    torch.save(layers, tmp_path / "vgg.pth")
+    lpips = registry.load({"kind": "lpips-vgg"}, tmp_path)
     lpips.side = 32
-    layers = torch.load(vgg / "vgg.pth")
     pixels = torch.stack([(lpips.pixels(picture) + 1) / 2 for picture in shown[:2]])
     # ImageNet's mean and standard deviation for pixels of 0 to 1.
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]

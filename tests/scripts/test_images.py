@@ -1,7 +1,5 @@
 """Photographs as people have them, and tar files of generated ones."""
 
-import errno
-import os
 import struct
 import tarfile
 import zlib
@@ -10,15 +8,14 @@ import numpy
 import pytest
 from PIL import Image
 
-import download
 import gather_images
 from hra_workflow.core import files, sharding
 from hra_workflow.core.errors import JobError
-from hra_workflow.data import images, subject_images
+from hra_workflow.data import images
 from hra_workflow.data.images import Picture
 from hra_workflow.tasks.control import hints
 from hra_workflow.tasks.control.items import key
-from image_files import cut, picture, subject
+from image_files import picture
 
 
 def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
@@ -27,12 +24,10 @@ def test_every_kind_of_image_becomes_rgb_the_right_way_up(tmp_path):
     picture().save(tmp_path / "turned.jpg", exif=exif, quality=95)
     turned = images.load(tmp_path / "turned.jpg")
     assert turned.size == (48, 64) and turned.getpixel((24, 4))[0] > 200
-    for mode in ("L", "CMYK", "P", "1"):
-        path = tmp_path / f"{mode}.{'jpg' if mode in ('L', 'CMYK') else 'png'}"
-        picture().convert(mode).save(path)
-        assert images.load(path).mode == "RGB"
-    red = numpy.asarray(images.load(tmp_path / "CMYK.jpg"))[24, 8]
-    assert red[0] > 200 and red[2] < 60
+    for mode, suffix in (("CMYK", "jpg"), ("P", "png")):
+        picture().convert(mode).save(tmp_path / f"a.{suffix}")
+        red = images.load(tmp_path / f"a.{suffix}").getpixel((8, 24))
+        assert red[0] > 200 and red[2] < 60
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert images.load(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
@@ -57,39 +52,18 @@ def test_of_several_images_in_a_file_none_is_chosen_silently(tmp_path):
     for place, kind in ((path, "png"), (mpo, "mpo")):
         picture().save(place, kind, save_all=True, append_images=others)
     assert images.load(mpo).size == (64, 48)  # of a camera: the others are previews
-    for read in (lambda: images.load(path), lambda: subject_images.check({path.name: path}, 16)):
-        with pytest.raises(JobError, match=r"/a\.png: expected one image, found 3, .*\. Save one of them as"):
-            read()
+    with pytest.raises(JobError, match=r"/a\.png: expected one image, found 3, .*\. Save one of them as"):
+        images.load(path)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: None, r"mug: expected usable files .*, found none\. Add"),
-        (lambda folder: cut(folder / "a.jpg"), r"a.jpg: cannot be decoded .*truncated.*\). Replace or remove it"),
-        (lambda folder: picture((64, 31)).save(folder / "a.png"), r"a.png: expected at least 32 × 32 .* found 64 × 31"),
-    ],
-)
-def test_what_cannot_be_a_subject_is_said_at_the_download(tmp_path, spoil, message):
-    (tmp_path / "mug").mkdir()
-    spoil(tmp_path / "mug")
-    with pytest.raises(JobError, match=message):
-        download.main(subject(tmp_path))
-    assert not (tmp_path / "resources/mug.manifest.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "write", "message"),
-    [
-        ("a.jpg", lambda path: picture().save(path, "GIF"), r"an image \(cannot identify .*; expected JPE"),
-        ("a.png", lambda path: path.write_bytes(bomb()), r"an image \(Image size \(4000000000 pixels\)"),
-    ],
-)
-def test_other_formats_and_bombs_are_refused_by_name(tmp_path, name, write, message):
-    write(tmp_path / name)
+def test_other_formats_and_bombs_are_refused_by_name(tmp_path):
+    picture().save(tmp_path / "a.jpg", "GIF")
+    (tmp_path / "a.png").write_bytes(bomb())
     for read in (images.load, hints.classes, hints.classes_of_colours):
-        with pytest.raises(JobError, match=f"{name}: cannot be decoded as {message}"):
-            read(tmp_path / name)
+        with pytest.raises(JobError, match=r"a\.jpg: cannot be decoded as an image \(cannot identify .*; expected JPE"):
+            read(tmp_path / "a.jpg")
+        with pytest.raises(JobError, match=r"a\.png: cannot be decoded as an image \(Image size \(4000000000 pixels\)"):
+            read(tmp_path / "a.png")
 
 
 def bomb() -> bytes:
@@ -115,17 +89,10 @@ def test_a_tar_file_holds_what_went_in_and_depends_on_nothing_else(tmp_path):
         assert archive.getnames() == ["a.png", "a.json", "b.png", "b.json"]
 
 
-def unsupported(*_):
-    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-
-@pytest.mark.parametrize("hard_links", [True, False])
-def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch, hard_links):
-    if not hard_links:
-        monkeypatch.setattr(os, "link", unsupported)
+def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, monkeypatch):
     monkeypatch.setattr(gather_images.finished_run, "read", lambda job: {})
-    about = {"blocked": False}
-    pictures = [Picture(key((0, row)), images.to_png(picture((8, 8))), about | {"row": row}) for row in range(4)]
+    png = images.to_png(picture((8, 8)))
+    pictures = [Picture(key((0, row)), png, {"blocked": False, "row": row}) for row in range(4)]
     files.write_json(tmp_path / "dataset.manifest.json", {"rows": {"validation": 4}})
     merged = []
     for n_shards in (1, 2, 6):  # with six, two have no images
@@ -137,23 +104,16 @@ def test_a_single_shard_is_linked_and_has_the_bytes_of_several_merged(tmp_path, 
         output = {"images": str(merged[-1])}
         gather_images.main({"input": given, "output": output, "wildcards": {}, "params": {}})
     assert merged[0].read_bytes() == merged[1].read_bytes() == merged[2].read_bytes()
-    assert merged[0].samefile(tmp_path / "shard0-of-1.tar") == hard_links
-
-
-def test_a_tar_file_of_links_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        member = tarfile.TarInfo("a.png")
-        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(member)
-    with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted \(a\.png is not a plain file\)"):
-        list(images.unpack(tmp_path / "a.tar"))
+    assert merged[0].samefile(tmp_path / "shard0-of-1.tar")
 
 
 def test_a_damaged_tar_file_is_said(tmp_path):
     images.pack(tmp_path / "a.tar", made("a", "b"))
     whole = (tmp_path / "a.tar").read_bytes()
-    for end in range(0, len(whole.rstrip(b"\0")), tarfile.BLOCKSIZE):
-        (tmp_path / "a.tar").write_bytes(whole[:end])
+    link = tarfile.TarInfo("a.png")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    for content in (link.tobuf(), *(whole[:end] for end in range(0, len(whole.rstrip(b"\0")), tarfile.BLOCKSIZE))):
+        (tmp_path / "a.tar").write_bytes(content)
         with pytest.raises(JobError, match=r"a\.tar is truncated or corrupted .*\. Delete it and run again"):
             list(images.unpack(tmp_path / "a.tar"))
     deep = whole.replace(made("a")[0].png, b"x" * len(made("a")[0].png))  # the image itself is looked at when used

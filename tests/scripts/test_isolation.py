@@ -17,7 +17,7 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.tasks.math import isolation
 from support import ROOT, require
 
-PASSED = ("passed", "")
+PASSED, BAD_DESCRIPTOR = ("passed", ""), ("failed", "OSError: [Errno 9] Bad file descriptor")
 WORKFLOW = ROOT / "workflow"
 
 
@@ -36,44 +36,31 @@ def run(program: str, **values) -> tuple[str, str]:
     return isolation.run("".join(f"{name} = {value!r}\n" for name, value in values.items()) + textwrap.dedent(program))
 
 
-SECRETS = [
-    *(".netrc", ".ssh/id", ".pypirc", ".kaggle/kaggle.json", ".bash_history", ".cache/huggingface/token"),
-    *(".config/gh/hosts.yml", ".config/gcloud/credentials.db", ".config/rclone/rclone.conf"),
-]
-
-
 def test_no_file_variable_or_descriptor_of_the_user_is_visible(tmp_path, monkeypatch):
-    for name in SECRETS:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("secret")
+    (tmp_path / ".netrc").write_text("secret")
     for name in ("HF_TOKEN", "SSH_AUTH_SOCK", "LD_LIBRARY_PATH"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     code = """
         import os
-        assert not any(os.path.exists(f"{home}/{name}") for name in [".", *secrets])
+        assert not os.path.exists(home)
         assert not {"proc", "run", "sys", "var"} & set(os.listdir("/"))
         assert set(os.listdir("/etc")) <= {"alternatives", "ld.so.cache"}
         assert set(os.listdir("/tmp")) == in_tmp and os.getcwd() == "/tmp"
         assert not {"HF_TOKEN", "SSH_AUTH_SOCK"} & set(os.environ)
-        try:
-            os.read(held, 1)
-        except OSError:
-            pass
-        else:
-            assert False
         import numpy, sqlite3
+        os.read(held, 1)
     """
     with open(tmp_path / ".netrc") as held:
         os.set_inheritable(held.fileno(), True)
         # An environment in /tmp is seen there, and nothing else.
         in_tmp = {place.split("/")[2] for place in isolation.visible() if place.startswith("/tmp/")}
-        assert run(code, home=str(tmp_path), secrets=SECRETS, held=held.fileno(), in_tmp=in_tmp) == PASSED
+        assert run(code, home=str(tmp_path), held=held.fileno(), in_tmp=in_tmp) == BAD_DESCRIPTOR
 
 
 @pytest.mark.parametrize("place", ["/tmp", "/dev/shm", "/var/tmp"])
 def test_packages_are_seen_wherever_they_are_and_what_is_next_to_them_is_not(monkeypatch, place):
-    """A clone in /tmp has its environment there; that of another one may be added by a .pth file."""
+    """A clone in /tmp has its environment there; a .pth file may add that of another one."""
     require(os.access(place, os.W_OK), f"{place} is not writable")
     with tempfile.TemporaryDirectory(dir=place) as folder:
         packages = Path(folder, "lib/site-packages")
@@ -122,10 +109,6 @@ def test_nothing_outside_is_in_reach_and_nothing_is_unlimited(tmp_path, action, 
         code = f"import ctypes, os, signal, socket, time\nlibc = ctypes.CDLL(None)\n{action}"
         values = {"port": network.getsockname()[1], "path": path, "job": os.getpid(), "runner": str(isolation.RUNNER)}
         outcome, reason = run(code, **values)
-        for server in (network, named, abstract):
-            server.settimeout(0)
-            with pytest.raises(BlockingIOError):
-                server.accept()
     assert outcome == "failed" and re.match(error, reason), reason
 
 
@@ -159,24 +142,19 @@ def test_a_program_that_does_not_reach_its_end_has_not_passed(program):
     assert run("assert True") == PASSED
 
 
-def test_processor_time_is_limited(monkeypatch):
-    monkeypatch.setitem(isolation.LIMITS, "CPU", 1)
-    monkeypatch.setattr(isolation, "SECONDS", 1)
-    assert run("while True: pass") == ("timed out", "1 s of CPU time")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "program",
+    ("program", "wall", "reason"),
     [
-        "import os, signal; os.fork(); os.setsid(); os.kill(os.getpid(), signal.SIGSTOP)",
-        f"{FORGE}\nwhile True: write()",
+        ("while True: pass", 60, "1 s of CPU time"),
+        ("import os, signal; os.fork(); os.setsid(); os.kill(os.getpid(), signal.SIGSTOP)", 1, "1 s"),
     ],
 )
-def test_programs_that_do_not_end_are_ended(monkeypatch, program):
+def test_programs_that_do_not_end_are_ended(monkeypatch, program, wall, reason):
     """`run` returns once no process of the sandbox has its reply open."""
-    monkeypatch.setattr(isolation, "WALL_SECONDS", 1)
-    assert run(program) == ("timed out", "1 s")
+    monkeypatch.setitem(isolation.LIMITS, "CPU", 1)
+    monkeypatch.setattr(isolation, "SECONDS", 1)
+    monkeypatch.setattr(isolation, "WALL_SECONDS", wall)
+    assert run(program) == ("timed out", reason)
 
 
 def test_no_program_outlives_its_job():

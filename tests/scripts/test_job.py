@@ -1,66 +1,32 @@
-"""The bridge: a job by hand, an error as a file and one line, GPUs handed out by lock."""
+"""An error of a job is a file and one line; GPUs are handed out by lock."""
 
-import contextlib
 import errno
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from snakemake.iocontainers import Wildcards
 
 from hra_workflow.core import files, gpus, launcher, logs
-from hra_workflow.snakemake_bridge import gpu_resources
-from support import ROOT, paper_config
-
-SCRIPT = """
-import sys
-sys.path.insert(0, {scripts!r})
 from hra_workflow.core.errors import JobError
-from hra_workflow.core.job import script
-
-@script
-def main(job):
-    print("to the log")
-    if job["params"]["fail"]:
-        raise JobError("expected a, came b, do c")
-    open(job["output"]["file"], "w").write("done")
-
-if __name__ == "__main__":
-    main()
-"""
+from hra_workflow.snakemake_bridge import gpu_resources
+from support import paper_config
 
 
-@pytest.fixture
-def script(tmp_path) -> Path:
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT.format(scripts=str(ROOT / "workflow/scripts")))
-    return path
+def job(folder: Path) -> dict:
+    parts = {"input": {}, "output": {}, "params": {"scratch": str(folder / "scratch")}, "resources": {"gpu": 2}}
+    return parts | {"rule": "try", "wildcards": {}, "log": str(folder / "log")}
 
 
-def job(folder: Path, fail: bool = False) -> dict:
-    return {
-        "rule": "try",
-        "input": {},
-        "output": {"file": str(folder / "out")},
-        "params": {"fail": fail, "scratch": str(folder / "scratch")},
-        "resources": {"gpu": 0},
-        "threads": 1,
-        "wildcards": {},
-        "log": str(folder / "log"),
-    }
+def test_a_failure_is_a_line_and_a_file_and_a_success_removes_it(tmp_path):
+    def failing(job):
+        raise JobError("expected a, found b")
 
-
-def test_a_failure_is_a_status_and_a_file_and_a_success_removes_it(script, tmp_path):
     error = tmp_path / "scratch/try.error.json"
-    for fail in (True, False):
-        files.write_json(tmp_path / "job.json", job(tmp_path, fail))
-        done = subprocess.run([sys.executable, script, tmp_path / "job.json"], capture_output=True)
-        assert done.returncode == int(fail) and error.exists() == fail != (tmp_path / "out").exists()
-        if fail:
-            assert json.loads(error.read_text())["error"] == "JobError: expected a, came b, do c"
+    assert (
+        logs.run_guarded(failing, job(tmp_path)) == files.read_json(error)["error"] == "JobError: expected a, found b"
+    )
+    assert logs.run_guarded(lambda job: None, job(tmp_path)) is None and not error.exists()
 
 
 def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
@@ -77,31 +43,10 @@ def test_only_the_first_attempt_of_what_trains_on_a_gpu_shares_it():
     assert shared() == 1
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
-
-
 @pytest.fixture
 def two_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(gpus, "LOCK_FOLDER", tmp_path / "locks")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-
-
-def test_runs_that_share_take_the_fullest_gpu_and_leave_the_other_whole(two_gpus, monkeypatch):
-    seen = []
-    with contextlib.ExitStack() as stack:
-        for share in (2, 4, 4, 1):
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-            stack.enter_context(gpus.reserved(1, share))
-            seen.append((os.environ["CUDA_VISIBLE_DEVICES"], gpus.runs_per_gpu({})))
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-        assert not gpus.lock_devices(["0", "1"], 1, 6)
-    assert seen == [("0", 2), ("0", 4), ("0", 4), ("1", 1)]
-    assert gpus.RUNS not in os.environ
-    locks = gpus.lock_devices(["0", "1"], 2, 1)
-    assert set(locks) == {"0", "1"}
-    for lock in locks.values():
-        lock.release()
 
 
 def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypatch):
@@ -113,20 +58,14 @@ def test_the_slots_of_a_gpu_never_add_up_to_more_than_the_gpu(two_gpus, monkeypa
     assert list(gpus.lock_devices(["0", "1"], 1, 2)) == ["0"]
 
 
-@pytest.mark.parametrize(("requested", "seen"), [(0, ""), (1, "0,1")])
-def test_a_job_that_requests_no_gpu_sees_none(two_gpus, requested, seen):
-    gpus.hide_unrequested({"resources": {"gpu": requested}})
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
-
-
-def test_device_seconds_are_shared():
-    assert gpus.device_seconds({"seconds": [40.0, 10.0], "runs_per_gpu": [4, 1]}) == 20.0
-    assert gpus.device_seconds({}) == 0
+def test_a_job_that_requests_no_gpu_sees_none(two_gpus):
+    for requested, seen in ((1, "0,1"), (0, "")):
+        gpus.hide_unrequested({"resources": {"gpu": requested}})
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
 def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypatch, tmp_path):
     asked = job(tmp_path)
-    asked["resources"]["gpu"] = 2
     assert gpus.to_reserve(asked) == 2
     assert gpus.to_reserve(asked | {"params": {"device": "cpu"}}) == 0
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -138,7 +77,11 @@ def test_on_the_cpu_and_where_slurm_gave_just_these_no_gpu_is_reserved(monkeypat
 
 
 def test_a_full_scratch_disk_is_said_on_the_terminal_though_the_error_file_cannot_be_written(tmp_path, monkeypatch):
-    """Also if it is the job file for several processes that cannot be written."""
+    """Test also several processes, whose job file cannot be written."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/checkpoint-3")
+
     monkeypatch.setattr(files, "write_json", full)
     for main in (full, lambda job: launcher.torchrun("script.py", job, 2)):
         text = logs.run_guarded(main, job(tmp_path))

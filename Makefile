@@ -34,7 +34,7 @@ install: $(READY) ## create the environment in .venv
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (other demos: hra-workflow demo --help)
 	$(if $(TASK)$(DATA),@echo 'make demo takes no variables now: hra-workflow demo $(strip $(TASK) $(if $(DATA),--data $(DATA)))' >&2; exit 2,hra-workflow demo)
 
-test: $(READY) ## run all tests except the nightly ones, in 11 minutes on two cores
+test: $(READY) ## run all tests except the nightly ones, in 7 minutes on two cores
 	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
 
 test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in 90 minutes

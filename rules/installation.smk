@@ -35,9 +35,9 @@ def installation(folder):
 BASEDIR = installation(workflow.current_basedir.join("..")).resolve()
 os.environ.update(HRA_WORKFLOW=str(BASEDIR))  # envs/hra.yaml installs the package from there
 try:
-    from hra_workflow.core import imports
+    from hra_workflow.core import installed
 
-    imports.check_package(BASEDIR)
+    installed.check(BASEDIR)
 except ModuleNotFoundError as problem:
     raise SystemExit(
         f"Error: expected the package hra_workflow, found none ({problem}). Install it in Snakemake's environment: "

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from snakemake.settings import types
 
-from hra_workflow.core import imports
+from hra_workflow.core import installed
 from hra_workflow.core.errors import JobError
 from hra_workflow.snakemake_bridge import deployment
 from project import Project
@@ -129,15 +129,15 @@ def test_apptainer_needs_an_image_and_sees_the_installation(monkeypatch):
 
 
 def test_the_package_is_that_of_the_workflow_or_a_copy(tmp_path):
-    imports.check_package(ROOT)
-    imports.check_package(tmp_path)  # a script of the user's own, without a package next to it
+    installed.check(ROOT)
+    installed.check(tmp_path)  # a script of the user's own, without a package next to it
     package = tmp_path / "workflow/hra_workflow"
     shutil.copytree(ROOT / "workflow/hra_workflow", package, ignore=shutil.ignore_patterns("__pycache__"))
-    imports.check_package(tmp_path)
+    installed.check(tmp_path)
     with (package / "methods/__init__.py").open("a") as file:
         file.write("# another version\n")
     with pytest.raises(JobError) as problem:
-        imports.check_package(tmp_path)
+        installed.check(tmp_path)
     for text in (package, ROOT / "workflow/hra_workflow", f"pip install -e {tmp_path} -e {tmp_path}/workflow"):
         assert str(text) in str(problem.value)
 

@@ -1,12 +1,9 @@
-"""Import of what the config names as `module:attribute`, such as evaluators; rules never run another folder's code."""
+"""Import of functions and classes that the config names as `module:attribute`, such as generators and evaluators."""
 
-import hashlib
 import pkgutil
 import re
-from pathlib import Path
 from typing import TypeVar
 
-import hra_workflow
 from hra_workflow.core.errors import JobError, expect
 
 Entry = TypeVar("Entry")
@@ -40,25 +37,3 @@ def find(entries: dict[str, Entry], kind: type[Entry], name: str, key: str) -> E
     found = entries[name] if name in entries else import_named(name, key)
     expect(isinstance(found, kind), f"{key}: {name}: expected a {kind.__module__}.{kind.__name__}, found {found!r}")
     return found
-
-
-def check_package(folder: Path) -> None:
-    """Raise JobError unless this package, as imported, is the one in the workflow's `folder`, or a copy of it.
-
-    For a user's script, in a folder without the package, nothing is compared.
-    """
-    here, there = Path(hra_workflow.__file__).parent.resolve(), (folder / "workflow/hra_workflow").resolve()
-    if not there.exists() or here == there or package_digest(here) == package_digest(there):
-        return
-    raise JobError(
-        f"expected the package hra_workflow of this workflow, {there}, found another version, {here}. Install it in "
-        f"this environment: pip install -e {folder} -e {folder}/workflow"
-    )
-
-
-def package_digest(folder: Path) -> str:
-    """Return a digest of the names and contents of all Python files."""
-    content = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        content.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
-    return content.hexdigest()

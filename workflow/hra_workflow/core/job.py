@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hra_workflow.core import gpus, imports, launcher, lock, logs
+from hra_workflow.core import gpus, installed, launcher, lock, logs
 
 
 def script(main: Callable | None = None, *, trains: bool = False, loads_model: bool = False):
@@ -32,7 +32,7 @@ def script(main: Callable | None = None, *, trains: bool = False, loads_model: b
         program = sys.modules["__main__"]
         snakemake = getattr(program, "snakemake", None)
         if snakemake:
-            imports.check_package(Path(snakemake.scriptdir).parents[1])  # a container has its own package
+            installed.check(Path(snakemake.scriptdir).parents[1])  # an environment or a container has its own package
         job = from_snakemake(snakemake) if snakemake else from_command_line()
         terminal = logs.redirect(job) if snakemake else None
         say = functools.partial(logs.say, job, terminal)

@@ -11,7 +11,7 @@ import hra
 from hra_results import html_page
 from hra_results.archives import contents
 from hra_workflow import ROOT
-from hra_workflow.core import files, imports, provenance
+from hra_workflow.core import files, installed, provenance
 
 WORKFLOW = Path(ROOT, "workflow")
 SCRIPTS = WORKFLOW / "scripts"
@@ -22,7 +22,7 @@ LOCAL = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 def project() -> dict:
     """Return the version of this project: `code` is a digest of the workflow's Python files."""
     commit, dirty = provenance.git_state()
-    return {"version": hra.__version__, "commit": commit, "dirty": dirty, "code": imports.package_digest(WORKFLOW)}
+    return {"version": hra.__version__, "commit": commit, "dirty": dirty, "code": installed.digest(WORKFLOW)}
 
 
 def environment() -> dict:

@@ -34,13 +34,13 @@ install: $(READY) ## create the environment in .venv
 demo: $(READY) ## run the pipeline on two CPU cores in 5 minutes (other demos: hra-workflow demo --help)
 	$(if $(TASK)$(DATA),@echo 'make demo takes no variables now: hra-workflow demo $(strip $(TASK) $(if $(DATA),--data $(DATA)))' >&2; exit 2,hra-workflow demo)
 
-test: $(READY) ## run all tests except the nightly ones, in 7 minutes on two cores
-	python -m pytest -m "not full" -n $$(($(CORES) + 1)) # more than cores: some tests mostly wait
+test: $(READY) ## run all tests except the nightly ones, in 5 to 7 minutes on two cores
+	python -m pytest -m "not full" -n $$(($(CORES) + 2)) # more than cores: some tests mostly wait
 
 test-full: $(READY) ## run all tests: the complete demo, every PEFT type and config key, more faults on Slurm; in 90 minutes
 	python -m pytest -n $(CORES)
 
-fast: $(READY) ## run the fast tests only, in 3 to 4 minutes
+fast: $(READY) ## run the fast tests only, in 1.5 minutes on two cores
 	python -m pytest -m "not slow" -n $(CORES)
 
 stranger: $(READY) ## run the fast tests in a read-only clone without ../shared, in a path with a space, without a HOME; needs root

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hra_workflow.core import grid
 from hra_workflow.core.wording import listed
-from hra_workflow.cost import downloads
+from hra_workflow.cost import plan
 from support import ROOT, paper_config
 
 PAGE = ROOT / "docs/config/models.md"
@@ -24,9 +24,7 @@ def table(config: dict, kind: str) -> Iterator[str]:
     """Yield the lines of a table: the entries of a licence and a task in one row, those of the paper's tables first."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for name, entry, used in sorted(entries(config, kind), key=lambda one: (not one[2], one[2])):
-        access = (
-            "token" if entry["source"].get("gated") else "–" if downloads.is_remote(entry) else "in this repository"
-        )
+        access = "token" if entry["source"].get("gated") else "–" if plan.is_remote(entry) else "in this repository"
         rows.setdefault((linked(entry["license"]), used or "not in the paper's tables", access), []).append(f"`{name}`")
     yield "| name in the config | licence | used by | access |"
     yield "|---|---|---|---|"

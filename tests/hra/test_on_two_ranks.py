@@ -16,6 +16,8 @@ import hra
 from hra.base_layer import HRALayer
 from two_ranks import on_two_ranks
 
+pytestmark = pytest.mark.slow  # two processes import torch and PEFT, twice
+
 
 def problem(**config):
     """Build an adapted model in float64, where rounding is far below any error, and a batch of even size."""

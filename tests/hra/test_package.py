@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 
 import hra
 
+pytestmark = pytest.mark.slow  # wheels are built and installed
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = [path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))]
 RELEASED = "hra envs Makefile pyproject.toml workflow/pyproject.toml LICENSE CHANGELOG.md CITATION.cff .gitignore"

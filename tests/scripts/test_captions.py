@@ -56,7 +56,7 @@ def test_each_image_is_trained_with_its_caption_and_those_of_the_test_split_are_
 def test_official_prompts_of_the_class_are_those_of_the_subject_without_its_identifier():
     config = paper_config()
     config["tasks"]["subject"]["evaluation"]["prompts"] = "official"
-    scored = tasks.load(config)["subject"].scoring_settings("dog")
+    scored = tasks.load(config)["subject"].scoring_settings("backpack")
     assert scored["prompts_class"] == [prompt.replace("qwe ", "") for prompt in scored["prompts"]] != scored["prompts"]
 
 

@@ -8,6 +8,7 @@ from glue_tables import collect, grid, make_table
 from hra_workflow import tasks
 from hra_workflow.core.errors import JobError
 from hra_workflow.report import run_statistics
+from hra_workflow.report.column_units import units
 from hra_workflow.report.comparison import NOISE
 from hra_workflow.tasks.columns import ENDINGS, OF_ROWS, check
 from test_compared_tables import make
@@ -46,6 +47,11 @@ def test_columns_of_unequal_units_are_not_averaged():
     with pytest.raises(JobError, match=rf"^config: tasks.control.averages: All: expected columns .*{found}. Remove"):
         checked("control", [IOU, F1 | {"scale": 100}], averages)
     checked("control", [one | {"scale": 100} for one in (IOU, F1)], averages)
+
+
+def test_an_average_has_the_unit_of_its_columns():
+    params = {"columns": [IOU | {"scale": 1}], "averages": {"All": ["iou"]}, "scale": 100}
+    assert units(params)["All"].scale == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rule_jobs import train
 from saved_states import check_restored, check_same, kill_after
 from subjects import unet_method
 
-pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_accelerator")]
 
 
 @pytest.mark.parametrize(

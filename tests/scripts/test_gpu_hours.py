@@ -2,7 +2,7 @@
 
 from hra_workflow import tasks
 from hra_workflow.core import files
-from hra_workflow.cost import estimates, hours, plan
+from hra_workflow.cost import estimates, plan
 from hra_workflow.cost.planned_jobs import Job
 from support import paper_config
 
@@ -20,7 +20,7 @@ def test_a_run_counts_the_hours_of_its_share_of_a_gpu(here):
     finished.work, left.work, left.runs_per_gpu = 100.0, 400.0, 4
     content = {"seconds": 7200.0, "device_seconds": 1800.0, "processes": 1, "device": "NVIDIA A100"}
     files.write_json(finished.record, content)
-    found = hours.add_up([finished], [left])
+    found = estimates.add_up([finished], [left])
     assert (found.gpu, found.by_stage()) == (0.5, {"train": 2.0})
     config = paper_config()
     config["tasks"]["glue"]["resources"]["minutes"] = 60

@@ -21,6 +21,8 @@ from predicted import READING, answering, predict
 from rule_jobs import train
 from support import method
 
+pytestmark = pytest.mark.slow  # models of every task predict
+
 
 def pixels(run, rows: list[dict]) -> list[numpy.ndarray]:
     return [numpy.asarray(Image.open(run.folder / "predicted" / row["image"]), int) for row in rows]

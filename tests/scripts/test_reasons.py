@@ -7,7 +7,7 @@ from snakemake.jobs import Reason
 from snakemake.persistence import ParamsChange
 
 from hra_workflow.core import files
-from hra_workflow.snakemake_bridge import reasons
+from hra_workflow.snakemake_bridge import dry_run
 
 
 class Job(SimpleNamespace):
@@ -54,10 +54,10 @@ def plan(tmp_path):
     ],
 )
 def test_the_causes_of_a_job(plan, settings, facts, causes):
-    assert reasons.causes(*plan(*settings, **facts)) == causes
+    assert dry_run.causes(*plan(*settings, **facts)) == causes
 
 
 def test_the_causes_of_a_rule_are_counted():
-    assert reasons.counted([["lr 0.02 → 0.001"]] * 5) == "lr 0.02 → 0.001"
+    assert dry_run.counted([["lr 0.02 → 0.001"]] * 5) == "lr 0.02 → 0.001"
     several = [["task_version 1 → 2", "lr 1 → 2"]] * 2 + [["task_version 1 → 2", "forced"], ["task_version 1 → 2", "a"]]
-    assert reasons.counted(several) == "task_version 1 → 2, lr 1 → 2 (2), forced (1) and 1 more"
+    assert dry_run.counted(several) == "task_version 1 → 2, lr 1 → 2 (2), forced (1) and 1 more"

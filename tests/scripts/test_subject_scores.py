@@ -133,3 +133,13 @@ def test_best_on_test_is_the_official_rule_without_its_undefined_values():
     assert aggregation.summary({"a": numpy.array([numpy.nan])}) == {}
     only_blocked = {"blocked": {step: numpy.ones(4) for step in steps}}
     assert aggregation.best_on_test(only_blocked, ["a"])["blocked"].tolist() == [1.0] * 4
+
+
+def test_best_on_test_is_the_official_rule_in_which_the_unit_of_a_metric_does_not_count():
+    steps, generator = [10, 20, 30], numpy.random.default_rng(0)
+    scores = {name: {step: unit * generator.random(4) for step in steps} for name, unit in (("a", 1000), ("b", 1))}
+    found = aggregation.best_on_test(scores, ["a", "b"])
+    for prompt in range(4):
+        values = {name: numpy.array([scores[name][step][prompt] for step in steps]) for name in scores}
+        total = sum(value / (value.max() - value.min()) for value in values.values())
+        assert all(found[name][prompt] == values[name][total.argmax()] for name in scores)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hra_workflow.snakemake_bridge import where
+from hra_workflow.snakemake_bridge import dry_run
 
 
 @pytest.fixture
@@ -14,13 +14,13 @@ def described(monkeypatch):
 
     def text(requests: list[dict], cores: int = 1, jobs: int | None = None, slurm=None, threads=True) -> str:
         entry = SimpleNamespace(load=lambda: lambda jobs: slurm)
-        monkeypatch.setattr(where, "entry_points", lambda group: [entry] * (group == where.RESOURCES))
+        monkeypatch.setattr(dry_run, "entry_points", lambda group: [entry] * (group == dry_run.RESOURCES))
         monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(4))
         workflow = SimpleNamespace(
             resource_settings=SimpleNamespace(cores=cores, nodes=jobs),
             execution_settings=SimpleNamespace(use_threads=jobs is not None and threads),
         )
-        return where.text(workflow, [SimpleNamespace(resources=request) for request in requests])
+        return dry_run.where(workflow, [SimpleNamespace(resources=request) for request in requests])
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     return text

@@ -11,7 +11,7 @@ import pytest
 
 from hra_workflow import tasks
 from hra_workflow.cost import estimates, planned_jobs
-from hra_workflow.cost.hours import Hours, add_up
+from hra_workflow.cost.estimates import Hours, add_up
 
 TABLE = "results/table_glue.csv"
 

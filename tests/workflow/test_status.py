@@ -12,7 +12,7 @@ import pytest
 from hra_workflow.commands.main import main
 from hra_workflow.commands.status import STATES
 from hra_workflow.core import files, process_identity
-from hra_workflow.cost import planned_jobs, progress
+from hra_workflow.cost import planned_jobs
 from project import environment
 from support import ROOT
 
@@ -46,7 +46,7 @@ def test_the_state_of_a_job_follows_from_its_files(here, files, running, state):
     planned_jobs.save("results", "table_glue", [job])
     for path, seconds in files.items():
         touch(f"./{path}", now + seconds)
-    assert progress.states(PLANNED, running) == [(job, state)]
+    assert planned_jobs.states(PLANNED, running) == [(job, state)]
 
 
 @pytest.mark.parametrize(("error", "state"), [("ValueError: no rows", "failed"), ("Interrupted: signal 15", "stopped")])
@@ -58,7 +58,7 @@ def test_a_job_that_ends_with_an_error_has_failed_unless_it_was_interrupted(here
     code += f"job = {{'rule': 'train_glue', 'params': {{}}, 'wildcards': {{}}, 'log': {job.log!r}}}\n"
     code += "class Interrupted(Exception): pass\nlogs.run_guarded(main, job, logs.redirect(job))"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert progress.states(PLANNED, running=False) == [(job, state)]
+    assert planned_jobs.states(PLANNED, running=False) == [(job, state)]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_a_job_that_ends_with_an_error_has_failed_unless_it_was_interrupted(here
 )
 def test_whether_snakemake_is_running(here, facts, running, sentence):
     if facts:
-        files.write_json(PLANNED.with_name(progress.PROCESS), process_identity.this_process() | facts)
-    found, text = progress.of_snakemake("results")
+        files.write_json(PLANNED.with_name(planned_jobs.PROCESS), process_identity.this_process() | facts)
+    found, text = planned_jobs.of_snakemake("results")
     assert (found, text.startswith(sentence)) == (running, True)
 
 
@@ -81,9 +81,9 @@ def test_a_job_that_is_not_needed_and_a_merged_shard_are_done(here):
     shard = planned_jobs.Job("generate_math", {}, ["out/shard0-of-4"], "", merged=["out/whole"], needed=False)
     planned_jobs.save("results", "table_glue", [job, shard])
     touch(job.outputs[0], time.time() - 60)
-    assert progress.states(PLANNED, running=True) == [(job, "done"), (shard, "waiting")]
+    assert planned_jobs.states(PLANNED, running=True) == [(job, "done"), (shard, "waiting")]
     touch("out/whole", time.time())
-    assert progress.states(PLANNED, running=True) == [(job, "done"), (shard, "done")]
+    assert planned_jobs.states(PLANNED, running=True) == [(job, "done"), (shard, "done")]
 
 
 WAITS = """

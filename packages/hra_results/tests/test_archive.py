@@ -20,6 +20,8 @@ from hra_workflow.core.errors import JobError
 from hra_workflow.data import images
 from support import ROOT, paper_config
 
+pytestmark = pytest.mark.slow  # archives of whole projects are written and read
+
 METRICS = "results/glue/cola/hra/r8/seed0/dev/metrics.json"
 
 

@@ -168,6 +168,7 @@ def test_a_reward_is_the_grade_of_the_decoded_output(prompt):
 def test_an_answer_is_rewarded_by_its_last_number():
     output = "The answer is: 6 and 12, so 18 apples are left."
     assert [task.is_right("lenient", "gsm8k", output, gold) for gold in ("18", "6")] == [True, False]
+    assert task.is_right("lenient", "boxed", r"It is \boxed{5}. The answer is: none", "5")  # by the second reading
 
 
 ALL = "presets.math.peft-rlmath.all"

@@ -13,7 +13,7 @@ from hra_workflow.commands.project import Project
 from hra_workflow.core.errors import JobError
 from hra_workflow.core.logs import tail
 from hra_workflow.core.wording import meant
-from hra_workflow.cost import hours, planned_jobs, progress
+from hra_workflow.cost import estimates, planned_jobs
 from hra_workflow.cost.planned_jobs import Job
 
 STATES = ["done", "running", "failed", "stopped", "waiting"]
@@ -31,9 +31,9 @@ def counts(states: list[tuple[Job, str]]) -> str:
 
 def show_table(name: str, path: Path, running: bool) -> None:
     """Print the hours, the counts and the failed jobs of one table. path: the file of its jobs."""
-    states = progress.states(path, running)
+    states = planned_jobs.states(path, running)
     done, left = ([job for job, state in states if (state == "done") == wanted] for wanted in (True, False))
-    text = str(hours.add_up(done, left))
+    text = str(estimates.add_up(done, left))
     print(f"\n{name}: {text}" if text else f"\n{name}", counts(states), sep="\n")
     broken = [(job, state) for job, state in states if state in ("failed", "stopped")]
     for job, state in broken[:SHOWN]:
@@ -56,7 +56,7 @@ def print_progress(project: Project, table: str | None) -> None:
             f"{meant(table or '', names)}. `hra-workflow plan` shows what would run"
         )
     for folder, tables in itertools.groupby(asked, key=lambda one: one[0]):
-        running, sentence = progress.of_snakemake(folder)
+        running, sentence = planned_jobs.of_snakemake(folder)
         print(sentence)
         for _, name, path in tables:
             if table in (None, name.removeprefix("table_")):

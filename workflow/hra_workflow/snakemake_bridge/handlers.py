@@ -21,8 +21,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from hra_workflow.core import imports, process_identity
 from hra_workflow.core.errors import JobError, ending_the_run
-from hra_workflow.cost import plan, progress
-from hra_workflow.snakemake_bridge import gpu_resources, plan_file, planned, reasons, where
+from hra_workflow.cost import plan, planned_jobs
+from hra_workflow.snakemake_bridge import dry_run, gpu_resources, planned
 
 PRINTER = "workflow/hra_workflow/commands/print_table.py"
 UNFINISHED = (
@@ -55,7 +55,7 @@ def start(workflow, config: dict) -> None:
         if problem := gpu_resources.excess(workflow, known.values()):
             raise JobError(problem)
         plan.start(config, planned.tables(workflow.dag, known))
-        progress.begin(config["pathvars"]["results"])
+        planned_jobs.begin(config["pathvars"]["results"])
     if config["preflight"]:
         from hra_workflow.preflight import probe
 
@@ -106,17 +106,17 @@ def is_complete(dag) -> bool:
 def end_of_dry_run(workflow, config: dict, basedir: Path) -> None:
     """Print the cost estimate, the jobs that run again and where jobs would run; write them to `plan_file` if set."""
     if config["plan_file"]:
-        plan_file.write(workflow, config, basedir)
+        planned.write_file(workflow, config, basedir)
         return
     known = planned.jobs(workflow.dag, config)
     plan.show(config, planned.tables(workflow.dag, known), known.values())
-    for line in reasons.again(workflow.dag):
+    for line in dry_run.again(workflow.dag):
         print(f"  again:    {line}")
     if problem := gpu_resources.excess(workflow, known.values()):
         print(f"  warning:  {problem}")
     submitted = [job for job, plain in known.items() if plain.needed and not job.rule.norun]
     if submitted:
-        print(f"  where:    {where.text(workflow, submitted)}")
+        print(f"  where:    {dry_run.where(workflow, submitted)}")
 
 
 def show_tables(dag, script: Path) -> None:

@@ -29,7 +29,7 @@ class Grader:
 _ANSWERS = "hra_workflow.tasks.math.answers"
 GRADERS = {
     "official": Grader(f"{_ANSWERS}:official_readings", f"{_ANSWERS}:official_right"),
-    "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right", version=2),
+    "strict": Grader(f"{_ANSWERS}:strict_readings", f"{_ANSWERS}:right", version=3),
     "lenient": Grader(f"{_ANSWERS}:lenient_readings", f"{_ANSWERS}:lenient_right", version=2),
 }
 

@@ -1,4 +1,4 @@
-"""What a dry run says about jobs: why they run again, and where they would run.
+"""The lines of a dry run about jobs: why they run again, and where they would run.
 
 The reasons, for each rule: `train_glue: 5 jobs, learning_rate 0.02 → 0.001`. Snakemake only compares digests
 (identities.py); the settings before are those that JSON results record (made_from.py).

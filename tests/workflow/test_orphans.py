@@ -82,10 +82,13 @@ def projects(fresh, tmp_path_factory) -> Callable[[str], tuple[Project, Project]
 
 def is_running(snakemake: psutil.Process, script: str) -> bool:
     """Return whether a process of a script is below a Snakemake."""
-    for process in snakemake.children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if any(part.endswith(f".{script}.py") for part in process.cmdline()):
-                return True
+    return any(is_script(process, script) for process in snakemake.children(recursive=True))
+
+
+def is_script(process: psutil.Process, scripts: str) -> bool:
+    """Return whether a process runs a script of this name, a regular expression."""
+    with contextlib.suppress(psutil.Error):
+        return any(re.search(rf"\.({scripts})\.py$", part) for part in process.cmdline())
     return False
 
 
@@ -124,7 +127,7 @@ def test_an_orphan_changes_nothing(projects, tmp_path, task, script, rule, way):
             send(process, signal.SIGCONT)
 
     timer = threading.Timer(15, resume)
-    if way == "killed" and script.startswith(("train_", "download")):
+    if way == "killed" and any(is_script(process, r"train_\w+|download") for process in held):
         timer.start()
     try:
         completed(project, *command(task, "second.yaml"))
